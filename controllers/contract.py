@@ -1,0 +1,56 @@
+"""The controller contract: slots of the shared state head and of the answer, phases, and `bind`.
+
+A controller is data (`params`) plus a tuple of phases over flat float64 arrays; see `docs/architecture.md`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+# state head, the same for every controller
+S_LE1 = 0
+S_LE2 = 1
+S_LH1 = 2
+S_LH2 = 3
+S_STREAK = 4
+S_NACC = 5
+N_HEAD = 6
+
+# answer
+ACCEPT = 0
+LOG_FACTOR = 1
+FLAGS = 2
+FALLBACK = 3
+N_OUT = 4
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A per-lane function `fn(params, state, record, out)`, in place over flat float64 arrays, branch-free."""
+
+    fn: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """state[dst:dst+n_out] = act(W @ state[src:src+n_in] + b), W row-major at params[offset:], then b.
+
+    `activation` is "tanh", "relu" or "linear".
+    """
+
+    src: int
+    dst: int
+    n_in: int
+    n_out: int
+    offset: int
+    activation: str
+
+
+def bind(formula: Callable[..., None], namespace: Mapping[str, object]) -> Callable[..., None]:
+    """Return `formula` with its global names looked up in `namespace` first (one source, many array libraries)."""
+    glb = {**formula.__globals__, **namespace}
+    fn = types.FunctionType(formula.__code__, glb, formula.__name__, formula.__defaults__, formula.__closure__)
+    fn.__doc__ = formula.__doc__
+    return fn

@@ -1,0 +1,224 @@
+"""Initial-value problems: one trajectory (`Problem`) and many of one kind (`Batch`).
+
+    y' = f(t, y; p),   y(t0) = y0,   t from t0 to t1 (t1 < t0 integrates backward)
+
+Right-hand sides and everything else that is compiled follow docs/architecture.md: scalar indexing, no slices, no
+allocation. Arrays are float64 and C-contiguous; time and state carry the problem's own units.
+
+Layouts. Second-order systems: y = (positions, velocities), each n/2 long. N-body: p = (G, m_0, ..., m_{N-1}),
+positions body by body.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass, field
+from typing import Any
+
+import numpy as np
+
+Rhs = Callable[..., None]
+Invariant = Callable[..., float]
+
+
+def _vector(value: Any, name: str, ndim: int = 1) -> np.ndarray:
+    """`value` as a fresh C-contiguous float64 array with `ndim` axes; ValueError naming the field otherwise."""
+    raw = np.asarray(value)
+    if raw.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
+    if raw.ndim != ndim:
+        shape = {0: "a scalar", 1: "one-dimensional", 2: "two-dimensional (instances, dimension)"}[ndim]
+        raise ValueError(f"{name} must be {shape}, got shape {raw.shape}")
+    return np.array(raw, dtype=np.float64, order="C")
+
+
+def _check_functions(obj: Any) -> None:
+    if not callable(obj.rhs):
+        raise ValueError(f"rhs must be a function rhs(t, y, p, dy), got {type(obj.rhs).__name__}")
+    for label in ("jac", "accel"):
+        if getattr(obj, label) is not None and not callable(getattr(obj, label)):
+            raise ValueError(f"{label} must be a function or None, got {type(getattr(obj, label)).__name__}")
+    if not isinstance(obj.invariants, Mapping) or not all(map(callable, obj.invariants.values())):
+        raise ValueError("invariants must map names to functions invariant(t, y, p)")
+
+
+def _check_layout(obj: Any, n: int, m: int) -> None:
+    if n == 0:
+        raise ValueError("y0 must not be empty")
+    if obj.accel is not None and n % 2:
+        raise ValueError(f"accel needs y = (positions, velocities): y0 has odd length {n}")
+    if obj.nbody is None:
+        return
+    try:
+        bodies, dim = (int(v) for v in obj.nbody)
+    except (TypeError, ValueError):
+        raise ValueError(f"nbody must be (number of bodies, dimension) or None, got {obj.nbody!r}") from None
+    if bodies < 1 or dim not in (1, 2, 3):
+        raise ValueError(f"nbody must be at least one body in 1 to 3 dimensions, got {obj.nbody!r}")
+    if n != 2 * bodies * dim:
+        raise ValueError(f"y0 of {bodies} bodies in {dim} dimensions has {2 * bodies * dim} values, got {n}")
+    if m < bodies + 1:
+        raise ValueError(f"p of an N-body problem is (G, m_0, ..., m_{bodies - 1}), got {m} values")
+    object.__setattr__(obj, "nbody", (bodies, dim))
+
+
+def _finite(value: np.ndarray, name: str) -> None:
+    if not np.all(np.isfinite(value)):
+        where = tuple(int(k) for k in np.argwhere(~np.isfinite(np.atleast_1d(value)))[0])
+        raise ValueError(f"{name} must be finite, but entry {where if len(where) > 1 else where[0]} is "
+                         f"{np.atleast_1d(value)[where]}")
+
+
+def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn` with its elementary functions replaced by NumPy's: it then maps y of shape (n, ...) to shape (...)."""
+    names = {"fabs": np.abs, "atan": np.arctan, "pow_": np.power, "where": np.where}
+    names |= {k: getattr(np, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "minimum", "maximum")}
+    code = getattr(fn, "py_func", fn)
+    used = {k: v for k, v in names.items() if k in code.__globals__}
+    return types.FunctionType(code.__code__, {**code.__globals__, **used}, code.__name__, code.__defaults__,
+                              code.__closure__)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One initial-value problem.
+
+    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed.
+    p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
+    family: name of the family it was drawn from, or None.  nbody: (bodies, dimension) or None.
+    invariants: name -> `f(t, y, p)`, conserved along exact solutions.
+    accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from the positions y[:n/2]; N-body needs none.
+    validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always checked.
+
+    Raises ValueError, naming the field, on wrong shapes or dtypes, a non-finite t_span, p or (if validate) y0.
+    """
+
+    rhs: Rhs
+    y0: np.ndarray
+    t_span: tuple[float, float]
+    p: np.ndarray = ()  # type: ignore[assignment]
+    jac: Callable[..., None] | None = None
+    name: str = "user"
+    family: str | None = None
+    nbody: tuple[int, int] | None = None
+    invariants: Mapping[str, Invariant] = field(default_factory=dict)
+    accel: Callable[..., None] | None = None
+    validate: InitVar[bool] = True
+
+    def __post_init__(self, validate: bool) -> None:
+        _check_functions(self)
+        y0, p = _vector(self.y0, "y0"), _vector(self.p, "p")
+        span = _vector(self.t_span, "t_span")
+        if span.shape != (2,):
+            raise ValueError(f"t_span must be (t0, t1), got {span.size} values")
+        _finite(span, "t_span")
+        _finite(p, "p")
+        if validate:
+            _finite(y0, "y0")
+        for key, value in (("y0", y0), ("p", p), ("t_span", (float(span[0]), float(span[1])))):
+            object.__setattr__(self, key, value)
+        _check_layout(self, self.n, self.m)
+
+    @property
+    def n(self) -> int:
+        """Dimension of the state."""
+        return self.y0.size
+
+    @property
+    def m(self) -> int:
+        """Number of parameters."""
+        return self.p.size
+
+    def invariant(self, name: str, t: Any, y: Any) -> np.ndarray:
+        """The invariant along states y (..., n) at times t (...): array (...). ValueError on an unknown name."""
+        return _invariant(self, name, np.asarray(t, float), np.moveaxis(np.asarray(y, float), -1, 0), self.p)
+
+    def batch(self) -> Batch:
+        """This problem as a batch of one."""
+        t0, t1 = self.t_span
+        return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([t1]), name=self.name,
+                     nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
+                     accel=self.accel, validate=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Instances of one problem: same rhs and dimension, own y0, p and time span each.
+
+    y0: (B, n).  p: (B, m).  t0, t1: (B,).  All float64; the other fields as in `Problem`.
+    `len(batch)`, `batch[i]` -> Problem, `batch[slice | index array | mask]` -> Batch.
+    """
+
+    rhs: Rhs
+    y0: np.ndarray
+    p: np.ndarray
+    t0: np.ndarray
+    t1: np.ndarray
+    name: str = "user"
+    nbody: tuple[int, int] | None = None
+    jac: Callable[..., None] | None = None
+    invariants: Mapping[str, Invariant] = field(default_factory=dict)
+    family: str | None = None
+    accel: Callable[..., None] | None = None
+    validate: InitVar[bool] = True
+
+    def __post_init__(self, validate: bool) -> None:
+        _check_functions(self)
+        y0, p = _vector(self.y0, "y0", 2), _vector(self.p, "p", 2)
+        values = {"y0": y0, "p": p}
+        for key in ("t0", "t1"):
+            raw = np.asarray(getattr(self, key))
+            values[key] = _vector(np.broadcast_to(raw, y0.shape[:1]) if raw.ndim == 0 else raw, key)
+        for key, value in values.items():
+            if len(value) != len(y0):
+                raise ValueError(f"{key} holds {len(value)} instances, y0 holds {len(y0)}")
+            if key != "y0" or validate:
+                _finite(value, key)
+            object.__setattr__(self, key, value)
+        _check_layout(self, self.n, self.m)
+
+    @property
+    def n(self) -> int:
+        """Dimension of the state."""
+        return self.y0.shape[1]
+
+    @property
+    def m(self) -> int:
+        """Number of parameters."""
+        return self.p.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.y0)
+
+    def __getitem__(self, key: Any) -> Any:
+        common = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
+                      family=self.family, accel=self.accel, validate=False)
+        if isinstance(key, (int, np.integer)):
+            span = (self.t0[key], self.t1[key])
+            return Problem(self.rhs, self.y0[key], span, self.p[key], **common)
+        key = key if isinstance(key, slice) else np.asarray(key)
+        if not isinstance(key, slice) and key.size == 0:
+            key = key.astype(np.intp)
+        return Batch(self.rhs, self.y0[key], self.p[key], self.t0[key], self.t1[key], **common)
+
+    def times(self, fractions: Any) -> np.ndarray:
+        """t0 + fractions * (t1 - t0), exactly t1 where the fraction is 1: (B, len(fractions))."""
+        s = _vector(fractions, "fractions")
+        times = self.t0[:, None] + s * (self.t1 - self.t0)[:, None]
+        return np.where(s == 1.0, self.t1[:, None], times)
+
+    def invariant(self, name: str, t: Any, y: Any) -> np.ndarray:
+        """The invariant along states y (B, ..., n) at times t (B, ...): array (B, ...)."""
+        y = np.moveaxis(np.asarray(y, float), -1, 0)
+        p = self.p.T.reshape(self.m, len(self), *(1,) * (y.ndim - 2))
+        return _invariant(self, name, np.asarray(t, float), y, p)
+
+
+def _invariant(obj: Problem | Batch, name: str, t: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    if name not in obj.invariants:
+        have = ", ".join(sorted(obj.invariants)) or "none"
+        raise ValueError(f"{obj.name} has no invariant {name!r}; it has: {have}")
+    if len(y) != obj.n:
+        raise ValueError(f"the last axis of y must have length {obj.n}, got {len(y)}")
+    return np.asarray(vectorised(obj.invariants[name])(t, y, p))

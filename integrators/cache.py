@@ -1,0 +1,151 @@
+"""Generated kernels as real modules in a cache directory.
+
+A jitted function that is passed as an argument never hits Numba's disk cache.  So every kernel is written out as the source of a
+module, named by a hash of that source, of the functions it refers to and of the versions of what compiles it; Numba's own cache then
+keeps the machine code beside it, and a second process loads it in milliseconds.  The directory is `$STEPSMITH_CACHE_DIR`, by default
+`~/.cache/stepsmith` (or `$XDG_CACHE_HOME/stepsmith`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+_OBJECTS: dict[tuple[str, str], Any] = {}
+_PACKAGE = __name__.rsplit(".", 2)[0]
+
+
+def cache_dir() -> Path:
+    """Directory of generated modules and their machine code (created on demand)."""
+    base = os.environ.get("STEPSMITH_CACHE_DIR")
+    if base is None:
+        base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stepsmith")
+    path = Path(base) / "kernels"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home: kernels still work, for this process only
+        path = Path(tempfile.mkdtemp(prefix="stepsmith-kernels-"))
+        os.environ["STEPSMITH_CACHE_DIR"] = str(path.parent)
+    return path
+
+
+@functools.cache
+def _file_digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _module_digest(name: str) -> str:
+    module = sys.modules.get(name)
+    path = getattr(module, "__file__", None)
+    return _file_digest(path) if path and os.path.exists(path) else name
+
+
+def _feed(h, value: Any, seen: set[int]) -> None:
+    if isinstance(value, types.ModuleType):
+        h.update(f"module {value.__name__}".encode())
+    elif hasattr(value, "py_func"):
+        _feed(h, value.py_func, seen)
+    elif isinstance(value, types.FunctionType):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if (value.__module__ or "").startswith(_PACKAGE + ".integrators.vecmath"):
+            h.update(f"{value.__name__} {_module_digest(value.__module__)}".encode())
+        else:
+            _feed_code(h, value.__code__, value.__globals__, seen)
+            h.update(repr(value.__defaults__).encode())
+            for cell in value.__closure__ or ():
+                _feed(h, cell.cell_contents, seen)
+    elif isinstance(value, (tuple, list)):
+        h.update(f"{type(value).__name__} {len(value)}".encode())
+        for v in value:
+            _feed(h, v, seen)
+    elif isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
+        h.update(f"{type(value).__name__} {value!r}".encode())
+    elif hasattr(value, "tobytes") and hasattr(value, "dtype"):
+        h.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+    else:
+        h.update(f"{type(value).__module__}.{type(value).__qualname__} {getattr(value, '__name__', '')}".encode())
+
+
+def _feed_code(h, code: types.CodeType, glb: Mapping[str, Any], seen: set[int]) -> None:
+    h.update(code.co_code + repr(code.co_names).encode() + repr(code.co_varnames).encode())
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            _feed_code(h, c, glb, seen)
+        else:
+            _feed(h, c, seen)
+    for name in sorted(code.co_names):
+        if name in glb:
+            h.update(name.encode())
+            _feed(h, glb[name], seen)
+
+
+def function_key(fn: Callable) -> str:
+    """Hash of what a function computes: bytecode, constants, closure values and, recursively, the globals it names."""
+    h = hashlib.sha256()
+    _feed(h, fn, set())
+    return h.hexdigest()
+
+
+@functools.cache
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return repr((sys.version_info[:3], version("numba"), version("llvmlite"), _module_digest(_PACKAGE + ".integrators.lanes")))
+
+
+def fetch(module: str, name: str) -> Any:
+    """What a generated module imports its functions with."""
+    return _OBJECTS[module, name]
+
+
+def load_module(source: str, objects: Mapping[str, Any]) -> types.ModuleType:
+    """Module of `source` with the names of `objects` (functions, constants) defined in it, from the cache directory.
+
+    Functions are compiled by `lanes.inline` when the module is imported.  Equal source, functions and versions give the same module.
+    """
+    import_lanes()
+    h = hashlib.sha256((_versions() + source).encode())
+    for name in sorted(objects):
+        h.update(name.encode())
+        _feed(h, objects[name], set())
+    key = "k" + h.hexdigest()[:24]
+    name = f"stepsmith_kernels.{key}"
+    if name in sys.modules:
+        return sys.modules[name]
+    for obj_name, obj in objects.items():
+        _OBJECTS[key, obj_name] = obj
+    head = "from stepsmith.integrators.cache import fetch as _fetch\nfrom stepsmith.integrators.lanes import inline as _inline\n"
+    for obj_name, obj in sorted(objects.items()):
+        call = f"_fetch({key!r}, {obj_name!r})"
+        head += f"{obj_name} = {f'_inline({call})' if callable(obj) else call}\n"
+    path = cache_dir() / f"{key}.py"
+    if not path.exists():
+        fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(fd, "w") as f:
+            f.write(head + source)
+        os.replace(tmp, path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def import_lanes() -> None:
+    """Import the lane views (and with them numba) before a module's digest is taken."""
+    from . import lanes  # noqa: F401

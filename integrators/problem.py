@@ -2,8 +2,8 @@
 
     y' = f(t, y; p),   y(t0) = y0,   t from t0 to t1 (t1 < t0 integrates backward)
 
-Right-hand sides and everything else that is compiled follow docs/architecture.md: scalar indexing, no slices, no
-allocation. Arrays are float64 and C-contiguous; time and state carry the problem's own units.
+Right-hand sides and everything else that is compiled follow docs/architecture.md: scalar indexing, no slices,
+no allocation. Arrays are float64 and C-contiguous; time and state carry the problem's own units.
 
 Layouts. Second-order systems: y = (positions, velocities), each n/2 long. N-body: p = (G, m_0, ..., m_{N-1}),
 positions body by body.
@@ -23,7 +23,7 @@ Invariant = Callable[..., float]
 
 
 def _vector(value: Any, name: str, ndim: int = 1) -> np.ndarray:
-    """`value` as a fresh C-contiguous float64 array with `ndim` axes; ValueError naming the field otherwise."""
+    """`value` as a fresh float64 array with `ndim` axes; ValueError naming the field otherwise."""
     raw = np.asarray(value)
     if raw.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
@@ -71,7 +71,7 @@ def _finite(value: np.ndarray, name: str) -> None:
 
 
 def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` with its elementary functions replaced by NumPy's: it then maps y of shape (n, ...) to shape (...)."""
+    """`fn` with NumPy's elementary functions in place of its own: it then maps y (n, ...) to (...)."""
     names = {"fabs": np.abs, "atan": np.arctan, "pow_": np.power, "where": np.where}
     names |= {k: getattr(np, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "minimum", "maximum")}
     code = getattr(fn, "py_func", fn)
@@ -84,14 +84,14 @@ def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
 class Problem:
     """One initial-value problem.
 
-    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed.
-    p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
+    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed
+    (a span of length zero).  p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
     family: name of the family it was drawn from, or None.  nbody: (bodies, dimension) or None.
     invariants: name -> `f(t, y, p)`, conserved along exact solutions.
-    accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from the positions y[:n/2]; N-body needs none.
+    accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions y[:n/2]. N-body needs none.
     validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always checked.
 
-    Raises ValueError, naming the field, on wrong shapes or dtypes, a non-finite t_span, p or (if validate) y0.
+    Raises ValueError, naming the field, on wrong shapes or dtypes and non-finite t_span, p or (if validate) y0.
     """
 
     rhs: Rhs
@@ -131,7 +131,7 @@ class Problem:
         return self.p.size
 
     def invariant(self, name: str, t: Any, y: Any) -> np.ndarray:
-        """The invariant along states y (..., n) at times t (...): array (...). ValueError on an unknown name."""
+        """The invariant along states y (..., n) at times t (...): (...). ValueError on an unknown name."""
         return _invariant(self, name, np.asarray(t, float), np.moveaxis(np.asarray(y, float), -1, 0), self.p)
 
     def batch(self) -> Batch:

@@ -1,0 +1,247 @@
+"""Coefficients of an explicit Runge-Kutta pair, with its error weights and its dense output.
+
+One attempt from (t, y) with step h takes the stages
+
+    g_i = y + h sum_{j<i} a_ij k_j,    k_i = f(t + c_i h, g_i),    y_new = y + h sum_i b_i k_i,
+
+estimates its error by h sum_i e_i k_i with e = b - b_hat, and interpolates by
+
+    y(t + theta h) = y + h sum_i k_i sum_j P_ij theta^(j+1),    0 <= theta <= 1.
+
+Coefficients are kept as `Fraction`, also where the published values are decimals: the decimal's own value
+is then exact, sums and differences of coefficients are formed without rounding, and every float64 array is
+rounded once, at the end.
+
+DOP853 estimates with two embedded formulas (error = "hairer853").  With s_n = ||h sum_i e_n,i k_i /
+scale||_rms for n = 5, 3 the scaled error is
+
+    err = s_5^2 / sqrt(s_5^2 + 0.01 s_3^2)        (0 where both are 0), which behaves as h^8.
+
+Source: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed., Springer
+1993, chapter II; stiffness detection: E. Hairer, G. Wanner, Solving Ordinary Differential Equations II,
+section IV.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+Number = Fraction | float
+Row = tuple[Number, ...]
+
+ERROR_KINDS = ("embedded", "hairer853")
+
+
+@dataclass(frozen=True, eq=False)
+class ExplicitTableau:
+    """An explicit Runge-Kutta pair; s = `stages`, d = `dense_stages`, q = degree of the dense output.
+
+    Fields
+        name            method name.
+        order           order of y_new (local extrapolation).
+        embedded_order  the error estimate behaves as h^k with a controller's k = embedded_order + 1.
+        c, a            nodes (s) and strictly lower rows (row i holds i entries).
+        b               weights (s).
+        e               error weights b - b_hat (s); for "hairer853" the fifth-order formula's, equal to `e5`.
+        fsal            True: the last stage is f(t + h, y_new), its row is b[:-1] and b[-1] is 0.
+        dense           P, (s + d) rows of q entries: coefficient of theta^(j+1) in column j.
+        dense_order     order at which P holds for every theta.
+        dense_c, dense_a  nodes and rows of stages needed for dense output alone; row i holds s + i entries.
+        error           "embedded" or "hairer853"; the latter uses `e5` and `e3` (s each), see above.
+        stiffness       (i, j), counted from 0: two stages at c = 1 with different stage values, for
+                        S = ||k_j - k_i|| / ||g_j - g_i||; None where the method has no such pair.
+        exact           True: the method is rational and the coefficients are it; False: published decimals.
+
+    Raises ValueError from the constructor where the parts do not fit together.
+    """
+
+    name: str
+    order: int
+    embedded_order: int
+    c: Row
+    a: tuple[Row, ...]
+    b: Row
+    e: Row
+    fsal: bool
+    dense: tuple[Row, ...]
+    dense_order: int
+    exact: bool
+    error: str = "embedded"
+    e5: Row | None = None
+    e3: Row | None = None
+    dense_c: Row = ()
+    dense_a: tuple[Row, ...] = ()
+    stiffness: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, what: str) -> None:
+            if not ok:
+                raise ValueError(f"tableau {self.name!r}: {what}")
+
+        s, d = len(self.c), len(self.dense_c)
+        need(s > 0, "c is empty")
+        need(self.error in ERROR_KINDS, f"error must be one of {ERROR_KINDS}, got {self.error!r}")
+        need(len(self.a) == s, f"a has {len(self.a)} rows, c has {s} nodes")
+        for i, row in enumerate(self.a):
+            need(len(row) == i, f"row {i} of a must have {i} entries, has {len(row)}")
+        need(len(self.dense_a) == d, f"dense_a has {len(self.dense_a)} rows, dense_c has {d} nodes")
+        for i, row in enumerate(self.dense_a):
+            need(len(row) == s + i, f"row {i} of dense_a must have {s + i} entries, has {len(row)}")
+        pair = self.error == "hairer853"
+        for label, row in (("e5", self.e5), ("e3", self.e3)):
+            need((row is not None) == pair, f'{label} belongs to error="hairer853", and only there')
+        for label, row in (("b", self.b), ("e", self.e), ("e5", self.e5), ("e3", self.e3)):
+            need(row is None or len(row) == s, f"{label} must have {s} entries")
+        need(not pair or self.e == self.e5, 'e must equal e5 where error="hairer853"')
+        need(len(self.dense) == s + d, f"dense must have {s + d} rows, has {len(self.dense)}")
+        need(len({len(row) for row in self.dense}) == 1, "rows of dense differ in length")
+        if self.fsal:
+            need(self.c[-1] == 1 and self.b[-1] == 0, "fsal needs c[-1] = 1 and b[-1] = 0")
+            need(tuple(self.a[-1]) == tuple(self.b[:-1]), "fsal needs a[-1] = b[:-1]")
+        if self.stiffness is not None:
+            i, j = self.stiffness
+            need(0 <= i < j < s and self.c[i] == self.c[j], "stiffness needs two stages i < j with equal c")
+            need((*self.a[i], *[0] * (j - i)) != tuple(self.a[j]), "stiffness stages have equal stage values")
+
+    @property
+    def stages(self) -> int:
+        """Stages of one attempt, the FSAL one included (fsal: an attempt costs stages - 1 evaluations)."""
+        return len(self.c)
+
+    @property
+    def dense_stages(self) -> int:
+        """Further stages that dense output needs."""
+        return len(self.dense_c)
+
+    @cached_property
+    def C(self) -> np.ndarray:
+        """Nodes, (s,) float64, read-only."""
+        return _array(self.c)
+
+    @cached_property
+    def A(self) -> np.ndarray:
+        """Stage coefficients padded with zeros, (s, s) float64, read-only."""
+        return _padded(self.a, self.stages)
+
+    @cached_property
+    def B(self) -> np.ndarray:
+        """Weights, (s,) float64, read-only."""
+        return _array(self.b)
+
+    @cached_property
+    def E(self) -> np.ndarray:
+        """Error weights, (s,) float64, read-only."""
+        return _array(self.e)
+
+    @cached_property
+    def E5(self) -> np.ndarray:
+        """Fifth-order error weights of "hairer853", (s,) float64, read-only; ValueError for other methods."""
+        return _array(self._hairer(self.e5))
+
+    @cached_property
+    def E3(self) -> np.ndarray:
+        """Third-order error weights of "hairer853", (s,) float64, read-only; ValueError for other methods."""
+        return _array(self._hairer(self.e3))
+
+    @cached_property
+    def P(self) -> np.ndarray:
+        """Dense output, (s + d, q) float64, read-only; column j multiplies theta^(j+1)."""
+        return _padded(self.dense, len(self.dense[0]))
+
+    @cached_property
+    def dense_C(self) -> np.ndarray:
+        """Nodes of the dense stages, (d,) float64, read-only."""
+        return _array(self.dense_c)
+
+    @cached_property
+    def dense_A(self) -> np.ndarray:
+        """Rows of the dense stages padded with zeros, (d, s + d) float64, read-only."""
+        return _padded(self.dense_a, self.stages + self.dense_stages)
+
+    def _hairer(self, row: Row | None) -> Row:
+        if row is None:
+            raise ValueError(f"tableau {self.name!r} has one embedded formula: use E, not E5 or E3")
+        return row
+
+    @cached_property
+    def stability_polynomial(self) -> tuple[Number, ...]:
+        """R(z) = 1 + z b^T (I - zA)^-1 1, ascending; y_new = R(h lambda) y for y' = lambda y."""
+        coefficients: list[Number] = [Fraction(1)]
+        vector: list[Number] = [Fraction(1)] * self.stages
+        for _ in range(self.stages):
+            coefficients.append(_dot(self.b, vector))
+            vector = [_dot(row, vector) for row in self.a]
+        while len(coefficients) > 1 and coefficients[-1] == 0:
+            coefficients.pop()
+        return tuple(coefficients)
+
+    @cached_property
+    def stability_radius(self) -> float:
+        """Largest x such that |R(z)| <= 1 on the whole of [-x, 0] of the negative real axis.
+
+        A march outwards finds the first crossing, bisection its place.  A polynomial leaves the unit disc
+        in the end, so the march ends; ValueError for a method that is unstable from the start.
+        """
+        ascending = [float(r) for r in self.stability_polynomial]
+        if len(ascending) < 2:
+            raise ValueError(f"tableau {self.name!r}: stability polynomial is constant")
+
+        def outside(x: float) -> bool:
+            value = 0.0
+            for r in reversed(ascending):
+                value = value * -x + r
+            return abs(value) > 1.0
+
+        step = 1.0 / 128.0
+        low = step
+        if outside(low):
+            raise ValueError(f"tableau {self.name!r} is unstable near 0 on the negative real axis")
+        while not outside(low + step):
+            low += step
+        high = low + step
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if outside(middle) else (middle, high)
+        return low
+
+
+def fractions(*decimals: str | int) -> tuple[Fraction, ...]:
+    """Exact fractions from decimal or "p/q" strings."""
+    return tuple(Fraction(x) for x in decimals)
+
+
+def hermite_quartic(b: Sequence[Number], d: Sequence[Number]) -> tuple[Row, ...]:
+    """Dense weights: cubic Hermite interpolant plus theta^2 (1 - theta)^2 d_i, as rows (theta ... theta^4).
+
+    The cubic joins y, y_new and their slopes k_0 and k_last (FSAL).  Where every d is 0 the last column is
+    left out. Source: Hairer, Norsett, Wanner I, section II.6.
+    """
+    last = len(b) - 1
+    rows = []
+    for i, (bi, di) in enumerate(zip(b, d, strict=True)):
+        k0, k1 = Fraction(i == 0), Fraction(i == last)
+        rows.append((k0, 3 * bi - 2 * k0 - k1 + di, k0 + k1 - 2 * bi - 2 * di, di))
+    return tuple(rows) if any(d) else tuple(row[:3] for row in rows)
+
+
+def _dot(u: Sequence[Number], v: Sequence[Number]) -> Number:
+    return sum((x * y for x, y in zip(u, v, strict=False)), Fraction(0))
+
+
+def _array(row: Sequence[Number]) -> np.ndarray:
+    out = np.array([float(x) for x in row], dtype=np.float64)
+    out.flags.writeable = False
+    return out
+
+
+def _padded(rows: Sequence[Sequence[Number]], width: int) -> np.ndarray:
+    out = np.zeros((len(rows), width))
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = [float(x) for x in row]
+    out.flags.writeable = False
+    return out

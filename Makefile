@@ -1,0 +1,72 @@
+# make demo | test | test-cudasim | lint | bench | clean
+#
+# Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
+#   make test PYTEST_ARGS="-k lorenz"      one part of the tests
+#   make test WORKERS=0                    no parallel workers
+#   make demo TORCH_PIP_ARGS="--index-url URL"   torch from another index, for instance one of CPU builds
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= auto
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+TORCH_PIP_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# One numeric thread a process: small networks and small systems get slower, not faster, with more.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-cudasim lint bench clean
+help:
+	@sed -n '1,6s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/stepsmith demo $(DEMO_ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# Kernels in Numba's CUDA simulator: the switch holds for a whole process, hence a run of its own.
+test-cudasim: $(VENV)/.test
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda_sim $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p stepsmith
+
+bench: $(VENV)/.bench
+	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
+	  echo "== $$script"; $(BIN)/python "$$script" $(BENCH_ARGS); \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+	  "stepsmith needs Python 3.11 to 3.13, but $(PYTHON) is %d.%d: make PYTHON=/path/to/python3.12 ..." % v)'
+	@echo "== creating $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: constraints.txt | $(VENV)/.venv
+	@echo "== installing torch"
+	$(PIP) $(TORCH_PIP_ARGS) "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+# .demo, .test, .dev, .bench: the extra of that name, and the package itself in editable form
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "== installing stepsmith[$*]"
+	$(PIP) -e '.[$*]'
+	@touch $@

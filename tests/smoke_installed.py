@@ -1,0 +1,67 @@
+"""Smoke run of an installed wheel: `python smoke_installed.py` where only the core dependencies are installed.
+
+No test module: it must run where pytest and torch are missing, and from a folder without the sources.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+
+# what the extras bring; a core install may fail to import a module that needs one of these, but no package
+OPTIONAL = {
+    "cma", "diffrax", "jax", "rebound", "sklearn", "stable_baselines3", "tensorboard", "torch", "torchdiffeq",
+    "torchode",
+}  # fmt: skip
+ROOMS = ("integrators", "controllers", "policies", "envs", "train")
+
+
+def check_origin() -> None:
+    """The package comes from site-packages with its data, and puts no bare room beside itself."""
+    import stepsmith
+
+    home = Path(stepsmith.__file__).parent
+    if home.parent.name != "site-packages":
+        raise SystemExit(f"stepsmith was imported from {home}, not from an installed wheel")
+    if not (home / "py.typed").is_file():
+        raise SystemExit("py.typed is missing from the installed package")
+    loose = [room for room in ROOMS if importlib.util.find_spec(room) is not None]
+    if loose:
+        raise SystemExit(f"installed beside stepsmith, not inside it: {loose}")
+
+
+def import_all() -> tuple[int, list[str]]:
+    """Import every module; return how many were, and the names of those that need an extra."""
+    import stepsmith
+
+    imported, skipped = 0, []
+    for info in pkgutil.walk_packages(stepsmith.__path__, "stepsmith."):
+        if info.name.endswith(".__main__"):
+            continue
+        try:
+            importlib.import_module(info.name)
+            imported += 1
+        except ModuleNotFoundError as error:
+            if info.ispkg or (error.name or "").partition(".")[0] not in OPTIONAL:
+                raise
+            skipped.append(info.name)
+    for room in ROOMS:
+        if f"stepsmith.{room}" not in sys.modules:
+            raise SystemExit(f"stepsmith.{room} is not in the installed package")
+    return imported, skipped
+
+
+def main() -> None:
+    check_origin()
+    imported, skipped = import_all()
+    print(f"{imported} modules imported; {len(skipped)} need an extra: {', '.join(skipped) or 'none'}")
+    present = sorted(name for name in OPTIONAL if name in sys.modules)
+    if present:
+        raise SystemExit(f"a core install imported {present}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What imports what: rooms look downwards only, and `import stepsmith` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# room -> the rooms that it may import; "" is the root package, which knows them all
+BELOW = {
+    "integrators": set(),
+    "controllers": {"integrators"},
+    "policies": {"controllers", "integrators"},
+    "envs": {"controllers", "integrators"},
+    "train": {"", "controllers", "envs", "integrators", "policies"},
+}
+SOURCES = sorted(file for room in BELOW for file in (ROOT / room).rglob("*.py"))
+OTHERS = sorted(
+    [*(ROOT / "stepsmith").glob("*.py")]
+    + [file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")]
+)
+MAX_LINES = 400
+HEAVY = ("torch", "numba", "llvmlite", "scipy", "matplotlib", "stable_baselines3", "sklearn", "cma")
+
+
+def imported(source: str, module: str) -> Iterator[tuple[int, str]]:
+    """Yield (level, absolute name) of every import in `source`, wherever it stands.
+
+    `module` is the name of the module, ending in ".__init__" for a package.  `from a import b` yields "a.b",
+    since b may be a module.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield 0, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            if node.module:
+                base = [*base, node.module]
+            for alias in node.names:
+                yield node.level, ".".join([*base, alias.name])
+
+
+def wrong_imports(source: str, module: str) -> list[str]:
+    """Say which imports of the room module `module` point upwards, or are written in full."""
+    room = module.split(".")[1]
+    wrong = []
+    for level, name in imported(source, module):
+        first, _, rest = name.partition(".")
+        if first == "stepsmith":
+            other = rest.partition(".")[0]
+            other = other if other in BELOW else ""
+            if other not in BELOW[room] | {room}:
+                wrong.append(f"{room} imports {name}")
+            elif level == 0:
+                wrong.append(f"{name} is not imported relatively")
+    return wrong
+
+
+def bare_rooms(source: str) -> list[str]:
+    """Absolute imports of `envs`, `train`, ...: they work in the repository's root and nowhere else."""
+    return [name for level, name in imported(source, "x") if level == 0 and name.partition(".")[0] in BELOW]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(["stepsmith", *file.relative_to(ROOT).with_suffix("").parts])
+
+
+def test_there_is_something_to_check() -> None:
+    assert {file.relative_to(ROOT).parts[0] for file in SOURCES} == set(BELOW)
+
+
+def test_rooms_import_downwards_and_relatively() -> None:
+    found = {f: wrong_imports(f.read_text(), module_of(f)) for f in SOURCES}
+    wrong = [f"{f.relative_to(ROOT)}: {w}" for f, ws in found.items() for w in ws]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_room_is_imported_bare() -> None:
+    wrong = [f"{f.relative_to(ROOT)}: {w}" for f in SOURCES + OTHERS for w in bare_rooms(f.read_text())]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_file_is_read_in_one_sitting() -> None:
+    lengths = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in SOURCES + OTHERS}
+    assert not {name: n for name, n in lengths.items() if n > MAX_LINES}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("stepsmith.integrators.engine", "from ..controllers import contract"),
+        ("stepsmith.integrators.engine", "from .. import controllers"),
+        ("stepsmith.integrators.problems.lorenz", "from ...envs.base import Base"),
+        ("stepsmith.integrators.problems.__init__", "def f():\n    from ...train import cli"),
+        ("stepsmith.controllers.laws", "import stepsmith.policies.export"),
+        ("stepsmith.controllers.laws", "from .. import solve"),
+        ("stepsmith.policies.net", "from ..envs import spaces"),
+        ("stepsmith.envs.single", "from stepsmith.controllers import contract"),
+        ("stepsmith.train.cli", "import stepsmith.envs"),
+    ],
+)
+def test_the_check_sees_a_wrong_import(module: str, source: str) -> None:
+    assert wrong_imports(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("stepsmith.integrators.engine", "from . import record\nfrom .tableaus.tsit5 import A\nimport numpy"),
+        ("stepsmith.integrators.problems.__init__", "from ..names import unknown\nfrom .lorenz import rhs"),
+        ("stepsmith.controllers.zoo.__init__", "from ...integrators import record"),
+        ("stepsmith.train.cli", "from .. import solve\nfrom ..envs import single"),
+    ],
+)
+def test_the_check_lets_a_right_import_pass(module: str, source: str) -> None:
+    assert wrong_imports(source, module) == []
+
+
+def test_the_check_sees_a_bare_room() -> None:
+    assert bare_rooms("import envs.single\nfrom train import cli") == ["envs.single", "train.cli"]
+    assert bare_rooms("from .train import cli\nfrom stepsmith.train import cli\nimport training") == []
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = f"import sys, stepsmith; print([m for m in {HEAVY!r} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"

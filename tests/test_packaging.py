@@ -1,0 +1,136 @@
+"""What an install holds: every subpackage under the one import root `stepsmith`, and nothing beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("integrators", "controllers", "policies", "envs", "train")
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+SHIPPED = ("stepsmith", *ROOMS, "tests", "docs", "examples", "benchmarks")
+
+
+def packages_on_disk() -> dict[str, str]:
+    """Every folder with an __init__.py: {package name: folder relative to the repository}."""
+    found = {"stepsmith": "stepsmith"}
+    for room in ROOMS:
+        for init in (ROOT / room).rglob("__init__.py"):
+            folder = init.parent.relative_to(ROOT).as_posix()
+            found["stepsmith." + folder.replace("/", ".")] = folder
+    return found
+
+
+def source_tree(target: Path, *, symlinks: bool) -> Path:
+    """Copy what a checkout holds, so that building leaves nothing behind in it.
+
+    With symlinks=False, each link is a text file that holds its target, as git writes it where it may not make
+    links.
+    """
+    target.mkdir()
+    for item in ROOT.iterdir():
+        if item.is_file():
+            shutil.copy2(item, target)
+        elif item.name in SHIPPED:
+            leave = shutil.ignore_patterns("__pycache__", "*.nb?", "out", "runs")
+            shutil.copytree(item, target / item.name, symlinks=True, ignore=leave)
+    if not symlinks:
+        for link in [path for path in (target / "stepsmith").iterdir() if path.is_symlink()]:
+            text = os.readlink(link)
+            link.unlink()
+            link.write_text(text)
+    return target
+
+
+def call(*args: str, cwd: Path) -> None:
+    run = subprocess.run([sys.executable, "-m", *args], cwd=cwd, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, f"{args}\n{run.stdout}\n{run.stderr}"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from the unpacked sdist."""
+    work = tmp_path_factory.mktemp("build")
+    call("build", "--outdir", str(work / "dist"), ".", cwd=source_tree(work / "tree", symlinks=True))
+    return work / "dist"
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> zipfile.ZipFile:
+    (file,) = built.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+def modules_on_disk() -> set[str]:
+    return {
+        f"{name.replace('.', '/')}/{file.name}"
+        for name, folder in packages_on_disk().items()
+        for file in (ROOT / folder).glob("*.py")
+    }
+
+
+def test_every_package_is_listed() -> None:
+    assert sorted(SETUPTOOLS["packages"]) == sorted(packages_on_disk())
+    assert SETUPTOOLS["package-dir"] == packages_on_disk()
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {file.parent for room in ROOMS for file in (ROOT / room).rglob("*.py")}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def test_rooms_are_links_in_the_package_folder() -> None:
+    for room in ROOMS:
+        link = ROOT / "stepsmith" / room
+        assert (os.readlink(link) if link.is_symlink() else link.read_text()) == f"../{room}"
+
+
+def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
+    inside = {name for name in wheel.namelist() if name.endswith(".py")}
+    assert inside == modules_on_disk()
+
+
+def test_wheel_holds_the_data(wheel: zipfile.ZipFile) -> None:
+    expected = {"stepsmith/py.typed"}
+    for name, patterns in SETUPTOOLS["package-data"].items():
+        folder = ROOT / packages_on_disk()[name]
+        expected |= {f"{name.replace('.', '/')}/{f.name}" for p in patterns for f in folder.glob(p)}
+    assert expected <= set(wheel.namelist())
+
+
+def test_wheel_has_one_import_root(wheel: zipfile.ZipFile) -> None:
+    roots = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {root for root in roots if not root.endswith(".dist-info")} == {"stepsmith"}
+
+
+def test_wheel_names_licence_and_command(wheel: zipfile.ZipFile) -> None:
+    texts = {name.rpartition("/")[2]: name for name in wheel.namelist() if ".dist-info/" in name}
+    assert "stepsmith = stepsmith.train.cli:main" in wheel.read(texts["entry_points.txt"]).decode()
+    assert b"License-Expression: MIT" in wheel.read(texts["METADATA"])
+    assert wheel.read(texts["LICENSE"]) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_sdist_holds_sources_tests_and_pins(built: Path) -> None:
+    (file,) = built.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {f.relative_to(ROOT).as_posix() for r in (*ROOMS, "tests") for f in (ROOT / r).rglob("*.py")}
+    wanted |= {"stepsmith/__init__.py", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE"}
+    assert not wanted - inside
+
+
+def test_wheel_is_whole_where_links_are_text_files(tmp_path: Path) -> None:
+    tree = source_tree(tmp_path / "tree", symlinks=False)
+    assert (tree / "stepsmith" / "envs").read_text() == "../envs"
+    call("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), ".", cwd=tree)
+    (file,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        assert {name for name in archive.namelist() if name.endswith(".py")} == modules_on_disk()

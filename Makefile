@@ -20,7 +20,7 @@ BENCH_ARGS ?=
 TORCH_PIP_ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 # One numeric thread a process: small networks and small systems get slower, not faster, with more.
 export OMP_NUM_THREADS ?= 1

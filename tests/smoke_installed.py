@@ -1,4 +1,4 @@
-"""Smoke run of an installed wheel: `python smoke_installed.py` where only the core dependencies are installed.
+"""Smoke run of an installed wheel: `python smoke_installed.py` where only core dependencies are installed.
 
 No test module: it must run where pytest and torch are missing, and from a folder without the sources.
 """

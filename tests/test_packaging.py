@@ -32,8 +32,8 @@ def packages_on_disk() -> dict[str, str]:
 def source_tree(target: Path, *, symlinks: bool) -> Path:
     """Copy what a checkout holds, so that building leaves nothing behind in it.
 
-    With symlinks=False, each link is a text file that holds its target, as git writes it where it may not make
-    links.
+    With symlinks=False, each link is a text file that holds its target, as git checks it out with
+    core.symlinks=false.
     """
     target.mkdir()
     for item in ROOT.iterdir():

@@ -1,7 +1,7 @@
-"""A family: a distribution of problem instances together with everything that a fair comparison fixes in advance.
+"""A family: a distribution of problem instances with everything that a fair comparison fixes in advance.
 
-METRIC: work is compared at equal error, so a family's file names its error measure, tolerance grid, band of error
-levels and time spans before any run; training, validation and test instances come from disjoint random streams.
+Work is compared at equal error, so a family's file names its error measure, tolerance grid and band of error
+levels before any run; training, validation and test instances come from disjoint random streams.
 
     error "final":   ||y(t1) - y_ref(t1)|| / ||y_ref(t1)||                       (2-norm over `components`)
     error "grid":    the largest such ratio over `n_out` equally spaced output times (t0 excluded)
@@ -34,11 +34,12 @@ class Family:
     """A distribution of instances and its protocol.
 
     name, doc, rhs; n, m: state and parameter dimensions.
-    sampler: `sampler(rng, count) -> Batch` of `count` instances.  published: the instance of the literature, or None.
+    sampler: `sampler(rng, count) -> Batch`.  published: makes the instance of the literature, or None.
     error: "final", "grid" or "energy"; n_out: output times of the last two (>= 32).
     tolerances: rtol grid, decreasing, >= 12 values; atol = atol_factor * rtol.
-    levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are taken
-    over, or None for all.  method: the default method.  tags: search words.
+    levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are
+    taken over, or None for all.  method: the default method.  tags: search words.
+    etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
     from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
     Raises ValueError on an inconsistent protocol.
     """
@@ -58,6 +59,7 @@ class Family:
     components: tuple[int, ...] | None = None
     method: str = "dopri5"
     tags: tuple[str, ...] = ()
+    etas: tuple[float, ...] = ()
     from_seeds: Callable[[Sequence[int]], Batch] | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class Family:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Output times as fractions of the span: (1.0,) for "final", else n_out equally spaced ones up to 1."""
+        """Output times as fractions of the span: (1.0,) for "final", else n_out equally spaced up to 1."""
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out
 
     def canonical(self) -> Problem:
@@ -101,7 +103,7 @@ class Family:
         return replace(batch, name=self.name, family=self.name, validate=False)
 
     def draw(self, n: int, seed: int) -> Batch:
-        """`n` instances for everyday use, apart from the three splits; numbered ones are seed, seed + 1, ..."""
+        """`n` instances for everyday use, apart from the splits; numbered ones are seed, seed + 1, ..."""
         if self.from_seeds:
             return replace(self.from_seeds(range(_seed(seed), seed + n)), family=self.name, validate=False)
         return self._stream("sample", n, seed)

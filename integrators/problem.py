@@ -84,14 +84,15 @@ def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
 class Problem:
     """One initial-value problem.
 
-    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed
-    (a span of length zero).  p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
+    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is
+    allowed.  p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
     family: name of the family it was drawn from, or None.  nbody: (bodies, dimension) or None.
     invariants: name -> `f(t, y, p)`, conserved along exact solutions.
     accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions y[:n/2]. N-body needs none.
     validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always checked.
 
-    Raises ValueError, naming the field, on wrong shapes or dtypes and non-finite t_span, p or (if validate) y0.
+    Raises ValueError, naming the field, on wrong shapes or dtypes and on non-finite t_span, p or
+    (if validate) y0.
     """
 
     rhs: Rhs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 
 from ..families import Family
+from ..names import unknown
 from ..problem import Batch, Problem
 
 _FILES = (
@@ -34,11 +34,9 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def family(name: str) -> Family:
-    """The family called `name`. Raises ValueError, naming the nearest ones, if there is none."""
+    """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
     if name not in _FILES:
-        near = difflib.get_close_matches(str(name), _FILES, n=3, cutoff=0.5)
-        hint = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(_FILES)}"
-        raise ValueError(f"unknown problem family {name!r}; {hint}")
+        raise unknown("problem family", name, _FILES)
     return importlib.import_module(f".{name}", __name__).FAMILY
 
 

@@ -1,8 +1,8 @@
 """Brusselator without diffusion, x' = A + x^2 y - (B + 1) x, y' = B x - x^2 y.
 
-Sources: I. Prigogine and R. Lefever, J. Chem. Phys. 48 (1968) 1695; instance and span: Hairer, Norsett, Wanner, "Solving
-ODEs I", section II.4 (A = 1, B = 3, y0 = (1.5, 3), T = 20). p = (A, B). Family: A in .8..1.2, B in 2..4 (limit cycle for
-B > 1 + A^2, damped below), starts in .5..2.5 by 1..4.
+Sources: I. Prigogine and R. Lefever, J. Chem. Phys. 48 (1968) 1695; instance and span: Hairer, Norsett,
+Wanner, "Solving ODEs I", section II.4 (A = 1, B = 3, y0 = (1.5, 3), T = 20). p = (A, B). Family: A in
+.8..1.2, B in 2..4 (limit cycle for B > 1 + A^2, damped below), starts in .5..2.5 by 1..4.
 """
 
 from __future__ import annotations

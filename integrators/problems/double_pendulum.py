@@ -1,11 +1,11 @@
 """Planar double pendulum of two point masses on massless rods.
 
-Equations in the angles from the downward vertical, y = (theta1, theta2, theta1', theta2'), radian and second;
-p = (m1, m2, l1, l2, g) in kilogram, metre and m/s^2: the Lagrangian's 2x2 mass matrix solved by Cramer's rule.
-Instance: matplotlib's gallery, "The double pendulum problem" (after M. S. Wheatland): angles 120 and -10 degrees, at
-rest, unit masses and lengths, g = 9.8, T = 2.5.
-Family: unit masses and lengths within 20 %, angles in -2..2 rad, rates in -1..1 rad/s; T = 3, since the
-largest exponents reach a few per second.
+Equations in the angles from the downward vertical, y = (theta1, theta2, theta1', theta2'), radian and
+second; p = (m1, m2, l1, l2, g) in kilogram, metre and m/s^2: the Lagrangian's 2x2 mass matrix solved by
+Cramer's rule. Instance: matplotlib's gallery, "The double pendulum problem" (after M. S. Wheatland):
+angles 120 and -10 degrees, at rest, unit masses and lengths, g = 9.8, T = 2.5. Family: unit masses and
+lengths within 20 %, angles in -2..2 rad, rates in -1..1 rad/s; T = 3, since the largest exponents reach a
+few per second.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
     p = np.empty((n, 5))
     p[:, :4] = rng.uniform(0.8, 1.2, (n, 4))
     p[:, 4] = 9.8
-    return Batch(rhs, y0, p, np.zeros(n), np.full(n, 3.0), name="double_pendulum", invariants={"energy": energy})
+    return Batch(rhs, y0, p, np.zeros(n), np.full(n, 3.0), name="double_pendulum",
+                 invariants={"energy": energy})
 
 
 FAMILY = Family(
-    name="double_pendulum", doc="double pendulum, T = 3 s", rhs=rhs, n=4, m=5, sampler=sampler, published=published,
-    error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-2),
-    tags=("hamiltonian", "chaotic"),
+    name="double_pendulum", doc="double pendulum, T = 3 s", rhs=rhs, n=4, m=5, sampler=sampler,
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-6, 1e-2), tags=("hamiltonian", "chaotic"),
 )

@@ -1,8 +1,8 @@
 """FitzHugh-Nagumo neuron, v' = v - v^3/3 - w + I, w' = (v + a - b w) / tau.
 
-Sources: R. FitzHugh, Biophys. J. 1 (1961) 445-466; J. Nagumo et al., Proc. IRE 50 (1962) 2061. p = (I, a, b, tau),
-published a = .7, b = .8, tau = 12.5; spikes for I between about .33 and 1.42. Family: I in .2..1.2 (some instances are
-excitable but silent), tau in 8..16, T = 100 (two to three spikes).
+Sources: R. FitzHugh, Biophys. J. 1 (1961) 445-466; J. Nagumo et al., Proc. IRE 50 (1962) 2061. p = (I, a,
+b, tau), published a = .7, b = .8, tau = 12.5; spikes for I between about .33 and 1.42. Family: I in
+.2..1.2 (some instances are excitable but silent), tau in 8..16, T = 100 (two to three spikes).
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 FAMILY = Family(
     name="fitzhugh_nagumo", doc="FitzHugh-Nagumo neuron, T = 100", rhs=rhs, n=2, m=4, sampler=sampler,
-    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-2),
-    tags=("excitable", "mildly stiff"),
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-6, 1e-2), tags=("excitable", "mildly stiff"),
 )

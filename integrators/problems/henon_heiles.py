@@ -1,8 +1,9 @@
 """Henon-Heiles: motion in V = (x^2 + y^2)/2 + x^2 y - y^3/3; x'' = -x - 2 x y, y'' = -y - x^2 + y^2.
 
-Source: M. Henon and C. Heiles, Astron. J. 69 (1964) 73-79. y = (x, y, x', y'), no parameters; the energy is conserved
-and motion is bounded for E < 1/6. Family: E uniform in 1/12..1/6 (from regular to mostly chaotic, the paper's range),
-position uniform where V < E inside the triangle, direction of motion uniform; T = 50, about eight oscillations.
+Source: M. Henon and C. Heiles, Astron. J. 69 (1964) 73-79. y = (x, y, x', y'), no parameters; the energy
+is conserved and motion is bounded for E < 1/6. Family: E uniform in 1/12..1/6 (from regular to mostly
+chaotic, the paper's range), position uniform where V < E inside the triangle, direction of motion
+uniform; T = 50, about eight oscillations.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def energy(t, y, p):
 def published() -> Problem:
     """A start on the paper's surface of section x = 0 at its middle energy E = 1/8: y = .1, y' = 0."""
     speed = np.sqrt(2.0 * (1.0 / 8.0 - potential(0.0, 0.1)))
-    return Problem(rhs, [0.0, 0.1, speed, 0.0], (0.0, 50.0), name="henon_heiles", invariants={"energy": energy},
-                   accel=accel)
+    return Problem(rhs, [0.0, 0.1, speed, 0.0], (0.0, 50.0), name="henon_heiles",
+                   invariants={"energy": energy}, accel=accel)
 
 
 def sampler(rng: np.random.Generator, n: int) -> Batch:
@@ -57,6 +58,6 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 FAMILY = Family(
     name="henon_heiles", doc="Henon-Heiles, E in 1/12..1/6, T = 50", rhs=rhs, n=4, m=0, sampler=sampler,
-    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-2),
-    tags=("hamiltonian", "smooth", "second order"),
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-6, 1e-2), tags=("hamiltonian", "smooth", "second order"),
 )

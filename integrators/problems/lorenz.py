@@ -1,9 +1,9 @@
 """Lorenz system, x' = sigma (y - x), y' = x (rho - z) - y, z' = x y - beta z.
 
-Source: E. N. Lorenz, J. Atmos. Sci. 20 (1963) 130-141. p = (sigma, rho, beta). Dimensionless.
-Family: sigma = 10, beta = 8/3, rho uniform in 20..40 (chaotic above 24.74, long transients below), start uniform in a
-box about the attractor. T = 5: with a largest exponent near 1 per unit time errors grow by e^5, so state errors
-still mean something.
+Source: E. N. Lorenz, J. Atmos. Sci. 20 (1963) 130-141. p = (sigma, rho, beta). Dimensionless. Family:
+sigma = 10, beta = 8/3, rho uniform in 20..40 (chaotic above 24.74, long transients below), start uniform
+in a box about the attractor. T = 5: with a largest exponent near 1 per unit time errors grow by e^5, so
+state errors still mean something.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="lorenz", doc="Lorenz 1963, rho in 20..40, T = 5", rhs=rhs, n=3, m=3, sampler=sampler, published=published,
-    error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-2),
-    tags=("chaotic", "smooth"),
+    name="lorenz", doc="Lorenz 1963, rho in 20..40, T = 5", rhs=rhs, n=3, m=3, sampler=sampler,
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-6, 1e-2), tags=("chaotic", "smooth"),
 )

@@ -1,8 +1,9 @@
 """Lotka-Volterra predator and prey, x' = a x - b x y, y' = -c y + d x y.
 
-Sources: A. J. Lotka (1925), V. Volterra (1926). p = (a, b, c, d). Periodic orbits about (c/d, a/b); conserved:
-d x - c log x + b y - a log y. Family: the parameters of SciML's benchmark (1.5, 1, 3, 1), each within a third to a half
-of its value, and starts in .5..3: one to four cycles in T = 10, from gentle to strongly peaked.
+Sources: A. J. Lotka (1925), V. Volterra (1926). p = (a, b, c, d). Periodic orbits about (c/d, a/b);
+conserved: d x - c log x + b y - a log y. Family: the parameters of SciML's benchmark (1.5, 1, 3, 1), each
+within a third to a half of its value, and starts in .5..3: one to four cycles in T = 10, from gentle to
+strongly peaked.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="lotka_volterra", doc="predator and prey, T = 10", rhs=rhs, n=2, m=4, sampler=sampler, published=published,
-    error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-7, 1e-3),
-    tags=("periodic", "smooth"),
+    name="lotka_volterra", doc="predator and prey, T = 10", rhs=rhs, n=2, m=4, sampler=sampler,
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-7, 1e-3), tags=("periodic", "smooth"),
 )

@@ -1,8 +1,8 @@
 """Van der Pol oscillator, x'' = mu (1 - x^2) x' - x, non-stiff range.
 
-Source: B. van der Pol, Phil. Mag. 2 (1926) 978-992. p = (mu,). y = (x, x'). Family: mu logarithmically uniform in
-.5..8, where relaxation sets in but an explicit method is still limited by accuracy, starts in -2..2, T = 20 (one
-and a half to three cycles).
+Source: B. van der Pol, Phil. Mag. 2 (1926) 978-992. p = (mu,). y = (x, x'). Family: mu logarithmically
+uniform in .5..8, where relaxation sets in but an explicit method is still limited by accuracy, starts in
+-2..2, T = 20 (one and a half to three cycles).
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 FAMILY = Family(
     name="vanderpol", doc="van der Pol, mu in .5..8, T = 20", rhs=rhs, n=2, m=1, sampler=sampler,
-    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-2),
-    tags=("limit cycle", "mildly stiff"),
+    published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
+    levels=(1e-6, 1e-2), tags=("limit cycle", "mildly stiff"),
 )

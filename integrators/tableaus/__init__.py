@@ -5,7 +5,7 @@ from importlib import import_module
 
 from .tableau import ExplicitTableau
 
-NAMES = ("bs32", "dopri5", "tsit5")
+NAMES = ("bs32", "dopri5", "tsit5", "dop853")
 
 __all__ = ["NAMES", "ExplicitTableau", "get"]
 

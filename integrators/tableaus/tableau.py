@@ -8,6 +8,13 @@ estimates its error by h sum_i e_i k_i with e = b - b_hat, and interpolates by
 
     y(t + theta h) = y + h sum_i k_i sum_j P_ij theta^(j+1),    0 <= theta <= 1.
 
+The same polynomial, where it joins values and slopes of neighbouring steps (all methods here, by FSAL), reads
+
+    y(t + theta h) = H(theta) + h theta^2 (1 - theta)^2 sum_i k_i sum_j D_ij theta^j
+
+with H the cubic Hermite interpolant of y, y_new, k_first, k_last.  This form is exact at both ends; the power
+basis loses about eps h |k| sum |P_ij| there (1e-13 h |k| for DOP853, 1e-14 h |k| for Tsit5).
+
 Coefficients are kept as `Fraction`, also where the published values are decimals: the decimal's own value
 is then exact, sums and differences of coefficients are formed without rounding, and every float64 array is
 rounded once, at the end.
@@ -152,6 +159,32 @@ class ExplicitTableau:
     def P(self) -> np.ndarray:
         """Dense output, (s + d, q) float64, read-only; column j multiplies theta^(j+1)."""
         return _padded(self.dense, len(self.dense[0]))
+
+    @cached_property
+    def D(self) -> np.ndarray:
+        """Dense output beyond the Hermite cubic, (s + d, q - 3) float64, read-only; column j is for theta^j.
+
+        No columns where the cubic is all of it.  ValueError where P does not join values and slopes.
+        """
+        b = (*self.b, *[Fraction(0)] * self.dense_stages)
+        rows = []
+        for i, (row, bi) in enumerate(zip(self.dense, b, strict=True)):
+            k0, k1 = int(i == 0), int(i == self.stages - 1)
+            cubic = (k0, 3 * bi - 2 * k0 - k1, k0 + k1 - 2 * bi)
+            rest = list(row) + [Fraction(0)] * (3 - len(row))
+            for j, value in enumerate(cubic):
+                rest[j] = rest[j] - value
+            # Divide the remaining theta^1 ... theta^q by theta^2 (1 - 2 theta + theta^2), lowest power first.
+            quotient: list[Number] = []
+            for j in range(1, len(rest) - 2):
+                lead = rest[j]
+                quotient.append(lead)
+                rest[j + 1] += 2 * lead
+                rest[j + 2] -= lead
+            if rest[0] != 0 or any(rest[-2:]):
+                raise ValueError(f"tableau {self.name!r}: dense output does not join values and slopes")
+            rows.append(quotient)
+        return _padded(rows, len(rows[0]))
 
     @cached_property
     def dense_C(self) -> np.ndarray:

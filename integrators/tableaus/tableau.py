@@ -100,10 +100,10 @@ class ExplicitTableau:
         for i, row in enumerate(self.dense_a):
             need(len(row) == s + i, f"row {i} of dense_a must have {s + i} entries, has {len(row)}")
         pair = self.error == "hairer853"
-        for label, row in (("e5", self.e5), ("e3", self.e3)):
-            need((row is not None) == pair, f'{label} belongs to error="hairer853", and only there')
-        for label, row in (("b", self.b), ("e", self.e), ("e5", self.e5), ("e3", self.e3)):
-            need(row is None or len(row) == s, f"{label} must have {s} entries")
+        for label, extra in (("e5", self.e5), ("e3", self.e3)):
+            need((extra is not None) == pair, f'{label} belongs to error="hairer853", and only there')
+        for label, weights in (("b", self.b), ("e", self.e), ("e5", self.e5), ("e3", self.e3)):
+            need(weights is None or len(weights) == s, f"{label} must have {s} entries")
         need(not pair or self.e == self.e5, 'e must equal e5 where error="hairer853"')
         need(len(self.dense) == s + d, f"dense must have {s + d} rows, has {len(self.dense)}")
         need(len({len(row) for row in self.dense}) == 1, "rows of dense differ in length")

@@ -1,0 +1,339 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from stepsmith.train import curves
+from stepsmith.train.metric import NO_GAIN, Runs, across_seeds, make_row, work_ratio
+
+LEVELS = curves.error_levels(1e-3, 1e-7)
+TOL = np.geomspace(1e-1, 1e-9, 17)
+
+
+def power_law(cost=1.0, order=5.0, err=None, n=40, seed=0):
+    """work = cost * err^(-1/order): straight in log-log, so every interpolation is exact; each (n, T)."""
+    scale = np.exp(np.random.default_rng(seed).normal(0, 1, (n, 1)))  # per-instance difficulty
+    e = TOL * np.ones((n, 1)) if err is None else err * np.ones((n, 1))
+    return e, 100 * scale * np.broadcast_to(np.asarray(cost, float), (n,))[:, None] * e ** (-1 / order)
+
+
+def runs(name="a", kind="classical", extra=None, **kw):
+    e, w = power_law(**kw)
+    return Runs(name, e, {"nfev": w, **(extra or {})}, tol=TOL, kind=kind)
+
+
+# ---- curves
+
+
+def test_error_levels_are_eight_a_decade_with_both_ends():
+    assert len(LEVELS) == 33
+    assert LEVELS[0] == pytest.approx(1e-3) and LEVELS[-1] == pytest.approx(1e-7)
+    np.testing.assert_allclose(np.diff(np.log10(LEVELS)), -1 / 8)
+    for bad in ((1e-7, 1e-3), (np.inf, 1e-3), (1e-3, 0)):
+        with pytest.raises(ValueError, match="smallest < largest"):
+            curves.error_levels(*bad)
+
+
+def test_envelope_drops_dominated_and_failed_runs_and_stays_flat_to_the_largest_error():
+    err = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, np.inf, np.nan]
+    work = [60, 80, 50, 200, 190, 1e9, 1.0]  # 60 and 80 are dominated by 50, 200 by 190
+    e, w = curves.envelope(err, work)
+    assert list(zip(e, w, strict=True))[-1] == (1e-1, 50)
+    assert dict(zip(e, w, strict=True)) == {1e-5: 190, 1e-3: 50, 1e-1: 50}
+    assert (np.diff(e) >= 0).all() and (np.diff(w) <= 0).all()
+
+
+def test_interpolation_is_linear_in_log_log_and_never_extrapolates():
+    got = np.exp(curves.log_work_at([1e-2, 1e-4], [10.0, 1000.0], [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]))
+    np.testing.assert_allclose(got, [np.nan, 10, 100, 1000, np.nan], rtol=1e-12)
+    assert np.isnan(curves.log_work_at([np.inf, np.nan], [1.0, 2.0], LEVELS)).all()
+
+
+def test_log_work_agrees_with_numpy_interp_on_random_curves():
+    rng = np.random.default_rng(1)
+    err, work = 10 ** rng.uniform(-9, -1, (200, 12)), 10 ** rng.uniform(1, 4, (200, 12))
+    err[rng.random(err.shape) < 0.2] = np.inf
+    table = curves.log_work_at(err, work, LEVELS)
+    for e, w, row in zip(err, work, table, strict=True):
+        ve, vw = curves.envelope(e, w)
+        ve, keep = np.unique(ve, return_index=True)
+        expected = np.interp(np.log(LEVELS), np.log(ve), np.log(vw[keep]), left=np.nan, right=np.nan)
+        np.testing.assert_allclose(row, expected, rtol=1e-10)
+        # the curve never undercuts the definition at a vertex: least work among runs of at most that error
+        for v, cost in zip(ve, vw[keep], strict=True):
+            assert cost == w[e <= v * (1 + 1e-15)].min()
+
+
+def test_zero_error_counts_as_the_floor():
+    e, _ = curves.envelope([0.0, 1e-3], [10.0, 1.0])
+    assert e[0] == curves.ERR_FLOOR
+
+
+# ---- first figure
+
+
+def test_known_ratio_is_exact():
+    got = work_ratio(runs(cost=0.68), runs(), LEVELS)
+    assert got.figure.ratio == pytest.approx(0.68, rel=1e-12)
+    assert (got.figure.low, got.figure.high) == pytest.approx((0.68, 0.68), rel=1e-9)
+    assert got.figure.verdict == "cheaper"
+    assert got.share_lost == 0 and got.worst == pytest.approx(0.68) and got.lost == ()
+    for figure in got.matched.values():
+        assert (figure.ratio, figure.low, figure.high) == pytest.approx((0.68,) * 3, rel=1e-9)
+    assert got.matched_levels == {"gmean": 33, "q90": 33}
+
+
+def test_ratio_is_at_matched_error_not_at_matched_tolerance():
+    # A spends 3 times less at every tolerance, and pays for it in error: at equal error both are the same
+    slack = 3.0**5
+    a = runs(err=TOL * slack, cost=1.0)
+    b = runs()
+    np.testing.assert_allclose(b.work["nfev"] / a.work["nfev"], 3.0)
+    got = work_ratio(a, b, LEVELS)
+    assert got.figure.ratio == pytest.approx(1.0, abs=1e-12) and got.figure.verdict == NO_GAIN
+
+
+def test_different_orders_average_over_levels_in_the_log():
+    got = work_ratio(runs(order=8), runs(order=5), LEVELS)
+    expected = np.exp(np.mean((1 / 5 - 1 / 8) * np.log(LEVELS)))
+    assert got.figure.ratio == pytest.approx(expected, rel=1e-12)
+
+
+def test_mean_is_over_instances_in_the_log_and_the_tail_is_the_worst():
+    cost = np.ones(200) * 0.5
+    cost[:3] = 3.0, 2.0, 1.5
+    got = work_ratio(runs(cost=cost, n=200), runs(n=200), LEVELS)
+    assert got.figure.ratio == pytest.approx(np.exp(np.log(cost).mean()), rel=1e-12)
+    assert got.worst == pytest.approx(3.0) and got.worst_1pct == pytest.approx(np.sqrt(6.0))
+    assert got.share_lost == pytest.approx(3 / 200)
+    assert got.figure.low < got.figure.ratio < got.figure.high < 1
+
+
+def test_against_itself_is_no_gain_and_no_loss():
+    a = runs()
+    got = work_ratio(a, a, LEVELS)
+    assert got.figure.ratio == 1 and got.share_lost == 0 and got.figure.verdict == NO_GAIN
+
+
+def test_one_instance_has_no_interval_and_no_claim():
+    got = work_ratio(runs(cost=0.5, n=1), runs(n=1), LEVELS)
+    assert got.figure.ratio == pytest.approx(0.5)
+    assert math.isnan(got.figure.low) and got.figure.verdict == NO_GAIN
+    assert got.to_json()["low"] is None
+
+
+# ---- lost instances
+
+
+def fail_instance(r, i, work=None):
+    err, w = r.err.copy(), r.work["nfev"].copy()
+    err[i] = np.inf
+    if work is not None:
+        w[i] = work
+    return Runs(r.name, err, {"nfev": w}, tol=r.tol, kind=r.kind)
+
+
+def test_coverage_rule_is_eighty_percent_of_the_band():
+    b = runs()
+    a = runs(cost=0.5)
+    reach = LEVELS[26] * (1 - 1e-9)  # 27 of 33 levels: 82 %
+    for cut, lost in ((reach, ()), (LEVELS[25] * (1 - 1e-9), (4,))):
+        err = a.err.copy()
+        err[4] = np.maximum(err[4], cut)
+        got = work_ratio(Runs("a", err, {"nfev": a.work["nfev"]}), b, LEVELS)
+        assert got.lost == lost
+
+
+@pytest.mark.parametrize("true_ratio", [0.3, 0.9, 1.1, 4.0, 9.9])
+@pytest.mark.parametrize("spent", [1.0, 1e7])
+def test_dropping_an_instance_never_looks_better(true_ratio, spent):
+    cost = np.full(40, 0.7)
+    cost[5] = true_ratio
+    a, b = runs(cost=cost), runs()
+    whole = work_ratio(a, b, LEVELS, intervals=False)
+    dropped = work_ratio(fail_instance(a, 5, spent), b, LEVELS, intervals=False)
+    assert dropped.lost == (5,)
+    assert dropped.figure.ratio > whole.figure.ratio
+    assert dropped.share_lost >= whole.share_lost and dropped.worst >= whole.worst
+    assert dropped.log_ratio[5] >= math.log(curves.LOST_RATIO)
+    if spent == 1e7:  # the work of failed runs counts
+        assert dropped.log_ratio[5] > math.log(1e3)
+
+
+def test_instance_lost_by_the_denominator_gives_no_credit():
+    a, b = runs(cost=0.7), runs()
+    got = work_ratio(a, fail_instance(b, 5), LEVELS)
+    assert got.lost == () and got.lost_by_denominator == (5,)
+    assert got.log_ratio[5] == 0
+    assert got.figure.ratio > work_ratio(a, b, LEVELS).figure.ratio
+
+
+def test_instance_lost_by_both_is_charged_with_the_worst_measured():
+    cost = np.full(40, 0.7)
+    cost[6] = 1.8
+    a, b = runs(cost=cost), runs()
+    got = work_ratio(fail_instance(a, 5), fail_instance(b, 5), LEVELS)
+    assert got.lost == got.lost_by_denominator == (5,)
+    assert got.log_ratio[5] == pytest.approx(math.log(1.8))
+    assert got.share_lost == pytest.approx(2 / 40)
+
+
+def test_no_overlap_is_lost_everywhere_and_undefined_in_the_second_figure():
+    got = work_ratio(runs(err=np.geomspace(1e3, 1, 17)), runs(), LEVELS)
+    assert len(got.lost) == 40 and got.share_lost == 1 and got.figure.ratio >= curves.LOST_RATIO
+    for figure in got.matched.values():
+        assert math.isnan(figure.ratio) and figure.verdict == "not defined"
+    assert got.to_json()["matched"]["gmean"]["ratio"] is None
+
+
+# ---- second figure
+
+
+def test_second_figure_needs_one_tolerance_for_all():
+    # A has B's curve on every instance, but scattered errors: one tolerance must serve the worst
+    rng = np.random.default_rng(3)
+    scatter = np.exp(rng.normal(0, 2, (200, 1)))
+    e, w = power_law(n=200)
+    b = Runs("b", e, {"nfev": np.full((200, 1), 100.0) * TOL ** (-1 / 5)})
+    a = Runs("a", e * scatter, {"nfev": b.work["nfev"] * scatter ** (-1 / 5)})
+    got = work_ratio(a, b, curves.error_levels(1e-4, 1e-6))
+    assert got.figure.ratio == pytest.approx(1.0, abs=1e-9)
+    err_q90 = np.quantile(scatter, 0.9, method="higher")
+    expected = (err_q90 * np.mean(scatter ** (-1 / 5)) ** 5) ** (1 / 5)
+    assert got.matched["q90"].ratio == pytest.approx(expected, rel=1e-9)
+    expected = (np.exp(np.log(scatter).mean()) * np.mean(scatter ** (-1 / 5)) ** 5) ** (1 / 5)
+    assert got.matched["gmean"].ratio == pytest.approx(expected, rel=1e-9)
+    assert got.matched["q90"].low < got.matched["q90"].ratio < got.matched["q90"].high
+
+
+def test_one_failed_run_ends_the_geometric_mean_curve_but_not_the_percentile():
+    a, b = runs(cost=0.5), runs()
+    err = a.err.copy()
+    err[3, 9:] = np.inf  # tight tolerances fail on one instance: the band's tighter half is out of reach
+    got = work_ratio(Runs("a", err, {"nfev": a.work["nfev"]}), b, LEVELS)
+    assert math.isnan(got.matched["gmean"].ratio)
+    assert got.matched["q90"].ratio == pytest.approx(0.5)
+
+
+# ---- bootstrap
+
+
+def test_bca_agrees_with_scipy():
+    x = np.random.default_rng(5).exponential(1.0, 60)
+    low, high = curves.bca_interval(lambda i: x[i].mean(axis=1), 60, seed=0, resamples=20_000)
+    ref = stats.bootstrap((x,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
+    assert low == pytest.approx(ref.confidence_interval.low, abs=0.015)
+    assert high == pytest.approx(ref.confidence_interval.high, abs=0.02)
+
+
+def test_bootstrap_covers_the_truth_about_95_percent_of_the_time():
+    rng = np.random.default_rng(6)
+    hits = 0
+    for _ in range(300):
+        x = rng.normal(0.3, 1.0, 100)
+        low, high = curves.bca_interval(lambda i, x=x: x[i].mean(axis=1), 100, seed=0, resamples=1000)
+        hits += low <= 0.3 <= high
+    assert 0.90 <= hits / 300 <= 0.985  # three standard deviations are 0.038
+
+
+def test_bootstrap_is_seeded_and_undefined_samples_weaken_the_claim():
+    x = np.random.default_rng(7).normal(size=30)
+
+    def mean(i):
+        return x[i].mean(axis=1)
+
+    def sometimes_nan(i):
+        return np.where((i == 3).any(axis=1) | (i.shape[0] == 1), x[i].mean(axis=1), np.nan)
+
+    assert curves.bca_interval(mean, 30, seed=1, resamples=500) == curves.bca_interval(
+        mean, 30, seed=1, resamples=500
+    )
+    assert curves.bca_interval(mean, 30, seed=1, resamples=500) != curves.bca_interval(
+        mean, 30, seed=2, resamples=500
+    )
+    assert curves.bca_interval(sometimes_nan, 30, seed=1, resamples=500)[1] == np.inf
+
+
+# ---- slope, counts, wall clock
+
+
+def test_tolerance_slope():
+    err = np.array([3.0, 5.0, 9.0])[:, None] * TOL**0.8
+    err[0, 3] = np.inf
+    assert curves.tolerance_slope(TOL, err) == pytest.approx(0.8)
+    assert math.isnan(curves.tolerance_slope(TOL, np.full((2, 17), np.inf)))
+
+
+def test_row_counts_failures_and_rejections():
+    e, w = power_law()
+    e = e.copy()
+    e[0, 0], e[1, 1] = np.inf, np.nan
+    a = Runs("a", e, {"nfev": w}, tol=TOL, attempts=np.full(e.shape, 10), rejected=np.full(e.shape, 2))
+    row = make_row(a, runs(), LEVELS, ideal_slope=1.0)
+    assert row.failures == 2 and row.runs == 40 * 17
+    assert row.rejected_share == pytest.approx(0.2) and row.slope == pytest.approx(1.0)
+    assert math.isnan(make_row(runs(), runs(), LEVELS).rejected_share)
+
+
+def test_wall_totals_are_spread_by_evaluations_and_agree_with_per_instance_times():
+    e, w = power_law()
+    per_instance = w * 1e-6
+    a = Runs("a", e, {"nfev": w, "wall": per_instance})
+    b = Runs("b", e, {"nfev": w, "wall": per_instance.sum(axis=0) * 2})
+    np.testing.assert_allclose(b.work["wall"], 2 * per_instance)
+    assert work_ratio(a, b, LEVELS, "wall").figure.ratio == pytest.approx(0.5)
+    assert work_ratio(a, runs(), LEVELS, "wall") is None
+
+
+def test_weighted_work_is_evaluations_where_there_is_no_linear_algebra():
+    assert np.array_equal(runs().work["work"], runs().work["nfev"])
+
+
+def test_rows_on_some_instances_only_are_paired_by_number():
+    cost = np.linspace(0.5, 1.5, 40)
+    a, b = runs(cost=cost), runs()
+    some = [7, 3, 30]
+    part = Runs("oracle", a.err[some], {"nfev": a.work["nfev"][some]}, kind="oracle", instances=some)
+    got = work_ratio(part, b, LEVELS)
+    assert got.figure.ratio == pytest.approx(np.exp(np.log(cost[some]).mean()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "magic"}, "unknown kind 'magic'"),
+        ({"err": np.ones(3)}, "err must be"),
+        ({"err": np.ones((0, 17))}, "not empty"),
+        ({"err": -np.ones((40, 17))}, "negative"),
+        ({"work": {"work": np.ones((40, 17))}}, "needs 'nfev'"),
+        ({"work": {"nfev": np.ones((40, 17)), "time": np.ones((40, 17))}}, "knows nfev, work, wall"),
+        ({"work": {"nfev": np.ones((40, 16))}}, r"has shape \(40, 16\)"),
+        ({"work": {"nfev": np.zeros((40, 17))}}, "finite and positive"),
+        ({"work": {"nfev": np.full((40, 17), np.nan)}}, "finite and positive"),
+        ({"tol": np.zeros(17)}, "positive numbers"),
+        ({"tol": np.ones(3)}, "positive numbers"),
+        ({"attempts": np.ones(3)}, "attempts has shape"),
+        ({"instances": np.zeros(40)}, "distinct"),
+    ],
+)
+def test_bad_runs_are_named(change, message):
+    e, w = power_law()
+    with pytest.raises(ValueError, match=message) as info:
+        Runs(**{"name": "mine", "err": e, "work": {"nfev": w}, **change})
+    assert "'mine'" in str(info.value)
+
+
+def test_unknown_measure_and_disjoint_instances():
+    with pytest.raises(ValueError, match="unknown work measure 'flops'"):
+        work_ratio(runs(), runs(), LEVELS, "flops")
+    e, w = power_law()
+    with pytest.raises(ValueError, match="share no instance"):
+        work_ratio(Runs("a", e, {"nfev": w}, instances=np.arange(100, 140)), runs(), LEVELS)
+
+
+def test_across_seeds():
+    assert across_seeds({0: 0.7, 1: 0.6, 2: 0.65}) == (2, {"n": 3, "median": 0.65, "low": 0.6, "high": 0.7})
+    assert across_seeds({4: 0.7, 9: 0.6})[0] == 9
+    with pytest.raises(ValueError, match="no training seed"):
+        across_seeds({})

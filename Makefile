@@ -45,7 +45,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p stepsmith
 
-bench: $(VENV)/.bench
+# numbalsoda has no wheels: it is compiled where there is a Fortran compiler, and left out, with a word, where not.
+FC_FOUND := $(shell command -v gfortran)
+bench: $(VENV)/.bench $(if $(FC_FOUND),$(VENV)/.bench-fortran)
+	@$(if $(FC_FOUND),:,echo "== numbalsoda is left out: no gfortran found")
 	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(BENCH_ARGS); \
 	done
@@ -65,8 +68,9 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.venv
 	$(PIP) $(TORCH_PIP_ARGS) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
-# .demo, .test, .dev, .bench: the extra of that name, and the package itself in editable form
-$(VENV)/.demo $(VENV)/.test $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.torch
+# .demo, .test, .dev, .bench, .bench-fortran: the extra of that name, and the package itself in editable form
+EXTRAS := demo test dev bench bench-fortran
+$(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "== installing stepsmith[$*]"
 	$(PIP) -e '.[$*]'
 	@touch $@

@@ -7,13 +7,15 @@ consecutive addresses and LLVM turns it into packed instructions.  With W = 1 th
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 FASTMATH = {"contract"}  # fused multiply-adds only: no reassociation, NaN and inf keep their meaning
 
@@ -50,67 +52,51 @@ def view(typingctx, block, offset, width, length):
     return ty(block, offset, width, length), codegen
 
 
-def _address(context, builder, view_ty, ptr, idx_ty, idx):
-    i = context.cast(builder, idx, idx_ty, types.intp)
-    i = builder.mul(i, ir.Constant(i.type, view_ty.width))
-    return builder.gep(ptr, [i], inbounds=True)
-
-
-@intrinsic
-def _load(typingctx, v, i):
-    if not (isinstance(v, LaneViewType) and isinstance(i, types.Integer)):
-        return None
-
-    def codegen(context, builder, sig, args):
-        return builder.load(_address(context, builder, sig.args[0], args[0], sig.args[1], args[1]))
-
-    return types.float64(v, i), codegen
-
-
-@intrinsic
-def _store(typingctx, v, i, x):
-    if not (isinstance(v, LaneViewType) and isinstance(i, types.Integer)):
-        return None
-
-    def codegen(context, builder, sig, args):
-        value = context.cast(builder, args[2], sig.args[2], types.float64)
-        builder.store(value, _address(context, builder, sig.args[0], args[0], sig.args[1], args[1]))
-        return context.get_dummy_value()
-
-    return types.void(v, i, x), codegen
-
-
-@overload(len, inline="always")
-def _len(v):
-    if isinstance(v, LaneViewType):
-        n = v.length
-        return lambda v: n
-    return None
-
-
-def _install_indexing() -> None:
-    import operator
-
-    @overload(operator.getitem, inline="always")
-    def getitem(v, i):
-        if isinstance(v, LaneViewType) and isinstance(i, types.Integer):
-            n = v.length
-            return lambda v, i: _load(v, i if i >= 0 else i + n)
-        return None
-
-    @overload(operator.setitem, inline="always")
-    def setitem(v, i, x):
-        if isinstance(v, LaneViewType) and isinstance(i, types.Integer):
-            n = v.length
-
-            def impl(v, i, x):
-                _store(v, i if i >= 0 else i + n, x)
-
-            return impl
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 2 and isinstance(args[0], LaneViewType) and isinstance(args[1], types.Integer):
+            return signature(types.float64, args[0], types.intp)
         return None
 
 
-_install_indexing()
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 3 and isinstance(args[0], LaneViewType) and isinstance(args[1], types.Integer):
+            return signature(types.none, args[0], types.intp, types.float64)
+        return None
+
+
+@infer_global(len)
+class _Len(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 1 and isinstance(args[0], LaneViewType):
+            return signature(types.intp, args[0])
+        return None
+
+
+def _address(builder, view_ty, ptr, idx):
+    # negative indices count from the end; for a constant index the select folds away
+    wrapped = builder.add(idx, ir.Constant(idx.type, view_ty.length))
+    idx = builder.select(builder.icmp_signed("<", idx, ir.Constant(idx.type, 0)), wrapped, idx)
+    return builder.gep(ptr, [builder.mul(idx, ir.Constant(idx.type, view_ty.width))], inbounds=True)
+
+
+@lower_builtin(operator.getitem, LaneViewType, types.Integer)
+def _lower_getitem(context, builder, sig, args):
+    return builder.load(_address(builder, sig.args[0], args[0], args[1]))
+
+
+@lower_builtin(operator.setitem, LaneViewType, types.Integer, types.Float)
+def _lower_setitem(context, builder, sig, args):
+    builder.store(args[2], _address(builder, sig.args[0], args[0], args[1]))
+    return context.get_dummy_value()
+
+
+@lower_builtin(len, LaneViewType)
+def _lower_len(context, builder, sig, args):
+    return ir.Constant(context.get_value_type(types.intp), sig.args[0].length)
 
 
 @intrinsic

@@ -1,0 +1,154 @@
+"""Many trajectories in lock-step SIMD lanes on all cores: `solve_ensemble(batch, method, controller, ...)`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import methods
+from .kernels import layout
+from .problem import Batch
+from .solve import check_controller, slots_of, tolerances
+
+_KERNELS: dict[tuple, Any] = {}
+
+
+@dataclass(frozen=True)
+class EnsembleStats:
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback.  wall_s: seconds for the whole ensemble."""
+
+    nfev: np.ndarray
+    naccept: np.ndarray
+    nreject: np.ndarray
+    nfallback: np.ndarray
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class EnsembleSolution:
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where a trajectory did
+    not get that far, or None."""
+
+    t: np.ndarray
+    y: np.ndarray
+    status: np.ndarray
+    stats: EnsembleStats
+    t_eval: np.ndarray | None = None
+    y_eval: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def success(self) -> np.ndarray:
+        """(B,) bool."""
+        return self.status == layout.SUCCESS
+
+    def message(self, i: int) -> str:
+        """What happened to trajectory i."""
+        return layout.MESSAGES[int(self.status[i])]
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="stepsmith")
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width: int | None = None) -> Any:
+    """The ensemble kernel for a Problem or Batch `source`; loaded from the disk cache where it was compiled before."""
+    from .kernels import build, drivers
+
+    width = width or build.lanes_for(source.n)
+    slots = slots_of(controller)
+    key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots, width)
+    if key not in _KERNELS:
+        parts = method.parts(source, slots)
+        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
+    return _KERNELS[key]
+
+
+def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
+    if t_eval is None:
+        return np.empty((1, 0))
+    t = np.array(t_eval, dtype=np.float64, order="C")
+    if t.ndim == 1:
+        t = t[None]
+    if t.ndim != 2 or t.shape[0] not in (1, len(batch)):
+        raise ValueError(f"t_eval must have shape (k,) or ({len(batch)}, k), got {np.shape(t_eval)}")
+    lo, hi = np.minimum(batch.t0, batch.t1)[:, None], np.maximum(batch.t0, batch.t1)[:, None]
+    if not np.all((t >= lo) & (t <= hi)):
+        raise ValueError("t_eval must lie within every trajectory's span")
+    if np.any(np.diff(t, axis=1) * np.where(batch.t1 >= batch.t0, 1.0, -1.0)[:, None] < 0):
+        raise ValueError("t_eval must be ordered along the direction of integration")
+    return t
+
+
+def solve_ensemble(
+    batch: Batch,
+    method: str,
+    controller: Any,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    t_eval: Any = None,
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> EnsembleSolution:
+    """Integrate every instance of `batch`.
+
+    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  threads:
+    None for all cores.  A trajectory that fails (status below 0) keeps its last good state and touches no other.
+    """
+    meth = methods.get(method)
+    count, n = batch.y0.shape
+    r, a = tolerances(rtol, atol, (count, n))
+    tgrid = _grid(t_eval, batch)
+    if first_step is not None and not 0 < first_step < np.inf:
+        raise ValueError(f"first_step must be a positive number, got {first_step}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    check_controller(controller, meth)
+    kernel = ensemble_kernel(batch, meth, controller)
+    h0 = np.full(count, np.nan if first_step is None else first_step)
+    yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
+    yout = np.full((count, tgrid.shape[1], n), np.nan)
+    args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(max_steps), yend, stat)
+    params = controller.params
+    start = time.perf_counter()
+    run_ranges(kernel, params, args, count, threads)
+    wall = time.perf_counter() - start
+    whole = stat[:, 1:6].astype(np.int64)
+    stats = EnsembleStats(whole[:, 2], whole[:, 0], whole[:, 1], whole[:, 4], wall)
+    return EnsembleSolution(
+        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
+    )
+
+
+def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> None:
+    """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads."""
+    from .kernels.build import aligned
+
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    cores = threads or available_cores()
+    chunk = max(4 * kernel.width, -(-count // (4 * cores)))
+    ranges = [(lo, min(lo + chunk, count)) for lo in range(0, count, chunk)] if cores > 1 else [(0, count)]
+
+    def work(span: tuple[int, int]) -> None:
+        kernel.module.run(aligned(kernel.layout.size), params, *args, *span)
+
+    if count == 0:
+        return
+    if len(ranges) == 1:
+        work(ranges[0])
+    else:
+        work(ranges[0])  # compiles, or loads, before the threads ask for it
+        list(_pool(cores).map(work, ranges[1:]))

@@ -1,0 +1,133 @@
+"""A kernel: the generated module for one right-hand side, method, controller structure and width."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import record
+from ..binding import bind
+from ..cache import load_module
+from ..tableaus.tableau import ExplicitTableau
+from . import blocks, explicit
+from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
+
+N_ANSWER = 4
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A loaded kernel module and the layout of its block array."""
+
+    module: ModuleType
+    layout: Layout
+    width: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
+    the slope and extra rows it keeps, and the functions its sources name."""
+
+    attempt: str
+    start: str
+    dense: str
+    carry: str
+    slopes: int
+    extra: int
+    objects: dict[str, Any]
+
+
+def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:
+    """Parts of an embedded explicit Runge-Kutta method."""
+    return Parts(
+        explicit.attempt_source(tableau, n, slots),
+        explicit.start_source(tableau, n),
+        explicit.dense_source(tableau),
+        explicit.carry_lines(tableau),
+        explicit.slope_rows(tableau),
+        0,
+        {"rhs": rhs},
+    )
+
+
+def lanes_for(n: int) -> int:
+    """Lanes a block: enough to hide latency, few enough that the rows stay in the first-level cache."""
+    return 64 if n <= 4 else 32 if n <= 16 else 16
+
+
+@functools.cache
+def wide_machine() -> bool:
+    """Whether this processor has 512-bit vectors."""
+    import llvmlite.binding as llvm
+
+    return bool(llvm.get_host_cpu_features().get("avx512f", False))
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeroed float64 array of `size` whose first element starts a cache line (vector loads do not straddle two)."""
+    raw = np.zeros(size + 8)
+    start = (-raw.ctypes.data // 8) % 8
+    return raw[start : start + size]
+
+
+def header(lay: Layout, n: int, m: int, n_state: int) -> str:
+    """Imports and constants of a kernel module."""
+    w = lay.width
+    return (
+        "import math\nfrom numba import njit as _njit\n"
+        "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, view, wide_vectors\n"
+        "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
+        f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_ANSWER}\nTHRESHOLD = {max(1, w // 8)}\n"
+        f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
+        f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
+    )
+
+
+def phase_list(phases: tuple, objects: dict[str, Any]) -> list:
+    """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`."""
+    from ..vecmath import NAMESPACE
+
+    out = []
+    for k, phase in enumerate(phases):
+        if hasattr(phase, "fn"):
+            objects[f"phase{k}"] = bind(phase.fn, NAMESPACE)
+            out.append(("lane", f"phase{k}"))
+        else:
+            out.append(("dense", phase))
+    return out
+
+
+def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: bool) -> str:
+    """Write the view sizes, which must be literals, into the source."""
+    for name, value in (("WIDTH", lay.width), ("DIM", n), ("NPAR", max(m, 1)), ("NSTATE", n_state)):
+        source = re.sub(rf"\b{name}\b", str(value), source)
+    # each piece is optimised on its own before it is inlined, so each one asks for wide vectors
+    return re.sub(r"(?m)^(@_inline\ndef .*:)$", r"\1\n    wide_vectors()" if wide else r"\1", source)
+
+
+def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:
+    """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops."""
+    wide = width > 1 and wide_machine()
+    lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_ANSWER, parts.extra)
+    from ..vecmath import NAMESPACE
+
+    objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
+    phases = phase_list(controller.phases, objects)
+    body = (
+        parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
+        + blocks.begin_source()
+        + blocks.emit_source()
+        + blocks.commit_source(n, parts.carry)
+        + blocks.refill_source()
+        + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
+        + driver(wide)
+    )  # fmt: skip
+    source = header(lay, n, m, controller.n_state) + substitute(body, lay, n, m, controller.n_state, wide)
+    return Kernel(load_module(source, objects), lay, width)

@@ -1,0 +1,205 @@
+"""Source of one trial step of an embedded explicit Runge-Kutta method, for a block of lanes.
+
+    g_i = y + h sum_j a_ij k_j,   k_i = f(t + c_i h, g_i),   y1 = y + h sum_i b_i k_i,   err = h sum_i e_i k_i
+    E = rms_c( err_c / (atol_c + rtol max(|y_c|, |y1_c|)) )
+
+Stage by stage, the lane loop innermost.  DOP853 combines its two estimates as Hairer's dop853.f does: with the rms norms E5 and E3,
+E = E5^2 / sqrt(E5^2 + 0.01 E3^2).  The last row of an FSAL tableau is evaluated at y1.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .. import record
+from ..tableaus.tableau import ExplicitTableau
+
+UNROLL = 8  # systems up to this size are written out component by component, sums in registers
+
+
+def _combine(coefs, names) -> str:
+    """`c0*A[K0 + j] + ...` over the non-zero coefficients."""
+    terms = [f"{float(c)!r}*A[{k} + j]" for c, k in zip(coefs, names, strict=False) if float(c) != 0.0]
+    return " + ".join(terms) if terms else "0.0"
+
+
+def component_loop(n: int, sums: int, body: str, post: str = "") -> str:
+    """A loop over lanes and components: `body` a component (index j), `post` a lane; `@0`, `@1`, ... are sums, started at zero.
+
+    Small systems: one lane loop with the components written out.  Large ones: component loops around lane loops, sums in scratch rows.
+    """
+    ind = " " * 8
+    if n <= UNROLL:
+        src = "    for l in range(W):\n"
+        src += "".join(f"{ind}s{k} = 0.0\n" for k in range(sums))
+        for i in range(n):
+            src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
+        if post:
+            src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
+        return re.sub(r"@(\d)", r"s\1", src)
+    src = ""
+    if sums:
+        src += "    for l in range(W):\n" + "".join(f"{ind}A[S{k} + l] = 0.0\n" for k in range(sums))
+    src += "    for i in range(N):\n        for l in range(W):\n            j = i*W + l\n"
+    src += re.sub(r"(?m)^", " " * 12, body.rstrip("\n")) + "\n"
+    if post:
+        src += "    for l in range(W):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
+    return re.sub(r"@(\d)", r"A[S\1 + l]", src)
+
+
+def _rhs(time: str, src: str, dst: str) -> str:
+    return f"rhs({time}, view(A, {src} + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, {dst} + l, WIDTH, DIM))\n"
+
+
+def _time(c: float) -> str:
+    return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
+
+
+def slope_rows(tableau: ExplicitTableau) -> int:
+    """Slope rows a block needs: the stages and the extra stages of dense output."""
+    return tableau.stages + len(tableau.dense_c)
+
+
+def evaluations(tableau: ExplicitTableau) -> int:
+    """Right-hand sides an attempt costs: the first slope is carried over."""
+    return tableau.stages - 1
+
+
+def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> str:
+    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted."""
+    s = tableau.stages
+    names = [f"K{i}" for i in range(s)]
+    src = "@_inline\ndef attempt(A):\n"
+    for i in range(1, s):
+        dst = "YN" if tableau.fsal and i == s - 1 else "G"
+        body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({_combine(tableau.a[i], names)})\n"
+        src += component_loop(n, 0, body, _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
+    return src + _error(tableau, n, names, slots)
+
+
+def _error(tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> str:
+    hairer = tableau.error == "hairer853"
+    body = "sc = A[ATOL + j] + A[RTOL + l]*maximum(fabs(A[Y + j]), fabs(A[YN + j]))\n"
+    body += f"e = ({_combine(tableau.e5 if hairer else tableau.e, names)})/sc\n"
+    body += "@0 += e*e\n@1 += 0.0*A[YN + j]\n"
+    sums = 2
+    post = "ha = fabs(A[HS + l])\n"
+    if hairer:
+        body += f"e3 = ({_combine(tableau.e3, names)})/sc\n@{sums} += e3*e3\n"
+        # zero over zero where both estimates vanish: the step is exact, E = 0
+        post += f"den = sqrt((@0 + 0.01*@{sums})*N)\nerr = where(den == 0.0, 0.0, ha*@0/den)\n"
+        sums += 1
+    else:
+        post += f"err = ha*sqrt(@0*{1.0 / n!r})\n"
+    post += f"A[R + {record.ERR}*W + l] = err\n"
+    post += f"A[R + {record.ORDER}*W + l] = {float(tableau.embedded_order + 1)!r}\n"
+    post += f"A[R + {record.NF}*W + l] = {float(evaluations(tableau))!r}\n"
+    post += f"A[R + {record.FINITE}*W + l] = where(@1 + 0.0*err == 0.0, 1.0, 0.0)\n"
+    if record.ENORM in slots:
+        body += f"@{sums} = maximum(@{sums}, fabs(e))\n"
+        post += f"A[R + {record.ENORM}*W + l] = where(err > 0.0, ha*@{sums}/err, 1.0)\n"
+        sums += 1
+    if record.YNORM in slots:
+        body += f"r = A[Y + j]/sc\n@{sums} += r*r\n"
+        post += f"A[R + {record.YNORM}*W + l] = sqrt(@{sums}*{1.0 / n!r})\n"
+        sums += 1
+    src = component_loop(n, sums, body, post)
+    if record.HS in slots and tableau.stiffness is not None:
+        src += _stiffness(tableau, n)
+    if record.CURV in slots:
+        src += _curvature(n, f"K{tableau.stages - 1}")
+    return src
+
+
+def _stiffness(tableau: ExplicitTableau, n: int) -> str:
+    """h*S, S = |k_j - k_i|/|g_j - g_i| for two stages with the same c (Shampine; Hairer & Wanner II, IV.2)."""
+    i, j = tableau.stiffness
+    s = tableau.stages
+    if not (tableau.fsal and j == s - 1 and i == s - 2):
+        raise ValueError(f"{tableau.name}: the stiffness pair must be the last two stages, the only ones that are kept")
+    return component_loop(
+        n,
+        2,
+        f"dk = A[K{j} + j] - A[K{i} + j]\ndg = A[YN + j] - A[G + j]\n@0 += dk*dk\n@1 += dg*dg\n",
+        f"A[R + {record.HS}*W + l] = where(@1 > 0.0, fabs(A[HS + l])*sqrt(@0/@1), 0.0)\n",
+    )
+
+
+def _curvature(n: int, last: str) -> str:
+    """|k_last - k_first| / (|k_last| + |k_first|), in [0, 1]: how much the slope turned over the step."""
+    return component_loop(
+        n,
+        3,
+        f"d = A[{last} + j] - A[K0 + j]\n@0 += d*d\n@1 += A[{last} + j]*A[{last} + j]\n@2 += A[K0 + j]*A[K0 + j]\n",
+        f"den = sqrt(@1) + sqrt(@2)\nA[R + {record.CURV}*W + l] = where(den > 0.0, sqrt(@0)/den, 0.0)\n",
+    )
+
+
+def carry_lines(tableau: ExplicitTableau) -> str:
+    """What `commit` does a component beside advancing y: after acceptance the last slope is the next step's first."""
+    return f"A[K0 + j] = where(acc, A[K{tableau.stages - 1} + j], A[K0 + j])\n"
+
+
+def dense_source(tableau: ExplicitTableau) -> str:
+    """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h)."""
+    s = tableau.stages
+    names = [f"K{i}" for i in range(slope_rows(tableau))]
+    src = "@_inline\ndef prepare_dense(A, l):\n"
+    for e, (c, a) in enumerate(zip(tableau.dense_c, tableau.dense_a, strict=True)):
+        src += "    for i in range(N):\n        j = i*W + l\n"
+        src += f"        A[Z + j] = A[Y + j] + A[HS + l]*({_combine(a, names)})\n"
+        src += "    " + _rhs(_time(float(c)), "Z", f"K{s + e}")
+    src += f"    return {float(len(tableau.dense_c))!r}\n\n@_inline\ndef dense(A, l, th):\n"
+    used = []
+    for i, poly in enumerate(tableau.dense):
+        coefs = [float(c) for c in poly]
+        if not any(coefs):
+            continue
+        expr = repr(coefs[-1])
+        for c in reversed(coefs[:-1]):
+            expr = f"({c!r} + th*{expr})"
+        src += f"    w{i} = th*{expr}\n"
+        used.append(i)
+    src += "    for i in range(N):\n        j = i*W + l\n"
+    src += "        A[Z + j] = A[Y + j] + A[HS + l]*(" + " + ".join(f"w{i}*A[K{i} + j]" for i in used) + ")\n"
+    return src
+
+
+def start_source(tableau: ExplicitTableau, n: int) -> str:
+    """Source of `start(A)`: first slope and first step size of the lanes marked FRESH.
+
+    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).
+    """
+    k = float(tableau.embedded_order + 1)
+    src = "@_inline\ndef start(A):\n    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
+    src += component_loop(
+        n,
+        2,
+        "A[K0 + j] = where(A[FRESH + l] == 1.0, A[K1 + j], A[K0 + j])\n"
+        "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\na = A[Y + j]/sc\nb = A[K1 + j]/sc\n@0 += a*a\n@1 += b*b\n",
+        f"d0 = sqrt(@0*{1.0 / n!r})\nd1 = sqrt(@1*{1.0 / n!r})\n"
+        "h0 = where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01*d0/d1)\n"
+        "h0 = minimum(h0, fabs(A[TEND + l] - A[T + l]))\n"
+        "A[S3 + l] = where(h0 > 0.0, h0, 0.0)\nA[S4 + l] = d1\n",
+    )
+    src += component_loop(
+        n,
+        0,
+        "A[G + j] = A[Y + j] + A[DIR + l]*A[S3 + l]*A[K1 + j]\n",
+        _rhs("A[T + l] + A[DIR + l]*A[S3 + l]", "G", "K2"),
+    )
+    src += component_loop(
+        n,
+        1,
+        "c = (A[K2 + j] - A[K1 + j])/(A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j]))\n@0 += c*c\n",
+        "h0 = A[S3 + l]\nd1 = A[S4 + l]\n"
+        f"d2 = sqrt(@0*{1.0 / n!r})/h0\nd2 = where(d2 - d2 == 0.0, d2, 0.0)\ndm = maximum(d1, d2)\n"
+        f"h1 = where(dm <= 1e-15, maximum(1e-6, h0*1e-3), exp(log(0.01/maximum(dm, 1e-300))*{1.0 / k!r}))\n"
+        "h = minimum(minimum(100.0*h0, h1), fabs(A[TEND + l] - A[T + l]))\n"
+        "given = A[HZERO + l] > 0.0\nfresh = A[FRESH + l] == 1.0\n"
+        "bad = fresh & (d1*0.0 != 0.0)\n"
+        "A[H + l] = where(fresh, where(given, A[HZERO + l], h), A[H + l])\n"
+        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n"
+        "A[STATUS + l] = where(bad & (A[STATUS + l] == 0.0), BAD_START, A[STATUS + l])\n",
+    )
+    return src

@@ -1,0 +1,82 @@
+"""Row layout of a block of W lanes: one flat float64 array, quantity r of lane l at `r*W + l`.
+
+One array for everything, with a compile-time W: separate arrays would need run-time alias checks that defeat the vectoriser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .. import record
+
+# status of a lane, as stored in the STATUS row
+RUNNING = 0
+SUCCESS = 1
+IDLE = 2
+MAX_STEPS = -1
+UNDERFLOW = -2
+NON_FINITE = -3
+BAD_START = -4
+
+MESSAGES = {
+    RUNNING: "still running",
+    SUCCESS: "reached the end of the span",
+    IDLE: "no trajectory",
+    MAX_STEPS: "step limit reached before the end of the span; the last good state is returned",
+    UNDERFLOW: "step size fell below what the time variable resolves; the last good state is returned",
+    NON_FINITE: "right-hand side or state became non-finite and smaller steps did not help; the last good state is returned",
+    BAD_START: "right-hand side is not finite at the initial state",
+}
+
+#: columns of the per-trajectory statistics that drivers return
+STATS = ("status", "naccept", "nreject", "nfev", "t", "nfallback", "h_last", "h_next")
+N_STATS = len(STATS)
+
+
+@dataclass
+class Layout:
+    """Names and offsets of a block's rows; `offset(name)` is row*W, the form that kernels index with."""
+
+    width: int
+    rows: dict[str, int] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, name: str, rows: int = 1) -> None:
+        self.rows[name] = self.count
+        self.count += rows
+
+    @property
+    def size(self) -> int:
+        """Length of the block's array."""
+        return self.count * self.width
+
+    def constants(self) -> str:
+        """Source lines `NAME = offset`."""
+        return "".join(f"{name} = {row * self.width}\n" for name, row in self.rows.items())
+
+
+SCALARS = (
+    "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO", "NEXT", "TOUT",
+    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4",
+)  # fmt: skip
+
+
+def block_layout(width: int, n: int, m: int, n_k: int, n_state: int, n_out: int, extra: int = 0) -> Layout:
+    """Layout for dimension n, m parameters, n_k slope rows, controller state and answer rows, and `extra` method rows."""
+    lay = Layout(width)
+    for name in SCALARS:
+        lay.add(name)
+    lay.add("R", record.N_RECORD)
+    lay.add("CS", n_state)
+    lay.add("CO", n_out)
+    lay.add("Y", n)
+    lay.add("YN", n)
+    lay.add("G", n)
+    lay.add("Z", n)
+    lay.add("ATOL", n)
+    lay.add("P", max(m, 1))
+    for k in range(n_k):
+        lay.add(f"K{k}", n)
+    if extra:
+        lay.add("X", extra)
+    return lay

@@ -1,0 +1,66 @@
+"""Methods by name.  Adding one: its file and one line in `_METHODS`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import record, tableaus
+from .names import unknown
+
+#: optional record slots: filled only for controllers that read them
+OPTIONAL = frozenset({record.HS, record.CURV, record.YNORM, record.ENORM})
+
+
+@dataclass(frozen=True)
+class Method:
+    """An integration method.
+
+    `order` of the advanced solution; `embedded_order` (0: no error estimate); `fills`: record slots it can fill; `dense_order` of its
+    interpolant; `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch `source`.
+    """
+
+    name: str
+    order: int
+    embedded_order: int
+    fills: frozenset[int]
+    dense_order: int
+    parts: Callable[[Any, frozenset[int]], Any]
+    key: Callable[[Any], tuple]
+
+
+_COMMON = frozenset(
+    {record.H, record.H_FREE, record.NF, record.T_LEFT, record.TRUNCATED, record.FINITE, record.RTOL}
+)  # fmt: skip
+
+
+def _explicit(name: str) -> Method:
+    tab = tableaus.get(name)
+
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.build import explicit_parts
+
+        return explicit_parts(tab, source.rhs, source.n, slots)
+
+    fills = _COMMON | {record.ERR, record.ORDER, record.CURV, record.YNORM, record.ENORM}
+    if tab.stiffness is not None:
+        fills |= {record.HS}
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs,))
+
+
+_METHODS: dict[str, Callable[[str], Method]] = {"bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit}
+
+
+def names() -> list[str]:
+    """Names of all methods."""
+    return list(_METHODS)
+
+
+@functools.cache
+def get(name: str) -> Method:
+    """The method called `name`; ValueError naming the nearest where there is none."""
+    if name not in _METHODS:
+        raise unknown("method", name, _METHODS)
+    return _METHODS[name](name)

@@ -1,0 +1,181 @@
+"""One trajectory: `solve(problem, method, controller, ...)`."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import methods, record
+from .kernels import layout
+from .problem import Problem
+
+_EPS = 2.220446049250313e-16
+RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
+_NONE = np.empty((1, 0))
+_KERNELS: dict[tuple, Any] = {}
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one solve: right-hand sides (all of them), accepted and rejected attempts, Jacobians, LU factorisations, answers of the
+    controller that were replaced by its base law, and seconds inside the compiled solve, the controller's own evaluation included."""
+
+    nfev: int
+    naccept: int
+    nreject: int
+    njev: int
+    nlu: int
+    nfallback: int
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
+    `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns `record_names`, or None.
+    """
+
+    t: np.ndarray
+    y: np.ndarray
+    success: bool
+    status: int
+    message: str
+    stats: Stats
+    record: np.ndarray | None = field(default=None, repr=False)
+
+    record_names = RECORD_NAMES  # a plain class attribute, not a field
+
+
+def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
+
+    Raises ValueError on negative, NaN or mis-shaped values and where a component has neither; warns near machine precision.
+    """
+    count, n = shape
+    if type(rtol) is float and type(atol) is float and rtol >= 100 * _EPS and 0.0 <= atol < np.inf and rtol < np.inf:
+        return np.full(count, rtol), np.full((count, n), atol)
+    r = np.asarray(rtol, dtype=np.float64)
+    a = np.asarray(atol, dtype=np.float64)
+    for name, v in (("rtol", r), ("atol", a)):
+        if not np.all(v >= 0) or not np.all(np.isfinite(v)):
+            raise ValueError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
+    if r.shape not in ((), (count,)):
+        raise ValueError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
+    if a.shape not in ((), (n,), (count, n), (count, 1)):
+        raise ValueError(f"atol must be a number or have shape ({n},), ({count}, 1) or ({count}, {n}), got shape {a.shape}")
+    r = np.ascontiguousarray(np.broadcast_to(r, (count,)))
+    a = np.ascontiguousarray(np.broadcast_to(a, (count, n)))
+    if np.any((r == 0)[:, None] & (a == 0)):
+        raise ValueError("rtol and atol are both 0 for at least one component: the error has no scale")
+    if np.any((r < 100 * _EPS) & (r > 0)):
+        warnings.warn(f"rtol {float(r[r > 0].min()):.2g} is near the precision of float64 ({_EPS:.2g}): errors are then round-off",
+                      stacklevel=3)  # fmt: skip
+    return r, a
+
+
+def output_times(t_eval: Any, t0: float, t1: float) -> np.ndarray:
+    """`t_eval` as a (1, nt) float64 array; ValueError where it leaves the span or is not ordered along it."""
+    t = np.array(t_eval, dtype=np.float64, ndmin=1)
+    if t.ndim != 1:
+        raise ValueError(f"t_eval must be one-dimensional, got shape {t.shape}")
+    lo, hi = min(t0, t1), max(t0, t1)
+    if not np.all((t >= lo) & (t <= hi)):
+        raise ValueError(f"t_eval must lie within the span [{lo}, {hi}]")
+    if np.any(np.diff(t) * (1.0 if t1 >= t0 else -1.0) < 0):
+        raise ValueError("t_eval must be ordered along the direction of integration")
+    return t[None]
+
+
+def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
+    """Optional record slots a controller reads (all of them with `extra`)."""
+    return methods.OPTIONAL if extra else frozenset(getattr(controller, "slots", ())) & methods.OPTIONAL
+
+
+def check_controller(controller: Any, method: methods.Method) -> None:
+    """ValueError where the controller needs what the method cannot report."""
+    missing = [record.NAMES[i] for i in getattr(controller, "needs", ()) if i not in method.fills]
+    if missing:
+        raise ValueError(f"controller {controller.name!r} needs {', '.join(missing)}, which method {method.name!r} does not report")
+
+
+def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
+    key = (method.name, method.key(problem), problem.n, problem.m, controller.key, controller.n_state, slots)
+    kernel = _KERNELS.get(key)
+    if kernel is None:
+        from .kernels import build, drivers
+
+        parts = method.parts(problem, slots)
+        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.single_source)
+    return kernel
+
+
+@functools.cache
+def _no_output(n: int) -> np.ndarray:
+    return np.empty((1, 0, n))
+
+
+def solve(
+    problem: Problem,
+    method: str,
+    controller: Any,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    t_eval: Any = None,
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    log: bool = False,
+) -> Solution:
+    """Integrate one trajectory.
+
+    controller: an object of the controller contract.  rtol: relative tolerance; atol: absolute, scalar or (n,).  t_eval: (k,) output
+    times along the span, by dense output; None keeps every accepted step.  first_step: initial size (None: Hairer's automatic choice).
+    max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns
+    the last good state with its status.
+    """
+    meth = methods.get(method)
+    n = problem.n
+    r, a = tolerances(rtol, atol, (1, n))
+    t0, t1 = problem.t_span
+    tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
+    yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
+    if first_step is not None and not 0 < first_step < np.inf:
+        raise ValueError(f"first_step must be a positive number, got {first_step}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    check_controller(controller, meth)
+    kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    block = np.zeros(kernel.layout.size)
+    keep = 0 if t_eval is not None else 128
+    ts, ys = np.empty(keep), np.empty((keep, n))
+    rows = np.empty((256 if log else 0, record.N_RECORD + 4))
+    yend, stat, count = np.empty((1, n)), np.empty((1, layout.N_STATS)), np.zeros(3, np.int64)
+    h0 = np.array([np.nan if first_step is None else first_step])
+    params = controller.params
+    args = (problem.y0[None], problem.p[None], np.array([t0]), np.array([t1]), r, a, h0, tgrid, yout, float(max_steps), yend, stat)
+    wall = 0.0
+    run = kernel.module.run_single
+    while True:
+        start = time.perf_counter()
+        full = run(block, params, *args, ts, ys, rows, count)
+        wall += time.perf_counter() - start
+        if not full:
+            break
+        if keep and count[0] >= len(ts):
+            ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
+        if log and count[1] >= len(rows):
+            rows = np.concatenate([rows, np.empty_like(rows)])
+    status, nacc, nrej, nfev, t_last, nfall = stat[0, :6].tolist()
+    stats = Stats(int(nfev), int(nacc), int(nrej), 0, 0, int(nfall), wall)
+    if t_eval is None:
+        t, y = ts[: count[0]], ys[: count[0]]
+    else:
+        grid = tgrid[0]
+        reached = grid <= t_last if t1 >= t0 else grid >= t_last
+        t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
+    status = int(status)
+    return Solution(t, y, status == layout.SUCCESS, status, layout.MESSAGES[status], stats, rows[: count[1]] if log else None)

@@ -19,14 +19,23 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 SHIPPED = ("stepsmith", *ROOMS, "tests", "docs", "examples", "benchmarks")
 
 
-def packages_on_disk() -> dict[str, str]:
-    """Every folder with an __init__.py: {package name: folder relative to the repository}."""
+def packages_in(tree: Path) -> dict[str, str]:
+    """Every folder with an __init__.py: {package name: folder relative to the tree}."""
     found = {"stepsmith": "stepsmith"}
     for room in ROOMS:
-        for init in (ROOT / room).rglob("__init__.py"):
-            folder = init.parent.relative_to(ROOT).as_posix()
+        for init in (tree / room).rglob("__init__.py"):
+            folder = init.parent.relative_to(tree).as_posix()
             found["stepsmith." + folder.replace("/", ".")] = folder
     return found
+
+
+def modules_in(tree: Path) -> set[str]:
+    """The names that the tree's modules have inside a wheel."""
+    return {
+        f"{name.replace('.', '/')}/{file.name}"
+        for name, folder in packages_in(tree).items()
+        for file in (tree / folder).glob("*.py")
+    }
 
 
 def source_tree(target: Path, *, symlinks: bool) -> Path:
@@ -56,11 +65,16 @@ def call(*args: str, cwd: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy of the sources that `built` is made from: what is built is compared with it."""
+    return source_tree(tmp_path_factory.mktemp("build") / "tree", symlinks=True)
+
+
+@pytest.fixture(scope="session")
+def built(tree: Path) -> Path:
     """A folder with the sdist, and the wheel that was built from the unpacked sdist."""
-    work = tmp_path_factory.mktemp("build")
-    call("build", "--outdir", str(work / "dist"), ".", cwd=source_tree(work / "tree", symlinks=True))
-    return work / "dist"
+    call("build", "--outdir", "../dist", ".", cwd=tree)
+    return tree.parent / "dist"
 
 
 @pytest.fixture(scope="session")
@@ -69,17 +83,9 @@ def wheel(built: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
 
-def modules_on_disk() -> set[str]:
-    return {
-        f"{name.replace('.', '/')}/{file.name}"
-        for name, folder in packages_on_disk().items()
-        for file in (ROOT / folder).glob("*.py")
-    }
-
-
 def test_every_package_is_listed() -> None:
-    assert sorted(SETUPTOOLS["packages"]) == sorted(packages_on_disk())
-    assert SETUPTOOLS["package-dir"] == packages_on_disk()
+    assert sorted(SETUPTOOLS["packages"]) == sorted(packages_in(ROOT))
+    assert SETUPTOOLS["package-dir"] == packages_in(ROOT)
 
 
 def test_every_folder_with_code_is_a_package() -> None:
@@ -93,15 +99,15 @@ def test_rooms_are_links_in_the_package_folder() -> None:
         assert (os.readlink(link) if link.is_symlink() else link.read_text()) == f"../{room}"
 
 
-def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
+def test_wheel_holds_every_module(tree: Path, wheel: zipfile.ZipFile) -> None:
     inside = {name for name in wheel.namelist() if name.endswith(".py")}
-    assert inside == modules_on_disk()
+    assert inside == modules_in(tree)
 
 
-def test_wheel_holds_the_data(wheel: zipfile.ZipFile) -> None:
+def test_wheel_holds_the_data(tree: Path, wheel: zipfile.ZipFile) -> None:
     expected = {"stepsmith/py.typed"}
     for name, patterns in SETUPTOOLS["package-data"].items():
-        folder = ROOT / packages_on_disk()[name]
+        folder = tree / packages_in(tree)[name]
         expected |= {f"{name.replace('.', '/')}/{f.name}" for p in patterns for f in folder.glob(p)}
     assert expected <= set(wheel.namelist())
 
@@ -118,11 +124,11 @@ def test_wheel_names_licence_and_command(wheel: zipfile.ZipFile) -> None:
     assert wheel.read(texts["LICENSE"]) == (ROOT / "LICENSE").read_bytes()
 
 
-def test_sdist_holds_sources_tests_and_pins(built: Path) -> None:
+def test_sdist_holds_sources_tests_and_pins(tree: Path, built: Path) -> None:
     (file,) = built.glob("*.tar.gz")
     with tarfile.open(file) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {f.relative_to(ROOT).as_posix() for r in (*ROOMS, "tests") for f in (ROOT / r).rglob("*.py")}
+    wanted = {f.relative_to(tree).as_posix() for r in (*ROOMS, "tests") for f in (tree / r).rglob("*.py")}
     wanted |= {"stepsmith/__init__.py", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE"}
     assert not wanted - inside
 
@@ -133,4 +139,4 @@ def test_wheel_is_whole_where_links_are_text_files(tmp_path: Path) -> None:
     call("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path / "dist"), ".", cwd=tree)
     (file,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(file) as archive:
-        assert {name for name in archive.namelist() if name.endswith(".py")} == modules_on_disk()
+        assert {name for name in archive.namelist() if name.endswith(".py")} == modules_in(tree)

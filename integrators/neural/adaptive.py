@@ -1,0 +1,247 @@
+"""The adaptive pass: solve without gradient, let the controller choose the steps, and record the grid.
+
+The rules of the loop (size underflow, truncation at the end, what a non-finite attempt means, statuses) are those of the compiled
+engine, `integrators/kernels/blocks.py`.  Everything of size (lanes,) is kept in NumPy float64 on the host, whatever the dtype and
+device of the state: times in float64 cost nothing there, and one small transfer an attempt is all the synchronisation there is.
+
+Lanes that are done stay where they are, with h = 0.  With `compact` they are taken out of the batch instead, so that they cost
+nothing; func must then treat every row alike, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import record as rec
+from ..kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
+from ..tableaus.tableau import ExplicitTableau
+from .controller import ACCEPT, FALLBACK, LOG_FACTOR, LaneController, slots_read
+from .outputs import Outputs, rows_of
+from .step import Field, Step, Stepper
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive."""
+
+    tableau: ExplicitTableau
+    controller: object
+    t: np.ndarray
+    rtol: float
+    atol: float
+    first_step: float | None
+    max_steps: int
+    compact: bool
+    heuristics: bool
+
+
+@dataclass
+class Grid:
+    """Accepted steps.  Padded arrays (n_steps, lanes): start `t`, end `end`, signed size `h`, scaled error `err`, h*S `hs` (or None).
+
+    `count` (lanes,) steps each lane has; behind them h is 0 and t, end are the lane's last time.
+    """
+
+    t: np.ndarray
+    end: np.ndarray
+    h: np.ndarray
+    err: np.ndarray
+    hs: np.ndarray | None
+    count: np.ndarray
+
+
+@dataclass
+class Pass:
+    """Result of the adaptive pass; per-lane arrays (lanes,), `y_last` (lanes, width) the last good states."""
+
+    grid: Grid
+    status: np.ndarray
+    t_last: np.ndarray
+    y_last: Tensor
+    naccept: np.ndarray
+    nreject: np.ndarray
+    nfallback: np.ndarray
+    nfev: np.ndarray
+    start_ok: np.ndarray
+    y: Tensor | None
+
+
+class _Log:
+    """Attempts that at least one lane accepted, each a row over all lanes."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes, self.rows = lanes, []
+
+    def add(self, ids, accept, *columns) -> None:
+        row = np.zeros((1 + len(columns), self.lanes))
+        row[0, ids] = accept
+        for i, column in enumerate(columns):
+            row[1 + i, ids] = np.where(accept, column, 0.0)
+        self.rows.append(row)
+
+    def grid(self, t_start: float, stiff: bool) -> Grid:
+        if not self.rows:
+            empty = np.zeros((0, self.lanes))
+            return Grid(empty, empty, empty, empty, empty if stiff else None, np.zeros(self.lanes, dtype=np.int64))
+        table = np.stack(self.rows, axis=1)
+        accepted = table[0] == 1.0
+        count = accepted.sum(0)
+        order = np.argsort(~accepted, axis=0, kind="stable")[: count.max()]
+        t, end, h, err, hs = (np.take_along_axis(column, order, axis=0) for column in table[1:])
+        pad = np.arange(len(order))[:, None] >= count
+        last = np.where(count > 0, np.take_along_axis(end, np.maximum(count - 1, 0)[None], axis=0)[0], t_start)
+        t, end = np.where(pad, last, t), np.where(pad, last, end)
+        return Grid(t, end, np.where(pad, 0.0, h), np.where(pad, 0.0, err), np.where(pad, 0.0, hs) if stiff else None, count)
+
+
+def first_step(
+    field: Field, set_: Settings, y0: Tensor, sign: float
+) -> tuple[Tensor, np.ndarray, np.ndarray, int]:
+    """First slope, first size (lanes,), whether a lane's start is finite, evaluations.
+
+    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).
+    """
+    lanes, width = y0.shape
+    span = abs(set_.t[-1] - set_.t[0])
+
+    def times(h: np.ndarray) -> Tensor:
+        return torch.from_numpy(set_.t[0] + sign * h).to(device=y0.device, dtype=y0.dtype)
+
+    def rms(x: Tensor) -> np.ndarray:
+        # in float64: a slope of 1e15 over a scale of 1e-9 squares to infinity in float32
+        return (torch.linalg.vector_norm(x, dim=1, dtype=torch.float64) / width**0.5).cpu().numpy()
+
+    zero = np.zeros(lanes)
+    k1 = field(times(zero), y0)
+    scale = set_.atol + set_.rtol * y0.abs()
+    with np.errstate(all="ignore"):
+        ok = np.isfinite(rms(y0)) & np.isfinite(rms(k1))
+        if set_.first_step is not None:
+            return k1, np.full(lanes, min(set_.first_step, span)), ok, 1
+        d0, d1 = rms(y0 / scale), rms(k1 / scale)
+        h0 = np.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
+        h0 = np.minimum(h0, span)
+        h0 = np.where(h0 > 0, h0, 0.0)
+        step = torch.from_numpy(sign * h0).to(device=y0.device, dtype=y0.dtype)[:, None]
+        d2 = rms((field(times(h0), y0 + step * k1) - k1) / scale) / h0
+        d2 = np.where(np.isfinite(d2), d2, 0.0)
+        dm = np.maximum(d1, d2)
+        power = 1.0 / (set_.tableau.embedded_order + 1)
+        h1 = np.where(dm <= 1e-15, np.maximum(1e-6, h0 * 1e-3), (0.01 / np.maximum(dm, 1e-300)) ** power)
+        return k1, np.minimum(np.minimum(100.0 * h0, h1), span), ok, 2
+
+
+def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -> Pass:
+    """Solve from y0 (lanes, width) without gradient.  `want_output`: evaluate the outputs too (else they come from the replay)."""
+    lanes, width = y0.shape
+    t0, t_end = float(set_.t[0]), float(set_.t[-1])
+    sign = 1.0 if t_end > t0 else -1.0
+    tab, stages = set_.tableau, set_.tableau.stages
+    slots = slots_read(set_.controller)
+    if set_.heuristics and tab.stiffness is not None:
+        slots = slots | {rec.HS}
+
+    k1, h, ok, spent = first_step(field, set_, y0, sign)
+    control = LaneController(set_.controller, lanes)
+    stepper = Stepper(tab, field, lanes, width, y0.dtype, y0.device)
+    outputs = Outputs(set_.t, lanes) if want_output else None
+    log = _Log(lanes)
+
+    status = np.where(ok, RUNNING, BAD_START)
+    t_last, y_last = np.full(lanes, t0), y0
+    nacc, nrej, nfall = (np.zeros(lanes, dtype=np.int64) for _ in range(3))
+    nfev = np.full(lanes, spent, dtype=np.int64)
+
+    ids, y, t = np.arange(lanes), y0, np.full(lanes, t0)
+    run, stuck, finite = ok.copy(), np.zeros(lanes, dtype=bool), np.ones(lanes, dtype=bool)
+    while True:
+        # the size of this attempt
+        left = np.abs(t_end - t)
+        hmin = np.maximum(2.220446049250313e-15 * np.abs(t), 1e-300)
+        ended = run & (((h < hmin) & stuck) | (h != h))
+        if ended.any():
+            status[ids[ended]] = np.where(finite, UNDERFLOW, NON_FINITE)[ended]
+            run = run & ~ended
+        if not run.any():
+            break
+        if set_.compact and 4 * np.count_nonzero(run) <= 3 * len(ids):
+            keep = np.flatnonzero(run)
+            index = torch.from_numpy(keep).to(y0.device)
+            if y_last is y0:
+                y_last = y0.clone()
+            y_last[torch.from_numpy(ids).to(y0.device)] = y
+            y, k1 = y[index], k1[index]
+            ids, t, h, left, hmin, stuck = (a[keep] for a in (ids, t, h, left, hmin, stuck))
+            run = np.ones(len(keep), dtype=bool)
+            control.take(keep)
+            stepper = Stepper(tab, field, len(keep), width, y0.dtype, y0.device)
+        want = np.where(h >= hmin, h, hmin)
+        lands = want >= left
+        size = np.where(lands, left, want)
+        truncated = lands & (want > left)
+
+        # the attempt and its record
+        step = stepper.attempt(t, np.where(run, sign * size, 0.0), y, k1)
+        seen = stepper.measure(step, set_.rtol, set_.atol, slots)
+        record = _record(seen, size, want, truncated, left, tab.embedded_order + 1, stages - 1, set_.rtol)
+        out = control.decide(record)
+
+        # the decision carried out
+        finite = seen[rec.FINITE] == 1.0
+        accept = run & finite & (out[ACCEPT] > 0.5)
+        end = np.where(lands, t_end, t + sign * size)
+        if accept.any():
+            hs = seen[rec.HS] if rec.HS in seen else size
+            log.add(ids, accept, t, end, sign * size, seen[rec.ERR], hs)
+            if outputs is not None:
+                rows = np.flatnonzero(accept)
+                for output, pos, theta in outputs.groups(ids[rows], t[rows], end[rows]):
+                    at = rows[pos]
+                    outputs.add(output, ids[at], rows_of(step.y1, at) if theta is None else stepper.dense(step, at, theta))
+                    if theta is not None:
+                        nfev[ids[np.unique(at)]] += tab.dense_stages
+            y, k1 = _advance(accept, step, y, k1)
+        with np.errstate(all="ignore"):
+            h = np.where(run, np.where(accept & truncated, want, size) * np.exp(out[LOG_FACTOR]), h)
+        t = np.where(accept, end, t)
+        stuck = run & ~accept
+        nacc[ids] += accept
+        nrej[ids] += stuck
+        nfev[ids] += np.where(run, stages - 1, 0)
+        nfall[ids] += np.where(run, out[FALLBACK] > 0.5, False)
+        done = accept & lands
+        over = run & ~done & (nacc[ids] + nrej[ids] >= set_.max_steps)
+        if done.any() or over.any():
+            status[ids[done]], status[ids[over]] = SUCCESS, MAX_STEPS
+            run = run & ~done & ~over
+        t_last[ids] = t
+    if len(ids) < lanes:
+        y_last[torch.from_numpy(ids).to(y0.device)] = y
+    else:
+        y_last = y
+    grid = log.grid(t0, rec.HS in slots)
+    answer = outputs.assemble(y0) if outputs is not None else None
+    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, answer)
+
+
+def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarray]:
+    lanes = len(size)
+    record = [np.full(lanes, np.nan)] * rec.N_RECORD
+    record[rec.H], record[rec.H_FREE], record[rec.T_LEFT] = size, want, left
+    record[rec.ORDER], record[rec.NF] = np.full(lanes, float(order)), np.full(lanes, float(nf))
+    record[rec.TRUNCATED], record[rec.RTOL] = truncated.astype(np.float64), np.full(lanes, rtol)
+    for slot, value in seen.items():
+        record[slot] = value
+    return record
+
+
+def _advance(accept: np.ndarray, step: Step, y: Tensor, k1: Tensor) -> tuple[Tensor, Tensor]:
+    if accept.all():
+        return step.y1, step.k_last
+    mask = torch.from_numpy(accept).to(y.device)[:, None]
+    return torch.where(mask, step.y1, y), torch.where(mask, step.k_last, k1)

@@ -1,0 +1,198 @@
+"""`odeint`: a differentiable explicit solver for batches of initial-value problems in torch, with any controller.
+
+The solve is an adaptive pass without gradient (`adaptive`), then, for adjoint="discrete", a replay of the recorded steps with gradient
+(`replay`).  The gradient is that of the numerical solution on its grid: step sizes are constants.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..kernels.layout import MESSAGES, SUCCESS
+from ..tableaus import get as get_tableau
+from .adaptive import Pass, Settings, adaptive_pass
+from .controller import check
+from .replay import Replay, replay
+from .solution import Heuristics, NeuralSolution, NeuralStats
+from .step import Field
+
+Tensor = torch.Tensor
+ADJOINTS = ("discrete", "none")
+
+
+def odeint(
+    func: Callable[[Tensor, Tensor], Tensor],
+    y0: Tensor,
+    t: Tensor,
+    method: str = "tsit5",
+    controller: object = "pi34",
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    adjoint: str = "discrete",
+    *,
+    per_sample: bool = True,
+    first_step: float | None = None,
+    max_steps: int = 10_000,
+    checkpoint_every: int | None = None,
+    heuristics: bool = True,
+    compact: bool = False,
+    resolve: Callable[[str], object] | None = None,
+) -> NeuralSolution:
+    """Solve y' = func(t, y) from y0 through the times t.
+
+    Parameters
+        func        func(t, y) -> dy/dt of y's shape, dtype and device; y is (B, *features).  t is 0-d with per_sample=False, else
+                    (B, 1, ..., 1) with y's number of axes.  With per-sample steps a row's slope must depend on that row alone.
+        y0          (B, *features) float32 or float64.
+        t           (T,), T >= 2, strictly increasing or decreasing; t[0] belongs to y0.  Outputs between steps come from dense output.
+        method      an explicit tableau: "bs32", "dopri5", "tsit5", "dop853".
+        controller  an object of the controller contract, or a name if `resolve` is given.
+        rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over the batch).
+        adjoint     "discrete": gradients through the accepted steps.  "none": no gradient, no replay; so too under torch.no_grad().
+        per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for the whole batch.
+        first_step  size of the first attempt, positive; None: Hairer's automatic choice (one more evaluation).
+        max_steps   attempts a sample may make.
+        checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
+        heuristics  fill `.heuristics`; False saves their evaluation (about eight operations on the state a step).
+        compact     per-sample steps only: take samples out of the batch once they are done.  func must then accept any number of rows,
+                    in an order of the solver's choosing.
+        resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
+
+    Returns a NeuralSolution.  A sample whose slope turns NaN or infinite, whose step underflows, or which runs out of max_steps, gets a
+    negative status and NaN outputs from there on; the others are not touched.
+
+    Raises ValueError for arguments that do not fit, TypeError for a controller that is not one.  Warns (UserWarning) where rtol is
+    below eight ulp of y0's dtype: there round-off, not the method's error, sets the step size.
+    """
+    began = time.perf_counter()
+    times = _times(t)
+    _check_state(y0)
+    _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, checkpoint_every, compact)
+    if isinstance(controller, str):
+        if resolve is None:
+            raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.odeint, or pass resolve=")
+        controller = resolve(controller)
+    check(controller)
+    eps = torch.finfo(y0.dtype).eps
+    if rtol < 8 * eps:
+        warnings.warn(
+            f"rtol = {rtol:g} is near the resolution of {y0.dtype} (eps = {eps:.2g}): round-off will set the step size; "
+            "use float64 or a larger rtol",
+            stacklevel=2,
+        )
+    batch, features = y0.shape[0], tuple(y0.shape[1:])
+    settings = Settings(
+        get_tableau(method), controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, heuristics
+    )
+    rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
+    forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
+    differentiate = adjoint == "discrete" and torch.is_grad_enabled()
+    with torch.no_grad():
+        done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
+    again = replay(backward, settings, done, rows.contiguous(), checkpoint_every) if differentiate else None
+    y = again.y if again is not None else done.y
+    return NeuralSolution(
+        t=torch.as_tensor(t),
+        y=y.reshape(len(times), *y0.shape),
+        success=bool((done.status == SUCCESS).all()),
+        message=_message(done.status, batch if per_sample else None),
+        t_last=_spread(done.t_last, batch),
+        y_last=done.y_last.reshape(y0.shape),
+        stats=_stats(done, batch, forward.calls, backward, time.perf_counter() - began),
+        heuristics=_heuristics(done, again, settings, rows, per_sample) if heuristics else None,
+    )
+
+
+def _times(t) -> np.ndarray:
+    if isinstance(t, Tensor) and t.requires_grad:
+        raise ValueError("t requires a gradient, and output times are constants here: pass t.detach()")
+    values = np.asarray(t.cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"t must be 1-D with at least two times, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("t must be finite")
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        what = "holds a time twice" if (steps == 0).any() else "turns back"
+        raise ValueError(f"t must be strictly increasing or strictly decreasing; it {what}")
+    return values
+
+
+def _check_state(y0) -> None:
+    if not isinstance(y0, Tensor):
+        raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
+    if y0.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
+    if y0.dim() == 0:
+        raise ValueError("y0 must have a batch axis, (B, *features); got a 0-d tensor")
+    if y0.numel() == 0:
+        raise ValueError(f"y0 is empty: shape {tuple(y0.shape)}")
+
+
+def _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, checkpoint_every, compact) -> None:
+    if not (math.isfinite(rtol) and rtol >= 0 and math.isfinite(atol) and atol >= 0 and rtol + atol > 0):
+        raise ValueError(f"rtol and atol must be finite, not negative and not both zero; got rtol={rtol}, atol={atol}")
+    if adjoint not in ADJOINTS:
+        raise ValueError(f"adjoint must be one of {', '.join(ADJOINTS)}; got {adjoint!r}")
+    if first_step is not None and not (math.isfinite(first_step) and first_step > 0):
+        raise ValueError(f"first_step must be positive and finite, got {first_step}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
+    if compact and not per_sample:
+        raise ValueError("compact=True needs per_sample=True: a coupled batch has no samples to take out")
+
+
+def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:
+    return np.broadcast_to(per_lane, (batch,)).copy()
+
+
+def _stats(done: Pass, batch: int, nfev: int, backward: Field, wall_s: float) -> NeuralStats:
+    return NeuralStats(
+        nfev=nfev,
+        naccept=int(done.naccept.sum()),
+        nreject=int(done.nreject.sum()),
+        nfallback=int(done.nfallback.sum()),
+        status=_spread(done.status, batch),
+        nfev_per_sample=_spread(done.nfev, batch),
+        naccept_per_sample=_spread(done.naccept, batch),
+        nreject_per_sample=_spread(done.nreject, batch),
+        nfallback_per_sample=_spread(done.nfallback, batch),
+        wall_s=wall_s,
+        _replay_calls=lambda: backward.calls,
+    )
+
+
+def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, per_sample: bool) -> Heuristics:
+    grid = done.grid
+
+    def tensor(x: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x)).to(device=rows.device, dtype=rows.dtype)
+
+    size = np.abs(grid.h)
+    if again is not None:
+        err, stiff = again.err, again.stiff
+    else:
+        err = tensor(grid.err)
+        stiff = None if grid.hs is None else tensor(grid.hs / np.where(size > 0, size, 1.0))
+    if set_.tableau.stiffness is None:
+        stiff = None
+    parts = [tensor(grid.t), tensor(size), err, stiff]
+    if not per_sample:
+        parts = [None if x is None else x[:, 0] for x in parts]
+    return Heuristics(*parts, method=set_.tableau.name)
+
+
+def _message(status: np.ndarray, batch: int | None) -> str:
+    failed = status[status != SUCCESS]
+    if len(failed) == 0:
+        return MESSAGES[SUCCESS]
+    first = MESSAGES[int(failed[0])]
+    return first if batch is None else f"{len(failed)} of {batch} samples failed; the first: {first}"

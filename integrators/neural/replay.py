@@ -1,0 +1,174 @@
+"""The replay: the recorded grid taken again with gradient, step sizes being constants.
+
+This is the discrete adjoint of the solve.  The adaptive pass has found the grid; autograd through the same steps on that grid gives the
+exact gradient of the numerical solution with frozen step sizes, rejected attempts leave nothing behind, and the error and stiffness
+estimates of every step carry gradient too.  With `checkpoint_every = n` only every n-th state is kept and the steps between are
+evaluated again in the backward pass: memory for n steps instead of all, for one more evaluation of each.
+
+A lane that has finished, or that failed, must not reach the others' gradients.  Its inputs are cut from the graph (`where` on the way
+in), its results are dropped (`where` on the way out), and in between func sees the lane's last good state, at which it is known
+to be finite: a zero gradient times an infinite derivative would be NaN whatever is selected afterwards.  With `compact` such lanes are
+not evaluated at all.
+
+Memory and exactness of the replayed discrete adjoint: X. Zhuang et al., Adaptive checkpoint adjoint method for gradient estimation in
+neural ODE, ICML 2020 (arXiv:2006.02493).  Heuristics with gradient: A. Pal, Y. Ma, V. Shah, C. Rackauckas, ICML 2021 (PMLR 139).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from .adaptive import Pass, Settings
+from .outputs import Outputs, rows_of
+from .step import Field, Stepper, scaled_error, stiffness
+
+Tensor = torch.Tensor
+
+
+@dataclass
+class Replay:
+    """y (T, lanes, width), and (n_steps, lanes) E and S with gradient (None where not asked for or not defined)."""
+
+    y: Tensor
+    err: Tensor | None
+    stiff: Tensor | None
+
+
+@dataclass
+class _Segment:
+    """Lanes `ids` take steps start..stop-1 of the grid; `live` (steps, len(ids)) says which of them do."""
+
+    ids: np.ndarray
+    start: int
+    stop: int
+    live: np.ndarray
+
+
+def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, checkpoint_every: int | None) -> Replay:
+    """Take the steps of `done.grid` from y0 (lanes, width), with gradient."""
+    lanes, width = y0.shape
+    grid, steps = done.grid, len(done.grid.t)
+    outputs = Outputs(set_.t, lanes)
+    if steps == 0:
+        # nobody moved: func is not evaluated, and there is nothing to differentiate but y0
+        empty = y0.new_zeros((0, lanes))
+        return Replay(outputs.assemble(y0), *((empty, empty) if set_.heuristics else (None, None)))
+    work = _Work(field, set_, done, outputs, y0.dtype, y0.device)
+    y = _borrow(y0, done.start_ok)
+    k1 = None
+    ids = np.arange(lanes)
+    start = 0
+    while start < steps:
+        if set_.compact:
+            keep = np.flatnonzero(grid.count[ids] > start)
+            if 4 * len(keep) <= 3 * len(ids) or (start == 0 and len(keep) < len(ids)):
+                index = torch.from_numpy(keep).to(y.device)
+                y, k1, ids = y[index], None if k1 is None else k1[index], ids[keep]
+            # go on until a quarter of these lanes is done
+            stop = int(np.sort(grid.count[ids])[len(ids) // 4])
+            stop = max(stop, start + 1)
+        else:
+            stop = steps
+        if checkpoint_every is not None:
+            stop = min(stop, start + checkpoint_every)
+        segment = _Segment(ids, start, stop, np.arange(start, stop)[:, None] < grid.count[ids])
+        y, k1 = work.run(segment, y, k1, checkpoint_every is not None)
+        start = stop
+    return Replay(outputs.assemble(y0), work.heuristic(work.err, lanes), work.heuristic(work.stiff, lanes))
+
+
+def _borrow(y: Tensor, ok: np.ndarray) -> Tensor:
+    """y with the lanes at which func is not finite replaced by copies of one at which it is, cut from the graph."""
+    if ok.all():
+        return y
+    healthy = int(np.argmax(ok))
+    mask = torch.from_numpy(ok).to(y.device)[:, None]
+    return torch.where(mask, y, y[healthy : healthy + 1].detach())
+
+
+class _Work:
+    """Runs segments and keeps what they yield, in the order of the steps."""
+
+    def __init__(self, field: Field, set_: Settings, done: Pass, outputs: Outputs, dtype, device) -> None:
+        self.field, self.set, self.done, self.outputs = field, set_, done, outputs
+        self.dtype, self.device = dtype, device
+        self.stepper: Stepper | None = None
+        self.err: list[tuple[np.ndarray, Tensor]] = []
+        self.stiff: list[tuple[np.ndarray, Tensor]] = []
+
+    def run(self, seg: _Segment, y: Tensor, k1: Tensor | None, recompute: bool) -> tuple[Tensor, Tensor]:
+        lanes, width = y.shape
+        if self.stepper is None or self.stepper.lanes != lanes:
+            self.stepper = Stepper(self.set.tableau, self.field, lanes, width, self.dtype, self.device)
+        plan = self._plan(seg)
+        args = (self.stepper, seg, plan, y, k1)
+        y, k1, err, stiff, values = checkpoint(self._steps, *args, use_reentrant=False) if recompute else self._steps(*args)
+        for (_, output, ids, _, _), value in zip(plan, values, strict=True):
+            self.outputs.add(output, ids, value)
+        if err is not None:
+            self.err.append((seg.ids, err))
+        if stiff is not None:
+            self.stiff.append((seg.ids, stiff))
+        return y, k1
+
+    def _plan(self, seg: _Segment) -> list:
+        """(step, output, lane ids, rows, theta or None) for every group of outputs the segment passes."""
+        grid, plan = self.done.grid, []
+        for j in range(seg.start, seg.stop):
+            rows = np.flatnonzero(seg.live[j - seg.start])
+            ids = seg.ids[rows]
+            for output, lane, theta in self.outputs.groups(ids, grid.t[j, ids], grid.end[j, ids]):
+                plan.append((j, output, ids[lane], rows[lane], theta))
+        return plan
+
+    def _steps(self, stepper: Stepper, seg: _Segment, plan: list, y: Tensor, k1: Tensor | None):
+        """The steps of a segment; a pure function of y, k1 and func's parameters, so that it can be run again."""
+        grid, set_ = self.done.grid, self.set
+        errs, stiffs, values = [], [], []
+        if k1 is None:
+            t0 = torch.full((len(y),), float(set_.t[0]), dtype=y.dtype, device=y.device)
+            k1 = self.field(t0, y)
+        todo = iter(plan)
+        due = next(todo, None)
+        for j in range(seg.start, seg.stop):
+            live = seg.live[j - seg.start]
+            whole = bool(live.all())
+            if not whole:
+                mask = torch.from_numpy(live).to(y.device)[:, None]
+                y_held, k_held = y, k1
+                y, k1 = torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
+            step = stepper.step(grid.t[j, seg.ids], grid.h[j, seg.ids], y, k1)
+            if set_.heuristics:
+                errs.append(scaled_error(step, stepper.errors(step), set_.rtol, set_.atol))
+                if set_.tableau.stiffness is not None:
+                    stiffs.append(stiffness(step, set_.tableau.stiffness))
+                if not whole:
+                    errs[-1] = torch.where(mask[:, 0], errs[-1], 0.0)
+                    if stiffs:
+                        stiffs[-1] = torch.where(mask[:, 0], stiffs[-1], 0.0)
+            while due is not None and due[0] == j:
+                _, _, _, rows, theta = due
+                values.append(rows_of(step.y1, rows) if theta is None else stepper.dense_step(step, rows, theta))
+                due = next(todo, None)
+            if whole:
+                y, k1 = step.y1, step.k_last
+            else:
+                y, k1 = torch.where(mask, step.y1, y_held), torch.where(mask, step.k_last, k_held)
+        return y, k1, torch.stack(errs) if errs else None, torch.stack(stiffs) if stiffs else None, values
+
+    def heuristic(self, parts: list[tuple[np.ndarray, Tensor]], lanes: int) -> Tensor | None:
+        """Segments' values as one (n_steps, lanes) tensor; lanes that a segment left out are zero."""
+        if not parts:
+            return None
+        rows = []
+        for ids, value in parts:
+            if len(ids) < lanes:
+                index = torch.from_numpy(ids).to(value.device)
+                value = value.new_zeros((len(value), lanes)).index_copy(1, index, value)
+            rows.append(value)
+        return torch.cat(rows)
+

@@ -1,0 +1,113 @@
+"""What `odeint` returns: the solution, its counts, and the solver's heuristics.
+
+With e_j = h_j sum_i e_i k_i the error estimate of accepted step j, and (k, g)_i, (k, g)_j the method's pair of stages at c = 1,
+
+    E_j = rms( e_j / (atol + rtol max(|y_j|, |y_{j+1}|)) )         S_j = ||k_j - k_i|| / ||g_j - g_i||
+
+    R_E = sum_j E_j |h_j|          R_E2 = sum_j E_j^2          R_S = sum_j S_j |h_j|
+
+R_E is the error regulariser (ERNODE), R_S the stiffness regulariser (SRNODE) of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the
+Blackbox: Accelerating Neural Differential Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Heuristics:
+    """Per accepted step; with per-sample steps (n_steps, B), zero behind a sample's last step, else (n_steps,).
+
+    t, h        start and positive size of the steps, y's dtype, without gradient.
+    E           scaled error; with gradient where the solve has one.
+    S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32).
+    method      name of the method.
+    """
+
+    t: Tensor
+    h: Tensor
+    E: Tensor
+    S: Tensor | None
+    method: str
+
+    @property
+    def R_E(self) -> Tensor:
+        """sum_j E_j |h_j|: (B,) with per-sample steps, else 0-d."""
+        return (self.E * self.h).sum(0)
+
+    @property
+    def R_E2(self) -> Tensor:
+        """sum_j E_j^2: (B,) with per-sample steps, else 0-d."""
+        return (self.E * self.E).sum(0)
+
+    @property
+    def R_S(self) -> Tensor:
+        """sum_j S_j |h_j|: (B,) with per-sample steps, else 0-d.  ValueError where the method has no S."""
+        if self.S is None:
+            raise ValueError(f"method {self.method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+        return (self.S * self.h).sum(0)
+
+
+@dataclass(frozen=True)
+class NeuralStats:
+    """Counts of a solve.
+
+    nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it).
+    naccept, nreject, nfallback   steps accepted, rejected, and decided by the controller's fallback: sums over the samples with
+                    per-sample steps, the batch's own otherwise.
+    status          (B,) int, one a sample: 1 success, negative a failure (`integrators/kernels/layout.py`).
+    *_per_sample    (B,) int; nfev_per_sample counts the evaluations that the sample itself needed in the adaptive pass.
+    wall_s          seconds in `odeint`, replay included, backward excluded.
+    """
+
+    nfev: int
+    naccept: int
+    nreject: int
+    nfallback: int
+    status: np.ndarray
+    nfev_per_sample: np.ndarray
+    naccept_per_sample: np.ndarray
+    nreject_per_sample: np.ndarray
+    nfallback_per_sample: np.ndarray
+    wall_s: float
+    _replay_calls: Callable[[], int] = field(repr=False)
+
+    @property
+    def nfev_replay(self) -> int:
+        """Calls of func with gradient: the replay, and with checkpoints the repeats in backward passes done so far."""
+        return self._replay_calls()
+
+
+@dataclass(frozen=True)
+class NeuralSolution:
+    """Solution of a batched initial-value problem.
+
+    t           output times (T,), as given.
+    y           (T, B, *features); outputs that a failed sample did not reach are NaN.
+    success     True if every sample reached the last time.
+    message     one line saying what happened.
+    t_last, y_last   (B,) float64 and (B, *features): each sample's last good time and state, without gradient.
+    stats       NeuralStats.
+    heuristics  Heuristics, or None with heuristics=False.
+    """
+
+    t: Tensor
+    y: Tensor
+    success: bool
+    message: str
+    t_last: np.ndarray
+    y_last: Tensor
+    stats: NeuralStats
+    heuristics: Heuristics | None
+
+    @property
+    def status(self) -> np.ndarray:
+        """(B,) int status a sample."""
+        return self.stats.status

@@ -1,0 +1,240 @@
+"""One explicit Runge-Kutta step for a batch of lanes in torch, with and without gradient.
+
+    g_i = y + sum_{j<i} a_ij (h k_j),    k_i = f(t + c_i h, g_i),    err = sum_i e_i (h k_i)
+
+The state is a matrix (lanes, width): a lane is what one step size belongs to, a sample of the batch or the whole batch.  The scaled
+slopes h k_i lie in one buffer (stages, lanes*width), so that a stage is two operations whatever its number of terms: k_i times h into
+its row, and one matrix-vector product.  The differentiable step does the same arithmetic inside `_Combine`, whose backward needs
+nothing but coefficients and h: linear combinations keep no activations alive, and the buffer serves every step again.
+
+Error and stiffness estimates: see `integrators/tableaus/tableau.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import record as rec
+from ..tableaus.tableau import ExplicitTableau
+
+Tensor = torch.Tensor
+
+
+class Field:
+    """The user's `func(t, y)` over rows (lanes, width), counting its calls in `calls`.
+
+    func: y of shape (B, *features); t 0-d where one step serves the whole batch, else of shape (B, 1, ..., 1) with as many axes as y, so
+    that a formula written for one number t broadcasts as meant; returns y's shape and dtype.
+    """
+
+    def __init__(self, func: Callable[[Tensor, Tensor], Tensor], features: tuple[int, ...], coupled: bool) -> None:
+        self.func, self.shape, self.coupled, self.calls = func, (-1, *features), coupled, 0
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        self.calls += 1
+        state = y.view(self.shape)
+        dy = self.func(t[0] if self.coupled else t.view(-1, *(1,) * (state.dim() - 1)), state)
+        if not isinstance(dy, Tensor):
+            raise ValueError(f"func must return a tensor, got {type(dy).__name__}")
+        if dy.shape != state.shape or dy.dtype != state.dtype or dy.device != state.device:
+            raise ValueError(
+                f"func must return a tensor like y: shape {tuple(state.shape)}, {state.dtype}, {state.device}; "
+                f"got {tuple(dy.shape)}, {dy.dtype}, {dy.device}"
+            )
+        return dy.reshape(y.shape)
+
+
+@dataclass
+class Step:
+    """What a step leaves: y1 and last slope (lanes, width); the rest is for estimates and dense output."""
+
+    y: Tensor
+    y1: Tensor
+    k_last: Tensor
+    times: Tensor
+    h: Tensor
+    g_pair: Tensor | None
+    ks: list[Tensor] | None = None
+
+
+class Stepper:
+    """Buffers and coefficients of `tableau` for (lanes, width) states."""
+
+    def __init__(self, tableau: ExplicitTableau, field: Field, lanes: int, width: int, dtype, device) -> None:
+        if not tableau.fsal:
+            raise ValueError(f"method {tableau.name!r} is not first-same-as-last, which this solver relies on")
+        self.tableau, self.field, self.lanes, self.width = tableau, field, lanes, width
+        self.dtype, self.device = dtype, device
+        s, d = tableau.stages, tableau.dense_stages
+        self.k = torch.empty(s + d, lanes * width, dtype=dtype, device=device)
+        self.rows = [self.k[i].view(lanes, width) for i in range(s + d)]
+        self.heads = [self.k[:i].T for i in range(s + d + 1)]
+
+        def tensor(row):
+            return torch.tensor(np.asarray(row, dtype=np.float64), dtype=dtype, device=device)
+
+        self.floats = [[float(x) for x in row] for row in (*tableau.a, *tableau.dense_a)]
+        self.coef = [tensor(row) for row in self.floats]
+        errors = (tableau.e,) if tableau.error == "embedded" else (tableau.e5, tableau.e3)
+        self.err_floats = [[float(x) for x in row] for row in errors]
+        self.err_coef = [tensor(row) for row in self.err_floats]
+        self.c = np.concatenate([tableau.C, tableau.dense_C])[:, None]
+
+    def _times(self, t: np.ndarray, h: np.ndarray) -> Tensor:
+        """Stage times and, as the last row, h: one transfer a step."""
+        table = np.concatenate([t + self.c * h, h[None]])
+        return torch.from_numpy(table).to(device=self.device, dtype=self.dtype)
+
+    # -- without gradient ------------------------------------------------------------------------------------------
+
+    def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
+        """One trial step; t, h (lanes,) float64 with h signed, y and k1 = f(t, y) (lanes, width).  Call under no_grad."""
+        times = self._times(t, h)
+        hc = times[-1].view(-1, 1)
+        flat, pair, g_pair = y.view(-1), self.tableau.stiffness, None
+        torch.mul(k1, hc, out=self.rows[0])
+        for i in range(1, self.tableau.stages):
+            g = torch.addmv(flat, self.heads[i], self.coef[i]).view(self.lanes, self.width)
+            k = self.field(times[i], g)
+            torch.mul(k, hc, out=self.rows[i])
+            if pair is not None and i == pair[0]:
+                g_pair = g
+        return Step(y, g, k, times, hc, g_pair)
+
+    def measure(self, step: Step, rtol: float, atol: float, slots: frozenset[int]) -> dict[int, np.ndarray]:
+        """Record slots ERR, FINITE and those of HS, CURV, YNORM, ENORM in `slots`: (lanes,) float64, one transfer."""
+        s, w = self.tableau.stages, self.width
+        size = torch.maximum(step.y.abs(), step.y1.abs())
+        top = size.amax(1)
+        if self.err_floats[0][-1] == 0.0:
+            # the last slope is in no estimate, and it must be finite too: the next step starts from it
+            top = top + step.k_last.abs().amax(1)
+        names, values = [rec.FINITE], [top]
+        scale = size.mul_(rtol).add_(atol)
+        norm = torch.linalg.vector_norm
+        ratios = [torch.mv(self.heads[s], e).view(self.lanes, w).div_(scale) for e in self.err_coef]
+        names.append(rec.ERR)
+        values.append(_combine_errors([norm(r, dim=1) / w**0.5 for r in ratios]))
+        if rec.ENORM in slots:
+            names.append(rec.ENORM)
+            values.append(norm(ratios[0], ord=torch.inf, dim=1))
+        if rec.YNORM in slots:
+            names.append(rec.YNORM)
+            values.append(norm(step.y / scale, dim=1) / w**0.5)
+        if rec.HS in slots and step.g_pair is not None:
+            i, j = self.tableau.stiffness
+            dk, dg = norm(self.rows[j] - self.rows[i], dim=1), norm(step.y1 - step.g_pair, dim=1)
+            names.append(rec.HS)
+            values.append(torch.where(dg > 0, dk / dg, 0.0))
+        if rec.CURV in slots:
+            first, last = self.rows[0], self.rows[s - 1]
+            den = norm(first, dim=1) + norm(last, dim=1)
+            names.append(rec.CURV)
+            values.append(torch.where(den > 0, norm(last - first, dim=1) / den, 0.0))
+        out = dict(zip(names, torch.stack(values).double().cpu().numpy(), strict=True))
+        err = out[rec.ERR]
+        out[rec.FINITE] = (np.isfinite(err) & np.isfinite(out[rec.FINITE])).astype(np.float64)
+        if rec.ENORM in slots:
+            with np.errstate(all="ignore"):
+                out[rec.ENORM] = np.where(err > 0, out[rec.ENORM] / err, 1.0)
+        return out
+
+    def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
+        """y(t + theta h) of the pairs (lane, theta), each (p,): (p, width).  Evaluates the method's dense stages."""
+        s = self.tableau.stages
+        for e in range(self.tableau.dense_stages):
+            g = torch.addmv(step.y.view(-1), self.heads[s + e], self.coef[s + e]).view(self.lanes, self.width)
+            torch.mul(self.field(step.times[s + e], g), step.h, out=self.rows[s + e])
+        return self._interpolate(step.y, self.k.view(-1, self.lanes, self.width), lane, theta)
+
+    def _interpolate(self, y: Tensor, hk: Tensor, lane: np.ndarray, theta: np.ndarray) -> Tensor:
+        p = self.tableau.P
+        weights = p @ theta ** np.arange(1, p.shape[1] + 1)[:, None]
+        w = torch.from_numpy(weights).to(device=self.device, dtype=self.dtype)
+        if self.lanes == 1:
+            return y + w.T @ hk[:, 0]
+        index = torch.from_numpy(lane).to(self.device)
+        return y[index] + (hk[:, index] * w[:, :, None]).sum(0)
+
+    # -- with gradient ---------------------------------------------------------------------------------------------
+
+    def step(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
+        """As `attempt`, differentiable in y, k1 and whatever func closes over; t and h are constants."""
+        times = self._times(t, h)
+        hc = times[-1].view(-1, 1)
+        ks, pair, g_pair = [k1], self.tableau.stiffness, None
+        for i in range(1, self.tableau.stages):
+            g = _Combine.apply(self, hc, i, self.coef[i], self.floats[i], y, *ks)
+            ks.append(self.field(times[i], g))
+            if pair is not None and i == pair[0]:
+                g_pair = g
+        return Step(y, g, ks[-1], times, hc, g_pair, ks)
+
+    def errors(self, step: Step) -> list[Tensor]:
+        """Differentiable error estimates (lanes, width) of a `step`: one, or two for "hairer853"."""
+        n = self.tableau.stages
+        return [
+            _Combine.apply(self, step.h, n, c, f, None, *step.ks)
+            for c, f in zip(self.err_coef, self.err_floats, strict=True)
+        ]
+
+    def dense_step(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
+        """As `dense`, differentiable, after `step` and `errors` (the dense stages are appended to the step's slopes)."""
+        s = self.tableau.stages
+        for e in range(self.tableau.dense_stages):
+            g = _Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)
+            step.ks.append(self.field(step.times[s + e], g))
+        return self._interpolate(step.y, torch.stack(step.ks) * step.h, lane, theta)
+
+
+class _Combine(torch.autograd.Function):
+    """(y +) sum_j c_j h k_j over the first n slopes; slopes before the last one passed are in the buffer already."""
+
+    @staticmethod
+    def forward(ctx, stepper: Stepper, h: Tensor, n: int, coef: Tensor, floats: list[float], y: Tensor | None, *ks: Tensor):
+        ctx.h, ctx.floats, ctx.has_y = h, floats, y is not None
+        torch.mul(ks[-1], h, out=stepper.rows[n - 1])
+        shape = (stepper.lanes, stepper.width)
+        if y is None:
+            return torch.mv(stepper.heads[n], coef).view(shape)
+        return torch.addmv(y.view(-1), stepper.heads[n], coef).view(shape)
+
+    @staticmethod
+    def backward(ctx, g: Tensor):
+        hg = g * ctx.h
+        return (None,) * 5 + (g if ctx.has_y else None,) + tuple(hg * c if c != 0.0 else None for c in ctx.floats)
+
+
+def _combine_errors(norms: list[Tensor]) -> Tensor:
+    """Scaled error from the rms norms of the estimates; Hairer's combination where there are two."""
+    if len(norms) == 1:
+        return norms[0]
+    s5, s3 = norms
+    den = s5 * s5 + 0.01 * s3 * s3
+    return torch.where(den == 0, 0.0, s5 * s5 / torch.where(den == 0, 1.0, den).sqrt())
+
+
+def safe_norm(x: Tensor, mean: bool = False) -> Tensor:
+    """Euclidean (or rms) norm of each row, (lanes,), whose gradient at zero is zero: selected before and after the root."""
+    ss = (x * x).mean(1) if mean else (x * x).sum(1)
+    positive = ss > 0
+    return torch.where(positive, torch.where(positive, ss, 1.0).sqrt(), 0.0)
+
+
+def scaled_error(step: Step, errors: list[Tensor], rtol: float, atol: float) -> Tensor:
+    """E of the step, (lanes,), differentiable; scale and estimates both carry gradient."""
+    scale = torch.maximum(step.y.abs(), step.y1.abs()) * rtol + atol
+    scale = torch.where(scale > 0, scale, 1.0)
+    return _combine_errors([safe_norm(e / scale, mean=True) for e in errors])
+
+
+def stiffness(step: Step, pair: tuple[int, int]) -> Tensor:
+    """S = ||k_j - k_i|| / ||g_j - g_i|| of the step, (lanes,), differentiable; 0 where the stage states coincide."""
+    i, j = pair
+    dk, dg = safe_norm(step.ks[j] - step.ks[i]), safe_norm(step.y1 - step.g_pair)
+    positive = dg > 0
+    return torch.where(positive, dk / torch.where(positive, dg, 1.0), 0.0)

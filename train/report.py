@@ -56,7 +56,7 @@ def _ratios(c: Comparison) -> Table:
     table = Table(
         title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
         f"{c.instances} instances, seed {c.seed}",
-        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the whole family",
+        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family",
         title_justify="left",
         caption_justify="left",
     )

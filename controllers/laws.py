@@ -1,0 +1,232 @@
+"""A classical law: named coefficients that become the parameter array of a formula.
+
+Coefficients are given as people write them (safety .9, fmax 10, kappa 1); `params` holds what the formula
+reads (logarithms, 1/kappa).  The published laws are in `table.py`, look-up by name in `registry.py`, the
+search space of a tuner in `search.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..integrators import record
+from ..integrators.names import unknown
+from . import formula as F
+from . import nbody
+from .contract import N_HEAD, Lane, bind
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One coefficient: slot of the parameter array, default, allowed closed range, and how its value
+    is stored there.
+    """
+
+    slot: int
+    default: float
+    low: float
+    high: float
+    store: Callable[[float], float] = float
+
+
+def _log(x: float) -> float:
+    return 0.0 if x == 1.0 else max(-F.FAR, min(F.FAR, math.log(x))) if x > 0.0 else -F.FAR
+
+
+def _log_error(x: float) -> float:
+    return math.log(max(x, F.TINY))
+
+
+def _inverse(x: float) -> float:
+    return 1.0 / x if x > 0.0 else 0.0
+
+
+_INF = math.inf
+_C = Coefficient
+
+#: coefficients of the general linear law
+LINEAR: Mapping[str, Coefficient] = MappingProxyType({
+    "b1": _C(F.P_B1, 1.0, -10.0, 10.0), "b2": _C(F.P_B2, 0.0, -10.0, 10.0),
+    "b3": _C(F.P_B3, 0.0, -10.0, 10.0),
+    "a2": _C(F.P_A2, 0.0, -10.0, 10.0), "a3": _C(F.P_A3, 0.0, -10.0, 10.0),
+    "safety": _C(F.P_SAFETY, 0.9, 1e-3, 10.0, _log),
+    "safety_inside": _C(F.P_SAFETY_IN, 1.0, 1e-3, 10.0, _log),
+    "order": _C(F.P_ORDER, 0.0, 0.0, 100.0),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+    "err_start": _C(F.P_LE_START, 1.0, F.TINY, F.HUGE, _log_error),
+    "min_i": _C(F.P_MIN_I, 0.0, 0.0, 1.0), "newton_m": _C(F.P_NEWTON_M, 0.0, 0.0, 1000.0),
+    "newton_all": _C(F.P_NEWTON_ALL, 0.0, 0.0, 1.0),
+    "kappa": _C(F.P_INV_KAPPA, 0.0, 0.0, 1e6, _inverse),
+    "fmin": _C(F.P_FMIN, 0.2, 0.0, 1.0, _log), "fmax": _C(F.P_FMAX, 10.0, 1.0, _INF, _log),
+    "fmax_first": _C(F.P_FMAX_FIRST, 0.0, 0.0, _INF, _log),
+    "accept_err": _C(F.P_ACCEPT_ERR, 1.0, 0.0, _INF, lambda x: min(x, F.HUGE)),
+    "accept_factor": _C(F.P_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
+    "reject_own": _C(F.P_REJECT_OWN, 1.0, 0.0, 1.0), "reject_b1": _C(F.P_REJECT_B1, 0.0, 0.0, 10.0),
+    "reject_max": _C(F.P_REJECT_MAX, 0.9, 0.0, 1.0, _log),
+    "reject_max2": _C(F.P_REJECT_MAX2, 1.0, 0.0, 1.0, _log),
+    "reject_first": _C(F.P_REJECT_FIRST, 1.0, 0.0, 1.0, _log),
+    "nonfinite": _C(F.P_NONFINITE, 0.2, 1e-6, 0.99, _log),
+    "keep_min": _C(F.P_KEEP_MIN, 0.0, 0.0, 1.0, _log),
+    "after_min": _C(F.P_AFTER_MIN, 0.0, 0.0, 1.0, _log), "after_max": _C(F.P_AFTER_MAX, 1.0, 1.0, _INF, _log),
+    "band_lo": _C(F.P_BAND_LO, 1.0, 0.0, 1.0, _log), "band_hi": _C(F.P_BAND_HI, 1.0, 1.0, 10.0, _log),
+    "band_rate": _C(F.P_BAND_RATE, F.HUGE, 0.0, F.HUGE),
+})  # fmt: skip
+
+#: coefficients of the N-body criteria
+CRITERION: Mapping[str, Coefficient] = MappingProxyType({
+    "amuse": _C(nbody.C_AMUSE, 0.0, 0.0, _INF), "aarseth": _C(nbody.C_AARSETH, 0.0, 0.0, _INF),
+    "prs": _C(nbody.C_PRS, 0.0, 0.0, _INF), "accept_factor": _C(nbody.C_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
+    "fmax": _C(nbody.C_FMAX, _INF, 1.0, _INF, _log),
+    "nonfinite": _C(nbody.C_NONFINITE, 0.25, 1e-6, 0.99, _log),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+})  # fmt: skip
+
+#: coefficients of the constant step
+CONSTANT: Mapping[str, Coefficient] = MappingProxyType({
+    "h": _C(nbody.K_SIZE, math.nan, F.TINY, F.HUGE),
+    "nonfinite": _C(nbody.K_NONFINITE, 0.5, 1e-6, 0.99, _log),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+})  # fmt: skip
+
+SPECS: Mapping[str, Mapping[str, Coefficient]] = MappingProxyType({"linear": LINEAR, "criterion": CRITERION, "constant": CONSTANT})
+_SIZES = {"linear": F.N_PARAMS, "criterion": nbody.N_CRITERION, "constant": nbody.N_CONSTANT}
+
+
+@functools.cache
+def _linear_phase(smooth: bool, newton: bool) -> tuple[Lane]:
+    return (Lane(bind(F.linear_decide, {"SMOOTH": smooth, "NEWTON": newton})),)
+
+
+_PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody.constant_decide),)}
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """A classical controller (the contract of `docs/architecture.md`).
+
+    `kind` is "linear", "criterion" or "constant"; `values` maps coefficient names to natural values
+    (those left out have the defaults of `SPECS[kind]`); `rules` names the code whose acceptance, limiter
+    and rejection rules it follows; `source` cites. Raises ValueError for an unknown coefficient (naming
+    the nearest) and for a value that is not a number or out of range.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, float]
+    rules: str = ""
+    doc: str = ""
+    source: str = ""
+    n_state: int = field(default=N_HEAD, init=False)
+    _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in SPECS:
+            raise unknown("kind of law", self.kind, SPECS)
+        spec = SPECS[self.kind]
+        full = {name: c.default for name, c in spec.items()}
+        for name, value in self.values.items():
+            if name not in spec:
+                raise unknown(f"coefficient of law {self.name!r}", name, spec)
+            full[name] = _number(self.name, name, value, spec[name])
+        for name, value in full.items():
+            if value != value:
+                raise ValueError(f"law {self.name!r} needs a value for {name}")
+        if self.kind == "linear":
+            if full["fmax_first"] == 0.0:  # no rule of its own
+                full["fmax_first"] = full["fmax"]
+            if full["reject_own"] == 0.0 and full["reject_b1"] == 0.0:
+                full["reject_b1"] = full["b1"]
+            if full["reject_own"] == 0.0 and full["reject_b1"] <= 0.0:
+                raise ValueError(f"law {self.name!r}: reject_b1 must be positive, a rejected step has to shrink")
+        elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
+            raise ValueError(f"law {self.name!r}: one of amuse, aarseth, prs must be positive")
+        object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+        object.__setattr__(self, "_full", MappingProxyType(full))
+
+    @property
+    def params(self) -> np.ndarray:
+        """Parameter array of the formula, float64, shape (slots,), a new one each time."""
+        p = np.zeros(_SIZES[self.kind])
+        for name, c in SPECS[self.kind].items():
+            p[c.slot] = c.store(self._full[name])
+        if self.kind == "linear":
+            p[F.P_KAPPA] = self._full["kappa"]
+        return p
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """Record slots that the law reads beyond the error, the sizes, the order and the two marks."""
+        if self.kind == "criterion":
+            taus = {"amuse": record.TAU_AMUSE, "aarseth": record.TAU_AARSETH, "prs": record.TAU_PRS}
+            return frozenset(slot for name, slot in taus.items() if self._full[name] > 0.0)
+        newton = self.kind == "linear" and (self._full["newton_m"] > 0.0 or self._full["band_rate"] < F.HUGE)
+        return frozenset({record.NEWTON_ITERS, record.NEWTON_RATE}) if newton else frozenset()
+
+    @property
+    def phases(self) -> tuple[Lane, ...]:
+        """One `Lane`: the formula, without the smooth or the Newton limiter where the law has none."""
+        return _PHASES[self.kind] if self.kind != "linear" else _linear_phase(*self.key[1:])
+
+    @property
+    def key(self) -> tuple:
+        """What to compile; coefficients are not part of it."""
+        if self.kind != "linear":
+            return (self.kind,)
+        return ("linear", self._full["kappa"] > 0.0, self._full["newton_m"] > 0.0)
+
+    init = staticmethod(F.linear_init)
+
+    def as_dict(self) -> dict[str, float]:
+        """Every coefficient with its natural value."""
+        return dict(self._full)
+
+    def __getitem__(self, coefficient: str) -> float:
+        if coefficient not in self._full:
+            raise unknown(f"coefficient of law {self.name!r}", coefficient, self._full)
+        return self._full[coefficient]
+
+    def replace(self, name: str | None = None, /, **coefficients: float) -> Law:
+        """This law with other coefficients (natural values, by name), and another name if one is given."""
+        return Law(name or self.name, self.kind, {**self.values, **coefficients}, self.rules, self.doc, self.source)
+
+    def poles(self) -> np.ndarray:
+        """Closed-loop poles on the asymptotic model E = phi h^k: roots of the characteristic cubic,
+        largest modulus first.
+        """
+        if self.kind != "linear":
+            raise ValueError(f"law {self.name!r} is not linear: it has no poles")
+        b1, b2, b3, a2, a3 = (self._full[n] for n in ("b1", "b2", "b3", "a2", "a3"))
+        roots = np.roots([1.0, b1 + a2 - 1.0, b2 - a2 + a3, b3 - a3])
+        roots = np.concatenate([roots, np.zeros(3 - len(roots))])
+        return roots[np.argsort(-np.abs(roots))]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
+        return f"Law({self.name!r}, {self.kind}, rules={self.rules!r}, {shown})"
+
+
+def _number(law: str, name: str, value: Any, c: Coefficient) -> float:
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"law {law!r}: {name} must be a number, got {value!r}") from None
+    if not c.low <= x <= c.high:
+        raise ValueError(f"law {law!r}: {name} must be in [{c.low:g}, {c.high:g}], got {x!r}")
+    return x
+
+
+def search_space():
+    """The `search.SearchSpace` of a tuner."""
+    from .search import search_space as make
+
+    return make()

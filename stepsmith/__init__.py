@@ -1,0 +1,123 @@
+"""Stepsmith: step-size controllers trained by reinforcement learning inside real numerical integrators.
+
+    import stepsmith as ss
+    problem = ss.problems.make("three_body", seed=3)
+    sol = ss.solve(problem, method="tsit5", controller="pi34", rtol=1e-6, atol=1e-9)
+
+Names of controllers and problems are resolved here; heavy parts (numba, torch) load when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as _gym
+
+if TYPE_CHECKING:
+    from .integrators.ensemble import EnsembleSolution
+    from .integrators.solve import Solution
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "problems": (".integrators.problems", None),
+    "Problem": (".integrators.problem", "Problem"),
+    "Batch": (".integrators.problem", "Batch"),
+    "Family": (".integrators.families", "Family"),
+    "Solution": (".integrators.solve", "Solution"),
+    "load_controller": (".controllers.file", "load_controller"),
+    "compare": (".train.compare", "compare"),
+    "envs": (".envs", None),
+    "controllers": (".controllers", None),
+    "integrators": (".integrators", None),
+    "policies": (".policies", None),
+    "train": (".train", None),
+    "neural": (".neural", None),
+}
+
+__all__ = ["controller", "solve", "solve_ensemble", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'stepsmith' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    loaded = importlib.import_module(module, __name__)
+    value = loaded if attribute is None else getattr(loaded, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
+
+
+def controller(name_or_object: Any, family: str | None = None, method: str | None = None) -> Any:
+    """A controller object from a law's name, "tuned" (needs the family), a zoo name, the path of a controller file, or itself.
+
+    Raises ValueError naming the nearest where nothing has the name.
+    """
+    if not isinstance(name_or_object, str):
+        return name_or_object
+    from .controllers import resolve
+
+    return resolve.controller(name_or_object, family, method)
+
+
+def solve(
+    problem: Any,
+    method: str = "tsit5",
+    controller: Any = "pi34",
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    t_eval: Any = None,
+    **options: Any,
+) -> Solution:
+    """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.solve.solve`."""
+    from .integrators.solve import solve as run
+
+    return run(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, **options)
+
+
+def solve_ensemble(
+    batch: Any,
+    method: str = "tsit5",
+    controller: Any = "pi34",
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    t_eval: Any = None,
+    device: str = "cpu",
+    **options: Any,
+) -> EnsembleSolution:
+    """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
+
+    See `stepsmith.integrators.ensemble.solve_ensemble` and `stepsmith.integrators.cuda.solve_ensemble`.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if device == "cuda":
+        from .integrators.cuda import solve_ensemble as run
+    else:
+        from .integrators.ensemble import solve_ensemble as run
+    return run(batch, method, _controller(controller, batch, method), rtol, atol, t_eval, **options)
+
+
+def _controller(value: Any, source: Any, method: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    return controller(value, getattr(source, "family", None), method)
+
+
+for _id, _name, _kwargs in (
+    ("stepsmith/ODE-v0", "ode:ODE", {}),
+    ("stepsmith/ThreeBody-v0", "ode:ODE", {"family": "three_body"}),
+    ("stepsmith/ThreeBodyPaper-v0", "three_body_paper:ThreeBodyPaper", {}),
+):
+    _gym.register(
+        id=_id,
+        entry_point=f"stepsmith.envs.{_name}Env",
+        vector_entry_point=f"stepsmith.envs.{_name}VectorEnv",
+        kwargs=_kwargs,
+        disable_env_checker=False,
+    )

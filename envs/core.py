@@ -1,0 +1,144 @@
+"""The batch core behind every environment: lanes of one compiled kernel, their instances, actions in, observations out.
+
+Single environment, native vector environment and the Stable-Baselines3 adapter are three faces of a `Core`; the single one is a core
+with one lane of the same kernel, so its numbers are the vector's to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..integrators import methods
+from ..integrators.kernels import env as kernel_env
+from ..integrators.kernels.build import Kernel, aligned, lanes_for
+from ..integrators.names import unknown
+from .pool import ERROR_GRID, Pool
+
+_KERNELS: dict[tuple, Kernel] = {}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """kind: "matched" (the matched-error return) or "constraint" (work with an error constraint, multiplier `lagrange`); `fail`: extra
+    cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none."""
+
+    kind: str = "matched"
+    lagrange: float = 1.0
+    fail: float = 1.0
+    time_discount: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in kernel_env.REWARDS:
+            raise unknown("reward", self.kind, kernel_env.REWARDS)
+        if not self.lagrange >= 0 or not self.fail >= 0:
+            raise ValueError(f"lagrange and fail must not be negative, got {self.lagrange} and {self.fail}")
+        if not 0 < self.time_discount <= 1:
+            raise ValueError(f"time_discount must be in (0, 1], got {self.time_discount}")
+
+
+def _kernel(pool: Pool, method: str, decision: Any) -> Kernel:
+    meth = methods.get(method)
+    slots = frozenset(decision.slots) & methods.OPTIONAL
+    fam = pool.family
+    components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
+    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.n_state, slots, fam.error, components)
+    if key not in _KERNELS:
+        invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
+        _KERNELS[key] = kernel_env.env_kernel(
+            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant
+        )
+    return _KERNELS[key]
+
+
+class Core:
+    """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
+    `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
+    obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
+    columns `kernels.env.EPISODE`, valid where an episode has just ended.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        method: str,
+        decision: Any,
+        lanes: int,
+        reward: Reward,
+        rtol: tuple[float, float],
+        max_attempts: int,
+        same_step: bool,
+    ) -> None:
+        if lanes < 1:
+            raise ValueError(f"num_envs must be at least 1, got {lanes}")
+        if max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
+        self.pool, self.decision, self.lanes, self.method = pool, decision, lanes, method
+        self.kernel = _kernel(pool, method, decision)
+        blocks = -(-lanes // self.kernel.width)
+        self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
+        batch, fam = pool.batch, pool.family
+        count = len(batch)
+        self.keys = np.zeros(lanes, np.uint64)
+        self.episodes = np.zeros(lanes, np.int64)
+        step = ERROR_GRID[1] - ERROR_GRID[0]
+        lr_step = pool.log_rtol[1] - pool.log_rtol[0] if len(pool.log_rtol) > 1 else 1.0
+        self.consts = np.array(
+            [
+                kernel_env.REWARDS[reward.kind], reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
+                np.log(rtol[1]), np.log(rtol[0]), fam.atol_factor,
+            ]
+        )  # fmt: skip
+        self._pool = (
+            batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, fam.n)), np.full(count, np.nan), pool.tgrid, pool.ref,
+            np.zeros((1, 1, fam.n)), pool.table, pool.at_tol, np.array([ERROR_GRID[0], step, pool.log_rtol[0], lr_step]), self.consts,
+            self.keys, self.episodes,
+        )  # fmt: skip
+        self._params = np.ascontiguousarray(decision.params, dtype=np.float64)
+        self.obs = np.zeros((lanes, decision.n_obs), np.float32)
+        self.final_obs = np.zeros_like(self.obs)
+        self.reward = np.zeros(lanes, np.float32)
+        self.terminated = np.zeros(lanes, np.bool_)
+        self.truncated = np.zeros(lanes, np.bool_)
+        self.stats = np.zeros((lanes, len(kernel_env.EPISODE)))
+        self._started = False
+
+    def seed(self, keys: np.ndarray) -> None:
+        """Give every lane its generator's key (lanes,) uint64 and start its count of episodes anew."""
+        self.keys[:] = keys
+        self.episodes[:] = 0
+
+    def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """Start a new episode in the lanes of `mask` (all by default); returns the observations, a view of `obs`."""
+        if mask is None or not self._started:
+            if mask is not None and not np.all(mask):
+                raise ValueError("the first reset must cover every lane")
+            mask = np.ones(self.lanes, np.bool_)
+        self._started = True
+        self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+        return self.obs
+
+    def step(self, actions: np.ndarray) -> int:
+        """Carry out `actions` (lanes, n_act) and fill the buffers; returns how many episodes ended."""
+        if not self._started:
+            raise RuntimeError("reset() must be called before step()")
+        actions = np.ascontiguousarray(actions, dtype=np.float32)
+        if actions.shape != (self.lanes, self.decision.n_act):
+            raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
+        return self.kernel.module.env_step(
+            self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated, self.truncated,
+            self.final_obs, self.stats,
+        )  # fmt: skip
+
+    def rows(self, name: str, count: int = 1) -> np.ndarray:
+        """Rows of the kernel's block by name, one column a lane: (count, lanes).  For rendering and tests."""
+        w = self.kernel.width
+        at = self.kernel.layout.rows[name]
+        cols = [b.reshape(-1, w)[at : at + count] for b in self._blocks]
+        return np.concatenate(cols, axis=1)[:, : self.lanes]
+
+    def episode(self, lane: int) -> dict[str, float]:
+        """Statistics of the episode that has just ended in `lane`."""
+        return dict(zip(kernel_env.EPISODE, self.stats[lane].tolist(), strict=True))

@@ -1,0 +1,108 @@
+"""The instances an environment plays: initial values, references, and what the baseline law makes of each.
+
+Everything that an episode's reward needs is computed once, compiled, when the environment is made: the reference states at the family's
+output times, and the baseline's work as a function of the error it reaches (the matched-error return needs the first, the
+constraint the second at the episode's tolerance).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..integrators import methods
+from ..integrators.families import Family
+from ..integrators.measure import sweep
+from ..integrators.problem import Batch
+from ..integrators.reference import reference
+
+ERROR_GRID = np.linspace(np.log(1e-13), np.log(1e1), 160)  # log error, uniform: what `table` is tabulated on
+LARGEST = 10.0  # an error beyond this is as bad as this
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Instances with their references and baseline.
+
+    batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
+    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped: instances drawn whose
+    reference failed its self-check (they are left out, and counted here).
+    """
+
+    family: Family
+    batch: Batch
+    tgrid: np.ndarray
+    ref: np.ndarray
+    table: np.ndarray
+    log_rtol: np.ndarray
+    at_tol: np.ndarray
+    dropped: int
+
+
+def envelope_table(log_err: np.ndarray, log_work: np.ndarray, slope: float) -> np.ndarray:
+    """Log work at `ERROR_GRID` (I, G) from points (I, K): the lower-left monotone envelope, linear between points, continued with
+    d log work / d log error = -slope beyond them (a return must have a value wherever an episode ends)."""
+    out = np.empty((len(log_err), ERROR_GRID.size))
+    for i, (e, w) in enumerate(zip(log_err, log_work, strict=True)):
+        good = np.isfinite(e)
+        e, w = e[good], w[good]
+        if e.size == 0:
+            out[i] = np.nan
+            continue
+        order = np.lexsort((w, e))
+        e, w = e[order], np.minimum.accumulate(w[order])
+        keep = np.concatenate([[True], w[1:] < w[:-1]])
+        e, w = e[keep], w[keep]
+        row = np.interp(ERROR_GRID, e, w)
+        row = np.where(ERROR_GRID < e[0], w[0] + slope * (e[0] - ERROR_GRID), row)
+        out[i] = np.where(ERROR_GRID > e[-1], w[-1] - slope * (ERROR_GRID - e[-1]), row)
+    return out
+
+
+def make_pool(
+    family: Family,
+    method: str,
+    baseline: Any,
+    size: int,
+    split: str,
+    seed: int,
+    rtol: tuple[float, float],
+    points: int = 24,
+    max_steps: int = 50_000,
+) -> Pool:
+    """Draw `size` instances of a split, solve their references and the baseline at `points` tolerances around `rtol` (loose, tight).
+
+    The tolerances reach a factor 10 beyond the range at both ends, so that the errors a policy may reach are covered.
+    Raises ValueError where the range is not ordered or the pool ends up empty.
+    """
+    loose, tight = rtol
+    if not 0 < tight <= loose:
+        raise ValueError(f"rtol must be (loose, tight) with 0 < tight <= loose, got {rtol}")
+    if size < 1:
+        raise ValueError(f"pool size must be at least 1, got {size}")
+    batch = family.split(split, size, seed)
+    if np.any(batch.t0 == batch.t1):
+        raise ValueError(f"family {family.name!r} has instances of zero length: there is nothing to decide")
+    fractions = family.fractions
+    if family.error == "energy":
+        ok = np.ones(len(batch), bool)
+        ref = np.zeros((len(batch), 0, batch.n))
+        tgrid = np.zeros((len(batch), 0))
+    else:
+        r = reference(batch, fractions, components=family.components)
+        ok, ref, tgrid = r.ok, r.y, batch.times(fractions)
+    keep = np.flatnonzero(ok)
+    if keep.size == 0:
+        raise ValueError(f"no instance of family {family.name!r} has a reference that passes its self-check")
+    batch, ref, tgrid = batch[keep], np.ascontiguousarray(ref[keep]), np.ascontiguousarray(tgrid[keep])
+    log_rtol = np.linspace(np.log(tight) - np.log(10), np.log(loose) + np.log(10), points)
+    err, work = sweep(family, batch, ref, method, baseline, np.exp(log_rtol), max_steps)
+    with np.errstate(divide="ignore"):
+        log_err = np.log(np.maximum(err, 1e-300))
+    log_work = np.log(work)
+    slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
+    table = envelope_table(log_err, log_work, slope)
+    at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
+    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - keep.size))

@@ -14,7 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .. import record as rec
 from ..kernels.layout import MESSAGES, SUCCESS
+from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
 from .adaptive import Pass, Settings, adaptive_pass
 from .controller import check
@@ -24,6 +26,10 @@ from .step import Field
 
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", "none")
+#: record slots that every explicit method fills here
+FILLS = frozenset({
+    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED, rec.FINITE, rec.RTOL,
+})  # fmt: skip
 
 
 def odeint(
@@ -79,6 +85,8 @@ def odeint(
             raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.odeint, or pass resolve=")
         controller = resolve(controller)
     check(controller)
+    tableau = get_tableau(method)
+    _check_needs(controller, tableau)
     eps = torch.finfo(y0.dtype).eps
     if rtol < 8 * eps:
         warnings.warn(
@@ -88,7 +96,7 @@ def odeint(
         )
     batch, features = y0.shape[0], tuple(y0.shape[1:])
     settings = Settings(
-        get_tableau(method), controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, heuristics
+        tableau, controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, heuristics
     )
     rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
     forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
@@ -148,6 +156,13 @@ def _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, check
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
     if compact and not per_sample:
         raise ValueError("compact=True needs per_sample=True: a coupled batch has no samples to take out")
+
+
+def _check_needs(controller: object, tableau: ExplicitTableau) -> None:
+    fills = FILLS | {rec.HS} if tableau.stiffness is not None else FILLS
+    missing = [rec.NAMES[i] for i in getattr(controller, "needs", ()) if i not in fills]
+    if missing:
+        raise ValueError(f"controller needs {', '.join(missing)}, which method {tableau.name!r} does not report here")
 
 
 def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:

@@ -46,6 +46,9 @@ def _np_where(c, a, b):
 def _where(c, a, b):
     if not isinstance(c, _TENSOR):
         return a if c else b
+    if not isinstance(a, _TENSOR) and not isinstance(b, _TENSOR):
+        # two numbers would give torch's default dtype, float32
+        a = torch.tensor(a, dtype=torch.float64, device=c.device)
     return torch.where(c, a, b)
 
 

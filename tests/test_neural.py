@@ -1,0 +1,498 @@
+"""The torch solver: values against SciPy and torchdiffeq, gradients against autograd, differences and torchdiffeq, and what breaks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from stepsmith.controllers import registry
+from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS
+from stepsmith.integrators.neural import odeint as raw_odeint
+from stepsmith.integrators.tableaus import get as get_tableau
+
+torch.set_num_threads(1)
+F64 = torch.float64
+METHODS = ["bs32", "dopri5", "tsit5", "dop853"]
+
+
+def odeint(func, y0, t, method="tsit5", controller="pi34", **options):
+    return raw_odeint(func, y0, torch.as_tensor(t), method, controller, resolve=registry.get, **options)
+
+
+def mlp(dim=3, hidden=8, scale=2.0, dtype=F64):
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(dim, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, dim)).to(dtype)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(scale)
+    return net
+
+
+def field_of(net):
+    return lambda t, y: net(y) * (1 + 0.3 * torch.sin(t))
+
+
+def state(batch=5, dim=3, dtype=F64):
+    return torch.randn(batch, dim, dtype=dtype, generator=torch.Generator().manual_seed(2))
+
+
+def vdp(t, y):
+    x, v = y[:, :1], y[:, 1:]
+    return torch.cat([v, 4.0 * (1 - x * x) * v - x], 1)
+
+
+def by_hand(func, y, tab, ts, hs):
+    """The fixed-grid solve of one lane in plain autograd operations: end state and (E, S) of each step."""
+    rows = []
+    for t, h in zip(ts, hs, strict=True):
+        k, g = [], []
+        for i in range(tab.stages):
+            g.append(y + h * sum((tab.A[i, j] * k[j] for j in range(i)), torch.zeros_like(y)))
+            k.append(func(torch.tensor(t + tab.C[i] * h, dtype=y.dtype), g[i]))
+        y1 = y + h * sum(b * kk for b, kk in zip(tab.B, k, strict=True))
+        e = h * sum(w * kk for w, kk in zip(tab.E, k, strict=True))
+        i, j = tab.stiffness
+        rows.append((y, y1, e, (k[j] - k[i]).norm() / (g[j] - g[i]).norm()))
+        y = y1
+    return y, rows
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("span", [(0.0, 6.0), (6.0, 0.0)])
+def test_agrees_with_scipy_forwards_and_backwards(method, span):
+    t = np.linspace(*span, 7)
+    y0 = np.array([[0.7, 0.2], [-1.0, 0.4]])
+    tol = 1e-7 if method == "bs32" else 1e-9
+    if span[0] > span[1]:
+        y0 = y0 * 1e-3  # the limit cycle repels backwards in time
+    sol = odeint(vdp, torch.tensor(y0), t, method, rtol=tol, atol=1e-3 * tol, adjoint="none")
+    assert sol.success and sol.y.shape == (7, 2, 2)
+    for b in range(2):
+        ref = solve_ivp(
+            lambda s, u: [u[1], 4 * (1 - u[0] ** 2) * u[1] - u[0]], span, y0[b], "DOP853", t, rtol=1e-12, atol=1e-14
+        )
+        np.testing.assert_allclose(sol.y[:, b].numpy(), ref.y.T, rtol=2e3 * tol, atol=20 * tol)
+
+
+@pytest.mark.parametrize("method, scipy_name", [("dopri5", "RK45"), ("dop853", "DOP853"), ("bs32", "RK23")])
+def test_scipy_law_takes_scipy_steps(method, scipy_name):
+    sol = odeint(vdp, torch.tensor([[2.0, 0.0]], dtype=F64), [0.0, 3.0], method, "scipy", rtol=1e-5, atol=1e-8)
+    ref = solve_ivp(
+        lambda t, u: [u[1], 4 * (1 - u[0] ** 2) * u[1] - u[0]], (0, 3), [2.0, 0.0], scipy_name, rtol=1e-5, atol=1e-8
+    )
+    ends = sol.heuristics.t[:, 0].numpy() + sol.heuristics.h[:, 0].numpy()
+    np.testing.assert_allclose(ends, ref.t[1:], rtol=1e-6)
+    assert sol.stats.nfev == ref.nfev
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_agrees_with_torchdiffeq_in_values_and_gradients(per_sample):
+    from torchdiffeq import odeint as reference
+
+    net, t = mlp(), torch.linspace(0.0, 1.5, 4, dtype=F64)
+    weight = torch.randn(4, 5, 3, dtype=F64)
+
+    def run(solve):
+        y0 = state().requires_grad_()
+        net.zero_grad()
+        y = solve(y0)
+        (y * weight).sum().backward()
+        return [y.detach(), y0.grad, *(p.grad.clone() for p in net.parameters())]
+
+    ours = run(lambda y0: odeint(field_of(net), y0, t, "dopri5", rtol=1e-10, atol=1e-12, per_sample=per_sample).y)
+    theirs = run(lambda y0: reference(field_of(net), y0, t, rtol=1e-10, atol=1e-12, method="dopri5"))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-8, atol=2e-8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dense_output_is_as_good_as_the_steps(method):
+    t = np.linspace(0, 4, 101)
+    y0 = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=F64)
+    rotate = torch.tensor([[0.0, -2.0], [2.0, 0.0]], dtype=F64)
+    sol = odeint(lambda _, y: y @ rotate, y0, t, method, rtol=1e-7, atol=1e-10)
+    angle = torch.tensor(2 * t)[:, None]
+    exact = torch.stack([y0[:, 0] * angle.cos() + y0[:, 1] * angle.sin(), y0[:, 1] * angle.cos() - y0[:, 0] * angle.sin()], 2)
+    assert sol.stats.naccept_per_sample.max() < 100 or method == "bs32"
+    assert (sol.y - exact).abs().max() < 3e-5
+    quiet = odeint(lambda _, y: y @ rotate, y0, t, method, rtol=1e-7, atol=1e-10, adjoint="none")
+    torch.testing.assert_close(sol.y, quiet.y, rtol=0, atol=1e-15)
+
+
+def test_replay_repeats_the_adaptive_pass():
+    for per_sample in (True, False):
+        sol = odeint(field_of(mlp()), state(), [0.0, 2.0], per_sample=per_sample)
+        assert torch.equal(sol.y[-1], sol.y_last)
+        blind = odeint(field_of(mlp()), state(), [0.0, 2.0], per_sample=per_sample, adjoint="none")
+        assert torch.equal(sol.y, blind.y)
+        torch.testing.assert_close(sol.heuristics.E, blind.heuristics.E, rtol=1e-10, atol=0)
+        torch.testing.assert_close(sol.heuristics.S, blind.heuristics.S, rtol=1e-9, atol=0)
+        assert blind.stats.nfev_replay == 0 and not blind.y.requires_grad
+
+
+# -- per sample and coupled ------------------------------------------------------------------------------------------------
+
+
+def test_per_sample_is_each_sample_alone_and_compaction_changes_nothing():
+    y0 = torch.tensor([[2.0, 0.0], [0.01, 0.0], [1.0, 5.0], [0.5, -3.0], [0.02, 0.0]], dtype=F64)
+    t = [0.0, 1.0, 2.5]
+    sol = odeint(vdp, y0, t)
+    assert len(set(sol.stats.naccept_per_sample)) > 2
+    for b in range(len(y0)):
+        one = odeint(vdp, y0[b : b + 1], t)
+        torch.testing.assert_close(sol.y[:, b], one.y[:, 0], rtol=1e-12, atol=1e-12)
+        for name in ("naccept_per_sample", "nreject_per_sample", "nfev_per_sample"):
+            assert getattr(sol.stats, name)[b] == getattr(one.stats, name)[0]
+    small = odeint(vdp, y0, t, compact=True)
+    torch.testing.assert_close(small.y, sol.y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(small.heuristics.R_E, sol.heuristics.R_E, rtol=1e-9, atol=0)
+    torch.testing.assert_close(small.y_last, sol.y_last, rtol=1e-12, atol=1e-12)
+    assert (small.stats.naccept_per_sample == sol.stats.naccept_per_sample).all()
+
+
+def test_compaction_evaluates_fewer_rows():
+    rows = 0
+
+    def counted(t, y):
+        nonlocal rows
+        rows += len(y)
+        rate, x = y[:, :1], y[:, 1:]
+        return torch.cat([torch.zeros_like(rate), torch.sin(rate * t) - x], 1)
+
+    y0 = torch.ones(32, 2, dtype=F64)
+    y0[0, 0] = 100.0
+    sol = odeint(counted, y0, [0.0, 3.0], compact=False)
+    full, rows = rows, 0
+    small = odeint(counted, y0, [0.0, 3.0], compact=True)
+    torch.testing.assert_close(small.y, sol.y, rtol=1e-12, atol=1e-12)
+    needed = 2 * small.stats.nfev_per_sample.sum()
+    assert rows < 1.3 * needed < 0.5 * full
+
+
+def test_coupled_batch_is_one_system():
+    y0, net = state(), mlp()
+    both = odeint(lambda t, y: net(y), y0, [0.0, 2.0], per_sample=False)
+    flat = odeint(lambda t, y: net(y.view(5, 3)).view(1, 15), y0.view(1, 15), [0.0, 2.0])
+    torch.testing.assert_close(both.y.view(-1), flat.y.view(-1), rtol=1e-13, atol=1e-13)
+    assert both.stats.naccept == flat.stats.naccept and both.heuristics.E.shape == (both.stats.naccept,)
+    assert both.heuristics.R_E.dim() == 0 and flat.heuristics.R_E.shape == (1,)
+
+
+def test_any_feature_shape():
+    y0 = state(4, 6)
+    a = odeint(lambda t, y: -y * (1 + t), y0.view(4, 2, 3), [0.0, 1.0])
+    b = odeint(lambda t, y: -y * (1 + t), y0, [0.0, 1.0])
+    c = odeint(lambda t, y: -y * (1 + t), y0[:, 0], [0.0, 1.0])
+    assert a.y.shape == (2, 4, 2, 3) and c.y.shape == (2, 4)
+    assert torch.equal(a.y.view(2, 4, 6), b.y)
+    torch.testing.assert_close(c.y[-1], y0[:, 0] * math.exp(-1.5), rtol=1e-6, atol=1e-9)
+
+
+# -- gradients -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["dopri5", "tsit5"])
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("checkpoint_every", [None, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_gradient_is_autograd_through_the_fixed_grid(method, per_sample, checkpoint_every, sign):
+    net, tab, rtol, atol = mlp(), get_tableau(method), 1e-3, 1e-6
+    y0 = state(3).requires_grad_()
+    sol = odeint(
+        field_of(net), y0, [0.0, 3.0 * sign], method, rtol=rtol, atol=atol, per_sample=per_sample,
+        checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    assert sol.stats.naccept_per_sample.min() > 3
+    hx = sol.heuristics
+    loss = (sol.y[-1] ** 2).sum() + 3.0 * hx.R_E.sum() + 2.0 * hx.R_E2.sum() + 0.1 * hx.R_S.sum()
+    inputs = [y0, *net.parameters()]
+    got = torch.autograd.grad(loss, inputs)
+
+    want_loss, lanes = 0.0, range(3) if per_sample else [slice(None)]
+    for b in lanes:
+        n = sol.stats.naccept_per_sample[b] if per_sample else sol.stats.naccept
+        pick = (slice(None, n), b) if per_sample else slice(None, n)
+        y1, rows = by_hand(field_of(net), y0[b], tab, hx.t[pick].numpy(), sign * hx.h[pick].numpy())
+        want_loss = want_loss + (y1**2).sum()
+        for j, (ya, yb, e, s) in enumerate(rows):
+            err = (e / (atol + rtol * torch.maximum(ya.abs(), yb.abs()))).pow(2).mean().sqrt()
+            h = hx.h[pick][j]
+            torch.testing.assert_close(hx.E[pick][j], err, rtol=1e-9, atol=1e-13)
+            torch.testing.assert_close(hx.S[pick][j], s, rtol=1e-9, atol=0)
+            want_loss = want_loss + 3.0 * err * h + 2.0 * err**2 + 0.1 * s * h
+    torch.testing.assert_close(loss, want_loss, rtol=1e-11, atol=0)
+    for a, b in zip(got, torch.autograd.grad(want_loss, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_gradient_is_the_difference_quotient_on_the_frozen_grid():
+    net, tab = mlp(), get_tableau("tsit5")
+    y0 = state(1).requires_grad_()
+    sol = odeint(field_of(net), y0, [0.0, 2.0])
+    sol.y[-1].sum().backward()
+    ts, hs = sol.heuristics.t[:, 0].numpy(), sol.heuristics.h[:, 0].numpy()
+
+    def value():
+        with torch.no_grad():
+            return by_hand(field_of(net), y0, tab, ts, hs)[0].sum().item()
+
+    eps = 1e-5
+    for tensor in (y0, *net.parameters()):
+        flat, grad = tensor.data.view(-1), tensor.grad.view(-1)
+        for i in range(0, len(flat), 3):
+            keep = flat[i].item()
+            flat[i] = keep + eps
+            high = value()
+            flat[i] = keep - eps
+            low = value()
+            flat[i] = keep
+            assert (high - low) / (2 * eps) == pytest.approx(grad[i].item(), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("checkpoint_every", [None, 3])
+@pytest.mark.parametrize("method", ["tsit5", "dop853"])
+def test_gradcheck_with_a_constant_step(method, checkpoint_every):
+    step = registry.get("constant", h=0.2)
+    y0, w = state(2, 2).requires_grad_(), torch.tensor([[0.3, -1.0], [0.8, 0.1]], dtype=F64, requires_grad=True)
+
+    def run(y0, w):
+        sol = odeint(
+            lambda t, y: torch.tanh(y @ w) + t, y0, [0.0, 0.5, 1.0], method, step, first_step=0.2,
+            checkpoint_every=checkpoint_every,
+        )  # fmt: skip
+        return sol.y, sol.heuristics.R_E2
+
+    assert torch.autograd.gradcheck(run, (y0, w), rtol=1e-4, atol=1e-6)
+
+
+def test_second_derivatives():
+    step = registry.get("constant", h=0.5)
+    y0 = state(2, 2).requires_grad_()
+
+    def run(y0):
+        return odeint(lambda t, y: torch.sin(y), y0, [0.0, 1.0], "bs32", step, first_step=0.5, heuristics=False).y[-1]
+
+    assert torch.autograd.gradgradcheck(run, (y0,))
+
+
+def test_checkpoints_keep_less_and_evaluate_more():
+    net, saved = mlp(), {}
+    for every in (None, 4):
+        kept = 0
+
+        def pack(x):
+            nonlocal kept
+            kept += x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            sol = odeint(field_of(net), state(), [0.0, 8.0], rtol=1e-8, checkpoint_every=every, heuristics=False)
+        before = sol.stats.nfev_replay
+        sol.y[-1].sum().backward()
+        saved[every] = kept, before, sol.stats.nfev_replay
+    assert saved[4][0] < 0.5 * saved[None][0]
+    assert saved[None][1] == saved[None][2] == saved[4][1]
+    assert 1.8 * saved[4][1] < saved[4][2] <= 2 * saved[4][1]
+
+
+# -- one sample must not touch another ------------------------------------------------------------------------------------
+
+
+def _others_untouched(func, params, bad, t, status, compact, **options):
+    """Solve with and without the bad row 1; compare values and gradients of rows 0 and 2; the bad row must have `status`."""
+    good = torch.tensor([[0.5], [0.8]], dtype=F64)
+    mixed = torch.stack([good[0], torch.tensor([bad], dtype=F64), good[1]])
+    results = []
+    for y0, rows in ((good, [0, 1]), (mixed, [0, 2])):
+        y0 = y0.clone().requires_grad_()
+        sol = odeint(func, y0, t, compact=compact, **options)
+        hx = sol.heuristics
+        loss = sol.y[:, rows].sum() + hx.R_E[rows].sum() + hx.R_S[rows].sum()
+        grads = torch.autograd.grad(loss, [y0, *params])
+        results.append([sol.y[:, rows], grads[0][rows], *grads[1:]])
+    for a, b in zip(*results, strict=True):
+        assert torch.isfinite(a).all()
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert sol.status.tolist() == [SUCCESS, status, SUCCESS]
+    assert not sol.success and "1 of 3" in sol.message
+    return sol
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_slope_that_is_nan_at_the_start(compact):
+    w = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    sol = _others_untouched(lambda t, y: w * torch.sqrt(y), [w], -1.0, [0.0, 1.0, 2.0], BAD_START, compact)
+    assert sol.y[1:, 1].isnan().all() and sol.y[0, 1] == -1.0 and sol.t_last[1] == 0.0
+    assert sol.stats.naccept_per_sample[1] == 0
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_slope_that_becomes_nan_on_the_way(compact):
+    w = torch.tensor(1.0, dtype=F64, requires_grad=True)
+
+    def func(t, y):
+        # beyond 3 the slope is NaN and its derivative too
+        return w * torch.where(y > 3.0, torch.log(-y.abs()), 0.2 * y)
+
+    sol = _others_untouched(func, [w], 2.5, [0.0, 0.5, 2.0], NON_FINITE, compact)
+    assert sol.y[1, 1].isfinite().all() and sol.y[2, 1].isnan().all()
+    assert sol.t_last[1] == pytest.approx(5 * math.log(3 / 2.5), rel=1e-6)
+    assert sol.y_last[1].item() == pytest.approx(3.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_sample_that_blows_up(compact):
+    w = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    good = _others_untouched(
+        lambda t, y: w * y * y, [w], 5.0, [0.0, 0.1, 1.0], MAX_STEPS, compact, max_steps=60, rtol=1e-8
+    )
+    assert good.y[1, 1].item() == pytest.approx(10.0, rel=1e-6)
+    assert good.t_last[1] < 0.2 + 1e-9
+
+
+def test_a_finished_sample_at_an_infinite_derivative_waits_elsewhere():
+    # sample 0 is done after one step and rests at sqrt's infinite derivative only if the solver were to evaluate it at 0
+    w = torch.tensor(1.0, dtype=F64, requires_grad=True)
+
+    def func(t, y):
+        return w * torch.where(y > 1.0, torch.sin(40.0 * y), torch.ones_like(y))
+
+    y0 = torch.tensor([[0.0], [1.5]], dtype=F64, requires_grad=True)
+    sol = odeint(func, y0, [0.0, 0.2])
+    steps = sol.stats.naccept_per_sample
+    assert steps[0] < steps[1]
+    grads = torch.autograd.grad(sol.y[-1].sum() + sol.heuristics.R_E.sum() + sol.heuristics.R_S.sum(), [y0, w])
+    assert all(g.isfinite().all() for g in grads)
+    assert grads[0][0].item() == pytest.approx(1.0) and sol.y[-1, 0].item() == pytest.approx(0.2)
+    assert (sol.heuristics.E[steps[0] :, 0] == 0).all() and (sol.heuristics.h[steps[0] :, 0] == 0).all()
+
+
+def test_zero_field_has_zero_error_and_a_finite_gradient():
+    w = torch.tensor(0.0, dtype=F64, requires_grad=True)
+    y0 = state(3).requires_grad_()
+    sol = odeint(lambda t, y: w * y, y0, [0.0, 1.0])
+    (sol.heuristics.R_E.sum() + sol.heuristics.R_E2.sum() + sol.heuristics.R_S.sum() + sol.y[-1].sum()).backward()
+    assert torch.equal(sol.y[-1], y0) and torch.isfinite(w.grad) and torch.equal(y0.grad, torch.ones_like(y0))
+
+
+def test_a_coupled_batch_fails_as_one():
+    y0 = torch.tensor([[0.5], [-1.0]], dtype=F64)
+    sol = odeint(lambda t, y: torch.sqrt(y), y0, [0.0, 1.0], per_sample=False)
+    assert not sol.success and sol.status.tolist() == [BAD_START] * 2 and sol.y[1].isnan().all()
+    assert "not finite at the initial state" in sol.message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_initial_values_that_are_not_finite(value):
+    y0 = state(4)
+    y0[2, 1] = value
+    sol = odeint(field_of(mlp()), y0, [0.0, 1.0])
+    assert sol.status.tolist() == [SUCCESS, SUCCESS, BAD_START, SUCCESS]
+    assert sol.y[-1, [0, 1, 3]].isfinite().all() and sol.y[-1, 2].isnan().all()
+
+
+def test_a_field_that_is_nan_everywhere_ends_at_once():
+    sol = odeint(lambda t, y: y * math.nan, state(), [0.0, 1.0])
+    assert (sol.status == BAD_START).all() and sol.stats.naccept == 0 and sol.y[1:].isnan().all()
+
+
+def test_max_steps_is_a_status_with_the_last_good_state():
+    sol = odeint(vdp, torch.tensor([[2.0, 0.0], [0.0, 0.0]], dtype=F64), [0.0, 50.0], max_steps=20)
+    assert sol.status.tolist() == [MAX_STEPS, SUCCESS]
+    assert sol.stats.naccept_per_sample[0] + sol.stats.nreject_per_sample[0] == 20
+    assert 0 < sol.t_last[0] < 50 and sol.y_last[0].isfinite().all() and sol.y[-1, 0].isnan().all()
+
+
+# -- arguments -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"t": [0.0, 0.0]}, "a time twice"),
+        ({"t": [0.0, 1.0, 1.0]}, "a time twice"),
+        ({"t": [0.0, 1.0, 0.5]}, "turns back"),
+        ({"t": [0.0]}, "at least two times"),
+        ({"t": [0.0, math.nan]}, "finite"),
+        ({"t": torch.tensor([0.0, 1.0], requires_grad=True)}, "requires a gradient"),
+        ({"y0": torch.zeros(0, 3, dtype=F64)}, "empty"),
+        ({"y0": torch.zeros((), dtype=F64)}, "batch axis"),
+        ({"y0": torch.zeros(2, 3, dtype=torch.int64)}, "float32 or float64"),
+        ({"y0": np.zeros((2, 3))}, "must be a tensor"),
+        ({"rtol": -1e-3}, "not negative"),
+        ({"atol": math.nan}, "finite"),
+        ({"rtol": 0.0, "atol": 0.0}, "not both zero"),
+        ({"method": "tsit6"}, "tsit5"),
+        ({"controller": "pi43"}, "pi34"),
+        ({"adjoint": "backsolve"}, "discrete, none"),
+        ({"first_step": 0.0}, "first_step"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"compact": True, "per_sample": False}, "per_sample"),
+        ({"func": lambda t, y: y[:, :2]}, r"shape \(5, 3\)"),
+        ({"func": lambda t, y: y.float()}, "float32"),
+        ({"func": lambda t, y: 0.0}, "must return a tensor"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"func": lambda t, y: -y, "y0": state(), "t": [0.0, 1.0], **change}
+    with pytest.raises(ValueError, match=message):
+        odeint(**arguments)
+
+
+def test_a_name_needs_a_resolver_and_a_controller_its_parts():
+    with pytest.raises(ValueError, match="is a name"):
+        raw_odeint(lambda t, y: -y, state(), torch.tensor([0.0, 1.0]))
+    with pytest.raises(TypeError, match="lacks params, n_state, phases"):
+        raw_odeint(lambda t, y: -y, state(), torch.tensor([0.0, 1.0]), controller=object())
+
+
+def test_float32_works_and_tolerances_near_its_resolution_warn():
+    y0 = state(dtype=torch.float32)
+    net = mlp(dtype=torch.float32)
+    sol = odeint(field_of(net), y0, [0.0, 1.0], rtol=1e-5, atol=1e-6)
+    assert sol.y.dtype == torch.float32 and sol.success
+    exact = odeint(field_of(mlp()), y0.double(), [0.0, 1.0], rtol=1e-10, atol=1e-12)
+    assert (sol.y.double() - exact.y).abs().max() < 1e-3
+    with pytest.warns(UserWarning, match="near the resolution of torch.float32"):
+        odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=1.4e-8)
+
+
+def test_no_grad_skips_the_replay():
+    with torch.no_grad():
+        sol = odeint(field_of(mlp()), state(), [0.0, 1.0])
+    assert sol.stats.nfev_replay == 0 and sol.success
+
+
+def test_counts_add_up():
+    sol = odeint(vdp, torch.tensor([[2.0, 0.0], [0.5, 0.0]], dtype=F64), [0.0, 3.0], first_step=1.0)
+    s = sol.stats
+    assert s.naccept == s.naccept_per_sample.sum() and s.nreject == s.nreject_per_sample.sum() > 0
+    assert (s.nfev_per_sample == 1 + 6 * (s.naccept_per_sample + s.nreject_per_sample)).all()
+    assert s.nfev == s.nfev_per_sample.max()
+    assert s.nfev_replay == 1 + 6 * s.naccept_per_sample.max()
+    assert s.nfallback == 0 and s.wall_s > 0
+
+
+def test_no_stiffness_estimate_without_a_stage_pair():
+    hx = odeint(vdp, torch.tensor([[2.0, 0.0]], dtype=F64), [0.0, 1.0], "bs32").heuristics
+    assert hx.S is None and hx.R_E.item() > 0
+    with pytest.raises(ValueError, match="bs32"):
+        _ = hx.R_S
+
+
+def test_error_falls_with_the_step_at_the_embedded_order():
+    for method, order in (("bs32", 2), ("dopri5", 4), ("tsit5", 4), ("dop853", 7)):
+        error = []
+        for h in (0.2, 0.1):
+            step = registry.get("constant", h=h)
+            sol = odeint(
+                lambda t, y: torch.sin(2 * y) + t.cos(), torch.tensor([[0.4]], dtype=F64), [0.0, h], method, step, first_step=h
+            )
+            error.append(sol.heuristics.E[0, 0].item())
+        assert math.log2(error[0] / error[1]) == pytest.approx(order + 1, abs=0.35)

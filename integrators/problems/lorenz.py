@@ -36,5 +36,5 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 FAMILY = Family(
     name="lorenz", doc="Lorenz 1963, rho in 20..40, T = 5", rhs=rhs, n=3, m=3, sampler=sampler,
     published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
-    levels=(1e-6, 1e-2), tags=("chaotic", "smooth"),
+    levels=(1e-5, 1e-2), tags=("chaotic", "smooth"),
 )

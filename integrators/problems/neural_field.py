@@ -42,7 +42,7 @@ def rhs(t, y, p, dy):
 
 def sampler(rng: np.random.Generator, n: int) -> Batch:
     y0 = rng.normal(0.0, 1.0, (n, DIM))
-    inner, outer = np.exp(rng.uniform(np.log([1.0, 1.0]), np.log([3.0, 10.0]), (n, 2))).T
+    inner, outer = np.exp(rng.uniform(np.log([1.5, 3.0]), np.log([3.0, 20.0]), (n, 2))).T
     w1 = rng.normal(0.0, 1.0, (n, B1)) * (inner / np.sqrt(DIM + 1))[:, None]
     b1 = rng.normal(0.0, 0.5, (n, HIDDEN))
     w2 = rng.normal(0.0, 1.0, (n, DIM * HIDDEN)) * (outer / np.sqrt(HIDDEN))[:, None]

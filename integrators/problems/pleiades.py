@@ -35,6 +35,6 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 FAMILY = Family(
     name="pleiades", doc="seven stars in the plane, T = 3", rhs=rhs, n=28, m=8, sampler=sampler,
-    published=published, error="grid", tolerances=tolerance_grid(1e-3, 1e-9), atol_factor=1e-3,
-    levels=(1e-6, 1e-2), etas=tolerance_grid(1e-1, 1e-3), tags=("n-body", "hamiltonian"),
+    published=published, error="grid", tolerances=tolerance_grid(1e-3, 1e-11), atol_factor=1e-3,
+    levels=(1e-5, 1e-2), etas=tolerance_grid(1e-1, 1e-3), tags=("n-body", "hamiltonian"),
 )

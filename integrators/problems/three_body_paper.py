@@ -56,6 +56,6 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 FAMILY = Family(
     name="three_body_paper", doc="three solar masses, 30 yr, seeds of arXiv:2502.12809", rhs=rhs, n=12, m=4,
     sampler=sampler, published=published, from_seeds=instances, error="energy", n_out=300,
-    tolerances=tolerance_grid(1e-3, 1e-10), atol_factor=1e-3, levels=(1e-8, 1e-4), method="hermite4",
+    tolerances=tolerance_grid(1e-4, 1e-12), atol_factor=1e-3, levels=(1e-8, 1e-4), method="hermite4",
     etas=tolerance_grid(1e-1, 1e-3), tags=("n-body", "chaotic", "hamiltonian"),
 )

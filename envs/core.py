@@ -15,6 +15,7 @@ from ..integrators import methods
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.names import unknown
+from ..integrators.solve import check_controller, slots_of
 from .pool import ERROR_GRID, Pool
 
 _KERNELS: dict[tuple, Kernel] = {}
@@ -23,25 +24,29 @@ _KERNELS: dict[tuple, Kernel] = {}
 @dataclass(frozen=True)
 class Reward:
     """kind: "matched" (the matched-error return) or "constraint" (work with an error constraint, multiplier `lagrange`); `fail`: extra
-    cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none."""
+    cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
+    decade of leaving the baseline's error at the same tolerance by more than a decade."""
 
     kind: str = "matched"
     lagrange: float = 1.0
     fail: float = 1.0
     time_discount: float = 1.0
+    window: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in kernel_env.REWARDS:
             raise unknown("reward", self.kind, kernel_env.REWARDS)
-        if not self.lagrange >= 0 or not self.fail >= 0:
-            raise ValueError(f"lagrange and fail must not be negative, got {self.lagrange} and {self.fail}")
+        for name in ("lagrange", "fail", "window"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.time_discount <= 1:
             raise ValueError(f"time_discount must be in (0, 1], got {self.time_discount}")
 
 
 def _kernel(pool: Pool, method: str, decision: Any) -> Kernel:
     meth = methods.get(method)
-    slots = frozenset(decision.slots) & methods.OPTIONAL
+    check_controller(decision, meth, pool.batch)
+    slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
     key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.n_state, slots, fam.error, components)
@@ -88,7 +93,7 @@ class Core:
         self.consts = np.array(
             [
                 kernel_env.REWARDS[reward.kind], reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
-                np.log(rtol[1]), np.log(rtol[0]), fam.atol_factor,
+                np.log(rtol[1]), np.log(rtol[0]), fam.atol_factor, reward.window,
             ]
         )  # fmt: skip
         self._pool = (

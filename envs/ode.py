@@ -48,23 +48,24 @@ def make_core(
     lagrange: float = 1.0,
     fail: float = 1.0,
     time_discount: float = 1.0,
+    window: float = 0.0,
     max_attempts: int = 20_000,
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
     family, method (None: the family's own), law (base of the residual), features (None: the decision's default), n_act (1: step size,
     2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol (loose, tight; None: the family's grid),
-    pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`.
+    pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`,
+    `window` (see `core.Reward`).
     Raises ValueError on unknown names and bad values.
     """
     fam = problems.family(family)
     method = method or fam.method
     if decision is None:
-        extra = {} if features is None else {"features": tuple(features)}
-        decision = Decision.default(registry.get(law), n_act=n_act, **extra)
+        decision = Decision(law=law, n_act=n_act) if features is None else Decision(tuple(features), law, n_act=n_act)
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)
-    rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount)
+    rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)
     return Core(pool, method, decision, lanes, rule, span, max_attempts, same_step)
 
 

@@ -9,6 +9,7 @@ Rewards (w is the number of right-hand sides so far, e the error reached, `table
 the same instance, `at_tol` its work and error at the same tolerance):
     matched     -(log w' - log w) an attempt, at the end + log w_base(e) - log w_start: the sum is log(w_base(e)/w)
     constraint  -(w' - w)/w_base(tol) an attempt, at the end -lambda max(0, log10(e/e_base(tol)))
+`window` > 0 also charges every decade by which e leaves e_base(tol)/10..10 e_base(tol): a tolerance then keeps its meaning.
 A trajectory that fails counts with the largest error of the table and pays `fail` on top.  With `time_discount` g < 1 a reward at time t
 is multiplied by g**((t - t0)/(t1 - t0)).
 """
@@ -29,7 +30,8 @@ from .layout import block_layout
 EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio", "instance", "rtol", "status", "nfallback")
 
 #: entries of the `consts` array
-CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "log_rtol_lo", "log_rtol_hi", "atol_factor")
+CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "log_rtol_lo", "log_rtol_hi", "atol_factor",
+          "window")  # fmt: skip
 
 #: `consts[0]`
 REWARDS = {"matched": 0.0, "constraint": 1.0}
@@ -238,7 +240,10 @@ def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminate
                 else:
                     worse = (le - A[BASEE + l])/math.log(10.0) if good else 10.0
                     r = -consts[1]*max(0.0, worse)
-                if not good:
+                if good:
+                    off = abs(le - A[BASEE + l])/math.log(10.0) - 1.0
+                    r -= consts[9]*max(0.0, off)
+                else:
                     r -= consts[2]
                 A[S1 + l] += r*math.exp(consts[3])
                 stats[base + l, 5] = e
@@ -329,6 +334,9 @@ def env_kernel(
         "apply": bind(decision.apply, NAMESPACE),
         **parts.objects,
     }
+    first = getattr(decision, "first", None)
+    if first is not None:
+        objects["first"] = bind(first, NAMESPACE)
     if error == "energy":
         objects["invariant"] = invariant
     body = (
@@ -336,7 +344,7 @@ def env_kernel(
         + blocks.begin_source()
         + _error_source(error)
         + blocks.commit_source(n, parts.carry)
-        + blocks.refill_source()
+        + blocks.refill_source(first is not None)
         + _driver(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, decision.n_state)
     )  # fmt: skip
     # load() writes outputs at the start of the span; environments have none there

@@ -1,0 +1,89 @@
+"""`stepsmith train`: one configuration, one run folder, one controller file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import config as configs
+from .config import Config
+from .rundir import RunDir
+
+
+def train(
+    config: str | Path | Config, seed: int | None = None, out: str | Path | None = None, resume: bool = False, progress: bool = True
+) -> Path:
+    """Train by a config (file, shipped name or object); returns the path of the exported controller.
+
+    seed overrides the config's; out: run folder (default runs/<name>-<algorithm>-s<seed>); resume: go on from its last checkpoint.
+    Raises ValueError on a bad config or a folder that already holds a run.
+    """
+    cfg = config if isinstance(config, Config) else configs.load(config)
+    if seed is not None:
+        cfg = dataclasses.replace(cfg, seed=seed)
+    if cfg.algorithm == "es":
+        return _evolve(cfg, out, resume, progress)
+    from .sb3 import train as train_sb3
+
+    return train_sb3(cfg, out, resume, progress)
+
+
+def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:
+    from ..controllers.file import save
+    from ..controllers.learned import Learned
+    from ..envs.ode import make_core
+    from .evolution import Fitness, Settings, evolve
+    from .progress import Progress
+    from .provenance import provenance
+    from .validate import Validator
+
+    run = RunDir(cfg, out, resume)
+    env = {k: v for k, v in cfg.env.items() if k != "id"}
+    core = make_core(1, True, **env)
+    decision, pool = core.decision, core.pool
+    known = {f.name for f in dataclasses.fields(Settings)}
+    for key in cfg.train:
+        if key not in known:
+            raise configs.unknown("key in [train]", key, known)
+    settings = Settings(**cfg.train)
+    rtol = (float(np.exp(core.consts[7])), float(np.exp(core.consts[6])))
+    fitness = Fitness(pool, core.method, rtol, settings)
+    rng = np.random.default_rng(cfg.seed)
+    first = Learned.random(decision, hidden=cfg.policy.hidden, rng=rng, scale=0.1)
+    validator = Validator(pool.family.name, core.method, cfg.evaluate.against, cfg.evaluate.instances, cfg.evaluate.seed)
+    bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
+    from torch.utils.tensorboard import SummaryWriter
+
+    board = SummaryWriter(str(run.path / "tensorboard"))
+    best, due = np.inf, 0
+    for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
+        board.add_scalar("train/fitness", cost, attempts)
+        if attempts >= due or generation == settings.generations:
+            due = attempts + cfg.evaluate.every
+            ratio = validator.ratio(mean)
+            board.add_scalar("validation/ratio", ratio, attempts)
+            if ratio < best:
+                best = ratio
+                training: dict[str, Any] = {"algorithm": "es", "seed": cfg.seed, "env_steps": attempts, "generation": generation,
+                                            **provenance()}  # fmt: skip
+                figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
+                save(mean.annotated(family=pool.family.name, provenance=training, figures=figures), run.controller)
+            run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
+        bar.update(generation, fitness=cost, validation=best)
+    bar.close()
+    board.close()
+    return run.controller
+
+
+def export(run_dir: str | Path, out: str | Path) -> Path:
+    """Copy a run's best controller to `out` (checked by reading it); ValueError where the run has none."""
+    from ..controllers.file import load, save
+
+    path = Path(run_dir) / "controller.safetensors"
+    if not path.exists():
+        raise ValueError(f"{run_dir}: no controller in this run folder")
+    save(load(path), out)
+    return Path(out)

@@ -1,0 +1,43 @@
+"""A run's folder: what was asked, what made it, what came out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .provenance import provenance
+
+
+class RunDir:
+    """`runs/<name>-s<seed>` or `out`: config.json, provenance.json, log.jsonl, controller.safetensors, tensorboard events."""
+
+    def __init__(self, config: Config, out: str | Path | None, resume: bool) -> None:
+        self.path = Path(out) if out else Path("runs") / f"{config.name}-{config.algorithm}-s{config.seed}"
+        if resume and not (self.path / "config.json").exists():
+            raise ValueError(f"{self.path}: there is no run to resume")
+        if resume and json.loads((self.path / "config.json").read_text()) != config.as_dict():
+            raise ValueError(f"{self.path}: the run there has another config; resume with the same one, or choose another --out")
+        if not resume and (self.path / "config.json").exists():
+            raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.start = time.time()
+        if not resume:
+            self.write("config.json", config.as_dict())
+            self.write("provenance.json", provenance())
+
+    def write(self, name: str, data: Any) -> None:
+        """Write JSON."""
+        (self.path / name).write_text(json.dumps(data, indent=1) + "\n")
+
+    def log(self, **values: Any) -> None:
+        """Append one line to log.jsonl."""
+        with (self.path / "log.jsonl").open("a") as f:
+            f.write(json.dumps({"seconds": round(time.time() - self.start, 2), **values}) + "\n")
+
+    @property
+    def controller(self) -> Path:
+        """Path of the exported controller."""
+        return self.path / "controller.safetensors"

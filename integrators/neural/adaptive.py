@@ -148,6 +148,8 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
 
     k1, h, ok, spent = first_step(field, set_, y0, sign)
     control = LaneController(set_.controller, lanes)
+    if set_.first_step is None:
+        h = control.first(h)
     stepper = Stepper(tab, field, lanes, width, y0.dtype, y0.device)
     outputs = Outputs(set_.t, lanes) if want_output else None
     log = _Log(lanes)
@@ -181,7 +183,7 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
             control.take(keep)
             stepper = Stepper(tab, field, len(keep), width, y0.dtype, y0.device)
         want = np.where(h >= hmin, h, hmin)
-        lands = want >= left
+        lands = sign * ((t + sign * want) - t_end) >= 0.0
         size = np.where(lands, left, want)
         truncated = lands & (want > left)
 

@@ -1,7 +1,7 @@
 """Controllers of the contract evaluated for a batch of lanes at once, in NumPy or in torch.
 
-A controller is an object with `params` (float64, 1-D), `n_state`, `phases` and, where its state does not start at zero,
-`init(params, state)`.  A phase with an attribute `fn` is a formula
+A controller is an object with `params` (float64, 1-D), `n_state`, `phases`; where its state does not start at zero, `init(params, state)`;
+where it knows a first step size, `first(params, state, record)`.  A phase with an attribute `fn` is a formula
 `fn(params, state, record, out)`, in place and branch-free, whose elementary functions are looked up in a namespace; a phase with
 `src, dst, n_in, n_out, offset, activation` is a dense layer over state entries.  `docs/architecture.md` states the contract.
 
@@ -131,6 +131,8 @@ class LaneController:
         if hasattr(controller, "init"):
             bind(controller.init, namespace)(self.params, self.state)
             self._widen()
+        first = getattr(controller, "first", None)
+        self._first = None if first is None else bind(first, namespace)
 
     def _full(self, value):
         if self.scalar:
@@ -181,6 +183,15 @@ class LaneController:
             for i, value in enumerate(slots):
                 if getattr(value, "ndim", 0) == 0:
                     slots[i] = self._full(value)
+
+    def first(self, guess):
+        """First step size (lanes,): the controller's own where it gives a positive number, else `guess`, the method's.  For xp="numpy"."""
+        if self._first is None:
+            return guess
+        with np.errstate(all="ignore"):
+            size = self._first(self.params, self.state, [self._full(np.nan) for _ in range(rec.N_RECORD)])
+        size = np.broadcast_to(np.asarray(size, dtype=np.float64), guess.shape)
+        return np.where(size > 0.0, size, guess)
 
     def take(self, index) -> None:
         """Keep only the lanes of `index` (integer array or tensor), in that order.  For more than one lane."""

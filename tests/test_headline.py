@@ -84,6 +84,18 @@ def test_headline_uses_and_names_a_published_law_that_beats_the_choice_on_the_te
     assert c.row("pi34").work["nfev"].figure.ratio == 1
 
 
+def test_instances_beyond_the_band_are_counted_in_the_notes():
+    test = everything()
+    easy = test[1].err.copy()
+    easy[:6] = np.geomspace(1e-6, 1e-9, 17)
+    test[1] = Runs("tuned", easy, test[1].work, tol=TOL, kind="tuned")
+    notes = compare(test).notes
+    assert (
+        "tuned reaches less than 80 % of the band on 6 of 40 instances: there the levels it reaches decide"
+        in notes
+    )
+
+
 def test_data_object_has_exactly_the_published_keys():
     c = compare(everything(), notes=["1 of 40 references fails its own check"])
     data = json.loads(c.dumps())

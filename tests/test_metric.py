@@ -169,6 +169,23 @@ def test_instance_lost_by_the_denominator_gives_no_credit():
     assert got.figure.ratio > work_ratio(a, b, LEVELS).figure.ratio
 
 
+def test_levels_looser_than_every_run_cost_the_cheapest_run_and_only_for_the_controller_under_test():
+    b = runs()
+    half = TOL * np.ones((40, 1))
+    half[7] = np.geomspace(1e-5, 1e-9, 17)  # an easy instance: even the loosest tolerance gives 1e-5
+    a = runs(cost=0.7, err=half)
+    got = work_ratio(a, b, LEVELS)
+    excess = (
+        np.maximum(np.log(LEVELS / 1e-5), 0) / 5
+    )  # log work of the accuracy that was not asked for, at order 5
+    assert got.lost == () and got.log_ratio[7] == pytest.approx(np.log(0.7) + excess.mean())
+    # as the denominator the same curve decides on the levels it reaches alone
+    back = work_ratio(b, a, LEVELS)
+    assert back.log_ratio[7] == pytest.approx(-np.log(0.7)) and back.lost_by_denominator == (7,)
+    both = work_ratio(runs(cost=0.5, err=half), a, LEVELS)
+    assert both.lost == () and both.log_ratio[7] == pytest.approx(np.log(0.5 / 0.7))
+
+
 def test_instance_lost_by_both_is_charged_with_the_worst_measured():
     cost = np.full(40, 0.7)
     cost[6] = 1.8

@@ -5,18 +5,20 @@ One instance and one controller give points (err_j, work_j), one a tolerance.  T
     W(e) = least work of a run whose error is at most e,
 
 is taken at its vertices (points that no other run beats in both) and joined by straight lines in (log err,
-log work). Towards large errors it stays flat up to the largest finite error measured; beyond the measured
-errors it is undefined (no extrapolation). The ratio of A to B on an instance is the mean over the error
-levels that both curves reach of log W_A - log W_B.
+log work).  Towards large errors it stays flat up to the largest finite error measured; beyond the measured
+errors it is undefined (no extrapolation).
 
-A controller that reaches less than `COVERAGE` of the levels on an instance has lost it.  A lost instance is
-never dropped:
+The ratio of A to B on an instance is the mean of log W_A - log W_B over the error levels that B's curve
+reaches (B is the denominator).  Where such a level is looser than anything A produced, A counts with its
+cheapest run: a real run, at least that accurate, so A's cost is at most overstated.  B is given no such
+extension, which would flatter A.
 
-- A lost, B not: charged the largest of log(`LOST_RATIO`), the worst log ratio measured on any other
-  instance, and the mean over B's levels of log(A's dearest run on the instance / W_B), so that giving up
-  early and giving up late are both expensive;
-- both lost: charged the worst log ratio measured on any other instance, and at least 0;
-- B lost, A not: the levels they share, 0 where there are none (no credit for what B could not do).
+A has lost an instance if it has no run accurate enough for at least `COVERAGE` of B's levels.  A lost
+instance is never dropped, but charged the largest of log(`LOST_RATIO`), the worst log ratio measured on any
+other instance, and the mean over B's levels of log(A's dearest run on the instance / W_B): giving up early
+and giving up late are both expensive.  B has lost an instance if it reaches less than `COVERAGE` of the
+whole band; A gets no credit for it: the levels that B does reach decide, and where B reaches none, the log
+ratio is 0, or, if A too falls short of the band, the worst measured on any other instance.
 
 Intervals are bias-corrected and accelerated (BCa) bootstrap intervals over instances: Efron, JASA 82 (1987)
 171, eqs. 6.4-6.6.
@@ -80,10 +82,11 @@ def envelope(err: ArrayLike, work: ArrayLike) -> tuple[Array, Array]:
     return np.concatenate([ve, top], axis=-1), np.concatenate([vw, best[..., -1:]], axis=-1)
 
 
-def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike) -> Array:
+def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike, *, looser: bool = False) -> Array:
     """Natural log of the work at every error level; NaN where the envelope does not reach.
 
-    `err`, `work` (..., T), `levels` (L,), result (..., L).
+    `err`, `work` (..., T), `levels` (L,), result (..., L).  With `looser`, levels looser than every run count as
+    reached, at the work of the cheapest run.
     """
     x = np.log(np.asarray(levels, dtype=float))
     with np.errstate(invalid="ignore"):
@@ -99,7 +102,7 @@ def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike) -> Array:
         gap = e1 - e0
         share = np.clip(np.where(gap > 0, (x - e0) / np.where(gap > 0, gap, 1.0), 0.0), 0.0, 1.0)
         y = w0 + share * (w1 - w0)
-        reached = (x >= e[..., 0] - slack) & (x <= e[..., -1] + slack)
+        reached = (x >= e[..., 0] - slack) & (looser | (x <= e[..., -1] + slack))
     return np.where(reached, y, np.nan)
 
 
@@ -107,39 +110,35 @@ def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike) -> Array:
 class InstanceRatios:
     """Log ratio of A to B on every instance, shape (B,), with lost instances charged as the module says.
 
-    `lost_a`, `lost_b`: bool (B,), instances lost by coverage.  `measured`: bool (B,), true where neither
-    was lost.
+    `lost_a`, `lost_b`: bool (B,), instances lost by coverage.
     """
 
     log_ratio: Array
     lost_a: NDArray[np.bool_]
     lost_b: NDArray[np.bool_]
 
-    @property
-    def measured(self) -> NDArray[np.bool_]:
-        return ~(self.lost_a | self.lost_b)
-
 
 def instance_ratios(table_a: Array, table_b: Array, dearest_a: ArrayLike) -> InstanceRatios:
     """Log ratio of A to B on every instance.
 
-    `table_a`, `table_b`: (B, L) from `log_work_at` on the same instances and levels; `dearest_a`: (B,) the
-    largest work A spent on each instance in any run, failed ones included.
+    `table_a`, `table_b`: (B, L) from `log_work_at` on the same instances and levels, A's with `looser`;
+    `dearest_a`: (B,) the largest work A spent on each instance in any run, failed ones included.
     """
     a, b = np.asarray(table_a, dtype=float), np.asarray(table_b, dtype=float)
     if a.ndim != 2 or a.shape != b.shape or a.size == 0:
         raise ValueError(
             f"curve tables must be (instances, levels), of one shape, not empty: got {a.shape} and {b.shape}"
         )
-    lost_a, lost_b = (np.isfinite(t).mean(axis=1) < COVERAGE - 1e-12 for t in (a, b))
-    diff = a - b
-    shared = np.isfinite(diff)
-    count = shared.sum(axis=1)
-    log_ratio = np.where(shared, diff, 0.0).sum(axis=1) / np.maximum(count, 1)  # 0 where nothing is shared
+    has_a, has_b = np.isfinite(a), np.isfinite(b)
+    shared = has_a & has_b
+    count, levels = shared.sum(axis=1), has_b.sum(axis=1)
+    lost_b = has_b.mean(axis=1) < COVERAGE - 1e-12
+    lost_a = np.where(levels > 0, count < COVERAGE * levels - 1e-12, has_a.mean(axis=1) < COVERAGE - 1e-12)
+    log_ratio = np.where(shared, a - b, 0.0).sum(axis=1) / np.maximum(count, 1)  # 0 where nothing is shared
     worst = max(0.0, float(log_ratio[~lost_a].max(initial=0.0)))
     for i in np.flatnonzero(lost_a):
         charge = max(worst, log_ratio[i])
-        if not lost_b[i]:
+        if levels[i] > 0:
             spent = float(np.nanmean(np.log(np.asarray(dearest_a, dtype=float)[i]) - b[i]))
             charge = max(charge, float(np.log(LOST_RATIO)), spent)
         log_ratio[i] = charge
@@ -166,11 +165,12 @@ def family_log_ratio(
     """The second figure: one tolerance for the whole family, matched at the family's error.
 
     `err_*`, `work_*`: (..., B, T_*).  Each curve has one point a tolerance: (statistic of the errors, mean
-    work), work interpolated between tolerances on the envelope.  Returns (mean log ratio over the shared
-    levels (...), which levels both reach: bool (..., L)).  The ratio is NaN where A reaches less than
-    `COVERAGE` of the levels that B reaches, or B reaches none.
+    work), work interpolated between tolerances on the envelope.  Looser levels than A's errors count at
+    its cheapest tolerance, as for instances.  Returns (mean log ratio over the shared levels (...), which
+    levels both reach: bool (..., L)).  The ratio is NaN where A reaches less than `COVERAGE` of the levels that
+    B reaches, or B reaches none.
     """
-    a = log_work_at(family_statistic(err_a, statistic), work_a.mean(axis=-2), levels)
+    a = log_work_at(family_statistic(err_a, statistic), work_a.mean(axis=-2), levels, looser=True)
     b = log_work_at(family_statistic(err_b, statistic), work_b.mean(axis=-2), levels)
     has_a, has_b = np.isfinite(a), np.isfinite(b)
     shared = has_a & has_b

@@ -36,13 +36,14 @@ def choose_denominator(
         if not np.array_equal(law.ids, laws[0].ids):
             raise ValueError(f"laws {laws[0].name!r} and {law.name!r} stand on different instances")
     tables = [curves.log_work_at(r.err, r.work[measure], levels) for r in laws]
+    looser = [curves.log_work_at(r.err, r.work[measure], levels, looser=True) for r in laws]
     dearest = [r.work[measure].max(axis=1) for r in laws]
     n = len(laws)
     mean = np.zeros((n, n))
     for i in range(n):
         for j in range(n):
             if i != j:
-                mean[i, j] = curves.instance_ratios(tables[i], tables[j], dearest[i]).log_ratio.mean()
+                mean[i, j] = curves.instance_ratios(looser[i], tables[j], dearest[i]).log_ratio.mean()
     best = min(range(n), key=lambda i: (mean[i].max(), mean[i].sum(), laws[i].name))
     return laws[best].name, {law.name: math.exp(mean[i, best]) for i, law in enumerate(laws)}
 
@@ -165,6 +166,12 @@ def compare_runs(
         f"{len(lv)} error levels from {lv.max():.0e} to {lv.min():.0e}; "
         f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
     )
+    reach = np.isfinite(curves.log_work_at(by_name[against].err, by_name[against].work["nfev"], lv)).mean(axis=1)
+    if thin := int((reach < curves.COVERAGE - 1e-12).sum()):
+        said.append(
+            f"{against} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} instances: "
+            "there the levels it reaches decide"
+        )
     rows = [make_row(r, by_name[against], lv, seed=bootstrap_seed, ideal_slope=ideal_slope) for r in test]
     return Comparison(
         family=family,

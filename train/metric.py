@@ -227,7 +227,7 @@ def work_ratio(
     ids = a.ids[ia]
     ea, eb, wa, wb = a.err[ia], b.err[ib], a.work[measure][ia], b.work[measure][ib]
     inst = curves.instance_ratios(
-        curves.log_work_at(ea, wa, levels), curves.log_work_at(eb, wb, levels), wa.max(axis=1)
+        curves.log_work_at(ea, wa, levels, looser=True), curves.log_work_at(eb, wb, levels), wa.max(axis=1)
     )
     r, n = inst.log_ratio, len(ia)
     tail = np.sort(r)[-math.ceil(n / 100) :]

@@ -100,7 +100,8 @@ def function_key(fn: Callable) -> str:
 def _versions() -> str:
     from importlib.metadata import version
 
-    return repr((sys.version_info[:3], version("numba"), version("llvmlite"), _module_digest(_PACKAGE + ".integrators.lanes")))
+    digests = [_module_digest(f"{_PACKAGE}.integrators.{m}") for m in ("lanes", "trace", "vecmath")]
+    return repr((sys.version_info[:3], version("numba"), version("llvmlite"), digests))
 
 
 def fetch(module: str, name: str) -> Any:
@@ -125,9 +126,11 @@ def load_module(source: str, objects: Mapping[str, Any]) -> types.ModuleType:
     for obj_name, obj in objects.items():
         _OBJECTS[key, obj_name] = obj
     head = "from stepsmith.integrators.cache import fetch as _fetch\nfrom stepsmith.integrators.lanes import inline as _inline\n"
+    head += "from stepsmith.integrators.trace import Local as _Local, Part as _Part, traced as _traced\n"
     for obj_name, obj in sorted(objects.items()):
         call = f"_fetch({key!r}, {obj_name!r})"
-        head += f"{obj_name} = {f'_inline({call})' if callable(obj) else call}\n"
+        compiler = "_traced" if getattr(obj, "traced", False) else "_inline"
+        head += f"{obj_name} = {f'{compiler}({call})' if callable(obj) else call}\n"
     path = cache_dir() / f"{key}.py"
     if not path.exists():
         fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
@@ -148,4 +151,4 @@ def load_module(source: str, objects: Mapping[str, Any]) -> types.ModuleType:
 
 def import_lanes() -> None:
     """Import the lane views (and with them numba) before a module's digest is taken."""
-    from . import lanes  # noqa: F401
+    from . import lanes, trace, vecmath  # noqa: F401

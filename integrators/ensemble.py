@@ -71,7 +71,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots, width)
     if key not in _KERNELS:
         parts = method.parts(source, slots)
-        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
+        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ENSEMBLE)
     return _KERNELS[key]
 
 
@@ -115,7 +115,7 @@ def solve_ensemble(
         raise ValueError(f"first_step must be a positive number, got {first_step}")
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    check_controller(controller, meth)
+    check_controller(controller, meth, batch)
     kernel = ensemble_kernel(batch, meth, controller)
     h0 = np.full(count, np.nan if first_step is None else first_step)
     yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))

@@ -93,14 +93,20 @@ def output_times(t_eval: Any, t0: float, t1: float) -> np.ndarray:
 
 def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
     """Optional record slots a controller reads (all of them with `extra`)."""
-    return methods.OPTIONAL if extra else frozenset(getattr(controller, "slots", ())) & methods.OPTIONAL
+    if extra:
+        return methods.OPTIONAL
+    needs = frozenset(getattr(controller, "needs", {record.ERR}))
+    return (needs | frozenset(getattr(controller, "slots", ()))) & methods.OPTIONAL
 
 
-def check_controller(controller: Any, method: methods.Method) -> None:
-    """ValueError where the controller needs what the method cannot report."""
-    missing = [record.NAMES[i] for i in getattr(controller, "needs", ()) if i not in method.fills]
+def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
+    """ValueError where the controller needs what the method cannot report on the Problem or Batch `source`."""
+    needs = frozenset(getattr(controller, "needs", ()))
+    missing = ", ".join(sorted(record.NAMES[i] for i in needs - method.fills))
     if missing:
-        raise ValueError(f"controller {controller.name!r} needs {', '.join(missing)}, which method {method.name!r} does not report")
+        raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
+    if source.nbody is None and needs & methods.TIME_SCALES:
+        raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
 
 
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
@@ -110,7 +116,7 @@ def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: fr
         from .kernels import build, drivers
 
         parts = method.parts(problem, slots)
-        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.single_source)
+        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.SINGLE)
     return kernel
 
 
@@ -147,7 +153,7 @@ def solve(
         raise ValueError(f"first_step must be a positive number, got {first_step}")
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    check_controller(controller, meth)
+    check_controller(controller, meth, problem)
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
     block = np.zeros(kernel.layout.size)
     keep = 0 if t_eval is not None else 128

@@ -3,87 +3,72 @@
 `math.exp` and its friends are opaque calls, and one call makes a whole lane loop scalar.  These are polynomial or rational
 approximations with argument reduction (fdlibm's log and sin/cos kernels, Cephes' tanh and atan; the exponential is a Taylor
 polynomial on |r| <= ln2/2), within 2 ulp of the true value unless a docstring says more.  Subnormal results are flushed to zero.
-Every function takes and returns float64 scalars inside compiled code; NaN stays NaN.
+Every function takes and returns float64 scalars inside compiled code; NaN stays NaN.  Called from Python they are NumPy's.
 """
 
 from __future__ import annotations
 
 import math
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+import numpy as np
 
-from .lanes import inline
-
-_I64 = ir.IntType(64)
+from .trace import F64, I64, elementary, select
 
 
-@intrinsic
-def _bits(typingctx, x):
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], _I64)
-
-    return types.int64(types.float64), codegen
+def _where(c, a, b):
+    return (a if c else b) if np.ndim(c) == 0 else np.where(c, a, b)
 
 
-@intrinsic
-def _float(typingctx, i):
-    def codegen(context, builder, sig, args):
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), codegen
+def _bits(x):
+    return x.cast(I64)
 
 
-@intrinsic
-def _select(typingctx, c, a, b):
-    def codegen(context, builder, sig, args):
-        return builder.select(args[0], args[1], args[2])
-
-    return types.float64(types.boolean, types.float64, types.float64), codegen
+def _float(i):
+    return i.cast(F64)
 
 
-@inline
+@elementary(_where)
 def where(c, a, b):
     """a where c else b; both are evaluated."""
-    return _select(c, a, b)
+    return select(c, a, b)
 
 
-@inline
+@elementary(np.minimum)
 def minimum(a, b):
     """Smaller of two; NaN if either is NaN (as numpy.minimum)."""
-    return _select((a <= b) | (a != a), a, b)
+    return select((a <= b) | (a != a), a, b)
 
 
-@inline
+@elementary(np.maximum)
 def maximum(a, b):
     """Larger of two; NaN if either is NaN (as numpy.maximum)."""
-    return _select((a >= b) | (a != a), a, b)
+    return select((a >= b) | (a != a), a, b)
 
 
-@inline
+@elementary(np.abs)
 def fabs(x):
     """|x|."""
-    return math.fabs(x)
+    return x.call("llvm.fabs")
 
 
-@inline
+@elementary(np.sqrt)
 def sqrt(x):
     """Square root (one packed instruction); NaN for x < 0."""
-    return math.sqrt(x)
+    return x.call("llvm.sqrt")
 
 
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the low mantissa bits
+_MAGIC_BITS = 0x4338000000000000
 _LOG2E = 1.4426950408889634
 _LN2_HI = 6.93147180369123816490e-01
 _LN2_LO = 1.90821492927058770002e-10
 
 
-@inline
+@elementary(np.exp)
 def exp(x):
     """e**x; inf above 709.78, 0 below -708."""
-    xc = _select(x > 709.782712893384, 709.782712893384, x)
-    xc = _select(xc < -708.0, -708.0, xc)
+    xc = select(x > 709.782712893384, 709.782712893384, x)
+    xc = select(xc < -708.0, -708.0, xc)
     t = xc * _LOG2E + _MAGIC
     n = t - _MAGIC
     r = (xc - n * _LN2_HI) - n * _LN2_LO
@@ -101,25 +86,25 @@ def exp(x):
     p = p * r + 0.5
     p = (p * r) * r + r + 1.0
     # two halves of the exponent, so that 2**1024 is never formed on the way to a finite result
-    k = _bits(t) - _bits(_MAGIC)
+    k = _bits(t) - _MAGIC_BITS
     half = k >> 1
     y = p * _float((half + 1023) << 52) * _float((k - half + 1023) << 52)
-    y = _select(x > 709.782712893384, math.inf, y)
-    y = _select(x < -708.0, 0.0, y)
-    return _select(x == x, y, x)
+    y = select(x > 709.782712893384, math.inf, y)
+    y = select(x < -708.0, 0.0, y)
+    return select(x == x, y, x)
 
 
-@inline
+@elementary(np.log)
 def log(x):
     """Natural logarithm; -inf at 0, NaN below."""
     tiny = x < 2.2250738585072014e-308
-    xs = _select(tiny, x * 18014398509481984.0, x)
+    xs = select(tiny, x * 18014398509481984.0, x)
     b = _bits(xs)
     # exponent of the mantissa's representative in [sqrt(1/2), sqrt(2))
     k = ((b - 0x3FE6A09E667F3BCD) >> 52)
     m = _float(b - (k << 52))
-    kd = _float((k + 0x4338000000000000)) - _MAGIC
-    kd = _select(tiny, kd - 54.0, kd)
+    kd = _float(k + _MAGIC_BITS) - _MAGIC
+    kd = select(tiny, kd - 54.0, kd)
     f = m - 1.0
     s = f / (2.0 + f)
     z = s * s
@@ -131,39 +116,39 @@ def log(x):
     )
     hfsq = 0.5 * f * f
     y = kd * _LN2_HI - ((hfsq - (s * (hfsq + t1 + t2) + kd * _LN2_LO)) - f)
-    y = _select(x == math.inf, x, y)
-    y = _select(x == 0.0, -math.inf, y)
-    return _select(x >= 0.0, y, math.nan)
+    y = select(x == math.inf, x, y)
+    y = select(x == 0.0, -math.inf, y)
+    return select(x >= 0.0, y, math.nan)
 
 
-@inline
+@elementary(np.power)
 def pow_(x, a):
     """x**a for x >= 0 as exp(a log x); relative error about |a log x| ulp."""
     return exp(a * log(x))
 
 
-@inline
+@elementary(np.tanh)
 def tanh(x):
     """Hyperbolic tangent."""
-    ax = math.fabs(x)
+    ax = fabs(x)
     z = x * x
     p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
     q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
     small = x + x * z * (p / q)
     big = 1.0 - 2.0 / (exp(2.0 * ax) + 1.0)
-    big = _select(x < 0.0, -big, big)
-    return _select(ax < 0.625, small, big)
+    big = select(x < 0.0, -big, big)
+    return select(ax < 0.625, small, big)
 
 
-@inline
+@elementary(np.arctan)
 def atan(x):
     """Arc tangent."""
-    ax = math.fabs(x)
+    ax = fabs(x)
     far = ax > 2.414213562373095
     mid = ax > 0.66
-    u = _select(far, -1.0 / ax, _select(mid, (ax - 1.0) / (ax + 1.0), ax))
-    base = _select(far, 1.5707963267948966, _select(mid, 0.7853981633974483, 0.0))
-    low = _select(far, 6.123233995736765886130e-17, _select(mid, 3.061616997868382943065e-17, 0.0))
+    u = select(far, -1.0 / ax, select(mid, (ax - 1.0) / (ax + 1.0), ax))
+    base = select(far, 1.5707963267948966, select(mid, 0.7853981633974483, 0.0))
+    low = select(far, 6.123233995736765886130e-17, select(mid, 3.061616997868382943065e-17, 0.0))
     z = u * u
     p = (
         ((-8.750608600031904122785e-1 * z - 1.615753718733365076637e1) * z - 7.500855792314704667340e1) * z
@@ -174,10 +159,9 @@ def atan(x):
         + 4.853903996359136964868e2
     ) * z + 1.945506571482613964425e2
     y = base + (u + u * z * (p / q) + low)
-    return _select(x < 0.0, -y, y)
+    return select(x < 0.0, -y, y)
 
 
-@inline
 def _sincos_kernel(r):
     z = r * r
     s = 1.58969099521155010221e-10
@@ -197,7 +181,6 @@ def _sincos_kernel(r):
     return s, c
 
 
-@inline
 def _reduce(x):
     """x = n pi/2 + r, |r| <= pi/4; n's low bits as an integer (three-part pi/2, exact products for |n| < 2**20)."""
     t = x * 0.6366197723675814 + _MAGIC
@@ -206,24 +189,24 @@ def _reduce(x):
     return r, _bits(t)
 
 
-@inline
+@elementary(np.sin)
 def sin(x):
     """Sine; |x| up to 1e6 (absolute error 4e-16), NaN beyond."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
-    y = _select((q & 1) == 1, c, s)
-    y = _select((q & 2) == 2, -y, y)
-    return _select(math.fabs(x) <= 1e6, y, math.nan)
+    y = select((q & 1) == 1, c, s)
+    y = select((q & 2) == 2, -y, y)
+    return select(fabs(x) <= 1e6, y, math.nan)
 
 
-@inline
+@elementary(np.cos)
 def cos(x):
     """Cosine; |x| up to 1e6 (absolute error 4e-16), NaN beyond."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
-    y = _select((q & 1) == 1, s, c)
-    y = _select(((q + 1) & 2) == 2, -y, y)
-    return _select(math.fabs(x) <= 1e6, y, math.nan)
+    y = select((q & 1) == 1, s, c)
+    y = select(((q + 1) & 2) == 2, -y, y)
+    return select(fabs(x) <= 1e6, y, math.nan)
 
 
 #: names that `bind` replaces when a formula is compiled for lanes

@@ -8,7 +8,7 @@ the record and the decision.
 from __future__ import annotations
 
 from .. import record as rec
-from .explicit import component_loop
+from .explicit import UNROLL, traced_loop
 
 R = {name: f"R + {i}*W" for i, name in enumerate(rec.NAMES)}
 
@@ -18,28 +18,32 @@ def begin_source() -> str:
 
     A step may not be smaller than 10 ulp of the time it starts from (SciPy's rule); asking for less after a rejection ends the lane.
     """
-    return f"""@_inline
+    return f"""@_traced
+def begin_lane(A, l):
+    t = A[T + l]
+    left = fabs(A[TEND + l] - t)
+    running = A[STATUS + l] == 0.0
+    hmin = maximum(2.220446049250313e-15*fabs(t), 1e-300)
+    want = A[H + l]
+    small = (want < hmin) & running
+    stuck = (small & (A[STUCK + l] > 0.0)) | (running & (want != want))
+    want = where(want >= hmin, want, hmin)
+    short = A[DIR + l]*((t + A[DIR + l]*want) - A[TEND + l]) >= 0.0
+    ha = where(short, left, want)
+    A[STATUS + l] = where(stuck, where(A[{R['finite']} + l] == 0.0, NON_FINITE, UNDERFLOW), A[STATUS + l])
+    A[HS + l] = where(running & ~stuck, A[DIR + l]*ha, 0.0)
+    A[{R['h']} + l] = ha
+    A[{R['h_free']} + l] = want
+    A[{R['truncated']} + l] = where(short & (want > left), 1.0, 0.0)
+    A[{R['t_left']} + l] = left
+    A[LANDS + l] = where(short, 1.0, 0.0)
+    A[{R['rtol']} + l] = A[RTOL + l]
+
+
+@_inline
 def begin(A):
     for l in range(W):
-        t = A[T + l]
-        left = fabs(A[TEND + l] - t)
-        running = A[STATUS + l] == 0.0
-        hmin = 2.220446049250313e-15*fabs(t)
-        hmin = where(hmin > 1e-300, hmin, 1e-300)
-        want = A[H + l]
-        small = (want < hmin) & running
-        stuck = (small & (A[STUCK + l] > 0.0)) | (running & (want != want))
-        want = where(want >= hmin, want, hmin)
-        short = want >= left
-        ha = where(short, left, want)
-        A[STATUS + l] = where(stuck, where(A[{R['finite']} + l] == 0.0, NON_FINITE, UNDERFLOW), A[STATUS + l])
-        A[HS + l] = where(running & (stuck == False), A[DIR + l]*ha, 0.0)
-        A[{R['h']} + l] = ha
-        A[{R['h_free']} + l] = want
-        A[{R['truncated']} + l] = where(short & (want > left), 1.0, 0.0)
-        A[{R['t_left']} + l] = left
-        A[LANDS + l] = where(short, 1.0, 0.0)
-        A[{R['rtol']} + l] = A[RTOL + l]
+        begin_lane(A, l)
 
 """
 
@@ -49,38 +53,126 @@ def commit_source(n: int, carry: str) -> str:
 
     `carry` are a method's own lines a component (`acc` says whether the lane advances).
     """
-    src = f"""@_inline
-def commit(A, tgrid, yout):
-    crossing = 0
-    for l in range(W):
-        running = A[STATUS + l] == 0.0
-        acc = (A[CO + {0}*W + l] > 0.5) & running & (A[{R['finite']} + l] == 1.0)
-        one = where(acc, 1.0, 0.0)
-        live = where(running, 1.0, 0.0)
-        lands = A[LANDS + l] == 1.0
-        tn = where(lands, A[TEND + l], A[T + l] + A[HS + l])
-        A[ACC + l] = one
-        A[TN + l] = tn
-        crossing += 1 if acc & (A[DIR + l]*tn >= A[TOUT + l]) else 0
-        base = where(acc & (A[{R['truncated']} + l] == 1.0), A[{R['h_free']} + l], A[{R['h']} + l])
-        A[HLAST + l] = where(acc, A[{R['h']} + l], A[HLAST + l])
-        A[H + l] = where(running, base*exp(A[CO + {1}*W + l]), A[H + l])
-        A[STUCK + l] = live - one
-        nacc = A[NACC + l] + one
-        nrej = A[NREJ + l] + (live - one)
-        A[NACC + l] = nacc
-        A[NREJ + l] = nrej
-        A[NFEV + l] += live*A[{R['nf']} + l]
-        A[NFALL + l] += live*A[CO + {3}*W + l]
-        spent = running & (nacc + nrej >= A[MAXSTEP + l])
-        A[STATUS + l] = where(acc & lands, SUCCESS, where(spent, MAX_STEPS, A[STATUS + l]))
-    if crossing > 0:
-        for l in range(W):
-            if A[ACC + l] == 1.0 and A[DIR + l]*A[TN + l] >= A[TOUT + l]:
-                emit(A, l, tgrid, yout)
+    body = "A[Y + j] = where(acc, A[YN + j], A[Y + j])\n" + carry
+    src = f"""@_traced
+def commit_lane(A, l):
+    running = A[STATUS + l] == 0.0
+    acc = (A[CO + {0}*W + l] > 0.5) & running & (A[{R['finite']} + l] == 1.0)
+    one = where(acc, 1.0, 0.0)
+    live = where(running, 1.0, 0.0)
+    lands = A[LANDS + l] == 1.0
+    A[ACC + l] = one
+    A[TN + l] = where(lands, A[TEND + l], A[T + l] + A[HS + l])
+    base = where(acc & (A[{R['truncated']} + l] == 1.0), A[{R['h_free']} + l], A[{R['h']} + l])
+    A[HLAST + l] = where(acc, A[{R['h']} + l], A[HLAST + l])
+    A[H + l] = where(running, base*exp(A[CO + {1}*W + l]), A[H + l])
+    A[STUCK + l] = live - one
+    nacc = A[NACC + l] + one
+    nrej = A[NREJ + l] + (live - one)
+    A[NACC + l] = nacc
+    A[NREJ + l] = nrej
+    A[NFEV + l] = A[NFEV + l] + live*A[{R['nf']} + l]
+    A[NFALL + l] = A[NFALL + l] + live*A[CO + {3}*W + l]
+    spent = running & (nacc + nrej >= A[MAXSTEP + l])
+    A[STATUS + l] = where(acc & lands, SUCCESS, where(spent, MAX_STEPS, A[STATUS + l]))
+
 """
-    body = "acc = A[ACC + l] == 1.0\nA[Y + j] = where(acc, A[YN + j], A[Y + j])\n" + carry
-    return src + component_loop(n, 0, body, "A[T + l] = where(A[ACC + l] == 1.0, A[TN + l], A[T + l])\n") + "\n"
+    head = "acc = A[ACC + l] == 1.0\n"
+    step = "A[T + l] = where(A[ACC + l] == 1.0, A[TN + l], A[T + l])\n"
+    defs, loop = traced_loop("advance_0", n, 0, head + body if n > UNROLL else body, step)
+    if n <= UNROLL:
+        defs = defs.replace("def advance_0(A, l):\n", "def advance_0(A, l):\n    acc = A[ACC + l] == 1.0\n")
+    return src + defs + """@_inline
+def pass_outputs(A, tgrid, yout):
+    if tgrid.shape[1] > 0:
+        crossing = 0
+        for l in range(W):
+            crossing += 1 if (A[ACC + l] == 1.0) & (A[DIR + l]*A[TN + l] >= A[TOUT + l]) else 0
+        if crossing > 0:
+            for l in range(W):
+                if A[ACC + l] == 1.0 and A[DIR + l]*A[TN + l] >= A[TOUT + l]:
+                    emit(A, l, tgrid, yout)
+
+
+@_inline
+def advance_all(A):
+""" + loop + """
+
+@_inline
+def commit(A, tgrid, yout):
+    for l in range(W):
+        commit_lane(A, l)
+    pass_outputs(A, tgrid, yout)
+    advance_all(A)
+
+"""
+
+
+def tick_source(n: int, error: tuple[str, ...], phases: list, sizes: tuple[int, int, int], rows: tuple[str, ...] | None) -> str:
+    """`tick(A, params, tgrid, yout)`: attempt, decision, outputs; `settle(A)`: carry it out, size of the next attempt.
+
+    Where every piece is traced, the end of the attempt, the decision and its bookkeeping are one lane loop, in which the record and the
+    answer stay in registers but for `rows`, the record slots that are read elsewhere (None: all of them, and the answer).
+    """
+    if not error or n > UNROLL or any(kind != "traced" for kind, _ in phases):
+        return """@_inline
+def tick(A, params, tgrid, yout):
+    attempt(A)
+    decide(A, params)
+    for l in range(W):
+        commit_lane(A, l)
+    pass_outputs(A, tgrid, yout)
+
+
+@_inline
+def settle(A):
+    advance_all(A)
+    begin(A)
+
+"""
+    n_record, n_state, n_out = sizes
+    kept = []
+    if rows is not None:
+        kept = [f"{R[name]}" for name in rec.NAMES if name not in rows] + [f"CO + {i}*W" for i in range(n_out)]
+    calls = "".join(f"    {name}(A, l)\n" for name in error)
+    for _, name in phases:
+        calls += (
+            f"    {name}(params, _Part(A, CS + l, W, {n_state}), _Part(A, R + l, W, {n_record}), _Part(A, CO + l, W, {n_out}))\n"
+        )
+    return f"""LOCAL = frozenset([{", ".join(kept)}])
+
+
+@_traced
+def judge_lane(A, params, l):
+    A = _Local(A, LOCAL)
+{calls}    commit_lane(A, l)
+
+
+@_traced
+def settle_lane(A, l):
+    advance_0(A, l)
+    begin_lane(A, l)
+
+
+@_inline
+def judge(A, params):
+    for l in range(W):
+        judge_lane(A, params, l)
+
+
+@_inline
+def tick(A, params, tgrid, yout):
+    attempt_stages(A)
+    judge(A, params)
+    pass_outputs(A, tgrid, yout)
+
+
+@_inline
+def settle(A):
+    for l in range(W):
+        settle_lane(A, l)
+
+"""
 
 
 def emit_source() -> str:
@@ -107,8 +199,17 @@ def emit(A, l, tgrid, yout):
 """
 
 
-def refill_source() -> str:
-    """`load(A, l, b, ...)`, `store(A, l, ...)` of one lane."""
+def refill_source(first: bool = False) -> str:
+    """`load(A, l, b, ...)`, `store(A, l, ...)` of one lane; `start_fresh(A, params)`: the method's start and the controller's.
+
+    `first`: the controller chooses the first size, unless the caller gave one; an answer that is not a positive number leaves the
+    method's guess.
+    """
+    choose = f"""            size = first(params, view(A, CS + l, WIDTH, NSTATE), view(A, R + l, WIDTH, {rec.N_RECORD}))
+            A[H + l] = size if size > 0.0 and not A[HZERO + l] > 0.0 else A[H + l]
+"""
+    if not first:
+        choose = ""
     return f"""@_inline
 def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     for i in range(N):
@@ -172,7 +273,7 @@ def start_fresh(A, params):
         if A[FRESH + l] == 1.0:
             init(params, view(A, CS + l, WIDTH, NSTATE))
             A[FRESH + l] = 0.0
-
+{choose}
 
 """
 
@@ -181,7 +282,7 @@ def decide_source(phases: list, n_record: int, n_state: int, n_out: int) -> str:
     """`decide(A, params)`: the controller's phases; `phases` holds ("lane", function name) and ("dense", layer)."""
     src = "@_inline\ndef decide(A, params):\n"
     for kind, what in phases:
-        if kind == "lane":
+        if kind != "dense":
             src += (
                 "    for l in range(W):\n"
                 f"        {what}(params, view(A, CS + l, WIDTH, {n_state}), view(A, R + l, WIDTH, {n_record}), "

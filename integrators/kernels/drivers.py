@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A loop: its source, and the record slots that it or `begin` read from memory (None: all of them)."""
+
+    source: Callable[[bool], str]
+    reads: tuple[str, ...] | None
+
+
 ARGS = "y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps"
 
 
@@ -35,12 +47,11 @@ def run(A, params, {ARGS}, yend, stat, first, last):
                         A[STATUS + l] = IDLE
                         A[INST + l] = -1.0
                 start_fresh(A, params)
+                begin(A)
             elif free == W:
                 break
-        begin(A)
-        attempt(A)
-        decide(A, params)
-        commit(A, tgrid, yout)
+        tick(A, params, tgrid, yout)
+        settle(A)
         ticks += 1
         free = 0
         for l in range(W):
@@ -66,6 +77,7 @@ def run_single(A, params, {ARGS}, yend, stat, ts, ys, rows, count):
     if count[2] == 0:
         load(A, 0, 0, {ARGS})
         start_fresh(A, params)
+        begin(A)
         count[2] = 1
         if keep:
             ts[0] = A[T]
@@ -75,23 +87,23 @@ def run_single(A, params, {ARGS}, yend, stat, ts, ys, rows, count):
     while A[STATUS] == RUNNING:
         if (keep and count[0] >= ts.shape[0]) or (log and count[1] >= rows.shape[0]):
             return 1
-        begin(A)
-        if A[STATUS] != RUNNING:
-            break
-        attempt(A)
-        decide(A, params)
-        commit(A, tgrid, yout)
-        if keep and A[ACC] == 1.0:
-            ts[count[0]] = A[T]
-            for i in range(N):
-                ys[count[0], i] = A[Y + i]
-            count[0] += 1
+        tick(A, params, tgrid, yout)
         if log:
             for i in range(NREC):
                 rows[count[1], i] = A[R + i]
             for i in range(NANS):
                 rows[count[1], NREC + i] = A[CO + i]
             count[1] += 1
+        settle(A)
+        if keep and A[ACC] == 1.0:
+            ts[count[0]] = A[T]
+            for i in range(N):
+                ys[count[0], i] = A[Y + i]
+            count[0] += 1
     store(A, 0, yend, stat)
     return 0
 """
+
+
+ENSEMBLE = Driver(ensemble_source, ("finite",))
+SINGLE = Driver(single_source, None)

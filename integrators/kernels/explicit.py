@@ -47,6 +47,57 @@ def component_loop(n: int, sums: int, body: str, post: str = "") -> str:
     return re.sub(r"@(\d)", r"A[S\1 + l]", src)
 
 
+def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: str = "") -> tuple[str, str]:
+    """The same loop with its lane body compiled by `trace.traced`: (definitions, loop lines of the calling function).
+
+    `body`, `post` must be straight-line; `call` is what the loop does a lane afterwards outside the trace (a right-hand side).
+    """
+    ind = " " * 4
+    if n <= UNROLL:
+        src = f"@_traced\ndef {name}(A, l):\n" + "".join(f"{ind}s{k} = 0.0\n" for k in range(sums))
+        for i in range(n):
+            src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
+        if post:
+            src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
+        loop = f"    for l in range(W):\n        {name}(A, l)\n" + (f"        {call.strip()}\n" if call else "")
+        return re.sub(r"@(\d)", r"s\1", src) + "\n", loop
+    src = f"@_traced\ndef {name}(A, j, l):\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n\n"
+    loop = ""
+    if sums:
+        loop += "    for l in range(W):\n" + "".join(f"{ind*2}A[S{k} + l] = 0.0\n" for k in range(sums))
+    loop += f"    for i in range(N):\n        for l in range(W):\n            {name}(A, i*W + l, l)\n"
+    if post:
+        src += f"@_traced\ndef {name}_end(A, l):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n\n"
+    if post or call:
+        loop += "    for l in range(W):\n" + (f"        {name}_end(A, l)\n" if post else "") + (f"        {call.strip()}\n" if call else "")
+    return re.sub(r"@(\d)", r"A[S\1 + l]", src), loop
+
+
+class Source:
+    """A function of a kernel in the making: definitions it needs, and its own lines."""
+
+    def __init__(self, head: str) -> None:
+        self.defs = ""
+        self.lines = f"@_inline\ndef {head}:\n"
+        self.name = head.split("(")[0]
+        self.count = 0
+
+    def loop(self, n: int, sums: int, body: str, post: str = "", call: str = "") -> None:
+        """Add a `traced_loop`."""
+        defs, lines = traced_loop(f"{self.name}_{self.count}", n, sums, body, post, call)
+        self.count += 1
+        self.defs += defs
+        self.lines += lines
+
+    def lanes(self, n: int) -> tuple[str, ...]:
+        """Names of the traced functions `f(A, l)` that the function loops over, () where it also loops over components."""
+        return tuple(f"{self.name}_{k}" for k in range(self.count)) if n <= UNROLL else ()
+
+    def text(self) -> str:
+        """Definitions, then the function."""
+        return self.defs + self.lines + "\n"
+
+
 def _rhs(time: str, src: str, dst: str) -> str:
     return f"rhs({time}, view(A, {src} + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, {dst} + l, WIDTH, DIM))\n"
 
@@ -65,19 +116,25 @@ def evaluations(tableau: ExplicitTableau) -> int:
     return tableau.stages - 1
 
 
-def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> str:
-    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted."""
+def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> tuple[str, tuple[str, ...]]:
+    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted.
+
+    `attempt` is `attempt_stages`, then `attempt_error`; for small systems the latter is a loop over traced functions of one lane, whose
+    names are the second answer.
+    """
     s = tableau.stages
     names = [f"K{i}" for i in range(s)]
-    src = "@_inline\ndef attempt(A):\n"
+    src = Source("attempt_stages(A)")
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
         body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({_combine(tableau.a[i], names)})\n"
-        src += component_loop(n, 0, body, _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
-    return src + _error(tableau, n, names, slots)
+        src.loop(n, 0, body, "", _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
+    error = Source("attempt_error(A)")
+    _error(error, tableau, n, names, slots)
+    return src.text() + error.text() + "@_inline\ndef attempt(A):\n    attempt_stages(A)\n    attempt_error(A)\n\n", error.lanes(n)
 
 
-def _error(tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> str:
+def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> None:
     hairer = tableau.error == "hairer853"
     body = "sc = A[ATOL + j] + A[RTOL + l]*maximum(fabs(A[Y + j]), fabs(A[YN + j]))\n"
     body += f"e = ({_combine(tableau.e5 if hairer else tableau.e, names)})/sc\n"
@@ -103,21 +160,20 @@ def _error(tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[
         body += f"r = A[Y + j]/sc\n@{sums} += r*r\n"
         post += f"A[R + {record.YNORM}*W + l] = sqrt(@{sums}*{1.0 / n!r})\n"
         sums += 1
-    src = component_loop(n, sums, body, post)
+    src.loop(n, sums, body, post)
     if record.HS in slots and tableau.stiffness is not None:
-        src += _stiffness(tableau, n)
+        _stiffness(src, tableau, n)
     if record.CURV in slots:
-        src += _curvature(n, f"K{tableau.stages - 1}")
-    return src
+        _curvature(src, n, f"K{tableau.stages - 1}")
 
 
-def _stiffness(tableau: ExplicitTableau, n: int) -> str:
+def _stiffness(src: Source, tableau: ExplicitTableau, n: int) -> None:
     """h*S, S = |k_j - k_i|/|g_j - g_i| for two stages with the same c (Shampine; Hairer & Wanner II, IV.2)."""
     i, j = tableau.stiffness
     s = tableau.stages
     if not (tableau.fsal and j == s - 1 and i == s - 2):
         raise ValueError(f"{tableau.name}: the stiffness pair must be the last two stages, the only ones that are kept")
-    return component_loop(
+    src.loop(
         n,
         2,
         f"dk = A[K{j} + j] - A[K{i} + j]\ndg = A[YN + j] - A[G + j]\n@0 += dk*dk\n@1 += dg*dg\n",
@@ -125,9 +181,9 @@ def _stiffness(tableau: ExplicitTableau, n: int) -> str:
     )
 
 
-def _curvature(n: int, last: str) -> str:
+def _curvature(src: Source, n: int, last: str) -> None:
     """|k_last - k_first| / (|k_last| + |k_first|), in [0, 1]: how much the slope turned over the step."""
-    return component_loop(
+    src.loop(
         n,
         3,
         f"d = A[{last} + j] - A[K0 + j]\n@0 += d*d\n@1 += A[{last} + j]*A[{last} + j]\n@2 += A[K0 + j]*A[K0 + j]\n",
@@ -144,10 +200,13 @@ def dense_source(tableau: ExplicitTableau) -> str:
     """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h)."""
     s = tableau.stages
     names = [f"K{i}" for i in range(slope_rows(tableau))]
-    src = "@_inline\ndef prepare_dense(A, l):\n"
-    for e, (c, a) in enumerate(zip(tableau.dense_c, tableau.dense_a, strict=True)):
-        src += "    for i in range(N):\n        j = i*W + l\n"
-        src += f"        A[Z + j] = A[Y + j] + A[HS + l]*({_combine(a, names)})\n"
+    src = ""
+    for e, a in enumerate(tableau.dense_a):
+        src += f"@_traced\ndef dense_stage_{e}(A, j, l):\n"
+        src += f"    A[Z + j] = A[Y + j] + A[HS + l]*({_combine(a, names)})\n\n"
+    src += "@_inline\ndef prepare_dense(A, l):\n"
+    for e, c in enumerate(tableau.dense_c):
+        src += f"    for i in range(N):\n        dense_stage_{e}(A, i*W + l, l)\n"
         src += "    " + _rhs(_time(float(c)), "Z", f"K{s + e}")
     src += f"    return {float(len(tableau.dense_c))!r}\n\n@_inline\ndef dense(A, l, th):\n"
     used = []
@@ -171,8 +230,9 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
     Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).
     """
     k = float(tableau.embedded_order + 1)
-    src = "@_inline\ndef start(A):\n    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
-    src += component_loop(
+    src = Source("start(A)")
+    src.lines += "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
+    src.loop(
         n,
         2,
         "A[K0 + j] = where(A[FRESH + l] == 1.0, A[K1 + j], A[K0 + j])\n"
@@ -182,13 +242,14 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
         "h0 = minimum(h0, fabs(A[TEND + l] - A[T + l]))\n"
         "A[S3 + l] = where(h0 > 0.0, h0, 0.0)\nA[S4 + l] = d1\n",
     )
-    src += component_loop(
+    src.loop(
         n,
         0,
         "A[G + j] = A[Y + j] + A[DIR + l]*A[S3 + l]*A[K1 + j]\n",
+        "",
         _rhs("A[T + l] + A[DIR + l]*A[S3 + l]", "G", "K2"),
     )
-    src += component_loop(
+    src.loop(
         n,
         1,
         "c = (A[K2 + j] - A[K1 + j])/(A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j]))\n@0 += c*c\n",
@@ -202,4 +263,4 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
         "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n"
         "A[STATUS + l] = where(bad & (A[STATUS + l] == 0.0), BAD_START, A[STATUS + l])\n",
     )
-    return src
+    return src.text()

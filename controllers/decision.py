@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators.record import ERR, ORDER, H
+from ..integrators.record import ERR, ORDER
 from . import nbody, registry
 from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
@@ -278,7 +278,7 @@ class Decision:
     @property
     def needs(self) -> frozenset[int]:
         """Record slots without which the law cannot decide; a feature whose slot is missing is 0."""
-        return frozenset({ERR, ORDER, H}) if self.law.kind == "linear" else self.law.slots
+        return self.law.needs
 
     @property
     def key(self) -> tuple:

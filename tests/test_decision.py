@@ -80,10 +80,10 @@ def one(law, record, action, streak=0.0, **kw):
 
 
 @pytest.mark.parametrize("name", [*LINEAR, "amuse", "aarseth", "ias15"])
-@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf, 1.5, -1.0 - 2 * SLACK])
+@pytest.mark.parametrize("bad", [None, np.nan, -np.inf, 1.0 + 2 * SLACK])
 def test_zero_is_the_law_and_invalid_actions_are_too(name, bad):
     law = registry.get(name)
-    records = sequence(1)
+    records = sequence(1, 40)
     for n_act in (1, 2) if law.kind == "linear" else (1,):
         d = Decision(law=law, n_act=n_act)
         action = np.zeros(n_act)
@@ -149,8 +149,8 @@ def test_rejected_attempts_shrink_and_accepted_ones_stay_within_the_limiter():
     rng = np.random.default_rng(3)
     for name in LINEAR:
         law = registry.get(name)
-        records = sequence(4, 150)
-        actions = rng.uniform(-1, 1, (150, 2))
+        records = sequence(4, 100)
+        actions = rng.uniform(-1, 1, (100, 2))
         out, _ = play(Decision(law=law), records, actions)
         rejected = out[:, ACCEPT] == 0.0
         assert rejected.any() and (~rejected).any() and not out[:, FALLBACK].any()

@@ -40,6 +40,14 @@ class Pool:
     at_tol: np.ndarray
     dropped: int
 
+    def log_rtol_for(self, index: np.ndarray, log_err: np.ndarray) -> np.ndarray:
+        """Log rtol at which the baseline reaches about `log_err` (k,) on the instances `index` (k,), within the pool's tolerances."""
+        out = np.empty(len(index))
+        for k, (i, target) in enumerate(zip(index, log_err, strict=True)):
+            reach = np.maximum.accumulate(self.at_tol[1, i])  # loosest tolerance last: errors made monotone
+            out[k] = np.interp(target, reach, self.log_rtol)
+        return out
+
 
 def envelope_table(log_err: np.ndarray, log_work: np.ndarray, slope: float) -> np.ndarray:
     """Log work at `ERROR_GRID` (I, G) from points (I, K): the lower-left monotone envelope, linear between points, continued with

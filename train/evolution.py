@@ -26,6 +26,9 @@ from ..integrators.ensemble import solve_ensemble
 from ..integrators.measure import errors
 
 
+BEYOND = np.log(10.0)  # how far training errors reach beyond the band at both ends
+
+
 @dataclass(frozen=True)
 class Settings:
     """generations; population (0: pycma's default); sigma, the first step in weight space; instances and tolerances a generation;
@@ -39,7 +42,7 @@ class Settings:
     fail: float = 2.0
     window: float = 0.3
     decay: float = 1e-4
-    max_steps: int = 20_000
+    max_steps: int = 4_000
 
     def __post_init__(self) -> None:
         for name in ("generations", "instances", "tolerances", "max_steps"):
@@ -65,13 +68,16 @@ class Fitness:
         self.attempts = 0
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Draw a generation's instances and tolerances (stratified in log rtol)."""
+        """Draw a generation's instances and tolerances: for every instance, tolerances at which the baseline's errors are spread evenly
+        over the family's band of error levels (a decade wider at both ends), where the comparison will be made."""
         s, pool = self.settings, self.pool
         size = min(s.instances, len(pool.batch))
         pick = rng.choice(len(pool.batch), size, replace=False)
         self.index = np.repeat(pick, s.tolerances)
         u = (np.tile(np.arange(s.tolerances), size) + rng.random(size * s.tolerances)) / s.tolerances
-        self.log_rtol = np.log(self.rtol[1]) + u * (np.log(self.rtol[0]) - np.log(self.rtol[1]))
+        lo, hi = np.log(pool.family.levels[0]) - BEYOND, np.log(pool.family.levels[1]) + BEYOND
+        wanted = pool.log_rtol_for(self.index, lo + u * (hi - lo))
+        self.log_rtol = np.clip(wanted, np.log(self.rtol[1]), np.log(self.rtol[0]))
         self.batch = pool.batch[self.index]
         self.ref = pool.ref[self.index]
         self.times = self.batch.times(pool.family.fractions)

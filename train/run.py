@@ -70,7 +70,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
                 training: dict[str, Any] = {"algorithm": "es", "seed": cfg.seed, "env_steps": attempts, "generation": generation,
                                             **provenance()}  # fmt: skip
                 figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
-                save(mean.annotated(family=pool.family.name, provenance=training, figures=figures), run.controller)
+                save(mean.replace(name=cfg.name, family=pool.family.name, provenance=training, measured=figures), run.controller)
             run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
         bar.update(generation, fitness=cost, validation=best)
     bar.close()

@@ -109,7 +109,7 @@ class Validate(BaseCallback):
             training = {"algorithm": self.config.algorithm, "seed": self.config.seed, "env_steps": int(self.num_timesteps),
                         **provenance()}  # fmt: skip
             figures = {"validation_ratio": ratio, "against": self.config.evaluate.against, "instances": self.config.evaluate.instances}
-            save(learned.annotated(family=self.validator.family.name, provenance=training, figures=figures), self.run.controller)
+            save(learned.replace(name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures), self.run.controller)
         mean = episodes.mean(axis=0)
         self.run.log(env_steps=int(self.num_timesteps), validation=ratio, best=self.best, episode_return=mean[0], rejected=mean[1])
         self.logger.record("validation/ratio", ratio)

@@ -11,6 +11,7 @@ nothing; func must then treat every row alike, whatever the number of rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class Settings:
     """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive."""
 
     tableau: ExplicitTableau
-    controller: object
+    controller: Any
     t: np.ndarray
     rtol: float
     atol: float
@@ -75,7 +76,8 @@ class _Log:
     """Attempts that at least one lane accepted, each a row over all lanes."""
 
     def __init__(self, lanes: int) -> None:
-        self.lanes, self.rows = lanes, []
+        self.lanes = lanes
+        self.rows: list[np.ndarray] = []
 
     def add(self, ids, accept, *columns) -> None:
         row = np.zeros((1 + len(columns), self.lanes))

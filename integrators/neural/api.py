@@ -105,6 +105,7 @@ def odeint(
         done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
     again = replay(backward, settings, done, rows.contiguous(), checkpoint_every) if differentiate else None
     y = again.y if again is not None else done.y
+    assert y is not None
     return NeuralSolution(
         t=torch.as_tensor(t),
         y=y.reshape(len(times), *y0.shape),
@@ -191,6 +192,9 @@ def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, 
     def tensor(x: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x)).to(device=rows.device, dtype=rows.dtype)
 
+    def lanes(x: Tensor) -> Tensor:
+        return x if per_sample else x[:, 0]
+
     size = np.abs(grid.h)
     if again is not None:
         err, stiff = again.err, again.stiff
@@ -199,10 +203,10 @@ def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, 
         stiff = None if grid.hs is None else tensor(grid.hs / np.where(size > 0, size, 1.0))
     if set_.tableau.stiffness is None:
         stiff = None
-    parts = [tensor(grid.t), tensor(size), err, stiff]
-    if not per_sample:
-        parts = [None if x is None else x[:, 0] for x in parts]
-    return Heuristics(*parts, method=set_.tableau.name)
+    assert err is not None  # the replay fills it whenever heuristics are asked for
+    return Heuristics(
+        lanes(tensor(grid.t)), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name
+    )
 
 
 def _message(status: np.ndarray, batch: int | None) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ TORCH: dict[str, Callable] = {
 TORCH["pow_"] = lambda x, a: TORCH["exp"](a * TORCH["log"](x))
 
 
-def check(controller: object) -> None:
+def check(controller: Any) -> None:
     """Raise TypeError unless `controller` has what the contract asks for; the message names what is missing."""
     missing = [name for name in ("params", "n_state", "phases") if not hasattr(controller, name)]
     if missing:
@@ -141,24 +142,26 @@ class LaneController:
             return np.full(self.lanes, float(value))
         return torch.full((self.lanes,), float(value), dtype=torch.float64, device=self.device)
 
-    def _dense(self, phase, params: np.ndarray) -> Callable[..., None]:
-        lo, mid = phase.offset, phase.offset + phase.n_in * phase.n_out
-        weight, bias = params[lo:mid].reshape(phase.n_out, phase.n_in), params[mid : mid + phase.n_out, None]
+    def _dense(self, phase: Any, params: np.ndarray) -> Callable[..., None]:
         if phase.activation not in ("tanh", "relu", "linear"):
             raise ValueError(f"activation must be tanh, relu or linear, got {phase.activation!r}")
+        lo, mid = phase.offset, phase.offset + phase.n_in * phase.n_out
+        weight: Any = params[lo:mid].reshape(phase.n_out, phase.n_in)
+        bias: Any = params[mid : mid + phase.n_out]
+        if not self.scalar:
+            bias = bias[:, None]
+        lib: Any = np
+        if self.xp == "torch":
+            lib, weight, bias = torch, torch.tensor(weight, device=self.device), torch.tensor(bias, device=self.device)
         src, dst = slice(phase.src, phase.src + phase.n_in), slice(phase.dst, phase.dst + phase.n_out)
-        if self.scalar:
-            bias = bias[:, 0]
-        if self.xp == "numpy":
-            act = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0.0), "linear": lambda z: z}[phase.activation]
-            stack = np.stack
-        else:
-            weight, bias = torch.tensor(weight, device=self.device), torch.tensor(bias, device=self.device)
-            act = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda z: z}[phase.activation]
-            stack = torch.stack
 
         def run(_params, state, _record, _out):
-            state[dst] = list(act(weight @ stack(state[src]) + bias))
+            z = weight @ lib.stack(state[src]) + bias
+            if phase.activation == "tanh":
+                z = lib.tanh(z)
+            elif phase.activation == "relu":
+                z = lib.where(z < 0.0, 0.0, z)  # NaN stays NaN
+            state[dst] = list(z)
 
         return run
 

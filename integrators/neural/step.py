@@ -12,6 +12,7 @@ Error and stiffness estimates: see `integrators/tableaus/tableau.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class Step:
     times: Tensor
     h: Tensor
     g_pair: Tensor | None
-    ks: list[Tensor] | None = None
+    ks: list[Tensor] = dataclasses.field(default_factory=list)
 
 
 class Stepper:
@@ -79,9 +80,10 @@ class Stepper:
 
         self.floats = [[float(x) for x in row] for row in (*tableau.a, *tableau.dense_a)]
         self.coef = [tensor(row) for row in self.floats]
-        errors = (tableau.e,) if tableau.error == "embedded" else (tableau.e5, tableau.e3)
-        self.err_floats = [[float(x) for x in row] for row in errors]
+        errors = (tableau.E,) if tableau.error == "embedded" else (tableau.E5, tableau.E3)
+        self.err_floats = [row.tolist() for row in errors]
         self.err_coef = [tensor(row) for row in self.err_floats]
+        self.pair = tableau.stiffness or (-1, -1)
         self.c = np.concatenate([tableau.C, tableau.dense_C])[:, None]
 
     def _times(self, t: np.ndarray, h: np.ndarray) -> Tensor:
@@ -95,13 +97,13 @@ class Stepper:
         """One trial step; t, h (lanes,) float64 with h signed, y and k1 = f(t, y) (lanes, width).  Call under no_grad."""
         times = self._times(t, h)
         hc = times[-1].view(-1, 1)
-        flat, pair, g_pair = y.view(-1), self.tableau.stiffness, None
+        flat, g_pair = y.view(-1), None
         torch.mul(k1, hc, out=self.rows[0])
         for i in range(1, self.tableau.stages):
             g = torch.addmv(flat, self.heads[i], self.coef[i]).view(self.lanes, self.width)
             k = self.field(times[i], g)
             torch.mul(k, hc, out=self.rows[i])
-            if pair is not None and i == pair[0]:
+            if i == self.pair[0]:
                 g_pair = g
         return Step(y, g, k, times, hc, g_pair)
 
@@ -126,7 +128,7 @@ class Stepper:
             names.append(rec.YNORM)
             values.append(norm(step.y / scale, dim=1) / w**0.5)
         if rec.HS in slots and step.g_pair is not None:
-            i, j = self.tableau.stiffness
+            i, j = self.pair
             dk, dg = norm(self.rows[j] - self.rows[i], dim=1), norm(step.y1 - step.g_pair, dim=1)
             names.append(rec.HS)
             values.append(torch.where(dg > 0, dk / dg, 0.0))
@@ -166,11 +168,11 @@ class Stepper:
         """As `attempt`, differentiable in y, k1 and whatever func closes over; t and h are constants."""
         times = self._times(t, h)
         hc = times[-1].view(-1, 1)
-        ks, pair, g_pair = [k1], self.tableau.stiffness, None
+        ks, g_pair = [k1], None
         for i in range(1, self.tableau.stages):
             g = _Combine.apply(self, hc, i, self.coef[i], self.floats[i], y, *ks)
             ks.append(self.field(times[i], g))
-            if pair is not None and i == pair[0]:
+            if i == self.pair[0]:
                 g_pair = g
         return Step(y, g, ks[-1], times, hc, g_pair, ks)
 
@@ -235,6 +237,7 @@ def scaled_error(step: Step, errors: list[Tensor], rtol: float, atol: float) -> 
 def stiffness(step: Step, pair: tuple[int, int]) -> Tensor:
     """S = ||k_j - k_i|| / ||g_j - g_i|| of the step, (lanes,), differentiable; 0 where the stage states coincide."""
     i, j = pair
+    assert step.g_pair is not None  # kept for every method with a pair
     dk, dg = safe_norm(step.ks[j] - step.ks[i]), safe_norm(step.y1 - step.g_pair)
     positive = dg > 0
     return torch.where(positive, dk / torch.where(positive, dg, 1.0), 0.0)

@@ -8,6 +8,8 @@ import torch
 
 from stepsmith.controllers import registry
 from stepsmith.controllers.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
+from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.learned import Learned
 from stepsmith.controllers.namespaces import NUMPY
 from stepsmith.integrators import record as rec
 from stepsmith.integrators.neural import LaneController, odeint
@@ -108,6 +110,39 @@ def test_a_network_drives_a_solve_and_its_fallbacks_are_counted():
     assert sol.stats.nfallback == sol.stats.nfallback_per_sample.sum() > 0
 
 
+def test_the_constant_step_begins_with_itself():
+    y0 = torch.ones(2, 1, dtype=torch.float64)
+    sol = odeint(lambda t, y: -y, y0, torch.tensor([0.0, 1.0]), controller=registry.get("constant", h=0.125))
+    assert torch.equal(sol.heuristics.h, torch.full((8, 2), 0.125, dtype=torch.float64))
+    given = odeint(lambda t, y: -y, y0, torch.tensor([0.0, 1.0]), controller=registry.get("constant", h=0.125), first_step=0.5)
+    assert given.heuristics.h[:, 0].tolist() == [0.5] + 4 * [0.125]
+
+
+@pytest.mark.parametrize("squash", ["clip", "tanh", "argmax"])
+@pytest.mark.parametrize("law", ["pi34", "h211b"])
+def test_learned_controllers_decide_alike_in_every_form(law, squash):
+    rng, decision = np.random.default_rng(3), Decision(law=law)
+    n_out = 5 if squash == "argmax" else 2
+    layers = [
+        (rng.normal(size=(8, decision.n_obs)), rng.normal(size=8), "tanh"),
+        (rng.normal(size=(n_out, 8)), rng.normal(size=n_out), "linear"),
+    ]
+    table = rng.uniform(-1, 1, (5, 2)) if squash == "argmax" else None
+    learned, lanes = Learned(decision, layers, squash, table), 30
+    array, tensor = LaneController(learned, lanes), LaneController(learned, lanes, "torch")
+    single = [LaneController(learned, 1) for _ in range(lanes)]
+    answers = []
+    for row in attempts(lanes, 20):
+        row[rec.HS] = row[rec.CURV] = row[rec.ENORM] = row[rec.YNORM] = 0.3
+        a = np.array(array.decide(list(row)))
+        b = torch.stack(tensor.decide(list(torch.from_numpy(row)))).numpy()
+        c = np.array([one.decide([r[l : l + 1] for r in row]) for l, one in enumerate(single)])[:, :, 0].T
+        np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(c, a, rtol=1e-11, atol=1e-12)
+        answers.append(a[LOG_FACTOR])
+    assert len(np.unique(np.round(answers, 3))) > 20
+
+
 def _answering(value):
     def decide(params, state, record, out):
         out[0] = where(record[0] <= 1.0, 1.0, 0.0)
@@ -181,6 +216,21 @@ def test_records_are_those_of_the_compiled_engine(method, span):
     for slot in range(rec.N_RECORD):
         np.testing.assert_allclose(ours[:, slot], theirs[:, slot], rtol=2e-6, atol=1e-7, err_msg=rec.NAMES[slot])
     np.testing.assert_allclose(sol.y[-1, 0], ref.y[-1], rtol=1e-9)
+
+
+def test_a_learned_controller_takes_the_compiled_engines_steps():
+    learned = Learned.random(Decision(law="pi34"), (8,), rng=1, scale=0.7)
+
+    def vdp(t, y):
+        return torch.stack([y[:, 1], 5.0 * (1 - y[:, 0] ** 2) * y[:, 1] - y[:, 0]], 1)
+
+    y0 = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
+    sol = odeint(vdp, y0, torch.tensor([0.0, 2.0]), "tsit5", learned, rtol=1e-5, atol=1e-7, adjoint="none")
+    ref = solve(Problem(rhs=vdp_compiled, y0=[2.0, 0.0], t_span=(0.0, 2.0), p=[5.0]), "tsit5", learned, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(np.cumsum(sol.heuristics.h[:, 0].numpy()), ref.t[1:], rtol=1e-6)
+    assert (sol.stats.naccept, sol.stats.nreject) == (ref.stats.naccept, ref.stats.nreject)
+    law = solve(Problem(rhs=vdp_compiled, y0=[2.0, 0.0], t_span=(0.0, 2.0), p=[5.0]), "tsit5", registry.get("pi34"), 1e-5, 1e-7)
+    assert law.stats.naccept != ref.stats.naccept
 
 
 @pytest.mark.parametrize("method", ["bs32", "tsit5", "dop853"])

@@ -49,13 +49,28 @@ def asked(record):
     return maximum(where(free, record[H_FREE], record[H]), TINY)
 
 
+def criterion_size(params, record):
+    """The criterion's step size: the smallest constant times time scale."""
+    size = where(params[C_AMUSE] > 0.0, params[C_AMUSE] * record[TAU_AMUSE], HUGE)
+    size = minimum(size, where(params[C_AARSETH] > 0.0, params[C_AARSETH] * record[TAU_AARSETH], HUGE))
+    return minimum(size, where(params[C_PRS] > 0.0, params[C_PRS] * record[TAU_PRS], HUGE))
+
+
+def criterion_first(params, state, record):
+    """First step size, from the time scales at the start."""
+    return criterion_size(params, record)
+
+
+def constant_first(params, state, record):
+    """First step size: the constant one."""
+    return params[K_SIZE]
+
+
 def criterion_decide(params, state, record, out):
     """N-body step criterion (signature of `contract.Lane.fn`); accepts unless non-finite or too
     ambitious by its own rule.
     """
-    size = where(params[C_AMUSE] > 0.0, params[C_AMUSE] * record[TAU_AMUSE], HUGE)
-    size = minimum(size, where(params[C_AARSETH] > 0.0, params[C_AARSETH] * record[TAU_AARSETH], HUGE))
-    size = minimum(size, where(params[C_PRS] > 0.0, params[C_PRS] * record[TAU_PRS], HUGE))
+    size = criterion_size(params, record)
     fine = (size > 0.0) & (record[FINITE] != 0.0)
     lw = log(where(fine, size, 1.0))
     ratio = lw - log(maximum(record[H], TINY))

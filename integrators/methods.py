@@ -10,8 +10,9 @@ from typing import Any
 from . import record, tableaus
 from .names import unknown
 
-#: optional record slots: filled only for controllers that read them
-OPTIONAL = frozenset({record.HS, record.CURV, record.YNORM, record.ENORM})
+#: optional record slots: filled only for controllers that read them (a method may fill some at all times)
+TIME_SCALES = frozenset({record.TAU_AMUSE, record.TAU_AARSETH, record.TAU_PRS})
+OPTIONAL = frozenset({record.ERR, record.HS, record.CURV, record.YNORM, record.ENORM}) | TIME_SCALES
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,32 @@ def _explicit(name: str) -> Method:
     return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs,))
 
 
-_METHODS: dict[str, Callable[[str], Method]] = {"bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit}
+
+def _hermite(name: str) -> Method:
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.hermite import hermite_parts
+
+        return hermite_parts(source, slots, name == "hermite4")
+
+    fills = _COMMON | TIME_SCALES | {record.ERR, record.ORDER, record.CURV, record.YNORM, record.ENORM}
+    return Method(name, 4, 3, fills, 4, parts, lambda source: (source.nbody,))
+
+
+def _composition(name: str) -> Method:
+    order = {"leapfrog": 2, "composition8": 8}[name]
+
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.composition import composition_parts
+
+        return composition_parts(source, slots, name)
+
+    return Method(name, order, 0, _COMMON | {record.TAU_AMUSE}, order, parts, lambda source: (source.nbody, source.accel))
+
+
+_METHODS: dict[str, Callable[[str], Method]] = {
+    "bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit,
+    "hermite4": _hermite, "hermite4_pec": _hermite, "leapfrog": _composition, "composition8": _composition,
+}  # fmt: skip
 
 
 def names() -> list[str]:

@@ -107,6 +107,7 @@ def _linear_phase(smooth: bool, newton: bool) -> tuple[Lane]:
     return (Lane(bind(F.linear_decide, {"SMOOTH": smooth, "NEWTON": newton})),)
 
 
+_FIRST = {"criterion": nbody.criterion_first, "constant": nbody.constant_first}
 _PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody.constant_decide),)}
 
 
@@ -171,6 +172,16 @@ class Law:
             return frozenset(slot for name, slot in taus.items() if self._full[name] > 0.0)
         newton = self.kind == "linear" and (self._full["newton_m"] > 0.0 or self._full["band_rate"] < F.HUGE)
         return frozenset({record.NEWTON_ITERS, record.NEWTON_RATE}) if newton else frozenset()
+
+    @property
+    def needs(self) -> frozenset[int]:
+        """Record slots without which the law cannot decide: error and order (linear), time scales (criterion), none (constant)."""
+        return frozenset({record.ERR, record.ORDER}) if self.kind == "linear" else self.slots
+
+    @property
+    def first(self) -> Callable[..., float] | None:
+        """`first(params, state, record)`: the first step size, where the law knows one; None leaves it to the method."""
+        return _FIRST.get(self.kind)
 
     @property
     def phases(self) -> tuple[Lane, ...]:

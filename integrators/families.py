@@ -86,6 +86,19 @@ class Family:
         """Output times as fractions of the span: (1.0,) for "final", else n_out equally spaced up to 1."""
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out
 
+    @property
+    def reference_bound(self) -> float:
+        """Largest self error that a reference may have: a hundredth of the smallest error level."""
+        return self.levels[0] / 100.0
+
+    def reference(self, batch: Batch) -> Any:
+        """`reference.Reference` of `batch` at `fractions` and `reference_bound`; None for "energy", which needs none."""
+        if self.error == "energy":
+            return None
+        from .reference import reference
+
+        return reference(batch, self.fractions, self.reference_bound, self.components)
+
     def canonical(self) -> Problem:
         """The published instance; where the literature has none, instance 0 of `sample(..., seed=0)`."""
         problem = self.published() if self.published else self.instance(0)

@@ -7,6 +7,8 @@ expands in even powers of H/n_j; Aitken-Neville in (H/n_j)^2,
 
 yields T_{8,8} of order 16, and T_{8,8} - T_{8,7} drives the step. Increments, not states, are extrapolated, and they are
 added with Kahan's compensation, so that round-off stays near one unit in the last place over thousands of steps.
+In a close encounter the difference of two positions loses digits; for N-body problems the force is therefore evaluated from
+states and increments kept apart, where it loses none. What rounding remains shows in the distance of two runs.
 Source: W. B. Gragg, SIAM J. Numer. Anal. 2 (1965) 384; R. Bulirsch and J. Stoer, Numer. Math. 8 (1966) 1; Hairer, Norsett,
 Wanner, "Solving ODEs I", section II.9.
 """
@@ -281,27 +283,36 @@ def _newtonian(batch: Batch) -> bool:
     """Whether the right-hand side is bare Newtonian gravity (softening or other forces need the plain kernel)."""
     from .cache import load_module
 
-    dy, plain = np.empty(batch.n), np.empty(batch.n)
     split = load_module(_HEAD + _NBODY + _CALL, {"BODIES": batch.nbody[0], "DIM": batch.nbody[1]}).call
     own = load_module(_HEAD + _PLAIN + _CALL, {"rhs": batch.rhs}).call
-    for y, p, t in zip(batch.y0, batch.p, batch.t0, strict=True):
-        split(t, y, p, dy)
-        own(t, y, p, plain)
-        if not np.allclose(dy, plain, rtol=1e-9, atol=1e-9 * np.max(np.abs(plain)), equal_nan=True):
-            return False
+    dy, plain = np.empty(batch.n), np.empty(batch.n)
+    offset = np.sin(1.0 + np.arange(batch.n))  # away from the start too, where two laws may agree by chance
+    for start, p, t in zip(batch.y0, batch.p, batch.t0, strict=True):
+        size = np.max(np.abs(start))
+        for y in (start, start + 0.3 * size * offset, start - 0.2 * size * offset):
+            split(t, y, p, dy)
+            own(t, y, p, plain)
+            if not np.allclose(dy, plain, rtol=1e-9, atol=1e-9 * np.max(np.abs(plain)), equal_nan=True):
+                return False
     return True
 
 
 def _cache_file(batch: Batch, fractions: np.ndarray, max_steps: int) -> Path:
-    from .cache import cache_dir, function_key
+    from .cache import function_key
 
     head = f"{_VERSION} {function_key(batch.rhs)} {batch.y0.shape} {batch.p.shape} {fractions.size} {max_steps}"
     h = hashlib.sha256((head + f" {TIGHT} {LOOSE} {batch.nbody}" + _PLAIN + _NBODY + _KERNEL).encode())
     for array in (batch.y0, batch.p, batch.t0, batch.t1, fractions):
         h.update(array.tobytes())
+    return _folder() / f"{h.hexdigest()[:32]}.npz"
+
+
+def _folder() -> Path:
+    from .cache import cache_dir
+
     folder = cache_dir().parent / "references"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{h.hexdigest()[:32]}.npz"
+    return folder
 
 
 def _load(path: Path | None, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:

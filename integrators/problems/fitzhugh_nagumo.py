@@ -32,5 +32,5 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 FAMILY = Family(
     name="fitzhugh_nagumo", doc="FitzHugh-Nagumo neuron, T = 100", rhs=rhs, n=2, m=4, sampler=sampler,
     published=published, error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3,
-    levels=(1e-6, 1e-2), tags=("excitable", "mildly stiff"),
+    levels=(1e-6, 1e-3), tags=("excitable", "mildly stiff"),
 )

@@ -2,9 +2,11 @@
 
 Positions normal with standard deviation 1, velocities normal with standard deviation .5 in each
 coordinate, moved to the frame of the centre of mass; T uniform in 1..4. Close encounters dominate the
-work. y = (x0 y0 x1 y1 x2 y2, then velocities), p = (G, m_0, m_1, m_2). The published instance is the
-figure eight (C. Moore, Phys. Rev. Lett. 70 (1993) 3675; A. Chenciner and R. Montgomery, Ann. of Math. 152
-(2000) 881-901; digits by C. Simo), over one period.
+work. y = (x0 y0 x1 y1 x2 y2, then velocities), p = (G, m_0, m_1, m_2). Instances differ by six decades in
+final error at one tolerance (some never meet, some nearly collide), so the grid is as wide as the method
+can use: with the classical laws 3 to 6 % of the instances do not span the band. The published instance is
+the figure eight (C. Moore, Phys. Rev. Lett. 70 (1993) 3675; A. Chenciner and R. Montgomery, Ann. of Math.
+152 (2000) 881-901; digits by C. Simo), over one period.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 FAMILY = Family(
     name="three_body", doc="planar three-body problem, unit masses, T in 1..4", rhs=rhs, n=12, m=4,
-    sampler=sampler, published=published, error="final", tolerances=tolerance_grid(1e-3, 1e-8),
-    atol_factor=1e-3, levels=(1e-5, 1e-1), method="tsit5", etas=tolerance_grid(1e-1, 1e-3),
+    sampler=sampler, published=published, error="final", tolerances=tolerance_grid(1.0, 1e-11, 23),
+    atol_factor=1.0, levels=(1e-5, 1e-3), method="tsit5", etas=tolerance_grid(1e-1, 1e-3),
     tags=("n-body", "chaotic", "hamiltonian"),
 )

@@ -1,0 +1,247 @@
+"""Families: protocol, samplers (determinism, ranges, disjoint splits), published draws, error measures."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stepsmith.integrators import problems
+from stepsmith.integrators.families import Family, tolerance_grid
+from stepsmith.integrators.problem import Batch
+
+NAMES = problems.names()
+
+
+def test_registry_lists_every_family_file():
+    assert set(NAMES) == {
+        "lotka_volterra", "lorenz", "henon_heiles", "double_pendulum", "arenstorf", "pleiades", "brusselator",
+        "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
+    }
+    assert list(NAMES) == sorted(NAMES)
+
+
+def test_importing_the_registry_imports_no_compiler():
+    code = "import sys; import stepsmith.integrators.problems as p; p.names(); print('numba' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_unknown_names_list_the_nearest():
+    with pytest.raises(ValueError, match="three_body"):
+        problems.make("threebody")
+    with pytest.raises(ValueError, match="lorenz"):
+        problems.sample("lorentz", 3, seed=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_protocol(name):
+    fam = problems.family(name)
+    assert fam.name == name and fam.doc
+    assert len(fam.tolerances) >= 12 and all(a > b > 0 for a, b in zip(fam.tolerances, fam.tolerances[1:], strict=False))
+    lo, hi = fam.levels
+    levels = fam.error_levels
+    assert levels[0] == pytest.approx(lo) and levels[-1] == pytest.approx(hi)
+    assert np.diff(np.log10(levels)) == pytest.approx(np.full(levels.size - 1, 0.125), rel=0.05)
+    assert fam.fractions[-1] == 1.0 and (fam.error == "final") == (fam.fractions.size == 1)
+    assert fam.error == "final" or fam.fractions.size >= 32
+    problem = fam.canonical()
+    assert (problem.n, problem.m, problem.family) == (fam.n, fam.m, name)
+    if fam.error == "energy":
+        assert "energy" in problem.invariants
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sampling_is_deterministic_and_splits_are_disjoint(name):
+    fam = problems.family(name)
+    draws = {s: fam.split(s, 20, seed=0) for s in ("train", "validation", "test")}
+    draws |= {"sample": problems.sample(name, 20, seed=0), "train 1": fam.split("train", 20, seed=1)}
+    keys = []
+    for batch in draws.values():
+        assert len(batch) == 20 and (batch.n, batch.m, batch.family, batch.name) == (fam.n, fam.m, name, name)
+        assert np.isfinite(batch.y0).all() and (batch.t1 > batch.t0).all()
+        keys += [np.concatenate([batch.y0[i], batch.p[i]]).tobytes() for i in range(20)]
+    assert len(set(keys)) == 100
+    again = fam.split("test", 20, seed=0)
+    for field in ("y0", "p", "t0", "t1"):
+        assert np.array_equal(getattr(again, field), getattr(draws["test"], field))
+
+
+def test_make_with_seed_is_the_instance_of_that_number():
+    a, b = problems.make("lorenz", seed=3), problems.make("lorenz", seed=3)
+    assert np.array_equal(a.y0, b.y0) and not np.array_equal(a.y0, problems.make("lorenz", seed=4).y0)
+    assert np.array_equal(a.y0, problems.sample("lorenz", 1, seed=3).y0[0])
+    assert np.array_equal(problems.make("lorenz").y0, [1.0, 0.0, 0.0])
+    assert problems.make("plummer").family == "plummer"
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a"])
+def test_bad_seeds(seed):
+    with pytest.raises(ValueError, match="seed must be"):
+        problems.sample("lorenz", 2, seed=seed)
+
+
+def test_bad_counts_and_splits():
+    with pytest.raises(ValueError, match="n must be"):
+        problems.sample("lorenz", -1, seed=0)
+    with pytest.raises(ValueError, match="unknown split"):
+        problems.family("lorenz").split("dev", 3)
+    assert len(problems.sample("lorenz", 0, seed=0)) == 0
+
+
+def test_splits_do_not_depend_on_the_hash_seed():
+    code = (
+        "from stepsmith.integrators import problems as p;"
+        "print(repr(p.family('vanderpol').split('test', 2, 5).y0.tolist()))"
+    )
+    outs = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": s, "PATH": ""}
+        ).stdout
+        for s in ("1", "2")
+    }
+    assert len(outs) == 1 and "[" in outs.pop()
+
+
+# --- published draws ---------------------------------------------------------------------------------------------
+
+
+def test_paper_draws_against_an_independent_statement():
+    """arXiv:2502.12809: one draw of four numbers a seed, au and km/s, then the centre of mass."""
+    batch = problems.sample("three_body_paper", 100, seed=0)
+    km_per_au, s_per_yr = 149597870.7, 31557600.0
+    for seed in (0, 1, 57, 99):
+        np.random.seed(seed)  # noqa: NPY002
+        k0, k1, k2, k3 = (np.random.uniform(a, b) for a, b in ((5, 20), (0, 10), (0, -10), (5, 20)))  # noqa: NPY002
+        x = np.array([0, 0, k0, k1, k2, k3], float).reshape(3, 2)
+        v = np.array([0, 10, -10, 0, 0, 0], float).reshape(3, 2) * s_per_yr / km_per_au
+        x, v = x - x.sum(axis=0) / 3, v - v.sum(axis=0) / 3
+        assert batch.y0[seed] == pytest.approx(np.concatenate([x.ravel(), v.ravel()]), rel=1e-14, abs=1e-14)
+        assert np.array_equal(problems.make("three_body_paper", seed=seed).y0, batch.y0[seed])
+    assert batch.p[0] == pytest.approx([4 * np.pi**2, 1, 1, 1])
+    assert (batch.t1 == 30.0).all() and problems.family("three_body_paper").fractions.size == 300
+    assert v[0, 1] - v[2, 1] == pytest.approx(2.1095, abs=1e-4)
+
+
+def test_paper_splits_leave_the_papers_seeds_alone():
+    fam = problems.family("three_body_paper")
+    paper = {y.tobytes() for y in fam.draw(1000, 0).y0}
+    for split in ("train", "validation", "test"):
+        assert not paper & {y.tobytes() for y in fam.split(split, 200).y0}
+
+
+def test_three_body_distribution():
+    batch = problems.sample("three_body", 4000, seed=0)
+    x, v = batch.y0[:, :6].reshape(-1, 3, 2), batch.y0[:, 6:].reshape(-1, 3, 2)
+    assert np.abs(x.mean(axis=1)).max() < 1e-14 and np.abs(v.mean(axis=1)).max() < 1e-14
+    # centring three draws leaves 2/3 of the variance
+    assert x.var() == pytest.approx(2 / 3, rel=0.03) and v.var() == pytest.approx(0.25 * 2 / 3, rel=0.03)
+    assert 1.0 <= batch.t1.min() < 1.01 and 3.99 < batch.t1.max() <= 4.0
+    assert (batch.p == 1.0).all() and batch.nbody == (3, 2)
+
+
+def test_plummer_is_in_henon_units():
+    batch = problems.sample("plummer", 20, seed=1)
+    v = batch.y0[:, 24:].reshape(20, 8, 3)
+    assert batch.invariant("energy", batch.t0, batch.y0) == pytest.approx(np.full(20, -0.25), rel=1e-12)
+    assert 0.5 * (v**2).sum(axis=(1, 2)) / 8 == pytest.approx(np.full(20, 0.25), rel=1e-12)
+    assert np.abs(batch.y0.reshape(20, 2, 8, 3).mean(axis=2)).max() < 1e-14
+
+
+def test_plummer_density_profile():
+    """Mass within r of the unscaled model: r^3/(1 + r^2)^1.5; its virial mean square speed: 3 pi/32 for G = M = a = 1."""
+    from stepsmith.integrators.problems.plummer import cluster
+
+    x, v = cluster(np.random.default_rng(5), 1000)
+    # in Henon units the scale length is 3 pi / 16 (Heggie and Mathieu 1986)
+    a = 3 * np.pi / 16
+    r = np.linalg.norm(x, axis=1)
+    assert np.mean(r < a) == pytest.approx(2**-1.5, abs=0.06)
+    assert np.median(r) == pytest.approx(1.305 * a, rel=0.12)
+    assert np.mean(np.sum(v * v, axis=1)) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_kepler_elements():
+    from stepsmith.integrators.problems.kepler import eccentric_anomaly
+
+    batch = problems.sample("kepler", 200, seed=2)
+    x, v = (batch.y0[:, s + 2 : s + 4] - batch.y0[:, s : s + 2] for s in (0, 4))
+    r, v2 = np.linalg.norm(x, axis=1), (v**2).sum(axis=1)
+    assert 1 / (2 / r - v2) == pytest.approx(np.ones(200), rel=1e-11)  # vis viva: semi-major axis
+    ang = x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]
+    e = np.sqrt(1 - ang**2)
+    assert 0 <= e.min() and 0.8 < e.max() <= 0.9
+    momentum = batch.p[:, 1:2] * batch.y0[:, 4:6] + batch.p[:, 2:3] * batch.y0[:, 6:8]
+    assert np.abs(momentum).max() < 1e-15
+    mean, ecc = np.linspace(0, 2 * np.pi, 50), np.linspace(0, 0.999, 50)
+    angle = eccentric_anomaly(mean.copy(), ecc)
+    assert angle - ecc * np.sin(angle) == pytest.approx(mean, abs=1e-12)
+
+
+def test_henon_heiles_energies():
+    batch = problems.sample("henon_heiles", 300, seed=2)
+    e = batch.invariant("energy", batch.t0, batch.y0)
+    assert 1 / 12 <= e.min() and e.max() < 1 / 6
+    assert float(problems.make("henon_heiles").invariant("energy", 0.0, problems.make("henon_heiles").y0)) == pytest.approx(1 / 8)
+
+
+# --- error measures ----------------------------------------------------------------------------------------------
+
+
+def test_errors_state():
+    fam = problems.family("lorenz")
+    batch = problems.sample("lorenz", 3, seed=0)
+    ref = np.random.default_rng(0).normal(size=(3, 32, 3)) + 5.0
+    y = ref.copy()
+    y[0, 7] *= 1 + 1e-5
+    y[1, 3, 1] += 1e-3
+    y[2, 31, 0] = np.nan
+    error = fam.errors(batch, y, ref)
+    assert error[0] == pytest.approx(1e-5, rel=1e-6)
+    assert error[1] == pytest.approx(1e-3 / np.linalg.norm(ref[1, 3]), rel=1e-6)
+    assert error[2] == np.inf
+    with pytest.raises(ValueError, match="y must have shape"):
+        fam.errors(batch, y[:, :5], ref)
+    with pytest.raises(ValueError, match="y_ref must have shape"):
+        fam.errors(batch, y, None)
+
+
+def test_errors_energy():
+    fam = problems.family("plummer")
+    batch = problems.sample("plummer", 2, seed=0)
+    y = np.repeat(batch.y0[:, None], 64, axis=1)
+    assert np.array_equal(fam.errors(batch, y, None), np.zeros(2))
+    y[1, 5, 24:] *= np.sqrt(1.02)  # kinetic 1/4 up by 2 % of a total of -1/4
+    assert fam.errors(batch, y, None)[1] == pytest.approx(0.02, rel=1e-9)
+    y[0, 0, 0] = np.inf
+    assert fam.errors(batch, y, None)[0] == np.inf
+    assert fam.reference(batch) is None
+
+
+def test_errors_on_chosen_components():
+    def rhs(t, y, p, dy):
+        dy[0] = dy[1] = 0.0
+
+    def sampler(rng, n):
+        return Batch(rhs, np.ones((n, 2)), np.ones((n, 0)), np.zeros(n), np.ones(n))
+
+    fam = Family("toy", "two components", rhs, 2, 0, sampler, error="final", components=(1,))
+    batch = fam.split("train", 1)
+    assert fam.errors(batch, np.array([[[9.0, 1.1]]]), np.array([[[1.0, 1.0]]]))[0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"error": "max"}, "error must be one of"),
+        ({"tolerances": tolerance_grid(1e-2, 1e-4, 5)}, "at least 12"),
+        ({"tolerances": tuple(reversed(tolerance_grid(1e-2, 1e-4)))}, "decreasing"),
+        ({"levels": (1e-2, 1e-4)}, "levels must be"),
+        ({"n_out": 8}, "n_out must be at least 32"),
+        ({"atol_factor": -1.0}, "atol_factor"),
+    ],
+)
+def test_bad_protocols(change, word):
+    fam = problems.family("lorenz")
+    with pytest.raises(ValueError, match=word):
+        Family(**({"name": "x", "doc": "x", "rhs": fam.rhs, "n": 3, "m": 3, "sampler": fam.sampler} | change))

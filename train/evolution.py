@@ -26,7 +26,7 @@ from ..integrators.ensemble import solve_ensemble
 from ..integrators.measure import errors
 
 
-BEYOND = np.log(10.0)  # how far training errors reach beyond the band at both ends
+BEYOND = 0.5 * np.log(10.0)  # how far training errors reach beyond the band at both ends
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Settings:
     fail: float = 2.0
     window: float = 0.3
     decay: float = 1e-4
-    max_steps: int = 4_000
+    max_steps: int = 2_000
 
     def __post_init__(self) -> None:
         for name in ("generations", "instances", "tolerances", "max_steps"):
@@ -78,6 +78,9 @@ class Fitness:
         lo, hi = np.log(pool.family.levels[0]) - BEYOND, np.log(pool.family.levels[1]) + BEYOND
         wanted = pool.log_rtol_for(self.index, lo + u * (hi - lo))
         self.log_rtol = np.clip(wanted, np.log(self.rtol[1]), np.log(self.rtol[0]))
+        # longest runs first: lanes are refilled from the queue, and a long run at its end would leave the others idle
+        longest = np.argsort(-uniform_lookup(pool.at_tol[0], self.index, self.log_rtol, pool.log_rtol), kind="stable")
+        self.index, self.log_rtol = self.index[longest], self.log_rtol[longest]
         self.batch = pool.batch[self.index]
         self.ref = pool.ref[self.index]
         self.times = self.batch.times(pool.family.fractions)

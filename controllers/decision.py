@@ -24,7 +24,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -183,12 +183,12 @@ class Decision:
 
     observation: Observation
     law: Law
-    residual_scale: float = RESIDUAL_SCALE
-    threshold_scale: float = THRESHOLD_SCALE
-    n_act: int = 2
-    shift: np.ndarray | None = None
-    scale: np.ndarray | None = None
-    obs_clip: float = HUGE
+    residual_scale: float
+    threshold_scale: float
+    n_act: int
+    shift: np.ndarray
+    scale: np.ndarray
+    obs_clip: float
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class Decision:
         obs_clip: float = HUGE,
     ) -> None:
         put = functools.partial(object.__setattr__, self)
-        put("observation", observation if isinstance(observation, Observation) else Observation(observation))
+        put("observation", observation if isinstance(observation, Observation) else Observation(cast(Any, observation)))
         put("law", registry.get(law))
         for name, value in (("residual_scale", residual_scale), ("threshold_scale", threshold_scale)):
             if not 0.0 < value <= 10.0:

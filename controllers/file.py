@@ -225,7 +225,7 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
         raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
     observation = _observation(obs["features"])
     shapes = _layers(doc["layers"])
-    expected = {"normaliser.shift": (observation.n,), "normaliser.scale": (observation.n,)}
+    expected: dict[str, tuple[int, ...]] = {"normaliser.shift": (observation.n,), "normaliser.scale": (observation.n,)}
     for i, (a, b, _) in enumerate(shapes):
         expected[f"layers.{i}.weight"], expected[f"layers.{i}.bias"] = (b, a), (b,)
     if squash == "argmax":
@@ -249,9 +249,9 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
         _number(obs["bound"], "observation.bound", 0.0, HUGE),
     )
     layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
-    texts = {k: _text(doc[k], k) for k in ("name", "family")}
-    parts = {k: _mapping(doc[k], k) for k in ("provenance", "measured")}
-    return Learned(decision, layers, squash, arrays.get("table"), **texts, **parts)
+    name, family = _text(doc["name"], "name"), _text(doc["family"], "family")
+    provenance, measured = _mapping(doc["provenance"], "provenance"), _mapping(doc["measured"], "measured")
+    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
 
 
 def _observation(features: Any) -> Observation:

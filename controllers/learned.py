@@ -111,7 +111,8 @@ class Learned:
         self.n_weights = len(flat)
 
     def _layout(self) -> tuple[tuple[Lane | Dense, ...], int]:
-        d, phases = self.decision, [Lane(self.decision.features)]
+        d = self.decision
+        phases: list[Lane | Dense] = [Lane(d.features)]
         src, row, offset = d.obs_at, d.n_state, d.n_params
         for i, (n_in, n_out, activation) in enumerate(self.shapes):
             direct = i == len(self.shapes) - 1 and self.table is None

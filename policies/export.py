@@ -106,9 +106,10 @@ def _layers(modules: Iterable[Any]) -> Layers:
     """(weight, bias, activation) of linear layers and activations, nested in Sequentials or not."""
     from torch import nn
 
-    names = {nn.Tanh: "tanh", nn.ReLU: "relu"}
+    names: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
     out: Layers = []
     for module in modules:
+        part: Any
         for part in module if type(module) is nn.Sequential else (module,):
             kind = type(part)
             if kind is nn.Linear:
@@ -128,7 +129,7 @@ def _with_normaliser(decision: Decision, normaliser: Any) -> Decision:
     if np.any(decision.shift != 0.0) or np.any(decision.scale != 1.0):
         raise ValueError("the decision has a normaliser already: VecNormalize on top of it cannot be exported")
     rms = normaliser.obs_rms
-    if np.shape(getattr(rms, "mean", None)) != (decision.n_obs,):
+    if isinstance(rms, dict) or rms.mean.shape != (decision.n_obs,):
         raise ValueError(f"VecNormalize must hold statistics of {decision.n_obs} features")
     return decision.replace(shift=rms.mean, scale=1.0 / np.sqrt(rms.var + normaliser.epsilon), obs_clip=normaliser.clip_obs)
 

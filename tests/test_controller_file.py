@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from safetensors.numpy import save as st_save
 from stepsmith.controllers import file, registry, zoo
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.controllers.observation import TIER0
+from stepsmith.controllers.observation import FEATURES, TIER0
 
 
 def network():
@@ -350,6 +351,11 @@ def test_every_controller_of_the_zoo_can_be_read_and_has_a_card():
     for name in zoo.names():
         c = file.load_controller(name)
         assert c.provenance and c.measured and zoo.card(name).startswith("# ")
+
+
+def test_the_specification_names_every_feature():
+    text = (Path(__file__).parent.parent / "docs" / "controller_file.md").read_text(encoding="utf-8")
+    assert [name for name in FEATURES if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -258,6 +258,8 @@ def test_layout_and_normaliser():
         ({"n_act": 3}, "n_act must be 1"),
         ({"law": "amuse", "n_act": 2}, "does not accept by an error"),
         ({"law": "p34"}, "did you mean"),
+        ({"observation": "log_err"}, "the string 'log_err'"),
+        ({"observation": ["log_er"]}, "did you mean 'log_err'"),
         ({"shift": [0.0]}, "shift of the normaliser must be 14"),
         ({"scale": np.zeros(14)}, "must be positive"),
         ({"shift": np.full(14, np.nan)}, "finite"),

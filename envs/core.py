@@ -80,7 +80,7 @@ class Core:
             raise ValueError(f"num_envs must be at least 1, got {lanes}")
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
-        self.pool, self.decision, self.lanes, self.method = pool, decision, lanes, method
+        self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, bool(same_step)
         self.kernel = _kernel(pool, method, decision)
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
@@ -110,10 +110,13 @@ class Core:
         self.stats = np.zeros((lanes, len(kernel_env.EPISODE)))
         self._started = False
 
-    def seed(self, keys: np.ndarray) -> None:
-        """Give every lane its generator's key (lanes,) uint64 and start its count of episodes anew."""
-        self.keys[:] = keys
-        self.episodes[:] = 0
+    columns = kernel_env.EPISODE
+
+    def seed(self, keys: np.ndarray, mask: Any = True) -> None:
+        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
+        anew."""
+        self.keys[:] = np.where(mask, keys, self.keys)
+        self.episodes[:] = np.where(mask, 0, self.episodes)
 
     def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
         """Start a new episode in the lanes of `mask` (all by default); returns the observations, a view of `obs`."""
@@ -143,6 +146,15 @@ class Core:
         at = self.kernel.layout.rows[name]
         cols = [b.reshape(-1, w)[at : at + count] for b in self._blocks]
         return np.concatenate(cols, axis=1)[:, : self.lanes]
+
+    def waiting(self, lane: int) -> bool:
+        """Whether the lane's episode is over and its next one has not begun."""
+        return bool(self.rows("PAID")[0, lane] == 1.0)
+
+    def snapshot(self, lane: int) -> np.ndarray:
+        """For pictures: time, size of the pending attempt, 1 where the last one was accepted, and the state."""
+        keep = [self.rows(name)[0, lane] for name in ("T", "HS", "ACC")]
+        return np.concatenate([keep, self.rows("Y", self.pool.family.n)[:, lane]])
 
     def episode(self, lane: int) -> dict[str, float]:
         """Statistics of the episode that has just ended in `lane`."""

@@ -27,8 +27,8 @@ class Pool:
     """Instances with their references and baseline.
 
     batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
-    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped: instances drawn whose
-    reference failed its self-check (they are left out, and counted here).
+    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped: instances drawn that
+    are left out, because their reference failed its self-check or the baseline failed at every tolerance.
     """
 
     family: Family
@@ -97,7 +97,7 @@ def make_pool(
     if family.error == "energy":
         ok = np.ones(len(batch), bool)
         ref = np.zeros((len(batch), 0, batch.n))
-        tgrid = np.zeros((len(batch), 0))
+        tgrid = batch.times(fractions)
     else:
         r = reference(batch, fractions, components=family.components)
         ok, ref, tgrid = r.ok, r.y, batch.times(fractions)
@@ -107,10 +107,15 @@ def make_pool(
     batch, ref, tgrid = batch[keep], np.ascontiguousarray(ref[keep]), np.ascontiguousarray(tgrid[keep])
     log_rtol = np.linspace(np.log(tight) - np.log(10), np.log(loose) + np.log(10), points)
     err, work = sweep(family, batch, ref, method, baseline, np.exp(log_rtol), max_steps)
+    reached = np.isfinite(err).any(axis=1)
+    if not reached.any():
+        raise ValueError(f"the baseline reaches no error on any instance of family {family.name!r}")
+    keep = np.flatnonzero(reached)
+    batch, ref, tgrid, err, work = batch[keep], ref[keep], tgrid[keep], err[keep], work[keep]
     with np.errstate(divide="ignore"):
         log_err = np.log(np.maximum(err, 1e-300))
     log_work = np.log(work)
     slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
-    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - keep.size))
+    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)))

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.utils import seeding
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..integrators.names import unknown
-from .ode import _spaces, key_from, make_core
+from .faces import key_from
 
-IDS = {"stepsmith/ODE-v0": {}, "stepsmith/ThreeBody-v0": {"family": "three_body"}}
+#: id: module of this package with `make_core` and `spaces_of`, and its fixed arguments
+IDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "stepsmith/ODE-v0": ("ode", {}),
+    "stepsmith/ThreeBody-v0": ("ode", {"family": "three_body"}),
+    "stepsmith/ThreeBodyPaper-v0": ("three_body_paper", {}),
+}
 
 
 class StepsmithVecEnv(VecEnv):
-    """`num_envs` lanes as an SB3 VecEnv (finished lanes restart at once; `terminal_observation` and `TimeLimit.truncated` in their info,
-    `episode` with r, l and the run's statistics).  Observations are copies: SB3 keeps references to them."""
+    """The lanes of a batch core as an SB3 VecEnv.
 
-    def __init__(self, num_envs: int, **kwargs: Any) -> None:
-        self.core = make_core(num_envs, True, **kwargs)
-        obs_space, act_space = _spaces(self.core)
-        self.render_mode = None
+    Finished lanes restart at once; their info holds `terminal_observation`, `TimeLimit.truncated` and `episode` (r, l, t as SB3's Monitor
+    writes them, and the core's own statistics).  Lanes whose episode goes on share one empty dictionary.  Observations (num_envs, n_obs)
+    float32 are copies: SB3 keeps references to them.  Seeds as `VecEnv.seed`; equal seeds give the episodes of the Gymnasium environments.
+    """
+
+    def __init__(self, core: Any, observation_space: Any, action_space: Any) -> None:
+        self.core = core
         self._empty: dict[str, Any] = {}
-        self._infos: list[dict[str, Any]] = [self._empty] * num_envs
-        self._actions: np.ndarray | None = None
-        self._keys_ready = False
-        super().__init__(num_envs, obs_space, act_space)
+        self._actions: Any = None
+        self._keyed = False
+        self._began = time.time()
+        super().__init__(core.lanes, observation_space, action_space)
 
     def reset(self) -> np.ndarray:
-        if not self._keys_ready or any(s is not None for s in self._seeds):
-            seeds = [s if s is not None else None for s in self._seeds]
-            self.core.seed(np.array([key_from(np.random.default_rng(s)) for s in seeds], np.uint64))
-            self._keys_ready = True
+        fresh = np.array([s is not None or not self._keyed for s in self._seeds])
+        if fresh.any():
+            keys = [key_from(seeding.np_random(s)[0]) if new else 0 for s, new in zip(self._seeds, fresh, strict=True)]
+            self.core.seed(np.array(keys, np.uint64), fresh)
+            self._keyed = True
         self._reset_seeds()
         self._reset_options()
         return self.core.reset().copy()
@@ -44,44 +56,53 @@ class StepsmithVecEnv(VecEnv):
         core = self.core
         ended = core.step(self._actions)
         dones = core.terminated | core.truncated
-        infos = self._infos
+        infos = [self._empty] * self.num_envs
         if ended:
-            infos = [self._empty] * self.num_envs
+            elapsed = round(time.time() - self._began, 6)
             for i in np.flatnonzero(dones):
                 stats = core.episode(i)
                 infos[i] = {
                     "terminal_observation": core.final_obs[i].copy(),
                     "TimeLimit.truncated": bool(core.truncated[i]),
-                    "episode": {"r": stats["return"], "l": int(stats["length"]), "t": 0.0, **stats},
+                    "episode": {"r": stats["return"], "l": int(stats["length"]), "t": elapsed, **stats},
                 }
         return core.obs.copy(), core.reward.copy(), dones, infos
 
     def close(self) -> None:
-        pass
+        """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """`render_mode`, `lagrange`, or an attribute of the core; the same for every lane."""
+        """`render_mode`, `lagrange`, or an attribute of the core; the same for every lane.  AttributeError where there is none."""
         if attr_name == "render_mode":
             value: Any = None
-        elif attr_name == "lagrange":
+        elif attr_name == "lagrange" and hasattr(self.core, "consts"):
             value = float(self.core.consts[1])
         else:
             value = getattr(self.core, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Only `lagrange`, the constraint's multiplier, can be set, for all lanes together."""
-        if attr_name != "lagrange":
-            raise unknown("attribute that can be set", attr_name, ["lagrange"])
+        """Only `lagrange`, the constraint's multiplier (a number >= 0), can be set, for all lanes together.  ValueError otherwise."""
+        if attr_name == "render_mode" and value is None:
+            return
+        if attr_name != "lagrange" or not hasattr(self.core, "consts"):
+            raise unknown("attribute that can be set", attr_name, ["lagrange"] if hasattr(self.core, "consts") else [])
+        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise ValueError("lagrange is one number for all lanes: set it for all of them")
+        if not 0.0 <= float(value) < np.inf:
+            raise ValueError(f"lagrange must be finite and not negative, got {value!r}")
         self.core.consts[1] = float(value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        raise ValueError(f"lanes of a compiled kernel have no method {method_name!r}")
+        """AttributeError: lanes of a compiled kernel are no Python objects."""
+        raise AttributeError(f"lanes of a compiled kernel have no method {method_name!r}")
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        return [False for _ in self._get_indices(indices)]
+        """True for SB3's Monitor, whose `episode` statistics every lane reports; no other wrapper is ever there."""
+        return [issubclass(Monitor, wrapper_class) and wrapper_class is not object for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[np.ndarray | None]:
+        """None a lane: draw a single environment instead."""
         return [None] * self.num_envs
 
 
@@ -89,7 +110,10 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: 
     """An SB3 VecEnv of a registered id; keyword arguments as the environment's.  ValueError on an unknown id."""
     if env_id not in IDS:
         raise unknown("environment", env_id, IDS)
-    venv = StepsmithVecEnv(num_envs, **{**IDS[env_id], **kwargs})
+    name, fixed = IDS[env_id]
+    module = importlib.import_module(f".{name}", __package__)
+    core = module.make_core(num_envs, True, **{**fixed, **kwargs})
+    venv = StepsmithVecEnv(core, *module.spaces_of(core))
     if seed is not None:
         venv.seed(seed)
     return venv

@@ -20,7 +20,7 @@ from ..integrators import record
 from ..integrators.names import unknown
 from . import formula as F
 from . import nbody
-from .contract import N_HEAD, Lane, bind
+from .contract import N_HEAD, S_LH1, S_LH2, Lane, bind
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,15 @@ def _linear_phase(smooth: bool, newton: bool) -> tuple[Lane]:
     return (Lane(bind(F.linear_decide, {"SMOOTH": smooth, "NEWTON": newton})),)
 
 
+#: parameters of a plain law: what the extras of the general one have where there are none
+_PLAIN = (
+    (F.P_B3, 0.0), (F.P_A2, 0.0), (F.P_A3, 0.0), (F.P_SAFETY_IN, 0.0), (F.P_ORDER, 0.0), (F.P_MIN_I, 0.0), (F.P_NEWTON_M, 0.0),
+    (F.P_NEWTON_ALL, 0.0), (F.P_INV_KAPPA, 0.0), (F.P_ACCEPT_FACTOR, -F.FAR), (F.P_REJECT_FIRST, 0.0), (F.P_REJECT_MAX2, 0.0),
+    (F.P_KEEP_MIN, -F.FAR), (F.P_AFTER_MIN, -F.FAR), (F.P_BAND_LO, 0.0), (F.P_BAND_HI, 0.0), (F.P_BAND_RATE, F.HUGE),
+    (F.P_KAPPA, 0.0),
+)  # fmt: skip
+
+
 _FIRST = {"criterion": nbody.criterion_first, "constant": nbody.constant_first}
 _PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody.constant_decide),)}
 
@@ -117,8 +126,11 @@ class Law:
 
     `kind` is "linear", "criterion" or "constant"; `values` maps coefficient names to natural values
     (those left out have the defaults of `SPECS[kind]`); `rules` names the code whose acceptance, limiter
-    and rejection rules it follows; `source` cites. Raises ValueError for an unknown coefficient (naming
-    the nearest) and for a value that is not a number or out of range.
+    and rejection rules it follows; `source` cites.  `known`: ((slot, value), ...) of parameters and of
+    state rows that nobody reads, which a kernel may compile in: a law of two error lags without a filter
+    on step sizes, dead band or other extras does without a logarithm and most selects. Raises
+    ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or
+    out of range.
     """
 
     name: str
@@ -153,16 +165,19 @@ class Law:
             raise ValueError(f"law {self.name!r}: one of amuse, aarseth, prs must be positive")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "_full", MappingProxyType(full))
+        p = np.zeros(_SIZES[self.kind])
+        for name, c in spec.items():
+            p[c.slot] = c.store(full[name])
+        if self.kind == "linear":
+            p[F.P_KAPPA] = full["kappa"]
+        plain = self.kind == "linear" and all(p[slot] == value for slot, value in _PLAIN)
+        object.__setattr__(self, "_params", p)
+        object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
 
     @property
     def params(self) -> np.ndarray:
         """Parameter array of the formula, float64, shape (slots,), a new one each time."""
-        p = np.zeros(_SIZES[self.kind])
-        for name, c in SPECS[self.kind].items():
-            p[c.slot] = c.store(self._full[name])
-        if self.kind == "linear":
-            p[F.P_KAPPA] = self._full["kappa"]
-        return p
+        return self._params.copy()
 
     @property
     def slots(self) -> frozenset[int]:

@@ -68,10 +68,11 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
 
     width = width or build.lanes_for(source.n)
     slots = slots_of(controller)
-    key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots, width)
+    structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
+    key = (method.name, method.key(source), source.n, source.m, structure, slots, width)
     if key not in _KERNELS:
         parts = method.parts(source, slots)
-        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ENSEMBLE)
+        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
     return _KERNELS[key]
 
 

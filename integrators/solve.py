@@ -110,13 +110,14 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
 
 
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
-    key = (method.name, method.key(problem), problem.n, problem.m, controller.key, controller.n_state, slots)
+    structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
+    key = (method.name, method.key(problem), problem.n, problem.m, structure, slots)
     kernel = _KERNELS.get(key)
     if kernel is None:
         from .kernels import build, drivers
 
         parts = method.parts(problem, slots)
-        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.SINGLE)
+        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.single_source)
     return kernel
 
 

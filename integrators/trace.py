@@ -31,15 +31,20 @@ class TraceError(TypeError):
     """The function is not straight-line code."""
 
 
+class Zero(float):
+    """A zero that is known when the function is compiled, and that takes what it multiplies with it (NaN included)."""
+
+
 class Value:
     """A float64, int64 or boolean inside a trace; operators emit instructions."""
 
-    __slots__ = ("b", "v")
+    __slots__ = ("b", "v", "clean")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value, clean: bool = False) -> None:
         self.b = builder
         self.v = value
+        self.clean = clean  # a parameter: never NaN
 
     def __bool__(self) -> bool:
         raise TraceError("the function branches on a value that is known only at run time; use where(condition, a, b)")
@@ -60,22 +65,22 @@ class Value:
         return Value(self.b, emit(a.v, c.v))
 
     def __add__(self, x: Any) -> Value:
-        return self._arith(x, "fadd", "add")
+        return self if isinstance(x, Zero) else self._arith(x, "fadd", "add")
 
     def __radd__(self, x: Any) -> Value:
-        return self._arith(x, "fadd", "add", True)
+        return self if isinstance(x, Zero) else self._arith(x, "fadd", "add", True)
 
     def __sub__(self, x: Any) -> Value:
-        return self._arith(x, "fsub", "sub")
+        return self if isinstance(x, Zero) else self._arith(x, "fsub", "sub")
 
     def __rsub__(self, x: Any) -> Value:
         return self._arith(x, "fsub", "sub", True)
 
     def __mul__(self, x: Any) -> Value:
-        return self._arith(x, "fmul", "mul")
+        return x if isinstance(x, Zero) else self._arith(x, "fmul", "mul")
 
     def __rmul__(self, x: Any) -> Value:
-        return self._arith(x, "fmul", "mul", True)
+        return x if isinstance(x, Zero) else self._arith(x, "fmul", "mul", True)
 
     def __truediv__(self, x: Any) -> Value:
         return number(self)._arith(x, "fdiv", "sdiv")
@@ -186,6 +191,11 @@ def select(c: Any, a: Any, b: Any) -> Any:
     return Value(c.b, c.b.select(c.v, coerce(c.b, a, F64).v, coerce(c.b, b, F64).v))
 
 
+def clean(x: Any) -> bool:
+    """Whether x is known not to be NaN."""
+    return x.clean if isinstance(x, Value) else x == x
+
+
 class Index:
     """A run-time element index plus a constant."""
 
@@ -232,7 +242,7 @@ class Memory:
         load = self.b.load(self._address(i))
         if self.constant:
             load.set_metadata("invariant.load", self.b.module.add_metadata([]))
-        return Value(self.b, load)
+        return Value(self.b, load, self.constant)
 
     def __setitem__(self, i: Any, x: Any) -> None:
         self.b.store(coerce(self.b, x, F64).v, self._address(i))
@@ -254,6 +264,21 @@ class Local:
         if i.at in self.places:
             self.kept[i.at] = coerce(self.memory.b, x, F64)
         else:
+            self.memory[i] = x
+
+
+class Known:
+    """Memory of which some elements are constants when the function is compiled; what is written to those is dropped."""
+
+    def __init__(self, memory: Any, constants: tuple[tuple[int, float], ...]) -> None:
+        self.memory = memory
+        self.constants = {i: Zero() if x == 0.0 else x for i, x in constants}
+
+    def __getitem__(self, i: int) -> Any:
+        return self.constants[i] if i in self.constants else self.memory[i]
+
+    def __setitem__(self, i: int, x: Any) -> None:
+        if i not in self.constants:
             self.memory[i] = x
 
 

@@ -1,8 +1,9 @@
 """Elementary functions that vectorise across lanes: straight-line float64 code with selects, no calls, no tables.
 
 `math.exp` and its friends are opaque calls, and one call makes a whole lane loop scalar.  These are polynomial or rational
-approximations with argument reduction (fdlibm's log and sin/cos kernels, Cephes' tanh and atan; the exponential is a Taylor
-polynomial on |r| <= ln2/2), within 2 ulp of the true value unless a docstring says more.  Subnormal results are flushed to zero.
+approximations with argument reduction (fdlibm's sin/cos kernels, Cephes' tanh and atan; near-minimax polynomials for the exponential
+and the logarithm: divisions are slow in lanes), within 2 ulp of the true value unless a docstring says more.  Subnormal results are
+flushed to zero.
 Every function takes and returns float64 scalars inside compiled code; NaN stays NaN.  Called from Python they are NumPy's.
 """
 
@@ -12,7 +13,7 @@ import math
 
 import numpy as np
 
-from .trace import F64, I64, elementary, select
+from .trace import F64, I64, clean, elementary, select
 
 
 def _where(c, a, b):
@@ -36,13 +37,19 @@ def where(c, a, b):
 @elementary(np.minimum)
 def minimum(a, b):
     """Smaller of two; NaN if either is NaN (as numpy.minimum)."""
-    return select((a <= b) | (a != a), a, b)
+    if clean(b):
+        return select(b < a, b, a)
+    low = select(a < b, a, b)
+    return low if clean(a) else select(a != a, a, low)
 
 
 @elementary(np.maximum)
 def maximum(a, b):
     """Larger of two; NaN if either is NaN (as numpy.maximum)."""
-    return select((a >= b) | (a != a), a, b)
+    if clean(b):
+        return select(b > a, b, a)
+    high = select(a > b, a, b)
+    return high if clean(a) else select(a != a, a, high)
 
 
 @elementary(np.abs)
@@ -64,6 +71,34 @@ _LN2_HI = 6.93147180369123816490e-01
 _LN2_LO = 1.90821492927058770002e-10
 
 
+# (e**r - 1 - r)/r**2 on |r| <= ln2/2, error 2e-17 r**2
+_EXP = (
+    0.5000000000000001, 0.16666666666666669, 0.041666666666624164, 0.008333333333330065, 0.0013888888917197209, 0.00019841269863040922,
+    2.4801521321606647e-05, 2.7557268479724004e-06, 2.7620076242527254e-07, 2.510037611136142e-08,
+)  # fmt: skip
+
+# (log(1 + f) - f + f**2/2)/f**3 on sqrt(1/2) <= 1 + f <= sqrt(2), error 4e-16
+_LOG = (
+    0.3333333333333333, -0.24999999999998593, 0.20000000000003482, -0.16666666667366026, 0.142857142856349, -0.12499999898428342,
+    0.11111111008774889, -0.10000006590653786, 0.0909092107681182, -0.0833311063702464, 0.07691741115368358, -0.07146922685496868,
+    0.06680348653171296, -0.0621332522429376, 0.057066103709447015, -0.056358549778507024, 0.06362034977464286, -0.059591906727101934,
+    0.02705315620664195,
+)  # fmt: skip
+
+
+def _polynomial(x, coefs):
+    """Sum of coefs[i] x**i as four interleaved chains: short for one trajectory, few instructions for lanes."""
+    x2 = x * x
+    x4 = x2 * x2
+    parts = []
+    for k in range(4):
+        acc = coefs[k::4][-1]
+        for c in coefs[k::4][-2::-1]:
+            acc = acc * x4 + c
+        parts.append(acc)
+    return (parts[3] * x + parts[2]) * x2 + (parts[1] * x + parts[0])
+
+
 @elementary(np.exp)
 def exp(x):
     """e**x; inf above 709.78, 0 below -708."""
@@ -72,19 +107,7 @@ def exp(x):
     t = xc * _LOG2E + _MAGIC
     n = t - _MAGIC
     r = (xc - n * _LN2_HI) - n * _LN2_LO
-    p = 1.6059043836821613e-10
-    p = p * r + 2.08767569878681e-09
-    p = p * r + 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
-    p = (p * r) * r + r + 1.0
+    p = r * r * _polynomial(r, _EXP) + r + 1.0
     # two halves of the exponent, so that 2**1024 is never formed on the way to a finite result
     k = _bits(t) - _MAGIC_BITS
     half = k >> 1
@@ -106,16 +129,8 @@ def log(x):
     kd = _float(k + _MAGIC_BITS) - _MAGIC
     kd = select(tiny, kd - 54.0, kd)
     f = m - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    w = z * z
-    t1 = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
-    t2 = z * (
-        6.666666666666735130e-01
-        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01))
-    )
-    hfsq = 0.5 * f * f
-    y = kd * _LN2_HI - ((hfsq - (s * (hfsq + t1 + t2) + kd * _LN2_LO)) - f)
+    f2 = f * f
+    y = kd * _LN2_HI + (f - (0.5 * f2 - (f2 * f * _polynomial(f, _LOG) + kd * _LN2_LO)))
     y = select(x == math.inf, x, y)
     y = select(x == 0.0, -math.inf, y)
     return select(x >= 0.0, y, math.nan)

@@ -108,69 +108,36 @@ def commit(A, tgrid, yout):
 """
 
 
-def tick_source(n: int, error: tuple[str, ...], phases: list, sizes: tuple[int, int, int], rows: tuple[str, ...] | None) -> str:
-    """`tick(A, params, tgrid, yout)`: attempt, decision, outputs; `settle(A)`: carry it out, size of the next attempt.
-
-    Where every piece is traced, the end of the attempt, the decision and its bookkeeping are one lane loop, in which the record and the
-    answer stay in registers but for `rows`, the record slots that are read elsewhere (None: all of them, and the answer).
-    """
-    if not error or n > UNROLL or any(kind != "traced" for kind, _ in phases):
+def settle_source(n: int) -> str:
+    """`settle(A, tgrid, yout)`: what `commit` and the next `begin` do, in one lane loop where no outputs are wanted."""
+    if n > UNROLL:
         return """@_inline
-def tick(A, params, tgrid, yout):
-    attempt(A)
-    decide(A, params)
-    for l in range(W):
-        commit_lane(A, l)
-    pass_outputs(A, tgrid, yout)
-
-
-@_inline
-def settle(A):
-    advance_all(A)
+def settle(A, tgrid, yout):
+    commit(A, tgrid, yout)
     begin(A)
 
+
 """
-    n_record, n_state, n_out = sizes
-    kept = []
-    if rows is not None:
-        kept = [f"{R[name]}" for name in rec.NAMES if name not in rows] + [f"CO + {i}*W" for i in range(n_out)]
-    calls = "".join(f"    {name}(A, l)\n" for name in error)
-    for _, name in phases:
-        calls += (
-            f"    {name}(params, _Part(A, CS + l, W, {n_state}), _Part(A, R + l, W, {n_record}), _Part(A, CO + l, W, {n_out}))\n"
-        )
-    return f"""LOCAL = frozenset([{", ".join(kept)}])
-
-
-@_traced
-def judge_lane(A, params, l):
-    A = _Local(A, LOCAL)
-{calls}    commit_lane(A, l)
+    return """PASSING = frozenset([TN])
 
 
 @_traced
 def settle_lane(A, l):
+    A = _Local(A, PASSING)
+    commit_lane(A, l)
     advance_0(A, l)
     begin_lane(A, l)
 
 
 @_inline
-def judge(A, params):
-    for l in range(W):
-        judge_lane(A, params, l)
+def settle(A, tgrid, yout):
+    if tgrid.shape[1] > 0:
+        commit(A, tgrid, yout)
+        begin(A)
+    else:
+        for l in range(W):
+            settle_lane(A, l)
 
-
-@_inline
-def tick(A, params, tgrid, yout):
-    attempt_stages(A)
-    judge(A, params)
-    pass_outputs(A, tgrid, yout)
-
-
-@_inline
-def settle(A):
-    for l in range(W):
-        settle_lane(A, l)
 
 """
 
@@ -282,7 +249,7 @@ def decide_source(phases: list, n_record: int, n_state: int, n_out: int) -> str:
     """`decide(A, params)`: the controller's phases; `phases` holds ("lane", function name) and ("dense", layer)."""
     src = "@_inline\ndef decide(A, params):\n"
     for kind, what in phases:
-        if kind != "dense":
+        if kind == "lane":
             src += (
                 "    for l in range(W):\n"
                 f"        {what}(params, view(A, CS + l, WIDTH, {n_state}), view(A, R + l, WIDTH, {n_record}), "

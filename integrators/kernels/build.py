@@ -16,7 +16,6 @@ from ..binding import bind
 from ..cache import load_module
 from ..tableaus.tableau import ExplicitTableau
 from . import blocks, explicit
-from .drivers import Driver
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
 
 N_ANSWER = 4
@@ -34,8 +33,7 @@ class Kernel:
 @dataclass(frozen=True)
 class Parts:
     """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
-    the slope and extra rows it keeps, the functions its sources name, and the traced functions of one lane that end an attempt behind
-    `attempt_stages` (see `blocks.tick_source`; () where `attempt` is not made that way)."""
+    the slope and extra rows it keeps, and the functions its sources name."""
 
     attempt: str
     start: str
@@ -44,21 +42,18 @@ class Parts:
     slopes: int
     extra: int
     objects: dict[str, Any]
-    error: tuple[str, ...] = ()
 
 
 def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:
     """Parts of an embedded explicit Runge-Kutta method."""
-    attempt, error = explicit.attempt_source(tableau, n, slots)
     return Parts(
-        attempt,
+        explicit.attempt_source(tableau, n, slots),
         explicit.start_source(tableau, n),
         explicit.dense_source(tableau),
         explicit.carry_lines(tableau),
         explicit.slope_rows(tableau),
         0,
         {"rhs": rhs},
-        error,
     )
 
 
@@ -95,25 +90,42 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
     )
 
 
-def formula(fn: Callable, n_state: int) -> Callable:
-    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code, else by Numba."""
-    from ..trace import traceable
+Pairs = tuple[tuple[int, float], ...]
+
+
+def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -> Callable:
+    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code, else by Numba.
+
+    `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no result.
+    """
+    from ..trace import Known, traceable
     from ..vecmath import NAMESPACE
 
     plain = bind(fn, NAMESPACE, lambda helper: helper)
-    if traceable(plain, (None, n_state, record.N_RECORD, N_ANSWER)):
-        plain.traced = True  # type: ignore[attr-defined]
-        return plain
-    return bind(fn, NAMESPACE)
+    if not traceable(plain, (None, n_state, record.N_RECORD, N_ANSWER)):
+        return bind(fn, NAMESPACE)
+    if params or state:
+        inner = plain
+
+        def plain(params_, state_, record_, out):
+            inner(Known(params_, params), Known(state_, state), record_, out)
+
+    plain.traced = True  # type: ignore[attr-defined]
+    return plain
 
 
-def phase_list(phases: tuple, objects: dict[str, Any], n_state: int) -> list:
+def known(controller: Any) -> tuple[Pairs, Pairs]:
+    """Elements of a controller's parameters and state that its structure fixes: its `known`, where it has one."""
+    return getattr(controller, "known", ((), ()))
+
+
+def phase_list(phases: tuple, objects: dict[str, Any], n_state: int, fixed: tuple[Pairs, Pairs] = ((), ())) -> list:
     """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`."""
     out = []
     for k, phase in enumerate(phases):
         if hasattr(phase, "fn"):
-            objects[f"phase{k}"] = formula(phase.fn, n_state)
-            out.append(("traced" if hasattr(objects[f"phase{k}"], "traced") else "lane", f"phase{k}"))
+            objects[f"phase{k}"] = formula(phase.fn, n_state, *fixed)
+            out.append(("lane", f"phase{k}"))
         else:
             out.append(("dense", phase))
     return out
@@ -127,14 +139,14 @@ def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: boo
     return re.sub(r"(?m)^(@_inline\ndef .*:)$", r"\1\n    wide_vectors()" if wide else r"\1", source)
 
 
-def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Driver) -> Kernel:
+def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:
     """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops."""
     wide = width > 1 and wide_machine()
     lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_ANSWER, parts.extra)
     from ..vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
-    phases = phase_list(controller.phases, objects, controller.n_state)
+    phases = phase_list(controller.phases, objects, controller.n_state, known(controller))
     first = getattr(controller, "first", None)
     if first is not None:
         objects["first"] = bind(first, NAMESPACE)
@@ -145,8 +157,8 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Dri
         + blocks.commit_source(n, parts.carry)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
-        + blocks.tick_source(n, parts.error, phases, (record.N_RECORD, controller.n_state, N_ANSWER), driver.reads)
-        + driver.source(wide)
+        + blocks.settle_source(n)
+        + driver(wide)
     )  # fmt: skip
     source = header(lay, n, m, controller.n_state) + substitute(body, lay, n, m, controller.n_state, wide)
     return Kernel(load_module(source, objects), lay, width)

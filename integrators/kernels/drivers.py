@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Driver:
-    """A loop: its source, and the record slots that it or `begin` read from memory (None: all of them)."""
-
-    source: Callable[[bool], str]
-    reads: tuple[str, ...] | None
-
-
 ARGS = "y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps"
 
 
@@ -31,6 +19,7 @@ def run(A, params, {ARGS}, yend, stat, first, last):
         A[STATUS + l] = IDLE
         A[INST + l] = -1.0
     free = W
+    stored = W
     while True:
         if free >= THRESHOLD or free == W:
             fresh = 0
@@ -48,18 +37,23 @@ def run(A, params, {ARGS}, yend, stat, first, last):
                         A[INST + l] = -1.0
                 start_fresh(A, params)
                 begin(A)
+                stored = 0
+                for l in range(W):
+                    stored += 1 if A[INST + l] < 0.0 else 0
             elif free == W:
                 break
-        tick(A, params, tgrid, yout)
-        settle(A)
+        attempt(A)
+        decide(A, params)
+        settle(A, tgrid, yout)
         ticks += 1
         free = 0
         for l in range(W):
             free += 1 if A[STATUS + l] != 0.0 else 0
-        if free > 0:
+        if free > stored:
             for l in range(W):
                 if A[STATUS + l] != RUNNING and A[INST + l] >= 0.0:
                     store(A, l, yend, stat)
+            stored = free
     return ticks
 """
 
@@ -87,14 +81,15 @@ def run_single(A, params, {ARGS}, yend, stat, ts, ys, rows, count):
     while A[STATUS] == RUNNING:
         if (keep and count[0] >= ts.shape[0]) or (log and count[1] >= rows.shape[0]):
             return 1
-        tick(A, params, tgrid, yout)
+        attempt(A)
+        decide(A, params)
         if log:
             for i in range(NREC):
                 rows[count[1], i] = A[R + i]
             for i in range(NANS):
                 rows[count[1], NREC + i] = A[CO + i]
             count[1] += 1
-        settle(A)
+        settle(A, tgrid, yout)
         if keep and A[ACC] == 1.0:
             ts[count[0]] = A[T]
             for i in range(N):
@@ -103,7 +98,3 @@ def run_single(A, params, {ARGS}, yend, stat, ts, ys, rows, count):
     store(A, 0, yend, stat)
     return 0
 """
-
-
-ENSEMBLE = Driver(ensemble_source, ("finite",))
-SINGLE = Driver(single_source, None)

@@ -89,10 +89,6 @@ class Source:
         self.defs += defs
         self.lines += lines
 
-    def lanes(self, n: int) -> tuple[str, ...]:
-        """Names of the traced functions `f(A, l)` that the function loops over, () where it also loops over components."""
-        return tuple(f"{self.name}_{k}" for k in range(self.count)) if n <= UNROLL else ()
-
     def text(self) -> str:
         """Definitions, then the function."""
         return self.defs + self.lines + "\n"
@@ -116,33 +112,31 @@ def evaluations(tableau: ExplicitTableau) -> int:
     return tableau.stages - 1
 
 
-def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> tuple[str, tuple[str, ...]]:
-    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted.
-
-    `attempt` is `attempt_stages`, then `attempt_error`; for small systems the latter is a loop over traced functions of one lane, whose
-    names are the second answer.
-    """
+def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> str:
+    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted."""
     s = tableau.stages
     names = [f"K{i}" for i in range(s)]
-    src = Source("attempt_stages(A)")
+    src = Source("attempt(A)")
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
         body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({_combine(tableau.a[i], names)})\n"
         src.loop(n, 0, body, "", _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
-    error = Source("attempt_error(A)")
-    _error(error, tableau, n, names, slots)
-    return src.text() + error.text() + "@_inline\ndef attempt(A):\n    attempt_stages(A)\n    attempt_error(A)\n\n", error.lanes(n)
+    _error(src, tableau, n, names, slots)
+    return src.text()
 
 
 def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> None:
     hairer = tableau.error == "hairer853"
-    body = "sc = A[ATOL + j] + A[RTOL + l]*maximum(fabs(A[Y + j]), fabs(A[YN + j]))\n"
-    body += f"e = ({_combine(tableau.e5 if hairer else tableau.e, names)})/sc\n"
+    # plain comparisons: NaN in the state is caught by the sum below
+    body = "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
+    # a component whose scale and error are both 0 is exact, not undefined
+    body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
+    body += f"e = ({_combine(tableau.e5 if hairer else tableau.e, names)})*rs\n"
     body += "@0 += e*e\n@1 += 0.0*A[YN + j]\n"
     sums = 2
     post = "ha = fabs(A[HS + l])\n"
     if hairer:
-        body += f"e3 = ({_combine(tableau.e3, names)})/sc\n@{sums} += e3*e3\n"
+        body += f"e3 = ({_combine(tableau.e3, names)})*rs\n@{sums} += e3*e3\n"
         # zero over zero where both estimates vanish: the step is exact, E = 0
         post += f"den = sqrt((@0 + 0.01*@{sums})*N)\nerr = where(den == 0.0, 0.0, ha*@0/den)\n"
         sums += 1
@@ -157,7 +151,7 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
         post += f"A[R + {record.ENORM}*W + l] = where(err > 0.0, ha*@{sums}/err, 1.0)\n"
         sums += 1
     if record.YNORM in slots:
-        body += f"r = A[Y + j]/sc\n@{sums} += r*r\n"
+        body += f"r = A[Y + j]*rs\n@{sums} += r*r\n"
         post += f"A[R + {record.YNORM}*W + l] = sqrt(@{sums}*{1.0 / n!r})\n"
         sums += 1
     src.loop(n, sums, body, post)
@@ -197,7 +191,11 @@ def carry_lines(tableau: ExplicitTableau) -> str:
 
 
 def dense_source(tableau: ExplicitTableau) -> str:
-    """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h)."""
+    """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h).
+
+    In the form that is exact at both ends: the cubic u y + th y1 - th u [(u - th)(y1 - y) - h (u k_first - th k_last)], u = 1 - th, plus
+    h th^2 u^2 sum_i k_i sum_j D_ij th^j.
+    """
     s = tableau.stages
     names = [f"K{i}" for i in range(slope_rows(tableau))]
     src = ""
@@ -208,19 +206,20 @@ def dense_source(tableau: ExplicitTableau) -> str:
     for e, c in enumerate(tableau.dense_c):
         src += f"    for i in range(N):\n        dense_stage_{e}(A, i*W + l, l)\n"
         src += "    " + _rhs(_time(float(c)), "Z", f"K{s + e}")
-    src += f"    return {float(len(tableau.dense_c))!r}\n\n@_inline\ndef dense(A, l, th):\n"
+    src += f"    return {float(len(tableau.dense_c))!r}\n\n"
+    src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n    h = A[HS + l]\n    y = A[Y + j]\n    d = A[YN + j] - y\n"
     used = []
-    for i, poly in enumerate(tableau.dense):
-        coefs = [float(c) for c in poly]
-        if not any(coefs):
-            continue
-        expr = repr(coefs[-1])
-        for c in reversed(coefs[:-1]):
-            expr = f"({c!r} + th*{expr})"
-        src += f"    w{i} = th*{expr}\n"
-        used.append(i)
-    src += "    for i in range(N):\n        j = i*W + l\n"
-    src += "        A[Z + j] = A[Y + j] + A[HS + l]*(" + " + ".join(f"w{i}*A[K{i} + j]" for i in used) + ")\n"
+    for i, row in enumerate(tableau.D):
+        if row.any():
+            expr = repr(float(row[-1]))
+            for c in row[-2::-1]:
+                expr = f"({float(c)!r} + th*{expr})"
+            src += f"    w{i} = {expr}\n"
+            used.append(f"w{i}*A[K{i} + j]")
+    src += f"    cubic = (u - th)*d - h*(u*A[K0 + j] - th*A[K{s - 1} + j])\n"
+    src += "    rest = " + (f"th*u*h*({' + '.join(used)})" if used else "0.0") + "\n"
+    src += "    A[Z + j] = (u*y + th*A[YN + j]) + th*u*(rest - cubic)\n\n"
+    src += "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
     return src
 
 

@@ -1,7 +1,7 @@
 """Evolution strategy (CMA-ES by pycma) on a controller's weights: whole episodes inside compiled code, no gradient.
 
-A candidate's fitness is minus its mean matched-error return over `instances` training instances at `tolerances` relative tolerances,
-drawn anew every generation and shared by its candidates:
+A candidate's fitness is minus its mean matched-error return over `instances` training instances at `tolerances` relative tolerances.
+The runs stay the same for `redraw` generations: chaos makes single runs so noisy that fresh ones every generation drown the signal.
 
     mean over runs of   log w - log w_base(e)  +  fail [failed]  +  window max(0, |log10(e/e_base(tol))| - 1)
 
@@ -32,20 +32,21 @@ BEYOND = 0.5 * np.log(10.0)  # how far training errors reach beyond the band at 
 @dataclass(frozen=True)
 class Settings:
     """generations; population (0: pycma's default); sigma, the first step in weight space; instances and tolerances a generation;
-    fail and window as above; decay: weight of the squared weights in the fitness; max_steps: attempts a run."""
+    redraw: generations between draws of the runs; fail and window as above; decay: weight of the squared weights in the fitness; max_steps: attempts a run."""
 
-    generations: int = 1500
-    population: int = 0
-    sigma: float = 0.3
+    generations: int = 800
+    population: int = 16
+    sigma: float = 0.2
     instances: int = 128
-    tolerances: int = 6
+    tolerances: int = 3
+    redraw: int = 200
     fail: float = 2.0
     window: float = 0.3
     decay: float = 1e-4
     max_steps: int = 2_000
 
     def __post_init__(self) -> None:
-        for name in ("generations", "instances", "tolerances", "max_steps"):
+        for name in ("generations", "instances", "tolerances", "redraw", "max_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.sigma > 0:
@@ -114,23 +115,23 @@ def evolve(
     checkpoint: file that is rewritten every 25 generations (a pickle of pycma's own state: read back only from one's own run folder).
     """
     s = fitness.settings
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 77]))
     options: dict[str, Any] = {"seed": seed + 1, "verbose": -9, "maxiter": s.generations, "CMA_diagonal": learned.n_weights > 400}
     if s.population:
         options["popsize"] = s.population
     start = 0
     if resume and checkpoint is not None and checkpoint.exists():
-        es, start, fitness.attempts, rng = pickle.loads(checkpoint.read_bytes())
+        es, start, fitness.attempts = pickle.loads(checkpoint.read_bytes())
     else:
         es = cma.CMAEvolutionStrategy(np.asarray(learned.weights, float), s.sigma, options)
     for generation in range(start, s.generations):
-        fitness.draw(rng)
+        if generation == start or generation % s.redraw == 0:
+            fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
         xs = es.ask()
         costs = [fitness(learned.with_weights(x)) + s.decay * float(np.mean(np.square(x))) for x in xs]
         es.tell(xs, costs)
         if checkpoint is not None and (generation + 1) % 25 == 0:
             tmp = checkpoint.with_suffix(".tmp")
-            tmp.write_bytes(pickle.dumps((es, generation + 1, fitness.attempts, rng)))
+            tmp.write_bytes(pickle.dumps((es, generation + 1, fitness.attempts)))
             tmp.replace(checkpoint)
         yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)
 

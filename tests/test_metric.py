@@ -53,7 +53,7 @@ def test_interpolation_is_linear_in_log_log_and_never_extrapolates():
 def test_log_work_agrees_with_numpy_interp_on_random_curves():
     rng = np.random.default_rng(1)
     err, work = 10 ** rng.uniform(-9, -1, (200, 12)), 10 ** rng.uniform(1, 4, (200, 12))
-    err[rng.random(err.shape) < 0.2] = np.inf
+    err[np.arange(12) < rng.integers(0, 4, (200, 1))] = np.inf  # none between two that finish
     table = curves.log_work_at(err, work, LEVELS)
     for e, w, row in zip(err, work, table, strict=True):
         ve, vw = curves.envelope(e, w)
@@ -63,6 +63,28 @@ def test_log_work_agrees_with_numpy_interp_on_random_curves():
         # the curve never undercuts the definition at a vertex: least work among runs of at most that error
         for v, cost in zip(ve, vw[keep], strict=True):
             assert cost == w[e <= v * (1 + 1e-15)].min()
+
+
+def test_no_line_is_drawn_over_failed_runs():
+    levels = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
+    err = np.array([1e-1, 1e-2, np.inf, 1e-4, 1e-5])
+    work = np.array([10.0, 100.0, 150.0, 1e4, 1e5])
+    # as the denominator it says nothing between its 1e-2 and its 1e-4; under test it costs what the run at 1e-4 did
+    gap = np.array([10.0, 100.0, np.nan, 1e4, 1e5])
+    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels)), gap)
+    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels, looser=True)), np.where(np.isnan(gap), 1e4, gap))
+    # a run between them that finishes but is dominated breaks nothing
+    err[2], work[2] = 5e-2, 9e3
+    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels)), [10.0, 100.0, 1e3, 1e4, 1e5])
+
+
+def test_failing_at_most_tolerances_does_not_pay():
+    b = runs()
+    err, work = b.err.copy(), b.work["nfev"].copy()
+    err[:, 3:14], work[:, 3:14] = np.inf, 1.0  # gives up at once
+    work[:, :3] /= 100.0  # and is sloppy and cheap at loose tolerances, outside the band
+    a = Runs("quitter", err, {"nfev": work}, tol=TOL)
+    assert work_ratio(a, b, LEVELS).figure.ratio > 1.5
 
 
 def test_zero_error_counts_as_the_floor():

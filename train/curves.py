@@ -6,12 +6,14 @@ One instance and one controller give points (err_j, work_j), one a tolerance.  T
 
 is taken at its vertices (points that no other run beats in both) and joined by straight lines in (log err,
 log work).  Towards large errors it stays flat up to the largest finite error measured; beyond the measured
-errors it is undefined (no extrapolation).
+errors it is undefined (no extrapolation).  Two vertices with a failed run between them, in the order of the
+tolerances, are not joined: a line over failures would make failing pay.
 
 The ratio of A to B on an instance is the mean of log W_A - log W_B over the error levels that B's curve
 reaches (B is the denominator).  Where such a level is looser than anything A produced, A counts with its
 cheapest run: a real run, at least that accurate, so A's cost is at most overstated.  B is given no such
-extension, which would flatter A.
+extension, which would flatter A.  In the same way A counts between two vertices that are not joined with
+the tighter one's work, where B is undefined.
 
 A has lost an instance if it has no run accurate enough for at least `COVERAGE` of B's levels.  A lost
 instance is never dropped, but charged the largest of log(`LOST_RATIO`), the worst log ratio measured on any
@@ -70,23 +72,39 @@ def envelope(err: ArrayLike, work: ArrayLike) -> tuple[Array, Array]:
         )
     ok = np.isfinite(e)
     e, w = np.where(ok, np.maximum(e, ERR_FLOOR), np.inf), np.where(ok, w, np.inf)
-    order = np.lexsort((w, e), axis=-1)
-    e, w = np.take_along_axis(e, order, -1), np.take_along_axis(w, order, -1)
+    e, w, vertex, _ = _vertices(e, w)
     best = np.minimum.accumulate(w, axis=-1)
-    vertex = np.zeros(e.shape, dtype=np.intp)
-    vertex[..., 1:] = np.where(w[..., 1:] < best[..., :-1], np.arange(1, e.shape[-1]), 0)
-    vertex = np.maximum.accumulate(vertex, axis=-1)
     top = np.max(e, axis=-1, keepdims=True, where=np.isfinite(e), initial=-np.inf)
     top = np.where(np.isfinite(top), top, np.inf)
     ve, vw = np.take_along_axis(e, vertex, -1), np.take_along_axis(w, vertex, -1)
     return np.concatenate([ve, top], axis=-1), np.concatenate([vw, best[..., -1:]], axis=-1)
 
 
+def _vertices(e: Array, w: Array) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+    """(err, work) sorted by error; the index of every run's vertex in them; that vertex's place in the given order."""
+    order = np.lexsort((w, e), axis=-1)
+    e, w = np.take_along_axis(e, order, -1), np.take_along_axis(w, order, -1)
+    best = np.minimum.accumulate(w, axis=-1)
+    vertex = np.zeros(e.shape, dtype=np.intp)
+    vertex[..., 1:] = np.where(w[..., 1:] < best[..., :-1], np.arange(1, e.shape[-1]), 0)
+    vertex = np.maximum.accumulate(vertex, axis=-1)
+    return e, w, vertex, np.take_along_axis(order, vertex, -1)
+
+
+def _failures_up_to(err: ArrayLike, work: ArrayLike) -> NDArray[np.intp]:
+    """For each point of `envelope`, how many failed runs stand before its vertex in the given order; shape (..., T + 1)."""
+    e, w = np.asarray(err, dtype=float), np.asarray(work, dtype=float)
+    ok = np.isfinite(e)
+    *_, place = _vertices(np.where(ok, np.maximum(e, ERR_FLOOR), np.inf), np.where(ok, w, np.inf))
+    before = np.take_along_axis(np.cumsum(~ok, axis=-1), place, -1)
+    return np.concatenate([before, before[..., -1:]], axis=-1)
+
+
 def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike, *, looser: bool = False) -> Array:
     """Natural log of the work at every error level; NaN where the envelope does not reach.
 
-    `err`, `work` (..., T), `levels` (L,), result (..., L).  With `looser`, levels looser than every run count as
-    reached, at the work of the cheapest run.
+    `err`, `work` (..., T) in the order of the tolerances, `levels` (L,), result (..., L).  With `looser`, levels
+    that no line of the envelope spans count as reached by the cheapest run that is at least as accurate.
     """
     x = np.log(np.asarray(levels, dtype=float))
     with np.errstate(invalid="ignore"):
@@ -99,10 +117,13 @@ def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike, *, looser: b
             np.broadcast_to(w, (*right.shape[:-1], w.shape[-1])),
         )
         e0, e1, w0, w1 = (np.take_along_axis(v, i, -1)[..., 0] for v in (e, w) for i in (left, right))
+        failed = np.broadcast_to(_failures_up_to(err, work)[..., None, :], e.shape)
+        f0, f1 = (np.take_along_axis(failed, i, -1)[..., 0] for i in (left, right))
         gap = e1 - e0
-        share = np.clip(np.where(gap > 0, (x - e0) / np.where(gap > 0, gap, 1.0), 0.0), 0.0, 1.0)
+        joined = (f0 == f1) | (x <= e0 + slack)
+        share = np.clip(np.where((gap > 0) & joined, (x - e0) / np.where(gap > 0, gap, 1.0), 0.0), 0.0, 1.0)
         y = w0 + share * (w1 - w0)
-        reached = (x >= e[..., 0] - slack) & (looser | (x <= e[..., -1] + slack))
+        reached = (x >= e[..., 0] - slack) & (looser | ((x <= e[..., -1] + slack) & joined))
     return np.where(reached, y, np.nan)
 
 

@@ -109,10 +109,17 @@ def fetch(module: str, name: str) -> Any:
     return _OBJECTS[module, name]
 
 
-def load_module(source: str, objects: Mapping[str, Any]) -> types.ModuleType:
+_HEAD = (
+    "from stepsmith.integrators.lanes import inline as _inline\n"
+    "from stepsmith.integrators.trace import Local as _Local, Part as _Part, traced as _traced\n"
+)
+
+
+def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> types.ModuleType:
     """Module of `source` with the names of `objects` (functions, constants) defined in it, from the cache directory.
 
-    Functions are compiled by `lanes.inline` when the module is imported.  Equal source, functions and versions give the same module.
+    Functions are compiled by what `head` imports as `_inline` and `_traced` (by default `lanes.inline` and `trace.traced`) when the
+    module is imported.  Equal source, functions and versions give the same module.
     """
     import_lanes()
     h = hashlib.sha256((_versions() + source).encode())
@@ -125,8 +132,7 @@ def load_module(source: str, objects: Mapping[str, Any]) -> types.ModuleType:
         return sys.modules[name]
     for obj_name, obj in objects.items():
         _OBJECTS[key, obj_name] = obj
-    head = "from stepsmith.integrators.cache import fetch as _fetch\nfrom stepsmith.integrators.lanes import inline as _inline\n"
-    head += "from stepsmith.integrators.trace import Local as _Local, Part as _Part, traced as _traced\n"
+    head = "from stepsmith.integrators.cache import fetch as _fetch\n" + head
     for obj_name, obj in sorted(objects.items()):
         call = f"_fetch({key!r}, {obj_name!r})"
         compiler = "_traced" if getattr(obj, "traced", False) else "_inline"

@@ -228,6 +228,6 @@ def hermite_parts(source, slots: frozenset[int], pece: bool):
     if source.nbody is None:
         raise ValueError(f"Hermite methods need an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
     bodies, dim = source.nbody
-    attempt, pieces = attempt_source(bodies, dim, slots, pece)
+    attempt, _ = attempt_source(bodies, dim, slots, pece)
     extra = EXTRA if bodies > UNROLLED else 0
-    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), carry_lines(), 2, extra, {}, pieces)
+    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), carry_lines(), 2, extra, {})

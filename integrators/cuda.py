@@ -1,0 +1,112 @@
+"""Many trajectories on a GPU, one a thread: `solve_ensemble(batch, method, controller, ...)`, as `ensemble.solve_ensemble` on a CPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from . import methods
+from .ensemble import EnsembleSolution, EnsembleStats
+from .ensemble import _grid as output_grid
+from .kernels import layout
+from .problem import Batch
+from .solve import check_controller, slots_of, tolerances
+
+_KERNELS: dict[tuple, Any] = {}
+
+
+def missing() -> str | None:
+    """What stands between this process and a GPU, in one line; None where nothing does.  Numba's simulator counts as a GPU."""
+    try:
+        from numba import cuda
+    except ImportError as error:
+        return f"numba cannot be imported ({error})"
+    from .kernels import cuda as kernels  # points Numba to libNVVM
+
+    if kernels.SIMULATOR or cuda.is_available():
+        return None
+    from numba.cuda.cudadrv import nvvm
+
+    reason = cuda.cuda_error()
+    if reason is not None:
+        return f"no usable NVIDIA driver ({' '.join(str(reason).split())[:200]})"
+    if not nvvm.is_available():
+        return "libNVVM is not found; pip install 'stepsmith[cuda]', or set CUDA_HOME to a CUDA toolkit"
+    return "numba.cuda.is_available() is False: the driver lists no GPU" + (
+        f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r})" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
+    )
+
+
+def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any:
+    """The device kernel for a Problem or Batch `source`; it is compiled when it is first launched.  Needs no GPU."""
+    from .kernels import cuda as kernels
+
+    slots = slots_of(controller)
+    key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots)
+    if key not in _KERNELS:
+        _KERNELS[key] = kernels.build(method.parts(source, slots), source.n, source.m, controller)
+    return _KERNELS[key]
+
+
+def solve_ensemble(
+    batch: Batch,
+    method: str,
+    controller: Any,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    t_eval: Any = None,
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    block: int = 64,
+) -> EnsembleSolution:
+    """Integrate every instance of `batch` on the current CUDA device, in float64.
+
+    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  block:
+    threads a block, 1 to 1024.  The answer and its statuses are those of the CPU engine to rounding; `stats.wall_s` includes the
+    transfers to and from the device, not compilation.  Raises ValueError on bad input and RuntimeError naming what is missing where
+    there is no GPU.
+    """
+    meth = methods.get(method)
+    count, n = batch.y0.shape
+    r, a = tolerances(rtol, atol, (count, n))
+    tgrid = output_grid(t_eval, batch)
+    if first_step is not None and not 0 < first_step < np.inf:
+        raise ValueError(f"first_step must be a positive number, got {first_step}")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    if not 1 <= block <= 1024:
+        raise ValueError(f"block must be between 1 and 1024 threads, got {block}")
+    check_controller(controller, meth, batch)
+    lack = missing()
+    if lack is not None:
+        raise RuntimeError(f"device 'cuda' cannot be used: {lack}")
+    from numba import cuda
+
+    from .kernels import cuda as kernels
+
+    run = ensemble_kernel(batch, meth, controller).module.run
+    if not kernels.SIMULATOR:
+        run.compile(kernels.SIGNATURE.args)
+    h0 = np.full(count, np.nan if first_step is None else first_step)
+    given = (controller.params, batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid)
+    inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in given]
+    yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
+    yout = np.full((count, tgrid.shape[1], n), np.nan)
+    start = time.perf_counter()
+    if count:
+        *on_device, d_yout, d_yend, d_stat = (
+            *map(cuda.to_device, inputs), *(cuda.device_array(x.shape) for x in (yout, yend, stat))
+        )  # fmt: skip
+        run[-(-count // block), block](*on_device, d_yout, float(max_steps), d_yend, d_stat)
+        for there, here in ((d_yend, yend), (d_stat, stat), (d_yout, yout)):
+            there.copy_to_host(here)  # waits for the kernel
+    wall = time.perf_counter() - start
+    whole = stat[:, 1:6].astype(np.int64)
+    stats = EnsembleStats(whole[:, 2], whole[:, 0], whole[:, 1], whole[:, 4], wall)
+    return EnsembleSolution(
+        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
+    )
+

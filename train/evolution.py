@@ -43,7 +43,7 @@ class Settings:
     fail: float = 2.0
     window: float = 0.3
     decay: float = 1e-4
-    max_steps: int = 2_000
+    max_steps: int = 1_500
 
     def __post_init__(self) -> None:
         for name in ("generations", "instances", "tolerances", "redraw", "max_steps"):

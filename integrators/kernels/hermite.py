@@ -24,7 +24,8 @@ predicted one:
     TAU_PRS      tau^2 = min over bodies 2 |a|^2/(|j|^2 + |a||s|)           (Pham, Rein & Spiegel 2024)
 
 A body for which one is 0/0 is left out.  Before the first step there is no interpolant: the last two are then
-min(|a|/|j| over bodies, tau_amuse), Aarseth's starting formula guarded for bodies at rest; all three agree on a circular orbit.
+min(sqrt(sum |a|^2 / sum |j|^2), tau_amuse), Aarseth's starting formula |a|/|j| over all bodies at once (a single body whose acceleration
+passes through zero would ask for no step at all), guarded for systems at rest.  All agree on a circular orbit.
 """
 
 from __future__ import annotations
@@ -165,22 +166,20 @@ def start_source(bodies: int, dim: int) -> str:
     """
     half = bodies * dim
     lanes = Lanes("start", bodies <= UNROLLED, "fresh = A[FRESH + l] == 1.0\n")
-    rate, ratio, finite = lanes.sum("rate"), lanes.sum("ratio"), lanes.sum("finite")
+    rate, force, turn = lanes.sum("rate"), lanes.sum("force"), lanes.sum("turn")
+    finite = lanes.sum("finite")
     forces(lanes, bodies, dim, "Y", "K1", tau="rate", load=True)
-    lanes.lane(f"{ratio} = 0.0\n{finite} = 0.0\n")
+    lanes.lane(f"{force} = 0.0\n{turn} = 0.0\n{finite} = 0.0\n")
 
-    def body(b: Index) -> str:
-        text = "aa = 0.0\njj = 0.0\n"
-        for k in range(dim):
-            c = shifted(b, k)
-            a1, j1 = lanes.ref("K1", c), lanes.ref("K1", shifted(c, half))
-            text += f"aa += {a1}*{a1}\njj += {j1}*{j1}\n"
-            text += f"{finite} += 0.0*({a1} + {j1} + {element('Y', c)} + {element('Y', shifted(c, half))})\n"
-        return text + f"{ratio} = maximum({ratio}, where(aa > 0.0, jj/where(aa > 0.0, aa, 1.0), 0.0))\n"
+    def body(c: Index) -> str:
+        a1, j1 = lanes.ref("K1", c), lanes.ref("K1", shifted(c, half))
+        text = f"{force} += {a1}*{a1}\n{turn} += {j1}*{j1}\n"
+        return text + f"{finite} += 0.0*({a1} + {j1} + {element('Y', c)} + {element('Y', shifted(c, half))})\n"
 
-    lanes.each(bodies, body, dim)
+    lanes.each(half, body)
     lanes.each(2 * half, lambda c: f"{element('K0', c)} = where(fresh, {lanes.ref('K1', c)}, {element('K0', c)})\n")
-    text = f"tau = 1.0/sqrt({rate})\nboth = 1.0/sqrt(maximum({rate}, {ratio}))\n"
+    text = f"some = {force} > 0.0\nratio = where(some, {turn}/where(some, {force}, 1.0), 0.0)\n"
+    text += f"tau = 1.0/sqrt({rate})\nboth = 1.0/sqrt(maximum({rate}, ratio))\n"
     for name, value in (("tau_amuse", "tau"), ("tau_aarseth", "both"), ("tau_prs", "both")):
         text += f"{R[name]} = where(fresh, {value}, {R[name]})\n"
     text += (

@@ -231,15 +231,19 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
     k = float(tableau.embedded_order + 1)
     src = Source("start(A)")
     src.lines += "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
+    scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nsc = where(sc > 1e-300, sc, 1e-300)\n"
     src.loop(
         n,
-        2,
+        3,
         "A[K0 + j] = where(A[FRESH + l] == 1.0, A[K1 + j], A[K0 + j])\n"
-        "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\na = A[Y + j]/sc\nb = A[K1 + j]/sc\n@0 += a*a\n@1 += b*b\n",
+        + scale
+        + "a = A[Y + j]/sc\nb = A[K1 + j]/sc\n@0 += a*a\n@1 += b*b\n@2 += 0.0*A[Y + j] + 0.0*A[K1 + j]\n",
         f"d0 = sqrt(@0*{1.0 / n!r})\nd1 = sqrt(@1*{1.0 / n!r})\n"
         "h0 = where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01*d0/d1)\n"
         "h0 = minimum(h0, fabs(A[TEND + l] - A[T + l]))\n"
-        "A[S3 + l] = where(h0 > 0.0, h0, 0.0)\nA[S4 + l] = d1\n",
+        "A[S3 + l] = where(h0 > 0.0, h0, 0.0)\nA[S4 + l] = d1\n"
+        "bad = (A[FRESH + l] == 1.0) & (@2 != 0.0) & (A[STATUS + l] == 0.0)\n"
+        "A[STATUS + l] = where(bad, BAD_START, A[STATUS + l])\n",
     )
     src.loop(
         n,
@@ -251,15 +255,13 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
     src.loop(
         n,
         1,
-        "c = (A[K2 + j] - A[K1 + j])/(A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j]))\n@0 += c*c\n",
+        scale + "c = (A[K2 + j] - A[K1 + j])/sc\n@0 += c*c\n",
         "h0 = A[S3 + l]\nd1 = A[S4 + l]\n"
         f"d2 = sqrt(@0*{1.0 / n!r})/h0\nd2 = where(d2 - d2 == 0.0, d2, 0.0)\ndm = maximum(d1, d2)\n"
         f"h1 = where(dm <= 1e-15, maximum(1e-6, h0*1e-3), exp(log(0.01/maximum(dm, 1e-300))*{1.0 / k!r}))\n"
         "h = minimum(minimum(100.0*h0, h1), fabs(A[TEND + l] - A[T + l]))\n"
         "given = A[HZERO + l] > 0.0\nfresh = A[FRESH + l] == 1.0\n"
-        "bad = fresh & (d1*0.0 != 0.0)\n"
         "A[H + l] = where(fresh, where(given, A[HZERO + l], h), A[H + l])\n"
-        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n"
-        "A[STATUS + l] = where(bad & (A[STATUS + l] == 0.0), BAD_START, A[STATUS + l])\n",
+        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n",
     )
     return src.text()

@@ -13,12 +13,12 @@ INK, FAINT, REJECTED = "#333333", "#dddddd", "#D55E00"
 MOST_COMPONENTS = 8
 
 
-def draw(nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step size") -> np.ndarray:
+def draw(nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step size", unit: str = "attempts") -> np.ndarray:
     """RGB array (480, 960, 3), uint8.
 
     nbody: (bodies, dimension) or None.  trace (attempts + 1, 3 + n): before each attempt the time, the size of the attempt to come (any
-    sign) and 1.0 where the attempt before was accepted, then the state.  label: of the right panel's axis.  Raises ValueError on a trace
-    of another shape.
+    sign) and 1.0 where the attempt before was accepted, then the state.  label, unit: what the right panel
+    shows and counts.  Raises ValueError on a trace of another shape.
     """
     trace = np.asarray(trace, dtype=np.float64)
     if trace.ndim != 2 or trace.shape[0] < 1 or trace.shape[1] < 4:
@@ -33,7 +33,7 @@ def draw(nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step si
         _orbit(left, nbody, y[keep])
     else:
         _components(left, t[keep], y[keep])
-    _sizes(right, t[:-1], size, accepted, label)
+    _sizes(right, t[:-1], size, accepted, f"{label}: {len(size)} {unit}")
     for axes in (left, right):
         axes.tick_params(which="both", colors=INK, labelsize=9)
         axes.grid(True, color=FAINT, linewidth=0.6)
@@ -84,7 +84,7 @@ def _components(axes, t: np.ndarray, y: np.ndarray) -> None:
     axes.margins(y=0.12)
 
 
-def _sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, label: str) -> None:
+def _sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, title: str) -> None:
     good = np.isfinite(size) & (size > 0)
     t, size, accepted = t[good], size[good], accepted[good]
     axes.set_yscale("log")
@@ -93,8 +93,8 @@ def _sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, label: s
         axes.plot(t[accepted], size[accepted], color=COLOURS[0], linewidth=0.9, marker="o", markersize=mark / 1.4, label="accepted")
     if (~accepted).any():
         axes.plot(t[~accepted], size[~accepted], "x", color=REJECTED, markersize=mark + 1.5, markeredgewidth=1.2, label="rejected")
-    share = f", {(~accepted).sum()} rejected" if len(t) else ""
-    axes.set_title(f"{label}: {len(t)} attempts{share}", fontsize=10, color=INK, loc="left")
+    share = f", {(~accepted).sum()} rejected" if (~accepted).any() else ""
+    axes.set_title(title + share, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("t", fontsize=9, color=INK)
     if accepted.any() and (~accepted).any():
         axes.legend(loc="lower left", fontsize=8, frameon=False)

@@ -1,0 +1,215 @@
+"""`stepsmith/ThreeBodyPaper-v0`: the environment of V. Saz Ulibarrena & S. Portegies Zwart (2025), arXiv:2502.12809, mended.
+
+Physics: three bodies of one solar mass in the plane, no softening, their initial conditions (`integrators/problems/three_body_paper.py`).
+Hermite PEC with a shared step h = mu tau; a decision sets mu for the next 0.1 yr.  Ten actions, log-spaced mu from 1e-1 (action 0) down
+to 1e-4 (action 9).  Observation, float32: positions/10 (6) and velocities (6) in units of 1 au, 3 solar masses and G = 1, then
+-log10|dE|, dE = (E - E0)/E0 the energy error so far (at least 1e-16, which it is at the start, at most 0.1), and n/steps.
+Reward -W0 (log10|dE| + 10)/(|log10|dE||^3 n) + W2/|log10 mu| with W = [W0, W1, W2], n the decision's number.
+
+What was wrong in the original, and is not here:
+- reset() re-seeded the global generator, so that training saw one initial condition: every lane has its own generator and draws an
+  instance of its pool for every episode;
+- the reward depends on n, which was not observed: n/steps is the 14th entry (`counter="observed"`), or n is replaced in the reward by
+  the harmonic mean of 1..steps (`counter="out"`); `counter="hidden"` is the original;
+- the time limit was treated as an end: it truncates; only |dE| > 0.1 (or a failed integration) terminates;
+- the reward has a pole at |dE| = 1 and is no number at dE = 0: |dE| is held within [1e-16, 0.1] there and in the observation;
+- a run that stopped early vanished from their plots: its statistics, with dE, are reported as any other's.
+Not a part of an environment: exploration that restarts in every episode, time spent in the network, a tuned constant as baseline.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ..integrators import methods, record
+from ..integrators.kernels import paper_env
+from ..integrators.kernels.build import Kernel, aligned, lanes_for
+from ..integrators.names import unknown
+from ..integrators.problem import Batch
+from ..integrators.problems.three_body_paper import FAMILY, energy, instances
+from .faces import Native, Single
+
+MUS = np.geomspace(1e-1, 1e-4, 10)
+INTERVAL = 0.1  # yr a decision
+LARGEST = 0.1  # greatest |dE| told apart, and by default the one that ends an episode
+LENGTH_UNIT = 10.0  # positions are observed in units of 10 au
+SPEED_UNIT = 2.0 * np.pi * np.sqrt(3.0)  # au/yr: sqrt(G M/R) for 3 solar masses at 1 au
+COUNTERS = ("observed", "out", "hidden")
+
+
+@functools.cache
+def _pool(seeds: tuple[int, ...] | None, size: int, split: str, pool_seed: int) -> Batch:
+    return FAMILY.split(split, size, pool_seed) if seeds is None else instances(seeds)
+
+
+@functools.cache
+def _kernel(method: str, n_obs: int) -> Kernel:
+    one = instances([0])
+    meth = methods.get(method)
+    return paper_env.paper_kernel(meth.parts(one, frozenset({record.TAU_AMUSE})), one.n, one.m, n_obs, lanes_for(one.n), energy)
+
+
+class PaperCore:
+    """`lanes` environments in lock-step; buffers as those of `core.Core`, stats with the columns `kernels.paper_env.EPISODE`."""
+
+    columns = paper_env.EPISODE
+
+    def __init__(
+        self,
+        lanes: int,
+        same_step: bool,
+        steps: int,
+        weights: Sequence[float],
+        counter: str,
+        method: str,
+        batch: Batch,
+        in_turn: bool,
+        energy_limit: float,
+    ) -> None:
+        if lanes < 1:
+            raise ValueError(f"num_envs must be at least 1, got {lanes}")
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        if counter not in COUNTERS:
+            raise unknown("counter", counter, COUNTERS)
+        if method not in ("hermite4_pec", "hermite4"):
+            raise unknown("method of this environment", method, ("hermite4_pec", "hermite4"))
+        if not energy_limit > 0:
+            raise ValueError(f"energy_limit must be positive, got {energy_limit}")
+        w = np.asarray(weights, dtype=np.float64)
+        if w.shape != (3,) or not np.all(np.isfinite(w)) or w[1] != 0.0:
+            raise ValueError(f"weights must be three finite numbers [W0, 0, W2], got {weights!r}")
+        self.lanes, self.same_step, self.method, self.batch, self.counter = lanes, bool(same_step), method, batch, counter
+        self.n_obs = batch.n + (2 if counter == "observed" else 1)
+        self.kernel = _kernel(method, self.n_obs)
+        blocks = -(-lanes // self.kernel.width)
+        self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
+        harmonic = steps / np.sum(1.0 / np.arange(1, steps + 1)) if counter == "out" else 0.0
+        values = [w[0], w[2], harmonic, steps, same_step, energy_limit, INTERVAL, LENGTH_UNIT, SPEED_UNIT, LARGEST, in_turn]
+        self.settings = np.array(values, dtype=np.float64)
+        self.keys = np.zeros(lanes, np.uint64)
+        self.episodes = np.zeros(lanes, np.int64)
+        self._args = (batch.y0, batch.p, MUS, self.settings, self.keys, self.episodes)
+        self.obs = np.zeros((lanes, self.n_obs), np.float32)
+        self.final_obs = np.zeros_like(self.obs)
+        self.reward = np.zeros(lanes, np.float32)
+        self.terminated = np.zeros(lanes, np.bool_)
+        self.truncated = np.zeros(lanes, np.bool_)
+        self.stats = np.zeros((lanes, len(self.columns)))
+        self._started = False
+
+    def seed(self, keys: np.ndarray, mask: Any = True) -> None:
+        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
+        anew."""
+        self.keys[:] = np.where(mask, keys, self.keys)
+        self.episodes[:] = np.where(mask, 0, self.episodes)
+
+    def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """Start a new episode in the lanes of `mask` (all by default); returns the observations, a view of `obs`."""
+        mask = np.ones(self.lanes, np.bool_) if mask is None else mask
+        if not self._started and not np.all(mask):
+            raise ValueError("the first reset must cover every lane")
+        self._started = True
+        self.kernel.module.env_reset(self._blocks, self.lanes, mask, *self._args, self.obs)
+        return self.obs
+
+    def step(self, actions: np.ndarray) -> int:
+        """Carry out `actions` (lanes,) whole numbers in 0..9 and fill the buffers; returns how many episodes ended."""
+        if not self._started:
+            raise RuntimeError("reset() must be called before step()")
+        actions = np.ascontiguousarray(actions)
+        if actions.shape != (self.lanes,) or actions.dtype.kind not in "iu":
+            raise ValueError(f"actions must be whole numbers of shape ({self.lanes},), got {actions.dtype} of shape {actions.shape}")
+        if actions.min() < 0 or actions.max() >= len(MUS):
+            raise ValueError(f"actions must be in 0..{len(MUS) - 1}, got {actions.min()}..{actions.max()}")
+        return self.kernel.module.env_step(
+            self._blocks, self.lanes, actions.astype(np.int64), *self._args, self.obs, self.reward, self.terminated, self.truncated,
+            self.final_obs, self.stats,
+        )  # fmt: skip
+
+    def rows(self, name: str, count: int = 1) -> np.ndarray:
+        """Rows of the kernel's block by name, one column a lane: (count, lanes).  For rendering and tests."""
+        w = self.kernel.width
+        at = self.kernel.layout.rows[name]
+        return np.concatenate([b.reshape(-1, w)[at : at + count] for b in self._blocks], axis=1)[:, : self.lanes]
+
+    def waiting(self, lane: int) -> bool:
+        """Whether the lane's episode is over and its next one has not begun."""
+        return bool(self.rows("PAID")[0, lane] == 1.0)
+
+    def snapshot(self, lane: int) -> np.ndarray:
+        """For pictures: time, Hermite steps so far, 1.0, and the state."""
+        return np.concatenate([[self.rows("T")[0, lane], self.rows("NSTEPS")[0, lane], 1.0], self.rows("Y", self.batch.n)[:, lane]])
+
+    def episode(self, lane: int) -> dict[str, float]:
+        """Statistics of the episode that has just ended in `lane`."""
+        return dict(zip(self.columns, self.stats[lane].tolist(), strict=True))
+
+
+def make_core(
+    lanes: int,
+    same_step: bool,
+    steps: int = 100,
+    weights: Sequence[float] = (3000.0, 0.0, 4.0),
+    counter: str = "observed",
+    method: str = "hermite4_pec",
+    seeds: Sequence[int] | None = None,
+    in_turn: bool = False,
+    pool_size: int = 1000,
+    split: str = "train",
+    pool_seed: int = 0,
+    energy_limit: float = LARGEST,
+) -> PaperCore:
+    """Build the batch core.
+
+    steps: decisions an episode (the paper trains with 100, evaluates with 300).  weights: [W0, W1, W2], W1 0 as in the paper.  counter:
+    "observed", "out" or "hidden" (see the module).  method: "hermite4_pec" (the paper's) or "hermite4".  seeds: the instances, by the
+    paper's numbers (its evaluation: range(100)); None: pool_size of `split` drawn with `pool_seed`.  in_turn: lane l plays instances l,
+    l + num_envs, ... instead of drawing them.  energy_limit: |dE| beyond which an episode terminates.  Raises ValueError on bad values.
+    """
+    if seeds is None and pool_size < 1:
+        raise ValueError(f"pool_size must be at least 1, got {pool_size}")
+    if seeds is not None and len(seeds) == 0:
+        raise ValueError("seeds must hold at least one number")
+    batch = _pool(None if seeds is None else tuple(seeds), pool_size, split, pool_seed)
+    return PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
+
+
+def spaces_of(core: PaperCore) -> tuple[spaces.Box, spaces.Discrete]:
+    """Observation space (positions and velocities are not bounded) and action space of one lane."""
+    low, high = np.full(core.n_obs, -np.inf, np.float32), np.full(core.n_obs, np.inf, np.float32)
+    n = core.batch.n
+    low[n:], high[n:] = (1.0, 0.0)[: core.n_obs - n], (16.0, 1.0)[: core.n_obs - n]
+    return spaces.Box(low, high, dtype=np.float32), spaces.Discrete(len(MUS))
+
+
+class ThreeBodyPaperEnv(Single):
+    """Single environment; arguments as `make_core`, and render_mode None or "rgb_array"."""
+
+    make = staticmethod(make_core)
+    spaces_of = staticmethod(spaces_of)
+
+    def render(self) -> np.ndarray | None:
+        """RGB picture (480, 960, 3), uint8: orbits at the decisions' ends, and the mean step of every decision."""
+        if self.render_mode != "rgb_array":
+            return None
+        from .render import draw
+
+        trace = np.array(self._trace)
+        taken = np.diff(trace[:, 1])
+        # a decision whose interval the steps before ran over takes none
+        mean = np.where(taken > 0, np.diff(trace[:, 0]) / np.maximum(taken, 1), 0.0)
+        trace[:, 1] = np.append(mean, 0.0)
+        return draw(self.core.batch.nbody, trace, label="mean step in yr", unit="decisions")
+
+
+class ThreeBodyPaperVectorEnv(Native):
+    """Native vector environment; arguments as `make_core`."""
+
+    make = staticmethod(make_core)
+    spaces_of = staticmethod(spaces_of)

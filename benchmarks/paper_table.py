@@ -19,7 +19,7 @@ import numpy as np
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.kernels.build import Kernel, aligned, build
-from stepsmith.integrators.kernels.drivers import ARGS, Driver
+from stepsmith.integrators.kernels.drivers import ARGS
 from stepsmith.integrators.kernels.layout import N_STATS
 from stepsmith.integrators.problem import Batch
 from stepsmith.integrators.problems import three_body_paper
@@ -57,8 +57,9 @@ def run_calls(A, params, {ARGS}, marks, first, count, yend, stat):
         start_fresh(A, params)
         begin(A)
         while running > 0:
-            tick(A, params, tgrid, yout)
-            settle(A)
+            attempt(A)
+            decide(A, params)
+            settle(A, tgrid, yout)
             running = 0
             for l in range(W):
                 if A[STATUS + l] == RUNNING and A[T + l] >= marks[q]:
@@ -73,7 +74,7 @@ def run_calls(A, params, {ARGS}, marks, first, count, yend, stat):
 def paper_kernel(batch: Batch) -> Kernel:
     """Hermite PEC under AMUSE's criterion, driven call by call."""
     method, law = methods.get("hermite4_pec"), registry.get("amuse")
-    return build(method.parts(batch, slots_of(law)), batch.n, batch.m, law, WIDTH, Driver(driver_source, ("finite",)))
+    return build(method.parts(batch, slots_of(law)), batch.n, batch.m, law, WIDTH, driver_source)
 
 
 def run(kernel: Kernel, batch: Batch, mu: float) -> tuple[np.ndarray, np.ndarray]:

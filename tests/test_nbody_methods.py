@@ -346,5 +346,5 @@ def test_pairs_are_counted_once():
     """The unrolled source has one square root a pair."""
     from stepsmith.integrators.kernels.hermite import attempt_source
 
-    text, pieces = attempt_source(5, 3, frozenset(), pece=False)
-    assert text.count("sqrt(") == len(list(combinations(range(5), 2))) and pieces == ("attempt_0",)
+    text = attempt_source(5, 3, frozenset(), pece=False)
+    assert text.count("sqrt(") == len(list(combinations(range(5), 2)))

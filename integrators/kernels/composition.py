@@ -56,7 +56,8 @@ def _accelerate(lanes: Lanes, source, time: str, state: str, slope: str) -> None
         views = f"view(A, {state} + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, {slope} + l, WIDTH, {half})"
         lanes.call(f"accel({time}, {views})\n")
         return
-    forces(lanes, *source.nbody, state, slope, jerk=False, load=True)
+    bodies, dim = source.nbody
+    forces(lanes, bodies, dim, state, slope, jerk=False, load=True)
     lanes.store(slope, half)
 
 
@@ -97,7 +98,8 @@ def attempt_source(source, slots: frozenset[int], name: str) -> str:
     end.each(n, lambda c: f"{finite} += 0.0*({element('YN', c)} + {element('K1', c)})\n")
     end.lane(f"{R['finite']} = where({finite} == 0.0, 1.0, 0.0)\n{R['nf']} = {float(len(drifts))!r}\n")
     if record.TAU_AMUSE in slots and source.nbody is not None:
-        criterion(end, *source.nbody, "YN", "rate")
+        bodies, dim = source.nbody
+        criterion(end, bodies, dim, "YN", "rate")
         end.lane(f"{R['tau_amuse']} = 1.0/sqrt({end.sum('rate')})\n")
     parts = [begin.source(), _sweep("stage", source, "YN", "K1", "A[HS + l]"), end.source()]
     head = f"KICKS = {kicks!r}\nDRIFTS = {drifts!r}\nTIMES = {times!r}\nSTAGES = {len(drifts)}\n\n"
@@ -113,7 +115,8 @@ def start_source(source) -> str:
     lanes = Lanes("start", _unrolled(source), "fresh = A[FRESH + l] == 1.0\n")
     _accelerate(lanes, source, "A[T + l]", "Y", "K1")
     if source.nbody is not None:
-        criterion(lanes, *source.nbody, "Y", "rate")
+        bodies, dim = source.nbody
+        criterion(lanes, bodies, dim, "Y", "rate")
         lanes.lane(f"{R['tau_amuse']} = where(fresh, 1.0/sqrt({lanes.sum('rate')}), {R['tau_amuse']})\n")
     size, slope = lanes.sum("size"), lanes.sum("slope")
     lanes.lane(f"{size} = 0.0\n{slope} = 0.0\n")

@@ -39,11 +39,8 @@ EXTRA = 10  # rows for a lane's sums where they do not stay in registers
 R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 
 
-def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> tuple[str, tuple[str, ...]]:
-    """Source of `attempt(A)`: fills YN, K1 and the record of every lane; `slots` are the optional record slots wanted.
-
-    For few bodies it is a loop over a traced function of one lane, whose name is the second answer.
-    """
+def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> str:
+    """Source of `attempt(A)`: fills YN, K1 and the record of every lane; `slots` are the optional record slots wanted."""
     half = bodies * dim
     lanes = Lanes("attempt", bodies <= UNROLLED, "h = A[HS + l]\nh2 = 0.5*h\nh6 = h*0.16666666666666666\n")
     y, a, at = "Y", "K0", element
@@ -88,8 +85,7 @@ def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> 
     lanes.store("YN", 2 * half)
     lanes.store("K1", 2 * half)
     defs, loops = lanes.source()
-    src = defs + "@_inline\ndef attempt_stages(A):\n    return\n\n@_inline\ndef attempt(A):\n" + loops
-    return src, ("attempt_0",) if lanes.unrolled else ()
+    return defs + "@_inline\ndef attempt(A):\n" + loops
 
 
 def _error(lanes: Lanes, half: int, slots: frozenset[int], old, new) -> None:
@@ -227,6 +223,6 @@ def hermite_parts(source, slots: frozenset[int], pece: bool):
     if source.nbody is None:
         raise ValueError(f"Hermite methods need an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
     bodies, dim = source.nbody
-    attempt, _ = attempt_source(bodies, dim, slots, pece)
+    attempt = attempt_source(bodies, dim, slots, pece)
     extra = EXTRA if bodies > UNROLLED else 0
     return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), carry_lines(), 2, extra, {})

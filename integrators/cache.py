@@ -24,17 +24,24 @@ _PACKAGE = __name__.rsplit(".", 2)[0]
 
 
 def cache_dir() -> Path:
-    """Directory of generated modules and their machine code (created on demand)."""
+    """Directory of generated modules and their machine code (created on demand).
+
+    Where it cannot be written, a temporary one: kernels then work for this process only.
+    """
     base = os.environ.get("STEPSMITH_CACHE_DIR")
     if base is None:
         base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stepsmith")
     path = Path(base) / "kernels"
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: kernels still work, for this process only
-        path = Path(tempfile.mkdtemp(prefix="stepsmith-kernels-"))
-        os.environ["STEPSMITH_CACHE_DIR"] = str(path.parent)
-    return path
+    except OSError:
+        return _temporary()
+    return path if os.access(path, os.W_OK | os.X_OK) else _temporary()
+
+
+@functools.cache
+def _temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="stepsmith-kernels-"))
 
 
 @functools.cache
@@ -138,7 +145,7 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
         compiler = "_traced" if getattr(obj, "traced", False) else "_inline"
         head += f"{obj_name} = {f'{compiler}({call})' if callable(obj) else call}\n"
     path = cache_dir() / f"{key}.py"
-    if not path.exists():
+    if not _holds(path, head + source):
         fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(fd, "w") as f:
             f.write(head + source)
@@ -153,6 +160,32 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
         del sys.modules[name]
         raise
     return module
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether the file is there and whole."""
+    try:
+        return path.read_text() == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+_DISCARDED: set[str] = set()
+
+
+def discard_damaged(function: Any) -> bool:
+    """After a failed first call of a kernel's `function`: throw its stored machine code away; True where it is worth a second try.
+
+    Numba trusts the files that it finds; a damaged one (a full disk, a crash) makes every call fail until it is deleted.
+    """
+    module = sys.modules.get(function.py_func.__module__)
+    if module is None or module.__file__ is None or function.signatures or module.__name__ in _DISCARDED:
+        return False
+    _DISCARDED.add(module.__name__)
+    stored = [f for f in (Path(module.__file__).parent / "__pycache__").glob(f"{Path(module.__file__).stem}*.nb[ic]") if f.is_file()]
+    for file in stored:
+        file.unlink(missing_ok=True)
+    return bool(stored)
 
 
 def import_lanes() -> None:

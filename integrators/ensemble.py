@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import methods
+from .cache import discard_damaged
+from .errors import explained
 from .kernels import layout
 from .problem import Batch
 from .solve import check_controller, slots_of, tolerances
@@ -124,7 +126,12 @@ def solve_ensemble(
     args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(max_steps), yend, stat)
     params = controller.params
     start = time.perf_counter()
-    run_ranges(kernel, params, args, count, threads)
+    try:
+        run_ranges(kernel, params, args, count, threads)
+    except Exception as error:
+        if not discard_damaged(kernel.module.run):
+            raise explained(error, batch) from None
+        run_ranges(kernel, params, args, count, threads)
     wall = time.perf_counter() - start
     whole = stat[:, 1:6].astype(np.int64)
     stats = EnsembleStats(whole[:, 2], whole[:, 0], whole[:, 1], whole[:, 4], wall)

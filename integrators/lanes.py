@@ -14,7 +14,7 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 FASTMATH = {"contract"}  # fused multiply-adds only: no reassociation, NaN and inf keep their meaning
@@ -50,6 +50,28 @@ def view(typingctx, block, offset, width, length):
         return builder.gep(array.data, [index], inbounds=True)
 
     return ty(block, offset, width, length), codegen
+
+
+def _check_place(view_ty, index) -> None:
+    """A constant index outside the view would read or overwrite another row: refuse it."""
+    if isinstance(view_ty, LaneViewType) and isinstance(index, int) and not -view_ty.length <= index < view_ty.length:
+        raise numba.TypingError(f"index {index} is outside an array of length {view_ty.length}")
+
+
+@infer
+class _ConstantGet(AbstractTemplate):
+    key = "static_getitem"
+
+    def generic(self, args, kws):
+        _check_place(args[0], args[1])
+
+
+@infer
+class _ConstantSet(AbstractTemplate):
+    key = "static_setitem"
+
+    def generic(self, args, kws):
+        _check_place(args[0], args[1])
 
 
 @infer_global(operator.getitem)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import methods, record
+from .cache import discard_damaged
+from .errors import explained
 from .kernels import layout
 from .problem import Problem
 
@@ -168,7 +170,12 @@ def solve(
     run = kernel.module.run_single
     while True:
         start = time.perf_counter()
-        full = run(block, params, *args, ts, ys, rows, count)
+        try:
+            full = run(block, params, *args, ts, ys, rows, count)
+        except Exception as error:
+            if discard_damaged(run):
+                continue
+            raise explained(error, problem) from None
         wall += time.perf_counter() - start
         if not full:
             break

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-_NOISE = ("Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument",
-          "- Of which", "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During")  # fmt: skip
+_NOISE = (
+    "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument", "- Of which",
+    "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
+)  # fmt: skip
 
 
 def explained(error: Exception, source: Any) -> Exception:

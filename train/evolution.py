@@ -1,12 +1,16 @@
 """Evolution strategy (CMA-ES by pycma) on a controller's weights: whole episodes inside compiled code, no gradient.
 
-A candidate's fitness is minus its mean matched-error return over `instances` training instances at `tolerances` relative tolerances.
-The runs stay the same for `redraw` generations: chaos makes single runs so noisy that fresh ones every generation drown the signal.
+A candidate's fitness is the figure that the comparison will use, on the training split: the mean over instances and error levels of
 
-    mean over runs of   log w - log w_base(e)  +  fail [failed]  +  window max(0, |log10(e/e_base(tol))| - 1)
+    log w(level) - log w_base(level)
 
-with w the right-hand sides, e the error reached, w_base the baseline's work on that instance at that error.  One evaluation is one
-ensemble solve; the weights are data, so nothing is compiled twice.
+with w(level) the right-hand sides on the candidate's lower envelope over the family's tolerances (`train.curves`), w_base that of the
+baseline.  A level that the candidate does not reach is charged its dearest run and `miss` on top.  Only tolerances at which the
+baseline's error lies within `reach` decades of the band are run.  Single runs are no substitute: chaotic errors scatter by a decade, and
+an envelope over many tolerances gains from scatter what a mean over runs does not see.
+
+The instances stay the same for `redraw` generations.  One evaluation is one ensemble solve; the weights are data, so nothing is
+compiled twice.
 """
 
 from __future__ import annotations
@@ -21,86 +25,88 @@ import cma
 import numpy as np
 
 from ..controllers.learned import Learned
-from ..envs.pool import ERROR_GRID, LARGEST, Pool
+from ..envs.pool import Pool
 from ..integrators.ensemble import solve_ensemble
-from ..integrators.measure import errors
-
-
-BEYOND = 0.5 * np.log(10.0)  # how far training errors reach beyond the band at both ends
+from ..integrators.measure import errors, sweep
+from . import curves
 
 
 @dataclass(frozen=True)
 class Settings:
-    """generations; population (0: pycma's default); sigma, the first step in weight space; instances and tolerances a generation;
-    redraw: generations between draws of the runs; fail and window as above; decay: weight of the squared weights in the fitness; max_steps: attempts a run."""
+    """generations; population (0: pycma's default); sigma, the first step in weight space; instances a generation; redraw: generations
+    between draws of instances; dearest: instances whose runs cost the baseline more right-hand sides than this are left out (a few would
+    take most of the time); reach, in decades, and miss as above; decay: weight of the mean squared weight in the fitness; max_steps:
+    attempts a run."""
 
     generations: int = 800
     population: int = 16
     sigma: float = 0.2
-    instances: int = 128
-    tolerances: int = 3
-    redraw: int = 200
-    fail: float = 2.0
-    window: float = 0.3
+    instances: int = 96
+    redraw: int = 10_000
+    dearest: float = 30_000.0
+    reach: float = 1.5
+    miss: float = 1.0
     decay: float = 1e-4
-    max_steps: int = 1_500
+    max_steps: int = 2_000
 
     def __post_init__(self) -> None:
-        for name in ("generations", "instances", "tolerances", "redraw", "max_steps"):
+        for name in ("generations", "instances", "redraw", "max_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.sigma > 0:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
 
 
-def uniform_lookup(table: np.ndarray, rows: np.ndarray, x: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """table[rows] (.., G) at x by linear interpolation on the uniform `grid`, held at its ends."""
-    k = np.clip((x - grid[0]) / (grid[1] - grid[0]), 0.0, len(grid) - 1.0)
-    j = np.minimum(k.astype(np.int64), len(grid) - 2)
-    lo = table[rows, j]
-    return lo + (k - j) * (table[rows, j + 1] - lo)
-
-
 class Fitness:
-    """The fitness of controllers on a pool; `draw` fixes the runs of a generation."""
+    """The fitness of controllers on a pool, against the law `baseline`; `draw` fixes the instances."""
 
-    def __init__(self, pool: Pool, method: str, rtol: tuple[float, float], settings: Settings) -> None:
-        self.pool, self.method, self.rtol, self.settings = pool, method, rtol, settings
+    def __init__(self, pool: Pool, method: str, baseline: Any, settings: Settings) -> None:
+        self.pool, self.method, self.settings = pool, method, settings
         self.attempts = 0
+        fam = pool.family
+        self.tolerances = np.array(fam.tolerances)
+        err, work = sweep(fam, pool.batch, pool.ref, method, baseline, self.tolerances)
+        self.base = curves.log_work_at(err, work, fam.error_levels)
+        lo, hi = (np.log10(v) for v in fam.levels)
+        with np.errstate(divide="ignore"):
+            decade = np.log10(err)
+        near = (decade >= lo - settings.reach) & (decade <= hi + settings.reach)
+        # from the loosest to the tightest of those near the band, without holes
+        t = np.arange(len(self.tolerances))
+        first = np.where(near.any(1), near.argmax(1), len(t))
+        last = len(t) - 1 - near[:, ::-1].argmax(1)
+        self.use = (t >= first[:, None]) & (t <= last[:, None])
+        cost = np.where(self.use, work, 0.0).sum(axis=1)
+        self.pick = np.flatnonzero((cost <= settings.dearest) & np.isfinite(self.base).any(axis=1) & near.any(1))
+        if self.pick.size == 0:
+            raise ValueError(f"no training instance costs the baseline at most {settings.dearest:g} right-hand sides")
+        self.cost = work
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Draw a generation's instances and tolerances: for every instance, tolerances at which the baseline's errors are spread evenly
-        over the family's band of error levels (a decade wider at both ends), where the comparison will be made."""
-        s, pool = self.settings, self.pool
-        size = min(s.instances, len(pool.batch))
-        pick = rng.choice(len(pool.batch), size, replace=False)
-        self.index = np.repeat(pick, s.tolerances)
-        u = (np.tile(np.arange(s.tolerances), size) + rng.random(size * s.tolerances)) / s.tolerances
-        lo, hi = np.log(pool.family.levels[0]) - BEYOND, np.log(pool.family.levels[1]) + BEYOND
-        wanted = pool.log_rtol_for(self.index, lo + u * (hi - lo))
-        self.log_rtol = np.clip(wanted, np.log(self.rtol[1]), np.log(self.rtol[0]))
+        """Draw the instances of the coming generations."""
+        self.instances = rng.permutation(self.pick)[: self.settings.instances]
+        row, tol = np.nonzero(self.use[self.instances])
         # longest runs first: lanes are refilled from the queue, and a long run at its end would leave the others idle
-        longest = np.argsort(-uniform_lookup(pool.at_tol[0], self.index, self.log_rtol, pool.log_rtol), kind="stable")
-        self.index, self.log_rtol = self.index[longest], self.log_rtol[longest]
-        self.batch = pool.batch[self.index]
-        self.ref = pool.ref[self.index]
-        self.times = self.batch.times(pool.family.fractions)
-        self.base_error = uniform_lookup(pool.at_tol[1], self.index, self.log_rtol, pool.log_rtol)
+        order = np.argsort(-self.cost[self.instances[row], tol], kind="stable")
+        self.row, self.tol = row[order], tol[order]
+        index = self.instances[self.row]
+        self.batch, self.ref = self.pool.batch[index], self.pool.ref[index]
+        self.times = self.batch.times(self.pool.family.fractions)
+        self.rtol = self.tolerances[self.tol]
 
     def __call__(self, controller: Any) -> float:
         s, fam = self.settings, self.pool.family
-        rtol = np.exp(self.log_rtol)
-        sol = solve_ensemble(
-            self.batch, self.method, controller, rtol, (rtol * fam.atol_factor)[:, None], t_eval=self.times, max_steps=s.max_steps
-        )
+        atol = (self.rtol * fam.atol_factor)[:, None]
+        sol = solve_ensemble(self.batch, self.method, controller, self.rtol, atol, t_eval=self.times, max_steps=s.max_steps)
         self.attempts += int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
-        e = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
-        good = np.isfinite(e)
-        le = np.log(np.clip(np.where(good, e, LARGEST), 1e-300, LARGEST))
-        base = uniform_lookup(self.pool.table, self.index, le, ERROR_GRID)
-        off = np.maximum(0.0, np.abs(le - self.base_error) / np.log(10.0) - 1.0)
-        cost = np.log(sol.stats.nfev) - base + np.where(good, s.window * off, s.fail)
-        return float(cost.mean())
+        shape = (len(self.instances), len(self.tolerances))
+        err, work = np.full(shape, np.inf), np.ones(shape)
+        err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
+        work[self.row, self.tol] = sol.stats.nfev
+        own = curves.log_work_at(err, work, fam.error_levels, looser=True)
+        own = np.where(np.isfinite(own), own, np.log(work.max(axis=1))[:, None] + s.miss)
+        base = self.base[self.instances]
+        return float(np.nanmean(np.nanmean(np.where(np.isfinite(base), own - base, np.nan), axis=1)))
 
 
 def evolve(

@@ -32,6 +32,7 @@ def train(
 
 
 def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:
+    from ..controllers import registry
     from ..controllers.file import save
     from ..controllers.learned import Learned
     from ..envs.ode import make_core
@@ -49,8 +50,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
         if key not in known:
             raise configs.unknown("key in [train]", key, known)
     settings = Settings(**cfg.train)
-    rtol = (float(np.exp(core.consts[7])), float(np.exp(core.consts[6])))
-    fitness = Fitness(pool, core.method, rtol, settings)
+    fitness = Fitness(pool, core.method, registry.get(env.get("baseline", "pi34")), settings)
     rng = np.random.default_rng(cfg.seed)
     first = Learned.random(decision, hidden=cfg.policy.hidden, rng=rng, scale=0.1)
     validator = Validator(pool.family.name, core.method, cfg.evaluate.against, cfg.evaluate.instances, cfg.evaluate.seed)

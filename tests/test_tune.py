@@ -1,0 +1,164 @@
+"""Tuning: the objective's charges, the search, and the files of tuned laws."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import stepsmith as ss
+from stepsmith.controllers import registry, search, tuned
+from stepsmith.integrators import methods
+from stepsmith.train import curves
+from stepsmith.train.splits import draw
+from stepsmith.train.tune import Objective, log_work, published, tune
+
+FAMILY, METHOD = "lotka_volterra", "tsit5"
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPSMITH_DATA_DIR", str(tmp_path))
+    return tmp_path / "tuned"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return tune(FAMILY, METHOD, n=6, evaluations=90, seed=3, restarts=2, n_validation=6, progress=False)
+
+
+def test_levels_out_of_reach_are_charged():
+    levels = np.array([1e-1, 1e-2, 1e-3, 1e-4])
+    err = np.array([[1e-2, 1e-3], [np.inf, np.inf], [1e-2, np.inf]])
+    work = np.array([[10.0, 100.0], [2.0, 3.0], [10.0, 50.0]])
+    floor = np.log(np.array([[1.0] * 4, [7.0, 8.0, 9.0, 10.0], [1.0, 1.0, 60.0, 1.0]]))
+    lost = math.log(curves.LOST_RATIO)
+    expected = np.log([[10, 10, 100, 100], [7, 8, 9, 10], [10, 10, 60, 50]]) + lost * np.array([[0, 0, 0, 1], [1] * 4, [0, 0, 1, 1]])
+    np.testing.assert_allclose(log_work(err, work, levels, floor), expected, rtol=1e-12)
+
+
+def test_failing_early_does_not_pay():
+    levels = np.array([1e-2, 1e-3])
+    honest = np.array([[1e-2, 1e-3]]), np.array([[100.0, 200.0]])
+    floor = log_work(*honest, levels, np.zeros(2))
+    quitter = np.full((1, 2), np.inf), np.ones((1, 2))
+    assert log_work(*quitter, levels, floor).mean() > log_work(*honest, levels, floor).mean() + 2.0
+
+
+def test_every_published_law_stands_in_the_start_population():
+    assert published(METHOD) == registry.names("linear")
+    assert published("leapfrog") == []
+
+
+def test_the_split_sweeps_as_single_solves_do():
+    split = draw(FAMILY, METHOD, "train", 3, seed=5)
+    tol = np.array([1e-3, 1e-6])
+    s = split.sweep(registry.get("pi34"), tol)
+    for i in range(3):
+        for k, r in enumerate(tol):
+            times = split.batch.t0[i] + split.family.fractions * (split.batch.t1[i] - split.batch.t0[i])
+            sol = ss.solve(split.batch[i], METHOD, "pi34", rtol=float(r), atol=float(r) * split.family.atol_factor, t_eval=times)
+            ref = split.ref[i]
+            error = np.max(np.linalg.norm(sol.y - ref, axis=1) / np.linalg.norm(ref, axis=1))
+            assert (s.nfev[i, k], s.rejected[i, k]) == (sol.stats.nfev, sol.stats.nreject)
+            assert s.err[i, k] == pytest.approx(error, rel=1e-4)
+
+
+def test_splits_are_apart():
+    first = {name: draw(FAMILY, METHOD, name, 2, 0).batch.y0 for name in ("train", "validation", "test")}
+    assert len({y.tobytes() for y in first.values()}) == 3
+
+
+def test_the_search_is_never_worse_than_what_it_started_from(found):
+    laws = registry.names("linear")
+    assert set(laws) <= set(found.ratios) and min(found.ratios.values()) == found.ratios[found.chosen] == 1.0
+    assert found.facts["train"]["cost_published"] >= min(
+        Objective(draw(FAMILY, METHOD, "train", 6, 3))(registry.get(found.facts["train"]["best_published"])) - 1e-12, math.inf
+    )
+    assert len(found.ratios) > len(laws)
+    budget = found.facts["budget"]
+    assert len(laws) < budget["evaluations"] <= 95 and budget["solves"] >= 16 * 6 * len(laws)
+
+
+def test_the_search_is_reproducible(found):
+    again = tune(FAMILY, METHOD, n=6, evaluations=90, seed=3, restarts=2, n_validation=6, progress=False)
+    assert again.law.as_dict() == found.law.as_dict() and again.ratios == found.ratios
+
+
+def test_the_law_found_stays_in_its_box(found):
+    space = search.search_space()
+    vector = space.to_vector(found.law)
+    assert np.all((vector >= space.low) & (vector <= space.high))
+    assert found.law.needs <= methods.get(METHOD).fills
+
+
+def test_a_tuned_law_is_found_by_name(found, data):
+    assert tuned.find(FAMILY, METHOD) is None or tuned.find(FAMILY, METHOD).parent == tuned.SHIPPED
+    path = found.save()
+    assert path == data / f"{FAMILY}-{METHOD}.json"
+    law = tuned.tuned(FAMILY, METHOD)
+    assert law.name == "tuned" and law.as_dict() == found.law.as_dict()
+    problem = ss.problems.make(FAMILY)
+    by_name, by_object = (ss.solve(problem, METHOD, c, rtol=1e-5) for c in ("tuned", found.law))
+    assert by_name.stats.nfev == by_object.stats.nfev and np.array_equal(by_name.y, by_object.y)
+    facts = json.loads(path.read_text())
+    assert facts["seed"] == 3 and facts["versions"]["numpy"] == np.__version__ and "commit" in facts
+
+
+def test_infinite_coefficients_survive_the_file(tmp_path):
+    law = registry.get("pi34")  # growth after a rejection is free: after_max is infinite
+    assert math.isinf(law["after_max"])
+    tuned.write(tmp_path / "a.json", law, {"family": "x"})
+    assert tuned.read(tmp_path / "a.json")[0].as_dict() == law.as_dict()
+
+
+def test_a_missing_law_names_the_command(data):
+    with pytest.raises(ValueError, match="stepsmith tune arenstorf --method bs32"):
+        tuned.tuned("arenstorf", "bs32")
+    with pytest.raises(ValueError, match="did you mean 'lorenz'"):
+        tuned.tuned("lorens", "bs32")
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("", "not a tuned law"),
+        ("[]", "schema"),
+        ('{"schema": 2}', "schema 2"),
+        ('{"schema": 1}', "'law' is missing"),
+        ('{"schema": 1, "law": {"rules": "plain", "values": {}}}', "safety"),
+        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": "x", "b1": 1, "accept_err": 1}}}', "safety must be a number"),
+        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 99, "accept_err": 1}}}', "b1 must be in"),
+        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": NaN, "accept_err": 1}}}', "b1 must be in"),
+        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 1, "accept_err": 1, "b9": 1}}}', "unknown coefficient"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, text, says):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says) as error:
+        tuned.read(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("change, says", [({"evaluations": 10}, "at least"), ({"n": 0}, "positive"), ({"seed": -1}, "seed")])
+def test_bad_budgets(change, says):
+    with pytest.raises(ValueError, match=says):
+        tune(FAMILY, METHOD, **{"progress": False, **change})
+
+
+def test_only_methods_with_an_error_estimate_are_tuned():
+    with pytest.raises(ValueError, match="no error estimate"):
+        tune("kepler", "leapfrog", n=1, progress=False)
+
+
+def test_shipped_laws_are_sound():
+    files = sorted(tuned.SHIPPED.glob("*.json"))
+    assert "three_body-tsit5.json" in {f.name for f in files}
+    for file in files:
+        law, facts = tuned.read(file)
+        assert file.stem == f"{facts['family']}-{facts['method']}"
+        assert law.needs <= methods.get(facts["method"]).fills
+        family = ss.problems.family(facts["family"])
+        # tuned under the protocol that is in force
+        assert facts["tolerances"] == pytest.approx(family.tolerances) and facts["levels"] == pytest.approx(family.levels)

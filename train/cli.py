@@ -1,0 +1,292 @@
+"""The command line: `stepsmith demo | train | tune | compare | export | inspect | list | sweep`.
+
+Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to standard error.
+Every command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..integrators.names import unknown
+
+app = typer.Typer(
+    name="stepsmith", help="Train, compare and use step-size controllers for ODE solvers.", add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Out = Annotated[Path | None, typer.Option(help="Where results are written.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Method = Annotated[str | None, typer.Option(help="Integration method (default: the family's).")]
+# what a wrong command line raises: click's exception, which newer versions of typer carry inside them
+_USAGE: Any = typer.BadParameter.__mro__[2]
+KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "configs")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the program with `args` (default: sys.argv) and exit."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = typer.main.get_command(app).main(args or ["--help"], prog_name="stepsmith", standalone_mode=False)
+    except _USAGE as error:
+        code = _fail(error.format_message())
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        code = _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("stepsmith"):
+            raise
+        code = _fail(f"{error}: install what brings it, for instance pip install 'stepsmith[train]'")
+    except (KeyboardInterrupt, typer.Abort):
+        print("stepsmith: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print("stepsmith: " + " ".join(str(message).split()), file=sys.stderr)
+    return 2
+
+
+def _exists(module: str) -> bool:
+    return find_spec(f".{module}", __package__) is not None
+
+
+if _exists("demo"):
+
+    @app.command("demo")
+    def demo(
+        seed: Seed = 0,
+        out: Annotated[Path | None, typer.Option(help="Folder of everything written (default: out/demo).")] = None,
+        as_json: Json = False,
+        quick: Annotated[bool, typer.Option("--quick", help="Tiny budgets: the way, not a result.")] = False,
+    ) -> None:
+        """Train a controller live, compare it with the best classical law, and put it into a neural ODE."""
+        from . import demo as module
+
+        module.demo(seed=seed, out=out, json=as_json, quick=quick)
+
+
+@app.command("train")
+def train(
+    config: Annotated[Path, typer.Argument(help="Config file, or the name of one that ships (see `stepsmith list configs`).")],
+    seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>-<algorithm>-s<seed>).")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a controller: PPO, SAC, DQN or an evolution strategy, as the config says."""
+    from .run import train as run
+
+    print(run(config, seed, out, resume))
+
+
+@app.command("tune")
+def tune(
+    family: Annotated[str, typer.Argument(help="Problem family.")],
+    method: Method = None,
+    n: Annotated[int, typer.Option(help="Training instances.", min=1)] = 64,
+    evaluations: Annotated[int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)] = 2000,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the classical laws' coefficients for a family; `compare` and controller "tuned" use the result."""
+    from .tune import tune as run
+
+    result = run(family, method, n, evaluations, seed)
+    path = result.save(out)
+    if as_json:
+        print(json.dumps({**result.facts, "law": _finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False))
+        return
+    rows = [(name, f"{ratio:.3f}") for name, ratio in result.ratios.items()]
+    _table(f"{family}, {result.facts['method']}: f-evaluations at equal error on the validation split", ("law", "ratio"), rows[:12])
+    print(f"chosen: {result.chosen} (base {result.base}), {result.facts['budget']['evaluations']} candidates\n{path}")
+
+
+@app.command("compare")
+def compare(
+    family: Annotated[str, typer.Argument(help="Problem family.")],
+    method: Method = None,
+    controller: Annotated[
+        list[str] | None, typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable.")
+    ] = None,
+    seed: Seed = 0,
+    n: Annotated[int, typer.Option(help="Test instances.", min=2)] = 200,
+    headline: Annotated[str | None, typer.Option(help="Learned controller of the headline (default: the first).")] = None,
+    wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
+    repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
+    oracle: Annotated[int, typer.Option(help="Small instances on which the best step sequences are searched.", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare controllers with the best classical laws by matched-error work."""
+    from .compare import compare as run
+
+    given = [c.split(",") if "," in c else c for c in controller or []]
+    report = run(family, method, given, seed, n, headline=headline, wall=wall, repeats=repeats, oracle=oracle)
+    text = json.dumps(report.to_json(), indent=2, allow_nan=False)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        stem = f"{family}-{report.comparison.method}"
+        (out / f"{stem}.json").write_text(text + "\n")
+        picture = report.plot(out / f"{stem}.png")
+    if as_json:
+        print(text)
+        return
+    _console().print(report.table())
+    if out is not None:
+        print(f"{out / f'{stem}.json'}\n{picture}")
+
+
+@app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `stepsmith train`.")],
+    out: Annotated[Path, typer.Option(help="Controller file to write (.safetensors).")],
+) -> None:
+    """Write a run's best controller as one file."""
+    from .run import export as write
+
+    print(write(run, out))
+
+
+@app.command("inspect")
+def inspect(
+    file: Annotated[str, typer.Argument(help="Controller file, tuned law (.json) or zoo name.")],
+    as_json: Json = False,
+) -> None:
+    """Say what is in a controller file: network, base law, observation, provenance, measured figures."""
+    if file.endswith(".json"):
+        from ..controllers.tuned import read
+
+        law, facts = read(file)
+        if as_json:
+            print(json.dumps({**facts, "law": _finite(law.as_dict())}, indent=2, allow_nan=False))
+            return
+        title = f"{facts.get('family')}, {facts.get('method')}: tuned law, base {facts.get('base')}"
+        _table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])
+        return
+    from ..controllers.file import describe, document, load_controller
+
+    controller = load_controller(file)
+    print(json.dumps(document(controller), indent=2) if as_json else describe(controller))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    as_json: Json = False,
+) -> None:
+    """List what there is, by kind, with a line on each."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    rows = _LISTS[kind]()
+    if as_json:
+        print(json.dumps([{"name": name, "doc": doc} for name, doc in rows], indent=2))
+    else:
+        _table(kind, ("name", ""), rows)
+
+
+if _exists("sweep"):
+
+    @app.command("sweep")
+    def sweep(
+        config: Annotated[Path, typer.Argument(help="Sweep file.")],
+        out: Out = None,
+        seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
+    ) -> None:
+        """Run a grid of training runs and compare what comes out."""
+        from . import sweep as module
+
+        print(module.sweep(config, out) if seed is None else module.sweep(config, out, seed=seed))
+
+
+def _laws() -> list[tuple[str, str]]:
+    from ..controllers import registry
+
+    out = []
+    for name in registry.names():
+        law = registry.get(name, h=1.0) if name == "constant" else registry.get(name)
+        out.append((name, law.doc))
+    return out
+
+
+def _methods() -> list[tuple[str, str]]:
+    from ..integrators import methods
+
+    found = [methods.get(name) for name in methods.names()]
+    return [(m.name, f"order {m.order}" + (f", error estimate of order {m.embedded_order}" if m.embedded_order else "")) for m in found]
+
+
+def _families() -> list[tuple[str, str]]:
+    from ..integrators import problems
+
+    return [(name, problems.family(name).doc) for name in problems.names()]
+
+
+def _envs() -> list[tuple[str, str]]:
+    import gymnasium
+
+    return [(name, str(spec.entry_point)) for name, spec in sorted(gymnasium.registry.items()) if name.startswith("stepsmith/")]
+
+
+def _zoo() -> list[tuple[str, str]]:
+    from ..controllers import zoo
+
+    return [(name, zoo.card(name).strip().splitlines()[0].lstrip("# ")) for name in zoo.names()]
+
+
+def _tuned() -> list[tuple[str, str]]:
+    from ..controllers import tuned
+
+    return [(name, "family and method of a tuned law") for name in tuned.names()]
+
+
+def _rewards() -> list[tuple[str, str]]:
+    from ..integrators.kernels import env
+
+    return [(name, "reward of the environments") for name in env.REWARDS]
+
+
+def _features() -> list[tuple[str, str]]:
+    from ..controllers.observation import FEATURES
+
+    return [(f.name, f"tier {f.tier}: {f.doc}") for f in FEATURES.values()]
+
+
+def _configs() -> list[tuple[str, str]]:
+    return [(path.stem, "shipped training config") for path in sorted((Path(__file__).parent / "configs").glob("*.toml"))]
+
+
+_LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned, "rewards": _rewards,
+    "features": _features, "configs": _configs,
+}  # fmt: skip
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # a pipe has no width of its own: tables stay whole
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _finite(values: dict[str, float]) -> dict[str, Any]:
+    """JSON has no infinity: "inf" in its place."""
+    return {k: v if math.isfinite(v) else repr(v) for k, v in values.items()}

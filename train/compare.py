@@ -1,0 +1,261 @@
+"""`compare`: controllers against the best classical laws on one family, by matched-error work.
+
+The test split is drawn with the caller's seed; the denominator is chosen on the validation split; every published law, the hosts'
+defaults, N-body criteria where the method reports their time scales, a constant step and the family's tuned law stand in every table.
+Wall clock is that of whole compiled ensembles on one thread, decisions inside, each controller in its own specialised kernel; the
+controllers take turns at every tolerance, and the least of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..controllers import tuned as tuned_files
+from ..integrators import methods
+from . import contestants
+from .contestants import Contestant
+from .headline import Comparison, choose_denominator, compare_runs
+from .metric import DENOMINATOR_KINDS, Runs, across_seeds, work_ratio
+from .progress import Progress
+from .splits import MAX_STEPS, Split, Sweep, draw
+
+EVALUATIONS = 500
+ORACLE_STEPS = 150
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison and what it stands on.
+
+    `comparison`: rows, headline, runs (`headline.Comparison`).  `reference_failures`: numbers of the test instances without a
+    trustworthy reference; they were drawn, are counted here, and stand in no row.  `validation`: f-evaluations of every law at equal
+    error against the denominator on the validation split.  `tuned`: the facts of the tuned law's search, None where no law is tuned.
+    """
+
+    comparison: Comparison
+    asked: int
+    reference_failures: tuple[int, ...]
+    validation: dict[str, float]
+    tuned: dict[str, Any] | None
+
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """One `metric.Row` a controller."""
+        return self.comparison.rows
+
+    @property
+    def headline(self) -> dict[str, Any]:
+        """{"against", "controller", "nfev", "work", "wall", "verdict", "notes"}."""
+        return self.comparison.headline()
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `stepsmith compare --json` prints."""
+        out = self.comparison.to_json()
+        tail = {k: out.pop(k) for k in ("rows", "headline")}
+        out["drawn"] = self.asked
+        out["reference_failures"] = list(self.reference_failures)
+        out["validation"] = {k: v if math.isfinite(v) else None for k, v in self.validation.items()}
+        out["tuned"] = None if self.tuned is None else {k: self.tuned[k] for k in ("base", "chosen", "budget", "seed", "commit")}
+        return out | tail
+
+    def table(self) -> Any:
+        """The tables as one rich renderable."""
+        from .report import render
+
+        return render(self.comparison)
+
+    def plot(self, path: str | Path, measure: str = "nfev") -> Path:
+        """Draw the work-precision picture into `path` (.png, .svg, .pdf)."""
+        from .picture import picture
+
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return picture(self.comparison, path, measure)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=180, color_system=None)
+        with console.capture() as text:
+            console.print(self.table())
+        return text.get()
+
+
+def compare(
+    family: str,
+    method: str | None = None,
+    controllers: Sequence[Any] | Mapping[str, Any] | str = (),
+    seed: int = 0,
+    n: int = 200,
+    *,
+    headline: str | None = None,
+    wall: bool = True,
+    repeats: int = 5,
+    oracle: bool | int = False,
+    n_validation: int = 100,
+    validation_seed: int = 0,
+    max_steps: int = MAX_STEPS,
+    progress: bool = True,
+) -> Report:
+    """Compare controllers on `n` test instances of a family, drawn with `seed`.
+
+    method: default the family's.  controllers: names, paths or objects, beside the laws that stand in every table; a list among them is
+    one controller's training seeds (the median seed gets the row, with the range).  headline: the learned controller of the headline
+    (default the first one given).  wall: time as well, `repeats` rounds.  oracle: a row of optimal step sequences on that many
+    small instances (True: 4).  n_validation, validation_seed: the split that chooses the denominator.  max_steps: attempts a run.
+    A family without a tuned law is tuned first (`EVALUATIONS` candidates) and the law kept in the user's folder.
+    Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    test = draw(family, method, "test", n, seed)
+    entries = contestants.laws(test)
+    if not entries:
+        raise ValueError(f"no published law can drive method {test.method!r} on {family!r}: it reports neither errors nor time scales")
+    taken = [e.name for e in entries] + ["tuned", "constant"]
+    visitors = contestants.guests(controllers, family, test.method, taken)
+    valid = draw(family, test.method, "validation", n_validation, validation_seed)
+    facts, notes = None, []
+    if any(e.by_tolerance for e in entries):
+        law, facts, said = _tuned(family, test.method, progress)
+        entries.append(contestants.by_tolerance("tuned", "tuned", law, test))
+        notes += said
+    entries += [contestants.by_tolerance(v.name, v.kind, v.seeds[0], test) for v in visitors if v.kind == "classical"]
+    visitors = [v for v in visitors if v.kind == "learned"]
+    total = 2 * len(entries) + sum(len(v.seeds) for v in visitors) + 1 + repeats * wall * (len(entries) + len(visitors) + 1)
+    bar = Progress(f"compare {family}, {test.method}", total, "sweeps", progress)
+    done = 0
+
+    def measured(e: Contestant, split: Split) -> tuple[Sweep, Runs]:
+        nonlocal done
+        s = e.sweep(split, max_steps)
+        done += 1
+        bar.update(done)
+        return s, e.runs(split, s)
+
+    try:
+        on_valid = [measured(e, valid)[1] for e in entries if e.kind in DENOMINATOR_KINDS]
+        against, ratios = choose_denominator(on_valid, test.family.error_levels)
+        table: list[tuple[Contestant, Sweep]] = [(e, measured(e, test)[0]) for e in entries]
+        fewest = next((s for e, s in table if e.by_tolerance), table[0][1])
+        e = contestants.constant(test, fewest.attempts)
+        table.append((e, measured(e, test)[0]))
+        base = next(e.runs(test, s) for e, s in table if e.name == against)
+        across: dict[str, list[Runs]] = {}
+        for v in visitors:
+            several = [contestants.by_tolerance(v.name, v.kind, c, test) for c in v.seeds]
+            pairs = [(c, *measured(c, test)) for c in several]
+            across[v.name] = [r for _, _, r in pairs]
+            median, _ = across_seeds(_ratios(across[v.name], base, test))
+            table.append(pairs[median][:2])
+        walls = _wall(table, test, repeats, max_steps, bar, done) if wall else {}
+    finally:
+        bar.close()
+    runs = [e.runs(test, s, walls.get(e.name)) for e, s in table]
+    if oracle:
+        runs.append(_oracle(test, fewest, 4 if oracle is True else int(oracle)))
+    m = methods.get(test.method)
+    comparison = compare_runs(
+        runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
+        against=against, controller=headline or (visitors[0].name if visitors else None),
+        ideal_slope=m.order / (m.embedded_order + 1) if m.embedded_order else math.nan,
+        notes=[*notes, *_sizes(test, valid)],
+    )  # fmt: skip
+    final = next(r for r in runs if r.name == comparison.against)
+    rows = []
+    for row in comparison.rows:
+        several = across.get(row.name, [])
+        rows.append(replace(row, seeds=across_seeds(_ratios(several, final, test))[1]) if len(several) > 1 else row)
+    return Report(replace(comparison, rows=tuple(rows)), test.asked, test.failed, dict(sorted(ratios.items(), key=lambda kv: kv[1])), facts)
+
+
+def _ratios(several: Sequence[Runs], base: Runs, split: Split) -> dict[int, float]:
+    out = {}
+    for i, r in enumerate(several):
+        w = work_ratio(r, base, split.family.error_levels, "nfev", intervals=False)
+        assert w is not None  # every Runs has "nfev"
+        out[i] = w.figure.ratio
+    return out
+
+
+def _tuned(family: str, method: str, progress: bool) -> tuple[Any, dict[str, Any], list[str]]:
+    path, said = tuned_files.find(family, method), []
+    if path is None:
+        from .tune import tune
+
+        path = tune(family, method, evaluations=EVALUATIONS, progress=progress).save()
+        said = [f"no tuned law was there: tuned first with {EVALUATIONS} candidates, kept in {path.name}"]
+    law, facts = tuned_files.read(path)
+    budget = facts["budget"]
+    said.append(f"tuned: base {facts['base']}, {budget['evaluations']} candidates, {budget['solves']} solves, seed {facts['seed']}")
+    return law, facts, said
+
+
+def _sizes(test: Split, valid: Split) -> list[str]:
+    out = []
+    for s in (test, valid):
+        bad = f"; reference failed its self-check on {', '.join(map(str, s.failed))}" if s.failed else ""
+        out.append(f"{s.name} split: {s.asked} instances drawn with seed {s.seed}, {len(s.ids)} measured{bad}")
+    return out
+
+
+def _wall(
+    table: Sequence[tuple[Contestant, Sweep]], split: Split, repeats: int, max_steps: int, bar: Progress, done: int
+) -> dict[str, np.ndarray]:
+    """Seconds (B, K) of every contestant: an ensemble's, shared out by f-evaluations.
+
+    Runs that fail are not timed (they have no error to be matched, and one that goes on alone to the step limit would leave the other
+    lanes idle); they are charged the rate of the rest.  Long runs start first, for the same reason.
+    """
+    least = {e.name: np.full(e.knob.size, np.inf) for e, _ in table}
+    order: dict[tuple[str, int], np.ndarray] = {}
+    for e, s in table:
+        for k in range(e.knob.size):
+            good = np.flatnonzero(np.isfinite(s.err[:, k]))
+            order[e.name, k] = good[np.argsort(-s.nfev[good, k], kind="stable")]
+    for _ in range(repeats):
+        for k in range(max(e.knob.size for e, _ in table)):
+            for e, _ in table:
+                if k < e.knob.size and order[e.name, k].size:
+                    least[e.name][k] = min(least[e.name][k], e.seconds(split, k, order[e.name, k], max_steps))
+            bar.update(done + round((k + 1) / max(e.knob.size for e, _ in table) * len(table)))
+        done += len(table)
+    out = {}
+    for e, s in table:
+        spent = np.array([s.nfev[order[e.name, k], k].sum() for k in range(e.knob.size)])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.where(spent > 0, least[e.name] / spent, np.nan)
+        if not np.isfinite(rate).any():
+            continue  # nothing succeeded: no clock
+        rate = np.where(np.isfinite(rate), rate, np.nanmax(np.where(np.isfinite(rate), rate, np.nan)))
+        out[e.name] = s.nfev * rate
+    return out
+
+
+def _oracle(split: Split, reached: Sweep, count: int) -> Runs:
+    """Optimal step sequences on the first `count` instances on which the law of `reached` needs at most `ORACLE_STEPS` steps."""
+    from ..integrators import tableaus
+    from .oracle import Oracle
+
+    if split.family.error != "final":
+        raise ValueError(f"the oracle measures final-state errors; {split.family.name!r} is measured by {split.family.error!r}")
+    oracle = Oracle(split.batch.rhs, tableaus.get(split.method))
+    smallest = split.family.error_levels.min()
+    enough = np.where(reached.err <= smallest, reached.attempts, np.inf).min(axis=1)
+    rows = np.flatnonzero(enough <= ORACLE_STEPS)[:count]
+    if rows.size == 0:
+        raise ValueError(f"no instance is small enough for the oracle (at most {ORACLE_STEPS} steps)")
+    found = []
+    for i in rows:
+        b = split.batch
+        found.append(oracle.curve(b.y0[i], b.p[i], (b.t0[i], b.t1[i]), split.ref[i, -1], components=split.family.components))
+    width = max(c.err.size for c in found)
+    # shorter curves repeat their last point, which changes no envelope
+    curves = [[np.pad(v, (0, width - v.size), mode="edge") for v in (c.err, c.nfev)] for c in found]
+    err, nfev = np.array([c[0] for c in curves]), np.array([c[1] for c in curves])
+    return Runs("oracle", err, {"nfev": nfev.astype(float)}, kind="oracle", instances=split.ids[rows])

@@ -1,0 +1,100 @@
+"""One split of a family, with references that passed their self-check, and what controllers do on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..integrators import methods, problems
+from ..integrators.ensemble import solve_ensemble
+from ..integrators.families import Family
+from ..integrators.measure import errors
+from ..integrators.problem import Batch
+from .curves import Array
+
+MAX_STEPS = 50_000
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """err, nfev, attempts, rejected: each (B, K), instance by knob (tolerance, step size or accuracy parameter)."""
+
+    err: Array
+    nfev: Array
+    attempts: Array
+    rejected: Array
+
+
+@dataclass(frozen=True)
+class Split:
+    """Instances of a family's split whose reference passed its self-check.
+
+    batch, ref (B, nt, n; nt = 0 where the error needs no reference); ids (B,): their numbers among the `asked` that were drawn;
+    failed: numbers of the others, counted and never redrawn.
+    """
+
+    family: Family
+    method: str
+    name: str
+    seed: int
+    asked: int
+    batch: Batch
+    ref: Array
+    ids: np.ndarray
+    failed: tuple[int, ...]
+
+    @property
+    def tolerances(self) -> Array:
+        """The family's relative tolerances, decreasing."""
+        return np.array(self.family.tolerances)
+
+    def sweep(self, controller: Any, rtols: Array | None = None, max_steps: int = MAX_STEPS) -> Sweep:
+        """A controller on every instance at every tolerance (default: the family's), in one ensemble."""
+        r = self.tolerances if rtols is None else np.asarray(rtols, dtype=float)
+        count = len(self.batch)
+        # the tightest first: long runs that start last would leave the other lanes idle
+        order = np.argsort(r, kind="stable")
+        index, rt = np.tile(np.arange(count), r.size), np.repeat(r[order], count)
+        big = self.batch[index]
+        sol = self._solve(big, controller, rt, max_steps)
+        err = errors(self.family, big, sol.y_eval, self.ref[index] if self.ref.shape[1] else self.ref, sol.success)
+        rejected, attempts = sol.stats.nreject, sol.stats.naccept + sol.stats.nreject
+        back = np.argsort(order, kind="stable")
+        parts = (err, np.maximum(sol.stats.nfev, 1), attempts, rejected)
+        return Sweep(*(np.asarray(v, dtype=float).reshape(r.size, count)[back].T.copy() for v in parts))
+
+    def sweep_knob(self, make: Callable[[float], Any], values: Array, max_steps: int = MAX_STEPS) -> Sweep:
+        """The same where the knob is in the controller, which is `make(value)`; the tolerance is the tightest."""
+        runs = [self.sweep(make(float(v)), self.tolerances[-1:], max_steps) for v in values]
+        return Sweep(*(np.concatenate([getattr(s, k) for s in runs], axis=1) for k in ("err", "nfev", "attempts", "rejected")))
+
+    def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
+        """Wall clock of one compiled ensemble of the instances `rows` at one tolerance, decisions included, on one thread."""
+        batch = self.batch if rows is None else self.batch[rows]
+        return float(self._solve(batch, controller, np.full(len(batch), rtol), max_steps, threads=1).stats.wall_s)
+
+    def _solve(self, batch: Batch, controller: Any, rtol: Array, max_steps: int, **options: Any) -> Any:
+        times, atol = batch.times(self.family.fractions), (rtol * self.family.atol_factor)[:, None]
+        return solve_ensemble(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
+
+
+def draw(family: str, method: str | None, name: str, n: int, seed: int) -> Split:
+    """`n` instances of the split `name` ("train", "validation", "test") with their references.
+
+    Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
+    """
+    fam = problems.family(family)
+    chosen = methods.get(method or fam.method).name
+    if not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"n must be a positive whole number of instances, got {n!r}")
+    batch = fam.split(name, int(n), seed)
+    found = fam.reference(batch)
+    ref, ok = (np.zeros((n, 0, batch.n)), np.ones(n, dtype=bool)) if found is None else (found.y, found.ok)
+    keep = np.flatnonzero(ok)
+    if keep.size == 0:
+        raise ValueError(f"{family}: no reference of the {name} split passed its self-check")
+    failed = tuple(int(i) for i in np.flatnonzero(~ok))
+    return Split(fam, chosen, name, int(seed), int(n), batch[keep], np.ascontiguousarray(ref[keep]), keep.astype(np.int64), failed)

@@ -1,0 +1,243 @@
+"""Tuning the general linear law on a family: CMA-ES over safety, gains, filter, limiter and acceptance.
+
+The objective is what the project measures: the mean over instances of the mean over the family's error levels of log f-evaluations at
+that error, on the *training* split.  A level tighter than a candidate reaches on an instance is charged ten times the larger of its
+dearest run there and the I law's work at that level, so that neither giving up early nor giving up late pays.
+
+The start population holds every published law; searches start from the best of them, each with the rules (floors, what follows a
+rejection) of the law it starts from.  What they find and all published laws then meet on the *validation* split, where the least
+objective wins: a failed search gives a published law back.
+
+N. Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..controllers import registry, search
+from ..controllers import tuned as files
+from ..controllers.laws import Law
+from ..integrators import methods
+from . import curves
+from .progress import Progress
+from .provenance import provenance
+from .splits import Split, Sweep, draw
+
+MAX_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found: `law` (named "tuned"), the name of the candidate that was `chosen` and its `base` law.
+
+    `ratios`: exp of the objective of every candidate less that of the chosen one, on the validation split, the best first.
+    `facts`: how it was found, as JSON values, with the provenance.
+    """
+
+    law: Law
+    chosen: str
+    base: str
+    ratios: dict[str, float]
+    facts: dict[str, Any] = field(repr=False)
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write the file that `controller="tuned"` reads (default: the user's folder); returns its path."""
+        path = files.user_folder() / files.file_name(self.facts["family"], self.facts["method"]) if path is None else Path(path)
+        files.write(path, self.law, self.facts)
+        return path
+
+
+class Objective:
+    """Mean log f-evaluations at equal error of laws on a split; counts what it spends."""
+
+    def __init__(self, split: Split, max_steps: int = MAX_STEPS) -> None:
+        self.split, self.max_steps = split, max_steps
+        self.levels = split.family.error_levels
+        self.evaluations = self.solves = self.nfev = 0
+        first = self._sweep(registry.get("i"))
+        self._floor = log_work(first.err, first.nfev, self.levels, np.zeros(len(self.levels)))
+
+    def _sweep(self, law: Law) -> Sweep:
+        s = self.split.sweep(law, max_steps=self.max_steps)
+        self.solves += s.err.size
+        self.nfev += int(s.nfev.sum())
+        return s
+
+    def __call__(self, law: Law) -> float:
+        s = self._sweep(law)
+        self.evaluations += 1
+        return float(log_work(s.err, s.nfev, self.levels, self._floor).mean())
+
+
+def log_work(err: curves.Array, work: curves.Array, levels: curves.Array, floor: curves.Array) -> curves.Array:
+    """Log work (B, L) of runs (B, T) at the levels, those out of reach charged as the module says.
+
+    floor: (B, L) or (L,), least log work that a level out of reach counts as, before the factor.
+    """
+    table = curves.log_work_at(err, work, levels, looser=True)
+    dearest = np.maximum(np.log(work.max(axis=1))[:, None], floor) + np.log(curves.LOST_RATIO)
+    return np.where(np.isfinite(table), table, dearest)
+
+
+def published(method: str) -> list[str]:
+    """Published linear laws that a method can drive, by name (a Newton limiter rests where nothing is iterated)."""
+    fills = methods.get(method).fills
+    return [name for name in registry.names("linear") if registry.get(name).needs <= fills]
+
+
+def tune(
+    family: str,
+    method: str | None = None,
+    n: int = 64,
+    evaluations: int = 2000,
+    seed: int = 0,
+    *,
+    restarts: int = 4,
+    sigma: float = 0.08,
+    n_validation: int = 100,
+    validation_seed: int = 0,
+    progress: bool = True,
+) -> Tuned:
+    """Tune the general linear law on `n` training instances of a family.
+
+    method: default the family's.  evaluations: candidates tried (each n instances at every tolerance of the family), the published
+    laws among them; the search stops earlier where it stops improving.  seed: of the search and of the training draw.  restarts:
+    searches from as many of the best published laws, and a last one around the best of all.  sigma: first step, in units of the box.
+    n_validation, validation_seed: the split that chooses.
+    Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
+    """
+    train = draw(family, method, "train", n, seed)
+    base_names = published(train.method)
+    if not base_names:
+        raise ValueError(f"method {train.method!r} has no error estimate: there is no linear law to tune")
+    if evaluations < len(base_names) + 20:
+        least = len(base_names) + 20
+        raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
+    objective = Objective(train)
+    bar = Progress(f"tune {family}, {train.method}", evaluations, "laws", progress)
+    try:
+        cost: dict[str, float] = {}
+        for name in base_names:
+            cost[name] = objective(registry.get(name))
+            bar.update(objective.evaluations, best=min(cost.values()))
+        order = sorted(base_names, key=lambda name: (cost[name], name))
+        pool = {name: registry.get(name) for name in base_names}
+        found = _search(objective, cost[order[0]], order, evaluations, restarts, sigma, seed, bar)
+    finally:
+        bar.close()
+    bases = {}
+    for label, law, value, start in found:
+        pool[label], cost[label], bases[label] = law, value, start
+    valid = draw(family, train.method, "validation", n_validation, validation_seed)
+    check = Objective(valid)
+    score = {name: check(law) for name, law in pool.items()}
+    chosen = min(score, key=lambda name: (score[name], name))
+    ratios = {name: float(np.exp(value - score[chosen])) for name, value in sorted(score.items(), key=lambda kv: kv[1])}
+    law = pool[chosen]
+    base, best = bases.get(chosen, chosen), order[0]
+    facts = {
+        "family": family,
+        "method": train.method,
+        "doc": f"tuned on {family} with {train.method}" + ("" if chosen in bases else f": no candidate beat {chosen}"),
+        "base": base,
+        "chosen": chosen,
+        "train": {"instances": len(train.ids), "reference_failures": len(train.failed), "seed": seed, "cost": cost[chosen],
+                  "best_published": best, "cost_published": cost[best]},
+        "validation": {"instances": len(valid.ids), "reference_failures": len(valid.failed), "seed": validation_seed,
+                       "ratios": ratios},
+        "budget": {"evaluations": objective.evaluations, "solves": objective.solves, "nfev": objective.nfev, "restarts": restarts,
+                   "sigma": sigma, "asked": evaluations},
+        "tolerances": [float(v) for v in train.tolerances],
+        "levels": [float(v) for v in train.family.levels],
+        "seed": seed,
+        **provenance(),
+    }  # fmt: skip
+    law = Law("tuned", "linear", law.values, law.rules, str(facts["doc"]), "")
+    return Tuned(law, chosen, base, ratios, facts)
+
+
+def _search(
+    objective: Objective, best_cost: float, order: list[str], evaluations: int, restarts: int, sigma: float, seed: int, bar: Progress,
+) -> list[tuple[str, Law, float, str]]:
+    """Candidates of every search, as (label, law, cost, base law): its best and its final mean."""
+    space = search.search_space()
+    fills = methods.get(objective.split.method).fills
+    starts = _distinct(space, [name for name in order if registry.get(name).slots <= fills], restarts)
+    share = (evaluations - objective.evaluations) // (len(starts) + 1)
+    out: list[tuple[str, Law, float, str]] = []
+    lowest = best_cost
+    top = (starts[0], space.to_vector(registry.get(starts[0])), np.inf)
+    for k, name in enumerate([*starts, ""]):
+        base, x0 = (name, space.to_vector(registry.get(name))) if name else top[:2]
+        step = sigma if name else sigma / 2
+        inject = [space.to_vector(registry.get(other)) for other in order[:6]] if name else []
+
+        def evaluate(vector: np.ndarray, base: str = base) -> float:
+            return objective(space.from_vector(vector, registry.get(base)))
+
+        def report(value: float) -> None:
+            nonlocal lowest
+            lowest = min(lowest, value)
+            bar.update(objective.evaluations, best=lowest)
+
+        vector, value, mean = _cma(space, evaluate, x0, step, inject, share, seed + 1000 * (k + 1), report)
+        if value < top[2]:
+            top = (base, vector, value)
+        label = f"{base}/{k + 1}"
+        out.append((label, space.from_vector(vector, registry.get(base), label), value, base))
+        out.append((f"{label}m", space.from_vector(mean, registry.get(base), f"{label}m"), evaluate(mean), base))
+    return out
+
+
+def _distinct(space: search.SearchSpace, order: list[str], count: int) -> list[str]:
+    """The first `count` laws of `order` that differ in their vector from the ones before."""
+    kept: list[str] = []
+    for name in order:
+        v = space.to_vector(registry.get(name))
+        if all(np.abs((v - space.to_vector(registry.get(k))) / (space.high - space.low)).max() > 0.02 for k in kept):
+            kept.append(name)
+        if len(kept) == count:
+            break
+    return kept
+
+
+def _cma(
+    space: search.SearchSpace,
+    evaluate: Callable[[np.ndarray], float],
+    x0: np.ndarray,
+    sigma: float,
+    inject: list[np.ndarray],
+    budget: int,
+    seed: int,
+    report: Callable[[float], None],
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """(best vector, its value, final mean) of one search in the box, which is scaled to 0..1."""
+    import cma
+
+    width = space.high - space.low
+    options = {"bounds": [0.0, 1.0], "seed": seed + 1, "verbose": -9, "tolfun": 1e-4, "tolx": 1e-4, "maxfevals": max(budget, 1)}
+    es = cma.CMAEvolutionStrategy(np.clip((x0 - space.low) / width, 0.0, 1.0), sigma, options)
+    best, lowest = np.array(x0, dtype=float), evaluate(x0)
+    spent = 1
+    first = [np.clip((v - space.low) / width, 0.0, 1.0) for v in inject]
+    while spent + es.popsize <= budget and not es.stop():
+        asked = es.ask()
+        # the best published laws stand in the first generation, in the place of random draws
+        for i, v in enumerate(first[: es.popsize - 2]):
+            asked[i] = v
+        first = []
+        values = [evaluate(space.low + width * np.clip(u, 0.0, 1.0)) for u in asked]
+        spent += len(values)
+        es.tell(asked, values)
+        k = int(np.argmin(values))
+        if values[k] < lowest:
+            best, lowest = space.low + width * np.clip(asked[k], 0.0, 1.0), values[k]
+        report(lowest)
+    mean = space.low + width * np.clip(np.asarray(es.result.xfavorite), 0.0, 1.0)
+    return best, lowest, mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ _NONE = np.empty((1, 0))
 _KERNELS: dict[tuple, Any] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Stats:
     """Counts of one solve: right-hand sides (all of them), accepted and rejected attempts, Jacobians, LU factorisations, answers of the
     controller that were replaced by its base law, and seconds inside the compiled solve, the controller's own evaluation included."""
@@ -36,7 +37,7 @@ class Stats:
     wall_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
     `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns `record_names`, or None.
@@ -53,13 +54,18 @@ class Solution:
     record_names = RECORD_NAMES  # a plain class attribute, not a field
 
 
+def _plain(rtol: Any, atol: Any) -> bool:
+    """Two numbers that need no further checks."""
+    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol < np.inf and 0.0 <= atol < np.inf
+
+
 def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
 
     Raises ValueError on negative, NaN or mis-shaped values and where a component has neither; warns near machine precision.
     """
     count, n = shape
-    if type(rtol) is float and type(atol) is float and rtol >= 100 * _EPS and 0.0 <= atol < np.inf and rtol < np.inf:
+    if _plain(rtol, atol):
         return np.full(count, rtol), np.full((count, n), atol)
     r = np.asarray(rtol, dtype=np.float64)
     a = np.asarray(atol, dtype=np.float64)
@@ -123,9 +129,39 @@ def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: fr
     return kernel
 
 
+_RESOLVED: dict[tuple, tuple[Any, Any]] = {}
+
+
+def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
+    """The kernel, checks included; the last answer for the same objects is remembered, for solves of a few microseconds."""
+    key = (method, problem.rhs, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
+    known = _RESOLVED.get(key)
+    if known is not None and known[0]() is controller:
+        return known[1]
+    meth = methods.get(method)
+    check_controller(controller, meth, problem)
+    kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    _RESOLVED[key] = (weakref.ref(controller), kernel)
+    return kernel
+
+
 @functools.cache
 def _no_output(n: int) -> np.ndarray:
     return np.empty((1, 0, n))
+
+
+_NO_ROWS = np.empty((0, record.N_RECORD + 4))
+_NO_TIMES = np.empty(0)
+
+
+def _kept(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Room for accepted steps, none for records."""
+    return np.empty(128), np.empty((128, n)), _NO_ROWS
+
+
+@functools.cache
+def _nothing(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return _NO_TIMES, np.empty((0, n)), _NO_ROWS
 
 
 def solve(
@@ -146,50 +182,52 @@ def solve(
     max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns
     the last good state with its status.
     """
-    meth = methods.get(method)
-    n = problem.n
-    r, a = tolerances(rtol, atol, (1, n))
+    n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
+    if _plain(rtol, atol):
+        r, a = rtol, atol
+    else:
+        (r,), (a,) = tolerances(rtol, atol, (1, n))
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
     if first_step is not None and not 0 < first_step < np.inf:
         raise ValueError(f"first_step must be a positive number, got {first_step}")
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    check_controller(controller, meth, problem)
-    kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    kernel = _resolve(problem, method, controller, log)
+    pack = np.empty(16 + 3 * n + m)
+    pack[:8] = t0, t1, r, np.nan if first_step is None else first_step, max_steps, 0.0, 0.0, 0.0
+    pack[16 : 16 + n] = problem.y0
+    pack[16 + n : 16 + 2 * n] = a
+    pack[16 + 3 * n :] = problem.p
     block = np.zeros(kernel.layout.size)
-    keep = 0 if t_eval is not None else 128
-    ts, ys = np.empty(keep), np.empty((keep, n))
-    rows = np.empty((256 if log else 0, record.N_RECORD + 4))
-    yend, stat, count = np.empty((1, n)), np.empty((1, layout.N_STATS)), np.zeros(3, np.int64)
-    h0 = np.array([np.nan if first_step is None else first_step])
+    ts, ys, rows = _kept(n) if t_eval is None else _nothing(n)
+    if log:
+        rows = np.empty((256, record.N_RECORD + 4))
     params = controller.params
-    args = (problem.y0[None], problem.p[None], np.array([t0]), np.array([t1]), r, a, h0, tgrid, yout, float(max_steps), yend, stat)
-    wall = 0.0
     run = kernel.module.run_single
+    start = time.perf_counter()
     while True:
-        start = time.perf_counter()
         try:
-            full = run(block, params, *args, ts, ys, rows, count)
+            full = run(block, params, pack, tgrid, yout, ts, ys, rows)
         except Exception as error:
             if discard_damaged(run):
                 continue
             raise explained(error, problem) from None
-        wall += time.perf_counter() - start
         if not full:
             break
-        if keep and count[0] >= len(ts):
+        if t_eval is None and pack[5] >= len(ts):
             ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
-        if log and count[1] >= len(rows):
+        if log and pack[6] >= len(rows):
             rows = np.concatenate([rows, np.empty_like(rows)])
-    status, nacc, nrej, nfev, t_last, nfall = stat[0, :6].tolist()
+    wall = time.perf_counter() - start
+    steps, records, _, status, nacc, nrej, nfev, t_last, nfall = pack[5:14].tolist()
     stats = Stats(int(nfev), int(nacc), int(nrej), 0, 0, int(nfall), wall)
     if t_eval is None:
-        t, y = ts[: count[0]], ys[: count[0]]
+        t, y = ts[: int(steps)], ys[: int(steps)]
     else:
         grid = tgrid[0]
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     status = int(status)
-    return Solution(t, y, status == layout.SUCCESS, status, layout.MESSAGES[status], stats, rows[: count[1]] if log else None)
+    return Solution(t, y, status == layout.SUCCESS, status, layout.MESSAGES[status], stats, rows[: int(records)] if log else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .layout import N_STATS
+
 ARGS = "y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps"
 
 
@@ -58,43 +60,60 @@ def run(A, params, {ARGS}, yend, stat, first, last):
 """
 
 
-def single_source(wide: bool = False) -> str:
-    """`run_single(A, params, ..., yend, stat, ts, ys, rows, count)`: one trajectory (W = 1).
+#: places in the `pack` of a single solve; behind them the statistics, then y0, atol, p and the end state
+PACK = ("t0", "t1", "rtol", "h0", "max_steps", "steps", "records", "started")
 
-    count[0] steps kept in ts/ys so far, count[1] records kept in rows, count[2] 0 on the first call.  Returns 0 when done, 1 when ts or
-    rows is full: grow it and call again with the same A.  A zero-length ts or rows keeps nothing.
+
+def single_source(wide: bool = False) -> str:
+    """`run_single(A, params, pack, tgrid, yout, ts, ys, rows)`: one trajectory (W = 1).
+
+    `pack` (few arguments are cheap to pass) holds PACK, N_STATS statistics, y0 (n), atol (n), the end state (n), p (m).  "steps": how
+    many are kept in ts/ys so far, "records": in rows, "started": 0 on the first call.  Returns 0 when done, 1 when ts or rows is full:
+    grow it and call again with the same A.  A zero-length ts or rows keeps nothing.
     """
+    at = {name: i for i, name in enumerate(PACK)}
+    first = len(PACK) + N_STATS
     return f"""@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def run_single(A, params, {ARGS}, yend, stat, ts, ys, rows, count):
+def run_single(A, params, pack, tgrid, yout, ts, ys, rows):
+    steps = int(pack[{at['steps']}])
+    records = int(pack[{at['records']}])
     keep = ts.shape[0] > 0
     log = rows.shape[0] > 0
-    if count[2] == 0:
-        load(A, 0, 0, {ARGS})
+    if pack[{at['started']}] == 0.0:
+        y0 = pack[{first}:{first} + N].reshape((1, N))
+        atol = pack[{first} + N:{first} + 2*N].reshape((1, N))
+        p = pack[{first} + 3*N:{first} + 3*N + M].reshape((1, M))
+        load(A, 0, 0, y0, p, pack[{at['t0']}:], pack[{at['t1']}:], pack[{at['rtol']}:], atol, pack[{at['h0']}:], tgrid, yout,
+             pack[{at['max_steps']}])
         start_fresh(A, params)
         begin(A)
-        count[2] = 1
+        pack[{at['started']}] = 1.0
         if keep:
             ts[0] = A[T]
             for i in range(N):
                 ys[0, i] = A[Y + i]
-            count[0] = 1
+            steps = 1
     while A[STATUS] == RUNNING:
-        if (keep and count[0] >= ts.shape[0]) or (log and count[1] >= rows.shape[0]):
+        if (keep and steps >= ts.shape[0]) or (log and records >= rows.shape[0]):
+            pack[{at['steps']}] = steps
+            pack[{at['records']}] = records
             return 1
         attempt(A)
         decide(A, params)
         if log:
             for i in range(NREC):
-                rows[count[1], i] = A[R + i]
+                rows[records, i] = A[R + i]
             for i in range(NANS):
-                rows[count[1], NREC + i] = A[CO + i]
-            count[1] += 1
+                rows[records, NREC + i] = A[CO + i]
+            records += 1
         settle(A, tgrid, yout)
         if keep and A[ACC] == 1.0:
-            ts[count[0]] = A[T]
+            ts[steps] = A[T]
             for i in range(N):
-                ys[count[0], i] = A[Y + i]
-            count[0] += 1
-    store(A, 0, yend, stat)
+                ys[steps, i] = A[Y + i]
+            steps += 1
+    store(A, 0, pack[{first} + 2*N:{first} + 3*N].reshape((1, N)), pack[{len(PACK)}:{first}].reshape((1, {N_STATS})))
+    pack[{at['steps']}] = steps
+    pack[{at['records']}] = records
     return 0
 """

@@ -281,9 +281,10 @@ def _console() -> Any:
 def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
 
-    table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
+    print(title)
     _console().print(table)
 
 

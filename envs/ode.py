@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..controllers import registry
+from ..controllers import registry, resolve
 from ..controllers.decision import Decision
 from ..integrators import problems
 from .core import Core, Reward
@@ -50,8 +50,9 @@ def make_core(
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
-    family, method (None: the family's own), law (base of the residual), features (None: the decision's default), n_act (1: step size,
-    2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol (loose, tight; None: the family's grid),
+    family, method (None: the family's own), law (base of the residual; "tuned": this family's tuned law), features (None: the
+    decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol
+    (loose, tight; None: the family's grid),
     pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`,
     `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
     Raises ValueError on unknown names and bad values.
@@ -59,7 +60,8 @@ def make_core(
     fam = problems.family(family)
     method = method or fam.method
     if decision is None:
-        decision = Decision(law=law, n_act=n_act) if features is None else Decision(tuple(features), law, n_act=n_act)
+        base = resolve.controller(law, fam.name, method) if law == "tuned" else law
+        decision = Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)
     rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)

@@ -141,6 +141,8 @@ def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
     meth = methods.get(method)
     check_controller(controller, meth, problem)
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    if len(_RESOLVED) > 256:
+        _RESOLVED.clear()
     _RESOLVED[key] = (weakref.ref(controller), kernel)
     return kernel
 

@@ -141,6 +141,7 @@ class Law:
     source: str = ""
     n_state: int = field(default=N_HEAD, init=False)
     _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
+    _params: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in SPECS:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
+from typing import Any
 
 _PACKAGE = __name__.split(".")[0]
 
 
 def bind(
-    formula: Callable[..., None], namespace: Mapping[str, object], wrap: Callable[[Callable], object] | None = None
+    formula: Callable[..., None], namespace: Mapping[str, object], wrap: Callable[[Callable], Any] | None = None
 ) -> Callable[..., None]:
     """Return `formula` with its global names looked up in `namespace` first.
 
@@ -18,7 +19,9 @@ def bind(
     """
     if wrap is None:
         if any(hasattr(f, "py_func") for f in namespace.values()):
-            from .lanes import inline as wrap
+            from .lanes import inline
+
+            wrap = inline
         else:
             wrap = _same
     return _bind(formula, dict(namespace), wrap, {})

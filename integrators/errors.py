@@ -35,7 +35,8 @@ def _alone(rhs: Callable, n: int, m: int) -> Exception | None:
     from .lanes import LaneViewType, inline
 
     try:
-        inline(rhs).compile((float64, LaneViewType(1, n), LaneViewType(1, max(m, 1)), LaneViewType(1, n)))
+        compiled: Any = inline(rhs)
+        compiled.compile((float64, LaneViewType(1, n), LaneViewType(1, max(m, 1)), LaneViewType(1, n)))
     except Exception as error:
         return error
     return None

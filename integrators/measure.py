@@ -37,5 +37,6 @@ def sweep(
     times = big.times(family.fractions)
     sol = solve_ensemble(big, method, controller, r, (r * family.atol_factor)[:, None], t_eval=times, max_steps=max_steps)
     reference_states = ref[index] if ref.shape[1] else ref
+    assert sol.y_eval is not None  # t_eval was given
     err = errors(family, big, sol.y_eval, reference_states, sol.success)
     return err.reshape(count, k), sol.stats.nfev.reshape(count, k).astype(np.float64)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Rhs = Callable[..., None]
 Invariant = Callable[..., float]
@@ -107,6 +108,14 @@ class Problem:
     accel: Callable[..., None] | None = None
     validate: InitVar[bool] = True
 
+    if TYPE_CHECKING:  # what the constructor takes is wider than what the fields hold afterwards
+
+        def __init__(
+            self, rhs: Rhs, y0: ArrayLike, t_span: ArrayLike, p: ArrayLike = (), jac: Callable[..., None] | None = None,
+            name: str = "user", family: str | None = None, nbody: tuple[int, int] | None = None,
+            invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, validate: bool = True,
+        ) -> None: ...  # fmt: skip
+
     def __post_init__(self, validate: bool) -> None:
         _check_functions(self)
         y0, p = _vector(self.y0, "y0"), _vector(self.p, "p")
@@ -164,6 +173,15 @@ class Batch:
     accel: Callable[..., None] | None = None
     validate: InitVar[bool] = True
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, rhs: Rhs, y0: ArrayLike, p: ArrayLike, t0: ArrayLike, t1: ArrayLike, name: str = "user",
+            nbody: tuple[int, int] | None = None, jac: Callable[..., None] | None = None,
+            invariants: Mapping[str, Invariant] = ..., family: str | None = None, accel: Callable[..., None] | None = None,
+            validate: bool = True,
+        ) -> None: ...  # fmt: skip
+
     def __post_init__(self, validate: bool) -> None:
         _check_functions(self)
         y0, p = _vector(self.y0, "y0", 2), _vector(self.p, "p", 2)
@@ -193,8 +211,8 @@ class Batch:
         return len(self.y0)
 
     def __getitem__(self, key: Any) -> Any:
-        common = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
-                      family=self.family, accel=self.accel, validate=False)
+        common: dict[str, Any] = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
+                                      family=self.family, accel=self.accel, validate=False)
         if isinstance(key, (int, np.integer)):
             span = (self.t0[key], self.t1[key])
             return Problem(self.rhs, self.y0[key], span, self.p[key], **common)

@@ -273,17 +273,17 @@ def _solve(batch: Batch, times: np.ndarray, rtol: float, max_steps: int) -> np.n
 def _kernel(batch: Batch) -> Any:
     from .cache import load_module
 
-    if batch.nbody is not None and _newtonian(batch):
+    if batch.nbody is not None and _newtonian(batch, *batch.nbody):
         objects: dict[str, Any] = {"BODIES": batch.nbody[0], "DIM": batch.nbody[1], "GROUP": batch.n // 2}
         return load_module(_HEAD + _NBODY + _KERNEL, objects).solve
     return load_module(_HEAD + _PLAIN + _KERNEL, {"rhs": batch.rhs, "GROUP": batch.n // 2 if batch.accel else batch.n}).solve
 
 
-def _newtonian(batch: Batch) -> bool:
+def _newtonian(batch: Batch, bodies: int, dim: int) -> bool:
     """Whether the right-hand side is bare Newtonian gravity (softening or other forces need the plain kernel)."""
     from .cache import load_module
 
-    split = load_module(_HEAD + _NBODY + _CALL, {"BODIES": batch.nbody[0], "DIM": batch.nbody[1]}).call
+    split = load_module(_HEAD + _NBODY + _CALL, {"BODIES": bodies, "DIM": dim}).call
     own = load_module(_HEAD + _PLAIN + _CALL, {"rhs": batch.rhs}).call
     dy, plain = np.empty(batch.n), np.empty(batch.n)
     offset = np.sin(1.0 + np.arange(batch.n))  # away from the start too, where two laws may agree by chance

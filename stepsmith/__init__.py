@@ -96,11 +96,14 @@ def solve_ensemble(
     """
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    law = _controller(controller, batch, method)
     if device == "cuda":
-        from .integrators.cuda import solve_ensemble as run
-    else:
-        from .integrators.ensemble import solve_ensemble as run
-    return run(batch, method, _controller(controller, batch, method), rtol, atol, t_eval, **options)
+        from .integrators import cuda
+
+        return cuda.solve_ensemble(batch, method, law, rtol, atol, t_eval, **options)
+    from .integrators import ensemble
+
+    return ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, **options)
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:

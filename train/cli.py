@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -203,8 +204,7 @@ if _exists("sweep"):
         seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
     ) -> None:
         """Run a grid of training runs and compare what comes out."""
-        from . import sweep as module
-
+        module = import_module(".sweep", __package__)
         print(module.sweep(config, out) if seed is None else module.sweep(config, out, seed=seed))
 
 
@@ -278,7 +278,7 @@ def _console() -> Any:
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(*columns, box=None, pad_edge=False)

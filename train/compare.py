@@ -169,8 +169,8 @@ def compare(
     final = next(r for r in runs if r.name == comparison.against)
     rows = []
     for row in comparison.rows:
-        several = across.get(row.name, [])
-        rows.append(replace(row, seeds=across_seeds(_ratios(several, final, test))[1]) if len(several) > 1 else row)
+        seeds = across.get(row.name, [])
+        rows.append(replace(row, seeds=across_seeds(_ratios(seeds, final, test))[1]) if len(seeds) > 1 else row)
     return Report(replace(comparison, rows=tuple(rows)), test.asked, test.failed, dict(sorted(ratios.items(), key=lambda kv: kv[1])), facts)
 
 

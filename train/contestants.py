@@ -73,7 +73,9 @@ def _criterion(name: str) -> Callable[[float], Law]:
     # of ias15 the knob is the factor before its time scale, (5040 epsilon)^(1/7)
     if name == "ias15":
         return lambda c: registry.get(name, epsilon=c**7 / 5040.0)
-    return lambda c: registry.get(name, **{"mu" if name == "amuse" else "eta": c})
+    if name == "amuse":
+        return lambda c: registry.get(name, mu=c)
+    return lambda c: registry.get(name, eta=c)
 
 
 def by_tolerance(name: str, kind: str, controller: Any, split: Split) -> Contestant:

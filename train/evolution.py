@@ -99,6 +99,7 @@ class Fitness:
         atol = (self.rtol * fam.atol_factor)[:, None]
         sol = solve_ensemble(self.batch, self.method, controller, self.rtol, atol, t_eval=self.times, max_steps=s.max_steps)
         self.attempts += int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+        assert sol.y_eval is not None  # t_eval was given
         shape = (len(self.instances), len(self.tolerances))
         err, work = np.full(shape, np.inf), np.ones(shape)
         err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)

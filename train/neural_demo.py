@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def digits_demo(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * -(-len(x) // batch))
     span = torch.tensor([0.0, 1.0], dtype=torch.float64)
     result = TrainedField(net, head, x_held, labels_held)
-    options = {"method": method, "controller": law, "rtol": rtol, "atol": atol, "per_sample": False, "heuristics": False}
+    options: dict[str, Any] = {"method": method, "controller": law, "rtol": rtol, "atol": atol, "per_sample": False, "heuristics": False}
 
     for epoch in range(1, epochs + 1):
         total = 0.0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..integrators.names import unknown
 from . import config as configs
 from .config import Config
 from .rundir import RunDir
@@ -48,7 +49,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     known = {f.name for f in dataclasses.fields(Settings)}
     for key in cfg.train:
         if key not in known:
-            raise configs.unknown("key in [train]", key, known)
+            raise unknown("key in [train]", key, known)
     settings = Settings(**cfg.train)
     fitness = Fitness(pool, core.method, registry.get(env.get("baseline", "pi34")), settings)
     rng = np.random.default_rng(cfg.seed)

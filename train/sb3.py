@@ -67,7 +67,8 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
 
     # 4. learn
     left = max(0, total - model.num_timesteps)
-    model.learn(left, callback=callback, reset_num_timesteps=not resume, progress_bar=False, log_interval=None)
+    never: Any = None  # what SB3 takes for no printing, though its annotation says int
+    model.learn(left, callback=callback, reset_num_timesteps=not resume, progress_bar=False, log_interval=never)
 
     # 5. the last policy is validated too; the best one was exported as it came
     callback.validate(model)
@@ -109,7 +110,10 @@ class Validate(BaseCallback):
             training = {"algorithm": self.config.algorithm, "seed": self.config.seed, "env_steps": int(self.num_timesteps),
                         **provenance()}  # fmt: skip
             figures = {"validation_ratio": ratio, "against": self.config.evaluate.against, "instances": self.config.evaluate.instances}
-            save(learned.replace(name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures), self.run.controller)
+            best = learned.replace(
+                name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures
+            )
+            save(best, self.run.controller)
         mean = episodes.mean(axis=0)
         self.run.log(env_steps=int(self.num_timesteps), validation=ratio, best=self.best, episode_return=mean[0], rejected=mean[1])
         self.logger.record("validation/ratio", ratio)

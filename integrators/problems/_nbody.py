@@ -11,6 +11,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 from ..vecmath import sqrt
 
@@ -39,7 +40,7 @@ def pairwise_rhs(bodies: int, dim: int, module: str) -> Callable[..., None]:
     text = source(bodies, dim)
     filename = f"<{module}.rhs>"
     linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-    namespace = {"__name__": module, "sqrt": sqrt}
+    namespace: dict[str, Any] = {"__name__": module, "sqrt": sqrt}
     exec(compile(text, filename, "exec"), namespace)
     rhs = namespace["rhs"]
     rhs.__doc__ = f"Gravity of {bodies} point masses in {dim} dimensions, each pair once."

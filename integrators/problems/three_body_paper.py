@@ -11,7 +11,7 @@ draw seeds from 1000 up and so never touch it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -28,7 +28,7 @@ MASSES = (4.0 * np.pi**2, 1.0, 1.0, 1.0)
 T_END = 30.0
 
 
-def instances(seeds: Sequence[int]) -> Batch:
+def instances(seeds: Iterable[int]) -> Batch:
     """The paper's initial conditions for these seeds (each in 0..2**32 - 1)."""
     seeds = list(seeds)
     y0 = np.empty((len(seeds), 12))

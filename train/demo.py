@@ -165,10 +165,10 @@ def _compare_orbits(file: Path, shipped: Any, seed: int, budget: Budget) -> Any:
 
 def _solve_one(file: Path, seed: int) -> dict[str, Any]:
     """One orbit with the exported file through the public face: counts, and how far the energy drifts."""
-    import stepsmith as ss
+    from .. import problems, solve
 
-    problem = ss.problems.make("three_body", seed=int(seed))
-    sol = ss.solve(problem, method=METHOD, controller=str(file), rtol=1e-6, atol=1e-9)
+    problem = problems.make("three_body", seed=int(seed))
+    sol = solve(problem, method=METHOD, controller=str(file), rtol=1e-6, atol=1e-9)
     if not sol.success:
         raise RuntimeError(f"the exported controller failed on three_body, instance {seed}: {sol.message}")
     energy = problem.invariant("energy", sol.t[[0, -1]], sol.y[[0, -1]])

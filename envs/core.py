@@ -49,7 +49,7 @@ def _kernel(pool: Pool, method: str, decision: Any) -> Kernel:
     slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
-    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.n_state, slots, fam.error, components)
+    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components)
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
         _KERNELS[key] = kernel_env.env_kernel(

@@ -59,13 +59,12 @@ class StepsmithVecEnv(VecEnv):
         infos = [self._empty] * self.num_envs
         if ended:
             elapsed = round(time.time() - self._began, 6)
-            for i in np.flatnonzero(dones):
-                stats = core.episode(i)
-                infos[i] = {
-                    "terminal_observation": core.final_obs[i].copy(),
-                    "TimeLimit.truncated": bool(core.truncated[i]),
-                    "episode": {"r": stats["return"], "l": int(stats["length"]), "t": elapsed, **stats},
-                }
+            which = np.flatnonzero(dones)
+            rows, final, cut = core.stats[which].tolist(), core.final_obs[which], core.truncated[which].tolist()
+            for k, i in enumerate(which.tolist()):
+                episode = dict(zip(core.columns, rows[k], strict=True))
+                episode["r"], episode["l"], episode["t"] = episode["return"], int(episode["length"]), elapsed
+                infos[i] = {"terminal_observation": final[k], "TimeLimit.truncated": cut[k], "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
     def close(self) -> None:

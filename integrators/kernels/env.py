@@ -23,7 +23,7 @@ from .. import record
 from ..binding import bind
 from ..cache import load_module
 from . import blocks
-from .build import N_ANSWER, Kernel, Parts, formula, header, substitute, wide_machine
+from .build import N_ANSWER, Kernel, Parts, formula, header, known, substitute, wide_machine
 from .layout import block_layout
 
 #: columns of the per-lane episode statistics, valid where an episode has just ended
@@ -161,6 +161,7 @@ def restart(A, l, lane, {POOL_ARGS}):
     A[PAID + l] = 0.0
     A[OVER + l] = 0.0
     A[SPAN + l] = abs(t1[b] - t0[b])
+    A[PART + l] = 1.0
     A[BASEI + l] = math.exp(-lookup(at_tol[0], b, lr, grid_meta[2], grid_meta[3]))
     A[BASEE + l] = lookup(at_tol[1], b, lr, grid_meta[2], grid_meta[3])
     invariant_start(A, l)
@@ -195,17 +196,21 @@ def decide(A, params):
 {lane.format(fn="apply")}
 
 @_traced
+def discount_lane(A, params, l):
+    A[PART + l] = exp(params[3]*(1.0 - fabs(A[TEND + l] - A[T + l])/A[SPAN + l]))
+
+
+@_traced
 def pay_lane(A, params, l):
     w = A[NFEV + l]
     lw = log(maximum(w, 1.0))
     live = A[PAID + l] == 0.0
-    part = exp(params[3]*(1.0 - fabs(A[TEND + l] - A[T + l])/A[SPAN + l]))
+    part = A[PART + l]
     r = where(params[0] == 0.0, A[LOGW + l] - lw, (A[WPAID + l] - w)*A[BASEI + l])
     r = where(live, r*part, 0.0)
     length = A[LENGTH + l] + where(live, 1.0, 0.0)
     A[PAY + l] = r
     A[RETURN + l] = A[RETURN + l] + r
-    A[PART + l] = part
     A[LOGW + l] = lw
     A[WPAID + l] = w
     A[LENGTH + l] = length
@@ -309,6 +314,9 @@ def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminate
         commit(A, tgrid, ref)
         # finds the sizes that the time variable cannot resolve: the action that asked for one ends the episode
         begin(A)
+        if consts[3] != 0.0:
+            for l in range(W):
+                discount_lane(A, consts, l)
         for l in range(W):
             pay_lane(A, consts, l)
         ended = 0
@@ -377,10 +385,12 @@ def env_kernel(
     lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_ANSWER, parts.extra)
     for row in ROWS:
         lay.add(row)
+    # the law's parameters stand first; its lags are not dropped, features read them
+    fixed = known(decision.law)[0] if hasattr(decision, "law") else ()
     objects: dict[str, Any] = {
         "init": bind(decision.init, NAMESPACE),
         "features": formula(decision.features, decision.n_state),
-        "apply": formula(decision.apply, decision.n_state),
+        "apply": formula(decision.apply, decision.n_state, fixed),
         **parts.objects,
     }
     first = getattr(decision, "first", None)

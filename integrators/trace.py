@@ -52,7 +52,7 @@ class Value:
     def __float__(self) -> float:
         raise TraceError("a run-time value cannot become a Python number")
 
-    __index__ = __int__ = __iter__ = __float__  # type: ignore[assignment]
+    __index__ = __int__ = __iter__ = __float__
 
     def _other(self, x: Any) -> Value:
         return coerce(self.b, x, self.v.type)
@@ -76,10 +76,10 @@ class Value:
     def __rsub__(self, x: Any) -> Value:
         return self._arith(x, "fsub", "sub", True)
 
-    def __mul__(self, x: Any) -> Value:
+    def __mul__(self, x: Any) -> Value | Zero:
         return x if isinstance(x, Zero) else self._arith(x, "fmul", "mul")
 
-    def __rmul__(self, x: Any) -> Value:
+    def __rmul__(self, x: Any) -> Value | Zero:
         return x if isinstance(x, Zero) else self._arith(x, "fmul", "mul", True)
 
     def __truediv__(self, x: Any) -> Value:
@@ -356,7 +356,7 @@ def elementary(fallback: Callable) -> Callable[[Callable], Callable]:
 
     def decorate(body: Callable) -> Callable:
         first_is_bool = body.__code__.co_varnames[0] == "c"
-        want = [types.float64] * body.__code__.co_argcount
+        want: list[Any] = [types.float64] * body.__code__.co_argcount
         if first_is_bool:
             want[0] = types.boolean
 
@@ -382,7 +382,7 @@ def elementary(fallback: Callable) -> Callable[[Callable], Callable]:
             out = body(*[Value(builder, a) for a in args])
             return coerce(builder, out, F64).v
 
-        call.py_func = body
+        vars(call)["py_func"] = body
         return call
 
     return decorate

@@ -156,14 +156,14 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
         sums += 1
     src.loop(n, sums, body, post)
     if record.HS in slots and tableau.stiffness is not None:
-        _stiffness(src, tableau, n)
+        _stiffness(src, tableau, tableau.stiffness, n)
     if record.CURV in slots:
         _curvature(src, n, f"K{tableau.stages - 1}")
 
 
-def _stiffness(src: Source, tableau: ExplicitTableau, n: int) -> None:
+def _stiffness(src: Source, tableau: ExplicitTableau, pair: tuple[int, int], n: int) -> None:
     """h*S, S = |k_j - k_i|/|g_j - g_i| for two stages with the same c (Shampine; Hairer & Wanner II, IV.2)."""
-    i, j = tableau.stiffness
+    i, j = pair
     s = tableau.stages
     if not (tableau.fsal and j == s - 1 and i == s - 2):
         raise ValueError(f"{tableau.name}: the stiffness pair must be the last two stages, the only ones that are kept")

@@ -47,10 +47,10 @@ class Budget:
     rounds: int = 2
     epochs: int = 12
     hidden: int = 64
-    samples: int = 200
-    samples_choose: int = 100
+    samples: int = 150
+    samples_choose: int = 75
     itself: int = 16
-    field_rounds: int = 2
+    field_rounds: int = 1
 
 
 FULL = Budget()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -172,7 +174,12 @@ def compare_runs(
             f"{against} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} instances: "
             "there the levels it reaches decide"
         )
-    rows = [make_row(r, by_name[against], lv, seed=bootstrap_seed, ideal_slope=ideal_slope) for r in test]
+
+    def row(r: Runs) -> Row:
+        return make_row(r, by_name[against], lv, seed=bootstrap_seed, ideal_slope=ideal_slope)
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:  # the bootstrap's gathers and sorts run outside the interpreter lock
+        rows = list(pool.map(row, test))
     return Comparison(
         family=family,
         method=method,

@@ -62,7 +62,8 @@ class Core:
     """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
     `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
     obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
-    columns `kernels.env.EPISODE`, valid where an episode has just ended.
+    columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, of which the last call filled as many entries
+    as it returned with the lanes whose episode ended.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Core:
         self.terminated = np.zeros(lanes, np.bool_)
         self.truncated = np.zeros(lanes, np.bool_)
         self.stats = np.zeros((lanes, len(kernel_env.EPISODE)))
+        self.ended = np.zeros(lanes, np.int64)
         self._started = False
 
     columns = kernel_env.EPISODE
@@ -137,7 +139,7 @@ class Core:
             raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(
             self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated, self.truncated,
-            self.final_obs, self.stats,
+            self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

@@ -59,12 +59,11 @@ class StepsmithVecEnv(VecEnv):
         infos = [self._empty] * self.num_envs
         if ended:
             elapsed = round(time.time() - self._began, 6)
-            which = np.flatnonzero(dones)
-            rows, final, cut = core.stats[which].tolist(), core.final_obs[which], core.truncated[which].tolist()
-            for k, i in enumerate(which.tolist()):
-                episode = dict(zip(core.columns, rows[k], strict=True))
+            for i in core.ended[:ended].tolist():
+                episode = core.episode(i)
                 episode["r"], episode["l"], episode["t"] = episode["return"], int(episode["length"]), elapsed
-                infos[i] = {"terminal_observation": final[k], "TimeLimit.truncated": cut[k], "episode": episode}
+                final = core.final_obs[i].copy()
+                infos[i] = {"terminal_observation": final, "TimeLimit.truncated": bool(core.truncated[i]), "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
     def close(self) -> None:

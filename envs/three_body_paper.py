@@ -101,6 +101,7 @@ class PaperCore:
         self.terminated = np.zeros(lanes, np.bool_)
         self.truncated = np.zeros(lanes, np.bool_)
         self.stats = np.zeros((lanes, len(self.columns)))
+        self.ended = np.zeros(lanes, np.int64)
         self._started = False
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
@@ -129,7 +130,7 @@ class PaperCore:
             raise ValueError(f"actions must be in 0..{len(MUS) - 1}, got {actions.min()}..{actions.max()}")
         return self.kernel.module.env_step(
             self._blocks, self.lanes, actions.astype(np.int64), *self._args, self.obs, self.reward, self.terminated, self.truncated,
-            self.final_obs, self.stats,
+            self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

@@ -266,7 +266,7 @@ def env_reset(blocks, lanes, params, mask, {POOL_ARGS}, obs):
 
 
 @_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats):
+def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats, which):
     wide_vectors()
     finished = 0
     same_step = consts[5] == 1.0
@@ -294,9 +294,10 @@ def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminate
             ended += 1 if A[OVER + l] != 0.0 else 0
             cut += 1 if A[OVER + l] == 2.0 else 0
             late += 1 if A[PAID + l] == 1.0 else 0
-        finished += ended
         for l in range(count if ended > 0 else 0):
             if A[OVER + l] != 0.0:
+                which[finished] = base + l
+                finished += 1
                 settle(A, l, base + l, table, grid_meta, consts, stats)
                 # where an episode has terminated the last observation stands: there is nothing left to decide
                 write_lane(A, l, base + l, final_obs)

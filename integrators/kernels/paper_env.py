@@ -223,7 +223,7 @@ def env_reset(blocks, lanes, mask, {POOL_ARGS}, obs):
 
 
 @_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def env_step(blocks, lanes, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats):
+def env_step(blocks, lanes, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats, which):
     finished = 0
     same_step = consts[4] == 1.0
     for blk in range(blocks.shape[0]):
@@ -245,9 +245,10 @@ def env_step(blocks, lanes, actions, {POOL_ARGS}, obs, reward, terminated, trunc
                 write_lane(A, l, k, obs, consts)
                 continue
             over = pay(A, l, k, consts, reward, terminated, truncated, stats)
-            finished += over
             write_lane(A, l, k, obs, consts)
             if over == 1:
+                which[finished] = k
+                finished += 1
                 write_lane(A, l, k, final_obs, consts)
                 if same_step:
                     restart(A, l, k, lanes, {POOL_ARGS})

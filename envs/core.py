@@ -62,8 +62,8 @@ class Core:
     """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
     `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
     obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
-    columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, of which the last call filled as many entries
-    as it returned with the lanes whose episode ended.
+    columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, whose first entries, as
+    many as the last call returned, are the lanes whose episode ended.
     """
 
     def __init__(

@@ -89,6 +89,7 @@ class PaperCore:
         self.kernel = _kernel(method, self.n_obs)
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
+        self._work = aligned(self.kernel.layout.size)
         harmonic = steps / np.sum(1.0 / np.arange(1, steps + 1)) if counter == "out" else 0.0
         values = [w[0], w[2], harmonic, steps, same_step, energy_limit, INTERVAL, LENGTH_UNIT, SPEED_UNIT, LARGEST, in_turn]
         self.settings = np.array(values, dtype=np.float64)
@@ -129,8 +130,8 @@ class PaperCore:
         if actions.min() < 0 or actions.max() >= len(MUS):
             raise ValueError(f"actions must be in 0..{len(MUS) - 1}, got {actions.min()}..{actions.max()}")
         return self.kernel.module.env_step(
-            self._blocks, self.lanes, actions.astype(np.int64), *self._args, self.obs, self.reward, self.terminated, self.truncated,
-            self.final_obs, self.stats, self.ended,
+            self._blocks, self._work, self.lanes, actions.astype(np.int64), *self._args, self.obs, self.reward, self.terminated,
+            self.truncated, self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

@@ -3,9 +3,9 @@
     h = mu tau_AMUSE,  Hermite PEC steps until t >= (k + 1) 0.1 yr (steps run over the mark, none is shortened)
 
 As the paper's code calls its integrator once a decision, accelerations are evaluated anew when a decision begins and once more when it
-ends (energies): two evaluations beside one a step.  Lanes go in lock-step until the slowest of a block has reached its mark; a
-lane that has arrived takes steps of size zero and keeps its state.  Instances are drawn by SplitMix64 of the lane's key and its episode
-number, or taken in turn (lane l plays l, l + lanes, ...).
+ends (energies): two evaluations beside one a step.  Decisions take from one step to thousands, so lanes are not tied to each other:
+they pass through one working block, whose lanes are filled again as they fall free.  Instances are drawn by SplitMix64 of the lane's
+key and its episode number, or taken in turn (lane l plays l, l + lanes, ...).
 
 Energy error e = |(E - E0)/E0|, l = log10 e with e held within [1e-16, 0.1] for reward and observation.  Reward, with n the
 decision's number from 1:
@@ -34,7 +34,7 @@ FLOOR = 1e-16  # least energy error told apart
 SMALLEST = 1e-17  # yr: a step below fails (the closest of the paper's encounters asks for 1e-12)
 MOST_STEPS = 1e6  # in a decision: more fail
 
-ROWS = ("MU", "MARK", "TAU", "E0", "EREL", "RETURN", "LENGTH", "PAID", "OVER", "PAY", "NSTEPS", "LIVE", "GO", "TAKEN")
+ROWS = ("MU", "MARK", "TAU", "E0", "EREL", "RETURN", "LENGTH", "PAID", "OVER", "PAY", "NSTEPS", "LIVE", "GO", "BUSY")
 
 POOL_ARGS = "y0, p, mus, consts, keys, episodes"
 
@@ -62,28 +62,15 @@ def log10_error(e, consts):
 
 
 @_traced
-def ready_lane(A, l):
-    # derivatives, and with them the time scale, are evaluated anew
-    A[FRESH + l] = where(A[LIVE + l] == 1.0, 1.0, 0.0)
-
-
-@_traced
-def set_out_lane(A, l):
-    A[TAU + l] = where(A[LIVE + l] == 1.0, {tau}, A[TAU + l])
-    A[FRESH + l] = 0.0
-    A[TAKEN + l] = 0.0
-
-
-@_traced
 def size_lane(A, l):
+    # a lane just taken gets its derivatives from a step of size zero
     t = A[T + l]
     h = A[MU + l]*A[TAU + l]
-    go = (A[LIVE + l] == 1.0) & (A[STATUS + l] == 0.0) & (t < A[MARK + l])
+    go = (A[BUSY + l] == 1.0) & (A[FRESH + l] == 0.0)
     lost = go & ((t + h == t) | (h < SMALLEST))
-    long = go & (A[TAKEN + l] >= MOST_STEPS)
+    long = go & (A[NSTEPS + l] >= MOST_STEPS)
     A[STATUS + l] = where(lost, UNDERFLOW, where(long, MAX_STEPS, A[STATUS + l]))
-    lost = lost | long
-    go = go & ~lost
+    go = go & ~(lost | long)
     A[HS + l] = where(go, h, 0.0)
     A[GO + l] = where(go, 1.0, 0.0)
 
@@ -91,14 +78,19 @@ def size_lane(A, l):
 @_traced
 def step_lane(A, l):
     go = A[GO + l] == 1.0
-    good = go & (A[R + {record.FINITE}*W + l] == 1.0)
+    fresh = (A[FRESH + l] == 1.0) & (A[BUSY + l] == 1.0)
+    finite = A[R + {record.FINITE}*W + l] == 1.0
+    good = (go | fresh) & finite
+    t = where(good, A[T + l] + A[HS + l], A[T + l])
+    status = where((go | fresh) & ~finite, NON_FINITE, A[STATUS + l])
     A[ACC + l] = where(good, 1.0, 0.0)
-    A[T + l] = where(good, A[T + l] + A[HS + l], A[T + l])
+    A[T + l] = t
+    A[STATUS + l] = status
     A[TAU + l] = where(good, {tau}, A[TAU + l])
-    A[NSTEPS + l] = A[NSTEPS + l] + where(go, 1.0, 0.0)
-    A[TAKEN + l] = A[TAKEN + l] + where(go, 1.0, 0.0)
-    A[NFEV + l] = A[NFEV + l] + where(go, A[R + {record.NF}*W + l], 0.0)
-    A[STATUS + l] = where(go & ~good, NON_FINITE, A[STATUS + l])
+    A[NSTEPS + l] = A[NSTEPS + l] + A[GO + l]
+    A[NFEV + l] = A[NFEV + l] + where(go, A[R + {record.NF}*W + l], where(fresh, 1.0, 0.0))
+    A[FRESH + l] = 0.0
+    A[OVER + l] = where((A[BUSY + l] == 1.0) & ((status != 0.0) | (t >= A[MARK + l])), 1.0, 0.0)
 
 
 @_traced
@@ -109,27 +101,73 @@ def keep_lane(A, j, l):
 
 
 @_piece
-def advance(A):
-    # every live lane to its mark
+def take(A, l, H, k, home):
+    # lane k of the block H to lane l of the working block
+    for i in range(N):
+        A[Y + i*W + l] = H[Y + i*W + k]
+        A[K0 + i*W + l] = 0.0
+    for i in range(M):
+        A[P + i*W + l] = H[P + i*W + k]
+    A[T + l] = H[T + k]
+    A[MU + l] = H[MU + k]
+    A[MARK + l] = H[MARK + k]
+    A[TAU + l] = 0.0
+    A[STATUS + l] = RUNNING
+    A[NSTEPS + l] = 0.0
+    A[NFEV + l] = 0.0
+    A[INST + l] = home
+    A[BUSY + l] = 1.0
+    A[FRESH + l] = 1.0
+
+
+@_piece
+def bring_back(A, l, blocks):
+    home = int(A[INST + l])
+    H = blocks[home // W]
+    k = home % W
+    for i in range(N):
+        H[Y + i*W + k] = A[Y + i*W + l]
+    H[T + k] = A[T + l]
+    H[STATUS + k] = A[STATUS + l]
+    H[NSTEPS + k] += A[NSTEPS + l]
+    H[NFEV + k] += A[NFEV + l]
+    A[BUSY + l] = 0.0
+
+
+@_piece
+def advance(A, blocks, lanes):
+    # every live lane to its mark, through one working block whose lanes are filled again as they fall free
+    cursor = 0
+    busy = 0
     for l in range(W):
-        ready_lane(A, l)
-    start(A)
-    for l in range(W):
-        set_out_lane(A, l)
+        A[BUSY + l] = 0.0
     while True:
-        going = 0
+        if busy < W and cursor < lanes:
+            for l in range(W):
+                while A[BUSY + l] == 0.0 and cursor < lanes:
+                    H = blocks[cursor // W]
+                    if H[LIVE + cursor % W] == 1.0:
+                        take(A, l, H, cursor % W, cursor)
+                        busy += 1
+                    cursor += 1
+        if busy == 0:
+            break
         for l in range(W):
             size_lane(A, l)
-        for l in range(W):
-            going += 1 if A[GO + l] == 1.0 else 0
-        if going == 0:
-            break
         attempt(A)
         for l in range(W):
             step_lane(A, l)
         for i in range(N):
             for l in range(W):
                 keep_lane(A, i*W + l, l)
+        arrived = 0
+        for l in range(W):
+            arrived += 1 if A[OVER + l] == 1.0 else 0
+        if arrived > 0:
+            for l in range(W):
+                if A[OVER + l] == 1.0:
+                    bring_back(A, l, blocks)
+            busy -= arrived
 
 
 @_piece
@@ -143,20 +181,14 @@ def restart(A, l, lane, lanes, {POOL_ARGS}):
         b = min(int(float(z >> _U11)*1.1102230246251565e-16*y0.shape[0]), y0.shape[0] - 1)
     for i in range(N):
         A[Y + i*W + l] = y0[b, i]
-        A[YN + i*W + l] = y0[b, i]
     for i in range(M):
         A[P + i*W + l] = p[b, i]
     A[T + l] = 0.0
-    A[TEND + l] = 1e300
-    A[DIR + l] = 1.0
-    A[HZERO + l] = math.nan
-    A[HS + l] = 0.0
     A[STATUS + l] = RUNNING
     A[INST + l] = b
     A[NFEV + l] = 0.0
     A[MU + l] = 0.0
     A[MARK + l] = 0.0
-    A[TAU + l] = 0.0
     A[EREL + l] = 0.0
     A[RETURN + l] = 0.0
     A[LENGTH + l] = 0.0
@@ -213,17 +245,13 @@ def env_reset(blocks, lanes, mask, {POOL_ARGS}, obs):
                     restart(A, l, k, lanes, {POOL_ARGS})
                     write_lane(A, l, k, obs, consts)
             elif A[STATUS + l] != IDLE:
-                # padding: a state that can be evaluated, which never moves
-                for i in range(N):
-                    A[Y + i*W + l] = y0[0, i]
-                for i in range(M):
-                    A[P + i*W + l] = p[0, i]
+                # padding never moves
                 A[LIVE + l] = 0.0
                 A[STATUS + l] = IDLE
 
 
 @_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def env_step(blocks, lanes, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats, which):
+def env_step(blocks, work, lanes, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats, which):
     finished = 0
     same_step = consts[4] == 1.0
     for blk in range(blocks.shape[0]):
@@ -234,7 +262,11 @@ def env_step(blocks, lanes, actions, {POOL_ARGS}, obs, reward, terminated, trunc
             A[MU + l] = mus[actions[base + l]]
             # marks are multiples of the interval, whatever the steps before ran over
             A[MARK + l] = (A[LENGTH + l] + 1.0)*consts[6]
-        advance(A)
+    advance(work, blocks, lanes)
+    for blk in range(blocks.shape[0]):
+        A = blocks[blk]
+        base = blk*W
+        count = min(W, lanes - base)
         for l in range(count):
             k = base + l
             if A[PAID + l] == 1.0:
@@ -276,7 +308,7 @@ def paper_kernel(parts: Parts, n: int, m: int, n_obs: int, width: int, invariant
         f"FLOOR = {FLOOR!r}\nSMALLEST = {SMALLEST!r}\nMOST_STEPS = {MOST_STEPS!r}\n"
         '_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")\n'
     )
-    body = substitute(parts.attempt + "\n" + parts.start + "\n" + _driver(n, n_obs), lay, n, m, 0, wide)
+    body = substitute(parts.attempt + "\n" + _driver(n, n_obs), lay, n, m, 0, wide)
     if wide:
-        body = body.replace("def advance(A):\n", "def advance(A):\n    wide_vectors()\n")
+        body = body.replace("def advance(A, blocks, lanes):\n", "def advance(A, blocks, lanes):\n    wide_vectors()\n")
     return Kernel(load_module(header(lay, n, m, 0) + constants + body, objects), lay, width)

@@ -127,8 +127,8 @@ def test_quick_demo_writes_what_it_says(quick):
         assert path in text.replace("\n", "") and (folder / path).exists()
     assert all((folder / f"{stem}.txt").read_text() for stem in ("three_body", "digits_field"))
     assert load_controller(result["controller"]).name == "trained-live"
-    for key in ("three_body", "field"):
-        assert {r["name"] for r in result[key]["rows"]} >= {"tuned", "pi34", "trained live"}
+    for key, live in (("three_body", "trained live"), ("field", "trained live (orbits)")):
+        assert {r["name"] for r in result[key]["rows"]} >= {"tuned", "pi34", live}
         assert len(result["sentences"][key]) == 2 and result["sentences"][key][0][:40] in text
     assert result["three_body"]["headline"]["controller"] == "trained live"
     assert result["field"]["headline"]["controller"] == "neural-field"

@@ -28,7 +28,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..integrators.record import ERR, ORDER
+from ..integrators.record import ORDER
 from . import nbody, registry
 from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
@@ -40,9 +40,11 @@ from .formula import (
     P_FMIN,
     P_ORDER,
     head_update,
+    keep_ratios,
     linear_accept,
     linear_limit,
     linear_propose,
+    log_error,
     usable,
 )
 from .laws import Law
@@ -50,7 +52,7 @@ from .namespaces import NUMPY
 from .observation import HUGE, OBS_AT, Observation
 
 where = NUMPY["where"]
-exp = NUMPY["exp"]
+log = NUMPY["log"]
 tanh = NUMPY["tanh"]
 fabs = NUMPY["fabs"]
 minimum = NUMPY["minimum"]
@@ -119,8 +121,9 @@ def linear_apply(params, state, record, out):
         a1 = squashed(state[ACT + 1])
         ok = ok & valid(a1)
         ease = params[DEC + D_THRESHOLD] * inside(a1)
-        k = where(params[P_ORDER] > 0.0, params[P_ORDER], record[ORDER])
-        good = (record[ERR] <= params[P_ACCEPT_ERR] * exp(ease)) & (lf + ease / k >= params[P_ACCEPT_FACTOR])
+        per_k = 1.0 / where(params[P_ORDER] > 0.0, params[P_ORDER], record[ORDER])
+        # in logarithms: that of the error is at hand
+        good = (log_error(params, record) <= log(params[P_ACCEPT_ERR]) + ease) & (lf + ease * per_k >= params[P_ACCEPT_FACTOR])
         accept = where(good & usable(record), 1.0, 0.0)
         moved = moved | (ease != 0.0)
     answer = linear_limit(params, state, record, own, accept)
@@ -129,6 +132,7 @@ def linear_apply(params, state, record, out):
     accept = where(use, accept, law_accept)
     answer = where(use, answer, law_answer)
     head_update(params, state, record, accept)
+    keep_ratios(params, state, record, accept, answer)
     out[ACCEPT] = accept
     out[LOG_FACTOR] = answer
     out[FLAGS] = 0.0
@@ -203,7 +207,7 @@ class Decision:
     ) -> None:
         put = functools.partial(object.__setattr__, self)
         put("observation", observation if isinstance(observation, Observation) else Observation(cast(Any, observation)))
-        put("law", registry.get(law))
+        put("law", registry.get(law).specialised())
         for name, value in (("residual_scale", residual_scale), ("threshold_scale", threshold_scale)):
             if not 0.0 < value <= 10.0:
                 raise ValueError(f"{name} must be in (0, 10], got {value!r}")
@@ -283,12 +287,17 @@ class Decision:
     @property
     def key(self) -> tuple:
         """Structure: what to compile."""
-        return ("decision", self.observation.features, self.law.key, self.n_act)
+        return ("decision", self.observation.features, self.law.key, self.n_act, self.plain)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the observation's normaliser is the identity."""
+        return self.obs_clip == HUGE and bool(np.all(self.shift == 0.0) and np.all(self.scale == 1.0))
 
     @property
     def features(self) -> Callable[..., None]:
         """`features(params, state, record, out)`: writes the observation rows."""
-        return self.observation.function(self.constants_at + N_CONSTANTS)
+        return self.observation.function(self.constants_at + N_CONSTANTS, self.plain)
 
     @property
     def first(self) -> Callable[..., float] | None:

@@ -10,7 +10,7 @@ codes add: safety outside (s) or inside (E/s^k), floors for errors, the smooth l
 factor, rules after a rejection, a dead band, the minimum with the I law and the Newton limiter of RADAU5
 (Hairer & Wanner II, IV.8).
 
-`linear_propose`, `linear_accept`, `linear_limit` and `head_update` are the pieces; `linear_decide`
+`linear_propose`, `linear_accept`, `linear_limit`, `head_update` and `keep_ratios` are the pieces; `linear_decide`
 strings them together, and a learned controller strings them together with its own answer in between.  All
 read their arrays before they write: compilers then share the logarithms.  The module's own functions are
 bound to NumPy.
@@ -76,7 +76,8 @@ P_BAND_LO = 29  # log: dead band, factor 1 inside
 P_BAND_HI = 30
 P_BAND_RATE = 31  # the dead band holds unless the Newton rate exceeds this
 P_KAPPA = 32  # kappa, beside its reciprocal to save the divisions
-N_PARAMS = 33
+P_OWN_RATIOS = 33  # 1: step ratios are the law's answers to accepted attempts, a rejection leaves them alone (PETSc)
+N_PARAMS = 34
 
 TINY = 1e-300
 HUGE = 1e300
@@ -197,6 +198,19 @@ def head_update(params, state, record, accept):
     state[S_NACC] = nacc
 
 
+def keep_ratios(params, state, record, accept, answer):
+    """After `head_update`: move the sizes in the lags along with a rejected attempt's answer, where the law asks for it.
+
+    The retry then sees the step ratios that the rejected attempt saw, whatever it shrank by.  A law that accepts by its
+    factor and reads the sizes themselves can reject for ever: after one shrink, (h_n/h_{n-1})^(-a2) with a2 = -1 asks for
+    another however small the error has become.  The ratio of a cut attempt says nothing: its retry starts from 1.
+    """
+    cut = where(record[TRUNCATED] > 0.5, log_size(record) - state[S_LH1], 0.0)
+    shift = where(accept > 0.5, 0.0, params[P_OWN_RATIOS] * (answer + cut))
+    state[S_LH1] = state[S_LH1] + shift
+    state[S_LH2] = state[S_LH2] + shift
+
+
 def linear_init(params, state):
     """Clear the head: no lags, no rejections, nothing accepted."""
     for i in range(N_HEAD):
@@ -209,6 +223,7 @@ def linear_decide(params, state, record, out):
     accept = linear_accept(params, record, log_factor)
     answer = linear_limit(params, state, record, log_factor, accept)
     head_update(params, state, record, accept)
+    keep_ratios(params, state, record, accept, answer)
     out[ACCEPT] = accept
     out[LOG_FACTOR] = answer
     out[FLAGS] = 0.0

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .contract import N_OUT, Dense, Lane, bind
+from .contract import N_HEAD, N_OUT, Dense, Lane, bind
 from .decision import Decision
 from .namespaces import NUMPY
 
@@ -187,6 +187,16 @@ class Learned:
     def n_state(self) -> int:
         """State rows."""
         return self._n_state
+
+    @property
+    def known(self) -> tuple[tuple, tuple]:
+        """Parameters that the law's structure fixes, as `Law.known`; the whole head may be read by features."""
+        return (self.decision.law.known[0], ())
+
+    @property
+    def n_kept(self) -> int:
+        """State rows that outlive a decision: the shared head."""
+        return N_HEAD
 
     @property
     def phases(self) -> tuple[Lane | Dense, ...]:

@@ -248,22 +248,23 @@ class Observation:
         """(n,) float64 upper bounds before the normaliser."""
         return np.array([f.bounds[1] for f in self.table])
 
-    def function(self, params_at: int) -> Callable[..., None]:
+    def function(self, params_at: int, plain: bool = False) -> Callable[..., None]:
         """`features(params, state, record, out)`: writes state[OBS_AT:OBS_AT + n]; `out` is left alone.
 
-        The normaliser stands at params[params_at:]: n shifts, n scales and the common bound.
+        The normaliser stands at params[params_at:]: n shifts, n scales and the common bound.  plain: it is the identity, and not applied.
         """
-        return _function(self.features, params_at)
+        return _function(self.features, params_at, plain)
 
 
 @functools.cache
-def _function(features: tuple[str, ...], at: int) -> Callable[..., None]:
+def _function(features: tuple[str, ...], at: int, plain: bool) -> Callable[..., None]:
     n = len(features)
     src = "def features(params, state, record, out):\n"
     for i, name in enumerate(features):
         f = FEATURES[name]
         src += f"    x{i} = clipped({name}(state, record), {f.low!r}, {f.high!r}, {f.shift!r}, {f.scale!r})\n"
-        src += f"    x{i} = normalised(x{i}, params[{at + i}], params[{at + n + i}], params[{at + 2 * n}])\n"
+        if not plain:
+            src += f"    x{i} = normalised(x{i}, params[{at + i}], params[{at + n + i}], params[{at + 2 * n}])\n"
     # everything is read before anything is written
     src += "".join(f"    state[{OBS_AT + i}] = x{i}\n" for i in range(n))
     glb = dict(globals())

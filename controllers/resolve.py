@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ..integrators.names import unknown
 from . import registry
+from .laws import Law
 
 
 def controller(name: str, family: str | None = None, method: str | None = None) -> Any:
@@ -26,6 +28,21 @@ def controller(name: str, family: str | None = None, method: str | None = None) 
 
         return load_controller(name)
     return _by_name(name)
+
+
+def base_law(law: str | Law | Mapping[str, Any], family: str, method: str | None = None) -> Law:
+    """A classical law for a residual: an object, a name, "tuned", or {"base": one of these, coefficient: value, ...}.
+
+    The last is the base with other coefficients, as a training file writes it: law = { base = "tuned", kappa = 0.0 }.
+    Raises ValueError for unknown names, coefficients out of range and a mapping without a base.
+    """
+    if isinstance(law, Mapping):
+        changes = dict(law)
+        if "base" not in changes:
+            raise ValueError("a law given as a table needs a 'base'")
+        base = base_law(changes.pop("base"), family, method)
+        return Law(f"{base.name}, changed", base.kind, {**base.values, **changes}, base.rules, base.doc, base.source)
+    return controller(law, family, method) if law == "tuned" else registry.get(law)
 
 
 @functools.cache

@@ -30,10 +30,10 @@ RULES: dict[str, dict[str, float]] = {
         "err_start": 1e-4, "reject_own": 0.0, "after_max": math.inf,
     },
     # PETSc TSADAPTDSP: target E = 1, smooth limiter with kappa 1, then the clip; accept where the factor
-    # is at least .9 * .9
+    # is at least .9 * .9; step ratios are the factors of accepted steps, rejected ones leave no trace
     "petsc": {
         "safety": 1.0, "kappa": 1.0, "fmin": 0.1, "fmax": 10.0, "accept_err": math.inf, "accept_factor": 0.81,
-        "err_min": 1e-10, "err_floor": 1e-10, "after_max": math.inf,
+        "err_min": 1e-10, "err_floor": 1e-10, "after_max": math.inf, "own_ratios": 1.0, "reject_max": 1.0,
     },
     # ARKODE: hold after a failed step, shrink to at most .3 from the second failure on
     "sundials": {

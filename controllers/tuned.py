@@ -96,4 +96,4 @@ def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
         raise ValueError(f"{path}: not a tuned law: {error.args[0]!r} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a tuned law: {error}") from None
-    return law, data
+    return law.specialised(), data

@@ -9,6 +9,7 @@ fails, and is cut (truncated) after `max_attempts`.  Rewards: see `integrators/k
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from gymnasium import spaces
 
 from ..controllers import registry, resolve
 from ..controllers.decision import Decision
+from ..controllers.laws import Law
 from ..integrators import problems
 from .core import Core, Reward
 from .faces import Native, Single
@@ -33,7 +35,7 @@ def make_core(
     family: str = "lorenz",
     method: str | None = None,
     decision: Decision | None = None,
-    law: str = "i",
+    law: str | Law | Mapping[str, Any] = "i",
     features: tuple[str, ...] | None = None,
     n_act: int = 2,
     baseline: str = "pi34",
@@ -50,7 +52,7 @@ def make_core(
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
-    family, method (None: the family's own), law (base of the residual; "tuned": this family's tuned law), features (None: the
+    family, method (None: the family's own), law (base of the residual, see `controllers.resolve.base_law`), features (None: the
     decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol
     (loose, tight; None: the family's grid),
     pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`,
@@ -60,7 +62,7 @@ def make_core(
     fam = problems.family(family)
     method = method or fam.method
     if decision is None:
-        base = resolve.controller(law, fam.name, method) if law == "tuned" else law
+        base = resolve.base_law(law, fam.name, method)
         decision = Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)

@@ -107,7 +107,7 @@ def function_key(fn: Callable) -> str:
 def _versions() -> str:
     from importlib.metadata import version
 
-    digests = [_module_digest(f"{_PACKAGE}.integrators.{m}") for m in ("lanes", "trace", "vecmath")]
+    digests = [_module_digest(f"{_PACKAGE}.integrators.{m}") for m in ("lanes", "trace", "vecmath", "kernels.fuse")]
     return repr((sys.version_info[:3], version("numba"), version("llvmlite"), digests))
 
 

@@ -53,7 +53,9 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     settings = Settings(**cfg.train)
     fitness = Fitness(pool, core.method, registry.get(env.get("baseline", "pi34")), settings)
     rng = np.random.default_rng(cfg.seed)
-    first = Learned.random(decision, hidden=cfg.policy.hidden, rng=rng, scale=0.1)
+    # clipped, not squashed: no gradient passes here, and a clip costs nothing
+    hidden, activation = cfg.policy.hidden, cfg.policy.activation
+    first = Learned.random(decision, hidden, rng, 0.1, activation, "clip")
     validator = Validator(pool.family.name, core.method, cfg.evaluate.against, cfg.evaluate.instances, cfg.evaluate.seed)
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     from torch.utils.tensorboard import SummaryWriter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from .. import record
 from ..binding import bind
 from ..cache import load_module
 from ..tableaus.tableau import ExplicitTableau
-from . import blocks, explicit
+from . import blocks, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
 
 N_ANSWER = 4
@@ -119,8 +120,20 @@ def known(controller: Any) -> tuple[Pairs, Pairs]:
     return getattr(controller, "known", ((), ()))
 
 
-def phase_list(phases: tuple, objects: dict[str, Any], n_state: int, fixed: tuple[Pairs, Pairs] = ((), ())) -> list:
-    """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`."""
+def phase_list(
+    phases: tuple, objects: dict[str, Any], n_state: int, fixed: tuple[Pairs, Pairs] = ((), ()), kept: int | None = None
+) -> list:
+    """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`.
+
+    kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see `fuse`).
+    """
+    from ..vecmath import NAMESPACE
+
+    if fuse.small(phases):
+        steps = tuple(formula(p.fn, n_state) if hasattr(p, "fn") else dataclasses.astuple(p) for p in phases)
+        if all(isinstance(s, tuple) or getattr(s, "traced", False) for s in steps):
+            objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"])
+            return [("lane", "phase0")]
     out = []
     for k, phase in enumerate(phases):
         if hasattr(phase, "fn"):
@@ -146,7 +159,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
     from ..vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
-    phases = phase_list(controller.phases, objects, controller.n_state, known(controller))
+    phases = phase_list(controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None))
     first = getattr(controller, "first", None)
     if first is not None:
         objects["first"] = bind(first, NAMESPACE)

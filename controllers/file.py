@@ -41,6 +41,9 @@ MAX_WIDTH = 1024
 MAX_ACTIONS = 1024
 MAX_TEXT = 2000
 
+# coefficients younger than the schema: written only where they differ from their default, which leaves every file readable
+_LATER = frozenset({"own_ratios"})
+
 
 def document(controller: Learned) -> dict[str, Any]:
     """The file's JSON document: what the controller is, without its weights.  ValueError where provenance or figures are not JSON."""
@@ -61,7 +64,7 @@ def document(controller: Learned) -> dict[str, Any]:
         },
         "law": {
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
-            "coefficients": {k: _write_number(v) for k, v in law.as_dict().items()},
+            "coefficients": {k: _write_number(v) for k, v in law.as_dict().items() if k not in _LATER or v != SPECS[law.kind][k].default},
         },
         "layers": [{"n_in": a, "n_out": b, "activation": act} for a, b, act in controller.shapes],
         "provenance": dict(controller.provenance),
@@ -276,7 +279,7 @@ def _law(law: dict[str, Any]) -> Law:
     if not isinstance(law["kind"], str) or law["kind"] not in SPECS:
         raise unknown("kind of law", law["kind"], SPECS)
     coefficients = _mapping(law["coefficients"], "law.coefficients")
-    _keys(coefficients, set(SPECS[law["kind"]]), "law.coefficients")
+    _keys(coefficients, set(SPECS[law["kind"]]) - (_LATER - set(coefficients)), "law.coefficients")
     values = {k: _read_number(v, f"law.coefficients.{k}") for k, v in coefficients.items()}
     return Law(texts["name"], law["kind"], values, texts["rules"], texts["doc"], texts["source"])
 

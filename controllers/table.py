@@ -33,7 +33,7 @@ RULES: dict[str, dict[str, float]] = {
     # is at least .9 * .9; step ratios are the factors of accepted steps, rejected ones leave no trace
     "petsc": {
         "safety": 1.0, "kappa": 1.0, "fmin": 0.1, "fmax": 10.0, "accept_err": math.inf, "accept_factor": 0.81,
-        "err_min": 1e-10, "err_floor": 1e-10, "after_max": math.inf, "own_ratios": 1.0, "reject_max": 1.0,
+        "err_min": 1e-10, "err_floor": 1e-10, "after_max": math.inf, "own_ratios": 1.0,
     },
     # ARKODE: hold after a failed step, shrink to at most .3 from the second failure on
     "sundials": {

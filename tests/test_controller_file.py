@@ -92,6 +92,15 @@ def test_other_programs_can_read_the_parts(saved):
     }  # fmt: skip
 
 
+def test_a_coefficient_younger_than_the_schema_stands_only_where_it_is_used(tmp_path):
+    for name, expected in (("pi34", None), ("h321", 1.0)):
+        law = registry.get(name)
+        path = file.save(Learned.random(Decision(["log_err"], law), hidden=(3,), rng=0), tmp_path / f"{name}.safetensors")
+        doc, _ = parts(path)
+        assert doc["law"]["coefficients"].get("own_ratios") == expected
+        assert file.load(path).decision.law.as_dict() == law.as_dict()
+
+
 def test_a_forged_file_with_nothing_changed_is_read(saved, tmp_path):
     """The tampering below is refused for what it changes, not for how it is written."""
     doc, arrays = parts(saved)

@@ -42,30 +42,43 @@ def test_dopri5_f():
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n][0] == "petsc"])
 def test_petsc_dsp(name):
-    """Transcription of TSAdaptChoose_DSP; its step ratios are the controller's outputs, so no
-    truncation and no clip.
-    """
+    """Transcription of TSAdaptChoose_DSP: its step ratios are the controller's outputs, and rejected attempts leave no trace."""
     law = registry.get(name)
     b, a = [law[n] for n in ("b1", "b2", "b3")], [law["a2"], law["a3"]]
     k, rejections = 4.0, 0
     for seed in range(10):
         driver, phi = Driver(law), closed_loop_errors(seed)
-        h, cerror, sizes = 1.0, [1.0, 1.0], []
+        h, cerror, hratio = 1.0, [1.0, 1.0], [1.0, 1.0]
         for p in (next(phi) for _ in range(80)):
             err = p * h**k
             ctr0 = (1 / max(err, 1e-10)) ** (1 / k)
-            now = [*sizes, h]
-            rho = [now[-1] / now[-2] if len(now) > 1 else 1.0, now[-2] / now[-3] if len(now) > 2 else 1.0]
-            rho0 = ctr0 ** b[0] * cerror[0] ** b[1] * cerror[1] ** b[2] * rho[0] ** -a[0] * rho[1] ** -a[1]
+            rho0 = ctr0 ** b[0] * cerror[0] ** b[1] * cerror[1] ** b[2] * hratio[0] ** -a[0] * hratio[1] ** -a[1]
             rho0 = 1 + math.atan(rho0 - 1)
             accept = rho0 >= 0.81
             got = driver(err, h, k)
-            assert got == (accept, pytest.approx(min(max(rho0, 0.1), 10.0), rel=1e-12))
+            assert got == (accept, pytest.approx(min(max(rho0, 0.1), 10.0), rel=1e-11))
             if accept:
-                cerror, sizes = [ctr0, cerror[0]], now
+                cerror, hratio = [ctr0, cerror[0]], [rho0, hratio[0]]
             rejections += not accept
             h *= got[1]
-    assert rejections > 0
+    assert rejections > 20
+
+
+@pytest.mark.parametrize("truncated", [0.0, 1.0])
+@pytest.mark.parametrize("name", ["pc36", "pc47", "h321", "pc11"])
+def test_a_law_that_accepts_by_its_factor_does_not_get_stuck(name, truncated):
+    """A jump of the error by 1e6 costs a few rejections, also where it meets an attempt that was cut short."""
+    driver, h, tries = Driver(registry.get(name)), 0.1, 0
+    for _ in range(5):
+        assert driver(1.0, h, 5.0) == (True, pytest.approx(1.0))
+    h *= 0.1 if truncated else 1.0
+    scale = 1e6 / h**5
+    accept, factor = driver(scale * h**5, h, 5.0, truncated=truncated)
+    assert not accept
+    while not accept and tries < 50:
+        h, tries = h * factor, tries + 1
+        accept, factor = driver(scale * h**5, h, 5.0)
+    assert tries <= 5
 
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n][0] == "sundials"])

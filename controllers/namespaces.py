@@ -1,6 +1,6 @@
 """Array libraries for formulas: what `contract.bind` puts in the place of where, log, exp, ...
 
-`NUMPY` works on rows (one lane a column), `SCALAR` on Python given (a host that takes one decision a
+`NUMPY` works on rows (one lane a column), `SCALAR` on Python floats (a host that takes one decision a
 step: no array overhead), `torch_namespace()` on tensors.  Compiled code binds
 `stepsmith.integrators.vecmath.NAMESPACE`.  A formula assigns to `state[i]` and `out[i]`; a library with
 immutable arrays passes lists of arrays.

@@ -73,12 +73,14 @@ class Core:
         decision: Any,
         lanes: int,
         reward: Reward,
-        rtol: tuple[float, float],
+        span: np.ndarray,
         max_attempts: int,
         same_step: bool,
     ) -> None:
         if lanes < 1:
             raise ValueError(f"num_envs must be at least 1, got {lanes}")
+        if span.shape != (len(pool.batch), 2) or not np.isfinite(span).all():
+            raise ValueError(f"span must hold finite log tolerances, ({len(pool.batch)}, 2), got shape {span.shape}")
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
         self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, bool(same_step)
@@ -94,12 +96,12 @@ class Core:
         self.consts = np.array(
             [
                 kernel_env.REWARDS[reward.kind], reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
-                np.log(rtol[1]), np.log(rtol[0]), fam.atol_factor, reward.window,
+                fam.atol_factor, reward.window,
             ]
         )  # fmt: skip
         self._pool = (
             batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, fam.n)), np.full(count, np.nan), pool.tgrid, pool.ref,
-            np.zeros((1, 1, fam.n)), pool.table, pool.at_tol, np.array([ERROR_GRID[0], step, pool.log_rtol[0], lr_step]), self.consts,
+            np.zeros((1, 1, fam.n)), pool.table, pool.at_tol, np.array([ERROR_GRID[0], step, pool.log_rtol[0], lr_step]), span, self.consts,
             self.keys, self.episodes,
         )  # fmt: skip
         self._params = np.ascontiguousarray(decision.params, dtype=np.float64)

@@ -2,8 +2,9 @@
 
 Observation: the decision's features of the last attempt record (scale-free, float32).  Action, in [-1, 1]: a residual log-factor on the
 base law's proposal (0 is that law) and, with two actions, the acceptance threshold.  An episode is one trajectory of one instance of
-the family at a relative tolerance drawn log-uniformly from `rtol`; it ends (terminates) when the span is covered or the integration
-fails, and is cut (truncated) after `max_attempts`.  Rewards: see `integrators/kernels/env.py`.
+the family at a relative tolerance drawn log-uniformly from `rtol` (`band`: from where this instance's errors are compared); it ends
+(terminates) when the span is covered or the integration fails, and is cut (truncated) after `max_attempts`.  Rewards: see
+`integrators/kernels/env.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def make_core(
     n_act: int = 2,
     baseline: str = "pi34",
     rtol: tuple[float, float] | None = None,
+    band: bool = False,
     pool_size: int = 256,
     split: str = "train",
     pool_seed: int = 0,
@@ -54,7 +56,7 @@ def make_core(
 
     family, method (None: the family's own), law (base of the residual, see `controllers.resolve.base_law`), features (None: the
     decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol
-    (loose, tight; None: the family's grid),
+    (loose, tight; None: the family's grid), band (draw only tolerances at which the baseline's error lies about the family's band),
     pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`,
     `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
     Raises ValueError on unknown names and bad values.
@@ -67,7 +69,7 @@ def make_core(
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)
     rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)
-    return Core(pool, method, decision, lanes, rule, span, max_attempts, same_step)
+    return Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
 
 
 def spaces_of(core: Any) -> tuple[spaces.Box, spaces.Box]:

@@ -40,13 +40,21 @@ class Pool:
     at_tol: np.ndarray
     dropped: int
 
-    def log_rtol_for(self, index: np.ndarray, log_err: np.ndarray) -> np.ndarray:
-        """Log rtol at which the baseline reaches about `log_err` (k,) on the instances `index` (k,), within the pool's tolerances."""
-        out = np.empty(len(index))
-        for k, (i, target) in enumerate(zip(index, log_err, strict=True)):
-            reach = np.maximum.accumulate(self.at_tol[1, i])  # loosest tolerance last: errors made monotone
-            out[k] = np.interp(target, reach, self.log_rtol)
-        return out
+    def span(self, rtol: tuple[float, float], band: bool = False, margin: float = 10.0**0.5) -> np.ndarray:
+        """Log tolerances (I, 2) that episodes on each instance are drawn between: those of `rtol` = (loose, tight).
+
+        band: only those at which the baseline's error lies in the family's band of error levels, `margin` wider at both ends, as far
+        as `rtol` holds them: where the comparison looks.
+        """
+        low, high = np.log(rtol[1]), np.log(rtol[0])
+        out = np.tile([low, high], (len(self.batch), 1))
+        if band:
+            levels = np.log(self.family.error_levels)
+            ends = np.array([levels.min() - np.log(margin), levels.max() + np.log(margin)])
+            for i in range(len(out)):
+                reach = np.maximum.accumulate(self.at_tol[1, i])  # loosest tolerance last: errors made monotone
+                out[i] = np.clip(np.interp(ends, reach, self.log_rtol), low, high)
+        return np.ascontiguousarray(out)
 
 
 def envelope_table(log_err: np.ndarray, log_work: np.ndarray, slope: float) -> np.ndarray:

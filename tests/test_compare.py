@@ -181,6 +181,7 @@ def test_the_oracle_needs_less_than_any_law():
     rows = {row.name: row for row in r.rows}
     assert rows["oracle"].kind == "oracle"
     assert rows["oracle"].work["nfev"].figure.ratio < 0.9
+    assert rows["plan"].kind == "oracle" and rows["oracle"].work["nfev"].figure.ratio < rows["plan"].work["nfev"].figure.ratio < 1.0
     assert math.isnan(rows["oracle"].rejected_share)
 
 

@@ -210,7 +210,8 @@ def test_energy_errors_are_those_of_the_comparison():
     pytest.importorskip("stepsmith.integrators.kernels.hermite")
     from stepsmith.controllers.decision import Decision
 
-    c = Core(energy_pool(), "hermite4_pec", Decision(law="pi34"), 6, Reward(), (1e-4, 1e-7), 50_000, True)
+    pool = energy_pool()
+    c = Core(pool, "hermite4_pec", Decision(law="pi34"), 6, Reward(), pool.span((1e-4, 1e-7)), 50_000, True)
     c.seed(np.arange(6, dtype=np.uint64))
     runs = episodes(c, still, 1)
     sol, err = solved(c, runs, "pi34")

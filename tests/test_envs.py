@@ -191,7 +191,7 @@ def test_a_solution_that_blows_up_ends_its_episode_as_a_failure():
         ref = (1.0 / (1.0 - 2.0 * p))[:, :, None]
     pool = Pool(family, batch, np.full((count, 1), 2.0), ref, np.full((count, ERROR_GRID.size), np.log(100.0)), np.log([1e-8, 1e-2]),
                 np.log([np.full((count, 2), 50.0), np.full((count, 2), 1e-6)]), 0)  # fmt: skip
-    c = Core(pool, "dopri5", Decision(), 40, Reward(fail=3.0), (1e-3, 1e-6), 20_000, True)
+    c = Core(pool, "dopri5", Decision(), 40, Reward(fail=3.0), pool.span((1e-3, 1e-6)), 20_000, True)
     c.seed(np.arange(40, dtype=np.uint64))
     c.reset()
     failed = good = 0
@@ -272,3 +272,24 @@ def test_misuse_is_refused():
         venv.reset(seed=[1, 2, 3])
     with pytest.raises(RuntimeError, match="reset"):
         make_core(1, True, **SMALL).step(np.zeros((1, 2), np.float32))
+
+
+def test_band_draws_only_tolerances_where_the_baseline_error_is_compared():
+    core = make_core(64, True, "three_body", features=("log_err",), n_act=1, law="pi34", pool_size=32, band=True)
+    whole, band = core.pool.span((1.0, 1e-11)), core.pool.span((1.0, 1e-11), band=True)
+    assert np.all(band[:, 0] < band[:, 1]) and np.all(band >= whole[:, :1]) and np.all(band <= whole[:, 1:])
+    assert np.median(band[:, 1] - band[:, 0]) < 0.5 * (whole[0, 1] - whole[0, 0])
+    core.seed(np.arange(64, dtype=np.uint64) + 7)
+    core.reset()
+    ends = []
+    for _ in range(1500):
+        core.step(np.zeros((64, 1), np.float32))
+        done = core.terminated | core.truncated
+        ends += [core.stats[i].copy() for i in np.flatnonzero(done)]
+    rows = np.array(ends)
+    index, rtol = rows[:, core.columns.index("instance")].astype(int), rows[:, core.columns.index("rtol")]
+    assert len(rows) > 100
+    assert np.all(np.log(rtol) >= band[index, 0] - 1e-9) and np.all(np.log(rtol) <= band[index, 1] + 1e-9)
+    # the action 0 is the baseline itself: its errors lie about the band of levels, 1e-5 to 1e-3
+    error = rows[:, core.columns.index("error")]
+    assert np.mean((error > 1e-6) & (error < 1e-2)) > 0.7

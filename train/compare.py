@@ -20,6 +20,7 @@ from ..controllers import tuned as tuned_files
 from ..integrators import methods
 from . import contestants
 from .contestants import Contestant
+from .curves import COVERAGE, log_work_at
 from .headline import Comparison, choose_denominator, compare_runs
 from .metric import DENOMINATOR_KINDS, Runs, across_seeds, work_ratio
 from .progress import Progress
@@ -107,7 +108,8 @@ def compare(
     method: default the family's.  controllers: names, paths or objects, beside the laws that stand in every table; a list among them is
     one controller's training seeds (the median seed gets the row, with the range).  headline: the learned controller of the headline
     (default the first one given).  wall: time as well, `repeats` rounds.  oracle: a row of optimal step sequences on that many
-    small instances (True: 4).  n_validation, validation_seed: the split that chooses the denominator.  max_steps: attempts a run.
+    small instances (True: 4), and one, "plan", of the best sequences without designed cancellation on all small instances.
+    n_validation, validation_seed: the split that chooses the denominator.  max_steps: attempts a run.
     A family without a tuned law is tuned first (`EVALUATIONS` candidates) and the law kept in the user's folder.
     Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
     """
@@ -158,7 +160,7 @@ def compare(
         bar.close()
     runs = [e.runs(test, s, walls.get(e.name)) for e, s in table]
     if oracle:
-        runs.append(_oracle(test, fewest, 4 if oracle is True else int(oracle)))
+        runs += _oracle(test, fewest, 4 if oracle is True else int(oracle))
     m = methods.get(test.method)
     comparison = compare_runs(
         runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
@@ -237,25 +239,43 @@ def _wall(
     return out
 
 
-def _oracle(split: Split, reached: Sweep, count: int) -> Runs:
-    """Optimal step sequences on the first `count` instances on which the law of `reached` needs at most `ORACLE_STEPS` steps."""
+def _oracle(split: Split, reached: Sweep, count: int) -> list[Runs]:
+    """Two rows on instances on which the law of `reached` needs at most `ORACLE_STEPS` attempts.
+
+    "oracle": optimal step sequences of the first `count`, errors cancelling as they can be made to.  "plan": the best sequences without
+    designed cancellation, on all of them that the plans cover: what perfect foresight, but no luck, would need.
+    """
     from ..integrators import tableaus
-    from .oracle import Oracle
+    from .oracle import PRICES, Oracle
 
     if split.family.error != "final":
         raise ValueError(f"the oracle measures final-state errors; {split.family.name!r} is measured by {split.family.error!r}")
-    oracle = Oracle(split.batch.rhs, tableaus.get(split.method))
-    smallest = split.family.error_levels.min()
-    enough = np.where(reached.err <= smallest, reached.attempts, np.inf).min(axis=1)
-    rows = np.flatnonzero(enough <= ORACLE_STEPS)[:count]
+    oracle, b, levels = Oracle(split.batch.rhs, tableaus.get(split.method)), split.batch, split.family.error_levels
+    enough = np.where(reached.err <= levels.min(), reached.attempts, np.inf).min(axis=1)
+    rows = np.flatnonzero(enough <= ORACLE_STEPS)
     if rows.size == 0:
         raise ValueError(f"no instance is small enough for the oracle (at most {ORACLE_STEPS} steps)")
-    found = []
+
+    def instance(i: Any) -> tuple[Any, ...]:
+        return b.y0[i], b.p[i], (b.t0[i], b.t1[i]), split.ref[i, -1]
+
+    best = [oracle.curve(*instance(i), components=split.family.components) for i in rows[:count]]
+    plans, planned = [], []
     for i in rows:
-        b = split.batch
-        found.append(oracle.curve(b.y0[i], b.p[i], (b.t0[i], b.t1[i]), split.ref[i, -1], components=split.family.components))
+        try:
+            # twice as dense as the family's tolerances in error, as theirs
+            plan = oracle.plan(*instance(i), rtol=1e-6, subdivide=6, prices=PRICES[::2], components=split.family.components)
+        except ValueError:  # the coarse controller that sets the nodes fails on it
+            continue
+        if plan.err.size and np.isfinite(log_work_at(plan.err, plan.nfev, levels)).mean() >= COVERAGE:
+            plans.append(plan)
+            planned.append(i)
+    out = [_as_runs("oracle", best, split.ids[rows[:count]])]
+    return [*out, _as_runs("plan", plans, split.ids[planned])] if plans else out
+
+
+def _as_runs(name: str, found: Sequence[Any], ids: np.ndarray) -> Runs:
     width = max(c.err.size for c in found)
     # shorter curves repeat their last point, which changes no envelope
-    curves = [[np.pad(v, (0, width - v.size), mode="edge") for v in (c.err, c.nfev)] for c in found]
-    err, nfev = np.array([c[0] for c in curves]), np.array([c[1] for c in curves])
-    return Runs("oracle", err, {"nfev": nfev.astype(float)}, kind="oracle", instances=split.ids[rows])
+    err, nfev = (np.array([np.pad(getattr(c, k), (0, width - c.err.size), mode="edge") for c in found]) for k in ("err", "nfev"))
+    return Runs(name, err, {"nfev": nfev.astype(float)}, kind="oracle", instances=ids)

@@ -2,7 +2,7 @@
 
 One call of `env_step` carries out an action (apply, commit), pays its reward, restarts lanes whose episode is over, makes the next
 attempt and writes its observation, for every block of lanes.  An episode is one trajectory of a fixed pool of instances at a
-tolerance drawn log-uniformly; both draws come from the lane's own counter-based generator (SplitMix64 of the lane's key and its
+tolerance drawn log-uniformly from the instance's `span`; both draws come from the lane's own counter-based generator (SplitMix64 of the lane's key and its
 episode number), so that a lane's episodes do not depend on its neighbours.
 
 Rewards (w is the number of right-hand sides so far, w_start those of the start, e the error reached, `table` the log of the baseline
@@ -30,8 +30,7 @@ from .layout import block_layout
 EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio", "instance", "rtol", "status", "nfallback")
 
 #: entries of the `consts` array
-CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "log_rtol_lo", "log_rtol_hi", "atol_factor",
-          "window")  # fmt: skip
+CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window")  # fmt: skip
 
 #: `consts[0]`
 REWARDS = {"matched": 0.0, "constraint": 1.0}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import record
 from .build import N_ANSWER
 
-POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, consts, keys, episodes"
+POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
 
 
 def error_source(kind: str, components: tuple[int, ...]) -> str:
@@ -115,12 +115,12 @@ def restart(A, l, lane, {POOL_ARGS}):
     episode = episodes[lane]
     episodes[lane] = episode + 1
     b = min(int(uniform(keys[lane], episode, 0)*y0.shape[0]), y0.shape[0] - 1)
-    lr = consts[6] + (consts[7] - consts[6])*uniform(keys[lane], episode, 1)
+    lr = span[b, 0] + (span[b, 1] - span[b, 0])*uniform(keys[lane], episode, 1)
     load(A, l, b, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, math.inf)
     rtol = math.exp(lr)
     A[RTOL + l] = rtol
     for i in range(N):
-        A[ATOL + i*W + l] = rtol*consts[8]
+        A[ATOL + i*W + l] = rtol*consts[6]
     A[ERRMAX + l] = 0.0
     A[RETURN + l] = 0.0
     A[LENGTH + l] = 0.0
@@ -198,7 +198,7 @@ def settle(A, l, k, table, grid_meta, consts, stats):
         base = lookup(table, b, le, grid_meta[0], grid_meta[1])
         decades = (le - A[BASEE + l])*0.4342944819032518 if good else 10.0
         r = base - A[LOGW0 + l] if consts[0] == 0.0 else -consts[1]*max(0.0, decades)
-        r -= consts[9]*max(0.0, abs(decades) - 1.0) if good else consts[2]
+        r -= consts[7]*max(0.0, abs(decades) - 1.0) if good else consts[2]
         r *= A[PART + l]
         A[PAY + l] += r
         A[RETURN + l] += r

@@ -13,7 +13,7 @@ from pathlib import Path
 
 # what the extras bring; a core install may fail to import a module that needs one of these, but no package
 OPTIONAL = {
-    "cma", "diffrax", "jax", "rebound", "sklearn", "stable_baselines3", "tensorboard", "torch", "torchdiffeq",
+    "cma", "diffrax", "jax", "optuna", "rebound", "sklearn", "stable_baselines3", "tensorboard", "torch", "torchdiffeq",
     "torchode",
 }  # fmt: skip
 # the one package that is PyTorch through and through

@@ -40,7 +40,7 @@ def test_help_is_light():
     code = "import sys; from stepsmith.train import cli\ntry: cli.main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
     code += "heavy = {'numba', 'torch', 'scipy', 'matplotlib', 'cma'} & set(sys.modules); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("train", "tune", "compare", "export", "inspect", "list"):
+    for command in ("train", "tune", "compare", "export", "inspect", "list", "sweep"):
         assert command in done.stdout
 
 

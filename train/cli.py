@@ -10,7 +10,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +24,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
-Out = Annotated[Path | None, typer.Option(help="Where results are written.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Method = Annotated[str | None, typer.Option(help="Integration method (default: the family's).")]
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them
@@ -195,17 +193,23 @@ def list_(
         _table(kind, ("name", ""), rows)
 
 
-if _exists("sweep"):
+@app.command("sweep")
+def sweep(
+    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a [sweep] table.")],
+    seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Sweep folder (default: runs/<name>-<algorithm>-sweep).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train many times over a space of settings; goes on where an earlier call was interrupted."""
+    from .sweep import sweep as run
 
-    @app.command("sweep")
-    def sweep(
-        config: Annotated[Path, typer.Argument(help="Sweep file.")],
-        out: Out = None,
-        seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
-    ) -> None:
-        """Run a grid of training runs and compare what comes out."""
-        module = import_module(".sweep", __package__)
-        print(module.sweep(config, out) if seed is None else module.sweep(config, out, seed=seed))
+    result = run(config, out, seed)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        return
+    names = tuple(result.best.parameters)
+    _table(f"{result.name}: best validation of each trial", ("trial", "state", "validation", *names, "folder"), result.rows())
+    print(f"best: {result.path / result.best.folder}\n{result.path / 'sweep.json'}")
 
 
 def _laws() -> list[tuple[str, str]]:

@@ -61,7 +61,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(str(run.path / "tensorboard"))
-    best, due = np.inf, 0
+    best, due = run.best, 0
     for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
         board.add_scalar("train/fitness", cost, attempts)
         if attempts >= due or generation == settings.generations:

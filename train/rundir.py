@@ -38,6 +38,13 @@ class RunDir:
             f.write(json.dumps({"seconds": round(time.time() - self.start, 2), **values}) + "\n")
 
     @property
+    def best(self) -> float:
+        """Least validation ratio logged so far; inf before the first."""
+        log = self.path / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return min((json.loads(line)["validation"] for line in lines), default=float("inf"))
+
+    @property
     def controller(self) -> Path:
         """Path of the exported controller."""
         return self.path / "controller.safetensors"

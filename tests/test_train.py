@@ -1,0 +1,119 @@
+"""Training end to end at toy size: run folders, improvement, interruption and resumption, and configs that are refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("stable_baselines3")
+
+from stepsmith.controllers.file import load_controller
+from stepsmith.train import config as configs
+from stepsmith.train import run as runs
+from stepsmith.train.rundir import RunDir
+
+ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
+ES = {
+    "name": "toy", "algorithm": "es", "env": ENV, "policy": {"hidden": [3], "activation": "relu"},
+    "train": {"generations": 30, "population": 6, "instances": 8, "sigma": 0.3},
+    "evaluate": {"every": 300_000, "instances": 6, "against": "i"},
+}  # fmt: skip
+PPO = {
+    "name": "toy", "algorithm": "ppo", "env": ENV, "policy": {"hidden": [4]},
+    "train": {"total_steps": 4096, "num_envs": 16, "n_steps": 64, "batch_size": 512, "n_epochs": 2},
+    "evaluate": {"every": 1024, "instances": 4, "against": "i"},
+}  # fmt: skip
+
+
+def make(data, **changes):
+    return configs.from_dict({**data, **changes})
+
+
+def logged(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_evolution_improves_on_its_law_and_leaves_a_whole_folder(tmp_path):
+    path = runs.train(make(ES), out=tmp_path / "run", progress=False)
+    learned = load_controller(path)
+    rows = logged(tmp_path / "run")
+    assert rows[-1]["generation"] == 30 and rows[-1]["best"] == min(r["validation"] for r in rows)
+    assert rows[-1]["best"] < 1.0  # safety .9 and no memory: there is room above the I law
+    assert learned.measured["validation_ratio"] == pytest.approx(rows[-1]["best"])
+    assert learned.squash == "clip" and learned.shapes[0][2] == "relu" and learned.family == "lotka_volterra"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["generations"] == 30
+    assert {"commit", "versions"} <= set(json.loads((tmp_path / "run" / "provenance.json").read_text()))
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_interrupted_evolution_goes_on_and_keeps_its_best(tmp_path, monkeypatch):
+    from stepsmith.train import evolution
+
+    whole, cfg, out = evolution.evolve, make(ES), tmp_path / "run"
+
+    def cut(*args, **kwargs):
+        for row in whole(*args, **kwargs):
+            if row[0] > 26:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(evolution, "evolve", cut)
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(cfg, out=out, progress=False)
+    before = logged(out)
+    # as if the best so far were better than anything to come
+    better = before[-1] | {"validation": 0.01, "best": 0.01}
+    with (out / "log.jsonl").open("a") as f:
+        f.write(json.dumps(better) + "\n")
+    kept = (out / "controller.safetensors").read_bytes()
+    monkeypatch.setattr(evolution, "evolve", whole)
+    with pytest.raises(ValueError, match="already holds a run"):
+        runs.train(cfg, out=out, progress=False)
+    with pytest.raises(ValueError, match="another config"):
+        runs.train(dataclasses.replace(cfg, seed=5), out=out, resume=True, progress=False)
+    runs.train(cfg, out=out, resume=True, progress=False)
+    after = logged(out)
+    assert after[len(before) + 1]["generation"] == 26  # the checkpoint was at 25
+    assert after[-1]["generation"] == 30 and after[-1]["best"] == 0.01
+    assert (out / "controller.safetensors").read_bytes() == kept
+    assert after[-1]["env_steps"] > before[-1]["env_steps"]
+
+
+def test_ppo_trains_resumes_and_exports_what_it_validated(tmp_path):
+    from stepsmith.train.validate import Validator
+
+    cfg, out = make(PPO), tmp_path / "run"
+    path = runs.train(cfg, out=out, progress=False)
+    rows = logged(out)
+    assert [r["env_steps"] for r in rows][-1] == 4096 and all(np.isfinite(r["validation"]) for r in rows)
+    learned = load_controller(path)
+    ratio = Validator("lotka_volterra", "tsit5", "i", 4, 0).ratio(learned)
+    assert ratio == pytest.approx(min(r["validation"] for r in rows), rel=1e-9)
+    assert runs.export(out, tmp_path / "mine.safetensors").exists()
+    runs.train(cfg, out=out, resume=True, progress=False)  # nothing is left to do: validated once more
+    assert logged(out)[-1]["env_steps"] == 4096
+
+
+def test_run_folder_without_a_run(tmp_path):
+    with pytest.raises(ValueError, match="no run to resume"):
+        RunDir(make(ES), tmp_path / "none", resume=True)
+    with pytest.raises(ValueError, match="no controller"):
+        runs.export(tmp_path, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"algorithm": "pp0"}, "ppo"),
+        ({"train": {"generation": 3}}, "generations"),
+        ({"env": {"method": "tsit5"}}, "family"),
+        ({"policy": {"hidden": []}}, "hidden"),
+        ({"policy": {"activation": "gelu"}}, "activation"),
+        ({"train": {"sigma": 0.0}}, "sigma"),
+    ],
+)
+def test_bad_configs_are_named(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        runs.train(make(ES, **change), out=tmp_path / "run", progress=False)

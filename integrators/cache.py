@@ -21,6 +21,7 @@ from typing import Any
 
 _OBJECTS: dict[tuple[str, str], Any] = {}
 _PACKAGE = __name__.rsplit(".", 2)[0]
+_LIBRARIES = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "numba", "llvmlite", "scipy", _PACKAGE})
 
 
 def cache_dir() -> Path:
@@ -94,6 +95,22 @@ def _feed_code(h, code: types.CodeType, glb: Mapping[str, Any], seen: set[int]) 
         if name in glb:
             h.update(name.encode())
             _feed(h, glb[name], seen)
+            if isinstance(glb[name], types.ModuleType):
+                _feed_module(h, glb[name], code.co_names, seen)
+
+
+def _feed_module(h, module: types.ModuleType, names: tuple[str, ...], seen: set[int]) -> None:
+    """What `module.name` stands for in the user's own modules; libraries change with their versions."""
+    if id(module) in seen or module.__name__.split(".")[0] in _LIBRARIES:
+        return
+    seen.add(id(module))
+    for name in sorted(names):
+        if name in vars(module):
+            h.update(name.encode())
+            _feed(h, vars(module)[name], seen)
+            if isinstance(vars(module)[name], types.ModuleType):
+                _feed_module(h, vars(module)[name], names, seen)
+    seen.discard(id(module))  # another function may name other things in it
 
 
 def function_key(fn: Callable) -> str:

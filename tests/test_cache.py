@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -107,6 +108,18 @@ def test_function_keys():
     assert key(build(calls.format(2))) != key(build(calls.format(3)))
     assert key(build(by_global, SCALE=np.ones(2))) != key(build(by_global, SCALE=np.zeros(2)))
     assert key(build("def f(x, a=1):\n    return x + a\n")) != key(build("def f(x, a=2):\n    return x + a\n"))
+    # functions and numbers that are reached through a module of the user's, and through one in it
+    through = {"m.g(x)": "def g(x):\n    return x*{}\n", "m.SCALE*x": "SCALE = {}\n"}
+    for use, text in through.items():
+        keys = []
+        for number in (2, 2, 3):
+            inner, module = types.ModuleType("stranger.inner"), types.ModuleType("stranger")
+            exec(text.format(number), inner.__dict__)
+            exec(text.format(number), module.__dict__)
+            module.sub = inner
+            bodies = use, use.replace("m.", "m.sub.")
+            keys.append([key(build(f"def f(x):\n    return {body}\n", m=module)) for body in bodies])
+        assert keys[0] == keys[1] and keys[0][0] != keys[2][0] and keys[0][1] != keys[2][1]
     recursive = build("def f(x):\n    return f(x - 1) if x > 0 else 0\n")
     assert key(recursive) == key(build("def f(x):\n    return f(x - 1) if x > 0 else 0\n"))
 

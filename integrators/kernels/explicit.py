@@ -231,13 +231,14 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
     k = float(tableau.embedded_order + 1)
     src = Source("start(A)")
     src.lines += "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
-    scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nsc = where(sc > 1e-300, sc, 1e-300)\n"
+    # a component at 0 without an absolute tolerance has no scale yet, and no say in the size
+    scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nok = sc > 1e-300\nsc = where(ok, sc, 1.0)\n"
     src.loop(
         n,
         3,
         "A[K0 + j] = where(A[FRESH + l] == 1.0, A[K1 + j], A[K0 + j])\n"
         + scale
-        + "a = A[Y + j]/sc\nb = A[K1 + j]/sc\n@0 += a*a\n@1 += b*b\n@2 += 0.0*A[Y + j] + 0.0*A[K1 + j]\n",
+        + "a = where(ok, A[Y + j]/sc, 0.0)\nb = where(ok, A[K1 + j]/sc, 0.0)\n@0 += a*a\n@1 += b*b\n@2 += 0.0*A[Y + j] + 0.0*A[K1 + j]\n",
         f"d0 = sqrt(@0*{1.0 / n!r})\nd1 = sqrt(@1*{1.0 / n!r})\n"
         "h0 = where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01*d0/d1)\n"
         "h0 = minimum(h0, fabs(A[TEND + l] - A[T + l]))\n"
@@ -255,7 +256,7 @@ def start_source(tableau: ExplicitTableau, n: int) -> str:
     src.loop(
         n,
         1,
-        scale + "c = (A[K2 + j] - A[K1 + j])/sc\n@0 += c*c\n",
+        scale + "c = where(ok, (A[K2 + j] - A[K1 + j])/sc, 0.0)\n@0 += c*c\n",
         "h0 = A[S3 + l]\nd1 = A[S4 + l]\n"
         f"d2 = sqrt(@0*{1.0 / n!r})/h0\nd2 = where(d2 - d2 == 0.0, d2, 0.0)\ndm = maximum(d1, d2)\n"
         f"h1 = where(dm <= 1e-15, maximum(1e-6, h0*1e-3), exp(log(0.01/maximum(dm, 1e-300))*{1.0 / k!r}))\n"

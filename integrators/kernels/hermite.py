@@ -95,10 +95,12 @@ def _error(lanes: Lanes, half: int, slots: frozenset[int], old, new) -> None:
     lanes.lane(f"{square} = 0.0\n" + (f"{largest} = 0.0\n" if more[0] else "") + (f"{norm} = 0.0\n" if more[1] else ""))
 
     def body(c: Index) -> str:
+        # a component whose scale and error are both 0 is exact, not undefined
         (x, v, a0, j0), (x1, v1, a1, j1) = old(c), new(c)
         text = f"last = h*(2.0*({a0} - {a1}) + h*({j0} + {j1}))\n"  # h^4 c/6
         for y0, y1, c0, factor in ((x, x1, c, "(h*0.05)"), (v, v1, shifted(c, half), "0.25")):
-            text += f"sc = {element('ATOL', c0)} + A[RTOL + l]*maximum(fabs({y0}), fabs({y1}))\ne = {factor}*last/sc\n{square} += e*e\n"
+            text += f"sc = {element('ATOL', c0)} + A[RTOL + l]*maximum(fabs({y0}), fabs({y1}))\nsc = where(sc > 1e-300, sc, 1e-300)\n"
+            text += f"e = {factor}*last/sc\n{square} += e*e\n"
             if more[0]:
                 text += f"{largest} = maximum({largest}, fabs(e))\n"
             if more[1]:

@@ -13,7 +13,7 @@ from stepsmith.controllers import registry
 from stepsmith.integrators import record
 from stepsmith.integrators.kernels.layout import MAX_STEPS, SUCCESS
 from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.problems import arenstorf, lorenz, lotka_volterra, pleiades
+from stepsmith.integrators.problems import arenstorf, kepler, lorenz, lotka_volterra, pleiades
 from stepsmith.integrators.solve import RECORD_NAMES, solve
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").read_text())
@@ -168,6 +168,25 @@ def test_zero_absolute_tolerance_with_a_component_at_rest():
     sol = solve(still, "tsit5", SCIPY, rtol=1e-8, atol=0.0)
     assert sol.success
     np.testing.assert_allclose(sol.y[-1], [0.0, np.exp(-3.0)], rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853", "hermite4"])
+def test_zero_absolute_tolerance_with_components_that_start_at_zero(method):
+    """Four of the eight components of the two-body orbit are 0 at the start, and do not stay there."""
+    orbit = kepler.published()
+    law = registry.get("pi34")
+    usual, bare = (solve(orbit, method, law, rtol=1e-7, atol=atol) for atol in (1e-7, 0.0))
+    assert bare.success and np.count_nonzero(orbit.y0 == 0.0) == 4
+    np.testing.assert_allclose(bare.y[-1], usual.y[-1], atol=2e-3)
+    assert bare.stats.nfev < 4 * usual.stats.nfev
+
+
+def test_an_output_at_the_end_needs_no_dense_output():
+    plain, end = (solve(LV, "dop853", SCIPY, t_eval=t) for t in (None, [LV.t_span[1]]))
+    assert end.stats.nfev == plain.stats.nfev
+    np.testing.assert_array_equal(end.y[-1], plain.y[-1])
+    inside = solve(LV, "dop853", SCIPY, t_eval=[LV.t_span[1] - 1e-3, LV.t_span[1]])
+    assert inside.stats.nfev == plain.stats.nfev + 3
 
 
 def test_zero_length_span_succeeds_at_once():

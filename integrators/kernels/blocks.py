@@ -149,8 +149,9 @@ def emit(A, l, tgrid, yout):
     b = int(A[INST + l])
     row = b if tgrid.shape[0] > 1 else 0
     nt = tgrid.shape[1]
-    A[NFEV + l] += prepare_dense(A, l)
     q = int(A[NEXT + l])
+    # an output at the step's end needs no dense output
+    A[NFEV + l] += prepare_dense(A, l) if tgrid[row, q] != A[TN + l] else 0.0
     while q < nt and A[DIR + l]*tgrid[row, q] <= A[DIR + l]*A[TN + l]:
         if tgrid[row, q] == A[TN + l]:
             for i in range(N):

@@ -2,8 +2,8 @@
 
 One call of `env_step` carries out an action (apply, commit), pays its reward, restarts lanes whose episode is over, makes the next
 attempt and writes its observation, for every block of lanes.  An episode is one trajectory of a fixed pool of instances at a
-tolerance drawn log-uniformly from the instance's `span`; both draws come from the lane's own counter-based generator (SplitMix64 of the lane's key and its
-episode number), so that a lane's episodes do not depend on its neighbours.
+tolerance drawn log-uniformly from the instance's `span`; both draws come from the lane's own counter-based generator (SplitMix64 of
+the lane's key and its episode number), so that a lane's episodes do not depend on its neighbours.
 
 Rewards (w is the number of right-hand sides so far, w_start those of the start, e the error reached, `table` the log of the baseline
 law's work at that error on the same instance, `at_tol` its work and error at the same tolerance):

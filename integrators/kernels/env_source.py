@@ -56,8 +56,8 @@ def invariant_start(A, l):
 def emit(A, l, tgrid, ref):
     b = int(A[INST + l])
     nt = tgrid.shape[1]
-    extra = prepare_dense(A, l) if nt > 1 else 0.0
     q = int(A[NEXT + l])
+    extra = prepare_dense(A, l) if tgrid[b, q] != A[TN + l] else 0.0
     worst = A[ERRMAX + l]
     while q < nt and A[DIR + l]*tgrid[b, q] <= A[DIR + l]*A[TN + l]:
         A[TOUT + l] = A[DIR + l]*tgrid[b, q]

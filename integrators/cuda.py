@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import methods
-from .ensemble import EnsembleSolution, EnsembleStats
+from .ensemble import EnsembleSolution, EnsembleStats, check_batch
 from .ensemble import _grid as output_grid
 from .kernels import layout
 from .problem import Batch
@@ -70,8 +70,9 @@ def solve_ensemble(
     there is no GPU.
     """
     meth = methods.get(method)
+    check_batch(batch)
     count, n = batch.y0.shape
-    r, a = tolerances(rtol, atol, (count, n))
+    r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch)
     if first_step is not None and not 0 < first_step < np.inf:
         raise ValueError(f"first_step must be a positive number, got {first_step}")

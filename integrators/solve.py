@@ -15,7 +15,7 @@ from . import methods, record
 from .cache import discard_damaged
 from .errors import explained
 from .kernels import layout
-from .problem import Problem
+from .problem import Batch, Problem
 
 _EPS = 2.220446049250313e-16
 RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
@@ -26,7 +26,8 @@ _KERNELS: dict[tuple, Any] = {}
 @dataclass(slots=True)
 class Stats:
     """Counts of one solve: right-hand sides (all of them), accepted and rejected attempts, Jacobians, LU factorisations, answers of the
-    controller that were replaced by its base law, and seconds inside the compiled solve, the controller's own evaluation included."""
+    controller that were replaced by its base law, and seconds inside the compiled solve, the controller's own evaluation included and
+    compilation not."""
 
     nfev: int
     naccept: int
@@ -59,16 +60,16 @@ def _plain(rtol: Any, atol: Any) -> bool:
     return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol < np.inf and 0.0 <= atol < np.inf
 
 
-def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> tuple[Any, Any]:
     """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
 
-    Raises ValueError on negative, NaN or mis-shaped values and where a component has neither; warns near machine precision.
+    Raises ValueError on negative, NaN or mis-shaped values and where a component has neither; warns near machine precision, of `atol`
+    alone by the size of the states y0, (instances, n) or (n,), if they are given.
     """
     count, n = shape
     if _plain(rtol, atol):
         return np.full(count, rtol), np.full((count, n), atol)
-    r = np.asarray(rtol, dtype=np.float64)
-    a = np.asarray(atol, dtype=np.float64)
+    r, a = _numbers("rtol", rtol), _numbers("atol", atol)
     for name, v in (("rtol", r), ("atol", a)):
         if not np.all(v >= 0) or not np.all(np.isfinite(v)):
             raise ValueError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
@@ -83,12 +84,22 @@ def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     if np.any((r < 100 * _EPS) & (r > 0)):
         warnings.warn(f"rtol {float(r[r > 0].min()):.2g} is near the precision of float64 ({_EPS:.2g}): errors are then round-off",
                       stacklevel=3)  # fmt: skip
+    if y0 is not None and np.any(low := (r == 0)[:, None] & (a < 100 * _EPS * np.abs(y0))):
+        warnings.warn(f"atol {float(a[low].min()):.2g} is near the precision of float64 at the initial state's size: errors are then "
+                      "round-off", stacklevel=3)  # fmt: skip
     return r, a
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    raw = np.asarray(value)
+    if raw.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got {value!r}")
+    return raw.astype(np.float64)
 
 
 def output_times(t_eval: Any, t0: float, t1: float) -> np.ndarray:
     """`t_eval` as a (1, nt) float64 array; ValueError where it leaves the span or is not ordered along it."""
-    t = np.array(t_eval, dtype=np.float64, ndmin=1)
+    t = np.atleast_1d(_numbers("t_eval", t_eval))
     if t.ndim != 1:
         raise ValueError(f"t_eval must be one-dimensional, got shape {t.shape}")
     lo, hi = min(t0, t1), max(t0, t1)
@@ -108,13 +119,22 @@ def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
 
 
 def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
-    """ValueError where the controller needs what the method cannot report on the Problem or Batch `source`."""
+    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`."""
+    if not all(hasattr(controller, part) for part in ("name", "params", "n_state", "phases", "key")):
+        raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
     needs = frozenset(getattr(controller, "needs", ()))
     missing = ", ".join(sorted(record.NAMES[i] for i in needs - method.fills))
     if missing:
         raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
     if source.nbody is None and needs & methods.TIME_SCALES:
         raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
+
+
+def compiled(function: Any, *args: Any) -> None:
+    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times is the run."""
+    from numba import typeof
+
+    function.compile(tuple(typeof(a) for a in args))
 
 
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
@@ -184,12 +204,15 @@ def solve(
     max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns
     the last good state with its status.
     """
+    if not isinstance(problem, Problem):
+        hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
+        raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
     if _plain(rtol, atol):
         r, a = rtol, atol
     else:
-        (r,), (a,) = tolerances(rtol, atol, (1, n))
+        (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
     if first_step is not None and not 0 < first_step < np.inf:
@@ -211,6 +234,9 @@ def solve(
     start = time.perf_counter()
     while True:
         try:
+            if not run.overloads:
+                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows)
+                start = time.perf_counter()
             full = run(block, params, pack, tgrid, yout, ts, ys, rows)
         except Exception as error:
             if discard_damaged(run):

@@ -10,6 +10,7 @@ Names of controllers and problems are resolved here; heavy parts (numba, torch) 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
@@ -58,11 +59,11 @@ def controller(name_or_object: Any, family: str | None = None, method: str | Non
 
     Raises ValueError naming the nearest where nothing has the name.
     """
-    if not isinstance(name_or_object, str):
+    if not isinstance(name_or_object, (str, os.PathLike)):
         return name_or_object
     from .controllers import resolve
 
-    return resolve.controller(name_or_object, family, method)
+    return resolve.controller(os.fspath(name_or_object), family, method)
 
 
 def solve(
@@ -107,7 +108,7 @@ def solve_ensemble(
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:
-    if not isinstance(value, str):
+    if not isinstance(value, (str, os.PathLike)):
         return value
     return controller(value, getattr(source, "family", None), method)
 

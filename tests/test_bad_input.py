@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+import stepsmith as ss
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.ensemble import solve_ensemble
@@ -54,6 +55,9 @@ def test_unknown_method_names_the_nearest():
         ({"rtol": -1e-6}, "rtol must be finite and not negative"),
         ({"atol": -1e-6}, "atol must be finite and not negative"),
         ({"rtol": np.nan}, "rtol must be finite"),
+        ({"rtol": "loose"}, "rtol must hold real numbers, got 'loose'"),
+        ({"atol": None}, "atol must hold real numbers, got None"),
+        ({"t_eval": "all"}, "t_eval must hold real numbers, got 'all'"),
         ({"atol": np.inf}, "atol must be finite"),
         ({"atol": [1e-6, np.nan]}, "atol must be finite"),
         ({"rtol": 0.0, "atol": 0.0}, "both 0"),
@@ -106,6 +110,40 @@ def test_tolerances_near_the_precision_warn():
         warnings.simplefilter("error")
         go(0.0, rtol=1e-12)
         go(0.0, rtol=0.0, atol=1e-9)
+        go(0.0, rtol=0.0, atol=1e-16, y0=1e-6, span=(0.0, 0.1))
+
+
+def test_absolute_tolerances_near_the_precision_warn():
+    """The absolute tolerance alone, below what float64 tells apart at the state's size."""
+    with pytest.warns(UserWarning, match="atol 1e-16 is near the precision"):
+        go(0.0, rtol=0.0, atol=1e-16, span=(0.0, 0.1), max_steps=50)
+    batch = Batch(trouble, np.ones((2, 1)), np.zeros((2, 2)), 0.0, 0.1)
+    with pytest.warns(UserWarning, match="atol 1e-17 is near the precision"):
+        solve_ensemble(batch, "tsit5", LAW, rtol=[1e-6, 0.0], atol=[[1e-17], [1e-17]], max_steps=50)
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [("lorenz", "problem must be a Problem, got str"), (None, "got NoneType"), (LV.batch(), "solve_ensemble takes a Batch")],
+)
+def test_what_is_no_problem(source, words):
+    with pytest.raises(ValueError, match=words):
+        solve(source, "tsit5", LAW)
+
+
+@pytest.mark.parametrize("source, words", [("lorenz", "batch must be a Batch, got str"), (LV, "problem.batch\\(\\) makes a Batch")])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_no_batch(source, words, device):
+    with pytest.raises(ValueError, match=words):
+        ss.solve_ensemble(source, "tsit5", LAW, device=device)
+
+
+@pytest.mark.parametrize("controller", [None, 0.9, "pi34", len])
+def test_what_is_no_controller(controller):
+    with pytest.raises(ValueError, match="not a controller: .*a name, a path or a controller object"):
+        solve(LV, "tsit5", controller)
+    with pytest.raises(ValueError, match="not a controller"):
+        solve_ensemble(LV.batch(), "tsit5", controller)
 
 
 def test_blow_up():

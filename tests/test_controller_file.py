@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
+import stepsmith
 from stepsmith.controllers import file, registry, zoo
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
@@ -345,6 +346,7 @@ def test_load_controller(tmp_path, monkeypatch):
     c = network()
     path = file.save(c, tmp_path / "bumpy-orbits.safetensors")
     assert same(file.load_controller(path), c) and same(file.load_controller(str(path)), c)
+    assert same(stepsmith.controller(path), c) and same(stepsmith.controller(str(path)), c)
     monkeypatch.chdir(tmp_path)
     assert same(file.load_controller("bumpy-orbits.safetensors"), c)
     with pytest.raises(FileNotFoundError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -178,3 +180,15 @@ def test_width_of_the_blocks():
     assert build.aligned(10).ctypes.data % 64 == 0
     with pytest.raises(ValueError, match="threads"):
         run(family(3), threads=0)
+
+
+def test_the_clock_does_not_count_compilation(tmp_cache):
+
+    def decay(t, y, p, dy):
+        dy[0] = -0.731 * y[0]
+
+    problem = Problem(decay, [1.0], (0.0, 1.0))
+    for attempt in (lambda: solve(problem, "bs32", LAW), lambda: solve_ensemble(problem.batch(), "bs32", LAW)):
+        began = time.perf_counter()
+        sol = attempt()
+        assert 0 < sol.stats.wall_s < 0.1 * (time.perf_counter() - began)

@@ -16,7 +16,6 @@ from ..integrators import methods
 from ..integrators.families import Family
 from ..integrators.measure import sweep
 from ..integrators.problem import Batch
-from ..integrators.reference import reference
 
 ERROR_GRID = np.linspace(np.log(1e-13), np.log(1e1), 160)  # log error, uniform: what `table` is tabulated on
 LARGEST = 10.0  # an error beyond this is as bad as this
@@ -44,7 +43,7 @@ class Pool:
         """Log tolerances (I, 2) that episodes on each instance are drawn between: those of `rtol` = (loose, tight).
 
         band: only those at which the baseline's error lies in the family's band of error levels, `margin` wider at both ends, as far
-        as `rtol` holds them: where the comparison looks.
+        as `rtol` holds them: where the comparison looks.  Where the baseline reaches no error at all: those of `rtol`.
         """
         low, high = np.log(rtol[1]), np.log(rtol[0])
         out = np.tile([low, high], (len(self.batch), 1))
@@ -52,8 +51,10 @@ class Pool:
             levels = np.log(self.family.error_levels)
             ends = np.array([levels.min() - np.log(margin), levels.max() + np.log(margin)])
             for i in range(len(out)):
-                reach = np.maximum.accumulate(self.at_tol[1, i])  # loosest tolerance last: errors made monotone
-                out[i] = np.clip(np.interp(ends, reach, self.log_rtol), low, high)
+                good = self.at_tol[1, i] < np.log(LARGEST)  # a tight tolerance at which the baseline gave up says nothing of looser ones
+                if good.any():
+                    reach = np.maximum.accumulate(self.at_tol[1, i, good])  # loosest tolerance last: errors made monotone
+                    out[i] = np.clip(np.interp(ends, reach, self.log_rtol[good]), low, high)
         return np.ascontiguousarray(out)
 
 
@@ -101,14 +102,8 @@ def make_pool(
     batch = family.split(split, size, seed)
     if np.any(batch.t0 == batch.t1):
         raise ValueError(f"family {family.name!r} has instances of zero length: there is nothing to decide")
-    fractions = family.fractions
-    if family.error == "energy":
-        ok = np.ones(len(batch), bool)
-        ref = np.zeros((len(batch), 0, batch.n))
-        tgrid = batch.times(fractions)
-    else:
-        r = reference(batch, fractions, components=family.components)
-        ok, ref, tgrid = r.ok, r.y, batch.times(fractions)
+    found, tgrid = family.reference(batch), batch.times(family.fractions)  # the comparison's own rule of which instances count
+    ref, ok = (np.zeros((len(batch), 0, batch.n)), np.ones(len(batch), bool)) if found is None else (found.y, found.ok)
     keep = np.flatnonzero(ok)
     if keep.size == 0:
         raise ValueError(f"no instance of family {family.name!r} has a reference that passes its self-check")

@@ -11,13 +11,16 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
+from stepsmith.controllers import registry
 from stepsmith.controllers.decision import Decision
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
-from stepsmith.envs.pool import ERROR_GRID, Pool
+from stepsmith.envs.pool import ERROR_GRID, LARGEST, Pool, make_pool
+from stepsmith.integrators import problems
 from stepsmith.integrators.families import Family
 from stepsmith.integrators.kernels.layout import NON_FINITE, SUCCESS, UNDERFLOW
 from stepsmith.integrators.problem import Batch
+from stepsmith.train.validate import Validator
 
 SMALL = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 BODIES = {"pool_size": 6, "rtol": (1e-3, 1e-6), "method": "tsit5"}
@@ -293,3 +296,26 @@ def test_band_draws_only_tolerances_where_the_baseline_error_is_compared():
     # the action 0 is the baseline itself: its errors lie about the band of levels, 1e-5 to 1e-3
     error = rows[:, core.columns.index("error")]
     assert np.mean((error > 1e-6) & (error < 1e-2)) > 0.7
+
+
+def test_band_is_not_misled_by_a_tight_tolerance_at_which_the_baseline_gave_up():
+    family = problems.family("lotka_volterra")  # levels 1e-7 to 1e-3
+    log_rtol = np.log(np.logspace(-10, -1, 10))
+    error = np.tile(log_rtol, (3, 1))
+    error[1, 0] = np.log(LARGEST)  # gave up at the tightest
+    error[2] = np.log(LARGEST)  # everywhere
+    pool = Pool(family, family.split("train", 3, 0), np.zeros((3, 1)), np.zeros((3, 1, 2)), np.zeros((3, 1)), log_rtol,
+                np.stack([-error, error]), 0)  # fmt: skip
+    span = np.exp(pool.span((1e-2, 1e-9), band=True))
+    wanted = np.array([1e-7, 1e-3]) * [10.0**-0.5, 10.0**0.5]
+    np.testing.assert_allclose(span, [wanted, wanted, [1e-9, 1e-2]], rtol=1e-9)
+
+
+def test_pool_and_validation_keep_the_instances_that_the_comparison_keeps():
+    family = problems.family("three_body")
+    found = family.reference(family.split("train", 64, 0))
+    # some references fall between the family's bound and the engine's own
+    assert np.any((found.self_error > 1e-8) & (found.self_error <= family.reference_bound))
+    pool = make_pool(family, "tsit5", registry.get("pi34"), 64, "train", 0, (1e-3, 1e-6), points=4)
+    assert pool.dropped == np.sum(~found.ok)
+    assert Validator("three_body", "tsit5", instances=64).dropped == np.sum(~family.reference(family.split("validation", 64, 0)).ok)

@@ -9,7 +9,6 @@ import numpy as np
 from ..controllers import resolve
 from ..integrators import methods, problems
 from ..integrators.measure import sweep
-from ..integrators.reference import reference
 from .metric import Runs, work_ratio
 
 
@@ -23,11 +22,8 @@ class Validator:
         self.family = problems.family(family)
         self.method = methods.get(method or self.family.method).name
         batch = self.family.split("validation", instances, seed)
-        if self.family.error == "energy":
-            self.ref, ok = np.zeros((len(batch), 0, batch.n)), np.ones(len(batch), bool)
-        else:
-            r = reference(batch, self.family.fractions, components=self.family.components)
-            self.ref, ok = r.y, r.ok
+        found = self.family.reference(batch)
+        self.ref, ok = (np.zeros((len(batch), 0, batch.n)), np.ones(len(batch), bool)) if found is None else (found.y, found.ok)
         keep = np.flatnonzero(ok)
         self.batch, self.ref = batch[keep], np.ascontiguousarray(self.ref[keep])
         self.dropped = instances - keep.size

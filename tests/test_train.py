@@ -12,6 +12,8 @@ pytest.importorskip("stable_baselines3")
 from stepsmith.controllers.file import load_controller
 from stepsmith.train import config as configs
 from stepsmith.train import run as runs
+from stepsmith.train.evolution import Settings
+from stepsmith.train.resolved import env_arguments, resolved
 from stepsmith.train.rundir import RunDir
 
 ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
@@ -44,6 +46,8 @@ def test_evolution_improves_on_its_law_and_leaves_a_whole_folder(tmp_path):
     assert learned.measured["validation_ratio"] == pytest.approx(rows[-1]["best"])
     assert learned.squash == "clip" and learned.shapes[0][2] == "relu" and learned.family == "lotka_volterra"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["generations"] == 30
+    whole = json.loads((tmp_path / "run" / "resolved.json").read_text())
+    assert whole["train"] == {**dataclasses.asdict(Settings()), **ES["train"]} and whole["env"]["baseline"] == "pi34"
     assert {"commit", "versions"} <= set(json.loads((tmp_path / "run" / "provenance.json").read_text()))
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
@@ -112,8 +116,26 @@ def test_run_folder_without_a_run(tmp_path):
         ({"policy": {"hidden": []}}, "hidden"),
         ({"policy": {"activation": "gelu"}}, "activation"),
         ({"train": {"sigma": 0.0}}, "sigma"),
+        ({"env": {"famly": "lorenz", "family": "lorenz"}}, "unknown key in .env. 'famly': did you mean 'family'"),
+        ({"env": {"family": "lorentz"}}, "did you mean 'lorenz'"),
+        ({"env": {"id": "stepsmith/TreeBody-v0"}}, "did you mean 'stepsmith/ThreeBody-v0'"),
+        ({"env": {"id": "stepsmith/ThreeBodyPaper-v0"}}, "es trains step-size controllers"),
+        ({"algorithm": "ppo", "train": {"n_stepz": 3}}, "unknown key in .train. 'n_stepz': did you mean 'n_steps'"),
+        ({"algorithm": "dqn", "train": {"batchsize": 3}}, "did you mean 'batch_size'"),
     ],
 )
 def test_bad_configs_are_named(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         runs.train(make(ES, **change), out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resolved_config_holds_every_default():
+    whole = resolved(configs.load("three_body_ppo"))
+    assert whole["train"]["vf_coef"] == 0.5 and whole["train"]["value_hidden"] == [64, 64]  # Stable-Baselines3's, and ours
+    assert whole["env"]["reward"] == "matched" and whole["env"]["rtol"] == [1.0, 1e-11] and whole["policy"]["activation"] == "tanh"
+    bodies = make(ES, env={"id": "stepsmith/ThreeBody-v0"})
+    assert resolved(bodies)["env"]["method"] == "tsit5" and env_arguments(bodies) == {"family": "three_body"}
+    assert resolved(configs.load("three_body_paper_dqn"))["env"]["energy_limit"] == 0.1
+    for name in ("three_body_es", "three_body_sac", "neural_field_es"):
+        assert resolved(configs.load(name))["env"]["pool_size"] == configs.load(name).env["pool_size"]

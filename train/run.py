@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators.names import unknown
 from . import config as configs
 from .config import Config
 from .rundir import RunDir
@@ -40,16 +39,13 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from .evolution import Fitness, Settings, evolve
     from .progress import Progress
     from .provenance import provenance
+    from .resolved import env_arguments
     from .validate import Validator
 
     run = RunDir(cfg, out, resume)
-    env = {k: v for k, v in cfg.env.items() if k != "id"}
+    env = env_arguments(cfg)
     core = make_core(1, True, **env)
     decision, pool = core.decision, core.pool
-    known = {f.name for f in dataclasses.fields(Settings)}
-    for key in cfg.train:
-        if key not in known:
-            raise unknown("key in [train]", key, known)
     settings = Settings(**cfg.train)
     fitness = Fitness(pool, core.method, registry.get(env.get("baseline", "pi34")), settings)
     rng = np.random.default_rng(cfg.seed)

@@ -9,10 +9,12 @@ from typing import Any
 
 from .config import Config
 from .provenance import provenance
+from .resolved import resolved
 
 
 class RunDir:
-    """`runs/<name>-s<seed>` or `out`: config.json, provenance.json, log.jsonl, controller.safetensors, tensorboard events."""
+    """`runs/<name>-<algorithm>-s<seed>` or `out`: config.json as given, resolved.json with every default filled in, provenance.json,
+    log.jsonl, controller.safetensors, tensorboard events.  A config that names what does not exist leaves no folder behind."""
 
     def __init__(self, config: Config, out: str | Path | None, resume: bool) -> None:
         self.path = Path(out) if out else Path("runs") / f"{config.name}-{config.algorithm}-s{config.seed}"
@@ -22,10 +24,12 @@ class RunDir:
             raise ValueError(f"{self.path}: the run there has another config; resume with the same one, or choose another --out")
         if not resume and (self.path / "config.json").exists():
             raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
+        whole = resolved(config)
         self.path.mkdir(parents=True, exist_ok=True)
         self.start = time.time()
         if not resume:
             self.write("config.json", config.as_dict())
+            self.write("resolved.json", whole)
             self.write("provenance.json", provenance())
 
     def write(self, name: str, data: Any) -> None:

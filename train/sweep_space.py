@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import json
 import math
@@ -11,13 +10,13 @@ import random
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..integrators.names import unknown
 from . import config as configs
 from .config import Config, Evaluate, Policy
+from .resolved import env_keys, train_defaults
 
 SAMPLERS = ("tpe", "random", "grid")
 KEYS = ("trials", "seeds", "sampler", "prune", "parameters")
@@ -105,36 +104,13 @@ def _check_name(name: str, config: Config) -> None:
     section, _, key = name.partition(".")
     known = {"policy": {f.name for f in fields(Policy)}, "evaluate": {f.name for f in fields(Evaluate)}}
     if section == "env":
-        known["env"] = _env_keys(config) | set(config.env)
+        known["env"] = env_keys(config) - {"split"} | set(config.env)
     elif section == "train":
-        known["train"] = _train_keys(config) | set(config.train)
+        known["train"] = set(train_defaults(config)) | set(config.train)
     elif section not in known or not key:
         raise unknown("parameter of the sweep", name, [f"{s}.<key>" for s in ("env", "policy", "train", "evaluate")])
     if key not in known[section]:
         raise unknown("parameter of the sweep", name, [f"{section}.{k}" for k in known[section]])
-
-
-def _env_keys(config: Config) -> set[str]:
-    module = "..envs.ode"
-    if "id" in config.env:
-        from ..envs.sb3 import IDS
-
-        if config.env["id"] not in IDS:
-            raise unknown("environment", config.env["id"], IDS)
-        module = f"..envs.{IDS[config.env['id']][0]}"
-    return set(inspect.signature(import_module(module, __package__).make_core).parameters) - {"lanes", "same_step", "split"}
-
-
-def _train_keys(config: Config) -> set[str]:
-    if config.algorithm == "es":
-        from .evolution import Settings
-
-        return {f.name for f in fields(Settings)}
-    from .sb3 import ALGORITHMS
-
-    own = {"total_steps", "num_envs", "value_hidden", "log_std_init"}
-    fixed = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log", "verbose", "_init_setup_model"}
-    return own | set(inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters) - fixed
 
 
 def _check_values(name: str, given: Any) -> None:

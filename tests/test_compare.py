@@ -11,7 +11,8 @@ from stepsmith.controllers import registry, tuned
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.integrators.families import Family
-from stepsmith.train import contestants
+from stepsmith.train import compare, contestants
+from stepsmith.train.metric import work_ratio
 from stepsmith.train.splits import draw
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
@@ -132,6 +133,22 @@ def test_wall_clock_has_every_controller_once_a_round(report):
         # one rate a tolerance
         rate = r.work["wall"] / r.work["nfev"]
         np.testing.assert_allclose(rate, rate[:1].repeat(len(rate), 0), rtol=1e-9)
+
+
+def test_the_clock_is_for_laws_of_the_headline_in_kernels_of_their_own():
+    split = draw(FAMILY, METHOD, "test", 4, 0)
+    laws = [contestants.by_tolerance(name, "classical", registry.get(name), split) for name in ("pc47", "h0321", "h211b")]
+    table = [(e, e.sweep(split)) for e in laws]
+    base, *others = (e.runs(split, s) for e, s in table)
+    levels = split.family.error_levels
+    rival = min([base, *others], key=lambda r: work_ratio(r, base, levels, intervals=False).figure.ratio).name
+    own = {e.name: e.at(1e-3) for e, _ in compare._alone(table, base, split)}
+    for e in laws:
+        law, shared = own[e.name], e.at(1e-3)
+        assert np.array_equal(law.params, shared.params)
+        assert (law.known != shared.known) == (e.name in (base.name, rival))
+    again = contestants.by_tolerance(base.name, "classical", own[base.name], split).sweep(split)
+    assert np.array_equal(again.nfev, base.work["nfev"]) and np.array_equal(again.err, base.err)
 
 
 def test_references_that_fail_are_counted_and_not_redrawn(monkeypatch):

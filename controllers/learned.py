@@ -205,7 +205,7 @@ class Learned:
 
     @property
     def key(self) -> tuple:
-        """Structure: what to compile; weights, coefficients and normaliser are not part of it."""
+        """Structure: what to compile; weights, coefficients and a normaliser's numbers are not part of it (whether there is one, is)."""
         return ("learned", self.decision.key, self.shapes, self.squash)
 
     @property

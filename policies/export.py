@@ -38,7 +38,7 @@ def from_sb3(
     rest: name, family, provenance, measured of the `Learned`.
 
     Raises ValueError on anything that is not understood: dict or image observations, other extractors, layers, distributions or
-    bounds, recurrent policies, state-dependent exploration, shapes that do not fit the decision.
+    bounds, recurrent policies, SAC's state-dependent exploration (it clips its mean another way), shapes that do not fit the decision.
     """
     from gymnasium import spaces
     from stable_baselines3.common.policies import ActorCriticPolicy
@@ -51,8 +51,8 @@ def from_sb3(
         raise ValueError(f"the policy must observe a Box of shape ({decision.n_obs},), as the decision does, got {space}")
     if hasattr(policy, "lstm_actor"):
         raise ValueError("recurrent policies cannot be exported: a controller's network has no memory of its own")
-    if getattr(model, "use_sde", False):
-        raise ValueError("policies with state-dependent exploration (use_sde) cannot be exported")
+    if getattr(model, "use_sde", False) and isinstance(policy, SACPolicy):
+        raise ValueError("SAC policies with state-dependent exploration (use_sde) cannot be exported")
     if isinstance(policy, DQNPolicy):
         layers, squash = _value_layers(policy, actions), "argmax"
     elif actions is not None:

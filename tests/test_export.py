@@ -99,6 +99,15 @@ def test_parity(name, arch, act):
     assert learned.squash == {"SAC": "tanh", "DQN": "argmax"}.get(name, "clip") and learned.family == "lorenz"
 
 
+def test_parity_with_state_dependent_exploration():
+    decision = Decision(law="pi34")
+    model = stir(PPO("MlpPolicy", env(decision), use_sde=True, device="cpu", seed=0, policy_kwargs={"net_arch": [8]}))
+    theirs, _ = model.predict(observations(decision), deterministic=True)
+    ours = from_sb3(model, decision).action_numpy(observations(decision))
+    assert np.std(ours) > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+
+
 def test_observation_statistics(tmp_path):
     decision = Decision(TIER0, "pi34")
     venv = VecNormalize(DummyVecEnv([lambda: env(decision)]), clip_obs=1.5)
@@ -172,7 +181,6 @@ REFUSED = [
     (lambda: ppo(activation_fn=torch.nn.ELU), {}, "layer of type ELU"),
     (layer_norm, {}, "layer of type LayerNorm"),
     (lambda: ppo(features_extractor_class=Scaling, features_extractor_kwargs={"features_dim": 8}), {}, "extractor of type Scaling"),
-    (lambda: PPO("MlpPolicy", env(D), use_sde=True, device="cpu"), {}, "state-dependent exploration"),
     (lambda: SAC("MlpPolicy", env(D), use_sde=True, buffer_size=10, device="cpu"), {}, "state-dependent exploration"),
     (recurrent, {}, "recurrent"),
     (altered, {}, "does not reproduce"),

@@ -11,7 +11,9 @@ from typing import Any
 
 import gymnasium
 
-from ..integrators import problems
+from ..controllers import registry, resolve
+from ..controllers.observation import Observation
+from ..integrators import methods, problems
 from ..integrators.names import unknown
 from .config import Config
 
@@ -24,8 +26,8 @@ _FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboa
 def resolved(config: Config) -> dict[str, Any]:
     """The whole config as plain data.
 
-    Raises ValueError naming the nearest for environments, families and keys of [env] and [train] that do not exist, and for settings of
-    the evolution strategy that are out of range.
+    Raises ValueError naming the nearest for environments, families, methods, laws, features, rewards and keys of [env] and [train] that
+    do not exist, and for settings of the evolution strategy that are out of range.
     """
     make, fixed = environment(config)
     env = {k: v.default for k, v in inspect.signature(make).parameters.items() if k in env_keys(config)} | fixed
@@ -35,6 +37,7 @@ def resolved(config: Config) -> dict[str, Any]:
         family = problems.family(env["family"])
         env["method"] = env["method"] or family.method
         env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
+        _names(config, env)
     defaults = train_defaults(config)
     _known("key in [train]", config.train, defaults)
     if config.algorithm == "es":
@@ -78,6 +81,19 @@ def train_defaults(config: Config) -> dict[str, Any]:
 
     theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
     return OWN | {k: v.default for k, v in theirs.items() if k not in _FIXED}
+
+
+def _names(config: Config, env: dict[str, Any]) -> None:
+    """Look up every name that [env] and [evaluate] hold; each look-up raises its own ValueError."""
+    from ..envs.core import Reward
+
+    method = methods.get(env["method"]).name
+    resolve.base_law(env["law"], env["family"], method)
+    registry.get(env["baseline"])
+    resolve.controller(config.evaluate.against, env["family"], method)
+    if env["features"] is not None:
+        Observation(tuple(env["features"]))
+    Reward(env["reward"])
 
 
 def _known(kind: str, given: dict[str, Any], keys: Any) -> None:

@@ -100,6 +100,32 @@ def test_ppo_trains_resumes_and_exports_what_it_validated(tmp_path):
     assert logged(out)[-1]["env_steps"] == 4096
 
 
+def test_interrupted_sac_goes_on_with_its_replay_buffer(tmp_path, monkeypatch):
+    from stepsmith.train import sb3
+
+    train = {"total_steps": 2048, "num_envs": 16, "buffer_size": 5000, "batch_size": 64, "learning_starts": 256, "train_freq": 4}
+    cfg, out = make(PPO, algorithm="sac", train=train), tmp_path / "run"
+    step, sizes = sb3.Validate._on_step, []
+
+    def cut(self):
+        go = step(self)
+        if self.num_timesteps >= 1200:
+            raise KeyboardInterrupt
+        return go
+
+    def watch(self):
+        sizes.append(self.model.replay_buffer.size())
+        return step(self)
+
+    monkeypatch.setattr(sb3.Validate, "_on_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(cfg, out=out, progress=False)
+    monkeypatch.setattr(sb3.Validate, "_on_step", watch)
+    path = runs.train(cfg, out=out, resume=True, progress=False)
+    assert sizes[0] * 16 >= 1024  # what was collected before the checkpoint is there
+    assert logged(out)[-1]["env_steps"] == 2048 and load_controller(path).squash == "tanh"
+
+
 def test_run_folder_without_a_run(tmp_path):
     with pytest.raises(ValueError, match="no run to resume"):
         RunDir(make(ES), tmp_path / "none", resume=True)

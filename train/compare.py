@@ -20,7 +20,7 @@ import numpy as np
 
 from ..controllers import tuned as tuned_files
 from ..controllers.laws import Law
-from ..integrators import methods
+from ..integrators import methods, problems
 from . import contestants
 from .contestants import Contestant
 from .curves import COVERAGE, log_work_at
@@ -118,6 +118,8 @@ def compare(
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
+    if oracle and (fam := problems.family(family)).error != "final":
+        raise ValueError(f"the oracle measures final-state errors; {fam.name!r} is measured by {fam.error!r}")
     test = draw(family, method, "test", n, seed)
     entries = contestants.laws(test)
     if not entries:
@@ -267,8 +269,6 @@ def _oracle(split: Split, reached: Sweep, count: int) -> list[Runs]:
     from ..integrators import tableaus
     from .oracle import PRICES, Oracle
 
-    if split.family.error != "final":
-        raise ValueError(f"the oracle measures final-state errors; {split.family.name!r} is measured by {split.family.error!r}")
     oracle, b, levels = Oracle(split.batch.rhs, tableaus.get(split.method)), split.batch, split.family.error_levels
     enough = np.where(reached.err <= levels.min(), reached.attempts, np.inf).min(axis=1)
     rows = np.flatnonzero(enough <= ORACLE_STEPS)

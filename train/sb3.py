@@ -16,6 +16,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from ..controllers.file import save
@@ -72,6 +73,9 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     checkpoint = run.path / "checkpoint.zip"
     if resume and checkpoint.exists():
         model = cls.load(checkpoint, env=venv, device="cpu")
+        venv.seed(config.seed + model.num_timesteps)  # other episodes than those that were played
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(run.path / "replay.pkl")
     else:
         board = str(run.path / "tensorboard")
         model = cls("MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board, **settings)
@@ -196,6 +200,8 @@ class Validate(BaseCallback):
         self.logger.record("rollout/rejected_share", mean[1])
         self.logger.dump(self.num_timesteps)
         model.save(self.run.path / "checkpoint.zip")
+        if isinstance(model, OffPolicyAlgorithm):
+            model.save_replay_buffer(self.run.path / "replay.pkl")
         self.bar.update(self.num_timesteps, validation=self.best)
         return figure
 

@@ -23,9 +23,10 @@ class Validator:
         self.method = methods.get(method or self.family.method).name
         batch = self.family.split("validation", instances, seed)
         found = self.family.reference(batch)
-        self.ref, ok = (np.zeros((len(batch), 0, batch.n)), np.ones(len(batch), bool)) if found is None else (found.y, found.ok)
+        ref: np.ndarray = np.zeros((len(batch), 0, batch.n)) if found is None else found.y
+        ok = np.ones(len(batch), bool) if found is None else found.ok
         keep = np.flatnonzero(ok)
-        self.batch, self.ref = batch[keep], np.ascontiguousarray(self.ref[keep])
+        self.batch, self.ref = batch[keep], np.ascontiguousarray(ref[keep])
         self.dropped = instances - keep.size
         self.base = self.runs(resolve.controller(against, family, self.method), against)
 

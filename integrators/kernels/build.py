@@ -130,7 +130,7 @@ def phase_list(
     from ..vecmath import NAMESPACE
 
     if fuse.small(phases):
-        steps = tuple(formula(p.fn, n_state) if hasattr(p, "fn") else dataclasses.astuple(p) for p in phases)
+        steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else dataclasses.astuple(p) for p in phases)
         if all(isinstance(s, tuple) or getattr(s, "traced", False) for s in steps):
             objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"])
             return [("lane", "phase0")]

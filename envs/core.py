@@ -23,7 +23,8 @@ _KERNELS: dict[tuple, Kernel] = {}
 
 @dataclass(frozen=True)
 class Reward:
-    """kind: "matched" (the matched-error return) or "constraint" (work with an error constraint, multiplier `lagrange`); `fail`: extra
+    """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor bootstrapping it
+    has far less variance) or "constraint" (work with an error constraint, multiplier `lagrange`); `fail`: extra
     cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
     decade of leaving the baseline's error at the same tolerance by more than a decade."""
 

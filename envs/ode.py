@@ -57,8 +57,8 @@ def make_core(
     family, method (None: the family's own), law (base of the residual, see `controllers.resolve.base_law`), features (None: the
     decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol
     (loose, tight; None: the family's grid), band (draw only tolerances at which the baseline's error lies about the family's band),
-    pool_size instances of `split` drawn with `pool_seed`, reward "matched" or "constraint" with `lagrange`, `fail`, `time_discount`,
-    `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
+    pool_size instances of `split` drawn with `pool_seed`, reward "matched", "matched_end" or "constraint" with `lagrange`, `fail`,
+    `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
     Raises ValueError on unknown names and bad values.
     """
     fam = problems.family(family)

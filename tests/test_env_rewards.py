@@ -109,6 +109,22 @@ def test_matched_rewards_sum_to_the_log_of_the_work_ratio(policy):
         assert e["sum"] == pytest.approx(want, abs=1e-5)  # paid in float32
 
 
+def test_matched_end_pays_the_same_sum_at_the_end():
+    paid = []
+    for kind in ("matched", "matched_end"):
+        rng = np.random.default_rng(9)
+        paid.append(episodes(core(reward=kind), lambda c, rng=rng: noisy(c, 0.3, rng)))
+    assert len(paid[0]) == len(paid[1]) > 3
+    for a, b in zip(*paid, strict=True):
+        assert a["nfev"] == b["nfev"] and b["return"] == pytest.approx(a["return"], abs=1e-11)
+    c = core(reward="matched_end")
+    c.seed(np.arange(c.lanes, dtype=np.uint64))
+    c.reset()
+    for _ in range(60):
+        c.step(still(c))
+        assert np.all(c.reward[~(c.terminated | c.truncated)] == 0.0)
+
+
 def test_the_baseline_itself_returns_about_zero():
     # interpolation between the points of its own curve, and its envelope, leave a few per cent
     runs = episodes(core(law="pi34"), still)

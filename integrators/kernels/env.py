@@ -8,6 +8,7 @@ the lane's key and its episode number), so that a lane's episodes do not depend 
 Rewards (w is the number of right-hand sides so far, w_start those of the start, e the error reached, `table` the log of the baseline
 law's work at that error on the same instance, `at_tol` its work and error at the same tolerance):
     matched     -(log w' - log w) an attempt, at the end + log w_base(e) - log w_start: the sum is log(w_base(e)/w)
+    matched_end nothing an attempt, at the end log(w_base(e)/w): the same sum, and every return-to-go is free of the instance's own work
     constraint  -(w' - w)/w_base(tol) an attempt (the first pays w_start too), at the end -lambda max(0, log10(e/e_base(tol)))
 `window` > 0 also charges every decade by which e leaves e_base(tol)/10..10 e_base(tol): a tolerance then keeps its meaning.
 A trajectory that fails counts with the largest error of the table and pays `fail` on top.  With `time_discount` g < 1 a reward at time t
@@ -33,7 +34,7 @@ EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio
 CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window")  # fmt: skip
 
 #: `consts[0]`
-REWARDS = {"matched": 0.0, "constraint": 1.0}
+REWARDS = {"matched": 0.0, "constraint": 1.0, "matched_end": 2.0}
 
 # rows of the environment, behind those of the method.  PAID: 1 where a finished episode waits for the next call, 2 where a lane is
 # padding.  OVER: 1 terminated, 2 cut in this call.  WPAID: right-hand sides paid for.  BASEI: 1/w_base(tol).  PART: time discount

@@ -174,7 +174,7 @@ def pay_lane(A, params, l):
     lw = log(maximum(w, 1.0))
     live = A[PAID + l] == 0.0
     part = A[PART + l]
-    r = where(params[0] == 0.0, A[LOGW + l] - lw, (A[WPAID + l] - w)*A[BASEI + l])
+    r = where(params[0] == 0.0, A[LOGW + l] - lw, where(params[0] == 1.0, (A[WPAID + l] - w)*A[BASEI + l], 0.0))
     r = where(live, r*part, 0.0)
     length = A[LENGTH + l] + where(live, 1.0, 0.0)
     A[PAY + l] = r
@@ -197,7 +197,7 @@ def settle(A, l, k, table, grid_meta, consts, stats):
         le = math.log(max(e, 1e-300)) if good else 1e3
         base = lookup(table, b, le, grid_meta[0], grid_meta[1])
         decades = (le - A[BASEE + l])*0.4342944819032518 if good else 10.0
-        r = base - A[LOGW0 + l] if consts[0] == 0.0 else -consts[1]*max(0.0, decades)
+        r = -consts[1]*max(0.0, decades) if consts[0] == 1.0 else base - (A[LOGW0 + l] if consts[0] == 0.0 else A[LOGW + l])
         r -= consts[7]*max(0.0, abs(decades) - 1.0) if good else consts[2]
         r *= A[PART + l]
         A[PAY + l] += r

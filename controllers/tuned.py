@@ -91,7 +91,8 @@ def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
         missing = [k for k in SPECS["linear"] if k in ("safety", "b1", "accept_err") and k not in stored["values"]]
         if missing:
             raise ValueError(f"coefficients {', '.join(missing)} are missing")
-        law = Law("tuned", "linear", stored["values"], str(stored["rules"]), str(data.get("doc", "")), str(data.get("source", "")))
+        values = {k: math.inf if v == "inf" else v for k, v in stored["values"].items()}  # JSON has no infinity
+        law = Law("tuned", "linear", values, str(stored["rules"]), str(data.get("doc", "")), str(data.get("source", "")))
     except KeyError as error:
         raise ValueError(f"{path}: not a tuned law: {error.args[0]!r} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:

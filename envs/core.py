@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods
+from ..integrators import methods, tableaus
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.names import unknown
@@ -24,7 +24,8 @@ _KERNELS: dict[tuple, Kernel] = {}
 @dataclass(frozen=True)
 class Reward:
     """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor bootstrapping it
-    has far less variance) or "constraint" (work with an error constraint, multiplier `lagrange`); `fail`: extra
+    has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or "propagated" (progress, work and
+    what every local error becomes at the end, all paid at once; `lagrange` 1 weighs work and error alike); `fail`: extra
     cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
     decade of leaving the baseline's error at the same tolerance by more than a decade."""
 
@@ -44,17 +45,19 @@ class Reward:
             raise ValueError(f"time_discount must be in (0, 1], got {self.time_discount}")
 
 
-def _kernel(pool: Pool, method: str, decision: Any) -> Kernel:
+def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
     meth = methods.get(method)
     check_controller(decision, meth, pool.batch)
     slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
-    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components)
+    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components,
+           propagated)  # fmt: skip
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
         _KERNELS[key] = kernel_env.env_kernel(
-            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant
+            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
+            tableaus.get(method) if propagated else None,
         )
     return _KERNELS[key]
 
@@ -85,9 +88,15 @@ class Core:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
         self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, bool(same_step)
-        self.kernel = _kernel(pool, method, decision)
+        propagated = reward.kind == "propagated"
+        self.kernel = _kernel(pool, method, decision, propagated)
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
+        extra: tuple[np.ndarray, ...] = ()
+        if propagated:
+            if pool.arrivals is None:
+                raise ValueError("reward 'propagated' needs a pool's `followed`")
+            extra = (pool.arrivals.first, pool.arrivals.time, pool.arrivals.matrix, pool.price)
         batch, fam = pool.batch, pool.family
         count = len(batch)
         self.keys = np.zeros(lanes, np.uint64)
@@ -103,7 +112,7 @@ class Core:
         self._pool = (
             batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, fam.n)), np.full(count, np.nan), pool.tgrid, pool.ref,
             np.zeros((1, 1, fam.n)), pool.table, pool.at_tol, np.array([ERROR_GRID[0], step, pool.log_rtol[0], lr_step]), span, self.consts,
-            self.keys, self.episodes,
+            self.keys, self.episodes, *extra,
         )  # fmt: skip
         self._params = np.ascontiguousarray(decision.params, dtype=np.float64)
         self.obs = np.zeros((lanes, decision.n_obs), np.float32)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..controllers import registry, resolve
+from ..controllers import resolve
 from ..controllers.decision import Decision
 from ..controllers.laws import Law
 from ..integrators import problems
@@ -27,7 +27,7 @@ from .pool import Pool, make_pool
 
 @functools.lru_cache(maxsize=8)
 def _pool(family: str, method: str, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float]) -> Pool:
-    return make_pool(problems.family(family), method, registry.get(baseline), size, split, seed, rtol)
+    return make_pool(problems.family(family), method, resolve.base_law(baseline, family, method), size, split, seed, rtol)
 
 
 def make_core(
@@ -55,10 +55,10 @@ def make_core(
     """Build the batch core that an environment's arguments describe.
 
     family, method (None: the family's own), law (base of the residual, see `controllers.resolve.base_law`), features (None: the
-    decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with), rtol
-    (loose, tight; None: the family's grid), band (draw only tolerances at which the baseline's error lies about the family's band),
-    pool_size instances of `split` drawn with `pool_seed`, reward "matched", "matched_end" or "constraint" with `lagrange`, `fail`,
-    `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
+    decision's default), n_act (1: step size, 2: and acceptance threshold), baseline (law whose work the rewards compare with, by name, or
+    "tuned"), rtol (loose, tight; None: the family's grid), band (draw only tolerances at which the baseline's error lies about the
+    family's band), pool_size instances of `split` drawn with `pool_seed`, reward "matched", "matched_end", "constraint" or "propagated"
+    with `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
     Raises ValueError on unknown names and bad values.
     """
     fam = problems.family(family)
@@ -69,6 +69,7 @@ def make_core(
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)
     rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)
+    pool = pool.followed if rule.kind == "propagated" else pool
     return Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
 
 

@@ -7,15 +7,17 @@ constraint the second at the episode's tolerance).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..integrators import methods
+from ..integrators import methods, tableaus
 from ..integrators.families import Family
 from ..integrators.measure import sweep
 from ..integrators.problem import Batch
+from ..integrators.sensitivity import Arrivals, arrivals
 
 ERROR_GRID = np.linspace(np.log(1e-13), np.log(1e1), 160)  # log error, uniform: what `table` is tabulated on
 LARGEST = 10.0  # an error beyond this is as bad as this
@@ -26,8 +28,9 @@ class Pool:
     """Instances with their references and baseline.
 
     batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
-    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped: instances drawn that
-    are left out, because their reference failed its self-check or the baseline failed at every tolerance.
+    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped:
+    instances drawn that are left out, because their reference failed its self-check or the baseline failed at every tolerance.
+    method: its name.  arrivals: what `followed` adds.
     """
 
     family: Family
@@ -38,6 +41,37 @@ class Pool:
     log_rtol: np.ndarray
     at_tol: np.ndarray
     dropped: int
+    method: str
+    arrivals: Arrivals | None = None
+
+    @functools.cached_property
+    def followed(self) -> Pool:
+        """The instances whose final error can be predicted from local errors, with their `arrivals`; ValueError where there are none."""
+        if self.family.error != "final":
+            kind, name = self.family.error, self.family.name
+            raise ValueError(f"reward 'propagated' needs the error measure 'final'; that of family {name!r} is {kind!r}")
+        if self.method not in tableaus.NAMES:
+            known = ", ".join(tableaus.NAMES)
+            raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({known}), got {self.method!r}")
+        found = arrivals(self.batch, self.ref[:, -1], tableaus.get(self.method), self.family.components)
+        keep = np.flatnonzero(found.ok)
+        if keep.size == 0:
+            raise ValueError(f"reward 'propagated': no instance of family {self.family.name!r} lets its final error be predicted")
+        return replace(
+            self, batch=self.batch[keep], tgrid=self.tgrid[keep], ref=self.ref[keep], table=self.table[keep],
+            at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size, arrivals=found.take(keep),
+        )  # fmt: skip
+
+    @property
+    def price(self) -> np.ndarray:
+        """(I,): `price * w**p` is one over e of the reward "propagated" (see `integrators.kernels.env`) at the work w; p the order.
+
+        Steps that follow the natural clock with work w commit errors whose sum is w**-p as large as the knots' own.
+        """
+        assert self.arrivals is not None  # of `followed`
+        tab = tableaus.get(self.method)
+        steps = (np.diff(self.arrivals.first) - 1) * (tab.stages - 1.0)
+        return 4.0 / (self.arrivals.error * steps**tab.order)
 
     def span(self, rtol: tuple[float, float], band: bool = False, margin: float = 10.0**0.5) -> np.ndarray:
         """Log tolerances (I, 2) that episodes on each instance are drawn between: those of `rtol` = (loose, tight).
@@ -121,4 +155,5 @@ def make_pool(
     slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
-    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)))
+    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method)
+

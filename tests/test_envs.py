@@ -193,7 +193,7 @@ def test_a_solution_that_blows_up_ends_its_episode_as_a_failure():
     with np.errstate(divide="ignore"):
         ref = (1.0 / (1.0 - 2.0 * p))[:, :, None]
     pool = Pool(family, batch, np.full((count, 1), 2.0), ref, np.full((count, ERROR_GRID.size), np.log(100.0)), np.log([1e-8, 1e-2]),
-                np.log([np.full((count, 2), 50.0), np.full((count, 2), 1e-6)]), 0)  # fmt: skip
+                np.log([np.full((count, 2), 50.0), np.full((count, 2), 1e-6)]), 0, "dopri5")  # fmt: skip
     c = Core(pool, "dopri5", Decision(), 40, Reward(fail=3.0), pool.span((1e-3, 1e-6)), 20_000, True)
     c.seed(np.arange(40, dtype=np.uint64))
     c.reset()
@@ -305,7 +305,7 @@ def test_band_is_not_misled_by_a_tight_tolerance_at_which_the_baseline_gave_up()
     error[1, 0] = np.log(LARGEST)  # gave up at the tightest
     error[2] = np.log(LARGEST)  # everywhere
     pool = Pool(family, family.split("train", 3, 0), np.zeros((3, 1)), np.zeros((3, 1, 2)), np.zeros((3, 1)), log_rtol,
-                np.stack([-error, error]), 0)  # fmt: skip
+                np.stack([-error, error]), 0, "dopri5")  # fmt: skip
     span = np.exp(pool.span((1e-2, 1e-9), band=True))
     wanted = np.array([1e-7, 1e-3]) * [10.0**-0.5, 10.0**0.5]
     np.testing.assert_allclose(span, [wanted, wanted, [1e-9, 1e-2]], rtol=1e-9)

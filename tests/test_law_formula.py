@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 
+from law_driver import row
 from stepsmith.controllers import registry
 from stepsmith.controllers.contract import (
     ACCEPT,
@@ -30,15 +31,6 @@ from stepsmith.integrators import vecmath
 
 LINEAR = registry.names("linear")
 LAWS = [registry.get(n) for n in LINEAR] + [registry.amuse(), registry.aarseth(), registry.ias15(), registry.constant(0.01)]
-
-
-def row(err, h=0.1, order=5.0, **slots):
-    """One attempt record with the slots that every method fills."""
-    r = np.full(R.N_RECORD, np.nan)
-    r[[R.ERR, R.H, R.H_FREE, R.ORDER, R.TRUNCATED, R.FINITE]] = err, h, h, order, 0.0, 1.0
-    for name, value in slots.items():
-        r[R.NAMES.index(name)] = value
-    return r
 
 
 def decide(law, records, fn=None):

@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium
 
-from ..controllers import registry, resolve
+from ..controllers import resolve
 from ..controllers.observation import Observation
 from ..integrators import methods, problems
 from ..integrators.names import unknown
@@ -19,7 +19,10 @@ from .config import Config
 
 _PACKAGE = __package__.rsplit(".", 1)[0]
 #: keys of [train] that `train.sb3` reads itself, with the values that it takes where they are missing; None: Stable-Baselines3's own
-OWN: dict[str, Any] = {"total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None}
+OWN: dict[str, Any] = {
+    "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
+    "final_learning_rate": None,
+}  # fmt: skip
 _FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log", "verbose", "_init_setup_model"}
 
 
@@ -89,7 +92,7 @@ def _names(config: Config, env: dict[str, Any]) -> None:
 
     method = methods.get(env["method"]).name
     resolve.base_law(env["law"], env["family"], method)
-    registry.get(env["baseline"])
+    resolve.base_law(env["baseline"], env["family"], method)
     resolve.controller(config.evaluate.against, env["family"], method)
     if env["features"] is not None:
         Observation(tuple(env["features"]))

@@ -32,7 +32,7 @@ def train(
 
 
 def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:
-    from ..controllers import registry
+    from ..controllers import resolve
     from ..controllers.file import save
     from ..controllers.learned import Learned
     from ..envs.ode import make_core
@@ -47,7 +47,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     core = make_core(1, True, **env)
     decision, pool = core.decision, core.pool
     settings = Settings(**cfg.train)
-    fitness = Fitness(pool, core.method, registry.get(env.get("baseline", "pi34")), settings)
+    fitness = Fitness(pool, core.method, resolve.base_law(env.get("baseline", "pi34"), pool.family.name, core.method), settings)
     rng = np.random.default_rng(cfg.seed)
     # clipped, not squashed: no gradient passes here, and a clip costs nothing
     hidden, activation = cfg.policy.hidden, cfg.policy.activation

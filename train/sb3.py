@@ -1,8 +1,8 @@
 """Training with Stable-Baselines3: environment, model, callbacks, learn, export; read it from top to bottom.
 
-DQN chooses from a table: `actions` in [train], rows in [-1, 1] as the environment's actions.  `ThreeBodyPaper-v0` is discrete itself, and
-its policy no step-size controller (it sees raw states, and decides ten times a year): what is kept of it is SB3's own file, chosen by
-the mean return on the validation split.
+`final_learning_rate` in [train] lets the learning rate fall to it, linearly over the training.  DQN chooses from a table: `actions` in
+[train], rows in [-1, 1] as the environment's actions.  `ThreeBodyPaper-v0` is discrete itself, and its policy no step-size controller (it
+sees raw states, and decides ten times a year): what is kept of it is SB3's own file, chosen by the mean return on the validation split.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     if "log_std_init" in settings:
         policy_kwargs["log_std_init"] = settings.pop("log_std_init")
     cls = ALGORITHMS[config.algorithm]
+    last = settings.pop("final_learning_rate", None)
+    if last is not None:
+        settings["learning_rate"] = Falling(float(settings.get("learning_rate", 3e-4)), float(last))
     checkpoint = run.path / "checkpoint.zip"
     if resume and checkpoint.exists():
         model = cls.load(checkpoint, env=venv, device="cpu")
@@ -93,6 +96,19 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     callback.validate(model)
     callback.bar.close()
     return check.path
+
+
+class Falling:
+    """A learning rate that falls linearly from `first` to `last` over the training; of a class, so that checkpoints can hold it."""
+
+    def __init__(self, first: float, last: float) -> None:
+        if not 0.0 < last <= first:
+            raise ValueError(f"final_learning_rate must lie in (0, learning_rate], got {last} with learning_rate {first}")
+        self.first, self.last = first, last
+
+    def __call__(self, left: float) -> float:
+        """The rate where the share `left` of the training is still to come."""
+        return self.last + (self.first - self.last) * left
 
 
 class Discrete(VecEnvWrapper):

@@ -10,8 +10,14 @@ law's work at that error on the same instance, `at_tol` its work and error at th
     matched     -(log w' - log w) an attempt, at the end + log w_base(e) - log w_start: the sum is log(w_base(e)/w)
     matched_end nothing an attempt, at the end log(w_base(e)/w): the same sum, and every return-to-go is free of the instance's own work
     constraint  -(w' - w)/w_base(tol) an attempt (the first pays w_start too), at the end -lambda max(0, log10(e/e_base(tol)))
+    propagated  100 [clock' - clock - (w' - w)/w_base(tol) - lambda (2/p) log((1 + |v'|/e(tol))/(1 + |v|/e(tol)))] an attempt: its progress
+                on the reference's natural clock, its work, and what its local error makes of the relative final error so far, v (see
+                `propagate`).  e(tol) is a quarter of the sum of errors that steps along the clock commit with the work w_base(tol):
+                where |v| ends there, a little more work and the error it saves weigh the same at lambda = 1.  Every attempt is paid at
+                once, so the returns-to-go have little variance.  Only for explicit methods and the error "final"
 `window` > 0 also charges every decade by which e leaves e_base(tol)/10..10 e_base(tol): a tolerance then keeps its meaning.
-A trajectory that fails counts with the largest error of the table and pays `fail` on top.  With `time_discount` g < 1 a reward at time t
+A trajectory that fails counts with the largest error of the table (propagated: it misses what the clock had left) and pays `fail`
+(propagated: 100 times) on top.  With `time_discount` g < 1 a reward at time t
 is multiplied by g**((t - t0)/(t1 - t0)).  Neither w nor e is observed: a return is a function of the whole episode.
 """
 
@@ -22,7 +28,8 @@ from typing import Any
 
 from ..binding import bind
 from ..cache import load_module
-from . import blocks
+from ..tableaus import ExplicitTableau
+from . import blocks, propagate, splitmix
 from .build import N_ANSWER, Kernel, Parts, formula, header, known, substitute, wide_machine
 from .env_source import driver_source, error_source
 from .layout import block_layout
@@ -34,7 +41,7 @@ EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio
 CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window")  # fmt: skip
 
 #: `consts[0]`
-REWARDS = {"matched": 0.0, "constraint": 1.0, "matched_end": 2.0}
+REWARDS = {"matched": 0.0, "constraint": 1.0, "matched_end": 2.0, "propagated": 3.0}
 
 # rows of the environment, behind those of the method.  PAID: 1 where a finished episode waits for the next call, 2 where a lane is
 # padding.  OVER: 1 terminated, 2 cut in this call.  WPAID: right-hand sides paid for.  BASEI: 1/w_base(tol).  PART: time discount
@@ -50,11 +57,13 @@ def env_kernel(
     error: str,
     components: tuple[int, ...],
     invariant: Callable | None = None,
+    propagated: ExplicitTableau | None = None,
 ) -> Kernel:
     """Environment kernel of a method's parts and a decision (features, apply and the slots between them).
 
     error: "final" or "grid" (relative, against reference states at the instances' output times, over `components`) or "energy" (relative
-    change of `invariant(t, y, p)` at the output times); the largest counts.
+    change of `invariant(t, y, p)` at the output times); the largest counts.  propagated: the method's tableau,
+    for a kernel that can pay the reward of that name.
     """
     from ..vecmath import NAMESPACE
 
@@ -62,6 +71,8 @@ def env_kernel(
     lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_ANSWER, parts.extra)
     for row in ROWS:
         lay.add(row)
+    if propagated is not None:
+        propagate.add_rows(lay, propagated, n, len(components))
     # the law's parameters stand first; its lags are not dropped, features read them
     fixed = known(decision.law)[0] if hasattr(decision, "law") else ()
     objects: dict[str, Any] = {
@@ -77,22 +88,17 @@ def env_kernel(
         if invariant is None:
             raise ValueError("error 'energy' needs an invariant")
         objects["invariant"] = bind(invariant, NAMESPACE)
+    order = 0 if propagated is None else propagated.order
     body = (
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + error_source(error, components)
         + blocks.commit_source(n, parts.carry)
         + blocks.refill_source(first is not None)
-        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at)
+        + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
+        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components))
     )  # fmt: skip
-    constants = (
-        "import numpy as np\n"
-        "_U30 = np.uint64(30)\n_U27 = np.uint64(27)\n_U31 = np.uint64(31)\n_U11 = np.uint64(11)\n"
-        "_M1 = np.uint64(0xBF58476D1CE4E5B9)\n_M2 = np.uint64(0x94D049BB133111EB)\n_GOLDEN = np.uint64(0x9E3779B97F4A7C15)\n"
-        # a function of its own: called, not copied into its callers
-        '_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")\n'
-    )
-    source = header(lay, n, m, decision.n_state) + constants + substitute(body, lay, n, m, decision.n_state, wide)
+    source = header(lay, n, m, decision.n_state) + splitmix.CONSTANTS + substitute(body, lay, n, m, decision.n_state, wide)
     if wide:
         source = source.replace("def set_out(A, params):\n", "def set_out(A, params):\n    wide_vectors()\n")
         source = source.replace("def look(A, params):\n", "def look(A, params):\n    wide_vectors()\n")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .. import record
+from . import propagate, splitmix
 from .build import N_ANSWER
 
 POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
@@ -78,7 +79,21 @@ def emit(A, l, tgrid, ref):
 """
 
 
-def driver_source(n_obs: int, obs_at: int, n_act: int, act_at: int) -> str:
+def driver_source(n_obs: int, obs_at: int, n_act: int, act_at: int, propagated: int = 0, components: int = 0) -> str:
+    """The rest of the kernel.  propagated: the method's order where the kernel has `propagate` and its reward."""
+    args = f"{POOL_ARGS}, {propagate.ARGS}" if propagated else POOL_ARGS
+    carried = paid = again = ""
+    if propagated:
+        carried = f"        for l in range(count):\n            propagate(A, l, {propagate.ARGS})\n"
+        paid = f"""    cost = params[1]*A[PROP + l]*{2.0/propagated!r}
+    r = where(params[0] == 3.0, 100.0*(A[GAIN + l] + (A[WPAID + l] - w)*A[BASEI + l] - cost), r)
+"""
+        again = f"""    A[NODE + l] = 0.0
+    A[CLOCK + l] = 0.0
+    for i in range({components}):
+        A[EV + i*W + l] = 0.0
+    A[PRICE + l] = price[b]*A[BASEI + l]**-{propagated}.0
+"""
     lane = (
         "    for l in range(W):\n"
         "        {fn}(params, view(A, CS + l, WIDTH, NSTATE), "
@@ -86,15 +101,7 @@ def driver_source(n_obs: int, obs_at: int, n_act: int, act_at: int) -> str:
     )
     act = "".join(f"        A[CS + {act_at + i}*W + l] = actions[base + l, {i}]\n" for i in range(n_act))
     obs = "".join(f"        obs[base + l, {i}] = A[CS + {obs_at + i}*W + l]\n" for i in range(n_obs))
-    return f"""@_inline
-def mix(x):
-    # SplitMix64 (Steele, Lea & Flood 2014)
-    x = (x ^ (x >> _U30)) * _M1
-    x = (x ^ (x >> _U27)) * _M2
-    return x ^ (x >> _U31)
-
-
-@_inline
+    return f"""{splitmix.MIX}@_inline
 def uniform(key, episode, draw):
     z = mix(key + _GOLDEN*(np.uint64(episode)*np.uint64(2) + np.uint64(draw) + np.uint64(1)))
     return float(z >> _U11)*1.1102230246251565e-16
@@ -111,7 +118,7 @@ def lookup(table, b, x, lo, step):
 
 
 @_piece
-def restart(A, l, lane, {POOL_ARGS}):
+def restart(A, l, lane, {args}):
     episode = episodes[lane]
     episodes[lane] = episode + 1
     b = min(int(uniform(keys[lane], episode, 0)*y0.shape[0]), y0.shape[0] - 1)
@@ -133,7 +140,7 @@ def restart(A, l, lane, {POOL_ARGS}):
     A[BASEI + l] = math.exp(-lookup(at_tol[0], b, lr, grid_meta[2], grid_meta[3]))
     A[BASEE + l] = lookup(at_tol[1], b, lr, grid_meta[2], grid_meta[3])
     invariant_start(A, l)
-
+{again}
 
 @_traced
 def started_lane(A, l):
@@ -175,7 +182,7 @@ def pay_lane(A, params, l):
     live = A[PAID + l] == 0.0
     part = A[PART + l]
     r = where(params[0] == 0.0, A[LOGW + l] - lw, where(params[0] == 1.0, (A[WPAID + l] - w)*A[BASEI + l], 0.0))
-    r = where(live, r*part, 0.0)
+{paid}    r = where(live, r*part, 0.0)
     length = A[LENGTH + l] + where(live, 1.0, 0.0)
     A[PAY + l] = r
     A[RETURN + l] = A[RETURN + l] + r
@@ -198,7 +205,10 @@ def settle(A, l, k, table, grid_meta, consts, stats):
         base = lookup(table, b, le, grid_meta[0], grid_meta[1])
         decades = (le - A[BASEE + l])*0.4342944819032518 if good else 10.0
         r = -consts[1]*max(0.0, decades) if consts[0] == 1.0 else base - (A[LOGW0 + l] if consts[0] == 0.0 else A[LOGW + l])
-        r -= consts[7]*max(0.0, abs(decades) - 1.0) if good else consts[2]
+        if consts[0] == 3.0:
+            r = 0.0 if good else -100.0*consts[2]
+        else:
+            r -= consts[7]*max(0.0, abs(decades) - 1.0) if good else consts[2]
         r *= A[PART + l]
         A[PAY + l] += r
         A[RETURN + l] += r
@@ -241,7 +251,7 @@ def write_ends(A, base, count, reward, terminated, truncated):
 
 
 @_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def env_reset(blocks, lanes, params, mask, {POOL_ARGS}, obs):
+def env_reset(blocks, lanes, params, mask, {args}, obs):
     wide_vectors()
     for blk in range(blocks.shape[0]):
         A = blocks[blk]
@@ -250,7 +260,7 @@ def env_reset(blocks, lanes, params, mask, {POOL_ARGS}, obs):
         for l in range(W):
             if l < count:
                 if mask[base + l]:
-                    restart(A, l, base + l, {POOL_ARGS})
+                    restart(A, l, base + l, {args})
             elif A[PAID + l] == 0.0:
                 # padding computes on a copy of the first instance, without ever moving
                 load(A, l, 0, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, math.inf)
@@ -266,7 +276,7 @@ def env_reset(blocks, lanes, params, mask, {POOL_ARGS}, obs):
 
 
 @_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminated, truncated, final_obs, stats, which):
+def env_step(blocks, lanes, params, actions, {args}, obs, reward, terminated, truncated, final_obs, stats, which):
     wide_vectors()
     finished = 0
     same_step = consts[5] == 1.0
@@ -279,7 +289,7 @@ def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminate
         else:
             read_actions(A, base, count, actions)
         decide(A, params)
-        commit(A, tgrid, ref)
+{carried}        commit(A, tgrid, ref)
         # finds the sizes that the time variable cannot resolve: the action that asked for one ends the episode
         begin(A)
         if consts[3] != 0.0:
@@ -314,7 +324,7 @@ def env_step(blocks, lanes, params, actions, {POOL_ARGS}, obs, reward, terminate
         if late > 0 or (ended > 0 and same_step):
             for l in range(count):
                 if A[PAID + l] == 1.0 or (A[OVER + l] != 0.0 and same_step):
-                    restart(A, l, base + l, {POOL_ARGS})
+                    restart(A, l, base + l, {args})
             set_out(A, params)
         look(A, params)
         if count == W:

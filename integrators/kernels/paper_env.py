@@ -21,6 +21,7 @@ from typing import Any
 from .. import record
 from ..binding import bind
 from ..cache import load_module
+from . import splitmix
 from .build import N_ANSWER, Kernel, Parts, header, substitute, wide_machine
 from .layout import block_layout
 
@@ -47,15 +48,7 @@ def _driver(n: int, n_obs: int) -> str:
     obs += f"    obs[k, {n}] = -log10_error(A[EREL + l], consts)\n"
     if n_obs > n + 1:
         obs += f"    obs[k, {n + 1}] = A[LENGTH + l]/consts[3]\n"
-    return f"""@_inline
-def mix(x):
-    # SplitMix64 (Steele, Lea & Flood 2014)
-    x = (x ^ (x >> _U30)) * _M1
-    x = (x ^ (x >> _U27)) * _M2
-    return x ^ (x >> _U31)
-
-
-@_inline
+    return f"""{splitmix.MIX}@_inline
 def log10_error(e, consts):
     e = e if e < consts[9] else consts[9]
     return math.log10(e if e > FLOOR else FLOOR)
@@ -301,13 +294,7 @@ def paper_kernel(parts: Parts, n: int, m: int, n_obs: int, width: int, invariant
     for row in ROWS:
         lay.add(row)
     objects: dict[str, Any] = {"invariant": bind(invariant, NAMESPACE), **parts.objects}
-    constants = (
-        "import numpy as np\n"
-        "_U30 = np.uint64(30)\n_U27 = np.uint64(27)\n_U31 = np.uint64(31)\n_U11 = np.uint64(11)\n"
-        "_M1 = np.uint64(0xBF58476D1CE4E5B9)\n_M2 = np.uint64(0x94D049BB133111EB)\n_GOLDEN = np.uint64(0x9E3779B97F4A7C15)\n"
-        f"FLOOR = {FLOOR!r}\nSMALLEST = {SMALLEST!r}\nMOST_STEPS = {MOST_STEPS!r}\n"
-        '_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")\n'
-    )
+    constants = splitmix.CONSTANTS + f"FLOOR = {FLOOR!r}\nSMALLEST = {SMALLEST!r}\nMOST_STEPS = {MOST_STEPS!r}\n"
     body = substitute(parts.attempt + "\n" + _driver(n, n_obs), lay, n, m, 0, wide)
     if wide:
         body = body.replace("def advance(A, blocks, lanes):\n", "def advance(A, blocks, lanes):\n    wide_vectors()\n")

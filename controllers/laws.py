@@ -164,6 +164,9 @@ class Law:
                 full["reject_b1"] = full["b1"]
             if full["reject_own"] == 0.0 and full["reject_b1"] <= 0.0:
                 raise ValueError(f"law {self.name!r}: reject_b1 must be positive, a rejected step has to shrink")
+            if full["err_min"] > full["accept_err"]:
+                # every attempt would count with an error that is never accepted
+                raise ValueError(f"law {self.name!r}: err_min {full['err_min']:g} must not exceed accept_err {full['accept_err']:g}")
         elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
             raise ValueError(f"law {self.name!r}: one of amuse, aarseth, prs must be positive")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))

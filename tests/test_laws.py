@@ -304,3 +304,8 @@ def test_every_name_and_rule_is_documented():
         assert f"| `{name}` |" in text, name
     for rules in RULES:
         assert f"| {rules} " in text, rules
+
+
+def test_an_error_floor_that_is_never_accepted_is_refused():
+    with pytest.raises(ValueError, match="err_min"):
+        registry.get("pi34").replace("stuck", err_min=0.5, accept_err=0.4)

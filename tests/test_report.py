@@ -109,9 +109,14 @@ def test_tables_name_the_error_the_denominator_and_every_row(whole):
 def test_headline_says_gain_or_none_plainly(whole):
     assert report.headline_sentence(whole).startswith("mine against tuned at equal error: 0.")
     assert report.headline_sentence(whole).endswith("(cheaper)")
+    both = whole.row("mine").work["nfev"].matched
+    for figure in (both["gmean"], both["q90"]):
+        assert f"{figure.ratio:.2f} [{figure.low:.2f}, {figure.high:.2f}]" in report.second_sentence(whole)
+    assert report.second_sentence(whole) in text(whole)
     same = [r for r in synthetic(30) if r.name in ("tuned", "pi34")]
     same.append(Runs("mine", same[0].err, same[0].work, TOL, kind="learned"))
     assert report.headline_sentence(comparison(same)).endswith("(no measurable gain)")
+    assert report.second_sentence(comparison(same[:2])) == ""
     assert "no learned controller" in report.headline_sentence(comparison(same[:2]))
 
 

@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 
+from stable_baselines3 import PPO as PPO_MODEL
+
 from stepsmith.controllers.file import load_controller
 from stepsmith.train import config as configs
 from stepsmith.train import run as runs
@@ -171,3 +173,25 @@ def test_a_resolved_config_holds_every_default():
     assert resolved(configs.load("three_body_paper_dqn"))["env"]["energy_limit"] == 0.1
     for name in ("three_body_es", "three_body_sac", "neural_field_es"):
         assert resolved(configs.load(name))["env"]["pool_size"] == configs.load(name).env["pool_size"]
+
+
+def test_a_log_that_an_interruption_cut_short_is_read_and_continued(tmp_path):
+    run = RunDir(make(ES), tmp_path / "run", resume=False)
+    run.log(validation=0.9)
+    run.log(validation=float("nan"))
+    with (run.path / "log.jsonl").open("a") as f:
+        f.write('{"seconds": 3.1, "valid')
+    assert run.best == 0.9
+    run.log(validation=0.8)
+    assert run.best == 0.8 and len((run.path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_learning_rate_falls_to_its_last_value(tmp_path):
+    train = {**PPO["train"], "learning_rate": 1e-3, "final_learning_rate": 1e-4}
+    runs.train(make(PPO, train=train), out=tmp_path / "run", progress=False)
+    model = PPO_MODEL.load(tmp_path / "run" / "checkpoint.zip")
+    assert model.learning_rate(1.0) == 1e-3 and model.learning_rate(0.0) == 1e-4
+    # the last update began with the rollout before it still to come
+    assert model.policy.optimizer.param_groups[0]["lr"] < 4e-4
+    with pytest.raises(ValueError, match="final_learning_rate"):
+        runs.train(make(PPO, train={**train, "final_learning_rate": 0.1}), out=tmp_path / "other", progress=False)

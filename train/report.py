@@ -21,7 +21,7 @@ NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "wall clock"}
 def render(comparison: Comparison) -> Group:
     """The headline, the ratios, the tails and the notes, as one rich renderable."""
     c = comparison
-    parts: list[Any] = [Text(headline_sentence(c), style="bold"), "", _ratios(c), "", _tails(c), ""]
+    parts: list[Any] = [Text(headline_sentence(c), style="bold"), Text(second_sentence(c)), "", _ratios(c), "", _tails(c), ""]
     parts += [Text(f"  {note}", style="dim") for note in (*lost_lines(c), *c.notes)]
     return Group(*parts)
 
@@ -51,6 +51,15 @@ def headline_sentence(comparison: Comparison) -> str:
     if (wall := work.get("wall")) is not None:
         said.append(f"{interval_text(wall.figure)} of the wall clock ({wall.figure.verdict})")
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
+
+
+def second_sentence(comparison: Comparison) -> str:
+    """The other figure of the measure: one tolerance for the whole family; empty without a learned controller."""
+    if comparison.controller is None:
+        return ""
+    matched = _nfev(comparison.row(comparison.controller)).matched
+    mean, most = (interval_text(matched[s]) for s in ("gmean", "q90"))
+    return f"with one tolerance for the family: {mean} at equal mean error, {most} at equal 90 % error"
 
 
 def _ratios(c: Comparison) -> Table:

@@ -38,15 +38,19 @@ class RunDir:
 
     def log(self, **values: Any) -> None:
         """Append one line to log.jsonl."""
-        with (self.path / "log.jsonl").open("a") as f:
+        with (self.path / "log.jsonl").open("a+") as f:
+            f.seek(0)
+            if (text := f.read()) and not text.endswith("\n"):
+                f.truncate(text.rfind("\n") + 1)  # what an interruption cut short
             f.write(json.dumps({"seconds": round(time.time() - self.start, 2), **values}) + "\n")
 
     @property
     def best(self) -> float:
-        """Least validation ratio logged so far; inf before the first."""
+        """Least validation ratio logged so far; inf before the first.  A last line that an interruption cut short does not count."""
         log = self.path / "log.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return min((json.loads(line)["validation"] for line in lines), default=float("inf"))
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        found = [float(json.loads(line)["validation"]) for line in lines if line.endswith("\n")]
+        return min((v for v in found if v == v), default=float("inf"))
 
     @property
     def controller(self) -> Path:

@@ -3,10 +3,10 @@
     python benchmarks/reward_signal.py [--family three_body] [--noise 0.1] [--steps 1500] [--lanes 1024] [--json]
 
 The base law with Gaussian exploration noise on its log-factor (action units) and a small shift b of the noise's mean, once the same
-everywhere ("level") and once in proportion to a feature ("shape", `--feature`).  The score-function estimate of d return / d b,
-sum over attempts of (noise/sigma^2) d(mean)/db times the discounted return-to-go less its mean, is what PPO and its kin climb.  Printed: the
-finite difference of the mean return (the truth, where the discount is 1), the estimate, its standard error over episodes, and the
-signal: their ratio, scaled to a million attempts. 
+everywhere ("level") and once in proportion to a feature ("shape", `--feature`).  The score-function estimate of d return / d b, the
+sum over attempts of (noise/sigma^2) d(mean)/db times the discounted return-to-go less its mean, is what PPO and its kin climb.
+Printed: the finite difference of the mean return (the truth, where the discount is 1), the estimate, its standard error over
+episodes, and the signal: the ratio of the two, scaled to a million attempts.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for r in rows:
         print(
-            f"| {r['reward']} | {r['discount']} | {r['direction']} | {r['return']:.3g} | {r['difference']:.3g} +- {r['difference_error']:.2g} "
-            f"| {r['estimate']:.3g} +- {r['standard_error']:.2g} | {r['signal']:.1f} |"
+            f"| {r['reward']} | {r['discount']} | {r['direction']} | {r['return']:.3g} "
+            f"| {r['difference']:.3g} +- {r['difference_error']:.2g} | {r['estimate']:.3g} +- {r['standard_error']:.2g} | {r['signal']:.1f} |"
         )
 
 

@@ -94,7 +94,8 @@ def main() -> None:
     for r in rows:
         print(
             f"| {r['reward']} | {r['discount']} | {r['direction']} | {r['return']:.3g} "
-            f"| {r['difference']:.3g} +- {r['difference_error']:.2g} | {r['estimate']:.3g} +- {r['standard_error']:.2g} | {r['signal']:.1f} |"
+            f"| {r['difference']:.3g} +- {r['difference_error']:.2g} | {r['estimate']:.3g} +- {r['standard_error']:.2g} "
+            f"| {r['signal']:.1f} |"
         )
 
 

@@ -232,9 +232,13 @@ def _wall(
 ) -> dict[str, np.ndarray]:
     """Seconds (B, K) of every contestant: an ensemble's, shared out by f-evaluations.
 
-    Runs that fail are not timed (they have no error to be matched, and one that goes on alone to the step limit would leave the other
-    lanes idle); they are charged the rate of the rest.  Long runs start first, for the same reason.
+    What is timed is the solver at work, with its lanes busy, as where there are thousands of similar problems: every run stands in the
+    ensemble as often as it takes (`_copies`), long ones first.  Otherwise the seconds would be those of the longest run, alone in its
+    block.  Runs that fail are not timed (they have no error to be matched); they are charged the rate of the rest.
     """
+    from ..integrators.kernels.build import lanes_for
+
+    lanes = lanes_for(split.batch.n)
     least = {e.name: np.full(e.knob.size, np.inf) for e, _ in table}
     order: dict[tuple[str, int], np.ndarray] = {}
     for e, s in table:
@@ -243,9 +247,12 @@ def _wall(
             order[e.name, k] = good[np.argsort(-s.nfev[good, k], kind="stable")]
     for _ in range(repeats):
         for k in range(max(e.knob.size for e, _ in table)):
-            for e, _ in table:
+            for e, s in table:
                 if k < e.knob.size and order[e.name, k].size:
-                    least[e.name][k] = min(least[e.name][k], e.seconds(split, k, order[e.name, k], max_steps))
+                    rows = order[e.name, k]
+                    copies = _copies(s.nfev[rows, k], lanes)
+                    spent = e.seconds(split, k, np.repeat(rows, copies), max_steps) / copies
+                    least[e.name][k] = min(least[e.name][k], spent)
             bar.update(done + round((k + 1) / max(e.knob.size for e, _ in table) * len(table)))
         done += len(table)
     out = {}
@@ -258,6 +265,11 @@ def _wall(
         rate = np.where(np.isfinite(rate), rate, np.nanmax(np.where(np.isfinite(rate), rate, np.nan)))
         out[e.name] = s.nfev * rate
     return out
+
+
+def _copies(work: np.ndarray, lanes: int, busy: float = 3.0, most: int = 64) -> int:
+    """Copies of every run, by their work (R,), after which the longest takes at most 1/`busy` of what each lane has to do."""
+    return int(np.clip(np.ceil(busy * lanes * work.max() / work.sum()), 1, most))
 
 
 def _oracle(split: Split, reached: Sweep, count: int) -> list[Runs]:

@@ -67,8 +67,9 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     elif config.algorithm == "sac":
         net_arch = {"pi": net_arch, "qf": value}
     policy_kwargs: dict[str, Any] = {"net_arch": net_arch, "activation_fn": ACTIVATIONS[config.policy.activation]}
-    if "log_std_init" in settings:
-        policy_kwargs["log_std_init"] = settings.pop("log_std_init")
+    log_std = settings.pop("log_std_init", None)
+    if log_std is not None:
+        policy_kwargs["log_std_init"] = log_std
     cls = ALGORITHMS[config.algorithm]
     last = settings.pop("final_learning_rate", None)
     if last is not None:
@@ -82,6 +83,8 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     else:
         board = str(run.path / "tensorboard")
         model = cls("MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board, **settings)
+        if isinstance(model, SAC):
+            start_as_the_law(model, log_std)
 
     # 3. validation, checkpoints, progress
     check = PaperCheck(config, run) if isinstance(core, PaperCore) else LawCheck(config, run, core, table)
@@ -96,6 +99,17 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     callback.validate(model)
     callback.bar.close()
     return check.path
+
+
+def start_as_the_law(model: SAC, log_std: float | None) -> None:
+    """Let SAC's actor begin with the mean action 0, as PPO's does, and with the given logarithm of its standard deviation (None: its own)."""
+    with torch.no_grad():
+        model.actor.mu.weight.zero_()
+        model.actor.mu.bias.zero_()
+        if log_std is not None:
+            head: Any = model.actor.log_std
+            head.weight.zero_()
+            head.bias.fill_(log_std)
 
 
 class Falling:

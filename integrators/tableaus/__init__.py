@@ -1,13 +1,26 @@
-"""Explicit Runge-Kutta tableaus, one file a method.  `get(name)` loads one, `NAMES` lists them."""
+"""Coefficients of one-step methods, one file a method.
+
+`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; `implicit(name)` loads a method for stiff problems
+(Rosenbrock, ESDIRK or Radau), `IMPLICIT` lists those.
+"""
+
+from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .tableau import ExplicitTableau
 
-NAMES = ("bs32", "dopri5", "tsit5", "dop853")
+if TYPE_CHECKING:
+    from .esdirk import EsdirkTableau
+    from .radau5 import RadauTableau
+    from .rosenbrock import RosenbrockTableau
 
-__all__ = ["NAMES", "ExplicitTableau", "get"]
+NAMES = ("bs32", "dopri5", "tsit5", "dop853")
+IMPLICIT = ("rodas5p", "ros3prw", "ros34pw2", "kvaerno5", "esdirk43", "radau5")
+
+__all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
 
 
 def get(name: str) -> ExplicitTableau:
@@ -15,7 +28,19 @@ def get(name: str) -> ExplicitTableau:
 
     Raises ValueError for an unknown name, listing the nearest.
     """
-    if not isinstance(name, str) or name not in NAMES:
-        near = get_close_matches(str(name).lower(), NAMES, n=3, cutoff=0.5) or NAMES
-        raise ValueError(f"unknown explicit Runge-Kutta method {name!r}; nearest: {', '.join(near)}")
-    return import_module(f".{name}", __name__).TABLEAU
+    return import_module(f".{_known(name, NAMES, 'explicit Runge-Kutta')}", __name__).TABLEAU
+
+
+def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
+    """The tableau called `name`, one of `IMPLICIT` (lower case); the same object on every call.
+
+    Raises ValueError for an unknown name, listing the nearest.
+    """
+    return import_module(f".{_known(name, IMPLICIT, 'implicit')}", __name__).TABLEAU
+
+
+def _known(name: str, names: tuple[str, ...], kind: str) -> str:
+    if not isinstance(name, str) or name not in names:
+        near = get_close_matches(str(name).lower(), names, n=3, cutoff=0.5) or names
+        raise ValueError(f"unknown {kind} method {name!r}; nearest: {', '.join(near)}")
+    return name

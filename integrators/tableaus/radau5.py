@@ -14,9 +14,9 @@ then W <- W + dW, Z <- T W.  T's last row is (1, 1, 0): Z_3 = W_1 + W_2.  The er
 
     err = (gamma / h I - J)^-1 (f(t, y) + (1/h) sum_i e_i Z_i),
 
-and behaves as h^4; it is y_hat - y_new, where y_hat, of order 3, takes f(t, y) as a fourth stage with the weight 1 / gamma.  For y' = lambda y it
-tends to -y at infinity; where the first step or a repeated one gives err > 1, RADAU5 puts f(t, y + err) in the place of f(t, y) and
-solves again, after which the estimate tends to 0.
+and behaves as h^4; it is y_hat - y_new, where y_hat, of order 3, takes f(t, y) as a fourth stage with the weight 1 / gamma.
+For y' = lambda y it tends to -y at infinity; where the first step or a repeated one gives err > 1, RADAU5 puts
+f(t, y + err) in the place of f(t, y) and solves again, after which the estimate tends to 0.
 
 The collocation polynomial gives the dense output, of order 3,
 

@@ -5,8 +5,8 @@
     3  the policy as one file, and a problem solved with it
     4  a neural ODE trained on scikit-learn's digits, and controllers compared on its trained field
 
-A few minutes on two cores, kernels included.  What two minutes of training give (a fifth of the shipped config's steps, larger ones) stands beside what ships; both sentences are printed
-as they come out.  The same seed and versions give the same numbers, the clock apart.
+A few minutes on two cores, kernels included.  What two minutes of training give (a fifth of the shipped config's env steps) stands
+beside what ships; both sentences are printed as they come out.  The same seed and versions give the same numbers, the clock apart.
 """
 
 from __future__ import annotations

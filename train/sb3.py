@@ -102,7 +102,7 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
 
 
 def start_as_the_law(model: SAC, log_std: float | None) -> None:
-    """Let SAC's actor begin with the mean action 0, as PPO's does, and with the given logarithm of its standard deviation (None: its own)."""
+    """Let SAC's actor begin with the mean action 0, as PPO's nearly does, and with the given log standard deviation (None: its own)."""
     with torch.no_grad():
         model.actor.mu.weight.zero_()
         model.actor.mu.bias.zero_()

@@ -41,6 +41,7 @@ class Family:
     taken over, or None for all.  method: the default method.  tags: search words.
     etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
     from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
+    stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`.
     Raises ValueError on an inconsistent protocol.
     """
 
@@ -61,6 +62,7 @@ class Family:
     tags: tuple[str, ...] = ()
     etas: tuple[float, ...] = ()
     from_seeds: Callable[[Sequence[int]], Batch] | None = None
+    stiff: bool = False
 
     def __post_init__(self) -> None:
         tol = np.asarray(self.tolerances)
@@ -92,9 +94,16 @@ class Family:
         return self.levels[0] / 100.0
 
     def reference(self, batch: Batch) -> Any:
-        """`reference.Reference` of `batch` at `fractions` and `reference_bound`; None for "energy", which needs none."""
+        """`reference.Reference` of `batch` at `fractions` and `reference_bound`; None for "energy", which needs none.
+
+        Stiff families: by `stiff_reference`, others by extrapolation.
+        """
         if self.error == "energy":
             return None
+        if self.stiff:
+            from .stiff_reference import stiff_reference
+
+            return stiff_reference(batch, self.fractions, self.reference_bound, self.components, self.atol_factor)
         from .reference import reference
 
         return reference(batch, self.fractions, self.reference_bound, self.components)

@@ -220,6 +220,21 @@ def reference(
     inf, states not reached are NaN).  cache: keep results on disk, keyed by everything that determines them.
     Raises ValueError on bad arguments.
     """
+    batch, fractions = checked(batch, fractions, bound, max_steps)
+    pick = _components(components, batch.n)
+    path = _cache_file(batch, fractions, max_steps) if cache else None
+    stored = _load(path, (len(batch), fractions.size, batch.n))
+    if stored is None:
+        times = batch.times(fractions)
+        stored = _solve(batch, times, TIGHT, max_steps), _solve(batch, times, LOOSE, max_steps)
+        _store(path, *stored)
+    return compared(stored[0], stored[1], pick, bound)
+
+
+def checked(
+    batch: Batch | Problem, fractions: Sequence[float] | np.ndarray, bound: float, max_steps: int
+) -> tuple[Batch, np.ndarray]:
+    """The arguments of `reference` as a batch and an array (nt,). Raises ValueError, naming what is wrong."""
     batch = batch.batch() if isinstance(batch, Problem) else batch
     fractions = np.array(fractions, dtype=np.float64, ndmin=1)
     if fractions.ndim != 1 or fractions.size == 0:
@@ -230,19 +245,16 @@ def reference(
         raise ValueError(f"bound must be positive, got {bound!r}")
     if not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
         raise ValueError(f"max_steps must be a positive whole number, got {max_steps!r}")
-    pick = _components(components, batch.n)
-    path = _cache_file(batch, fractions, max_steps) if cache else None
-    stored = _load(path, (len(batch), fractions.size, batch.n))
-    if stored is None:
-        times = batch.times(fractions)
-        stored = _solve(batch, times, TIGHT, max_steps), _solve(batch, times, LOOSE, max_steps)
-        _store(path, *stored)
-    tight, loose = (y[..., pick] for y in stored)
+    return batch, fractions
+
+
+def compared(tight: np.ndarray, loose: np.ndarray, pick: Any, bound: float) -> Reference:
+    """Reference `tight` (B, nt, n) with its relative 2-norm distance from `loose` over the components `pick`, ok up to `bound`."""
     with np.errstate(all="ignore"):
-        gap, size = np.linalg.norm(tight - loose, axis=-1), np.linalg.norm(tight, axis=-1)
+        gap, size = np.linalg.norm((tight - loose)[..., pick], axis=-1), np.linalg.norm(tight[..., pick], axis=-1)
         ratio = np.where(gap == 0.0, 0.0, gap / size)
         error = np.max(np.where(np.isfinite(ratio), ratio, np.inf), axis=1)
-    return Reference(stored[0], error <= bound, error)
+    return Reference(tight, error <= bound, error)
 
 
 def _components(components: Sequence[int] | None, n: int) -> Any:

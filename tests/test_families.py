@@ -17,6 +17,8 @@ def test_registry_lists_every_family_file():
     assert set(NAMES) == {
         "lotka_volterra", "lorenz", "henon_heiles", "double_pendulum", "arenstorf", "pleiades", "brusselator",
         "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
+        "rober", "hires", "orego", "e5", "vdpol_stiff", "pollu", "ring_modulator", "medical_akzo", "brusselator_1d", "gray_scott_1d",
+        "hodgkin_huxley", "ignition", "flame", "friction", "chua",
     }
     assert list(NAMES) == sorted(NAMES)
 

@@ -1,4 +1,7 @@
-"""The families that ship, by name. Adding one: a file here that defines `FAMILY`, and a line in `_FILES`."""
+"""The families that ship, by name. Adding one: a file here that defines `FAMILY`, and a line in `_FILES`.
+
+Families in `_SIZED` come from the method of lines; NAME_<points>, as in brusselator_1d_100, is the family on so many points.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,35 @@ from ..problem import Batch, Problem
 _FILES = (
     "arenstorf",
     "brusselator",
+    "brusselator_1d",
+    "chua",
     "double_pendulum",
+    "e5",
     "fitzhugh_nagumo",
+    "flame",
+    "friction",
+    "gray_scott_1d",
     "henon_heiles",
+    "hires",
+    "hodgkin_huxley",
+    "ignition",
     "kepler",
     "lorenz",
     "lotka_volterra",
+    "medical_akzo",
     "neural_field",
+    "orego",
     "pleiades",
     "plummer",
+    "pollu",
+    "ring_modulator",
+    "rober",
     "three_body",
     "three_body_paper",
     "vanderpol",
+    "vdpol_stiff",
 )
+_SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo")
 
 
 def names() -> tuple[str, ...]:
@@ -35,6 +54,9 @@ def names() -> tuple[str, ...]:
 @functools.cache
 def family(name: str) -> Family:
     """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
+    base, _, points = name.rpartition("_")
+    if base in _SIZED and points.isdigit():
+        return importlib.import_module(f".{base}", __name__).of_size(int(points))
     if name not in _FILES:
         raise unknown("problem family", name, _FILES)
     return importlib.import_module(f".{name}", __name__).FAMILY

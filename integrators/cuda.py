@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import methods
-from .ensemble import EnsembleSolution, EnsembleStats, check_batch
+from .ensemble import EnsembleSolution, check_batch, counted
 from .ensemble import _grid as output_grid
 from .kernels import layout
 from .problem import Batch
@@ -105,8 +105,7 @@ def solve_ensemble(
         for there, here in ((d_yend, yend), (d_stat, stat), (d_yout, yout)):
             there.copy_to_host(here)  # waits for the kernel
     wall = time.perf_counter() - start
-    whole = stat[:, 1:6].astype(np.int64)
-    stats = EnsembleStats(whole[:, 2], whole[:, 0], whole[:, 1], whole[:, 4], wall)
+    stats = counted(stat, wall)
     return EnsembleSolution(
         stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
     )

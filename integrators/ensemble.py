@@ -23,7 +23,7 @@ _KERNELS: dict[tuple, Any] = {}
 
 @dataclass(frozen=True)
 class EnsembleStats:
-    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback.  wall_s: seconds for the whole ensemble,
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve.  wall_s: seconds for the whole ensemble,
     without compilation."""
 
     nfev: np.ndarray
@@ -31,6 +31,9 @@ class EnsembleStats:
     nreject: np.ndarray
     nfallback: np.ndarray
     wall_s: float
+    njev: np.ndarray
+    nlu: np.ndarray
+    nsolve: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ class EnsembleSolution:
     def message(self, i: int) -> str:
         """What happened to trajectory i."""
         return layout.MESSAGES[int(self.status[i])]
+
+
+def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
+    """Statistics of an ensemble from the kernel's columns `layout.STATS` (B, N_STATS)."""
+    by = {name: stat[:, i].astype(np.int64) for i, name in enumerate(layout.STATS) if name.startswith("n")}
+    return EnsembleStats(wall_s=wall, **by)
 
 
 @functools.cache
@@ -140,8 +149,7 @@ def solve_ensemble(
         if not discard_damaged(kernel.module.run):
             raise explained(error, batch) from None
         wall = run_ranges(kernel, params, args, count, threads)
-    whole = stat[:, 1:6].astype(np.int64)
-    stats = EnsembleStats(whole[:, 2], whole[:, 0], whole[:, 1], whole[:, 4], wall)
+    stats = counted(stat, wall)
     return EnsembleSolution(
         stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
     )

@@ -15,6 +15,9 @@ TIME_SCALES = frozenset({record.TAU_AMUSE, record.TAU_AARSETH, record.TAU_PRS})
 OPTIONAL = frozenset({record.ERR, record.HS, record.CURV, record.YNORM, record.ENORM}) | TIME_SCALES
 
 
+LINEAR_ALGEBRA = frozenset({record.NJAC, record.NLU, record.NSOLVE, record.JAC_AGE, record.LU_AGE})
+
+
 @dataclass(frozen=True)
 class Method:
     """An integration method.
@@ -52,6 +55,18 @@ def _explicit(name: str) -> Method:
 
 
 
+def _rosenbrock(name: str) -> Method:
+    tab = tableaus.implicit(name)
+
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.rosenbrock import rosenbrock_parts
+
+        return rosenbrock_parts(tab, source, slots)
+
+    fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
+
+
 def _hermite(name: str) -> Method:
     def parts(source: Any, slots: frozenset[int]) -> Any:
         from .kernels.hermite import hermite_parts
@@ -76,6 +91,7 @@ def _composition(name: str) -> Method:
 _METHODS: dict[str, Callable[[str], Method]] = {
     "bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit,
     "hermite4": _hermite, "hermite4_pec": _hermite, "leapfrog": _composition, "composition8": _composition,
+    "rodas5p": _rosenbrock, "ros3prw": _rosenbrock, "ros34pw2": _rosenbrock,
 }  # fmt: skip
 
 

@@ -25,15 +25,16 @@ _KERNELS: dict[tuple, Any] = {}
 
 @dataclass(slots=True)
 class Stats:
-    """Counts of one solve: right-hand sides (all of them), accepted and rejected attempts, Jacobians, LU factorisations, answers of the
-    controller that were replaced by its base law, and seconds inside the compiled solve, the controller's own evaluation included and
-    compilation not."""
+    """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected attempts,
+    Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base law, and seconds inside
+    the compiled solve, the controller's own evaluation included and compilation not."""
 
     nfev: int
     naccept: int
     nreject: int
     njev: int
     nlu: int
+    nsolve: int
     nfallback: int
     wall_s: float
 
@@ -154,7 +155,7 @@ _RESOLVED: dict[tuple, tuple[Any, Any]] = {}
 
 def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
     """The kernel, checks included; the last answer for the same objects is remembered, for solves of a few microseconds."""
-    key = (method, problem.rhs, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
+    key = (method, problem.rhs, problem.jac, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
     known = _RESOLVED.get(key)
     if known is not None and known[0]() is controller:
         return known[1]
@@ -220,11 +221,12 @@ def solve(
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
     kernel = _resolve(problem, method, controller, log)
-    pack = np.empty(16 + 3 * n + m)
+    head = 8 + layout.N_STATS
+    pack = np.empty(head + 3 * n + m)
     pack[:8] = t0, t1, r, np.nan if first_step is None else first_step, max_steps, 0.0, 0.0, 0.0
-    pack[16 : 16 + n] = problem.y0
-    pack[16 + n : 16 + 2 * n] = a
-    pack[16 + 3 * n :] = problem.p
+    pack[head : head + n] = problem.y0
+    pack[head + n : head + 2 * n] = a
+    pack[head + 3 * n :] = problem.p
     block = np.zeros(kernel.layout.size)
     ts, ys, rows = _kept(n) if t_eval is None else _nothing(n)
     if log:
@@ -250,7 +252,8 @@ def solve(
             rows = np.concatenate([rows, np.empty_like(rows)])
     wall = time.perf_counter() - start
     steps, records, _, status, nacc, nrej, nfev, t_last, nfall = pack[5:14].tolist()
-    stats = Stats(int(nfev), int(nacc), int(nrej), 0, 0, int(nfall), wall)
+    njev, nlu, nsolve = pack[16:19].tolist()
+    stats = Stats(int(nfev), int(nacc), int(nrej), int(njev), int(nlu), int(nsolve), int(nfall), wall)
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:

@@ -48,11 +48,16 @@ def begin(A):
 """
 
 
-def commit_source(n: int, carry: str) -> str:
+def commit_source(n: int, carry: str, implicit: bool = False) -> str:
     """`commit(A, tgrid, yout)`: carry out the decision in CO: advance or hold, next size, counts, status, outputs.
 
-    `carry` are a method's own lines a component (`acc` says whether the lane advances).
+    `carry` are a method's own lines a component (`acc` says whether the lane advances).  implicit: count Jacobians, factorisations
+    and back-substitutions too.
     """
+    counts = ""
+    if implicit:
+        for row, slot in (("NJEV", "njac"), ("NLU", "nlu"), ("NSOLVE", "nsolve")):
+            counts += f"    A[{row} + l] = A[{row} + l] + where(running, A[{R[slot]} + l], 0.0)\n"
     body = "A[Y + j] = where(acc, A[YN + j], A[Y + j])\n" + carry
     src = f"""@_traced
 def commit_lane(A, l):
@@ -73,7 +78,7 @@ def commit_lane(A, l):
     A[NREJ + l] = nrej
     A[NFEV + l] = A[NFEV + l] + live*A[{R['nf']} + l]
     A[NFALL + l] = A[NFALL + l] + live*A[CO + {3}*W + l]
-    spent = running & (nacc + nrej >= A[MAXSTEP + l])
+{counts}    spent = running & (nacc + nrej >= A[MAXSTEP + l])
     A[STATUS + l] = where(acc & lands, SUCCESS, where(spent, MAX_STEPS, A[STATUS + l]))
 
 """
@@ -204,6 +209,9 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[NREJ + l] = 0.0
     A[NFEV + l] = 0.0
     A[NFALL + l] = 0.0
+    A[NJEV + l] = 0.0
+    A[NLU + l] = 0.0
+    A[NSOLVE + l] = 0.0
     A[STUCK + l] = 0.0
     A[MAXSTEP + l] = max_steps
     q = 0
@@ -230,6 +238,9 @@ def store(A, l, yend, stat):
     stat[b, 5] = A[NFALL + l]
     stat[b, 6] = A[HLAST + l]
     stat[b, 7] = A[H + l]
+    stat[b, 8] = A[NJEV + l]
+    stat[b, 9] = A[NLU + l]
+    stat[b, 10] = A[NSOLVE + l]
     A[STATUS + l] = IDLE
     A[INST + l] = -1.0
 

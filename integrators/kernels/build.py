@@ -34,7 +34,7 @@ class Kernel:
 @dataclass(frozen=True)
 class Parts:
     """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
-    the slope and extra rows it keeps, and the functions its sources name."""
+    the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra."""
 
     attempt: str
     start: str
@@ -43,6 +43,7 @@ class Parts:
     slopes: int
     extra: int
     objects: dict[str, Any]
+    implicit: bool = False
 
 
 def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:
@@ -84,10 +85,13 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
     return (
         "import math\nfrom numba import njit as _njit\n"
         "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, view, wide_vectors\n"
+        "from stepsmith.integrators.lane_matrix import matrix\n"
         "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
         f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_ANSWER}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
+        # a function of its own: called, not copied into its callers
+        '_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")\n'
     )
 
 
@@ -167,7 +171,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + blocks.emit_source()
-        + blocks.commit_source(n, parts.carry)
+        + blocks.commit_source(n, parts.carry, parts.implicit)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
         + blocks.settle_source(n)

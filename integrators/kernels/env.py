@@ -93,7 +93,7 @@ def env_kernel(
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + error_source(error, components)
-        + blocks.commit_source(n, parts.carry)
+        + blocks.commit_source(n, parts.carry, parts.implicit)
         + blocks.refill_source(first is not None)
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
         + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components))

@@ -29,7 +29,7 @@ MESSAGES = {
 }
 
 #: columns of the per-trajectory statistics that drivers return
-STATS = ("status", "naccept", "nreject", "nfev", "t", "nfallback", "h_last", "h_next")
+STATS = ("status", "naccept", "nreject", "nfev", "t", "nfallback", "h_last", "h_next", "njev", "nlu", "nsolve")
 N_STATS = len(STATS)
 
 
@@ -57,7 +57,7 @@ class Layout:
 
 SCALARS = (
     "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO", "NEXT", "TOUT",
-    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4",
+    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU", "NSOLVE",
 )  # fmt: skip
 
 

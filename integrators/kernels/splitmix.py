@@ -2,7 +2,7 @@
 generators, OOPSLA 2014): the finaliser `mix` of a key advanced by the golden ratio.
 """
 
-#: to stand before any function of a kernel; `_piece`: a function of its own, called, not copied into its callers
+#: to stand before any function of a kernel
 CONSTANTS = """import numpy as np
 _U30 = np.uint64(30)
 _U27 = np.uint64(27)
@@ -11,7 +11,6 @@ _U11 = np.uint64(11)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")
 """
 
 MIX = """@_inline

@@ -1,0 +1,134 @@
+"""Source of the linear algebra of implicit methods: Jacobian, factorisation, back-substitution, a lane at a time.
+
+Rows of a block (in X): JAC (n, n) at the time TJ, JAGE attempts ago; LUF (n, n) and PIV (n) of the last factorisation, LUOK: 1 where it
+came off, else NaN.  A lane's matrices are its own: what depends on the data (pivots) is a branch of that lane alone.
+
+Jacobian by differences: the increment of component j is max(sqrt(eps) |y_j|, least sc_j), with sc = atol + rtol |y|,
+least = 1000 |h| eps n ||f||_wrms (1 where f vanishes): the rule of CVODE's dense difference quotients (A. C. Hindmarsh et al., ACM TOMS
+31 (2005) 363; cvLsDenseDQJac).
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable
+
+SQRT_EPS = 1.4901161193847656e-08
+EPS = 2.220446049250313e-16
+
+
+def names(n: int) -> tuple[str, int]:
+    """Source lines that name the rows, and how many rows of X they take."""
+    sizes = (("JAC", n * n), ("LUF", n * n), ("PIV", n), ("TJ", 1), ("JAGE", 1), ("LUOK", 1))
+    lines, at = "", 0
+    for name, rows in sizes:
+        lines += f"{name} = X + {at}*W\n"
+        at += rows
+    return lines, at
+
+
+def reads_time(rhs: Callable) -> bool:
+    """Whether a right-hand side's own code reads its first argument; True where that cannot be told."""
+    plain = getattr(rhs, "py_func", rhs)
+    code = getattr(plain, "__code__", None)
+    if code is None or code.co_argcount < 1 or code.co_varnames[0] in code.co_cellvars:
+        return True
+    time = code.co_varnames[0]
+    return any(op.opname.startswith("LOAD_FAST") and time in str(op.argval) for op in dis.get_instructions(code))
+
+
+def jacobian_source(given: bool) -> str:
+    """`jacobian(A, l)`: J at (t, y) into JAC, K0 holding f(t, y); G and K1 are scratch.  Returns the evaluations it took."""
+    if given:
+        return """@_piece
+def jacobian(A, l):
+    jac(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), matrix(A, JAC + l, WIDTH, DIM, DIM))
+    return 0.0
+
+
+"""
+    return f"""@_piece
+def jacobian(A, l):
+    norm = 0.0
+    for c in range(N):
+        sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
+        r = A[K0 + c*W + l]/(sc if sc > 1e-300 else 1e-300)
+        norm += r*r
+    norm = sqrt(norm/N)
+    h = fabs(A[HS + l])
+    least = 1000.0*h*{EPS!r}*N*norm if norm > 0.0 and h > 0.0 else 1.0
+    for c in range(N):
+        A[G + c*W + l] = A[Y + c*W + l]
+    for j in range(N):
+        y = A[Y + j*W + l]
+        sc = A[ATOL + j*W + l] + A[RTOL + l]*fabs(y)
+        d = max({SQRT_EPS!r}*fabs(y), least*sc)
+        d = d if d > 1e-300 else {SQRT_EPS!r}
+        A[G + j*W + l] = y + d
+        d = A[G + j*W + l] - y
+        rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+        for i in range(N):
+            A[JAC + (i*N + j)*W + l] = (A[K1 + i*W + l] - A[K0 + i*W + l])/d
+        A[G + j*W + l] = y
+    return float(N)
+
+
+"""
+
+
+def lu_source() -> str:
+    """`factor(A, l, shift)`: LU of shift I - J with partial pivoting, False where it is singular or not finite; `back(A, l, row)`:
+    row (n) replaced by the solution."""
+    return """@_piece
+def factor(A, l, shift):
+    for i in range(N):
+        for j in range(N):
+            A[LUF + (i*N + j)*W + l] = -A[JAC + (i*N + j)*W + l]
+        A[LUF + (i*N + i)*W + l] += shift
+    for k in range(N):
+        p = k
+        top = fabs(A[LUF + (k*N + k)*W + l])
+        for i in range(k + 1, N):
+            v = fabs(A[LUF + (i*N + k)*W + l])
+            if v > top or v != v:
+                top = v
+                p = i
+        A[PIV + k*W + l] = p
+        if not (top > 0.0 and top < math.inf):
+            return False
+        if p != k:
+            for j in range(N):
+                v = A[LUF + (k*N + j)*W + l]
+                A[LUF + (k*N + j)*W + l] = A[LUF + (p*N + j)*W + l]
+                A[LUF + (p*N + j)*W + l] = v
+        r = 1.0/A[LUF + (k*N + k)*W + l]
+        for i in range(k + 1, N):
+            v = A[LUF + (i*N + k)*W + l]*r
+            A[LUF + (i*N + k)*W + l] = v
+            if v != 0.0:
+                for j in range(k + 1, N):
+                    A[LUF + (i*N + j)*W + l] -= v*A[LUF + (k*N + j)*W + l]
+    return True
+
+
+@_piece
+def back(A, l, row):
+    for k in range(N):
+        p = int(A[PIV + k*W + l])
+        if p != k:
+            v = A[row + k*W + l]
+            A[row + k*W + l] = A[row + p*W + l]
+            A[row + p*W + l] = v
+    for i in range(1, N):
+        v = A[row + i*W + l]
+        for j in range(i):
+            v -= A[LUF + (i*N + j)*W + l]*A[row + j*W + l]
+        A[row + i*W + l] = v
+    for i in range(N - 1, -1, -1):
+        v = A[row + i*W + l]
+        for j in range(i + 1, N):
+            v -= A[LUF + (i*N + j)*W + l]*A[row + j*W + l]
+        A[row + i*W + l] = v/A[LUF + (i*N + i)*W + l]
+
+
+"""

@@ -1,0 +1,147 @@
+"""Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations: `tableaus.rosenbrock`).
+
+J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.  A
+matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next one is shorter.  f_t is a forward
+difference over the step's own scale; right-hand sides that do not read the time have none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import record
+from ..tableaus.rosenbrock import RosenbrockTableau
+from . import linear
+from .explicit import Source, _combine, _rhs, start_source
+
+R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
+
+
+def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[int]):
+    """`build.Parts` of the method for a Problem or Batch."""
+    from .build import Parts
+
+    n, s = source.n, tableau.stages
+    lines, rows = linear.names(n)
+    moving = linear.reads_time(source.rhs)
+    if moving:
+        lines += f"FT = X + {rows}*W\n"
+        rows += n
+    for i in range(s):
+        lines += f"U{i} = X + {rows}*W\n"
+        rows += n
+    given = getattr(source, "jac", None) is not None
+    objects: dict[str, Any] = {"rhs": source.rhs}
+    if given:
+        objects["jac"] = source.jac
+    attempt = lines + linear.jacobian_source(given) + linear.lu_source() + _begin(moving) + _attempt(tableau, n, slots, moving)
+    # a lane just loaded has no Jacobian
+    start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n"
+    start += "        A[TJ + l] = math.nan if A[FRESH + l] == 1.0 else A[TJ + l]\n\n"
+    return Parts(attempt, start, _dense(tableau), "", 3, rows, objects, implicit=True)
+
+
+def _begin(moving: bool) -> str:
+    """`linearise(A, l)`: f, J and f_t at the step's start unless they are there already; what that cost into the record."""
+    time = ""
+    if moving:
+        time = f"""    t = A[T + l]
+    d = {linear.SQRT_EPS!r}*max(fabs(t), fabs(A[HS + l]))
+    d = (t + A[DIR + l]*(d if d > 0.0 else 1e-300)) - t
+    d = d if d != 0.0 else {linear.SQRT_EPS!r}
+    rhs(t + d, view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, FT + l, WIDTH, DIM))
+    for c in range(N):
+        A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d
+    spent += 1.0
+"""
+    return f"""@_piece
+def linearise(A, l):
+    {R['nlu']} = 1.0
+    if A[TJ + l] == A[T + l]:
+        {R['njac']} = 0.0
+        {R['nf']} = 0.0
+        A[JAGE + l] += 1.0
+        {R['jac_age']} = A[JAGE + l]
+        return
+    rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K0 + l, WIDTH, DIM))
+    spent = 1.0 + jacobian(A, l)
+{time}    A[TJ + l] = A[T + l]
+    A[JAGE + l] = 0.0
+    {R['jac_age']} = 0.0
+    {R['njac']} = 1.0
+    {R['nf']} = spent
+
+
+"""
+
+
+def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: bool) -> str:
+    s = tableau.stages
+    us = [f"U{i}" for i in range(s)]
+    src = Source("attempt(A)")
+    src.lines += f"""    for l in range(W):
+        if A[STATUS + l] == 0.0:
+            linearise(A, l)
+            A[LUOK + l] = 1.0 if factor(A, l, {1.0 / tableau.gamma_float!r}/A[HS + l]) else math.nan
+        else:
+            A[LUOK + l] = math.nan
+"""
+    for i in range(s):
+        stage = "K0"
+        if any(float(x) != 0.0 for x in tableau.a[i]):
+            stage = "K1"
+            src.loop(n, 0, f"A[G + j] = A[Y + j] + {_combine(tableau.a[i], us)}\n", "", _rhs(_stage_time(float(tableau.c[i])), "G", "K1"))
+        elif i > 0:
+            raise ValueError(f"{tableau.name}: stage {i} has no argument of its own")
+        body = f"b = A[{stage} + j]\n"
+        if any(float(x) != 0.0 for x in tableau.C[i]):
+            body += f"b += ({_combine(tableau.C[i], us)})/A[HS + l]\n"
+        if moving and float(tableau.d[i]) != 0.0:
+            body += f"b += A[HS + l]*{float(tableau.d[i])!r}*A[FT + j]\n"
+        src.loop(n, 0, body + f"A[U{i} + j] = b\n")
+        src.lines += f"    for l in range(W):\n        if A[LUOK + l] == 1.0:\n            back(A, l, U{i})\n"
+    _error(src, tableau, n, us, slots)
+    return src.text()
+
+
+def _stage_time(c: float) -> str:
+    return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
+
+
+def _error(src: Source, tableau: RosenbrockTableau, n: int, us: list[str], slots: frozenset[int]) -> None:
+    body = f"A[YN + j] = A[Y + j] + {_combine(tableau.m, us)}\n"
+    body += "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
+    body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
+    body += f"e = ({_combine(tableau.e, us)})*rs\n@0 += e*e\n@1 += 0.0*A[YN + j]\n"
+    sums = 2
+    post = f"err = sqrt(@0*{1.0 / n!r})\n{R['err']} = err\n{R['order']} = {float(tableau.embedded_order + 1)!r}\n"
+    extra = sum(any(float(x) != 0.0 for x in row) for row in tableau.a)
+    post += f"{R['nf']} = {R['nf']} + {float(extra)!r}\n{R['nsolve']} = {float(tableau.stages)!r}\n{R['lu_age']} = 0.0\n"
+    post += f"{R['finite']} = where((@1 + 0.0*err == 0.0) & (A[LUOK + l] == 1.0), 1.0, 0.0)\n"
+    if record.ENORM in slots:
+        body += f"@{sums} = maximum(@{sums}, fabs(e))\n"
+        post += f"{R['enorm']} = where(err > 0.0, @{sums}/err, 1.0)\n"
+        sums += 1
+    if record.YNORM in slots:
+        body += f"r = A[Y + j]*rs\n@{sums} += r*r\n"
+        post += f"{R['ynorm']} = sqrt(@{sums}*{1.0 / n!r})\n"
+        sums += 1
+    src.loop(n, sums, body, post)
+
+
+def _dense(tableau: RosenbrockTableau) -> str:
+    """(1 - th) y + th y1 + th (1 - th) sum_j th^j K_j, exact at both ends."""
+    src = "@_inline\ndef prepare_dense(A, l):\n    return 0.0\n\n"
+    src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n"
+    used = []
+    for i, row in enumerate(tableau.D):
+        if row.any():
+            expr = repr(float(row[-1]))
+            for c in row[-2::-1]:
+                expr = f"({float(c)!r} + th*{expr})"
+            src += f"    w{i} = {expr}\n"
+            used.append(f"w{i}*A[U{i} + j]")
+    rest = " + ".join(used) if used else "0.0"
+    src += f"    A[Z + j] = (u*A[Y + j] + th*A[YN + j]) + th*u*({rest})\n\n"
+    src += "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
+    return src

@@ -1,0 +1,89 @@
+"""Lane views of matrices: `J[i, j]` of a user's Jacobian, for one trajectory or for W of them side by side.
+
+As `lanes.view`, with two indices: element (i, j) of an (rows, columns) matrix of lane l lies at `base[(i*columns + j)*W + l]`.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+
+class LaneMatrixType(types.Type):
+    """Numba type of a lane matrix: stride `width` (doubles), `rows` by `columns`."""
+
+    def __init__(self, width: int, rows: int, columns: int) -> None:
+        self.width, self.rows, self.columns = width, rows, columns
+        super().__init__(name=f"LaneMatrix({width}, {rows}, {columns})")
+
+
+@register_model(LaneMatrixType)
+class _LaneMatrixModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, ir.DoubleType().as_pointer())
+
+
+@intrinsic
+def matrix(typingctx, block, offset, width, rows, columns):
+    """Lane matrix of the 1-D float64 array `block` starting at element `offset`; width, rows and columns are literal ints."""
+    sizes = (width, rows, columns)
+    if not all(isinstance(s, types.IntegerLiteral) for s in sizes):
+        raise numba.TypingError("matrix: width, rows and columns must be compile-time constants")
+    if not (isinstance(block, types.Array) and block.ndim == 1 and block.dtype == types.float64):
+        raise numba.TypingError("matrix: block must be a 1-D float64 array")
+    ty = LaneMatrixType(*(s.literal_value for s in sizes))
+
+    def codegen(context, builder, sig, args):
+        array = cgutils.create_struct_proxy(sig.args[0])(context, builder, value=args[0])
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        return builder.gep(array.data, [index], inbounds=True)
+
+    return ty(block, offset, width, rows, columns), codegen
+
+
+def _two(index) -> bool:
+    return isinstance(index, types.BaseTuple) and len(index) == 2 and all(isinstance(i, types.Integer) for i in index)
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 2 and isinstance(args[0], LaneMatrixType) and _two(args[1]):
+            return signature(types.float64, args[0], types.UniTuple(types.intp, 2))
+        return None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 3 and isinstance(args[0], LaneMatrixType) and _two(args[1]):
+            return signature(types.none, args[0], types.UniTuple(types.intp, 2), types.float64)
+        return None
+
+
+def _address(builder, ty, ptr, index):
+    i, j = (builder.extract_value(index, k) for k in range(2))
+    # negative indices count from the end; for constant indices the selects fold away
+    i, j = (
+        builder.select(builder.icmp_signed("<", x, ir.Constant(x.type, 0)), builder.add(x, ir.Constant(x.type, size)), x)
+        for x, size in ((i, ty.rows), (j, ty.columns))
+    )
+    at = builder.add(builder.mul(i, ir.Constant(i.type, ty.columns)), j)
+    return builder.gep(ptr, [builder.mul(at, ir.Constant(i.type, ty.width))], inbounds=True)
+
+
+@lower_builtin(operator.getitem, LaneMatrixType, types.UniTuple)
+def _lower_getitem(context, builder, sig, args):
+    return builder.load(_address(builder, sig.args[0], args[0], args[1]))
+
+
+@lower_builtin(operator.setitem, LaneMatrixType, types.UniTuple, types.Float)
+def _lower_setitem(context, builder, sig, args):
+    builder.store(args[2], _address(builder, sig.args[0], args[0], args[1]))
+    return context.get_dummy_value()

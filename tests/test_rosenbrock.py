@@ -1,0 +1,133 @@
+"""Rosenbrock methods in the engine: published end points, order, dense output, time dependence, and what breaks them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from stepsmith import Batch, Problem, solve, solve_ensemble
+from stepsmith.controllers import registry
+from stepsmith.integrators.kernels.layout import NON_FINITE, UNDERFLOW
+from stepsmith.integrators.kernels.linear import reads_time
+
+METHODS = ("rodas5p", "ros34pw2")
+
+
+def vdp(t, y, p, dy):
+    dy[0] = y[1]
+    dy[1] = p[0] * (1.0 - y[0] * y[0]) * y[1] - y[0]
+
+
+def vdp_jac(t, y, p, J):
+    J[0, 0] = 0.0
+    J[0, 1] = 1.0
+    J[1, 0] = -2.0 * p[0] * y[0] * y[1] - 1.0
+    J[1, 1] = p[0] * (1.0 - y[0] * y[0])
+
+
+def rober(t, y, p, dy):
+    dy[0] = -0.04 * y[0] + 1e4 * y[1] * y[2]
+    dy[2] = 3e7 * y[1] * y[1]
+    dy[1] = -dy[0] - dy[2]
+
+
+def prothero(t, y, p, dy):
+    dy[0] = p[0] * (y[0] - np.cos(t)) - np.sin(t)
+
+
+VDP = np.array([1.706167732170469, -8.928097010248125e-4])  # Bari/CWI test set, t = 2000, mu = 1000
+ROBER = np.array([2.083340149701255e-8, 8.333360770334713e-14, 0.9999999791665050])  # t = 1e11
+
+
+@pytest.mark.parametrize("jac", [vdp_jac, None])
+def test_van_der_pol_reaches_the_published_end_point(jac):
+    problem = Problem(vdp, [2.0, 0.0], (0.0, 2000.0), [1000.0], jac=jac)
+    last = np.inf
+    for tol in (1e-4, 1e-6, 1e-8):
+        sol = solve(problem, "rodas5p", "rodas", rtol=tol, atol=tol)
+        error = np.abs(sol.y[-1] / VDP - 1.0).max()
+        assert sol.success and error < 5 * tol and error < last / 20
+        last = error
+        s = sol.stats
+        attempts = s.naccept + s.nreject
+        assert s.nlu == attempts and s.nsolve == 8 * attempts and s.njev == s.naccept
+        # the start's two, one a new point, two more for differences, seven an attempt
+        assert s.nfev == 2 + s.naccept * (1 + (0 if jac else 2)) + 7 * attempts
+
+
+def test_robertson_reaches_the_published_end_point():
+    problem = Problem(rober, [1.0, 0.0, 0.0], (0.0, 1e11))
+    sol = solve(problem, "rodas5p", "rodas", rtol=1e-7, atol=1e-17)
+    assert sol.success and sol.stats.naccept < 2000
+    np.testing.assert_allclose(sol.y[-1], ROBER, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_on_a_smooth_problem(method):
+    order = {"rodas5p": 5, "ros34pw2": 3}[method]
+    # the exact Jacobian: one by differences would show at 1e-9
+    errors, problem = [], Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], jac=vdp_jac)
+    exact = solve_ivp(lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 1), [2.0, 0.0], "DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
+    for h in (1 / 16, 1 / 32):
+        sol = solve(problem, method, registry.constant(h), rtol=1e-6, atol=1e-6)
+        errors.append(np.linalg.norm(sol.y[-1] - exact))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_time_dependence_and_stiffness(method):
+    # y = cos t whatever lambda is (Prothero & Robinson 1974); f_t must be there
+    assert reads_time(prothero) and not reads_time(vdp) and not reads_time(rober)
+    for stiffness in (-10.0, -1e6):
+        problem = Problem(prothero, [1.0], (0.0, 5.0), [stiffness])
+        sol = solve(problem, method, "rodas", rtol=1e-6, atol=1e-9)
+        assert sol.success and abs(sol.y[-1, 0] - np.cos(5.0)) < 3e-5
+        back = solve(Problem(prothero, [np.cos(1.0)], (1.0, 0.0), [1.0]), method, "rodas", rtol=1e-7, atol=1e-9)
+        assert abs(back.y[-1, 0] - 1.0) < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dense_output(method):
+    problem = Problem(vdp, [2.0, 0.0], (0.0, 8.0), [5.0])
+    times = np.linspace(0.3, 8.0, 41)
+    sol = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7, t_eval=times)
+    exact = solve_ivp(lambda t, y: [y[1], 5 * (1 - y[0] ** 2) * y[1] - y[0]], (0, 8), [2.0, 0.0], "Radau", rtol=1e-11, atol=1e-11,
+                      t_eval=times).y.T  # fmt: skip
+    assert np.abs(sol.y - exact).max() < (2e-5 if method == "rodas5p" else 2e-4)
+    steps = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7)
+    at_steps = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7, t_eval=steps.t[1:-1])
+    np.testing.assert_allclose(at_steps.y, steps.y[1:-1], rtol=0, atol=1e-13)
+
+
+def test_lanes_are_the_single_solve():
+    mus = np.geomspace(1.0, 1000.0, 70)
+    batch = Batch(vdp, np.tile([2.0, 0.0], (70, 1)), mus[:, None], 0.0, 20.0)
+    many = solve_ensemble(batch, "rodas5p", "rodas", rtol=1e-6, atol=1e-6)
+    assert many.success.all()
+    for i in (0, 20, 69):
+        one = solve(batch[i], "rodas5p", "rodas", rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(many.y[i], one.y[-1], rtol=1e-6)
+        assert abs(int(many.stats.nlu[i]) - one.stats.nlu) <= 1 and int(many.stats.njev[i]) > 0
+    assert np.array_equal(many.stats.nsolve, 8 * many.stats.nlu)
+    alone = solve_ensemble(batch[33:34], "rodas5p", "rodas", rtol=1e-6, atol=1e-6)
+    assert np.array_equal(alone.y[0], many.y[33])
+
+
+def blow(t, y, p, dy):
+    dy[0] = y[0] * y[0]
+
+
+def singular_jac(t, y, p, J):
+    J[0, 0] = p[0]
+
+
+def test_what_breaks_it_has_a_status():
+    gone = solve(Problem(blow, [1.0], (0.0, 2.0)), "rodas5p", "rodas", rtol=1e-6, atol=1e-6, max_steps=3000)
+    assert not gone.success and gone.t[-1] < 1.0 + 1e-6 and np.isfinite(gone.y[-1]).all()
+    bad = Problem(blow, [1.0], (0.0, 0.5), [0.0], jac=singular_jac)
+    assert solve(bad, "rodas5p", "rodas", rtol=1e-6, atol=1e-6).success  # a wrong but finite Jacobian costs steps, not the result
+    batch = Batch(blow, np.array([[0.1], [5.0], [0.2]]), np.zeros((3, 0)), 0.0, 1.0)
+    many = solve_ensemble(batch, "rodas5p", "rodas", rtol=1e-6, atol=1e-9, max_steps=3000)
+    assert many.success.tolist() == [True, False, True] and many.status[1] in (UNDERFLOW, NON_FINITE, -1)
+    np.testing.assert_allclose(many.y[[0, 2], 0], [1 / 9, 0.25], rtol=1e-5)

@@ -267,7 +267,7 @@ def _wall(
     return out
 
 
-def _copies(work: np.ndarray, lanes: int, busy: float = 3.0, most: int = 64) -> int:
+def _copies(work: np.ndarray, lanes: int, busy: float = 2.0, most: int = 64) -> int:
     """Copies of every run, by their work (R,), after which the longest takes at most 1/`busy` of what each lane has to do."""
     return int(np.clip(np.ceil(busy * lanes * work.max() / work.sum()), 1, most))
 

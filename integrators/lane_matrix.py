@@ -48,7 +48,8 @@ def matrix(typingctx, block, offset, width, rows, columns):
 
 
 def _two(index) -> bool:
-    return isinstance(index, types.BaseTuple) and len(index) == 2 and all(isinstance(i, types.Integer) for i in index)
+    members = getattr(index, "types", ()) if isinstance(index, types.BaseTuple) else ()
+    return len(members) == 2 and all(isinstance(i, types.Integer) for i in members)
 
 
 @infer_global(operator.getitem)

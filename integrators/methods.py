@@ -9,6 +9,7 @@ from typing import Any
 
 from . import record, tableaus
 from .names import unknown
+from .tableaus.rosenbrock import RosenbrockTableau
 
 #: optional record slots: filled only for controllers that read them (a method may fill some at all times)
 TIME_SCALES = frozenset({record.TAU_AMUSE, record.TAU_AARSETH, record.TAU_PRS})
@@ -57,6 +58,7 @@ def _explicit(name: str) -> Method:
 
 def _rosenbrock(name: str) -> Method:
     tab = tableaus.implicit(name)
+    assert isinstance(tab, RosenbrockTableau)
 
     def parts(source: Any, slots: frozenset[int]) -> Any:
         from .kernels.rosenbrock import rosenbrock_parts

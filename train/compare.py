@@ -251,8 +251,8 @@ def _wall(
                 if k < e.knob.size and order[e.name, k].size:
                     rows = order[e.name, k]
                     copies = _copies(s.nfev[rows, k], lanes)
-                    spent = e.seconds(split, k, np.repeat(rows, copies), max_steps) / copies
-                    least[e.name][k] = min(least[e.name][k], spent)
+                    once = e.seconds(split, k, np.repeat(rows, copies), max_steps) / copies
+                    least[e.name][k] = min(least[e.name][k], once)
             bar.update(done + round((k + 1) / max(e.knob.size for e, _ in table) * len(table)))
         done += len(table)
     out = {}

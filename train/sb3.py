@@ -103,11 +103,12 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
 
 def start_as_the_law(model: SAC, log_std: float | None) -> None:
     """Let SAC's actor begin with the mean action 0, as PPO's nearly does, and with the given log standard deviation (None: its own)."""
+    mean: Any = model.actor.mu
+    head: Any = model.actor.log_std
     with torch.no_grad():
-        model.actor.mu.weight.zero_()
-        model.actor.mu.bias.zero_()
+        mean.weight.zero_()
+        mean.bias.zero_()
         if log_std is not None:
-            head: Any = model.actor.log_std
             head.weight.zero_()
             head.bias.fill_(log_std)
 

@@ -10,9 +10,18 @@ E = E5^2 / sqrt(E5^2 + 0.01 E3^2).  The last row of an FSAL tableau is evaluated
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from .. import record
 from ..tableaus.tableau import ExplicitTableau
+
+
+class Embedded(Protocol):
+    """What a starting step size needs to know of a method."""
+
+    @property
+    def embedded_order(self) -> int: ...
+
 
 UNROLL = 8  # systems up to this size are written out component by component, sums in registers
 
@@ -223,7 +232,7 @@ def dense_source(tableau: ExplicitTableau) -> str:
     return src
 
 
-def start_source(tableau: ExplicitTableau, n: int) -> str:
+def start_source(tableau: Embedded, n: int) -> str:
     """Source of `start(A)`: first slope and first step size of the lanes marked FRESH.
 
     Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).

@@ -41,6 +41,8 @@ class Reward:
         for name in ("lagrange", "fail", "window"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.window > 0 and self.kind == "propagated":
+            raise ValueError("window has no meaning for the reward 'propagated', which prices the error itself")
         if not 0 < self.time_discount <= 1:
             raise ValueError(f"time_discount must be in (0, 1], got {self.time_discount}")
 

@@ -47,7 +47,10 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
     slots = slots_of(controller)
     key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots)
     if key not in _KERNELS:
-        _KERNELS[key] = kernels.build(method.parts(source, slots), source.n, source.m, controller)
+        parts = method.parts(source, slots)
+        if parts.implicit:
+            raise ValueError(f"method {method.name!r} is implicit: such methods run on the CPU only")
+        _KERNELS[key] = kernels.build(parts, source.n, source.m, controller)
     return _KERNELS[key]
 
 

@@ -11,7 +11,7 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 
@@ -50,6 +50,30 @@ def matrix(typingctx, block, offset, width, rows, columns):
 def _two(index) -> bool:
     members = getattr(index, "types", ()) if isinstance(index, types.BaseTuple) else ()
     return len(members) == 2 and all(isinstance(i, types.Integer) for i in members)
+
+
+def _check_place(ty, index) -> None:
+    """Constant indices outside the matrix would read or overwrite another row of the block: refuse them."""
+    if isinstance(ty, LaneMatrixType) and isinstance(index, tuple) and len(index) == 2:
+        for i, size in zip(index, (ty.rows, ty.columns), strict=True):
+            if isinstance(i, int) and not -size <= i < size:
+                raise numba.TypingError(f"index {index} is outside a matrix of {ty.rows} by {ty.columns}")
+
+
+@infer
+class _ConstantGet(AbstractTemplate):
+    key = "static_getitem"
+
+    def generic(self, args, kws):
+        _check_place(args[0], args[1])
+
+
+@infer
+class _ConstantSet(AbstractTemplate):
+    key = "static_setitem"
+
+    def generic(self, args, kws):
+        _check_place(args[0], args[1])
 
 
 @infer_global(operator.getitem)

@@ -9,6 +9,8 @@ from typing import Any
 
 from . import record, tableaus
 from .names import unknown
+from .tableaus.esdirk import EsdirkTableau
+from .tableaus.radau5 import RadauTableau
 from .tableaus.rosenbrock import RosenbrockTableau
 
 #: optional record slots: filled only for controllers that read them (a method may fill some at all times)
@@ -69,6 +71,32 @@ def _rosenbrock(name: str) -> Method:
     return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
 
 
+def _esdirk(name: str) -> Method:
+    tab = tableaus.implicit(name)
+    assert isinstance(tab, EsdirkTableau)
+
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.esdirk import esdirk_parts
+
+        return esdirk_parts(tab, source, slots)
+
+    fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM, record.NEWTON_ITERS, record.NEWTON_RATE}
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
+
+
+def _radau(name: str) -> Method:
+    tab = tableaus.implicit(name)
+    assert isinstance(tab, RadauTableau)
+
+    def parts(source: Any, slots: frozenset[int]) -> Any:
+        from .kernels.radau import radau_parts
+
+        return radau_parts(tab, source, slots)
+
+    fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM, record.NEWTON_ITERS, record.NEWTON_RATE}
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
+
+
 def _hermite(name: str) -> Method:
     def parts(source: Any, slots: frozenset[int]) -> Any:
         from .kernels.hermite import hermite_parts
@@ -93,7 +121,7 @@ def _composition(name: str) -> Method:
 _METHODS: dict[str, Callable[[str], Method]] = {
     "bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit,
     "hermite4": _hermite, "hermite4_pec": _hermite, "leapfrog": _composition, "composition8": _composition,
-    "rodas5p": _rosenbrock, "ros3prw": _rosenbrock, "ros34pw2": _rosenbrock,
+    "rodas5p": _rosenbrock, "ros3prw": _rosenbrock, "ros34pw2": _rosenbrock, "kvaerno5": _esdirk, "esdirk43": _esdirk, "radau5": _radau,
 }  # fmt: skip
 
 

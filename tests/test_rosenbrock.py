@@ -8,7 +8,9 @@ from scipy.integrate import solve_ivp
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers import registry
-from stepsmith.integrators.kernels.layout import NON_FINITE, UNDERFLOW
+from stepsmith.envs.ode import make_core
+from stepsmith.integrators import tableaus
+from stepsmith.integrators.kernels.layout import MAX_STEPS, NON_FINITE, UNDERFLOW
 from stepsmith.integrators.kernels.linear import reads_time
 
 METHODS = ("rodas5p", "ros34pw2")
@@ -118,16 +120,73 @@ def blow(t, y, p, dy):
     dy[0] = y[0] * y[0]
 
 
-def singular_jac(t, y, p, J):
+def test_blow_up_has_a_status_and_stays_alone():
+    gone = solve(Problem(blow, [1.0], (0.0, 2.0)), "rodas5p", "rodas", rtol=1e-6, atol=1e-6, max_steps=3000)
+    assert not gone.success and gone.t[-1] < 1.0 + 1e-6 and np.isfinite(gone.y[-1]).all()
+    batch = Batch(blow, np.array([[0.1], [5.0], [0.2]]), np.zeros((3, 0)), 0.0, 1.0)
+    many = solve_ensemble(batch, "rodas5p", "rodas", rtol=1e-6, atol=1e-9, max_steps=3000)
+    assert many.success.tolist() == [True, False, True] and many.status[1] in (UNDERFLOW, NON_FINITE, MAX_STEPS)
+    np.testing.assert_allclose(many.y[[0, 2], 0], [1 / 9, 0.25], rtol=1e-5)
+
+
+def growth(t, y, p, dy):
+    dy[0] = p[0] * y[0]
+
+
+def growth_jac(t, y, p, J):
     J[0, 0] = p[0]
 
 
-def test_what_breaks_it_has_a_status():
-    gone = solve(Problem(blow, [1.0], (0.0, 2.0)), "rodas5p", "rodas", rtol=1e-6, atol=1e-6, max_steps=3000)
-    assert not gone.success and gone.t[-1] < 1.0 + 1e-6 and np.isfinite(gone.y[-1]).all()
-    bad = Problem(blow, [1.0], (0.0, 0.5), [0.0], jac=singular_jac)
-    assert solve(bad, "rodas5p", "rodas", rtol=1e-6, atol=1e-6).success  # a wrong but finite Jacobian costs steps, not the result
-    batch = Batch(blow, np.array([[0.1], [5.0], [0.2]]), np.zeros((3, 0)), 0.0, 1.0)
-    many = solve_ensemble(batch, "rodas5p", "rodas", rtol=1e-6, atol=1e-9, max_steps=3000)
-    assert many.success.tolist() == [True, False, True] and many.status[1] in (UNDERFLOW, NON_FINITE, -1)
-    np.testing.assert_allclose(many.y[[0, 2], 0], [1 / 9, 0.25], rtol=1e-5)
+def test_a_singular_matrix_is_a_rejected_attempt():
+    h = 0.125
+    shift = 1.0 / tableaus.implicit("rodas5p").gamma_float / h  # as the kernel forms it: 1/(h gamma) - J is 0
+    sol = solve(Problem(growth, [1.0], (0.0, 0.5), [shift], jac=growth_jac), "rodas5p", registry.constant(h), rtol=1e-6, atol=1e-6)
+    s = sol.stats
+    assert sol.success and s.nreject >= 1 and s.nsolve == 8 * (s.nlu - s.nreject) and s.njev > s.naccept
+
+
+def edge(t, y, p, dy):
+    dy[0] = -np.sqrt(1.0 + 1e-9 - y[0]) if y[0] <= 1.0 + 1e-9 else np.nan
+
+
+def test_differences_turn_round_where_the_increment_leaves_the_domain():
+    sol = solve(Problem(edge, [1.0], (0.0, 0.5)), "rodas5p", "rodas", rtol=1e-6, atol=1e-6)
+    # sqrt(1 + 1e-9 - y) grows by t/2
+    assert sol.success and sol.y[-1, 0] == pytest.approx(1.0 + 1e-9 - (0.25 + 1e-9**0.5) ** 2, abs=2e-5)
+
+
+def wrong_jac(t, y, p, J):
+    J[2, 0] = 1.0
+
+
+def test_a_jacobian_that_writes_outside_its_matrix_does_not_compile():
+    with pytest.raises(Exception, match="outside a matrix of 1 by 1"):
+        solve(Problem(growth, [1.0], (0.0, 0.5), [1.0], jac=wrong_jac), "rodas5p", "rodas")
+
+
+def test_a_lane_that_is_looked_at_again_pays_once():
+    counts = []
+    for reset in (False, True):
+        core = make_core(4, True, family="vanderpol", method="rodas5p", pool_size=3, rtol=(1e-4, 1e-6), law="rodas", baseline="rodas")
+        core.seed(np.arange(4, dtype=np.uint64))
+        core.reset()
+        rows = []
+        for _ in range(6):
+            core.step(np.zeros((4, 2), np.float32))
+            rows.append([core.rows(name)[0, 1] for name in ("NFEV", "NJEV", "NLU", "NSOLVE", "T")] + [float(core.reward[1])])
+            if reset:
+                core.reset(np.array([True, False, False, False]))
+        counts.append(rows)
+    assert counts[0] == counts[1] and counts[0][-1][1] >= 4
+
+
+def closure_of(rate):
+    def inner(t, y, p, dy):
+        for i in range(1):
+            dy[i] = rate * t * y[i]
+
+    return inner
+
+
+def test_reads_time_sees_loops_and_closures():
+    assert reads_time(closure_of(2.0)) and not reads_time(blow) and reads_time(np.sin)

@@ -58,6 +58,8 @@ def commit_source(n: int, carry: str, implicit: bool = False) -> str:
     if implicit:
         for row, slot in (("NJEV", "njac"), ("NLU", "nlu"), ("NSOLVE", "nsolve")):
             counts += f"    A[{row} + l] = A[{row} + l] + where(running, A[{R[slot]} + l], 0.0)\n"
+        counts += "    A[DONE + l] = 0.0\n"
+    spent = f"where(running, A[{R['nf']} + l], 0.0)" if implicit else f"live*A[{R['nf']} + l]"
     body = "A[Y + j] = where(acc, A[YN + j], A[Y + j])\n" + carry
     src = f"""@_traced
 def commit_lane(A, l):
@@ -76,7 +78,7 @@ def commit_lane(A, l):
     nrej = A[NREJ + l] + (live - one)
     A[NACC + l] = nacc
     A[NREJ + l] = nrej
-    A[NFEV + l] = A[NFEV + l] + live*A[{R['nf']} + l]
+    A[NFEV + l] = A[NFEV + l] + {spent}
     A[NFALL + l] = A[NFALL + l] + live*A[CO + {3}*W + l]
 {counts}    spent = running & (nacc + nrej >= A[MAXSTEP + l])
     A[STATUS + l] = where(acc & lands, SUCCESS, where(spent, MAX_STEPS, A[STATUS + l]))
@@ -212,6 +214,7 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[NJEV + l] = 0.0
     A[NLU + l] = 0.0
     A[NSOLVE + l] = 0.0
+    A[DONE + l] = 0.0
     A[STUCK + l] = 0.0
     A[MAXSTEP + l] = max_steps
     q = 0

@@ -28,13 +28,15 @@ def names(n: int) -> tuple[str, int]:
 
 
 def reads_time(rhs: Callable) -> bool:
-    """Whether a right-hand side's own code reads its first argument; True where that cannot be told."""
+    """Whether a right-hand side's own code names its first argument; True where that cannot be told."""
     plain = getattr(rhs, "py_func", rhs)
     code = getattr(plain, "__code__", None)
     if code is None or code.co_argcount < 1 or code.co_varnames[0] in code.co_cellvars:
         return True
     time = code.co_varnames[0]
-    return any(op.opname.startswith("LOAD_FAST") and time in str(op.argval) for op in dis.get_instructions(code))
+    # instructions may name two variables, and load and store in one
+    named = (op.argval if isinstance(op.argval, tuple) else (op.argval,) for op in dis.get_instructions(code) if "FAST" in op.opname)
+    return any(time in names for names in named)
 
 
 def jacobian_source(given: bool) -> str:
@@ -59,6 +61,7 @@ def jacobian(A, l):
     least = 1000.0*h*{EPS!r}*N*norm if norm > 0.0 and h > 0.0 else 1.0
     for c in range(N):
         A[G + c*W + l] = A[Y + c*W + l]
+    spent = 0.0
     for j in range(N):
         y = A[Y + j*W + l]
         sc = A[ATOL + j*W + l] + A[RTOL + l]*fabs(y)
@@ -67,10 +70,20 @@ def jacobian(A, l):
         A[G + j*W + l] = y + d
         d = A[G + j*W + l] - y
         rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+        spent += 1.0
+        check = 0.0
+        for i in range(N):
+            check += 0.0*A[K1 + i*W + l]
+        if check != 0.0:
+            # the increment left the domain: to the other side
+            A[G + j*W + l] = y - d
+            d = A[G + j*W + l] - y
+            rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+            spent += 1.0
         for i in range(N):
             A[JAC + (i*N + j)*W + l] = (A[K1 + i*W + l] - A[K0 + i*W + l])/d
         A[G + j*W + l] = y
-    return float(N)
+    return spent
 
 
 """
@@ -129,6 +142,100 @@ def back(A, l, row):
         for j in range(i + 1, N):
             v -= A[LUF + (i*N + j)*W + l]*A[row + j*W + l]
         A[row + i*W + l] = v/A[LUF + (i*N + i)*W + l]
+
+
+"""
+
+
+def complex_source() -> str:
+    """The same for (re + i im) I - J in the rows CRE, CIM (n, n), CPIV (n): `factor_complex(A, l, re, im)`, `back_complex(A, l, row_re,
+    row_im)`.  Pivots by |re| + |im|."""
+    return """@_piece
+def factor_complex(A, l, re, im):
+    for i in range(N):
+        for j in range(N):
+            A[CRE + (i*N + j)*W + l] = -A[JAC + (i*N + j)*W + l]
+            A[CIM + (i*N + j)*W + l] = 0.0
+        A[CRE + (i*N + i)*W + l] += re
+        A[CIM + (i*N + i)*W + l] = im
+    for k in range(N):
+        p = k
+        top = fabs(A[CRE + (k*N + k)*W + l]) + fabs(A[CIM + (k*N + k)*W + l])
+        for i in range(k + 1, N):
+            v = fabs(A[CRE + (i*N + k)*W + l]) + fabs(A[CIM + (i*N + k)*W + l])
+            if v > top or v != v:
+                top = v
+                p = i
+        A[CPIV + k*W + l] = p
+        if not (top > 0.0 and top < math.inf):
+            return False
+        if p != k:
+            for j in range(N):
+                a = A[CRE + (k*N + j)*W + l]
+                b = A[CIM + (k*N + j)*W + l]
+                A[CRE + (k*N + j)*W + l] = A[CRE + (p*N + j)*W + l]
+                A[CIM + (k*N + j)*W + l] = A[CIM + (p*N + j)*W + l]
+                A[CRE + (p*N + j)*W + l] = a
+                A[CIM + (p*N + j)*W + l] = b
+        a = A[CRE + (k*N + k)*W + l]
+        b = A[CIM + (k*N + k)*W + l]
+        q = 1.0/(a*a + b*b)
+        a = a*q
+        b = -b*q
+        for i in range(k + 1, N):
+            c = A[CRE + (i*N + k)*W + l]
+            d = A[CIM + (i*N + k)*W + l]
+            u = c*a - d*b
+            v = c*b + d*a
+            A[CRE + (i*N + k)*W + l] = u
+            A[CIM + (i*N + k)*W + l] = v
+            if u != 0.0 or v != 0.0:
+                for j in range(k + 1, N):
+                    c = A[CRE + (k*N + j)*W + l]
+                    d = A[CIM + (k*N + j)*W + l]
+                    A[CRE + (i*N + j)*W + l] -= u*c - v*d
+                    A[CIM + (i*N + j)*W + l] -= u*d + v*c
+    return True
+
+
+@_piece
+def back_complex(A, l, re, im):
+    for k in range(N):
+        p = int(A[CPIV + k*W + l])
+        if p != k:
+            a = A[re + k*W + l]
+            b = A[im + k*W + l]
+            A[re + k*W + l] = A[re + p*W + l]
+            A[im + k*W + l] = A[im + p*W + l]
+            A[re + p*W + l] = a
+            A[im + p*W + l] = b
+    for i in range(1, N):
+        a = A[re + i*W + l]
+        b = A[im + i*W + l]
+        for j in range(i):
+            u = A[CRE + (i*N + j)*W + l]
+            v = A[CIM + (i*N + j)*W + l]
+            c = A[re + j*W + l]
+            d = A[im + j*W + l]
+            a -= u*c - v*d
+            b -= u*d + v*c
+        A[re + i*W + l] = a
+        A[im + i*W + l] = b
+    for i in range(N - 1, -1, -1):
+        a = A[re + i*W + l]
+        b = A[im + i*W + l]
+        for j in range(i + 1, N):
+            u = A[CRE + (i*N + j)*W + l]
+            v = A[CIM + (i*N + j)*W + l]
+            c = A[re + j*W + l]
+            d = A[im + j*W + l]
+            a -= u*c - v*d
+            b -= u*d + v*c
+        u = A[CRE + (i*N + i)*W + l]
+        v = A[CIM + (i*N + i)*W + l]
+        q = 1.0/(u*u + v*v)
+        A[re + i*W + l] = (a*u + b*v)*q
+        A[im + i*W + l] = (b*u - a*v)*q
 
 
 """

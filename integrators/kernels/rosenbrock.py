@@ -1,7 +1,7 @@
 """Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations: `tableaus.rosenbrock`).
 
-J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.  A
-matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next one is shorter.  f_t is a forward
+J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.
+A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next, shorter one has a new J.  f_t is a forward
 difference over the step's own scale; right-hand sides that do not read the time have none.
 """
 
@@ -56,6 +56,7 @@ def _begin(moving: bool) -> str:
 """
     return f"""@_piece
 def linearise(A, l):
+    # once an attempt: one that is looked at again (see `env`) finds its record as it is
     {R['nlu']} = 1.0
     if A[TJ + l] == A[T + l]:
         {R['njac']} = 0.0
@@ -78,13 +79,20 @@ def linearise(A, l):
 def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: bool) -> str:
     s = tableau.stages
     us = [f"U{i}" for i in range(s)]
+    extra = sum(any(float(x) != 0.0 for x in row) for row in tableau.a)
     src = Source("attempt(A)")
     src.lines += f"""    for l in range(W):
-        if A[STATUS + l] == 0.0:
-            linearise(A, l)
-            A[LUOK + l] = 1.0 if factor(A, l, {1.0 / tableau.gamma_float!r}/A[HS + l]) else math.nan
-        else:
+        if A[STATUS + l] != 0.0:
             A[LUOK + l] = math.nan
+        elif A[DONE + l] == 0.0:
+            linearise(A, l)
+            good = factor(A, l, {1.0 / tableau.gamma_float!r}/A[HS + l])
+            A[LUOK + l] = 1.0 if good else math.nan
+            {R['nsolve']} = {float(s)!r} if good else 0.0
+            {R['nf']} += {float(extra)!r}
+            # one by differences may be finite with smaller increments
+            A[TJ + l] = A[T + l] if good else math.nan
+            A[DONE + l] = 1.0
 """
     for i in range(s):
         stage = "K0"
@@ -115,8 +123,7 @@ def _error(src: Source, tableau: RosenbrockTableau, n: int, us: list[str], slots
     body += f"e = ({_combine(tableau.e, us)})*rs\n@0 += e*e\n@1 += 0.0*A[YN + j]\n"
     sums = 2
     post = f"err = sqrt(@0*{1.0 / n!r})\n{R['err']} = err\n{R['order']} = {float(tableau.embedded_order + 1)!r}\n"
-    extra = sum(any(float(x) != 0.0 for x in row) for row in tableau.a)
-    post += f"{R['nf']} = {R['nf']} + {float(extra)!r}\n{R['nsolve']} = {float(tableau.stages)!r}\n{R['lu_age']} = 0.0\n"
+    post += f"{R['lu_age']} = 0.0\n"
     post += f"{R['finite']} = where((@1 + 0.0*err == 0.0) & (A[LUOK + l] == 1.0), 1.0, 0.0)\n"
     if record.ENORM in slots:
         body += f"@{sums} = maximum(@{sums}, fabs(e))\n"

@@ -1,0 +1,213 @@
+"""Source of one trial step of an ESDIRK method by simplified Newton, a lane at a time (the equations: `tableaus.esdirk`).
+
+Newton for a stage's increment z, with ||.|| the weighted rms norm, sc = atol + rtol |y|, and theta = ||d_k||/||d_(k-1)||: converged when
+theta/(1 - theta) ||d_k|| <= kappa, kappa = max(10 eps/rtol, min(.03, sqrt(rtol))); given up when theta >= 1, or when the rest of the
+iterations would not get there at this rate (RADAU5, Hairer & Wanner II, IV.8).  The first iteration judges by the last stage's theta/(1 -
+theta), to the power .8.
+
+J is kept while it serves: it is evaluated anew where the worst rate of the last attempt exceeded 1e-3 and the solution has moved since.
+If Newton fails with a kept J, the attempt begins again with a fresh one; if it fails with that, the attempt counts as non-finite and is
+rejected.  The factors are kept while J and h are.  The last stage's slope z_s/h is the next step's first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import record
+from ..tableaus.esdirk import EsdirkTableau
+from . import linear
+from .explicit import start_source
+
+R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
+MOST = 10  # Newton iterations a stage
+KEEP = 1e-3  # worst rate at which a Jacobian is kept
+
+
+def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
+    """`build.Parts` of the method for a Problem or Batch."""
+    from .build import Parts
+
+    n, s = source.n, tableau.stages
+    lines, rows = linear.names(n)
+    for name, count in (("HLU", 1), ("RATE", 1), ("ETA", 1), ("LAGE", 1), ("ZS", s * n)):
+        lines += f"{name} = X + {rows}*W\n"
+        rows += count
+    given = getattr(source, "jac", None) is not None
+    objects: dict[str, Any] = {"rhs": source.rhs}
+    if given:
+        objects["jac"] = source.jac
+    for name, table in (("_A", tableau.A), ("_PRED", tableau.predictors)):
+        lines += f"{name} = {tuple(tuple(float(x) for x in row) for row in table)!r}\n"
+    for name, row in (("_C", tableau.C), ("_E", tableau.E)):
+        lines += f"{name} = {tuple(float(x) for x in row)!r}\n"
+    lines += f"S = {s}\n"
+    attempt = lines + linear.jacobian_source(given) + linear.lu_source() + _source(tableau, slots)
+    # a lane just loaded has neither Jacobian nor rate
+    start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n        fresh = A[FRESH + l] == 1.0\n"
+    start += "        A[TJ + l] = math.nan if fresh else A[TJ + l]\n        A[HLU + l] = math.nan if fresh else A[HLU + l]\n"
+    start += "        A[RATE + l] = 0.0 if fresh else A[RATE + l]\n        A[ETA + l] = 1.0 if fresh else A[ETA + l]\n\n"
+    carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
+    return Parts(attempt, start, _dense(tableau), carry, 3, rows, objects, implicit=True)
+
+
+def _source(tableau: EsdirkTableau, slots: frozenset[int]) -> str:
+    gamma = tableau.gamma_float
+    enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
+    ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
+    return f"""@_piece
+def scale(A, l, c):
+    sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
+    return sc if sc > 1e-300 else 1e-300
+
+
+@_piece
+def stages(A, l, kappa):
+    # increments of all stages; False where Newton does not converge
+    h = A[HS + l]
+    iterations = 0.0
+    worst = 0.0
+    good = True
+    for c in range(N):
+        A[ZS + c*W + l] = h*A[K0 + c*W + l]
+    for i in range(1, S):
+        for c in range(N):
+            z = 0.0
+            g = A[Y + c*W + l]
+            for k in range(i):
+                zk = A[ZS + (k*N + c)*W + l]
+                z += _PRED[i][k]*zk
+                g += _A[i][k]*zk
+            A[ZS + (i*N + c)*W + l] = z
+            A[G + c*W + l] = g + {gamma!r}*z
+        eta = max(A[ETA + l], 2.2e-16)**0.8
+        last = 0.0
+        done = False
+        for it in range({MOST}):
+            rhs(A[T + l] + _C[i]*h, view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K2 + l, WIDTH, DIM))
+            iterations += 1.0
+            for c in range(N):
+                A[K2 + c*W + l] = (A[K2 + c*W + l] - A[ZS + (i*N + c)*W + l]/h)*{1.0 / gamma!r}
+            back(A, l, K2)
+            norm = 0.0
+            for c in range(N):
+                d = A[K2 + c*W + l]
+                A[ZS + (i*N + c)*W + l] += d
+                A[G + c*W + l] += {gamma!r}*d
+                d = d/scale(A, l, c)
+                norm += d*d
+            norm = sqrt(norm/N)
+            if not norm < math.inf:
+                break
+            if it > 0:
+                theta = norm/last if last > 0.0 else 0.0
+                worst = max(worst, theta)
+                if theta >= 1.0:
+                    break
+                eta = theta/(1.0 - theta)
+                if eta*norm*theta**({MOST - 2} - it) > kappa:
+                    break
+            if eta*norm <= kappa:
+                done = True
+                break
+            last = norm
+        if not done:
+            good = False
+            break
+        A[ETA + l] = eta
+    {R['newton_iters']} = iterations
+    {R['newton_rate']} = worst
+    {R['nf']} += iterations
+    {R['nsolve']} += iterations
+    A[RATE + l] = worst
+    return good
+
+
+@_piece
+def linearise(A, l, renew):
+    if renew:
+        # differences need the slope at (t, y) itself, which z_s/h is only about
+        spent = jacobian(A, l)
+        A[TJ + l] = A[T + l]
+        A[JAGE + l] = 0.0
+        {R['njac']} += 1.0
+        {R['nf']} += spent
+    if renew or A[HLU + l] != A[HS + l]:
+        {R['nlu']} += 1.0
+        A[LAGE + l] = 0.0
+        A[HLU + l] = A[HS + l] if factor(A, l, {1.0 / gamma!r}/A[HS + l]) else math.nan
+    good = A[HLU + l] == A[HS + l]
+    if not good:
+        A[TJ + l] = math.nan
+    return good
+
+
+@_piece
+def attempt_lane(A, l):
+    {R['njac']} = 0.0
+    {R['nlu']} = 0.0
+    {R['nsolve']} = 0.0
+    {R['nf']} = 0.0
+    {R['order']} = {float(tableau.embedded_order + 1)!r}
+    A[JAGE + l] += 1.0
+    A[LAGE + l] += 1.0
+    kappa = max(2.2e-15/A[RTOL + l], min(0.03, sqrt(A[RTOL + l])))
+    renew = A[TJ + l] != A[TJ + l] or (A[RATE + l] > {KEEP!r} and A[TJ + l] != A[T + l])
+    good = linearise(A, l, renew) and stages(A, l, kappa)
+    if not good and A[TJ + l] != A[T + l]:
+        good = linearise(A, l, True) and stages(A, l, kappa)
+    {R['jac_age']} = A[JAGE + l]
+    {R['lu_age']} = A[LAGE + l]
+    total = 0.0
+    most = 0.0
+    size = 0.0
+    finite = 0.0
+    for c in range(N):
+        y = A[Y + c*W + l]
+        yn = A[G + c*W + l]
+        A[YN + c*W + l] = yn
+        A[K1 + c*W + l] = A[ZS + ((S - 1)*N + c)*W + l]/A[HS + l]
+        sc = A[ATOL + c*W + l] + A[RTOL + l]*max(fabs(y), fabs(yn))
+        sc = sc if sc > 1e-300 else 1e-300
+        e = 0.0
+        for k in range(S):
+            e += _E[k]*A[ZS + (k*N + c)*W + l]
+        e = e/sc
+        total += e*e
+        most = max(most, fabs(e))
+        size += (y/sc)*(y/sc)
+        finite += 0.0*yn
+    err = sqrt(total/N)
+    {R['err']} = err
+    {R['finite']} = 1.0 if good and finite + 0.0*err == 0.0 else 0.0
+{enorm}{ynorm}
+
+@_inline
+def attempt(A):
+    for l in range(W):
+        # once an attempt: one that is looked at again (see `env`) stands
+        if A[STATUS + l] == 0.0 and A[DONE + l] == 0.0:
+            attempt_lane(A, l)
+            A[DONE + l] = 1.0
+
+
+"""
+
+
+def _dense(tableau: EsdirkTableau) -> str:
+    src = "@_inline\ndef prepare_dense(A, l):\n    return 0.0\n\n"
+    src += f"_D = {tuple(tuple(float(x) for x in row) for row in tableau.D)!r}\n\n\n"
+    src += f"""@_inline
+def dense(A, l, th):
+    for c in range(N):
+        rest = 0.0
+        for k in range(S):
+            w = 0.0
+            for q in range({tableau.D.shape[1]} - 1, -1, -1):
+                w = _D[k][q] + th*w
+            rest += w*A[ZS + (k*N + c)*W + l]
+        A[Z + c*W + l] = ((1.0 - th)*A[Y + c*W + l] + th*A[YN + c*W + l]) + th*(1.0 - th)*rest
+
+
+"""
+    return src

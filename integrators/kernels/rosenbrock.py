@@ -1,8 +1,8 @@
 """Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations: `tableaus.rosenbrock`).
 
 J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.
-A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next, shorter one has a new J.  f_t is a forward
-difference over the step's own scale; right-hand sides that do not read the time have none.
+A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next, shorter one has a new J.
+f_t is a forward difference over the step's own scale; right-hand sides that do not read the time have none.
 """
 
 from __future__ import annotations

@@ -167,7 +167,8 @@ def test_bad_configs_are_named(change, message, tmp_path):
 def test_a_resolved_config_holds_every_default():
     whole = resolved(configs.load("three_body_ppo"))
     assert whole["train"]["vf_coef"] == 0.5 and whole["train"]["value_hidden"] == [64, 64]  # Stable-Baselines3's, and ours
-    assert whole["env"]["reward"] == "matched" and whole["env"]["rtol"] == [1.0, 1e-11] and whole["policy"]["activation"] == "tanh"
+    env = whole["env"]
+    assert env["reward"] == "propagated" and env["fail"] == 1.0 and env["n_act"] == 2 and env["rtol"] == [1.0, 1e-11]
     bodies = make(ES, env={"id": "stepsmith/ThreeBody-v0"})
     assert resolved(bodies)["env"]["method"] == "tsit5" and env_arguments(bodies) == {"family": "three_body"}
     assert resolved(configs.load("three_body_paper_dqn"))["env"]["energy_limit"] == 0.1

@@ -163,7 +163,7 @@ def diffrax(case: Case, rtol: float) -> Run:
 
 
 SOLVERS: dict[str, Callable[[Case, float], Run]] = {
-    "rodas5p": stepsmith("rodas5p", "rodas"), "ros34pw2": stepsmith("ros34pw2", "rodas"),
+    "rodas5p": stepsmith("rodas5p", "rodas"), "radau5": stepsmith("radau5", "radau5"), "kvaerno5": stepsmith("kvaerno5", "radau5"),
     "SciPy Radau": scipy("Radau"), "SciPy BDF": scipy("BDF"), "SciPy LSODA": scipy("LSODA"), "CVODE": cvode,
     "CyRK Radau": cyrk("Radau"), "CyRK LSODA": cyrk("LSODA"), "diffrax Kvaerno5": diffrax,
 }  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 from . import record, tableaus
 from .names import unknown
 from .tableaus.esdirk import EsdirkTableau
-from .tableaus.radau5 import RadauTableau
 from .tableaus.rosenbrock import RosenbrockTableau
 
 #: optional record slots: filled only for controllers that read them (a method may fill some at all times)
@@ -57,43 +56,21 @@ def _explicit(name: str) -> Method:
     return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs,))
 
 
-
-def _rosenbrock(name: str) -> Method:
+def _implicit(name: str) -> Method:
     tab = tableaus.implicit(name)
-    assert isinstance(tab, RosenbrockTableau)
 
     def parts(source: Any, slots: frozenset[int]) -> Any:
-        from .kernels.rosenbrock import rosenbrock_parts
+        from .kernels import esdirk, radau, rosenbrock
 
-        return rosenbrock_parts(tab, source, slots)
+        if isinstance(tab, RosenbrockTableau):
+            return rosenbrock.rosenbrock_parts(tab, source, slots)
+        if isinstance(tab, EsdirkTableau):
+            return esdirk.esdirk_parts(tab, source, slots)
+        return radau.radau_parts(tab, source, slots)
 
     fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
-    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
-
-
-def _esdirk(name: str) -> Method:
-    tab = tableaus.implicit(name)
-    assert isinstance(tab, EsdirkTableau)
-
-    def parts(source: Any, slots: frozenset[int]) -> Any:
-        from .kernels.esdirk import esdirk_parts
-
-        return esdirk_parts(tab, source, slots)
-
-    fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM, record.NEWTON_ITERS, record.NEWTON_RATE}
-    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
-
-
-def _radau(name: str) -> Method:
-    tab = tableaus.implicit(name)
-    assert isinstance(tab, RadauTableau)
-
-    def parts(source: Any, slots: frozenset[int]) -> Any:
-        from .kernels.radau import radau_parts
-
-        return radau_parts(tab, source, slots)
-
-    fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM, record.NEWTON_ITERS, record.NEWTON_RATE}
+    if not isinstance(tab, RosenbrockTableau):
+        fills |= {record.NEWTON_ITERS, record.NEWTON_RATE}
     return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
 
 
@@ -121,7 +98,8 @@ def _composition(name: str) -> Method:
 _METHODS: dict[str, Callable[[str], Method]] = {
     "bs32": _explicit, "dopri5": _explicit, "tsit5": _explicit, "dop853": _explicit,
     "hermite4": _hermite, "hermite4_pec": _hermite, "leapfrog": _composition, "composition8": _composition,
-    "rodas5p": _rosenbrock, "ros3prw": _rosenbrock, "ros34pw2": _rosenbrock, "kvaerno5": _esdirk, "esdirk43": _esdirk, "radau5": _radau,
+    "rodas5p": _implicit, "ros3prw": _implicit, "ros34pw2": _implicit,
+    "kvaerno5": _implicit, "esdirk43": _implicit, "radau5": _implicit,
 }  # fmt: skip
 
 

@@ -48,20 +48,14 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
     start += "        A[TJ + l] = math.nan if fresh else A[TJ + l]\n        A[HLU + l] = math.nan if fresh else A[HLU + l]\n"
     start += "        A[RATE + l] = 0.0 if fresh else A[RATE + l]\n        A[ETA + l] = 1.0 if fresh else A[ETA + l]\n\n"
     carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
-    return Parts(attempt, start, _dense(tableau), carry, 3, rows, objects, implicit=True)
+    return Parts(attempt, start, linear.dense_source(tableau.D), carry, 3, rows, objects, implicit=True)
 
 
 def _source(tableau: EsdirkTableau, slots: frozenset[int]) -> str:
     gamma = tableau.gamma_float
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""@_piece
-def scale(A, l, c):
-    sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
-    return sc if sc > 1e-300 else 1e-300
-
-
-@_piece
+    return f"""{linear.SCALE}@_piece
 def stages(A, l, kappa):
     # increments of all stages; False where Newton does not converge
     h = A[HS + l]
@@ -195,22 +189,3 @@ def attempt(A):
 
 
 """
-
-
-def _dense(tableau: EsdirkTableau) -> str:
-    src = "@_inline\ndef prepare_dense(A, l):\n    return 0.0\n\n"
-    src += f"_D = {tuple(tuple(float(x) for x in row) for row in tableau.D)!r}\n\n\n"
-    src += f"""@_inline
-def dense(A, l, th):
-    for c in range(N):
-        rest = 0.0
-        for k in range(S):
-            w = 0.0
-            for q in range({tableau.D.shape[1]} - 1, -1, -1):
-                w = _D[k][q] + th*w
-            rest += w*A[ZS + (k*N + c)*W + l]
-        A[Z + c*W + l] = ((1.0 - th)*A[Y + c*W + l] + th*A[YN + c*W + l]) + th*(1.0 - th)*rest
-
-
-"""
-    return src

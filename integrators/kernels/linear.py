@@ -13,6 +13,8 @@ from __future__ import annotations
 import dis
 from collections.abc import Callable
 
+import numpy as np
+
 SQRT_EPS = 1.4901161193847656e-08
 EPS = 2.220446049250313e-16
 
@@ -142,6 +144,41 @@ def back(A, l, row):
         for j in range(i + 1, N):
             v -= A[LUF + (i*N + j)*W + l]*A[row + j*W + l]
         A[row + i*W + l] = v/A[LUF + (i*N + i)*W + l]
+
+
+"""
+
+
+#: weight of component c in Newton's norms
+SCALE = """@_piece
+def scale(A, l, c):
+    sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
+    return sc if sc > 1e-300 else 1e-300
+
+
+"""
+
+
+def dense_source(D: np.ndarray) -> str:
+    """Dense output from increments in the rows ZS (stages, n): (1 - th) y + th y1 + th (1 - th) sum_k z_k sum_q D_kq th^q."""
+    return f"""_D = {tuple(tuple(float(x) for x in row) for row in D)!r}
+
+
+@_inline
+def prepare_dense(A, l):
+    return 0.0
+
+
+@_inline
+def dense(A, l, th):
+    for c in range(N):
+        rest = 0.0
+        for k in range({D.shape[0]}):
+            w = 0.0
+            for q in range({D.shape[1]} - 1, -1, -1):
+                w = _D[k][q] + th*w
+            rest += w*A[ZS + (k*N + c)*W + l]
+        A[Z + c*W + l] = ((1.0 - th)*A[Y + c*W + l] + th*A[YN + c*W + l]) + th*(1.0 - th)*rest
 
 
 """

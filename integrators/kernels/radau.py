@@ -33,7 +33,7 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     objects: dict[str, Any] = {"rhs": source.rhs}
     if given:
         objects["jac"] = source.jac
-    for name, table in (("_T", tableau.T), ("_TI", tableau.TI), ("_P", tableau.P), ("_D", tableau.D)):
+    for name, table in (("_T", tableau.T), ("_TI", tableau.TI), ("_P", tableau.P)):
         lines += f"{name} = {tuple(tuple(float(x) for x in row) for row in table)!r}\n"
     for name, row in (("_C", tableau.C), ("_E", tableau.E)):
         lines += f"{name} = {tuple(float(x) for x in row)!r}\n"
@@ -43,20 +43,14 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     for name, value in (("TJ", "math.nan"), ("HLU", "math.nan"), ("RATE", "0.0"), ("ETA", "1.0"), ("TF", "A[T + l]")):
         start += f"        A[{name} + l] = {value} if fresh else A[{name} + l]\n"
     carry = "".join(f"A[ZP + {i}*N*W + j] = where(acc, A[ZS + {i}*N*W + j], A[ZP + {i}*N*W + j])\n" for i in range(3))
-    return Parts(attempt, start + "\n", _dense(tableau), carry, 3, rows, objects, implicit=True)
+    return Parts(attempt, start + "\n", linear.dense_source(tableau.D), carry, 3, rows, objects, implicit=True)
 
 
 def _source(tableau: RadauTableau, slots: frozenset[int]) -> str:
     gamma, alpha, beta = tableau.eigenvalues
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""@_piece
-def scale(A, l, c):
-    sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
-    return sc if sc > 1e-300 else 1e-300
-
-
-@_piece
+    return f"""{linear.SCALE}@_piece
 def starting_values(A, l):
     # Z_i = q(1 + r c_i) - q(1), q the last step's polynomial
     r = fabs(A[HS + l])/A[HLAST + l] if A[HLAST + l] > 0.0 else 0.0
@@ -232,27 +226,6 @@ def attempt(A):
         if A[STATUS + l] == 0.0 and A[DONE + l] == 0.0:
             attempt_lane(A, l)
             A[DONE + l] = 1.0
-
-
-"""
-
-
-def _dense(tableau: RadauTableau) -> str:
-    return f"""@_inline
-def prepare_dense(A, l):
-    return 0.0
-
-
-@_inline
-def dense(A, l, th):
-    for c in range(N):
-        rest = 0.0
-        for k in range(3):
-            w = 0.0
-            for q in range({tableau.D.shape[1]} - 1, -1, -1):
-                w = _D[k][q] + th*w
-            rest += w*A[ZS + (k*N + c)*W + l]
-        A[Z + c*W + l] = ((1.0 - th)*A[Y + c*W + l] + th*A[YN + c*W + l]) + th*(1.0 - th)*rest
 
 
 """

@@ -4,7 +4,7 @@ Work is compared at equal error, so a family's file names its error measure, tol
 levels before any run; training, validation and test instances come from disjoint random streams.
 
     error "final":   ||y(t1) - y_ref(t1)|| / ||y_ref(t1)||                       (2-norm over `components`)
-    error "grid":    the largest such ratio over `n_out` equally spaced output times (t0 excluded)
+    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (t0 excluded), or `outputs`
     error "energy":  max |E(t) - E(t0)| / |E(t0)| over the same times
 """
 
@@ -29,13 +29,20 @@ def tolerance_grid(loose: float, tight: float, count: int = 16) -> tuple[float, 
     return tuple(float(v) for v in np.geomspace(loose, tight, count))
 
 
+def early_outputs(first: float, early: int = 32, even: int = 32) -> tuple[float, ...]:
+    """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically spaced from `first`."""
+    return (*(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)), *(k / even for k in range(1, even + 1)))
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """A distribution of instances and its protocol.
 
     name, doc, rhs; n, m: state and parameter dimensions.
     sampler: `sampler(rng, count) -> Batch`.  published: makes the instance of the literature, or None.
-    error: "final", "grid" or "energy"; n_out: output times of the last two (>= 32).
+    error: "final", "grid" or "energy"; n_out: output times of the last two (>= 32).  outputs: these times as fractions of the span,
+    increasing up to 1, where they are not equally spaced (see `early_outputs`); () for n_out equally spaced ones.
+    floor: least size that a reference counts as in a relative error, where it dies away; 0 for its own size always.
     tolerances: rtol grid, decreasing, >= 12 values; atol = atol_factor * rtol.
     levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are
     taken over, or None for all.  method: the default method.  tags: search words.
@@ -63,6 +70,8 @@ class Family:
     etas: tuple[float, ...] = ()
     from_seeds: Callable[[Sequence[int]], Batch] | None = None
     stiff: bool = False
+    outputs: tuple[float, ...] = ()
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         tol = np.asarray(self.tolerances)
@@ -72,8 +81,12 @@ class Family:
             raise ValueError(f"{self.name}: tolerances must be at least 12 positive, decreasing values")
         if not 0 < self.levels[0] < self.levels[1]:
             raise ValueError(f"{self.name}: levels must be (lo, hi) with 0 < lo < hi, got {self.levels}")
-        if self.error != "final" and self.n_out < 32:
-            raise ValueError(f"{self.name}: n_out must be at least 32, got {self.n_out}")
+        if self.error != "final" and (len(self.outputs) if self.outputs else self.n_out) < 32:
+            raise ValueError(f"{self.name}: n_out must be at least 32, got {len(self.outputs) if self.outputs else self.n_out}")
+        if self.outputs and (self.error == "final" or np.any(np.diff(self.outputs, prepend=0.0) <= 0) or self.outputs[-1] != 1.0):
+            raise ValueError(f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final error")
+        if not 0 <= self.floor < np.inf:
+            raise ValueError(f"{self.name}: floor must be a finite number, not negative, got {self.floor}")
         if not self.atol_factor >= 0:
             raise ValueError(f"{self.name}: atol_factor must not be negative, got {self.atol_factor}")
 
@@ -85,7 +98,9 @@ class Family:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Output times as fractions of the span: (1.0,) for "final", else n_out equally spaced up to 1."""
+        """Output times as fractions of the span: (1.0,) for "final", else `outputs` or n_out equally spaced ones up to 1."""
+        if self.outputs:
+            return np.array(self.outputs)
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out
 
     @property
@@ -103,10 +118,12 @@ class Family:
         if self.stiff:
             from .stiff_reference import stiff_reference
 
-            return stiff_reference(batch, self.fractions, self.reference_bound, self.components, self.atol_factor)
+            return stiff_reference(
+                batch, self.fractions, self.reference_bound, self.components, self.atol_factor, floor=self.floor
+            )  # fmt: skip
         from .reference import reference
 
-        return reference(batch, self.fractions, self.reference_bound, self.components)
+        return reference(batch, self.fractions, self.reference_bound, self.components, floor=self.floor)
 
     def canonical(self) -> Problem:
         """The published instance; where the literature has none, instance 0 of `sample(..., seed=0)`."""
@@ -158,7 +175,7 @@ class Family:
                     raise ValueError(f"y_ref must have shape {want}, got {np.shape(y_ref)}")
                 pick = slice(None) if self.components is None else list(self.components)
                 ref = np.asarray(y_ref, float)[..., pick]
-                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.linalg.norm(ref, axis=-1)
+                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.maximum(np.linalg.norm(ref, axis=-1), self.floor)
         error = error.max(axis=-1)
         return np.where(np.isfinite(error) & np.isfinite(y).all(axis=(1, 2)), error, np.inf)
 

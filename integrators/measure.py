@@ -21,7 +21,8 @@ def errors(family: Family, batch: Batch, y: np.ndarray, ref: np.ndarray, ok: np.
             err = np.max(np.abs((e - e0[:, None]) / e0[:, None]), axis=1)
         else:
             pick = slice(None) if family.components is None else list(family.components)
-            d = np.linalg.norm((y - ref)[..., pick], axis=-1) / np.linalg.norm(ref[..., pick], axis=-1)
+            size = np.maximum(np.linalg.norm(ref[..., pick], axis=-1), family.floor)
+            d = np.linalg.norm((y - ref)[..., pick], axis=-1) / size
             err = np.max(d, axis=1)
     return np.where(ok & np.isfinite(err), err, np.inf)
 

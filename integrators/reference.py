@@ -211,6 +211,7 @@ def reference(
     components: Sequence[int] | None = None,
     max_steps: int = MAX_STEPS,
     cache: bool = True,
+    floor: float = 0.0,
 ) -> Reference:
     """Reference states of every instance at t0 + fractions * (t1 - t0).
 
@@ -218,7 +219,7 @@ def reference(
     1e-14) differ by more than this, in the 2-norm over `components` relative to the state's at any output
     time, are not ok; nor are those that blow up, underflow or need more than `max_steps` steps (their self_error is
     inf, states not reached are NaN).  cache: keep results on disk, keyed by everything that determines them.
-    Raises ValueError on bad arguments.
+    floor: least size of a state that differences are taken relative to.  Raises ValueError on bad arguments.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     pick = _components(components, batch.n)
@@ -228,7 +229,7 @@ def reference(
         times = batch.times(fractions)
         stored = _solve(batch, times, TIGHT, max_steps), _solve(batch, times, LOOSE, max_steps)
         _store(path, *stored)
-    return compared(stored[0], stored[1], pick, bound)
+    return compared(stored[0], stored[1], pick, bound, floor)
 
 
 def checked(
@@ -248,11 +249,12 @@ def checked(
     return batch, fractions
 
 
-def compared(tight: np.ndarray, loose: np.ndarray, pick: Any, bound: float) -> Reference:
-    """Reference `tight` (B, nt, n) with its relative 2-norm distance from `loose` over the components `pick`, ok up to `bound`."""
+def compared(tight: np.ndarray, loose: np.ndarray, pick: Any, bound: float, floor: float = 0.0) -> Reference:
+    """Reference `tight` (B, nt, n) with its 2-norm distance from `loose` over the components `pick`, relative to its size or, where that is
+    larger, to `floor`; ok up to `bound`."""
     with np.errstate(all="ignore"):
         gap, size = np.linalg.norm((tight - loose)[..., pick], axis=-1), np.linalg.norm(tight[..., pick], axis=-1)
-        ratio = np.where(gap == 0.0, 0.0, gap / size)
+        ratio = np.where(gap == 0.0, 0.0, gap / np.maximum(size, floor))
         error = np.max(np.where(np.isfinite(ratio), ratio, np.inf), axis=1)
     return Reference(tight, error <= bound, error)
 

@@ -53,14 +53,15 @@ def stiff_reference(
     atol_factor: float = 1e-6,
     max_steps: int = MAX_STEPS,
     cache: bool = True,
+    floor: float = 0.0,
 ) -> Reference:
     """Reference states of every instance at t0 + fractions * (t1 - t0), by Radau IIA of order 13.
 
     fractions: non-decreasing, each in 0..1, at least one.  bound: instances whose two runs (orders 13 and 9) differ by more than this,
     in the 2-norm over `components` relative to the state's at any output time, are not ok; nor are those that fail or need more than
     `max_steps` attempts (their self_error is inf, states not reached are NaN).  atol_factor: the absolute tolerance is this times the
-    relative one, a positive number below the smallest component that matters.  cache: keep results on disk, keyed by everything that
-    determines them.  Raises ValueError on bad arguments and where the problem has no `jac`.
+    relative one, a positive number below the smallest component that matters.  floor: least size of a state that differences are taken
+    relative to.  cache: keep results on disk, keyed by everything that determines them.  Raises ValueError on bad arguments and where the problem has no `jac`.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     if batch.jac is None:
@@ -75,14 +76,14 @@ def stiff_reference(
         first, second = (_solve(batch, times, stages, rtol, atol_factor * rtol, max_steps) for stages, rtol in (TIGHT, LOOSE))
         stored = first, second
         _explicit._store(path, *stored)
-    return compared(*stored, pick, bound)
+    return compared(*stored, pick, bound, floor)
 
 
 def bandwidth(batch: Batch) -> tuple[int, int]:
     """Diagonals below and above the main one that `batch.jac` fills, seen at the starts and at points near them."""
     filled = np.zeros((batch.n, batch.n), dtype=bool)
     jac, evaluate = _functions(batch)[1], _solver().evaluate
-    J = np.empty((batch.n, batch.n))
+    J = np.zeros((batch.n, batch.n))
     wave = np.sin(1.0 + np.arange(batch.n))
     for i in range(min(len(batch), 3)):
         for y in (batch.y0[i], batch.y0[i] + 0.1 * wave):

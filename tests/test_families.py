@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from stepsmith.integrators import problems
-from stepsmith.integrators.families import Family, tolerance_grid
+from stepsmith.integrators import measure, problems
+from stepsmith.integrators.families import Family, early_outputs, tolerance_grid
 from stepsmith.integrators.problem import Batch
 
 NAMES = problems.names()
@@ -18,7 +18,7 @@ def test_registry_lists_every_family_file():
         "lotka_volterra", "lorenz", "henon_heiles", "double_pendulum", "arenstorf", "pleiades", "brusselator",
         "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
         "rober", "hires", "orego", "e5", "vdpol_stiff", "pollu", "ring_modulator", "medical_akzo", "brusselator_1d", "gray_scott_1d",
-        "hodgkin_huxley", "ignition", "flame", "friction", "chua",
+        "hodgkin_huxley", "ignition", "flame", "friction", "chua", "steppo_vdpol", "steppo_brusselator", "steppo_decay",
     }
     assert list(NAMES) == sorted(NAMES)
 
@@ -232,6 +232,26 @@ def test_errors_on_chosen_components():
     assert fam.errors(batch, np.array([[[9.0, 1.1]]]), np.array([[[1.0, 1.0]]]))[0] == pytest.approx(0.1)
 
 
+def test_early_outputs_and_floor():
+    t = np.array(early_outputs(1e-4, 20, 40))
+    assert t.size == 60 and t[0] == 1e-4 and t[20:] == pytest.approx(np.arange(1, 41) / 40, rel=1e-15)
+    assert np.diff(np.log(t[:21])) == pytest.approx(np.full(20, np.log(250.0) / 20), rel=1e-12)
+
+    def rhs(t, y, p, dy):
+        dy[0] = 0.0
+
+    def sampler(rng, n):
+        return Batch(rhs, np.ones((n, 1)), np.ones((n, 0)), np.zeros(n), np.ones(n))
+
+    fam = Family("toy", "one component", rhs, 1, 0, sampler, outputs=tuple(t), floor=0.5)
+    assert np.array_equal(fam.fractions, t)
+    batch = fam.split("train", 1)
+    for size, want in ((4.0, 0.25), (0.5, 2.0), (0.1, 2.0), (0.0, 2.0)):  # an absolute error of 1, once
+        y, ref = np.zeros((1, 60, 1)), np.zeros((1, 60, 1))
+        y[0, 7], ref[0, 7] = size + 1.0, size
+        assert fam.errors(batch, y, ref)[0] == measure.errors(fam, batch, y, ref, np.array([True]))[0] == want
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -241,6 +261,12 @@ def test_errors_on_chosen_components():
         ({"levels": (1e-2, 1e-4)}, "levels must be"),
         ({"n_out": 8}, "n_out must be at least 32"),
         ({"atol_factor": -1.0}, "atol_factor"),
+        ({"outputs": (0.5, 1.0)}, "n_out must be at least 32"),
+        ({"outputs": (0.0, *early_outputs(1e-3))}, "outputs must be"),
+        ({"outputs": early_outputs(1e-3)[:-1]}, "outputs must be"),
+        ({"outputs": early_outputs(1e-3), "error": "final"}, "outputs must be"),
+        ({"floor": -1.0}, "floor"),
+        ({"floor": float("nan")}, "floor"),
     ],
 )
 def test_bad_protocols(change, word):

@@ -36,7 +36,7 @@ def relative(y, ref):
 
 
 def test_stiff_families_say_so():
-    assert len(STIFF) == 15
+    assert len(STIFF) == 18
     for name in problems.names():
         fam = problems.family(name)
         assert fam.stiff == ("stiff" in fam.tags)
@@ -110,6 +110,20 @@ def laplacian(n, h, ends):
     return m / h**2
 
 
+def steppo_vdpol(y, p, t):
+    return vdpol_stiff(y, p, t)
+
+
+def steppo_brusselator(y, p, t):
+    """Mass action: A -> X, 2 X + Y -> 3 X, B + X -> Y + D, X -> E at unit rates."""
+    rates = np.array([p[0], y[0] ** 2 * y[1], p[1] * y[0], y[0]])
+    return np.array([[1, 1, -1, -1], [0, -1, 1, 0]]) @ rates
+
+
+def steppo_decay(y, p, t):
+    return -p[0] * y
+
+
 def brusselator_1d(y, p, t):
     u, v = y[::2], y[1::2]
     a, b, alpha = p
@@ -180,7 +194,8 @@ def chua(y, p, t):
     return [alpha * (y[1] - y[0] - np.interp(y[0], corners, values)), y[0] - y[1] + y[2], -beta * y[1]]
 
 
-FORMS = [rober, orego, e5, vdpol_stiff, brusselator_1d, gray_scott_1d, medical_akzo, hodgkin_huxley, ignition, flame, friction, chua]
+FORMS = [rober, orego, e5, vdpol_stiff, brusselator_1d, gray_scott_1d, medical_akzo, hodgkin_huxley, ignition, flame, friction, chua,
+         steppo_vdpol, steppo_brusselator, steppo_decay]
 
 
 @pytest.mark.parametrize("want", FORMS, ids=lambda f: f.__name__)
@@ -300,6 +315,30 @@ def test_flame_against_lambert():
     want = 1 / (lambertw(a * np.exp(a - 200.0 * s)).real + 1)
     found = stiff_reference.stiff_reference(problem, s)
     assert found.y[0, :, 0] == pytest.approx(want, rel=1e-11)
+
+
+def test_decay_against_the_exponential():
+    fam = problems.family("steppo_decay")
+    batch = fam.split("train", 20)
+    want = np.exp(-batch.p * batch.times(fam.fractions))
+    found = fam.reference(batch)
+    assert found.ok.all() and np.abs(found.y[..., 0] - want).max() < 1e-14
+    assert want.min() == 0.0 and fam.errors(batch, found.y, want[..., None]).max() < 1e-14  # the floor: zero has no relative error
+    doubled = found.y + 1e-3 * want[..., None]
+    assert fam.errors(batch, doubled, want[..., None]) == pytest.approx(1e-3 * want.max(axis=1), rel=1e-9)
+    assert want.max(axis=1).min() > 0.9  # the first output time sees every decay from its start
+
+
+def test_published_comparison_families_start_as_published():
+    starts = {"steppo_vdpol": ([0.0, -2.0], 50.0, [50.0], 100.0), "steppo_brusselator": ([0.5, 1.0], 100.0, [1.0, 50.0], 50.0),
+              "steppo_decay": ([1.0], 10.0, [50.0], 100.0)}  # fmt: skip
+    for name, (y0, end, p, most) in starts.items():
+        problem, batch = problems.make(name), problems.sample(name, 2000, seed=0)
+        assert list(problem.y0) == y0 and problem.t_span == (0.0, end) and list(problem.p) == p
+        assert problems.family(name).method == "kvaerno5"
+        value = np.log(batch.p[:, -1])
+        assert 0.0 <= value.min() < 0.02 and np.log(most) - 0.02 < value.max() <= np.log(most)
+        assert np.mean(value < 0.5 * np.log(most)) == pytest.approx(0.5, abs=0.05)  # log-uniform
 
 
 def test_published_membrane_rests_and_fires():

@@ -61,7 +61,8 @@ def stiff_reference(
     in the 2-norm over `components` relative to the state's at any output time, are not ok; nor are those that fail or need more than
     `max_steps` attempts (their self_error is inf, states not reached are NaN).  atol_factor: the absolute tolerance is this times the
     relative one, a positive number below the smallest component that matters.  floor: least size of a state that differences are taken
-    relative to.  cache: keep results on disk, keyed by everything that determines them.  Raises ValueError on bad arguments and where the problem has no `jac`.
+    relative to.  cache: keep results on disk, keyed by everything that determines them.
+    Raises ValueError on bad arguments and where the problem has no `jac`.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     if batch.jac is None:

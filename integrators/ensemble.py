@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import methods
+from . import jacobian_check, methods
 from .cache import discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -83,6 +83,8 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
     key = (method.name, method.key(source), source.n, source.m, structure, slots, width)
     if key not in _KERNELS:
+        if jacobian_check.concerns(source, method):
+            jacobian_check.warn_once(source, stacklevel=5)  # the caller of stepsmith.solve_ensemble
         parts = method.parts(source, slots)
         _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
     return _KERNELS[key]

@@ -1,4 +1,4 @@
-"""Compiler errors in words: a right-hand side that cannot be compiled, the reason and the line, not the compiler's own story."""
+"""Warnings; compiler errors in words: why a right-hand side cannot be compiled, and the line, not the compiler's own story."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _NOISE = (
     "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument", "- Of which",
     "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
 )  # fmt: skip
+
+
+class JacobianWarning(UserWarning):
+    """A problem's `jac` disagrees with differences of its `rhs`: implicit methods lose their order or their speed (`jacobian_check`)."""
 
 
 def explained(error: Exception, source: Any) -> Exception:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import methods, record
+from . import jacobian_check, methods, record
 from .cache import discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -161,6 +161,8 @@ def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
         return known[1]
     meth = methods.get(method)
     check_controller(controller, meth, problem)
+    if jacobian_check.concerns(problem, meth):
+        jacobian_check.warn_once(problem, stacklevel=5)  # the caller of stepsmith.solve
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
     if len(_RESOLVED) > 256:
         _RESOLVED.clear()
@@ -261,4 +263,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     status = int(status)
-    return Solution(t, y, status == layout.SUCCESS, status, layout.MESSAGES[status], stats, rows[: int(records)] if log else None)
+    message = layout.MESSAGES[status]
+    if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
+        message += jacobian_check.suspicion(problem, t_last, pack[head + 2 * n : head + 3 * n].copy())
+    return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows[: int(records)] if log else None)

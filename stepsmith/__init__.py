@@ -28,6 +28,7 @@ _LAZY = {
     "Family": (".integrators.families", "Family"),
     "Solution": (".integrators.solve", "Solution"),
     "load_controller": (".controllers.file", "load_controller"),
+    "check_jacobian": (".integrators.jacobian_check", "check_jacobian"),
     "compare": (".train.compare", "compare"),
     "envs": (".envs", None),
     "controllers": (".controllers", None),

@@ -26,6 +26,12 @@ FLAGS = 2
 FALLBACK = 3
 N_OUT = 4
 
+# what `FLAGS` is the sum of, for implicit methods: what the next attempt does with its Jacobian (neither: the method's own rule), and
+# whether its LU factors may stand although the step size changes
+KEEP_JACOBIAN = 1.0
+REFRESH_JACOBIAN = 2.0
+KEEP_LU = 4.0
+
 
 @dataclass(frozen=True)
 class Lane:

@@ -3,7 +3,12 @@
     log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= E_acc exp(T a_1),    a in [-1, 1]^n
 
 with R = `residual_scale` (1.5: a factor within [.22, 4.5] of the law's) and T = `threshold_scale` (log 5: thresholds from a fifth of
-the law's to five times it).  a = 0 is the law, bit for bit.  Safety, limiter, floors and what the law does after a rejection hold for the
+the law's to five times it).  For implicit methods two more:
+
+    a_2: the dead band, in which size and LU factors are kept, is wider at both ends by a factor exp(H a_2), H = `HOLD_SCALE` (log 1.35)
+    a_3: the Newton rate above which the Jacobian is renewed is exp(J a_3) times the law's, J = `REFRESH_SCALE` (log 1000)
+
+a = 0 is the law, bit for bit.  Safety, limiter, floors and what the law does after a rejection hold for the
 sum as they do for the law; a law that accepts by factor (PETSc) takes a_1 as a change of log E under the I law.  Beyond the law:
 
 - a rejected attempt is repeated with at most `SHRINK` of its size unless a = 0;
@@ -28,7 +33,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..integrators.record import ORDER
+from ..integrators.record import LU_SHIFT, NEWTON_RATE, ORDER
 from . import nbody, registry
 from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
@@ -38,10 +43,12 @@ from .formula import (
     P_FMAX,
     P_FMAX_FIRST,
     P_FMIN,
+    P_JAC_RATE,
     P_ORDER,
     head_update,
     keep_ratios,
     linear_accept,
+    linear_flags,
     linear_limit,
     linear_propose,
     log_error,
@@ -53,6 +60,7 @@ from .observation import HUGE, OBS_AT, Observation
 
 where = NUMPY["where"]
 log = NUMPY["log"]
+exp = NUMPY["exp"]
 tanh = NUMPY["tanh"]
 fabs = NUMPY["fabs"]
 minimum = NUMPY["minimum"]
@@ -64,8 +72,13 @@ SHRINK = 0.9
 SLACK = 1e-5
 RESIDUAL_SCALE = 1.5
 THRESHOLD_SCALE = math.log(5.0)
+HOLD_SCALE = math.log(1.35)
+REFRESH_SCALE = math.log(1000.0)
 LOG_SHRINK = math.log(SHRINK)
 LIMIT = 1.0 + SLACK
+
+#: numbers of actions there are
+N_ACTS = (1, 2, 4)
 
 #: squashing of a network's output: none (already an action), clip to [-1, 1], tanh
 SQUASHES = ("none", "clip", "tanh")
@@ -79,6 +92,8 @@ N_CONSTANTS = 3
 # compile-time values, bound for each structure
 SQUASH = 0
 THRESHOLD = True
+ALGEBRA = False
+NEWTON = True
 ACT = 0
 DEC = 0
 CLEAR = 0
@@ -126,16 +141,28 @@ def linear_apply(params, state, record, out):
         good = (log_error(params, record) <= log(params[P_ACCEPT_ERR]) + ease) & (lf + ease * per_k >= params[P_ACCEPT_FACTOR])
         accept = where(good & usable(record), 1.0, 0.0)
         moved = moved | (ease != 0.0)
-    answer = linear_limit(params, state, record, own, accept)
+    hold = 0.0
+    limit = params[P_JAC_RATE]
+    if ALGEBRA:
+        a2 = squashed(state[ACT + 2])
+        a3 = squashed(state[ACT + 3])
+        ok = ok & valid(a2) & valid(a3)
+        hold = HOLD_SCALE * inside(a2)
+        moved = moved | (hold != 0.0) | (inside(a3) != 0.0)
+        limit = limit * exp(REFRESH_SCALE * inside(a3))
+    answer = linear_limit(params, state, record, own, accept, hold)
     answer = where((accept < 0.5) & usable(record), minimum(answer, LOG_SHRINK), answer)
     use = ok & moved
     accept = where(use, accept, law_accept)
     answer = where(use, answer, law_answer)
+    flags = 0.0
+    if NEWTON:
+        flags = linear_flags(params, record, answer, where(use, limit, params[P_JAC_RATE]))
     head_update(params, state, record, accept)
     keep_ratios(params, state, record, accept, answer)
     out[ACCEPT] = accept
     out[LOG_FACTOR] = answer
-    out[FLAGS] = 0.0
+    out[FLAGS] = flags
     out[FALLBACK] = where(ok, 0.0, 1.0)
 
 
@@ -162,9 +189,9 @@ _BASES = {"criterion": nbody.criterion_decide, "constant": nbody.constant_decide
 
 @functools.cache
 def _apply(key: tuple, act_at: int, n_law: int, n_act: int, squash: int) -> Callable[..., None]:
-    names: dict[str, Any] = {"SQUASH": squash, "THRESHOLD": n_act == 2, "ACT": act_at, "DEC": n_law}
+    names: dict[str, Any] = {"SQUASH": squash, "THRESHOLD": n_act >= 2, "ALGEBRA": n_act == 4, "ACT": act_at, "DEC": n_law}
     if key[0] == "linear":
-        return bind(linear_apply, {**names, "SMOOTH": key[1], "NEWTON": key[2]})
+        return bind(linear_apply, {**names, "SMOOTH": key[1], "NEWTON": key[2] or n_act == 4})
     return bind(size_apply, {**names, "base_decide": _BASES[key[0]]})
 
 
@@ -178,7 +205,8 @@ class Decision:
     """Observation, action and base law: all of a learned controller but its network, and what an environment steps with.
 
     observation: the features.  law: the base law, a `Law` or its name.  residual_scale R > 0 and threshold_scale T > 0 as above
-    (natural logarithms).  n_act: 2, or 1 to leave acceptance to the law (always 1 on N-body criteria and the constant step).
+    (natural logarithms).  n_act: 2; 1 to leave acceptance to the law (always 1 on N-body criteria and the constant step); 4 to decide on
+    hold and Jacobian too.
     shift, scale (n_obs,) and obs_clip: normaliser of the observation, (x - shift)*scale within +-obs_clip; None: the identity.
 
     It is a controller itself: with no action written it decides as its law.  `features`, `apply`, `init` are plain functions to be
@@ -212,9 +240,11 @@ class Decision:
             if not 0.0 < value <= 10.0:
                 raise ValueError(f"{name} must be in (0, 10], got {value!r}")
             put(name, float(value))
-        if n_act not in (1, 2):
-            raise ValueError(f"n_act must be 1 (residual) or 2 (residual and acceptance threshold), got {n_act!r}")
-        if n_act == 2 and self.law.kind != "linear":
+        if n_act not in N_ACTS:
+            raise ValueError(
+                f"n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), got {n_act!r}"
+            )
+        if n_act >= 2 and self.law.kind != "linear":
             raise ValueError(f"law {self.law.name!r} does not accept by an error: n_act must be 1")
         put("n_act", int(n_act))
         n = self.observation.n
@@ -277,7 +307,8 @@ class Decision:
     @property
     def slots(self) -> frozenset[int]:
         """Record slots that features and law read."""
-        return self.observation.slots | self.law.slots
+        algebra = frozenset({NEWTON_RATE, LU_SHIFT}) if self.n_act == 4 else frozenset[int]()
+        return self.observation.slots | self.law.slots | algebra
 
     @property
     def needs(self) -> frozenset[int]:

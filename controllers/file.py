@@ -23,7 +23,7 @@ import numpy as np
 
 from ..integrators.names import unknown
 from . import zoo
-from .decision import SHRINK, SLACK, Decision
+from .decision import HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, Decision
 from .laws import SPECS, Law
 from .learned import ACTIVATIONS, SQUASHES, Learned
 from .observation import FEATURES, HUGE, Observation
@@ -42,7 +42,10 @@ MAX_ACTIONS = 1024
 MAX_TEXT = 2000
 
 # coefficients younger than the schema: written only where they differ from their default, which leaves every file readable
-_LATER = frozenset({"own_ratios"})
+_LATER = frozenset({"own_ratios", "jac_rate", "lu_keep"})
+
+# constants of actions on hold and Jacobian, in files that have them
+_ALGEBRA = {"hold_scale": HOLD_SCALE, "refresh_scale": REFRESH_SCALE}
 
 
 def document(controller: Learned) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def document(controller: Learned) -> dict[str, Any]:
         },
         "action": {
             "n": d.n_act, "residual_scale": d.residual_scale, "threshold_scale": d.threshold_scale, "squash": controller.squash,
-            "shrink": SHRINK, "slack": SLACK,
+            "shrink": SHRINK, "slack": SLACK, **(_ALGEBRA if d.n_act == 4 else {}),
         },
         "law": {
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
@@ -158,11 +161,13 @@ def describe(controller: Learned) -> str:
         f"network      {net} ({acts}; {controller.squash}), {controller.n_weights} weights",
         f"base law     {d.law.name} ({d.law.kind}), a residual factor of {least:.3g} to {most:.3g}",
     ]
-    if d.n_act == 2:
+    if d.n_act >= 2:
         low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
         lines.append(f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold")
     else:
         lines.append("acceptance   the law's")
+    if d.n_act == 4:
+        lines.append(f"hold         learned: dead band up to {math.exp(HOLD_SCALE):.3g} wider; Jacobian renewed at a learned Newton rate")
     lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
     lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]
@@ -215,14 +220,15 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     _keys(doc, {"format", "schema", "name", "family", "observation", "action", "law", "layers", "provenance", "measured"}, "document")
     obs, act, law = (_mapping(doc[k], k) for k in ("observation", "action", "law"))
     _keys(obs, {"features", "bound"}, "observation")
-    _keys(act, {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack"}, "action")
+    n_act = act.get("n")
+    if isinstance(n_act, bool) or n_act not in N_ACTS:
+        raise ValueError(f"action.n must be one of {', '.join(map(str, N_ACTS))}, got {n_act!r}")
+    algebra = _ALGEBRA if n_act == 4 else {}
+    _keys(act, {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", *algebra}, "action")
     _keys(law, {"name", "kind", "rules", "doc", "source", "coefficients"}, "law")
-    for key, here in (("shrink", SHRINK), ("slack", SLACK)):
-        if _number(act[key], f"action.{key}", 0.0, 1.0) != here:
+    for key, here in (("shrink", SHRINK), ("slack", SLACK), *algebra.items()):
+        if _number(act[key], f"action.{key}", 0.0, 10.0) != here:
             raise ValueError(f"action.{key} is {act[key]!r}; this version works with {here!r}")
-    n_act = act["n"]
-    if isinstance(n_act, bool) or n_act not in (1, 2):
-        raise ValueError(f"action.n must be 1 or 2, got {n_act!r}")
     squash = act["squash"]
     if not isinstance(squash, str) or squash not in SQUASHES:
         raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {squash!r}")

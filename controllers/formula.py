@@ -8,7 +8,7 @@ Gustafsson 1991, doi 10.1145/210232.210242).  Everything is in natural logarithm
 codes add: safety outside (s) or inside (E/s^k), floors for errors, the smooth limiter 1 + kappa atan((x -
 1)/kappa) or a hard clip (Soderlind & Wang 2006, doi 10.1016/j.cam.2005.03.008), acceptance by E and by
 factor, rules after a rejection, a dead band, the minimum with the I law and the Newton limiter of RADAU5
-(Hairer & Wanner II, IV.8).
+(Hairer & Wanner II, IV.8), and when an implicit method renews its Jacobian and LU factors.
 
 `linear_propose`, `linear_accept`, `linear_limit`, `head_update` and `keep_ratios` are the pieces; `linear_decide`
 strings them together, and a learned controller strings them together with its own answer in between.  All
@@ -21,13 +21,29 @@ from __future__ import annotations
 from ..integrators.record import (
     ERR,
     FINITE,
+    LU_SHIFT,
     NEWTON_ITERS,
     NEWTON_RATE,
     ORDER,
     TRUNCATED,
     H,
 )
-from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
+from .contract import (
+    ACCEPT,
+    FALLBACK,
+    FLAGS,
+    KEEP_JACOBIAN,
+    KEEP_LU,
+    LOG_FACTOR,
+    N_HEAD,
+    REFRESH_JACOBIAN,
+    S_LE1,
+    S_LE2,
+    S_LH1,
+    S_LH2,
+    S_NACC,
+    S_STREAK,
+)
 from .namespaces import NUMPY
 
 where = NUMPY["where"]
@@ -36,6 +52,7 @@ exp = NUMPY["exp"]
 minimum = NUMPY["minimum"]
 maximum = NUMPY["maximum"]
 atan = NUMPY["atan"]
+fabs = NUMPY["fabs"]
 
 # compile-time switches, bound to False where a law does not need the piece (they save an exp, an atan and
 # two logarithms)
@@ -77,7 +94,9 @@ P_BAND_HI = 30
 P_BAND_RATE = 31  # the dead band holds unless the Newton rate exceeds this
 P_KAPPA = 32  # kappa, beside its reciprocal to save the divisions
 P_OWN_RATIOS = 33  # 1: step ratios are the law's answers to accepted attempts, a rejection leaves them alone (PETSc)
-N_PARAMS = 34
+P_JAC_RATE = 34  # the Jacobian is renewed where the Newton rate exceeds this
+P_LU_KEEP = 35  # log: LU factors stand while |log(h/their own h)| is at most this; 0: they never do
+N_PARAMS = 36
 
 TINY = 1e-300
 HUGE = 1e300
@@ -157,8 +176,11 @@ def linear_accept(params, record, log_factor):
     return where(good & usable(record), 1.0, 0.0)
 
 
-def linear_limit(params, state, record, log_factor, accept):
-    """Log-factor after the law's rules for accepted, rejected, non-finite and truncated attempts."""
+def linear_limit(params, state, record, log_factor, accept, hold=0.0):
+    """Log-factor after the law's rules for accepted, rejected, non-finite and truncated attempts.
+
+    hold: by how much the dead band is wider at both ends, in log.
+    """
     again = state[S_STREAK] >= 1.0
     rejected = minimum(log_factor, params[P_REJECT_MAX])
     rejected = where(again, minimum(rejected, params[P_REJECT_MAX2]), rejected)
@@ -167,10 +189,25 @@ def linear_limit(params, state, record, log_factor, accept):
     rejected = where(usable(record), rejected, params[P_NONFINITE])
     kept = maximum(log_factor, params[P_KEEP_MIN])
     kept = where(again, minimum(maximum(kept, params[P_AFTER_MIN]), params[P_AFTER_MAX]), kept)
-    outside = (kept < params[P_BAND_LO]) | (kept > params[P_BAND_HI]) | (record[NEWTON_RATE] > params[P_BAND_RATE])
+    low = minimum(params[P_BAND_LO] - hold, 0.0)
+    high = maximum(params[P_BAND_HI] + hold, 0.0)
+    outside = (kept < low) | (kept > high) | (record[NEWTON_RATE] > params[P_BAND_RATE])
     kept = where(outside, kept, 0.0)
     kept = where(record[TRUNCATED] > 0.5, 0.0, kept)
     return where(accept > 0.5, kept, rejected)
+
+
+def linear_flags(params, record, answer, limit):
+    """What the next attempt does with Jacobian and LU factors; 0 (the method's own rules) where no Newton rate is reported.
+
+    limit: Newton rate above which the Jacobian is renewed.  A slow iteration with factors of another size says nothing of the Jacobian.
+    """
+    rate = record[NEWTON_RATE]
+    shift = record[LU_SHIFT]
+    stale = (rate > limit) & (shift == 0.0)
+    jacobian = where(stale, REFRESH_JACOBIAN, where(rate >= 0.0, KEEP_JACOBIAN, 0.0))
+    near = (fabs(shift + answer) <= params[P_LU_KEEP]) & (params[P_LU_KEEP] > 0.0) & usable(record)
+    return jacobian + where(near, KEEP_LU, 0.0)
 
 
 def head_update(params, state, record, accept):
@@ -222,9 +259,12 @@ def linear_decide(params, state, record, out):
     log_factor = linear_propose(params, state, record)
     accept = linear_accept(params, record, log_factor)
     answer = linear_limit(params, state, record, log_factor, accept)
+    flags = 0.0
+    if NEWTON:
+        flags = linear_flags(params, record, answer, params[P_JAC_RATE])
     head_update(params, state, record, accept)
     keep_ratios(params, state, record, accept, answer)
     out[ACCEPT] = accept
     out[LOG_FACTOR] = answer
-    out[FLAGS] = 0.0
+    out[FLAGS] = flags
     out[FALLBACK] = 0.0

@@ -79,6 +79,7 @@ LINEAR: Mapping[str, Coefficient] = MappingProxyType({
     "after_min": _C(F.P_AFTER_MIN, 0.0, 0.0, 1.0, _log), "after_max": _C(F.P_AFTER_MAX, 1.0, 1.0, _INF, _log),
     "band_lo": _C(F.P_BAND_LO, 1.0, 0.0, 1.0, _log), "band_hi": _C(F.P_BAND_HI, 1.0, 1.0, 10.0, _log),
     "band_rate": _C(F.P_BAND_RATE, F.HUGE, 0.0, F.HUGE), "own_ratios": _C(F.P_OWN_RATIOS, 0.0, 0.0, 1.0),
+    "jac_rate": _C(F.P_JAC_RATE, 1e-3, 0.0, F.HUGE), "lu_keep": _C(F.P_LU_KEEP, 1.0, 1.0, 10.0, _log),
 })  # fmt: skip
 
 #: coefficients of the N-body criteria
@@ -113,7 +114,7 @@ _PLAIN = (
     (F.P_B3, 0.0), (F.P_A2, 0.0), (F.P_A3, 0.0), (F.P_SAFETY_IN, 0.0), (F.P_ORDER, 0.0), (F.P_MIN_I, 0.0), (F.P_NEWTON_M, 0.0),
     (F.P_NEWTON_ALL, 0.0), (F.P_INV_KAPPA, 0.0), (F.P_ACCEPT_FACTOR, -F.FAR), (F.P_REJECT_FIRST, 0.0), (F.P_REJECT_MAX2, 0.0),
     (F.P_KEEP_MIN, -F.FAR), (F.P_AFTER_MIN, -F.FAR), (F.P_BAND_LO, 0.0), (F.P_BAND_HI, 0.0), (F.P_BAND_RATE, F.HUGE),
-    (F.P_KAPPA, 0.0), (F.P_OWN_RATIOS, 0.0),
+    (F.P_KAPPA, 0.0), (F.P_OWN_RATIOS, 0.0), (F.P_JAC_RATE, 1e-3), (F.P_LU_KEEP, 0.0),
 )  # fmt: skip
 
 
@@ -144,6 +145,7 @@ class Law:
     known: tuple[tuple, tuple] = field(default=((), ()), init=False, repr=False)
     _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
     _params: np.ndarray = field(init=False, repr=False)
+    _whole: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in SPECS:
@@ -180,6 +182,18 @@ class Law:
         object.__setattr__(self, "_params", p)
         object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
 
+    def general(self) -> Law:
+        """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions slower.
+
+        For trying many laws on a method whose kernels take long to compile.
+        """
+        if self.kind != "linear":
+            return self
+        law = copy.copy(self)
+        object.__setattr__(law, "known", ((), ()))
+        object.__setattr__(law, "_whole", True)
+        return law
+
     def specialised(self) -> Law:
         """This law with every extra that it does without compiled away: a kernel of its own, a few instructions shorter.
 
@@ -188,6 +202,7 @@ class Law:
         if self.kind != "linear":
             return self
         law = copy.copy(self)
+        object.__setattr__(law, "_whole", False)
         params = tuple((slot, value) for slot, value in _PLAIN if self._params[slot] == value)
         idle = self._params[F.P_A2] == self._params[F.P_A3] == 0.0
         object.__setattr__(law, "known", (params, ((S_LH1, 0.0), (S_LH2, 0.0)) if idle else ()))
@@ -204,8 +219,8 @@ class Law:
         if self.kind == "criterion":
             taus = {"amuse": record.TAU_AMUSE, "aarseth": record.TAU_AARSETH, "prs": record.TAU_PRS}
             return frozenset(slot for name, slot in taus.items() if self._full[name] > 0.0)
-        newton = self.kind == "linear" and (self._full["newton_m"] > 0.0 or self._full["band_rate"] < F.HUGE)
-        return frozenset({record.NEWTON_ITERS, record.NEWTON_RATE}) if newton else frozenset()
+        newton = self.kind == "linear" and (self.newton or self._full["band_rate"] < F.HUGE)
+        return frozenset({record.NEWTON_ITERS, record.NEWTON_RATE, record.LU_SHIFT}) if newton else frozenset()
 
     @property
     def needs(self) -> frozenset[int]:
@@ -227,7 +242,13 @@ class Law:
         """What to compile; coefficients are not part of it."""
         if self.kind != "linear":
             return (self.kind,)
-        return ("linear", self._full["kappa"] > 0.0, self._full["newton_m"] > 0.0)
+        return ("linear", self._whole or self._full["kappa"] > 0.0, self._whole or self.newton)
+
+    @property
+    def newton(self) -> bool:
+        """Whether a linear law has a Newton limiter, or rules of its own for Jacobian and LU factors."""
+        spec = SPECS["linear"]
+        return self._full["newton_m"] > 0.0 or any(self._full[name] != spec[name].default for name in ("jac_rate", "lu_keep"))
 
     init = staticmethod(F.linear_init)
 
@@ -270,8 +291,8 @@ def _number(law: str, name: str, value: Any, c: Coefficient) -> float:
     return x
 
 
-def search_space():
+def search_space(implicit: bool = False):
     """The `search.SearchSpace` of a tuner."""
     from .search import search_space as make
 
-    return make()
+    return make(implicit)

@@ -7,8 +7,9 @@ wall clock.  A raw feature that is NaN, because a method or a host cannot fill t
 x_i = 0.  The normaliser (a, c, b) belongs to a policy; it is the identity unless one was trained with running statistics.
 
 Tier 0 needs an error estimate only, tier 1 the end time and norms of state and error, tier 2 the stages of the step.  `NBODY` are the
-two ratios of time scales that Hermite codes have at hand.  A feature is one small function of the shared state head and the record;
-`Observation.function` writes the straight-line function that evaluates a selection, to be bound as any formula.
+two ratios of time scales that Hermite codes have at hand, `NEWTON` what an implicit method knows of its iteration, Jacobian and factors.
+A feature is one small function of the shared state head and the record; `Observation.function`
+writes the straight-line function that evaluates a selection, to be bound as any formula.
 """
 
 from __future__ import annotations
@@ -21,7 +22,25 @@ import numpy as np
 
 from ..integrators import record as rec
 from ..integrators.names import unknown
-from ..integrators.record import CURV, ENORM, ERR, HS, ORDER, RTOL, T_LEFT, TAU_AARSETH, TAU_AMUSE, TRUNCATED, YNORM, H
+from ..integrators.record import (
+    CURV,
+    ENORM,
+    ERR,
+    HS,
+    JAC_AGE,
+    LU_AGE,
+    LU_SHIFT,
+    NEWTON_ITERS,
+    NEWTON_RATE,
+    ORDER,
+    RTOL,
+    T_LEFT,
+    TAU_AARSETH,
+    TAU_AMUSE,
+    TRUNCATED,
+    YNORM,
+    H,
+)
 from .contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
 from .namespaces import NUMPY
 
@@ -124,6 +143,31 @@ def log_tau_ratio(state, record):
     return safe_log(record[TAU_AMUSE]) - safe_log(record[TAU_AARSETH])
 
 
+def log_newton_rate(state, record):
+    """log of the worst rate of Newton's iteration in the attempt."""
+    return safe_log(record[NEWTON_RATE])
+
+
+def newton_iters(state, record):
+    """Newton iterations of the stage that needed most."""
+    return record[NEWTON_ITERS]
+
+
+def log_jac_age(state, record):
+    """log of 1 + the attempts that the Jacobian had served before this one."""
+    return safe_log(1.0 + record[JAC_AGE])
+
+
+def log_lu_age(state, record):
+    """log of 1 + the attempts that the LU factors had served before this one."""
+    return safe_log(1.0 + record[LU_AGE])
+
+
+def lu_shift(state, record):
+    """log of the attempted size over the one of the LU factors."""
+    return record[LU_SHIFT]
+
+
 def clipped(x, low, high, shift, scale):
     """Raw feature to one of size 1; NaN gives 0."""
     x = (minimum(maximum(x, low), high) - shift) * scale
@@ -181,12 +225,19 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (
     _f(2, log_stiff_left, -4.0, 14.0, 4.0, 0.25, HS, H, T_LEFT),
     _f(2, log_h_tau, -8.0, 4.0, -4.0, 0.5, H, TAU_AMUSE),
     _f(2, log_tau_ratio, -6.0, 6.0, 0.0, 0.5, TAU_AMUSE, TAU_AARSETH),
+    _f(2, log_newton_rate, -14.0, 0.0, -5.0, 0.25, NEWTON_RATE),
+    _f(2, newton_iters, 0.0, 10.0, 3.0, 0.4, NEWTON_ITERS),
+    _f(2, log_jac_age, 0.0, 4.0, 0.0, 0.5, JAC_AGE),
+    _f(2, log_lu_age, 0.0, 4.0, 0.0, 0.5, LU_AGE),
+    _f(2, lu_shift, -0.5, 0.5, 0.0, 4.0, LU_SHIFT),
 )}  # fmt: skip
 
 NBODY: tuple[str, ...] = ("log_h_tau", "log_tau_ratio")
+NEWTON: tuple[str, ...] = ("log_newton_rate", "newton_iters", "log_jac_age", "log_lu_age", "lu_shift")
 TIER0: tuple[str, ...] = tuple(f.name for f in FEATURES.values() if f.tier == 0)
 TIER1: tuple[str, ...] = TIER0 + tuple(f.name for f in FEATURES.values() if f.tier == 1)
-TIER2: tuple[str, ...] = TIER1 + tuple(f.name for f in FEATURES.values() if f.tier == 2 and f.name not in NBODY)
+TIER2: tuple[str, ...] = TIER1 + tuple(f.name for f in FEATURES.values() if f.tier == 2 and f.name not in NBODY + NEWTON)
+STIFF: tuple[str, ...] = TIER1 + NEWTON
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ _AXES = (
     ("fmax", 1.2, 30.0, "log"),
     ("kappa", 0.0, 2.0, "inverse"), ("accept_err", 0.3, 1e4, "log"), ("accept_factor", 0.05, 0.95, "log"),
 )  # fmt: skip
+#: the same for implicit methods: dead band, Newton limiter (its reciprocal; 0: none), when Jacobian and factors are renewed
+_IMPLICIT = (
+    ("band_lo", 0.6, 1.0, "log"), ("band_hi", 1.0, 2.0, "log"), ("newton_m", 0.0, 1.0, "inverse"), ("jac_rate", 1e-5, 1.0, "log"),
+    ("lu_keep", 1.0, 2.0, "log"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,9 @@ def _backward(x: float, scale: str) -> float:
     return x
 
 
-def search_space() -> SearchSpace:
-    """The eleven coefficients that a tuner varies."""
-    bounds = [((lo, hi) if s == "inverse" else (_forward(lo, s), _forward(hi, s))) for _, lo, hi, s in _AXES]
+def search_space(implicit: bool = False) -> SearchSpace:
+    """The eleven coefficients that a tuner varies; implicit: and the five for methods with Newton's iteration."""
+    axes = _AXES + _IMPLICIT if implicit else _AXES
+    bounds = [((lo, hi) if s == "inverse" else (_forward(lo, s), _forward(hi, s))) for _, lo, hi, s in axes]
     low, high = (np.array(b) for b in zip(*bounds, strict=True))
-    return SearchSpace(tuple(a[0] for a in _AXES), low, high, tuple(a[3] for a in _AXES))
+    return SearchSpace(tuple(a[0] for a in axes), low, high, tuple(a[3] for a in axes))

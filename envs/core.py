@@ -108,7 +108,7 @@ class Core:
         self.consts = np.array(
             [
                 kernel_env.REWARDS[reward.kind], reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
-                fam.atol_factor, reward.window,
+                fam.atol_factor, reward.window, pool.costs.jacobian, pool.costs.lu, pool.costs.solve,
             ]
         )  # fmt: skip
         self._pool = (

@@ -1,7 +1,9 @@
-"""`stepsmith/ODE-v0`: choose the step size inside an explicit integrator, one decision an attempted step.
+"""`stepsmith/ODE-v0`: choose the step size inside an integrator, one decision an attempted step.
 
 Observation: the decision's features of the last attempt record (scale-free, float32).  Action, in [-1, 1]: a residual log-factor on the
-base law's proposal (0 is that law) and, with two actions, the acceptance threshold.  An episode is one trajectory of one instance of
+base law's proposal (0 is that law), with two actions the acceptance threshold, and with four, for implicit methods, the width of the dead
+band in which step and LU factors are kept and the Newton rate at which the Jacobian is renewed.  `stepsmith/Stiff-v0` is the same under an
+implicit method with four actions.  An episode is one trajectory of one instance of
 the family at a relative tolerance drawn log-uniformly from `rtol` (`band`: from where this instance's errors are compared); it ends
 (terminates) when the span is covered or the integration fails, and is cut (truncated) after `max_attempts`.  Rewards: see
 `integrators/kernels/env.py`.
@@ -19,15 +21,29 @@ from gymnasium import spaces
 from ..controllers import resolve
 from ..controllers.decision import Decision
 from ..controllers.laws import Law
-from ..integrators import problems
+from ..controllers.observation import STIFF
+from ..integrators import methods, problems
+from ..integrators.costs import Costs, of_family
 from .core import Core, Reward
 from .faces import Native, Single
 from .pool import Pool, make_pool
 
 
 @functools.lru_cache(maxsize=8)
-def _pool(family: str, method: str, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float]) -> Pool:
-    return make_pool(problems.family(family), method, resolve.base_law(baseline, family, method), size, split, seed, rtol)
+def _pool(
+    family: str, method: str, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
+) -> Pool:
+    return make_pool(problems.family(family), method, resolve.base_law(baseline, family, method), size, split, seed, rtol, costs=costs)
+
+
+def make_decision(
+    family: str, method: str, law: str | Law | Mapping[str, Any] = "i", features: tuple[str, ...] | None = None, n_act: int = 2
+) -> Decision:
+    """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
+    base = resolve.base_law(law, family, method)
+    if features is None and methods.get(method).implicit:
+        features = STIFF
+    return Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
 
 
 def make_core(
@@ -51,6 +67,7 @@ def make_core(
     time_discount: float = 1.0,
     window: float = 0.0,
     max_attempts: int = 20_000,
+    costs: Mapping[str, float] | None = None,
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
@@ -59,15 +76,17 @@ def make_core(
     "tuned"), rtol (loose, tight; None: the family's grid), band (draw only tolerances at which the baseline's error lies about the
     family's band), pool_size instances of `split` drawn with `pool_seed`, reward "matched", "matched_end", "constraint" or "propagated"
     with `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode.
+    costs: {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's linear algebra (None: measured on the family); they are
+    part of the work that rewards charge.
     Raises ValueError on unknown names and bad values.
     """
     fam = problems.family(family)
     method = method or fam.method
     if decision is None:
-        base = resolve.base_law(law, fam.name, method)
-        decision = Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
+        decision = make_decision(fam.name, method, law, features, n_act)
+    price = of_family(fam.name, method) if costs is None else Costs(**costs)
     span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else (float(rtol[0]), float(rtol[1]))
-    pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span)
+    pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span, price)
     rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)
     pool = pool.followed if rule.kind == "propagated" else pool
     return Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..integrators import methods, tableaus
+from ..integrators.costs import NONE, Costs
 from ..integrators.families import Family
 from ..integrators.measure import sweep
 from ..integrators.problem import Batch
@@ -30,7 +31,7 @@ class Pool:
     batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
     `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped:
     instances drawn that are left out, because their reference failed its self-check or the baseline failed at every tolerance.
-    method: its name.  arrivals: what `followed` adds.
+    method: its name.  costs: of its linear algebra, which is part of the work.  arrivals: what `followed` adds.
     """
 
     family: Family
@@ -42,6 +43,7 @@ class Pool:
     at_tol: np.ndarray
     dropped: int
     method: str
+    costs: Costs = NONE
     arrivals: Arrivals | None = None
 
     @functools.cached_property
@@ -122,6 +124,7 @@ def make_pool(
     rtol: tuple[float, float],
     points: int = 24,
     max_steps: int = 50_000,
+    costs: Costs = NONE,
 ) -> Pool:
     """Draw `size` instances of a split, solve their references and the baseline at `points` tolerances around `rtol` (loose, tight).
 
@@ -143,7 +146,7 @@ def make_pool(
         raise ValueError(f"no instance of family {family.name!r} has a reference that passes its self-check")
     batch, ref, tgrid = batch[keep], np.ascontiguousarray(ref[keep]), np.ascontiguousarray(tgrid[keep])
     log_rtol = np.linspace(np.log(tight) - np.log(10), np.log(loose) + np.log(10), points)
-    err, work = sweep(family, batch, ref, method, baseline, np.exp(log_rtol), max_steps)
+    err, work = sweep(family, batch, ref, method, baseline, np.exp(log_rtol), max_steps, costs)
     reached = np.isfinite(err).any(axis=1)
     if not reached.any():
         raise ValueError(f"the baseline reaches no error on any instance of family {family.name!r}")
@@ -155,5 +158,5 @@ def make_pool(
     slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
-    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method)
+    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method, costs)
 

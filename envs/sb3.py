@@ -19,6 +19,7 @@ from .faces import key_from
 IDS: dict[str, tuple[str, dict[str, Any]]] = {
     "stepsmith/ODE-v0": ("ode", {}),
     "stepsmith/ThreeBody-v0": ("ode", {"family": "three_body"}),
+    "stepsmith/Stiff-v0": ("ode", {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4}),
     "stepsmith/ThreeBodyPaper-v0": ("three_body_paper", {}),
 }
 

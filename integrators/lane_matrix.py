@@ -15,7 +15,14 @@ from numba.core.typing.templates import AbstractTemplate, infer, infer_global, s
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 
-class LaneMatrixType(types.Type):
+class MatrixType(types.Type):
+    """What views of matrices share: `rows` and `columns`."""
+
+    rows: int
+    columns: int
+
+
+class LaneMatrixType(MatrixType):
     """Numba type of a lane matrix: stride `width` (doubles), `rows` by `columns`."""
 
     def __init__(self, width: int, rows: int, columns: int) -> None:
@@ -47,14 +54,15 @@ def matrix(typingctx, block, offset, width, rows, columns):
     return ty(block, offset, width, rows, columns), codegen
 
 
-def _two(index) -> bool:
+def two_indices(index) -> bool:
+    """Whether a Numba type is that of two integers."""
     members = getattr(index, "types", ()) if isinstance(index, types.BaseTuple) else ()
     return len(members) == 2 and all(isinstance(i, types.Integer) for i in members)
 
 
 def _check_place(ty, index) -> None:
     """Constant indices outside the matrix would read or overwrite another row of the block: refuse them."""
-    if isinstance(ty, LaneMatrixType) and isinstance(index, tuple) and len(index) == 2:
+    if isinstance(ty, MatrixType) and isinstance(index, tuple) and len(index) == 2:
         for i, size in zip(index, (ty.rows, ty.columns), strict=True):
             if isinstance(i, int) and not -size <= i < size:
                 raise numba.TypingError(f"index {index} is outside a matrix of {ty.rows} by {ty.columns}")
@@ -79,7 +87,7 @@ class _ConstantSet(AbstractTemplate):
 @infer_global(operator.getitem)
 class _GetItem(AbstractTemplate):
     def generic(self, args, kws):
-        if len(args) == 2 and isinstance(args[0], LaneMatrixType) and _two(args[1]):
+        if len(args) == 2 and isinstance(args[0], LaneMatrixType) and two_indices(args[1]):
             return signature(types.float64, args[0], types.UniTuple(types.intp, 2))
         return None
 
@@ -87,7 +95,7 @@ class _GetItem(AbstractTemplate):
 @infer_global(operator.setitem)
 class _SetItem(AbstractTemplate):
     def generic(self, args, kws):
-        if len(args) == 3 and isinstance(args[0], LaneMatrixType) and _two(args[1]):
+        if len(args) == 3 and isinstance(args[0], LaneMatrixType) and two_indices(args[1]):
             return signature(types.none, args[0], types.UniTuple(types.intp, 2), types.float64)
         return None
 

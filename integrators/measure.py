@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .costs import NONE, Costs
 from .ensemble import solve_ensemble
 from .families import Family
 from .problem import Batch
@@ -28,9 +29,10 @@ def errors(family: Family, batch: Batch, y: np.ndarray, ref: np.ndarray, ok: np.
 
 
 def sweep(
-    family: Family, batch: Batch, ref: np.ndarray, method: str, controller: Any, rtols: np.ndarray, max_steps: int = 50_000
+    family: Family, batch: Batch, ref: np.ndarray, method: str, controller: Any, rtols: np.ndarray, max_steps: int = 50_000,
+    costs: Costs = NONE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Error and right-hand sides (B, K) of a controller on every instance at every tolerance, in one ensemble."""
+    """Error and weighted work (B, K) of a controller on every instance at every tolerance, in one ensemble."""
     count, k = len(batch), len(rtols)
     index = np.repeat(np.arange(count), k)
     big = batch[index]
@@ -40,4 +42,4 @@ def sweep(
     reference_states = ref[index] if ref.shape[1] else ref
     assert sol.y_eval is not None  # t_eval was given
     err = errors(family, big, sol.y_eval, reference_states, sol.success)
-    return err.reshape(count, k), sol.stats.nfev.reshape(count, k).astype(np.float64)
+    return err.reshape(count, k), costs.work(sol.stats).reshape(count, k)

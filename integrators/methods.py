@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import record, tableaus
+from . import record, sparsity, tableaus
 from .names import unknown
 from .tableaus.esdirk import EsdirkTableau
 from .tableaus.rosenbrock import RosenbrockTableau
@@ -25,7 +25,8 @@ class Method:
     """An integration method.
 
     `order` of the advanced solution; `embedded_order` (0: no error estimate); `fills`: record slots it can fill; `dense_order` of its
-    interpolant; `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch `source`.
+    interpolant; `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch `source`; `implicit`: it solves linear
+    systems.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Method:
     dense_order: int
     parts: Callable[[Any, frozenset[int]], Any]
     key: Callable[[Any], tuple]
+    implicit: bool = False
 
 
 _COMMON = frozenset(
@@ -56,6 +58,10 @@ def _explicit(name: str) -> Method:
     return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs,))
 
 
+def _implicit_key(source: Any) -> tuple:
+    return source.rhs, source.jac, sparsity.key(source.sparsity)
+
+
 def _implicit(name: str) -> Method:
     tab = tableaus.implicit(name)
 
@@ -70,8 +76,8 @@ def _implicit(name: str) -> Method:
 
     fills = _COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
     if not isinstance(tab, RosenbrockTableau):
-        fills |= {record.NEWTON_ITERS, record.NEWTON_RATE}
-    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs, source.jac))
+        fills |= {record.NEWTON_ITERS, record.NEWTON_RATE, record.LU_SHIFT}
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, _implicit_key, True)
 
 
 def _hermite(name: str) -> Method:

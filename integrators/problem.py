@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import sparsity
+
 Rhs = Callable[..., None]
 Invariant = Callable[..., float]
 
@@ -89,6 +91,8 @@ class Problem:
     allowed.  p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
     family: name of the family it was drawn from, or None.  nbody: (bodies, dimension) or None.
     invariants: name -> `f(t, y, p)`, conserved along exact solutions.
+    sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals beside the main one, or an (n, n) array,
+    dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac` need not write the other entries.
     accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions y[:n/2]. N-body needs none.
     validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always checked.
 
@@ -106,6 +110,7 @@ class Problem:
     nbody: tuple[int, int] | None = None
     invariants: Mapping[str, Invariant] = field(default_factory=dict)
     accel: Callable[..., None] | None = None
+    sparsity: Any = None
     validate: InitVar[bool] = True
 
     if TYPE_CHECKING:  # what the constructor takes is wider than what the fields hold afterwards
@@ -113,7 +118,8 @@ class Problem:
         def __init__(
             self, rhs: Rhs, y0: ArrayLike, t_span: ArrayLike, p: ArrayLike = (), jac: Callable[..., None] | None = None,
             name: str = "user", family: str | None = None, nbody: tuple[int, int] | None = None,
-            invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, validate: bool = True,
+            invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, sparsity: Any = None,
+            validate: bool = True,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool) -> None:
@@ -129,6 +135,7 @@ class Problem:
         for key, value in (("y0", y0), ("p", p), ("t_span", (float(span[0]), float(span[1])))):
             object.__setattr__(self, key, value)
         _check_layout(self, self.n, self.m)
+        object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
 
     @property
     def n(self) -> int:
@@ -149,7 +156,7 @@ class Problem:
         t0, t1 = self.t_span
         return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([t1]), name=self.name,
                      nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
-                     accel=self.accel, validate=False)
+                     accel=self.accel, sparsity=self.sparsity, validate=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +178,7 @@ class Batch:
     invariants: Mapping[str, Invariant] = field(default_factory=dict)
     family: str | None = None
     accel: Callable[..., None] | None = None
+    sparsity: Any = None
     validate: InitVar[bool] = True
 
     if TYPE_CHECKING:
@@ -179,7 +187,7 @@ class Batch:
             self, rhs: Rhs, y0: ArrayLike, p: ArrayLike, t0: ArrayLike, t1: ArrayLike, name: str = "user",
             nbody: tuple[int, int] | None = None, jac: Callable[..., None] | None = None,
             invariants: Mapping[str, Invariant] = ..., family: str | None = None, accel: Callable[..., None] | None = None,
-            validate: bool = True,
+            sparsity: Any = None, validate: bool = True,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool) -> None:
@@ -196,6 +204,7 @@ class Batch:
                 _finite(value, key)
             object.__setattr__(self, key, value)
         _check_layout(self, self.n, self.m)
+        object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
 
     @property
     def n(self) -> int:
@@ -212,7 +221,7 @@ class Batch:
 
     def __getitem__(self, key: Any) -> Any:
         common: dict[str, Any] = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
-                                      family=self.family, accel=self.accel, validate=False)
+                                      family=self.family, accel=self.accel, sparsity=self.sparsity, validate=False)
         if isinstance(key, (int, np.integer)):
             span = (self.t0[key], self.t1[key])
             return Problem(self.rhs, self.y0[key], span, self.p[key], **common)

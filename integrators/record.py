@@ -27,11 +27,12 @@ RTOL = 19
 TAU_AMUSE = 20
 TAU_AARSETH = 21
 TAU_PRS = 22
-N_RECORD = 23
+LU_SHIFT = 23
+N_RECORD = 24
 
 NAMES = (
     "err", "h", "h_free", "order", "hs", "curv", "ynorm", "enorm", "newton_iters", "newton_rate", "jac_age",
     "lu_age", "nf", "njac", "nlu", "nsolve", "t_left", "truncated", "finite", "rtol", "tau_amuse",
-    "tau_aarseth", "tau_prs",
+    "tau_aarseth", "tau_prs", "lu_shift",
 )  # fmt: skip
 assert len(NAMES) == N_RECORD

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import jacobian_check, methods, record
+from . import jacobian_check, methods, record, sparsity
 from .cache import discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -155,7 +155,8 @@ _RESOLVED: dict[tuple, tuple[Any, Any]] = {}
 
 def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
     """The kernel, checks included; the last answer for the same objects is remembered, for solves of a few microseconds."""
-    key = (method, problem.rhs, problem.jac, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
+    pattern = sparsity.key(problem.sparsity)
+    key = (method, problem.rhs, problem.jac, pattern, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
     known = _RESOLVED.get(key)
     if known is not None and known[0]() is controller:
         return known[1]

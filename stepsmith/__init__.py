@@ -117,6 +117,7 @@ def _controller(value: Any, source: Any, method: str) -> Any:
 for _id, _name, _kwargs in (
     ("stepsmith/ODE-v0", "ode:ODE", {}),
     ("stepsmith/ThreeBody-v0", "ode:ODE", {"family": "three_body"}),
+    ("stepsmith/Stiff-v0", "ode:ODE", {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4}),
     ("stepsmith/ThreeBodyPaper-v0", "three_body_paper:ThreeBodyPaper", {}),
 ):
     _gym.register(

@@ -105,7 +105,7 @@ def test_values_in_the_message():
         ss.check_jacobian(altered(linear([[-2.0, 0.0], [1.3, -1.0]]), set_entry(1, 0, -1.0)))
 
 
-def linear(matrix):
+def linear(matrix, **options):
     A = np.array(matrix)
     n = len(A)
 
@@ -121,7 +121,7 @@ def linear(matrix):
             for j in range(n):
                 J[i, j] = A[i, j]
 
-    return Problem(rhs, np.linspace(1.0, 2.0, n), (0.0, 1.0), jac=jac, name="linear")
+    return Problem(rhs, np.linspace(1.0, 2.0, n), (0.0, 1.0), jac=jac, name="linear", **options)
 
 
 def test_transposed_and_negated_as_a_whole():
@@ -169,6 +169,24 @@ def test_a_jac_that_raises():
 
     with pytest.raises(ValueError, match="'linear' raises IndexError at t = 0, .*index 5"):
         ss.check_jacobian(dataclasses.replace(linear(-np.eye(2)), jac=outside))
+
+
+def test_sparsity_frees_from_writing_the_rest():
+    A = [[-2.0, 1.0, 0.0], [1.0, -2.0, 1.0], [0.0, 1.0, -2.0]]
+
+    def band(t, y, p, J):
+        for i in range(3):
+            J[i, i] = -2.0
+        for i in range(2):
+            J[i, i + 1] = 1.0
+            J[i + 1, i] = 1.0
+
+    ss.check_jacobian(dataclasses.replace(linear(A, sparsity=(1, 1)), jac=band))
+    ss.check_jacobian(dataclasses.replace(linear(A, sparsity=np.array(A)), jac=band))
+    with pytest.raises(ValueError, match=r"does not write entries \(0, 2\), \(2, 0\)"):
+        ss.check_jacobian(dataclasses.replace(linear(A), jac=band))
+    with pytest.raises(ValueError, match=r"\([01], [12]\) is 0, .*; it lies outside the problem's sparsity"):
+        ss.check_jacobian(dataclasses.replace(linear(A, sparsity=(1, 0)), jac=band))
 
 
 def test_bad_arguments():

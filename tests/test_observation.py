@@ -35,7 +35,8 @@ def observe(features, record, state=None, fn=None, params=None):
 
 def random_record(rng):
     r = np.full(R.N_RECORD, np.nan)
-    for slot in (R.ERR, R.H, R.HS, R.CURV, R.YNORM, R.ENORM, R.TAU_AMUSE, R.TAU_AARSETH, R.TAU_PRS):
+    newton = (R.NEWTON_ITERS, R.NEWTON_RATE, R.JAC_AGE, R.LU_AGE, R.LU_SHIFT)
+    for slot in (R.ERR, R.H, R.HS, R.CURV, R.YNORM, R.ENORM, R.TAU_AMUSE, R.TAU_AARSETH, R.TAU_PRS, *newton):
         r[slot] = 10.0 ** rng.uniform(-3, 1)
     r[R.T_LEFT] = r[R.H] * 10.0 ** rng.uniform(0, 3)
     r[[R.ORDER, R.TRUNCATED, R.FINITE, R.RTOL]] = rng.integers(2, 9), 0.0, 1.0, 10.0 ** rng.uniform(-10, -1)
@@ -70,6 +71,11 @@ def by_hand(r, s):
         "log_stiff_left": (ln(r[R.HS] / r[R.H] * r[R.T_LEFT]), -4, 14, 4, 0.25),
         "log_h_tau": (lh - ln(r[R.TAU_AMUSE]), -8, 4, -4, 0.5),
         "log_tau_ratio": (ln(r[R.TAU_AMUSE] / r[R.TAU_AARSETH]), -6, 6, 0, 0.5),
+        "log_newton_rate": (ln(r[R.NEWTON_RATE]), -14, 0, -5, 0.25),
+        "newton_iters": (r[R.NEWTON_ITERS], 0, 10, 3, 0.4),
+        "log_jac_age": (ln(1 + r[R.JAC_AGE]), 0, 4, 0, 0.5),
+        "log_lu_age": (ln(1 + r[R.LU_AGE]), 0, 4, 0, 0.5),
+        "lu_shift": (r[R.LU_SHIFT], -0.5, 0.5, 0, 4),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from stepsmith.controllers import registry, tuned
 from stepsmith.integrators import methods, problems
+from stepsmith.train import suites
 from stepsmith.train.splits import draw
 from stepsmith.train.tune import Objective
 
@@ -18,7 +19,7 @@ def test_a_shipped_file_is_sane(path, monkeypatch, tmp_path):
     monkeypatch.setenv("STEPSMITH_DATA_DIR", str(tmp_path))  # a user's own files would come first
     law, facts = tuned.read(path)
     assert path.name == tuned.file_name(facts["family"], facts["method"]) and path.stem in tuned.names()
-    assert facts["family"] in problems.names() and facts["method"] in methods.names()
+    assert facts["family"] in (*problems.names(), *suites.SUITES) and facts["method"] in methods.names()
     assert tuned.tuned(facts["family"], facts["method"]).as_dict() == law.as_dict()
     assert np.isfinite(law.params).all() and facts["base"] in registry.names("linear")
     # the best on the validation split, which the search did not see
@@ -30,7 +31,7 @@ def test_a_shipped_file_is_sane(path, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("family, margin", [("kepler", 0.03), ("lorenz", 0.03)])
 def test_it_pays_on_instances_that_nobody_has_seen(family, margin):
-    objective = Objective(draw(family, None, "test", 24, 11))
+    objective = Objective([draw(family, None, "test", 24, 11)])
     best, worst = objective(tuned.read(tuned.SHIPPED / f"{family}-dopri5.json")[0]), objective(registry.get("pi34"))
     published = min(objective(registry.get(name)) for name in ("radau5", "rodas", "sundials_pi", "expgus"))
     assert best < published - margin and best < worst - margin

@@ -89,7 +89,7 @@ def train(
 
 @app.command("tune")
 def tune(
-    family: Annotated[str, typer.Argument(help="Problem family.")],
+    family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
     method: Method = None,
     n: Annotated[int, typer.Option(help="Training instances.", min=1)] = 64,
     evaluations: Annotated[int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)] = 2000,
@@ -106,19 +106,19 @@ def tune(
         print(json.dumps({**result.facts, "law": _finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False))
         return
     rows = [(name, f"{ratio:.3f}") for name, ratio in result.ratios.items()]
-    _table(f"{family}, {result.facts['method']}: f-evaluations at equal error on the validation split", ("law", "ratio"), rows[:12])
+    _table(f"{family}, {result.facts['method']}: work at equal error on the validation split", ("law", "ratio"), rows[:12])
     print(f"chosen: {result.chosen} (base {result.base}), {result.facts['budget']['evaluations']} candidates\n{path}")
 
 
 @app.command("compare")
 def compare(
-    family: Annotated[str, typer.Argument(help="Problem family.")],
+    family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
     method: Method = None,
     controller: Annotated[
         list[str] | None, typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable.")
     ] = None,
     seed: Seed = 0,
-    n: Annotated[int, typer.Option(help="Test instances.", min=2)] = 200,
+    n: Annotated[int | None, typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2)] = None,
     headline: Annotated[str | None, typer.Option(help="Learned controller of the headline (default: the first).")] = None,
     wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
     repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
@@ -127,14 +127,22 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare controllers with the best classical laws by matched-error work."""
+    from . import suites
     from .compare import compare as run
+    from .suite_compare import compare_suite as run_suite
 
     given = [c.split(",") if "," in c else c for c in controller or []]
-    report = run(family, method, given, seed, n, headline=headline, wall=wall, repeats=repeats, oracle=oracle)
+    report: Any
+    if suites.is_suite(family):
+        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
+        name = report.method
+    else:
+        report = run(family, method, given, seed, n or 200, headline=headline, wall=wall, repeats=repeats, oracle=oracle)
+        name = report.comparison.method
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        stem = f"{family}-{report.comparison.method}"
+        stem = f"{family}-{name}"
         (out / f"{stem}.json").write_text(text + "\n")
         picture = report.plot(out / f"{stem}.png")
     if as_json:

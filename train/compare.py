@@ -74,7 +74,7 @@ class Report:
 
         return render(self.comparison)
 
-    def plot(self, path: str | Path, measure: str = "nfev") -> Path:
+    def plot(self, path: str | Path, measure: str = "work") -> Path:
         """Draw the work-precision picture into `path` (.png, .svg, .pdf)."""
         from .picture import picture
 
@@ -184,8 +184,8 @@ def compare(
 def _ratios(several: Sequence[Runs], base: Runs, split: Split) -> dict[int, float]:
     out = {}
     for i, r in enumerate(several):
-        w = work_ratio(r, base, split.family.error_levels, "nfev", intervals=False)
-        assert w is not None  # every Runs has "nfev"
+        w = work_ratio(r, base, split.family.error_levels, "work", intervals=False)
+        assert w is not None  # every Runs has "work"
         out[i] = w.figure.ratio
     return out
 
@@ -230,7 +230,7 @@ def _own_kernel(at: Callable[[float], Any], value: float) -> Any:
 def _wall(
     table: Sequence[tuple[Contestant, Sweep]], split: Split, repeats: int, max_steps: int, bar: Progress, done: int
 ) -> dict[str, np.ndarray]:
-    """Seconds (B, K) of every contestant: an ensemble's, shared out by f-evaluations.
+    """Seconds (B, K) of every contestant: an ensemble's, shared out by work.
 
     What is timed is the solver at work, with its lanes busy, as where there are thousands of similar problems: every run stands in the
     ensemble as often as it takes (`_copies`), long ones first.  Otherwise the seconds would be those of the longest run, alone in its
@@ -244,26 +244,26 @@ def _wall(
     for e, s in table:
         for k in range(e.knob.size):
             good = np.flatnonzero(np.isfinite(s.err[:, k]))
-            order[e.name, k] = good[np.argsort(-s.nfev[good, k], kind="stable")]
+            order[e.name, k] = good[np.argsort(-s.work[good, k], kind="stable")]
     for _ in range(repeats):
         for k in range(max(e.knob.size for e, _ in table)):
             for e, s in table:
                 if k < e.knob.size and order[e.name, k].size:
                     rows = order[e.name, k]
-                    copies = _copies(s.nfev[rows, k], lanes)
+                    copies = _copies(s.work[rows, k], lanes)
                     once = e.seconds(split, k, np.repeat(rows, copies), max_steps) / copies
                     least[e.name][k] = min(least[e.name][k], once)
             bar.update(done + round((k + 1) / max(e.knob.size for e, _ in table) * len(table)))
         done += len(table)
     out = {}
     for e, s in table:
-        spent = np.array([s.nfev[order[e.name, k], k].sum() for k in range(e.knob.size)])
+        spent = np.array([s.work[order[e.name, k], k].sum() for k in range(e.knob.size)])
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where(spent > 0, least[e.name] / spent, np.nan)
         if not np.isfinite(rate).any():
             continue  # nothing succeeded: no clock
         rate = np.where(np.isfinite(rate), rate, np.nanmax(np.where(np.isfinite(rate), rate, np.nan)))
-        out[e.name] = s.nfev * rate
+        out[e.name] = s.work * rate
     return out
 
 

@@ -4,9 +4,10 @@ A candidate's fitness is the figure that the comparison will use, on the trainin
 
     log w(level) - log w_base(level)
 
-with w(level) the right-hand sides on the candidate's lower envelope over the family's tolerances (`train.curves`), w_base that of the
-baseline.  A level that the candidate does not reach is charged its dearest run and `miss` on top.  Only tolerances at which the
-baseline's error lies within `reach` decades of the band are run.  Single runs are no substitute: chaotic errors scatter by a decade, and
+with w(level) the work (right-hand sides, and linear algebra at its measured cost) on the candidate's lower envelope over the family's
+tolerances (`train.curves`), w_base that of the baseline; of a suite, the mean over its families.  A level that the
+candidate does not reach is charged its dearest run and `miss` on top.  Only tolerances at which the baseline's error lies within `reach`
+decades of the band are run.  Single runs are no substitute: chaotic errors scatter by a decade, and
 an envelope over many tolerances gains from scatter what a mean over runs does not see.
 
 The instances stay the same for `redraw` generations.  One evaluation is one ensemble solve; the weights are data, so nothing is
@@ -16,7 +17,8 @@ compiled twice.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,10 @@ import cma
 import numpy as np
 
 from ..controllers.learned import Learned
-from ..envs.pool import Pool
-from ..integrators.ensemble import solve_ensemble
+from ..integrators.ensemble import available_cores, solve_ensemble
 from ..integrators.measure import errors, sweep
 from . import curves
+from .splits import Split
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,14 @@ class Settings:
 
 
 class Fitness:
-    """The fitness of controllers on a pool, against the law `baseline`; `draw` fixes the instances."""
+    """The fitness of controllers on a training split, against the law `baseline`; `draw` fixes the instances."""
 
-    def __init__(self, pool: Pool, method: str, baseline: Any, settings: Settings) -> None:
-        self.pool, self.method, self.settings = pool, method, settings
+    def __init__(self, split: Split, baseline: Any, settings: Settings) -> None:
+        self.split, self.settings = split, settings
         self.attempts = 0
-        fam = pool.family
+        fam = split.family
         self.tolerances = np.array(fam.tolerances)
-        err, work = sweep(fam, pool.batch, pool.ref, method, baseline, self.tolerances)
+        err, work = sweep(fam, split.batch, split.ref, split.method, baseline, self.tolerances, costs=split.costs)
         self.base = curves.log_work_at(err, work, fam.error_levels)
         lo, hi = (np.log10(v) for v in fam.levels)
         with np.errstate(divide="ignore"):
@@ -90,29 +92,62 @@ class Fitness:
         order = np.argsort(-self.cost[self.instances[row], tol], kind="stable")
         self.row, self.tol = row[order], tol[order]
         index = self.instances[self.row]
-        self.batch, self.ref = self.pool.batch[index], self.pool.ref[index]
-        self.times = self.batch.times(self.pool.family.fractions)
+        self.batch, self.ref = self.split.batch[index], self.split.ref[index]
+        self.times = self.batch.times(self.split.family.fractions)
         self.rtol = self.tolerances[self.tol]
 
-    def __call__(self, controller: Any) -> float:
-        s, fam = self.settings, self.pool.family
+    def __call__(self, controller: Any, threads: int | None = None) -> float:
+        s, fam = self.settings, self.split.family
         atol = (self.rtol * fam.atol_factor)[:, None]
-        sol = solve_ensemble(self.batch, self.method, controller, self.rtol, atol, t_eval=self.times, max_steps=s.max_steps)
+        sol = solve_ensemble(
+            self.batch, self.split.method, controller, self.rtol, atol, t_eval=self.times, max_steps=s.max_steps, threads=threads
+        )
         self.attempts += int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
         assert sol.y_eval is not None  # t_eval was given
         shape = (len(self.instances), len(self.tolerances))
         err, work = np.full(shape, np.inf), np.ones(shape)
         err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
-        work[self.row, self.tol] = sol.stats.nfev
+        work[self.row, self.tol] = self.split.costs.work(sol.stats)
         own = curves.log_work_at(err, work, fam.error_levels, looser=True)
         own = np.where(np.isfinite(own), own, np.log(work.max(axis=1))[:, None] + s.miss)
         base = self.base[self.instances]
         return float(np.nanmean(np.nanmean(np.where(np.isfinite(base), own - base, np.nan), axis=1)))
 
 
+class Together:
+    """The mean fitness over several splits."""
+
+    def __init__(self, members: Sequence[Fitness]) -> None:
+        self.members = list(members)
+        self.settings = self.members[0].settings
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far, all members together."""
+        return sum(m.attempts for m in self.members)
+
+    @attempts.setter
+    def attempts(self, value: int) -> None:
+        for m in self.members:
+            m.attempts = 0
+        self.members[0].attempts = value
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """Draw the instances of the coming generations."""
+        for m in self.members:
+            m.draw(rng)
+
+    def __call__(self, controller: Any) -> float:
+        if len(self.members) == 1:
+            return self.members[0](controller)
+        # an ensemble of a few instances fills one core
+        with ThreadPoolExecutor(available_cores()) as pool:
+            return float(np.mean(list(pool.map(lambda m: m(controller, threads=1), self.members))))
+
+
 def evolve(
     learned: Learned,
-    fitness: Fitness,
+    fitness: Fitness | Together,
     seed: int,
     checkpoint: Path | None = None,
     resume: bool = False,

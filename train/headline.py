@@ -23,7 +23,7 @@ from .metric import DENOMINATOR_KINDS, MEASURES, RESAMPLES, Figure, Row, Runs, m
 
 
 def choose_denominator(
-    runs: Sequence[Runs], levels: ArrayLike, measure: str = "nfev"
+    runs: Sequence[Runs], levels: ArrayLike, measure: str = "work"
 ) -> tuple[str, dict[str, float]]:
     """The best law among `runs` of the kinds "tuned" and "classical" on one split.
 
@@ -82,13 +82,13 @@ class Comparison:
 
     def headline(self) -> dict[str, object]:
         """{"against", "controller", "nfev", "work", "wall"} of METRIC, and beside them "verdict" (on
-        "nfev") and "notes"."""
+        "work", which is "nfev" where there is no linear algebra) and "notes"."""
         undefined = Figure(math.nan, math.nan, math.nan)
         work = {} if self.controller is None else self.row(self.controller).work
         figures = {m: w.figure if (w := work.get(m)) is not None else undefined for m in MEASURES}
         head: dict[str, object] = {"against": self.against, "controller": self.controller}
         head |= {m: f.to_json() for m, f in figures.items()}
-        return head | {"verdict": figures["nfev"].verdict, "notes": list(self.notes)}
+        return head | {"verdict": figures["work"].verdict, "notes": list(self.notes)}
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -149,12 +149,12 @@ def compare_runs(
     rivals = {}
     for r in test:
         if r.kind in DENOMINATOR_KINDS and r.name != against:
-            w = work_ratio(r, by_name[against], levels, "nfev", intervals=False)
-            assert w is not None  # every Runs has "nfev"
+            w = work_ratio(r, by_name[against], levels, "work", intervals=False)
+            assert w is not None  # every Runs has "work"
             rivals[r.name] = w.figure.ratio
     if rivals and (best := min(rivals, key=lambda k: (rivals[k], k))) and rivals[best] < 1.0 - 1e-9:
         said.append(
-            f"{best} beats {against} on the test split ({rivals[best]:.3f} of its f-evaluations), "
+            f"{best} beats {against} on the test split ({rivals[best]:.3f} of its work), "
             f"so the headline is against {best}"
         )
         against = best
@@ -168,7 +168,7 @@ def compare_runs(
         f"{len(lv)} error levels from {lv.max():.0e} to {lv.min():.0e}; "
         f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
     )
-    reach = np.isfinite(curves.log_work_at(by_name[against].err, by_name[against].work["nfev"], lv)).mean(axis=1)
+    reach = np.isfinite(curves.log_work_at(by_name[against].err, by_name[against].work["work"], lv)).mean(axis=1)
     if thin := int((reach < curves.COVERAGE - 1e-12).sum()):
         said.append(
             f"{against} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} instances: "

@@ -210,7 +210,7 @@ class PaperFitness(Fitness):
         # longest runs first, as they would otherwise end alone
         self.instances = chosen[np.argsort(-self.cost[chosen].sum(axis=1), kind="stable")]
 
-    def __call__(self, controller: Learned) -> float:
+    def __call__(self, controller: Learned, threads: int | None = None) -> float:
         chosen = self.instances
         batch, total = self.batch[chosen], 0.0
         for k, mu in enumerate(self.mus):

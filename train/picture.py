@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .curves import Array
 from .headline import Comparison
 from .metric import Row, Runs
-from .report import NAMES, by_ratio, headline_sentence, interval_text
+from .report import NAMES, by_ratio, headline_sentence, interval_text, measured_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ MAX_SHOWN = 12
 MADE_BY = ("stepsmith", "numpy", "numba", "cpu")
 
 
-def picture(comparison: Comparison, path: str | Path, measure: str = "nfev") -> Path:
+def picture(comparison: Comparison, path: str | Path, measure: str = "work") -> Path:
     """Draw the comparison into `path` (its suffix names the format: .png, .svg, .pdf) and return it.
 
     `measure`: "nfev", "work" or "wall".  Controllers without it are left out; ValueError if none has it.
@@ -88,7 +88,7 @@ def _shown(c: Comparison, measure: str) -> list[Row]:
 
 def _label(row: Row, c: Comparison) -> str:
     """The name, and on how many instances a controller stands that was not run on all."""
-    w = row.work["nfev"]
+    w = row.work["work"]
     n = c.instances if w is None else len(w.log_ratio)
     return row.name if n == c.instances else f"{row.name} ({n} of {c.instances})"
 
@@ -149,6 +149,8 @@ def _curves(ax: Axes, c: Comparison, shown: Sequence[Row], measure: str) -> None
         lo * 1.15, 0.015, "error levels compared", transform=ax.get_xaxis_transform(), ha="right",
         va="bottom", fontsize=8.5, color=LEARNED, alpha=0.75,
     )  # fmt: skip
+    if measure == "work" and measured_in(c) == "f-evaluations":
+        measure = "nfev"
     unit = {"nfev": "right-hand-side evaluations", "work": "weighted work", "wall": "seconds"}[measure]
     ax.set_xlabel("error  (geometric mean; more accurate to the right)", color=QUIET, fontsize=10)
     ax.set_title(f"Work: {unit} an instance", loc="left", fontsize=11.5, color=INK, pad=9)

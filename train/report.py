@@ -28,7 +28,7 @@ def render(comparison: Comparison) -> Group:
 
 def lost_lines(comparison: Comparison) -> list[str]:
     """One line a controller that does not reach enough error levels on some instances, naming them."""
-    lost = {r.name: [str(i) for i in _nfev(r).lost] for r in comparison.rows}
+    lost = {r.name: [str(i) for i in _work(r).lost] for r in comparison.rows}
     return [
         f"{name} does not reach the levels on instances {', '.join(ids)}" for name, ids in lost.items() if ids
     ]
@@ -45,19 +45,25 @@ def headline_sentence(comparison: Comparison) -> str:
     if c.controller is None:
         return f"{c.family}, {c.method}: no learned controller; every law against {c.against}"
     work = c.row(c.controller).work
-    first = _nfev(c.row(c.controller)).figure
+    first = _work(c.row(c.controller)).figure
     # each figure with its own verdict: fewer evaluations need not mean less time
-    said = [f"{interval_text(first)} of the f-evaluations ({first.verdict})"]
+    said = [f"{interval_text(first)} of the {measured_in(c)} ({first.verdict})"]
     if (wall := work.get("wall")) is not None:
         said.append(f"{interval_text(wall.figure)} of the wall clock ({wall.figure.verdict})")
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
+
+
+def measured_in(comparison: Comparison) -> str:
+    """Name of the first work measure: f-evaluations, unless there is linear algebra to weigh."""
+    same = all(r.work["work"] is r.work["nfev"] for r in comparison.rows)
+    return NAMES["nfev" if same else "work"]
 
 
 def second_sentence(comparison: Comparison) -> str:
     """The other figure of the measure: one tolerance for the whole family; empty without a learned controller."""
     if comparison.controller is None:
         return ""
-    matched = _nfev(comparison.row(comparison.controller)).matched
+    matched = _work(comparison.row(comparison.controller)).matched
     mean, most = (interval_text(matched[s]) for s in ("gmean", "q90"))
     return f"with one tolerance for the family: {mean} at equal mean error, {most} at equal 90 % error"
 
@@ -75,7 +81,7 @@ def _ratios(c: Comparison) -> Table:
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
-        first = _nfev(row)
+        first = _work(row)
         cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in MEASURES)]
         cells += [_cell(first.matched[s]) for s in ("gmean", "q90")]
         table.add_row(_name(row, c), *cells, f"{100 * first.share_lost:.1f} %")
@@ -84,7 +90,7 @@ def _ratios(c: Comparison) -> Table:
 
 def _tails(c: Comparison) -> Table:
     table = Table(
-        title="Tails, f-evaluations",
+        title=f"Tails, {measured_in(c)}",
         caption="not reached: instances with less than 80 % of the error levels (charged, never dropped)",
         title_justify="left",
         caption_justify="left",
@@ -93,7 +99,7 @@ def _tails(c: Comparison) -> Table:
     for name in ("worst 1 %", "worst", "not reached", "rejected", "failed runs", "slope (ideal)"):
         table.add_column(name, justify="right")
     for row in by_ratio(c):
-        first = _nfev(row)
+        first = _work(row)
         ideal = "" if math.isnan(row.ideal_slope) else f" ({row.ideal_slope:.2f})"
         table.add_row(
             _name(row, c),
@@ -107,15 +113,15 @@ def _tails(c: Comparison) -> Table:
     return table
 
 
-def by_ratio(c: Comparison, measure: str = "nfev") -> list[Row]:
+def by_ratio(c: Comparison, measure: str = "work") -> list[Row]:
     """Rows that have the measure, the cheapest first."""
     ratio = {r.name: w.figure.ratio for r in c.rows if (w := r.work.get(measure)) is not None}
     return sorted((r for r in c.rows if r.name in ratio), key=lambda r: ratio[r.name])
 
 
-def _nfev(row: Row) -> WorkRatio:
-    w = row.work["nfev"]
-    assert w is not None  # every Runs has "nfev"
+def _work(row: Row) -> WorkRatio:
+    w = row.work["work"]
+    assert w is not None  # every Runs has "work"
     return w
 
 

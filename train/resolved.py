@@ -15,6 +15,7 @@ from ..controllers import resolve
 from ..controllers.observation import Observation
 from ..integrators import methods, problems
 from ..integrators.names import unknown
+from . import suites
 from .config import Config
 
 _PACKAGE = __package__.rsplit(".", 1)[0]
@@ -37,9 +38,12 @@ def resolved(config: Config) -> dict[str, Any]:
     _known("key in [env]", config.env, {*env, "id"})
     env |= config.env
     if "family" in env:  # what the environment takes from its family
-        family = problems.family(env["family"])
-        env["method"] = env["method"] or family.method
-        env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
+        if suites.is_suite(env["family"]) and config.algorithm != "es":
+            raise ValueError(f"{env['family']!r} is a suite: an environment plays one family, only es trains on several")
+        env["method"] = suites.members(env["family"], env["method"])[1]
+        if not suites.is_suite(env["family"]):
+            family = problems.family(env["family"])
+            env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
         _names(config, env)
     defaults = train_defaults(config)
     _known("key in [train]", config.train, defaults)

@@ -35,24 +35,32 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from ..controllers import resolve
     from ..controllers.file import save
     from ..controllers.learned import Learned
-    from ..envs.ode import make_core
-    from .evolution import Fitness, Settings, evolve
+    from ..envs.ode import make_decision
+    from . import suites
+    from .evolution import Fitness, Settings, Together, evolve
     from .progress import Progress
     from .provenance import provenance
     from .resolved import env_arguments
-    from .validate import Validator
+    from .splits import draw
+    from .tune import costs_of
+    from .validate import Validator, Validators
 
     run = RunDir(cfg, out, resume)
     env = env_arguments(cfg)
-    core = make_core(1, True, **env)
-    decision, pool = core.decision, core.pool
+    family = env["family"]
+    names, method = suites.members(family, env.get("method"))
+    decision = make_decision(family, method, env.get("law", "i"), env.get("features"), env.get("n_act", 2))
     settings = Settings(**cfg.train)
-    fitness = Fitness(pool, core.method, resolve.base_law(env.get("baseline", "pi34"), pool.family.name, core.method), settings)
+    baseline = resolve.base_law(env.get("baseline", "pi34"), family, method)
+    splits = [draw(name, method, "train", env.get("pool_size", 256), env.get("pool_seed", 0)) for name in names]
+    fitness = Together([Fitness(split, baseline, settings) for split in splits])
+    costs = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
     rng = np.random.default_rng(cfg.seed)
     # clipped, not squashed: no gradient passes here, and a clip costs nothing
     hidden, activation = cfg.policy.hidden, cfg.policy.activation
     first = Learned.random(decision, hidden, rng, 0.1, activation, "clip")
-    validator = Validator(pool.family.name, core.method, cfg.evaluate.against, cfg.evaluate.instances, cfg.evaluate.seed)
+    against = resolve.controller(cfg.evaluate.against, family, method)
+    validator = Validators([Validator(name, method, against, cfg.evaluate.instances, cfg.evaluate.seed) for name in names])
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     from torch.utils.tensorboard import SummaryWriter
 
@@ -67,9 +75,9 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
             if ratio < best:
                 best = ratio
                 training: dict[str, Any] = {"algorithm": "es", "seed": cfg.seed, "env_steps": attempts, "generation": generation,
-                                            **provenance()}  # fmt: skip
+                                            **({"costs": costs} if costs else {}), **provenance()}  # fmt: skip
                 figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
-                save(mean.replace(name=cfg.name, family=pool.family.name, provenance=training, measured=figures), run.controller)
+                save(mean.replace(name=cfg.name, family=family, provenance=training, measured=figures), run.controller)
             run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
         bar.update(generation, fitness=cost, validation=best)
     bar.close()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..integrators import methods, problems
+from ..integrators.costs import NONE, Costs, of_family
 from ..integrators.ensemble import solve_ensemble
 from ..integrators.families import Family
 from ..integrators.measure import errors
@@ -20,10 +21,14 @@ MAX_STEPS = 50_000
 
 @dataclass(frozen=True)
 class Sweep:
-    """err, nfev, attempts, rejected: each (B, K), instance by knob (tolerance, step size or accuracy parameter)."""
+    """err, nfev, work, attempts, rejected: each (B, K), instance by knob (tolerance, step size or accuracy parameter).
+
+    work: right-hand sides and linear algebra, weighted by the split's costs; nfev itself for explicit methods.
+    """
 
     err: Array
     nfev: Array
+    work: Array
     attempts: Array
     rejected: Array
 
@@ -33,7 +38,7 @@ class Split:
     """Instances of a family's split whose reference passed its self-check.
 
     batch, ref (B, nt, n; nt = 0 where the error needs no reference); ids (B,): their numbers among the `asked` that were drawn;
-    failed: numbers of the others, counted and never redrawn.
+    failed: numbers of the others, counted and never redrawn.  costs: of the method's linear algebra, as measured on the family.
     """
 
     family: Family
@@ -45,13 +50,16 @@ class Split:
     ref: Array
     ids: np.ndarray
     failed: tuple[int, ...]
+    costs: Costs = NONE
 
     @property
     def tolerances(self) -> Array:
         """The family's relative tolerances, decreasing."""
         return np.array(self.family.tolerances)
 
-    def sweep(self, controller: Any, rtols: Array | None = None, max_steps: int = MAX_STEPS) -> Sweep:
+    def sweep(
+        self, controller: Any, rtols: Array | None = None, max_steps: int = MAX_STEPS, threads: int | None = None
+    ) -> Sweep:
         """A controller on every instance at every tolerance (default: the family's), in one ensemble."""
         r = self.tolerances if rtols is None else np.asarray(rtols, dtype=float)
         count = len(self.batch)
@@ -59,17 +67,17 @@ class Split:
         order = np.argsort(r, kind="stable")
         index, rt = np.tile(np.arange(count), r.size), np.repeat(r[order], count)
         big = self.batch[index]
-        sol = self._solve(big, controller, rt, max_steps)
+        sol = self._solve(big, controller, rt, max_steps, threads=threads)
         err = errors(self.family, big, sol.y_eval, self.ref[index] if self.ref.shape[1] else self.ref, sol.success)
         rejected, attempts = sol.stats.nreject, sol.stats.naccept + sol.stats.nreject
         back = np.argsort(order, kind="stable")
-        parts = (err, np.maximum(sol.stats.nfev, 1), attempts, rejected)
+        parts = (err, np.maximum(sol.stats.nfev, 1), self.costs.work(sol.stats), attempts, rejected)
         return Sweep(*(np.asarray(v, dtype=float).reshape(r.size, count)[back].T.copy() for v in parts))
 
     def sweep_knob(self, make: Callable[[float], Any], values: Array, max_steps: int = MAX_STEPS) -> Sweep:
         """The same where the knob is in the controller, which is `make(value)`; the tolerance is the tightest."""
         runs = [self.sweep(make(float(v)), self.tolerances[-1:], max_steps) for v in values]
-        return Sweep(*(np.concatenate([getattr(s, k) for s in runs], axis=1) for k in ("err", "nfev", "attempts", "rejected")))
+        return Sweep(*(np.concatenate([getattr(s, k) for s in runs], axis=1) for k in ("err", "nfev", "work", "attempts", "rejected")))
 
     def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
         """Wall clock of one compiled ensemble of the instances `rows` at one tolerance, decisions included, on one thread."""
@@ -81,8 +89,10 @@ class Split:
         return solve_ensemble(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
 
 
-def draw(family: str, method: str | None, name: str, n: int, seed: int) -> Split:
+def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: Costs | None = None) -> Split:
     """`n` instances of the split `name` ("train", "validation", "test") with their references.
+
+    costs: of the method's linear algebra; None measures them where there is any.
 
     Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
     """
@@ -97,4 +107,5 @@ def draw(family: str, method: str | None, name: str, n: int, seed: int) -> Split
     if keep.size == 0:
         raise ValueError(f"{family}: no reference of the {name} split passed its self-check")
     failed = tuple(int(i) for i in np.flatnonzero(~ok))
-    return Split(fam, chosen, name, int(seed), int(n), batch[keep], np.ascontiguousarray(ref[keep]), keep.astype(np.int64), failed)
+    costs = of_family(fam.name, chosen) if costs is None else costs
+    return Split(fam, chosen, name, int(seed), int(n), batch[keep], np.ascontiguousarray(ref[keep]), keep.astype(np.int64), failed, costs)

@@ -1,8 +1,10 @@
 """Tuning the general linear law on a family: CMA-ES over safety, gains, filter, limiter and acceptance.
 
-The objective is what the project measures: the mean over instances of the mean over the family's error levels of log f-evaluations at
-that error, on the *training* split.  A level tighter than a candidate reaches on an instance is charged ten times the larger of its
-dearest run there and the I law's work at that level, so that neither giving up early nor giving up late pays.
+For implicit methods dead band, Newton limiter and the rules for Jacobian and LU factors are searched too.  The objective is what the
+project measures: the mean over instances of the mean over the family's error levels of log work (f-evaluations, with linear algebra at its
+measured cost) at that error, on the *training* split; of a suite, the mean over its families.  A level tighter
+than a candidate reaches on an instance is charged ten times the larger of its dearest run there and the I law's work at that level, so
+that neither giving up early nor giving up late pays.
 
 The start population holds every published law; searches start from the best of them, each with the rules (floors, what follows a
 rejection) of the law it starts from.  What they find and all published laws then meet on the *validation* split, where the least
@@ -13,7 +15,8 @@ N. Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ from ..controllers import registry, search
 from ..controllers import tuned as files
 from ..controllers.laws import Law
 from ..integrators import methods
-from . import curves
+from ..integrators.costs import NONE
+from ..integrators.ensemble import available_cores
+from . import curves, suites
 from .progress import Progress
 from .provenance import provenance
 from .splits import Split, Sweep, draw
@@ -54,25 +59,37 @@ class Tuned:
 
 
 class Objective:
-    """Mean log f-evaluations at equal error of laws on a split; counts what it spends."""
+    """Mean log work at equal error of laws on splits, each of which counts the same; counts what it spends."""
 
-    def __init__(self, split: Split, max_steps: int = MAX_STEPS) -> None:
-        self.split, self.max_steps = split, max_steps
-        self.levels = split.family.error_levels
+    def __init__(self, splits: Sequence[Split], max_steps: int = MAX_STEPS) -> None:
+        self.splits, self.max_steps = list(splits), max_steps
+        self.method = self.splits[0].method
+        self.implicit = methods.get(self.method).implicit
         self.evaluations = self.solves = self.nfev = 0
-        first = self._sweep(registry.get("i"))
-        self._floor = log_work(first.err, first.nfev, self.levels, np.zeros(len(self.levels)))
+        self._floors = []
+        for split in self.splits:
+            first, levels = self._sweep(split, registry.get("i")), split.family.error_levels
+            self._floors.append(log_work(first.err, first.work, levels, np.zeros(len(levels))))
 
-    def _sweep(self, law: Law) -> Sweep:
-        s = self.split.sweep(law, max_steps=self.max_steps)
-        self.solves += s.err.size
-        self.nfev += int(s.nfev.sum())
-        return s
+    def _sweep(self, split: Split, law: Law, threads: int | None = None) -> Sweep:
+        # a kernel of an implicit method takes too long to compile to have several a family
+        return split.sweep(law.general() if self.implicit else law, max_steps=self.max_steps, threads=threads)
+
+    def each(self, law: Law) -> np.ndarray:
+        """Mean log work of a law on every split."""
+        self.evaluations += 1
+        if len(self.splits) == 1:
+            sweeps = [self._sweep(self.splits[0], law)]
+        else:  # an ensemble of a few instances fills one core
+            with ThreadPoolExecutor(available_cores()) as pool:
+                sweeps = list(pool.map(lambda split: self._sweep(split, law, 1), self.splits))
+        self.solves += sum(s.err.size for s in sweeps)
+        self.nfev += int(sum(s.nfev.sum() for s in sweeps))
+        levels = [split.family.error_levels for split in self.splits]
+        return np.array([log_work(s.err, s.work, x, floor).mean() for s, x, floor in zip(sweeps, levels, self._floors, strict=True)])
 
     def __call__(self, law: Law) -> float:
-        s = self._sweep(law)
-        self.evaluations += 1
-        return float(log_work(s.err, s.nfev, self.levels, self._floor).mean())
+        return float(self.each(law).mean())
 
 
 def log_work(err: curves.Array, work: curves.Array, levels: curves.Array, floor: curves.Array) -> curves.Array:
@@ -83,6 +100,17 @@ def log_work(err: curves.Array, work: curves.Array, levels: curves.Array, floor:
     table = curves.log_work_at(err, work, levels, looser=True)
     dearest = np.maximum(np.log(work.max(axis=1))[:, None], floor) + np.log(curves.LOST_RATIO)
     return np.where(np.isfinite(table), table, dearest)
+
+
+def costs_of(split: Split) -> dict[str, float] | None:
+    """Measured costs of a split's linear algebra as JSON, None where there is none."""
+    return None if split.costs is NONE else split.costs.as_dict()
+
+
+def _grid(split: Split) -> dict[str, Any]:
+    costs = costs_of(split)
+    grid = {"tolerances": [float(v) for v in split.tolerances], "levels": [float(v) for v in split.family.levels]}
+    return grid if costs is None else {**grid, "costs": costs}
 
 
 def published(method: str) -> list[str]:
@@ -104,7 +132,7 @@ def tune(
     validation_seed: int = 0,
     progress: bool = True,
 ) -> Tuned:
-    """Tune the general linear law on `n` training instances of a family.
+    """Tune the general linear law on `n` training instances of a family, or of every family of a suite.
 
     method: default the family's.  evaluations: candidates tried (each n instances at every tolerance of the family), the published
     laws among them; the search stops earlier where it stops improving.  seed: of the search and of the training draw.  restarts:
@@ -112,15 +140,17 @@ def tune(
     n_validation, validation_seed: the split that chooses.
     Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
     """
-    train = draw(family, method, "train", n, seed)
-    base_names = published(train.method)
+    names, method = suites.members(family, method)
+    train = [draw(name, method, "train", n, seed) for name in names]
+    method = train[0].method
+    base_names = published(method)
     if not base_names:
-        raise ValueError(f"method {train.method!r} has no error estimate: there is no linear law to tune")
+        raise ValueError(f"method {method!r} has no error estimate: there is no linear law to tune")
     if evaluations < len(base_names) + 20:
         least = len(base_names) + 20
         raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
     objective = Objective(train)
-    bar = Progress(f"tune {family}, {train.method}", evaluations, "laws", progress)
+    bar = Progress(f"tune {family}, {method}", evaluations, "laws", progress)
     try:
         cost: dict[str, float] = {}
         for name in base_names:
@@ -134,7 +164,7 @@ def tune(
     bases = {}
     for label, law, value, start in found:
         pool[label], cost[label], bases[label] = law, value, start
-    valid = draw(family, train.method, "validation", n_validation, validation_seed)
+    valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     check = Objective(valid)
     score = {name: check(law) for name, law in pool.items()}
     chosen = min(score, key=lambda name: (score[name], name))
@@ -143,18 +173,17 @@ def tune(
     base, best = bases.get(chosen, chosen), order[0]
     facts = {
         "family": family,
-        "method": train.method,
-        "doc": f"tuned on {family} with {train.method}" + ("" if chosen in bases else f": no candidate beat {chosen}"),
+        "method": method,
+        "doc": f"tuned on {family} with {method}" + ("" if chosen in bases else f": no candidate beat {chosen}"),
         "base": base,
         "chosen": chosen,
-        "train": {"instances": len(train.ids), "reference_failures": len(train.failed), "seed": seed, "cost": cost[chosen],
-                  "best_published": best, "cost_published": cost[best]},
-        "validation": {"instances": len(valid.ids), "reference_failures": len(valid.failed), "seed": validation_seed,
-                       "ratios": ratios},
+        "train": {"instances": sum(len(s.ids) for s in train), "reference_failures": sum(len(s.failed) for s in train), "seed": seed,
+                  "cost": cost[chosen], "best_published": best, "cost_published": cost[best]},
+        "validation": {"instances": sum(len(s.ids) for s in valid), "reference_failures": sum(len(s.failed) for s in valid),
+                       "seed": validation_seed, "ratios": ratios},
         "budget": {"evaluations": objective.evaluations, "solves": objective.solves, "nfev": objective.nfev, "restarts": restarts,
                    "sigma": sigma, "asked": evaluations},
-        "tolerances": [float(v) for v in train.tolerances],
-        "levels": [float(v) for v in train.family.levels],
+        **(_grid(train[0]) if len(train) == 1 else {"families": {s.family.name: _grid(s) for s in train}}),
         "seed": seed,
         **provenance(),
     }  # fmt: skip
@@ -166,8 +195,8 @@ def _search(
     objective: Objective, best_cost: float, order: list[str], evaluations: int, restarts: int, sigma: float, seed: int, bar: Progress,
 ) -> list[tuple[str, Law, float, str]]:
     """Candidates of every search, as (label, law, cost, base law): its best and its final mean."""
-    space = search.search_space()
-    fills = methods.get(objective.split.method).fills
+    space = search.search_space(objective.implicit)
+    fills = methods.get(objective.method).fills
     starts = _distinct(space, [name for name in order if registry.get(name).slots <= fills], restarts)
     share = (evaluations - objective.evaluations) // (len(starts) + 1)
     out: list[tuple[str, Law, float, str]] = []

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..controllers import resolve
 from ..integrators import methods, problems
+from ..integrators.costs import of_family
 from ..integrators.measure import sweep
 from .metric import Runs, work_ratio
 
 
 class Validator:
-    """Ratios of controllers against a law on `instances` of the validation split (f-evaluations at matched error).
+    """Ratios of controllers against a law on `instances` of the validation split (work at matched error).
 
     Instances whose reference fails its self-check stand in `dropped`.  The law's curve is measured once.
     """
 
-    def __init__(self, family: str, method: str | None, against: str = "pi34", instances: int = 100, seed: int = 0) -> None:
+    def __init__(self, family: str, method: str | None, against: Any = "pi34", instances: int = 100, seed: int = 0) -> None:
         self.family = problems.family(family)
         self.method = methods.get(method or self.family.method).name
         batch = self.family.split("validation", instances, seed)
@@ -28,16 +30,29 @@ class Validator:
         keep = np.flatnonzero(ok)
         self.batch, self.ref = batch[keep], np.ascontiguousarray(ref[keep])
         self.dropped = instances - keep.size
-        self.base = self.runs(resolve.controller(against, family, self.method), against)
+        self.costs = of_family(self.family.name, self.method)
+        law = resolve.controller(against, family, self.method) if isinstance(against, str) else against
+        self.base = self.runs(law, law.name)
 
     def runs(self, controller: Any, name: str) -> Runs:
-        """Errors and f-evaluations of a controller on the split, at the family's tolerances."""
+        """Errors and weighted work of a controller on the split, at the family's tolerances."""
         tol = np.array(self.family.tolerances)
-        err, nfev = sweep(self.family, self.batch, self.ref, self.method, controller, tol)
-        return Runs(name, err, {"nfev": nfev}, tol)
+        err, work = sweep(self.family, self.batch, self.ref, self.method, controller, tol, costs=self.costs)
+        return Runs(name, err, {"nfev": work}, tol)
 
     def ratio(self, controller: Any) -> float:
         """exp(mean log work ratio); below 1 the controller is cheaper."""
         ratio = work_ratio(self.runs(controller, "candidate"), self.base, self.family.error_levels, intervals=False)
-        assert ratio is not None  # both rows hold f-evaluations
+        assert ratio is not None  # both rows hold it
         return ratio.figure.ratio
+
+
+class Validators:
+    """The geometric mean of several families' ratios."""
+
+    def __init__(self, members: Sequence[Validator]) -> None:
+        self.members = list(members)
+
+    def ratio(self, controller: Any) -> float:
+        """As `Validator.ratio`."""
+        return float(np.exp(np.mean([np.log(m.ratio(controller)) for m in self.members])))

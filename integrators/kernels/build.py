@@ -86,6 +86,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         "import math\nfrom numba import njit as _njit\n"
         "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, view, wide_vectors\n"
         "from stepsmith.integrators.lane_matrix import matrix\n"
+        "from stepsmith.integrators.band_matrix import band\n"
         "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
         f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_ANSWER}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"

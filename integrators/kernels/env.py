@@ -5,8 +5,9 @@ attempt and writes its observation, for every block of lanes.  An episode is one
 tolerance drawn log-uniformly from the instance's `span`; both draws come from the lane's own counter-based generator (SplitMix64 of
 the lane's key and its episode number), so that a lane's episodes do not depend on its neighbours.
 
-Rewards (w is the number of right-hand sides so far, w_start those of the start, e the error reached, `table` the log of the baseline
-law's work at that error on the same instance, `at_tol` its work and error at the same tolerance):
+Rewards (w is the work so far: right-hand sides, and Jacobians, factorisations and back-substitutions at the costs in `consts`;
+w_start those of the start, e the error reached, `table` the log of the baseline law's work at that error on the same instance, `at_tol` its
+work and error at the same tolerance):
     matched     -(log w' - log w) an attempt, at the end + log w_base(e) - log w_start: the sum is log(w_base(e)/w)
     matched_end nothing an attempt, at the end log(w_base(e)/w): the same sum, and every return-to-go is free of the instance's own work
     constraint  -(w' - w)/w_base(tol) an attempt (the first pays w_start too), at the end -lambda max(0, log10(e/e_base(tol)))
@@ -38,7 +39,8 @@ from .layout import block_layout
 EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio", "instance", "rtol", "status", "nfallback")
 
 #: entries of the `consts` array
-CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window")  # fmt: skip
+CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window",
+          "jacobian", "lu", "solve")  # fmt: skip
 
 #: `consts[0]`
 REWARDS = {"matched": 0.0, "constraint": 1.0, "matched_end": 2.0, "propagated": 3.0}
@@ -96,7 +98,7 @@ def env_kernel(
         + blocks.commit_source(n, parts.carry, parts.implicit)
         + blocks.refill_source(first is not None)
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
-        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components))
+        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit)
     )  # fmt: skip
     source = header(lay, n, m, decision.n_state) + splitmix.CONSTANTS + substitute(body, lay, n, m, decision.n_state, wide)
     if wide:

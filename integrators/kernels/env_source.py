@@ -79,8 +79,12 @@ def emit(A, l, tgrid, ref):
 """
 
 
-def driver_source(n_obs: int, obs_at: int, n_act: int, act_at: int, propagated: int = 0, components: int = 0) -> str:
-    """The rest of the kernel.  propagated: the method's order where the kernel has `propagate` and its reward."""
+def driver_source(
+    n_obs: int, obs_at: int, n_act: int, act_at: int, propagated: int = 0, components: int = 0, implicit: bool = False
+) -> str:
+    """The rest of the kernel.  propagated: the method's order where the kernel has `propagate` and its reward; implicit: linear algebra is
+    part of the work."""
+    algebra = " + params[8]*A[NJEV + l] + params[9]*A[NLU + l] + params[10]*A[NSOLVE + l]" if implicit else ""
     args = f"{POOL_ARGS}, {propagate.ARGS}" if propagated else POOL_ARGS
     carried = paid = again = ""
     if propagated:
@@ -177,7 +181,7 @@ def discount_lane(A, params, l):
 
 @_traced
 def pay_lane(A, params, l):
-    w = A[NFEV + l]
+    w = A[NFEV + l]{algebra}
     lw = log(maximum(w, 1.0))
     live = A[PAID + l] == 0.0
     part = A[PART + l]

@@ -5,9 +5,7 @@ theta/(1 - theta) ||d_k|| <= kappa, kappa = max(10 eps/rtol, min(.03, sqrt(rtol)
 iterations would not get there at this rate (RADAU5, Hairer & Wanner II, IV.8).  The first iteration judges by the last stage's theta/(1 -
 theta), to the power .8.
 
-J is kept while it serves: it is evaluated anew where the worst rate of the last attempt exceeded 1e-3 and the solution has moved since.
-If Newton fails with a kept J, the attempt begins again with a fresh one; if it fails with that, the attempt counts as non-finite and is
-rejected.  The factors are kept while J and h are.  The last stage's slope z_s/h is the next step's first.
+When J and its factors are renewed: `newton`.  The last stage's slope z_s/h is the next step's first.
 """
 
 from __future__ import annotations
@@ -16,12 +14,10 @@ from typing import Any
 
 from .. import record
 from ..tableaus.esdirk import EsdirkTableau
-from . import linear
-from .explicit import start_source
+from .linear import Algebra
+from .newton import ROWS, SCALE, R, dense_source, newton_source, newton_start
 
-R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 MOST = 10  # Newton iterations a stage
-KEEP = 1e-3  # worst rate at which a Jacobian is kept
 
 
 def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
@@ -29,36 +25,29 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
     from .build import Parts
 
     n, s = source.n, tableau.stages
-    lines, rows = linear.names(n)
-    for name, count in (("HLU", 1), ("RATE", 1), ("ETA", 1), ("LAGE", 1), ("ZS", s * n)):
-        lines += f"{name} = X + {rows}*W\n"
-        rows += count
-    given = getattr(source, "jac", None) is not None
-    objects: dict[str, Any] = {"rhs": source.rhs}
-    if given:
-        objects["jac"] = source.jac
+    algebra = Algebra(source, slope=False)  # the last stage's slope is only about that at (t, y)
+    for name, count in (*((name, 1) for name in ROWS), ("ZS", s * n)):
+        algebra.add(name, count)
+    lines = algebra.lines
     for name, table in (("_A", tableau.A), ("_PRED", tableau.predictors)):
         lines += f"{name} = {tuple(tuple(float(x) for x in row) for row in table)!r}\n"
     for name, row in (("_C", tableau.C), ("_E", tableau.E)):
         lines += f"{name} = {tuple(float(x) for x in row)!r}\n"
     lines += f"S = {s}\n"
-    attempt = lines + linear.jacobian_source(given) + linear.lu_source() + _source(tableau, slots)
-    # a lane just loaded has neither Jacobian nor rate
-    start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n        fresh = A[FRESH + l] == 1.0\n"
-    start += "        A[TJ + l] = math.nan if fresh else A[TJ + l]\n        A[HLU + l] = math.nan if fresh else A[HLU + l]\n"
-    start += "        A[RATE + l] = 0.0 if fresh else A[RATE + l]\n        A[ETA + l] = 1.0 if fresh else A[ETA + l]\n\n"
+    attempt = lines + algebra.source() + _source(tableau, slots)
     carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
-    return Parts(attempt, start, linear.dense_source(tableau.D), carry, 3, rows, objects, implicit=True)
+    return Parts(attempt, newton_start(tableau, n), dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, implicit=True)
 
 
 def _source(tableau: EsdirkTableau, slots: frozenset[int]) -> str:
     gamma = tableau.gamma_float
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""{linear.SCALE}@_piece
+    return f"""{SCALE}@_piece
 def stages(A, l, kappa):
     # increments of all stages; False where Newton does not converge
     h = A[HS + l]
+    scaled = 2.0/(1.0 + A[HLU + l]/h)
     iterations = 0.0
     hardest = 0.0
     worst = 0.0
@@ -87,7 +76,7 @@ def stages(A, l, kappa):
             back(A, l, K2)
             norm = 0.0
             for c in range(N):
-                d = A[K2 + c*W + l]
+                d = scaled*A[K2 + c*W + l]
                 A[ZS + (i*N + c)*W + l] += d
                 A[G + c*W + l] += {gamma!r}*d
                 d = d/scale(A, l, c)
@@ -120,41 +109,11 @@ def stages(A, l, kappa):
     return good
 
 
-@_piece
-def linearise(A, l, renew):
-    if renew:
-        # differences need the slope at (t, y) itself, which z_s/h is only about
-        spent = jacobian(A, l)
-        A[TJ + l] = A[T + l]
-        A[JAGE + l] = 0.0
-        {R['njac']} += 1.0
-        {R['nf']} += spent
-    if renew or A[HLU + l] != A[HS + l]:
-        {R['nlu']} += 1.0
-        A[LAGE + l] = 0.0
-        A[HLU + l] = A[HS + l] if factor(A, l, {1.0 / gamma!r}/A[HS + l]) else math.nan
-    good = A[HLU + l] == A[HS + l]
-    if not good:
-        A[TJ + l] = math.nan
-    return good
-
-
-@_piece
+{newton_source(f"factor(A, l, {1.0 / gamma!r}/A[HS + l])", 1)}@_piece
 def attempt_lane(A, l):
-    {R['njac']} = 0.0
-    {R['nlu']} = 0.0
-    {R['nsolve']} = 0.0
     {R['nf']} = 0.0
     {R['order']} = {float(tableau.embedded_order + 1)!r}
-    A[JAGE + l] += 1.0
-    A[LAGE + l] += 1.0
-    kappa = max(2.2e-15/A[RTOL + l], min(0.03, sqrt(A[RTOL + l])))
-    renew = A[TJ + l] != A[TJ + l] or (A[RATE + l] > {KEEP!r} and A[TJ + l] != A[T + l])
-    good = linearise(A, l, renew) and stages(A, l, kappa)
-    if not good and A[TJ + l] != A[T + l]:
-        good = linearise(A, l, True) and stages(A, l, kappa)
-    {R['jac_age']} = A[JAGE + l]
-    {R['lu_age']} = A[LAGE + l]
+    good = converge(A, l)
     total = 0.0
     most = 0.0
     size = 0.0
@@ -178,14 +137,4 @@ def attempt_lane(A, l):
     {R['err']} = err
     {R['finite']} = 1.0 if good and finite + 0.0*err == 0.0 else 0.0
 {enorm}{ynorm}
-
-@_inline
-def attempt(A):
-    for l in range(W):
-        # once an attempt: one that is looked at again (see `env`) stands
-        if A[STATUS + l] == 0.0 and A[DONE + l] == 0.0:
-            attempt_lane(A, l)
-            A[DONE + l] = 1.0
-
-
 """

@@ -1,8 +1,8 @@
 """Source of one trial step of Radau IIA of order 5 by simplified Newton, a lane at a time (the equations: `tableaus.radau5`).
 
 Newton's stopping rule is that of `kernels.esdirk`, over all three stages at once, at most 7 iterations; starting values come from the
-last step's collocation polynomial.  J and the factors (one real matrix, one complex) are kept by the same rules.  The error estimate is
-filtered a second time, with f(t, y + err), after a rejection and on the first step, where it is 1 or more (RADAU5).
+last step's collocation polynomial.  J and the factors (one real matrix, one complex) are kept by the same rules (`newton`).  The error
+estimate is filtered a second time, with f(t, y + err), after a rejection and on the first step, where it is 1 or more (RADAU5).
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from typing import Any
 
 from .. import record
 from ..tableaus.radau5 import RadauTableau
-from . import linear
-from .esdirk import KEEP
-from .explicit import start_source
+from .linear import Algebra
+from .newton import ROWS, SCALE, R, dense_source, newton_source, newton_start
 
-R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 MOST = 7  # Newton iterations
 
 
@@ -24,33 +22,26 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     from .build import Parts
 
     n = source.n
-    lines, rows = linear.names(n)
-    sizes = (("CRE", n * n), ("CIM", n * n), ("CPIV", n), ("HLU", 1), ("RATE", 1), ("ETA", 1), ("LAGE", 1), ("TF", 1))
-    for name, count in (*sizes, ("ZS", 3 * n), ("ZP", 3 * n), ("WS", 3 * n), ("FS", 3 * n)):
-        lines += f"{name} = X + {rows}*W\n"
-        rows += count
-    given = getattr(source, "jac", None) is not None
-    objects: dict[str, Any] = {"rhs": source.rhs}
-    if given:
-        objects["jac"] = source.jac
+    algebra = Algebra(source, pair=True)
+    for name, count in (*((name, 1) for name in (*ROWS, "TF")), ("ZS", 3 * n), ("ZP", 3 * n), ("WS", 3 * n), ("FS", 3 * n)):
+        algebra.add(name, count)
+    lines = algebra.lines
     for name, table in (("_T", tableau.T), ("_TI", tableau.TI), ("_P", tableau.P)):
         lines += f"{name} = {tuple(tuple(float(x) for x in row) for row in table)!r}\n"
     for name, row in (("_C", tableau.C), ("_E", tableau.E)):
         lines += f"{name} = {tuple(float(x) for x in row)!r}\n"
-    attempt = lines + linear.jacobian_source(given) + linear.lu_source() + linear.complex_source() + _source(tableau, slots)
-    # a lane just loaded has neither Jacobian nor rate; its slope is the start's
-    start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n        fresh = A[FRESH + l] == 1.0\n"
-    for name, value in (("TJ", "math.nan"), ("HLU", "math.nan"), ("RATE", "0.0"), ("ETA", "1.0"), ("TF", "A[T + l]")):
-        start += f"        A[{name} + l] = {value} if fresh else A[{name} + l]\n"
+    attempt = lines + algebra.source() + _source(tableau, slots)
+    # the slope of a lane just loaded is the start's
+    start = newton_start(tableau, n, (("TF", "A[T + l]"),))
     carry = "".join(f"A[ZP + {i}*N*W + j] = where(acc, A[ZS + {i}*N*W + j], A[ZP + {i}*N*W + j])\n" for i in range(3))
-    return Parts(attempt, start + "\n", linear.dense_source(tableau.D), carry, 3, rows, objects, implicit=True)
+    return Parts(attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, implicit=True)
 
 
 def _source(tableau: RadauTableau, slots: frozenset[int]) -> str:
     gamma, alpha, beta = tableau.eigenvalues
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""{linear.SCALE}@_piece
+    return f"""{SCALE}@_piece
 def starting_values(A, l):
     # Z_i = q(1 + r c_i) - q(1), q the last step's polynomial
     r = fabs(A[HS + l])/A[HLAST + l] if A[HLAST + l] > 0.0 else 0.0
@@ -68,6 +59,7 @@ def starting_values(A, l):
 def stages(A, l, kappa):
     # increments of the three stages; False where Newton does not converge
     h = A[HS + l]
+    scaled = 2.0/(1.0 + A[HLU + l]/h)
     starting_values(A, l)
     for i in range(3):
         for c in range(N):
@@ -104,7 +96,7 @@ def stages(A, l, kappa):
         for c in range(N):
             sc = scale(A, l, c)
             for i in range(3):
-                d = A[FS + (i*N + c)*W + l]
+                d = scaled*A[FS + (i*N + c)*W + l]
                 A[WS + (i*N + c)*W + l] += d
                 norm += (d/sc)*(d/sc)
             w0 = A[WS + c*W + l]
@@ -137,26 +129,7 @@ def stages(A, l, kappa):
     return done
 
 
-@_piece
-def linearise(A, l, renew):
-    if renew:
-        spent = jacobian(A, l)
-        A[TJ + l] = A[T + l]
-        A[JAGE + l] = 0.0
-        {R['njac']} += 1.0
-        {R['nf']} += spent
-    if renew or A[HLU + l] != A[HS + l]:
-        h = A[HS + l]
-        {R['nlu']} += 2.0
-        A[LAGE + l] = 0.0
-        A[HLU + l] = h if factor(A, l, {gamma!r}/h) and factor_complex(A, l, {alpha!r}/h, {beta!r}/h) else math.nan
-    good = A[HLU + l] == A[HS + l]
-    if not good:
-        A[TJ + l] = math.nan
-    return good
-
-
-@_piece
+{newton_source(f"factor(A, l, {gamma!r}/A[HS + l]) and factor_complex(A, l, {alpha!r}/A[HS + l], {beta!r}/A[HS + l])", 2)}@_piece
 def estimate(A, l, slope):
     # K2: (gamma/h I - J)^-1 (f + sum e_i Z_i / h), and its norm
     h = A[HS + l]
@@ -165,10 +138,12 @@ def estimate(A, l, slope):
         A[K2 + c*W + l] = A[slope + c*W + l] + z/h
     back(A, l, K2)
     {R['nsolve']} += 1.0
+    scaled = 2.0/(1.0 + A[HLU + l]/h)
     total = 0.0
     for c in range(N):
         y = A[Y + c*W + l]
         sc = A[ATOL + c*W + l] + A[RTOL + l]*max(fabs(y), fabs(A[YN + c*W + l]))
+        A[K2 + c*W + l] *= scaled
         e = A[K2 + c*W + l]/(sc if sc > 1e-300 else 1e-300)
         total += e*e
     return sqrt(total/N)
@@ -176,24 +151,13 @@ def estimate(A, l, slope):
 
 @_piece
 def attempt_lane(A, l):
-    {R['njac']} = 0.0
-    {R['nlu']} = 0.0
-    {R['nsolve']} = 0.0
     {R['nf']} = 0.0
     {R['order']} = {float(tableau.embedded_order + 1)!r}
-    A[JAGE + l] += 1.0
-    A[LAGE + l] += 1.0
     if A[TF + l] != A[T + l]:
         rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K0 + l, WIDTH, DIM))
         {R['nf']} = 1.0
         A[TF + l] = A[T + l]
-    kappa = max(2.2e-15/A[RTOL + l], min(0.03, sqrt(A[RTOL + l])))
-    renew = A[TJ + l] != A[TJ + l] or (A[RATE + l] > {KEEP!r} and A[TJ + l] != A[T + l])
-    good = linearise(A, l, renew) and stages(A, l, kappa)
-    if not good and A[TJ + l] != A[T + l]:
-        good = linearise(A, l, True) and stages(A, l, kappa)
-    {R['jac_age']} = A[JAGE + l]
-    {R['lu_age']} = A[LAGE + l]
+    good = converge(A, l)
     most = 0.0
     size = 0.0
     finite = 0.0
@@ -218,14 +182,4 @@ def attempt_lane(A, l):
     {R['err']} = err
     {R['finite']} = 1.0 if good and finite + 0.0*err == 0.0 else 0.0
 {enorm}{ynorm}
-
-@_inline
-def attempt(A):
-    for l in range(W):
-        # once an attempt: one that is looked at again (see `env`) stands
-        if A[STATUS + l] == 0.0 and A[DONE + l] == 0.0:
-            attempt_lane(A, l)
-            A[DONE + l] = 1.0
-
-
 """

@@ -11,8 +11,9 @@ from typing import Any
 
 from .. import record
 from ..tableaus.rosenbrock import RosenbrockTableau
-from . import linear
 from .explicit import Source, _combine, _rhs, start_source
+from .jacobian import SQRT_EPS, reads_time
+from .linear import Algebra
 
 R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 
@@ -22,23 +23,15 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
     from .build import Parts
 
     n, s = source.n, tableau.stages
-    lines, rows = linear.names(n)
-    moving = linear.reads_time(source.rhs)
-    if moving:
-        lines += f"FT = X + {rows}*W\n"
-        rows += n
-    for i in range(s):
-        lines += f"U{i} = X + {rows}*W\n"
-        rows += n
-    given = getattr(source, "jac", None) is not None
-    objects: dict[str, Any] = {"rhs": source.rhs}
-    if given:
-        objects["jac"] = source.jac
-    attempt = lines + linear.jacobian_source(given) + linear.lu_source() + _begin(moving) + _attempt(tableau, n, slots, moving)
+    algebra = Algebra(source)
+    moving = reads_time(source.rhs)
+    for name in (*(["FT"] if moving else []), *(f"U{i}" for i in range(s))):
+        algebra.add(name, n)
+    attempt = algebra.lines + algebra.source() + _begin(moving) + _attempt(tableau, n, slots, moving)
     # a lane just loaded has no Jacobian
     start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n"
     start += "        A[TJ + l] = math.nan if A[FRESH + l] == 1.0 else A[TJ + l]\n\n"
-    return Parts(attempt, start, _dense(tableau), "", 3, rows, objects, implicit=True)
+    return Parts(attempt, start, _dense(tableau), "", 3, algebra.rows, algebra.objects, implicit=True)
 
 
 def _begin(moving: bool) -> str:
@@ -46,9 +39,9 @@ def _begin(moving: bool) -> str:
     time = ""
     if moving:
         time = f"""    t = A[T + l]
-    d = {linear.SQRT_EPS!r}*max(fabs(t), fabs(A[HS + l]))
+    d = {SQRT_EPS!r}*max(fabs(t), fabs(A[HS + l]))
     d = (t + A[DIR + l]*(d if d > 0.0 else 1e-300)) - t
-    d = d if d != 0.0 else {linear.SQRT_EPS!r}
+    d = d if d != 0.0 else {SQRT_EPS!r}
     rhs(t + d, view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, FT + l, WIDTH, DIM))
     for c in range(N):
         A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d

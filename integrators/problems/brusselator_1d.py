@@ -17,6 +17,7 @@ from ..problem import Batch, Problem
 from ._stiff import Pair, by_name, sized
 
 CELLS = 24
+BAND = (2, 2)
 
 
 def build(cells: int) -> Pair:
@@ -42,7 +43,7 @@ def build(cells: int) -> Pair:
     def jac(t, y, p, J):
         d = p[2] * square
         for i in range(n):
-            for j in range(n):
+            for j in range(max(0, i - 2), min(n, i + 3)):
                 J[i, j] = 0.0
         for i in range(n - 2):
             J[i, i + 2] = d
@@ -80,12 +81,12 @@ def of_size(cells: int) -> Family:
 
     def published() -> Problem:
         p = np.array([[1.0, 3.0, 0.02]])
-        return Problem(rhs, start(cells, p, np.ones(1))[0], (0.0, 10.0), p[0], jac=jac, name=name)
+        return Problem(rhs, start(cells, p, np.ones(1))[0], (0.0, 10.0), p[0], jac=jac, sparsity=BAND, name=name)
 
     def sampler(rng: np.random.Generator, n: int) -> Batch:
         p = rng.uniform([0.8, 2.0, np.log(0.01)], [1.2, 4.0, np.log(0.3)], (n, 3))
         p[:, 2] = np.exp(p[:, 2])
-        return Batch(rhs, start(cells, p, rng.uniform(0.5, 1.0, n)), p, np.zeros(n), np.full(n, 10.0), jac=jac, name=name)
+        return Batch(rhs, start(cells, p, rng.uniform(0.5, 1.0, n)), p, np.zeros(n), np.full(n, 10.0), jac=jac, sparsity=BAND, name=name)
 
     return Family(
         name=name, doc=f"Brusselator on a line, {cells} points, T = 10", rhs=rhs, n=2 * cells, m=3, sampler=sampler, published=published,

@@ -19,6 +19,7 @@ from ..problem import Batch
 from ._stiff import Pair, by_name, log_uniform, sized
 
 CELLS = 32
+BAND = (2, 2)
 LENGTH, END = 10.0, 200.0
 
 
@@ -43,7 +44,7 @@ def build(cells: int) -> Pair:
         h = cells / p[4]
         du, dv, feed, kill = p[0] * h * h, p[1] * h * h, p[2], p[2] + p[3]
         for i in range(n):
-            for j in range(n):
+            for j in range(max(0, i - 2), min(n, i + 3)):
                 J[i, j] = 0.0
         for i in range(0, n, 2):
             vv, uv = y[i + 1] * y[i + 1], 2.0 * y[i] * y[i + 1]
@@ -85,7 +86,7 @@ def of_size(cells: int) -> Family:
         p = rng.uniform([0.0, 0.01, 0.02, 0.07, LENGTH], [1.0, 0.03, 0.04, 0.09, LENGTH], (n, 5))
         p[:, 0] = log_uniform(rng, 0.5, 5.0, n)
         p[:, 3] -= p[:, 2]
-        return Batch(rhs, y0, p, np.zeros(n), np.full(n, END), jac=jac, name=name)
+        return Batch(rhs, y0, p, np.zeros(n), np.full(n, END), jac=jac, sparsity=BAND, name=name)
 
     return Family(
         name=name, doc=f"Gray-Scott on a line, {cells} points, T = 200", rhs=rhs, n=2 * cells, m=5, sampler=sampler, error="grid",

@@ -22,6 +22,7 @@ from ..vecmath import where
 from ._stiff import Pair, by_name, sized
 
 CELLS = 200
+BAND = (2, 2)
 
 
 def build(cells: int) -> Pair:
@@ -49,7 +50,7 @@ def build(cells: int) -> Pair:
 
     def jac(t, y, p, J):
         for i in range(n):
-            for j in range(n):
+            for j in range(max(0, i - 2), min(n, i + 3)):
                 J[i, j] = 0.0
         c2 = 1.0 / (p[1] * p[1])
         for j in range(cells):
@@ -85,12 +86,12 @@ def of_size(cells: int) -> Family:
     name = "medical_akzo" if cells == CELLS else f"medical_akzo_{cells}"
 
     def published() -> Problem:
-        return Problem(rhs, [0.0, 1.0] * cells, (0.0, 20.0), [100.0, 4.0, 2.0, 5.0], jac=jac, name=name)
+        return Problem(rhs, [0.0, 1.0] * cells, (0.0, 20.0), [100.0, 4.0, 2.0, 5.0], jac=jac, sparsity=BAND, name=name)
 
     def sampler(rng: np.random.Generator, n: int) -> Batch:
         p = rng.uniform([np.log(30.0), 3.0, 1.0, 3.0], [np.log(300.0), 5.0, 3.0, 8.0], (n, 4))
         p[:, 0] = np.exp(p[:, 0])
-        return Batch(rhs, np.tile([0.0, 1.0], (n, cells)), p, np.zeros(n), np.full(n, 20.0), jac=jac, name=name)
+        return Batch(rhs, np.tile([0.0, 1.0], (n, cells)), p, np.zeros(n), np.full(n, 20.0), jac=jac, sparsity=BAND, name=name)
 
     return Family(
         name=name, doc=f"Medical Akzo Nobel, {cells} points, T = 20", rhs=rhs, n=2 * cells, m=4, sampler=sampler, published=published,

@@ -1,0 +1,153 @@
+"""What a Jacobian, an LU factorisation and a back-substitution cost, in right-hand sides: the weights of an implicit method's work.
+
+    work = nfev + jacobian njev + lu nlu + solve nsolve
+
+The pieces of the method's own kernel are timed on the source's initial states, one lane after the other, as the kernel runs them; the
+least of several rounds counts.  Where the Jacobian is by differences, its right-hand sides are in nfev already, and `jacobian` is what the
+rest of it takes.  The figures are those of the machine they were measured on, and scatter by some per cent: what is trained or compared
+with them has to name them.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from . import methods
+from .cache import load_module
+from .kernels import build
+from .kernels.layout import block_layout
+from .kernels.linear import Algebra
+from .problem import Batch
+
+
+@dataclass(frozen=True)
+class Costs:
+    """jacobian, lu, solve: in right-hand sides.  seconds: what one right-hand side took (NaN: not measured)."""
+
+    jacobian: float = 0.0
+    lu: float = 0.0
+    solve: float = 0.0
+    seconds: float = float("nan")
+
+    def __post_init__(self) -> None:
+        for name in ("jacobian", "lu", "solve"):
+            value = getattr(self, name)
+            if not 0.0 <= value < np.inf:
+                raise ValueError(f"cost of {name} must be a finite number that is not negative, got {value!r}")
+
+    def work(self, stats: Any) -> np.ndarray:
+        """Weighted work (B,) of `EnsembleStats`, at least 1."""
+        weighted = stats.nfev + self.jacobian * stats.njev + self.lu * stats.nlu + self.solve * stats.nsolve
+        return np.maximum(np.asarray(weighted, dtype=np.float64), 1.0)
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain data."""
+        return asdict(self)
+
+
+NONE = Costs()
+
+
+@functools.cache
+def of_family(family: str, method: str) -> Costs:
+    """Costs on training instances of a family, measured once a process."""
+    from . import problems
+
+    return measure(problems.family(family).split("train", 64, 0), method) if methods.get(method).implicit else NONE
+
+_SOURCE = """@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
+def run(A, what, count, shift):
+    total = 0.0
+    for k in range(count):
+        for q in range(W):
+            # a lane that the compiler cannot know: it would leave out what is done twice
+            l = (q + k) % W
+            if what == 0:
+                rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+            elif what == 1:
+                total += jacobian(A, l)
+            elif what == 2:
+                total += 1.0 if factor(A, l, shift) else 0.0
+            elif what == 3:
+                # from the same vector every time: solving again and again would underflow
+                for i in range(N):
+                    A[K2 + i*W + l] = A[K0 + i*W + l]
+            elif what == 4:
+                for i in range(N):
+                    A[K2 + i*W + l] = A[K0 + i*W + l]
+                back(A, l, K2)
+{pair}    return total
+"""
+_PAIR = """            elif what == 5:
+                total += 1.0 if factor_complex(A, l, shift, shift) else 0.0
+            elif what == 6:
+                for i in range(N):
+                    A[K2 + i*W + l] = A[K0 + i*W + l]
+                    A[G + i*W + l] = A[K0 + i*W + l]
+                back_complex(A, l, K2, G)
+"""
+
+
+def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) -> Costs:
+    """Costs of `method` on the instances of `source` (the first block of lanes is used); `NONE` for explicit methods.
+
+    rounds: of which the least counts; seconds: length of each.  ValueError where the batch is empty.
+    """
+    meth = methods.get(method)
+    if not meth.implicit:
+        return NONE
+    if len(source) == 0:
+        raise ValueError("costs are measured on at least one instance")
+    pair = meth.name == "radau5"
+    algebra = Algebra(source, pair)
+    n, m, width = source.n, source.m, build.lanes_for(source.n)
+    lay = block_layout(width, n, m, 3, 1, build.N_ANSWER, algebra.rows)
+    body = algebra.lines + algebra.source() + _SOURCE.format(pair=_PAIR if pair else "")
+    text = build.header(lay, n, m, 1) + build.substitute(body, lay, n, m, 1, False)
+    run = load_module(text, algebra.objects).run
+    block = build.aligned(lay.size)
+    rows = block.reshape(-1, width)
+
+    def put(name: str, values: np.ndarray) -> None:
+        at = lay.rows[name]
+        rows[at : at + len(values)] = values
+
+    pick = np.arange(width) % len(source)
+    put("Y", source.y0[pick].T)
+    put("P", source.p[pick].T)
+    put("T", source.t0[pick][None])
+    put("RTOL", np.full((1, width), 1e-6))
+    put("ATOL", np.full((n, width), 1e-9))
+    put("HS", np.full((1, width), 1e-6))
+    run(block, 0, 1, 1.0)
+    put("K0", rows[lay.rows["K1"] : lay.rows["K1"] + n].copy())
+    evaluations = run(block, 1, 1, 1.0) / width
+    # a matrix that is regular whatever J is
+    shift = 1.0 + 2.0 * float(np.abs(block[lay.rows["X"] * width :][: lay.size - lay.rows["X"] * width]).max())
+
+    def once(what: int) -> float:
+        count, spent = 1, 0.0
+        while spent < seconds / 2:
+            start = time.perf_counter()
+            run(block, what, count, shift)
+            spent = time.perf_counter() - start
+            count *= 2
+        best = np.inf
+        for _ in range(rounds):
+            start = time.perf_counter()
+            run(block, what, count, shift)
+            best = min(best, time.perf_counter() - start)
+        return best / (count * width)
+
+    f, jac, lu = once(0), once(1), once(2)
+    solve = max(once(4) - once(3), 0.0)
+    if pair:
+        # counted as two each: a real and a complex one
+        lu = (lu + once(5)) / 2.0
+        solve = (solve + max(once(6) - 2.0 * once(3), 0.0)) / 2.0
+    return Costs(max(jac - evaluations * f, 0.0) / f, lu / f, solve / f, f)

@@ -1,0 +1,142 @@
+"""Where a Jacobian may be non-zero, and what implicit methods make of it: a band to factor and groups of columns to difference together.
+
+A pattern that is no band is reordered to one by reverse Cuthill-McKee (E. Cuthill, J. McKee, Proc. 24th ACM Conf. 1969, 157; SciPy's
+`reverse_cuthill_mckee`): row and column q of the matrix that is factored are row and column `order[q]` of the Jacobian.  Columns that share
+no row are perturbed in one evaluation (A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: a band is used where its factorisation takes at most this part of the dense one's multiplications
+WORTH = 0.5
+
+
+def checked(value: Any, n: int) -> Any:
+    """`sparsity` of a Problem as it is kept: None, (lower, upper) as ints, or a read-only bool array (n, n) with the diagonal set.
+
+    value: None, two whole numbers (diagonals below and above the main one), or an (n, n) array, dense or SciPy sparse, non-zero where
+    the Jacobian may be.  ValueError for anything else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, tuple) and len(value) == 2:
+        if not all(isinstance(v, (int, np.integer)) and 0 <= v < n for v in value):
+            raise ValueError(f"sparsity as a band must be (lower, upper), whole numbers from 0 to {n - 1}, got {value!r}")
+        return int(value[0]), int(value[1])
+    if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (n, n) and not value.flags.writeable:
+        return value  # checked before
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    pattern = np.array(value)
+    if pattern.shape != (n, n) or pattern.dtype.kind not in "fiub":
+        raise ValueError(f"sparsity must be None, (lower, upper) or an array of shape ({n}, {n}), got shape {pattern.shape}")
+    pattern = pattern != 0
+    np.fill_diagonal(pattern, True)
+    pattern.flags.writeable = False
+    return pattern
+
+
+def key(value: Any) -> Any:
+    """A hashable name of a checked `sparsity`."""
+    return hashlib.sha256(np.packbits(value).tobytes()).hexdigest() if isinstance(value, np.ndarray) else value
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """lower, upper: diagonals of the matrix that is factored (n - 1 each: dense).  order: (n,) int, its rows as rows of the Jacobian, or
+    None where they are the same.  ptr (n + 1,), row: rows, in the factored matrix's numbering, where column q may be non-zero.
+    groups: (n,) int, columns of equal number share no row (dense: every column its own)."""
+
+    n: int
+    lower: int
+    upper: int
+    order: np.ndarray | None
+    ptr: np.ndarray
+    row: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def dense(self) -> bool:
+        """Whether the matrix is kept in full."""
+        return self.lower == self.upper == self.n - 1
+
+    @property
+    def coloured(self) -> bool:
+        """Whether differences take fewer evaluations than there are columns."""
+        return int(self.groups.max()) + 1 < self.n
+
+
+def structure(value: Any, n: int) -> Structure:
+    """The `Structure` of a checked `sparsity` in dimension n."""
+    return _structure(key(value), n, _Held(value))
+
+
+class _Held:
+    """A pattern that does not take part in the cache's key (its hash does)."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held)
+
+
+@functools.lru_cache(maxsize=64)
+def _structure(name: Any, n: int, held: _Held) -> Structure:
+    value = held.value
+    if value is None:
+        return _dense(n)
+    if isinstance(value, tuple):
+        i, j = np.indices((n, n), sparse=True)
+        value = (i - j <= value[0]) & (j - i <= value[1])
+    order, (lower, upper) = None, _bandwidth(value)
+    if not _worth(n, lower, upper):
+        from scipy.sparse import csr_matrix
+        from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+        order = np.asarray(reverse_cuthill_mckee(csr_matrix(value | value.T), symmetric_mode=True), dtype=np.int64)
+        lower, upper = _bandwidth(value[np.ix_(order, order)])
+    if not _worth(n, lower, upper):
+        order, lower, upper = None, n - 1, n - 1
+    pattern = value if order is None else value[np.ix_(order, order)]
+    column, row = np.nonzero(pattern.T)
+    ptr = np.searchsorted(column, np.arange(n + 1))
+    return Structure(n, lower, upper, order, ptr, row.astype(np.int64), _colours(pattern))
+
+
+def _dense(n: int) -> Structure:
+    return Structure(n, n - 1, n - 1, None, np.arange(n + 1) * n, np.tile(np.arange(n), n), np.arange(n))
+
+
+def _bandwidth(pattern: np.ndarray) -> tuple[int, int]:
+    i, j = np.nonzero(pattern)
+    return int((i - j).max(initial=0)), int((j - i).max(initial=0))
+
+
+def _worth(n: int, lower: int, upper: int) -> bool:
+    return lower * (lower + upper + 1) * n <= WORTH * n**3 / 3.0 and 2 * lower + upper + 1 < n
+
+
+def _colours(pattern: np.ndarray) -> np.ndarray:
+    """Greedy colouring, the columns with most entries first."""
+    n = len(pattern)
+    groups = np.full(n, -1)
+    taken: list[np.ndarray] = []  # rows that a group's columns reach
+    for q in np.argsort(-pattern.sum(axis=0), kind="stable"):
+        column = pattern[:, q]
+        g = next((g for g, rows in enumerate(taken) if not np.any(rows & column)), len(taken))
+        if g == len(taken):
+            taken.append(np.zeros(n, bool))
+        taken[g] |= column
+        groups[q] = g
+    return groups

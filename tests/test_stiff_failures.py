@@ -193,8 +193,7 @@ def test_rober_with_a_large_atol_is_on_the_solution_or_plainly_off_it(tolerances
     if atol <= 1e-6:
         assert sol.success and off < 10 * atol
     else:
-        assert sol.y[-1, 0] < -100.0 if off > atol else sol.success
-        assert sol.success or sol.status == UNDERFLOW
+        assert sol.success if off <= atol else sol.y[-1, 0] < -100.0 and sol.status in (SUCCESS, UNDERFLOW, NON_FINITE)
 
 
 def test_failed_solves_with_a_right_jacobian_say_nothing_of_it():

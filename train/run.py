@@ -34,8 +34,11 @@ def train(
 def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:
     from ..controllers import resolve
     from ..controllers.file import save
+    from ..controllers.laws import Law
     from ..controllers.learned import Learned
     from ..envs.ode import make_decision
+    from ..integrators import methods
+    from ..integrators.costs import Costs
     from . import suites
     from .evolution import Fitness, Settings, Together, evolve
     from .progress import Progress
@@ -51,16 +54,25 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     names, method = suites.members(family, env.get("method"))
     decision = make_decision(family, method, env.get("law", "i"), env.get("features"), env.get("n_act", 2))
     settings = Settings(**cfg.train)
-    baseline = resolve.base_law(env.get("baseline", "pi34"), family, method)
-    splits = [draw(name, method, "train", env.get("pool_size", 256), env.get("pool_seed", 0)) for name in names]
+    # laws of implicit methods share a kernel, which takes long to compile
+    shared = Law.general if methods.get(method).implicit else Law.specialised
+    baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
+    known = {name: Costs(**c) for name, c in run.costs().items()}
+    splits = [draw(name, method, "train", env.get("pool_size", 256), env.get("pool_seed", 0), known.get(name)) for name in names]
     fitness = Together([Fitness(split, baseline, settings) for split in splits])
     costs = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
+    if costs:
+        run.write("costs.json", costs)
     rng = np.random.default_rng(cfg.seed)
     # clipped, not squashed: no gradient passes here, and a clip costs nothing
     hidden, activation = cfg.policy.hidden, cfg.policy.activation
     first = Learned.random(decision, hidden, rng, 0.1, activation, "clip")
     against = resolve.controller(cfg.evaluate.against, family, method)
-    validator = Validators([Validator(name, method, against, cfg.evaluate.instances, cfg.evaluate.seed) for name in names])
+    against = shared(against) if isinstance(against, Law) else against
+    check = cfg.evaluate
+    validator = Validators(
+        [Validator(name, method, against, check.instances, check.seed, s.costs) for name, s in zip(names, splits, strict=True)]
+    )
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     from torch.utils.tensorboard import SummaryWriter
 

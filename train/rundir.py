@@ -14,7 +14,8 @@ from .resolved import resolved
 
 class RunDir:
     """`runs/<name>-<algorithm>-s<seed>` or `out`: config.json as given, resolved.json with every default filled in, provenance.json,
-    log.jsonl, controller.safetensors, tensorboard events.  A config that names what does not exist leaves no folder behind."""
+    costs.json (implicit methods: measured costs of linear algebra), log.jsonl, controller.safetensors, tensorboard events.  A config that
+    names what does not exist leaves no folder behind."""
 
     def __init__(self, config: Config, out: str | Path | None, resume: bool) -> None:
         self.path = Path(out) if out else Path("runs") / f"{config.name}-{config.algorithm}-s{config.seed}"
@@ -43,6 +44,11 @@ class RunDir:
             if (text := f.read()) and not text.endswith("\n"):
                 f.truncate(text.rfind("\n") + 1)  # what an interruption cut short
             f.write(json.dumps({"seconds": round(time.time() - self.start, 2), **values}) + "\n")
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Costs of linear algebra that the run was begun with, by family: a resumed run charges the same."""
+        path = self.path / "costs.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
     @property
     def best(self) -> float:

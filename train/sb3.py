@@ -24,6 +24,7 @@ from ..controllers.learned import Learned
 from ..envs import make_sb3
 from ..envs.three_body_paper import PaperCore
 from ..envs.three_body_paper import make_core as make_paper_core
+from ..integrators.costs import NONE
 from ..policies.export import from_sb3
 from .config import Config
 from .paper import play
@@ -50,8 +51,12 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     total = int(settings.pop("total_steps", 10_000_000))
     num_envs = int(settings.pop("num_envs", 512))
     env = dict(config.env)
+    if (known := run.costs()) and "costs" not in env:
+        env["costs"] = known[env["family"]]  # what the run was begun with
     inner = make_sb3(env.pop("id", "stepsmith/ODE-v0"), num_envs, seed=config.seed, **env)
     core = inner.core
+    if not isinstance(core, PaperCore) and core.pool.costs is not NONE:
+        run.write("costs.json", {core.pool.family.name: core.pool.costs.as_dict()})
     table = settings.pop("actions", None)
     if table is not None and config.algorithm != "dqn":
         raise ValueError(f"actions in [train] are for dqn, which chooses among them, not for {config.algorithm}")
@@ -154,7 +159,7 @@ class LawCheck:
     def __init__(self, config: Config, run: RunDir, core: Any, table: Any) -> None:
         self.config, self.decision, self.table, self.path = config, core.decision, table, run.controller
         e = config.evaluate
-        self.validator = Validator(core.pool.family.name, core.method, e.against, e.instances, e.seed)
+        self.validator = Validator(core.pool.family.name, core.method, e.against, e.instances, e.seed, core.pool.costs)
         self.learned: Learned | None = None
 
     def __call__(self, model: BaseAlgorithm) -> float:

@@ -3,7 +3,7 @@
 The denominator is the best law over the suite's validation instances: the law tuned on the suite's training instances, or a published one.
 The suite's figure is the geometric mean over families of each family's matched-error work ratio (every family counts the same), its
 interval from a bootstrap over instances within families.  Beside it stands, for every family, the law that is best on that family's own
-test instances: what tuning for that family alone could pick from the table.
+test instances, its own tuned law among them where there is one: what tuning for that family alone gives.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from .suite_report import FamilyRow, SuiteReport
 from .tune import costs_of
 
 RESAMPLES = 10_000
+OWN = "tuned here"
+"""Name of a law that was tuned on the one family: it stands beside the suite's denominator, and is none itself."""
 
 
 @dataclass
@@ -117,13 +119,16 @@ def _laws(split: Split, tuned: Any) -> list[Contestant]:
     out = [e for e in contestants.laws(split) if e.by_tolerance]
     if tuned is not None:
         out.append(contestants.by_tolerance("tuned", "tuned", tuned.general(), split))
+    own = tuned_files.find(split.family.name, split.method)
+    if own is not None:
+        out.append(contestants.by_tolerance(OWN, "tuned", tuned_files.read(own)[0].general(), split))
     return out
 
 
 def _best(valid: Mapping[str, Mapping[str, Runs]], levels: Mapping[str, Array]) -> tuple[str, dict[str, float]]:
     """The law that is cheapest over all families of the validation split, and every law's ratio to it."""
     first = next(iter(valid.values()))
-    names = [name for name, r in first.items() if r.kind in DENOMINATOR_KINDS]
+    names = [name for name, r in first.items() if r.kind in DENOMINATOR_KINDS and name != OWN]
 
     def ratio(family: str, name: str, against: str) -> float:
         w = work_ratio(valid[family][name], valid[family][against], levels[family], "work", intervals=False)

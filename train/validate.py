@@ -9,7 +9,7 @@ import numpy as np
 
 from ..controllers import resolve
 from ..integrators import methods, problems
-from ..integrators.costs import of_family
+from ..integrators.costs import Costs, of_family
 from ..integrators.measure import sweep
 from .metric import Runs, work_ratio
 
@@ -20,7 +20,9 @@ class Validator:
     Instances whose reference fails its self-check stand in `dropped`.  The law's curve is measured once.
     """
 
-    def __init__(self, family: str, method: str | None, against: Any = "pi34", instances: int = 100, seed: int = 0) -> None:
+    def __init__(
+        self, family: str, method: str | None, against: Any = "pi34", instances: int = 100, seed: int = 0, costs: Costs | None = None
+    ) -> None:
         self.family = problems.family(family)
         self.method = methods.get(method or self.family.method).name
         batch = self.family.split("validation", instances, seed)
@@ -30,7 +32,7 @@ class Validator:
         keep = np.flatnonzero(ok)
         self.batch, self.ref = batch[keep], np.ascontiguousarray(ref[keep])
         self.dropped = instances - keep.size
-        self.costs = of_family(self.family.name, self.method)
+        self.costs = of_family(self.family.name, self.method) if costs is None else costs
         law = resolve.controller(against, family, self.method) if isinstance(against, str) else against
         self.base = self.runs(law, law.name)
 

@@ -53,6 +53,7 @@ minimum = NUMPY["minimum"]
 maximum = NUMPY["maximum"]
 atan = NUMPY["atan"]
 fabs = NUMPY["fabs"]
+tanh = NUMPY["tanh"]
 
 # compile-time switches, bound to False where a law does not need the piece (they save an exp, an atan and
 # two logarithms)
@@ -200,11 +201,12 @@ def linear_limit(params, state, record, log_factor, accept, hold=0.0):
 def linear_flags(params, record, answer, limit):
     """What the next attempt does with Jacobian and LU factors; 0 (the method's own rules) where no Newton rate is reported.
 
-    limit: Newton rate above which the Jacobian is renewed.  A slow iteration with factors of another size says nothing of the Jacobian.
+    limit: Newton rate above which the Jacobian is renewed; with LU factors of another size, what they slow the iteration down by is added.
     """
     rate = record[NEWTON_RATE]
     shift = record[LU_SHIFT]
-    stale = (rate > limit) & (shift == 0.0)
+    # |1 - r|/(1 + r), r the ratio of the two sizes
+    stale = rate > limit + where(shift == 0.0, 0.0, tanh(0.5 * fabs(shift)))
     jacobian = where(stale, REFRESH_JACOBIAN, where(rate >= 0.0, KEEP_JACOBIAN, 0.0))
     near = (fabs(shift + answer) <= params[P_LU_KEEP]) & (params[P_LU_KEEP] > 0.0) & usable(record)
     return jacobian + where(near, KEEP_LU, 0.0)

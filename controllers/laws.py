@@ -63,7 +63,7 @@ LINEAR: Mapping[str, Coefficient] = MappingProxyType({
     "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
     "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
     "err_start": _C(F.P_LE_START, 1.0, F.TINY, F.HUGE, _log_error),
-    "min_i": _C(F.P_MIN_I, 0.0, 0.0, 1.0), "newton_m": _C(F.P_NEWTON_M, 0.0, 0.0, 1000.0),
+    "min_i": _C(F.P_MIN_I, 0.0, 0.0, 1.0), "newton_m": _C(F.P_NEWTON_M, 0.0, 0.0, 1e6),
     "newton_all": _C(F.P_NEWTON_ALL, 0.0, 0.0, 1.0),
     "kappa": _C(F.P_INV_KAPPA, 0.0, 0.0, 1e6, _inverse),
     "fmin": _C(F.P_FMIN, 0.2, 0.0, 1.0, _log), "fmax": _C(F.P_FMAX, 10.0, 1.0, _INF, _log),

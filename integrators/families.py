@@ -45,7 +45,7 @@ class Family:
     floor: least size that a reference counts as in a relative error, where it dies away; 0 for its own size always.
     tolerances: rtol grid, decreasing, >= 12 values; atol = atol_factor * rtol.
     levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are
-    taken over, or None for all.  method: the default method.  tags: search words.
+    taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).  tags: search words.
     etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
     from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
     stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`.
@@ -65,7 +65,7 @@ class Family:
     atol_factor: float = 1e-3
     levels: tuple[float, float] = (1e-6, 1e-3)
     components: tuple[int, ...] | None = None
-    method: str = "dopri5"
+    method: str = ""
     tags: tuple[str, ...] = ()
     etas: tuple[float, ...] = ()
     from_seeds: Callable[[Sequence[int]], Batch] | None = None
@@ -74,6 +74,8 @@ class Family:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", "rodas5p" if self.stiff else "dopri5")
         tol = np.asarray(self.tolerances)
         if self.error not in ERRORS:
             raise ValueError(f"{self.name}: error must be one of {', '.join(ERRORS)}, got {self.error!r}")

@@ -123,7 +123,7 @@ def nodes(t, y0, p, parts, A, B, C, fsal, Y, P):
     Y[0] = y0
     for i in range(K):
         advance(t[i], Y[i], p, t[i + 1] - t[i], parts, A, B, C, fsal, k, z, Y[i + 1])
-    J = np.empty((n, n))
+    J = np.zeros((n, n))
     for i in range(K - 1, -1, -1):
         scale = np.sqrt(np.sum(Y[i]*Y[i])/n) + 1e-8
         for d in range(n):

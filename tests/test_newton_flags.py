@@ -74,3 +74,36 @@ def test_explicit_methods_ignore_flags():
     plain = solve(problem, "tsit5", BASE.replace(newton_m=0.0).general(), rtol=1e-6, atol=1e-6)
     flagged = solve(problem, "tsit5", law.general(), rtol=1e-6, atol=1e-6, log=True)
     assert np.array_equal(plain.y, flagged.y) and np.all(flagged.record[:, COLUMN] == 0.0)
+
+
+def pair(t, y, p, dy):
+    dy[0] = -50.0 * y[0] + y[1]
+    dy[1] = -0.3 * y[1]
+
+
+def pair_jac(t, y, p, J):
+    J[0, 0] = -50.0
+    J[0, 1] = 1.0
+    J[1, 0] = 0.0
+    J[1, 1] = -0.3
+
+
+def test_kept_factors_do_not_pass_for_convergence():
+    """On a linear problem the collocation step is known: what Newton leaves must stay below its own tolerance."""
+    s6 = 6**0.5
+    table = np.array([
+        [(88 - 7 * s6) / 360, (296 - 169 * s6) / 1800, (-2 + 3 * s6) / 225],
+        [(296 + 169 * s6) / 1800, (88 + 7 * s6) / 360, (-2 - 3 * s6) / 225],
+        [(16 - s6) / 36, (16 + s6) / 36, 1 / 9],
+    ])  # fmt: skip
+    matrix = np.array([[-50.0, 1.0], [0.0, -0.3]])
+    problem = Problem(pair, [1.0, 1.0], (0.0, 20.0), jac=pair_jac)
+    for tol in (1e-3, 1e-6):
+        sol = run(BASE.replace(lu_keep=2.0, jac_rate=0.5), "radau5", tol, problem)
+        shifts = sol.record[sol.record[:, record.N_RECORD] > 0.5][:, record.LU_SHIFT]
+        assert np.any(np.abs(shifts) > 0.1)
+        worst = 0.0
+        for y, new, h in zip(sol.y[:-1], sol.y[1:], np.diff(sol.t), strict=True):
+            k = np.linalg.solve(np.eye(6) - h * np.kron(table, matrix), np.tile(matrix @ y, 3)).reshape(3, 2)
+            worst = max(worst, float(np.sqrt(np.mean(((new - y - h * (table[2] @ k)) / (tol + tol * np.abs(y))) ** 2))))
+        assert worst < 3 * min(0.03, tol**0.5)

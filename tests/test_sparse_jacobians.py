@@ -10,6 +10,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
+from stepsmith.integrators.cache import load_module
+from stepsmith.integrators.kernels import build
+from stepsmith.integrators.kernels.layout import block_layout
+from stepsmith.integrators.kernels.linear import Algebra
 from stepsmith.integrators.sparsity import checked, structure
 
 N = 24
@@ -148,3 +152,76 @@ def test_a_slice_of_a_batch_and_a_batch_of_one_keep_it():
     problem = straight(jac=line_jac, sparsity=(1, 1))
     assert problem.batch().sparsity == (1, 1) and problem.batch()[0].sparsity == (1, 1) and problem.batch()[:1].sparsity == (1, 1)
     assert replace(problem, jac=None, validate=False).sparsity == (1, 1)
+
+
+M = 14
+_RNG = np.random.default_rng(1)
+_AWAY = np.subtract.outer(np.arange(M), np.arange(M))
+_BAND = _RNG.standard_normal((M, M)) * np.where(_AWAY == 0, 0.01, 3.0) * ((_AWAY >= -1) & (_AWAY <= 2))
+_SHUFFLE = _RNG.permutation(M)
+LINEAR = np.zeros((M, M))
+LINEAR[np.ix_(_SHUFFLE, _SHUFFLE)] = _BAND  # a small diagonal: pivots are exchanged all the time
+
+ALGEBRA = """@_njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")
+def run(A, re, im):
+    spent = 0.0
+    for l in range(W):
+        rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K0 + l, WIDTH, DIM))
+        spent += jacobian(A, l)
+        if not factor(A, l, re*(1.0 + l)):
+            spent = math.nan
+        back(A, l, K1)
+        if not factor_complex(A, l, re*(1.0 + l), im):
+            spent = math.nan
+        back_complex(A, l, K2, YN)
+    return spent
+"""
+
+
+def linear(t, y, p, dy):
+    for i in range(14):
+        s = 0.0
+        for j in range(14):
+            s += LINEAR[i, j] * y[j]
+        dy[i] = s
+
+
+def linear_jac(t, y, p, J):
+    for i in range(14):
+        for j in range(14):
+            J[i, j] = LINEAR[i, j]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_factors_of_a_reordered_unsymmetric_matrix_against_numpy(given):
+    problem = Problem(linear, _RNG.standard_normal(M), (0.0, 1.0), jac=linear_jac if given else None, sparsity=LINEAR != 0)
+    algebra, width = Algebra(problem, pair=True), 4
+    assert not algebra.structure.dense and algebra.structure.order is not None
+    lay = block_layout(width, M, 0, 3, 1, build.N_ANSWER, algebra.rows)
+    text = build.header(lay, M, 0, 1) + build.substitute(algebra.lines + algebra.source() + ALGEBRA, lay, M, 0, 1, False)
+    run = load_module(text, algebra.objects).run
+    block = build.aligned(lay.size)
+    rows = block.reshape(-1, width)
+    block[lay.rows["X"] * width :] = np.nan  # whatever stood there
+
+    def row(name):
+        return rows[lay.rows[name] : lay.rows[name] + M]
+
+    row("Y")[:] = problem.y0[:, None]
+    rows[[lay.rows["RTOL"], lay.rows["HS"]]] = 1e-6
+    row("ATOL")[:] = 1e-9
+    b, re, im = np.random.default_rng(2).standard_normal((3, M, width)), 0.05, 0.3
+    for name, values in zip(("K1", "K2", "YN"), b, strict=True):
+        row(name)[:] = values
+    if given:
+        assert run(block, re, im) == 0.0
+    else:  # one evaluation a group, and lane by lane; K1 is scratch of the differences
+        groups = int(algebra.structure.groups.max()) + 1
+        assert groups < 8 and run(block, re, im) == width * groups
+        assert np.isfinite(row("K1")).all()
+    tol = 1e-11 if given else 1e-5
+    for l in range(width):  # noqa: E741 (a lane)
+        if given:
+            np.testing.assert_allclose(row("K1")[:, l], np.linalg.solve(re * (1 + l) * np.eye(M) - LINEAR, b[0][:, l]), rtol=tol, atol=tol)
+        want = np.linalg.solve((re * (1 + l) + 1j * im) * np.eye(M) - LINEAR, b[1][:, l] + 1j * b[2][:, l])
+        np.testing.assert_allclose(row("K2")[:, l] + 1j * row("YN")[:, l], want, rtol=tol, atol=tol)

@@ -15,7 +15,7 @@ from typing import Any
 from .. import record
 from ..tableaus.esdirk import EsdirkTableau
 from .linear import Algebra
-from .newton import ROWS, SCALE, R, dense_source, newton_source, newton_start
+from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
 MOST = 10  # Newton iterations a stage
 
@@ -43,7 +43,7 @@ def _source(tableau: EsdirkTableau, slots: frozenset[int]) -> str:
     gamma = tableau.gamma_float
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""{SCALE}@_piece
+    return f"""{SCALE}{TRUST}@_piece
 def stages(A, l, kappa):
     # increments of all stages; False where Newton does not converge
     h = A[HS + l]
@@ -64,7 +64,7 @@ def stages(A, l, kappa):
                 g += _A[i][k]*zk
             A[ZS + (i*N + c)*W + l] = z
             A[G + c*W + l] = g + {gamma!r}*z
-        eta = max(A[ETA + l], 2.2e-16)**0.8
+        eta = trusted(A, l)
         last = 0.0
         done = False
         for it in range({MOST}):

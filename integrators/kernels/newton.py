@@ -8,6 +8,9 @@ IV.8).  Without KEEP_LU, and where the step was cut to land on the end, the fact
 Factors of another size, h_lu, under KEEP_LU: increments are multiplied by 2/(1 + h_lu/h), which balances what is too long in the directions
 of small and of large eigenvalues (CVODE; P. N. Brown, G. D. Byrne, A. C. Hindmarsh, SIAM J. Sci. Stat. Comput. 10 (1989) 1038).
 
+Such an iteration contracts no faster than off = |1 - h_lu/h|/(1 + h_lu/h): what it is trusted to do at its first step is no better than
+that.
+
 If Newton fails with a kept J or kept factors, the attempt begins again with fresh ones; if it fails with those, the attempt counts as
 non-finite and is rejected.
 """
@@ -51,19 +54,25 @@ def linearise(A, l, renew, keep):
 
 @_piece
 def converge(A, l):
-    flags = int(A[CO + 2*W + l])
+    flags = A[CO + 2*W + l]
+    flags = int(flags) if 0.0 <= flags <= 7.0 else 0
     {R['njac']} = 0.0
     {R['nlu']} = 0.0
     {R['nsolve']} = 0.0
+    {R['newton_iters']} = math.nan
+    {R['newton_rate']} = math.nan
     A[JAGE + l] += 1.0
     A[LAGE + l] += 1.0
     stale = A[RATE + l] > {KEEP!r} if flags & 3 == 0 else flags & 2 != 0
     renew = A[TJ + l] != A[TJ + l] or (stale and A[TJ + l] != A[T + l])
     keep = flags & 4 != 0 and {R['truncated']} == 0.0
     kappa = max(2.2e-15/A[RTOL + l], min(0.03, sqrt(A[RTOL + l])))
-    good = linearise(A, l, renew, keep) and stages(A, l, kappa)
-    if not good and (A[TJ + l] != A[T + l] or A[HLU + l] != A[HS + l]):
-        good = linearise(A, l, A[TJ + l] != A[T + l], False) and stages(A, l, kappa)
+    current = renew or A[TJ + l] == A[T + l]
+    factored = linearise(A, l, renew, keep)
+    good = factored and stages(A, l, kappa)
+    # what failed with the Jacobian of this very point and factors of this very size would fail again
+    if not good and (not current or (factored and A[HLU + l] != A[HS + l])):
+        good = linearise(A, l, not current, False) and stages(A, l, kappa)
     {R['jac_age']} = A[JAGE + l]
     {R['lu_age']} = A[LAGE + l]
     {R['lu_shift']} = math.log(A[HS + l]/A[HLU + l]) if A[HLU + l]*A[HS + l] > 0.0 else 0.0
@@ -92,6 +101,18 @@ def newton_start(tableau: Embedded, n: int, more: tuple[tuple[str, str], ...] = 
     for name, value in (*rows, *more):
         text += f"        A[{name} + l] = {value} if fresh else A[{name} + l]\n"
     return text + "\n"
+
+
+#: `trusted(A, l)`: least theta/(1 - theta) that the first iteration may be judged by: the last one's, but no better than factors of
+#: another size allow
+TRUST = """@_piece
+def trusted(A, l):
+    ratio = A[HLU + l]/A[HS + l]
+    off = fabs(1.0 - ratio)/(1.0 + ratio)
+    return max(max(A[ETA + l], 2.2e-16)**0.8, off/(1.0 - off))
+
+
+"""
 
 
 #: weight of component c in Newton's norms

@@ -1,8 +1,9 @@
 """Source of one trial step of Radau IIA of order 5 by simplified Newton, a lane at a time (the equations: `tableaus.radau5`).
 
-Newton's stopping rule is that of `kernels.esdirk`, over all three stages at once, at most 7 iterations; starting values come from the
-last step's collocation polynomial.  J and the factors (one real matrix, one complex) are kept by the same rules (`newton`).  The error
-estimate is filtered a second time, with f(t, y + err), after a rejection and on the first step, where it is 1 or more (RADAU5).
+Newton's stopping rule is that of `kernels.esdirk`, over all three stages at once, at most 7 iterations; starting values come from the last
+step's collocation polynomial. J and the factors (one real matrix, one complex) are kept by the same rules (`newton`). The error estimate
+is filtered a second time, with f(t, y + err), after a rejection and on the first step, where it is 1 or more (RADAU5); with factors of
+another size h_lu it is off by a factor between 2/(1 + h_lu/h) and its h_lu/h-fold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from .. import record
 from ..tableaus.radau5 import RadauTableau
 from .linear import Algebra
-from .newton import ROWS, SCALE, R, dense_source, newton_source, newton_start
+from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
 MOST = 7  # Newton iterations
 
@@ -41,7 +42,7 @@ def _source(tableau: RadauTableau, slots: frozenset[int]) -> str:
     gamma, alpha, beta = tableau.eigenvalues
     enorm = f"    {R['enorm']} = most/err if err > 0.0 else 1.0\n" if record.ENORM in slots else ""
     ynorm = f"    {R['ynorm']} = sqrt(size/N)\n" if record.YNORM in slots else ""
-    return f"""{SCALE}@_piece
+    return f"""{SCALE}{TRUST}@_piece
 def starting_values(A, l):
     # Z_i = q(1 + r c_i) - q(1), q the last step's polynomial
     r = fabs(A[HS + l])/A[HLAST + l] if A[HLAST + l] > 0.0 else 0.0
@@ -67,7 +68,7 @@ def stages(A, l, kappa):
             z1 = A[ZS + (N + c)*W + l]
             z2 = A[ZS + (2*N + c)*W + l]
             A[WS + (i*N + c)*W + l] = _TI[i][0]*z0 + _TI[i][1]*z1 + _TI[i][2]*z2
-    eta = max(A[ETA + l], 2.2e-16)**0.8
+    eta = trusted(A, l)
     last = 0.0
     worst = 0.0
     iterations = 0.0

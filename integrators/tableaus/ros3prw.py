@@ -9,6 +9,9 @@ order's.  Order 3 therefore needs the exact Jacobian or one with an error O(h), 
 any other matrix leaves order 2, and order 1 for y_hat, so that the error estimate then overrates the error.  A method
 that keeps order 3 with any matrix is `ros34pw2`.
 
+Beware: on linear autonomous problems its first two stages agree and b - b_hat is proportional to (1, -1, 0): the error estimate is 0
+there whatever the error.  For use with a step-size controller `ros34pw2` is the better W-method.
+
 No dense output is published.  The three conditions of order 2 for any matrix,
 
     b(theta) . 1 = theta,    b(theta) . alpha 1 = theta^2 / 2,    b(theta) . Gamma 1 = 0,

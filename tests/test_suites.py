@@ -1,0 +1,88 @@
+"""Suites: tuning, training and comparing over several families at once, on cheap explicit ones."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.learned import Learned
+from stepsmith.train import config as configs
+from stepsmith.train import suites
+from stepsmith.train.suite_compare import compare_suite
+from stepsmith.train.suites import Suite
+from stepsmith.train.tune import tune
+
+TOY = Suite("toy", "tsit5", ("lotka_volterra", "fitzhugh_nagumo"), ("vanderpol",), "for tests")
+DECISION = Decision(("log_err", "log_err_1", "log_ratio_1"), "i")
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setitem(suites.SUITES, "toy", TOY)
+    monkeypatch.setenv("STEPSMITH_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_members():
+    assert suites.members("toy") == (TOY.families, "tsit5") and suites.members("toy", "dopri5")[1] == "dopri5"
+    assert suites.members("lorenz") == (("lorenz",), "dopri5")
+    with pytest.raises(ValueError, match="did you mean 'lorenz'|lorenz"):
+        suites.members("lorentz")
+    for suite in suites.SUITES.values():
+        assert not set(suite.families) & set(suite.unseen)
+
+
+def test_a_law_is_tuned_on_all_families_and_found_by_the_suites_name(toy):
+    found = tune("toy", n=3, evaluations=60, seed=1, restarts=1, n_validation=3, progress=False)
+    path = found.save()
+    assert path.name == "toy-tsit5.json" and found.facts["train"]["instances"] == 6
+    assert set(found.facts["families"]) == set(TOY.families)
+    report = compare_suite("toy", n=4, n_validation=3, wall=False, progress=False)
+    assert report.against in report.validation and report.validation[report.against] == 1.0
+    assert min(report.validation.values()) >= 1.0 - 1e-9 and "tuned" in report.validation
+
+
+def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):
+    law = [Learned.random(DECISION, (4,), seed, 0.0, name="nothing") for seed in range(3)]
+    report = compare_suite("toy", [law], n=4, n_validation=3, repeats=1, progress=False)
+    assert {r.family: r.unseen for r in report.rows} == {"lotka_volterra": False, "fitzhugh_nagumo": False, "vanderpol": True}
+    # the network is the I law: its ratio to the denominator is the I law's own, in every family and over the suite
+    assert report.figures["work"].ratio == pytest.approx(report.laws["i"], rel=1e-6)
+    assert report.seeds == pytest.approx({"n": 3.0, "median": report.laws["i"], "low": report.laws["i"], "high": report.laws["i"]})
+    f = report.figures["work"]
+    assert f.low <= f.ratio <= f.high and report.figures["wall"].ratio > 0.0
+    for r in report.rows:
+        assert r.against_best.ratio >= r.work["work"].figure.ratio * 0.999 and r.costs is None
+    data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert len(data["rows"]) == 3 and data["headline"]["against"] == report.against
+    assert report.plot(toy / "suite.png").stat().st_size > 10_000
+    assert "vanderpol (unseen)" in str(report)
+
+
+def test_several_controllers_are_refused():
+    with pytest.raises(ValueError, match="one learned controller"):
+        compare_suite("toy", [Learned.random(DECISION, (4,), i, name=name) for i, name in enumerate("ab")], n=2, progress=False)
+    with pytest.raises(ValueError, match="unknown suite"):
+        compare_suite("toi", n=2, progress=False)
+
+
+def test_the_evolution_strategy_trains_on_a_suite(toy):
+    pytest.importorskip("torch")
+    from stepsmith.controllers.file import load_controller
+    from stepsmith.train.run import train
+
+    data = {
+        "name": "toy", "algorithm": "es",
+        "env": {"family": "toy", "law": "i", "pool_size": 6, "features": list(DECISION.observation.features)},
+        "policy": {"hidden": [3], "activation": "relu"}, "train": {"generations": 3, "population": 4, "instances": 4},
+        "evaluate": {"every": 10, "instances": 3, "against": "i"},
+    }  # fmt: skip
+    path = train(configs.from_dict(data), seed=0, out=toy / "run", progress=False)
+    found = load_controller(path)
+    assert found.family == "toy" and np.isfinite(found.weights).all()
+    data["algorithm"], data["train"], data["evaluate"] = "ppo", {}, {}
+    with pytest.raises(ValueError, match="suite"):
+        train(configs.from_dict(data), out=toy / "ppo", progress=False)

@@ -72,8 +72,9 @@ SHRINK = 0.9
 SLACK = 1e-5
 RESIDUAL_SCALE = 1.5
 THRESHOLD_SCALE = math.log(5.0)
-HOLD_SCALE = math.log(1.35)
-REFRESH_SCALE = math.log(1000.0)
+# as literals: controller files hold them, and a logarithm may differ in its last bit between machines
+HOLD_SCALE = 0.3001045924503381  # log 1.35
+REFRESH_SCALE = 6.907755278982137  # log 1000
 LOG_SHRINK = math.log(SHRINK)
 LIMIT = 1.0 + SLACK
 

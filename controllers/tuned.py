@@ -49,16 +49,15 @@ def names() -> list[str]:
 
 
 def tuned(family: str, method: str | None = None) -> Law:
-    """The tuned law of a family and method (default: the family's method).
+    """The tuned law of a family, or a suite, and a method (default: its own).
 
     Raises ValueError for an unknown family, a damaged file, and where nothing was tuned yet, naming the command that does it.
     """
-    from ..integrators import methods, problems
+    from ..integrators import suites
 
-    method = methods.get(method or problems.family(family).method).name
+    method = suites.members(family, method)[1]
     path = find(family, method)
     if path is None:
-        problems.family(family)
         command = f"stepsmith tune {family} --method {method}"
         raise ValueError(f"no tuned law for family {family!r} with method {method!r}: make one with `{command}`")
     return read(path)[0]

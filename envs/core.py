@@ -54,12 +54,12 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
     key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components,
-           propagated)  # fmt: skip
+           propagated, fam.floor)  # fmt: skip
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
-            tableaus.get(method) if propagated else None,
+            tableaus.get(method) if propagated else None, fam.floor,
         )
     return _KERNELS[key]
 

@@ -22,7 +22,7 @@ from ..controllers import resolve
 from ..controllers.decision import Decision
 from ..controllers.laws import Law
 from ..controllers.observation import STIFF
-from ..integrators import methods, problems
+from ..integrators import methods, problems, record
 from ..integrators.costs import Costs, of_family
 from .core import Core, Reward
 from .faces import Native, Single
@@ -41,6 +41,8 @@ def make_decision(
 ) -> Decision:
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     base = resolve.base_law(law, family, method)
+    if n_act == 4 and not methods.get(method).fills >= {record.NEWTON_RATE, record.LU_SHIFT}:
+        raise ValueError(f"n_act = 4 decides on Jacobian and LU factors of Newton's iteration; method {method!r} has none")
     if features is None and methods.get(method).implicit:
         features = STIFF
     return Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)

@@ -18,6 +18,10 @@ import numpy as np
 WORTH = 0.5
 
 
+class _Pattern(np.ndarray):
+    """A pattern that was checked: bool, read-only, diagonal set."""
+
+
 def checked(value: Any, n: int) -> Any:
     """`sparsity` of a Problem as it is kept: None, (lower, upper) as ints, or a read-only bool array (n, n) with the diagonal set.
 
@@ -27,17 +31,17 @@ def checked(value: Any, n: int) -> Any:
     if value is None:
         return None
     if isinstance(value, tuple) and len(value) == 2:
-        if not all(isinstance(v, (int, np.integer)) and 0 <= v < n for v in value):
+        if not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and 0 <= v < n for v in value):
             raise ValueError(f"sparsity as a band must be (lower, upper), whole numbers from 0 to {n - 1}, got {value!r}")
         return int(value[0]), int(value[1])
-    if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (n, n) and not value.flags.writeable:
+    if isinstance(value, _Pattern) and value.shape == (n, n):
         return value  # checked before
     if hasattr(value, "toarray"):
         value = value.toarray()
     pattern = np.array(value)
     if pattern.shape != (n, n) or pattern.dtype.kind not in "fiub":
-        raise ValueError(f"sparsity must be None, (lower, upper) or an array of shape ({n}, {n}), got shape {pattern.shape}")
-    pattern = pattern != 0
+        raise ValueError(f"sparsity must be None, (lower, upper) or an array of shape ({n}, {n}), got {pattern.dtype} {pattern.shape}")
+    pattern = (pattern != 0).view(_Pattern)
     np.fill_diagonal(pattern, True)
     pattern.flags.writeable = False
     return pattern

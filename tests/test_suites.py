@@ -9,10 +9,10 @@ import pytest
 
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
+from stepsmith.integrators import suites
+from stepsmith.integrators.suites import Suite
 from stepsmith.train import config as configs
-from stepsmith.train import suites
 from stepsmith.train.suite_compare import compare_suite
-from stepsmith.train.suites import Suite
 from stepsmith.train.tune import tune
 
 TOY = Suite("toy", "tsit5", ("lotka_volterra", "fitzhugh_nagumo"), ("vanderpol",), "for tests")

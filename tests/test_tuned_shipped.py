@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from stepsmith.controllers import registry, tuned
-from stepsmith.integrators import methods, problems
-from stepsmith.train import suites
+from stepsmith.integrators import methods, problems, suites
 from stepsmith.train.splits import draw
 from stepsmith.train.tune import Objective
 

@@ -127,13 +127,15 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare controllers with the best classical laws by matched-error work."""
-    from . import suites
+    from ..integrators import suites
     from .compare import compare as run
     from .suite_compare import compare_suite as run_suite
 
     given = [c.split(",") if "," in c else c for c in controller or []]
     report: Any
     if suites.is_suite(family):
+        if headline is not None or oracle:
+            raise ValueError("--headline and --oracle belong to a family; a suite is compared with one learned controller")
         report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
         name = report.method
     else:
@@ -144,13 +146,14 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
         stem = f"{family}-{name}"
         (out / f"{stem}.json").write_text(text + "\n")
-        picture = report.plot(out / f"{stem}.png")
+        # of a suite without a learned controller there is nothing to draw
+        picture = report.plot(out / f"{stem}.png") if not suites.is_suite(family) or report.controller else None
     if as_json:
         print(text)
         return
     _console().print(report.table())
     if out is not None:
-        print(f"{out / f'{stem}.json'}\n{picture}")
+        print(out / f"{stem}.json", *([picture] if picture else []), sep="\n")
 
 
 @app.command("export")

@@ -36,7 +36,7 @@ from .splits import Split
 @dataclass(frozen=True)
 class Settings:
     """generations; population (0: pycma's default); sigma, the first step in weight space; instances a generation; redraw: generations
-    between draws of instances; dearest: instances whose runs cost the baseline more right-hand sides than this are left out (a few would
+    between draws of instances; dearest: instances whose runs cost the baseline more work than this are left out (a few would
     take most of the time); reach, in decades, and miss as above; decay: weight of the mean squared weight in the fitness; max_steps:
     attempts a run."""
 
@@ -81,7 +81,7 @@ class Fitness:
         cost = np.where(self.use, work, 0.0).sum(axis=1)
         self.pick = np.flatnonzero((cost <= settings.dearest) & np.isfinite(self.base).any(axis=1) & near.any(1))
         if self.pick.size == 0:
-            raise ValueError(f"no training instance costs the baseline at most {settings.dearest:g} right-hand sides")
+            raise ValueError(f"no training instance costs the baseline at most {settings.dearest:g} (work, in right-hand sides)")
         self.cost = work
 
     def draw(self, rng: np.random.Generator) -> None:

@@ -13,9 +13,8 @@ import gymnasium
 
 from ..controllers import resolve
 from ..controllers.observation import Observation
-from ..integrators import methods, problems
+from ..integrators import methods, problems, suites
 from ..integrators.names import unknown
-from . import suites
 from .config import Config
 
 _PACKAGE = __package__.rsplit(".", 1)[0]
@@ -24,6 +23,10 @@ OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
     "final_learning_rate": None,
 }  # fmt: skip
+#: keys of [env] that the evolution strategy uses
+ES_KEYS = frozenset(
+    {"id", "family", "method", "law", "features", "n_act", "baseline", "pool_size", "pool_seed", "costs"}
+)
 _FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log", "verbose", "_init_setup_model"}
 
 
@@ -50,6 +53,9 @@ def resolved(config: Config) -> dict[str, Any]:
     if config.algorithm == "es":
         from .evolution import Settings
 
+        idle = sorted(set(config.env) - ES_KEYS)
+        if idle:
+            raise ValueError(f"es solves whole trajectories and does not use {', '.join(idle)} of [env]")
         Settings(**config.train)  # it refuses what is out of range
     data = {**config.as_dict(), "env": env, "train": {**defaults, **config.train}}
     return json.loads(json.dumps(data, default=str))

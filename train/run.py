@@ -37,9 +37,8 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from ..controllers.laws import Law
     from ..controllers.learned import Learned
     from ..envs.ode import make_decision
-    from ..integrators import methods
+    from ..integrators import methods, suites
     from ..integrators.costs import Costs
-    from . import suites
     from .evolution import Fitness, Settings, Together, evolve
     from .progress import Progress
     from .provenance import provenance
@@ -58,6 +57,8 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     shared = Law.general if methods.get(method).implicit else Law.specialised
     baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
     known = {name: Costs(**c) for name, c in run.costs().items()}
+    if (given := env.get("costs")) is not None:
+        known = {name: Costs(**given) for name in names}
     splits = [draw(name, method, "train", env.get("pool_size", 256), env.get("pool_seed", 0), known.get(name)) for name in names]
     fitness = Together([Fitness(split, baseline, settings) for split in splits])
     costs = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
@@ -77,7 +78,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(str(run.path / "tensorboard"))
-    best, due = run.best, 0
+    best, due = run.best, run.due(cfg.evaluate.every)
     for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
         board.add_scalar("train/fitness", cost, attempts)
         if attempts >= due or generation == settings.generations:

@@ -50,12 +50,21 @@ class RunDir:
         path = self.path / "costs.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    @property
-    def best(self) -> float:
-        """Least validation ratio logged so far; inf before the first.  A last line that an interruption cut short does not count."""
+    def due(self, every: int) -> int:
+        """Env steps at which the next validation is due: where an unbroken run would have made it."""
+        steps = [entry["env_steps"] for entry in self._logged()]
+        return steps[-1] + every if steps else 0
+
+    def _logged(self) -> list[dict[str, Any]]:
+        """Whole lines of log.jsonl; a last one that an interruption cut short does not count."""
         log = self.path / "log.jsonl"
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        found = [float(json.loads(line)["validation"]) for line in lines if line.endswith("\n")]
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    @property
+    def best(self) -> float:
+        """Least validation ratio logged so far; inf before the first."""
+        found = [float(entry["validation"]) for entry in self._logged()]
         return min((v for v in found if v == v), default=float("inf"))
 
     @property

@@ -52,7 +52,7 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     num_envs = int(settings.pop("num_envs", 512))
     env = dict(config.env)
     if (known := run.costs()) and "costs" not in env:
-        env["costs"] = known[env["family"]]  # what the run was begun with
+        (env["costs"],) = known.values()  # what the run was begun with
     inner = make_sb3(env.pop("id", "stepsmith/ODE-v0"), num_envs, seed=config.seed, **env)
     core = inner.core
     if not isinstance(core, PaperCore) and core.pool.costs is not NONE:

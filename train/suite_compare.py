@@ -1,6 +1,7 @@
 """`compare` of a suite: a learned controller against laws on several families at once, and on families that nothing was trained on.
 
-The denominator is the best law over the suite's validation instances: the law tuned on the suite's training instances, or a published one.
+The denominator is the best law over the suite's validation instances, of the law tuned on the suite's training instances and all published
+ones; if a published law beats it over the test instances, the figures are against that one, and the notes say so.
 The suite's figure is the geometric mean over families of each family's matched-error work ratio (every family counts the same), its
 interval from a bootstrap over instances within families.  Beside it stands, for every family, the law that is best on that family's own
 test instances, its own tuned law among them where there is one: what tuning for that family alone gives.
@@ -14,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..controllers import registry
 from ..controllers import tuned as tuned_files
-from . import contestants, suites
+from ..integrators import suites
+from . import contestants
 from .compare import _wall
 from .contestants import Contestant
 from .curves import Array
@@ -64,7 +67,7 @@ def compare_suite(
     """
     suite = suites.get(name)
     method = suites.members(name, method)[1]
-    guests = contestants.guests(controllers, name, method, ())
+    guests = contestants.guests(controllers, name, method, (*registry.names("linear"), "tuned", OWN))
     if len(guests) > 1 or any(g.kind != "learned" for g in guests):
         raise ValueError("a suite is compared with one learned controller, or a list of its training seeds")
     path = tuned_files.find(name, method)
@@ -87,6 +90,11 @@ def compare_suite(
             measured[family] = _Family(test, table, [(e, e.sweep(test, max_steps)) for e in several])
             bar.update(done := done + 1)
         against, validation = _best(valid, {f: measured[f].test.family.error_levels for f in suite.families})
+        laws = {law: _mean([measured[f].ratio(measured[f].law(law), against) for f in suite.families]) for law in validation}
+        if (rival := min(laws, key=lambda k: (laws[k], k))) != against and laws[rival] < 1.0 - 1e-9:
+            notes.append(f"{rival} beats {against} over the test instances ({laws[rival]:.3f} of its work) and is the denominator")
+            against = rival
+            laws = {law: _mean([measured[f].ratio(measured[f].law(law), against) for f in suite.families]) for law in validation}
         seeds, median = None, 0
         if guests:
             count = len(guests[0].seeds)
@@ -106,7 +114,8 @@ def compare_suite(
         ratios = [w for r in seen if (w := r.work[measure]) is not None]
         if len(ratios) == len(seen):
             figures[measure] = _suite_figure(ratios, seed)
-    laws = {law: _mean([measured[f].ratio(measured[f].law(law), against) for f in suite.families]) for law in validation}
+    if n * len(suite.families) < 100:
+        notes.append(f"{n * len(suite.families)} test instances are few: a published figure stands on at least 100")
     notes.append(f"{n} test instances a family (seed {seed}), {n_validation} of validation; references failed on "
                  f"{sum(len(m.test.failed) for m in measured.values())}")  # fmt: skip
     return SuiteReport(
@@ -126,21 +135,22 @@ def _laws(split: Split, tuned: Any) -> list[Contestant]:
 
 
 def _best(valid: Mapping[str, Mapping[str, Runs]], levels: Mapping[str, Array]) -> tuple[str, dict[str, float]]:
-    """The law that is cheapest over all families of the validation split, and every law's ratio to it."""
+    """The best law over all families of the validation split, and every law's ratio to it.
+
+    As `headline.choose_denominator`: the law whose worst ratio against any other is least.
+    """
     first = next(iter(valid.values()))
     names = [name for name, r in first.items() if r.kind in DENOMINATOR_KINDS and name != OWN]
-
-    def ratio(family: str, name: str, against: str) -> float:
-        w = work_ratio(valid[family][name], valid[family][against], levels[family], "work", intervals=False)
-        assert w is not None
-        return w.figure.ratio
-
-    rough = {name: _mean([ratio(f, name, names[0]) for f in valid]) for name in names}
-    best = min(rough, key=lambda name: (rough[name], name))
-    against = {name: _mean([ratio(f, name, best) for f in valid]) for name in names}
-    # a law that loses instances is charged for them only where it stands above the line
-    best = min(against, key=lambda name: (against[name], name))
-    return best, {name: _mean([ratio(f, name, best) for f in valid]) for name in sorted(names, key=lambda k: against[k])}
+    ratio = np.zeros((len(names), len(names)))
+    for family, runs in valid.items():
+        for i, a in enumerate(names):
+            for j, b in enumerate(names):
+                if i != j:
+                    w = work_ratio(runs[a], runs[b], levels[family], "work", intervals=False)
+                    assert w is not None  # every Runs has "work"
+                    ratio[i, j] += np.log(w.figure.ratio) / len(valid)
+    best = min(range(len(names)), key=lambda i: (ratio[i].max(), ratio[i].sum(), names[i]))
+    return names[best], dict(sorted(((name, float(np.exp(ratio[i, best]))) for i, name in enumerate(names)), key=lambda kv: kv[1]))
 
 
 def _alone(m: _Family, against: str, median: int) -> list[tuple[Contestant, Sweep]]:

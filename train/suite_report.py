@@ -87,6 +87,12 @@ class SuiteReport:
             share = f"{100 * r.rejected[1]:.0f} % ({100 * r.rejected[0]:.0f} %)"
             name = r.family + (" (unseen)" if r.unseen else "")
             table.add_row(name, str(r.instances), *cells, worst, share, r.best, interval_text(r.against_best))
+        if self.controller is None:
+            table = Table(title=f"{self.suite}, {self.method}: weighted work of laws over {self.against}'s", title_justify="left")
+            for name in ("law", "test", "validation"):
+                table.add_column(name, justify="left" if name == "law" else "right")
+            for name, ratio in self.laws.items():
+                table.add_row(name, f"{ratio:.3f}", f"{self.validation[name]:.3f}")
         said = [Text(f"{name} of {self.suite}: {interval_text(f)} ({f.verdict})", style="bold") for name, f in self.figures.items()]
         return Group(*said, table, *(Text(f"  {note}", style="dim") for note in self.notes))
 

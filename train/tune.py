@@ -26,10 +26,10 @@ import numpy as np
 from ..controllers import registry, search
 from ..controllers import tuned as files
 from ..controllers.laws import Law
-from ..integrators import methods
+from ..integrators import methods, suites
 from ..integrators.costs import NONE
 from ..integrators.ensemble import available_cores
-from . import curves, suites
+from . import curves
 from .progress import Progress
 from .provenance import provenance
 from .splits import Split, Sweep, draw

@@ -60,6 +60,7 @@ def env_kernel(
     components: tuple[int, ...],
     invariant: Callable | None = None,
     propagated: ExplicitTableau | None = None,
+    floor: float = 0.0,
 ) -> Kernel:
     """Environment kernel of a method's parts and a decision (features, apply and the slots between them).
 
@@ -94,7 +95,7 @@ def env_kernel(
     body = (
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
-        + error_source(error, components)
+        + error_source(error, components, floor)
         + blocks.commit_source(n, parts.carry, parts.implicit)
         + blocks.refill_source(first is not None)
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")

@@ -12,8 +12,9 @@ from .build import N_ANSWER
 POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
 
 
-def error_source(kind: str, components: tuple[int, ...]) -> str:
-    """`emit`: the largest error over the output times an accepted step passes, against reference states or in the invariant."""
+def error_source(kind: str, components: tuple[int, ...], floor: float = 0.0) -> str:
+    """`emit`: the largest error over the output times an accepted step passes, against reference states (relative to their size, at
+    least `floor`) or in the invariant."""
     if kind == "energy":
         head = """@_inline
 def error_at(A, l, ROW, ref, b, q):
@@ -45,7 +46,7 @@ def invariant_start(A, l):
 def error_at(A, l, ROW, ref, b, q):
     num = 0.0
     den = 0.0
-{sums}    return sqrt(num)/sqrt(den)
+{sums}    return sqrt(num)/maximum(sqrt(den), {floor!r})
 
 
 @_inline

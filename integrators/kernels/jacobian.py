@@ -76,11 +76,13 @@ def jacobian(A, l):
 _NORM = f"""    norm = 0.0
     for c in range(N):
         sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
-        r = A[K0 + c*W + l]/(sc if sc > 1e-300 else 1e-300)
+        # a component at 0 without an absolute tolerance has no scale, and no say
+        r = A[K0 + c*W + l]/sc if sc > 1e-300 else 0.0
         norm += r*r
     norm = sqrt(norm/N)
     h = fabs(A[HS + l])
     least = 1000.0*h*{EPS!r}*N*norm if norm > 0.0 and h > 0.0 else 1.0
+    least = least if least < math.inf else 1.0
 """
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..integrators import methods, problems
-from ..integrators.names import unknown
+from . import methods, problems
+from .names import unknown
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,10 @@ def _evaluate(problem: Problem, t: float, y: np.ndarray) -> tuple[np.ndarray, Fa
         fatal = not (isinstance(error, ArithmeticError) or (isinstance(error, ValueError) and "math" in str(error)))
         return J, Fault(f"{name} raises {type(error).__name__} at t = {t:.6g}, y = {_short(y)}: {error}", fatal)
     outside = _outside(problem)
-    J[outside] = other[outside] = 0.0  # not used, whatever is written there
+    stray = outside & (J == other) & (J != 0.0)
+    if stray.any():
+        return J, Fault(f"{name} writes {_entries(stray)}, which the problem's sparsity says is zero", False)
+    J[outside] = other[outside] = 0.0
     lost = np.isnan(J) & np.isfinite(other)
     if lost.any():
         words = "it must write every entry, zeros too, and add to none before"

@@ -1,8 +1,9 @@
 """Where a Jacobian may be non-zero, and what implicit methods make of it: a band to factor and groups of columns to difference together.
 
 A pattern that is no band is reordered to one by reverse Cuthill-McKee (E. Cuthill, J. McKee, Proc. 24th ACM Conf. 1969, 157; SciPy's
-`reverse_cuthill_mckee`): row and column q of the matrix that is factored are row and column `order[q]` of the Jacobian.  Columns that share
-no row are perturbed in one evaluation (A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
+`reverse_cuthill_mckee`; a pattern that gives no useful band is kept in full, n^2 numbers a trajectory): row and column q of the matrix
+that is factored are row and column `order[q]` of the Jacobian. Columns that share no row are perturbed in one evaluation (A. R. Curtis, M.
+J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
 """
 
 from __future__ import annotations

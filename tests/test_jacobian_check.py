@@ -185,8 +185,17 @@ def test_sparsity_frees_from_writing_the_rest():
     ss.check_jacobian(dataclasses.replace(linear(A, sparsity=np.array(A)), jac=band))
     with pytest.raises(ValueError, match=r"does not write entries \(0, 2\), \(2, 0\)"):
         ss.check_jacobian(dataclasses.replace(linear(A), jac=band))
-    with pytest.raises(ValueError, match=r"\([01], [12]\) is 0, .*; it lies outside the problem's sparsity"):
+    with pytest.raises(ValueError, match=r"writes entries \(0, 1\), \(1, 2\), which the problem's sparsity says is zero"):
         ss.check_jacobian(dataclasses.replace(linear(A, sparsity=(1, 0)), jac=band))
+
+    def lower(t, y, p, J):
+        for i in range(3):
+            J[i, i] = -2.0
+        for i in range(2):
+            J[i + 1, i] = 1.0
+
+    with pytest.raises(ValueError, match=r"\([01], [12]\) is 0, .*; it lies outside the problem's sparsity"):
+        ss.check_jacobian(dataclasses.replace(linear(A, sparsity=(1, 0)), jac=lower))
 
 
 def test_bad_arguments():
@@ -291,3 +300,20 @@ def test_explicit_methods_do_not_care():
     assert not jacobian_check.concerns(problem, methods.get("tsit5"))
     assert jacobian_check.concerns(problem, methods.get("radau5"))
     assert not jacobian_check.concerns(dataclasses.replace(problem, jac=None), methods.get("radau5"))
+
+
+def beside(t, y, p, J):
+    for i in range(4):
+        J[i, i] = -1.0
+    J[0, 3] = 2.0
+
+
+def four(t, y, p, dy):
+    for i in range(4):
+        dy[i] = -y[i]
+    dy[0] = 2.0 * y[3] - y[0]
+
+
+def test_entries_outside_the_declared_sparsity_are_named():
+    with pytest.raises(ValueError, match=r"writes entry \(0, 3\), which the problem's sparsity says is zero"):
+        ss.check_jacobian(Problem(four, [1.0, 2.0, 3.0, 4.0], (0.0, 1.0), jac=beside, sparsity=(1, 1)))

@@ -1,6 +1,6 @@
 """StePPO's set-up: attempted steps and errors of Kvaerno's 5(4) at rtol 1e-3, atol 1e-6 under our laws, beside diffrax's controllers.
 
-    python benchmarks/steppo.py [--systems vdpol ...] [--match] [--points 61] [--no-diffrax] [--json]
+    python benchmarks/steppo.py [--systems vdpol ...] [--match] [--points 61] [--guests C ...] [--no-diffrax] [--json]
 
 M. Koumans, N. Pezzotti and T. S. W. Stevens, "StePPO: Adaptive Step-Size Control for Initial-Value Problems Using PPO", repository
 MKoumans/StePPO. Its REPRODUCE.md prints, for van der Pol at mu = 50: 175 attempts, mean log10 error -4.24, final -6.22 (StePPO) and 378,
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 import stepsmith as ss
-from stepsmith.controllers import registry
+from stepsmith.controllers import registry, resolve
 from stepsmith.controllers.laws import Law
 from stepsmith.integrators import problems, record
 from stepsmith.integrators.problem import Problem
@@ -152,13 +152,18 @@ class Diffrax:
         return Row(name, attempts, rejected, failed, math.nan, *errors(problem, np.array(times), np.array(states)))
 
 
-def laws() -> dict[str, Law]:
-    """Every published linear law and the tuned PID, by name; diffrax's own first."""
+def laws(system: str, guests: list[str]) -> dict[str, Any]:
+    """Every published linear law and the tuned PID, by name, diffrax's own first; the laws tuned on the suite and on the system; guests."""
     names = ["diffrax", *(name for name in registry.names("linear") if name != "diffrax")]
-    return {"diffrax": registry.get("diffrax"), "PID .34 .40": from_diffrax("PID .34 .40", **TUNED)} | {n: registry.get(n) for n in names}
+    return {"diffrax": registry.get("diffrax"), "PID .34 .40": from_diffrax("PID .34 .40", **TUNED)} | {
+        **{n: registry.get(n) for n in names},
+        "tuned on the suite": resolve.controller("tuned", "steppo", "kvaerno5"),
+        "tuned on the system": resolve.controller("tuned", f"steppo_{system}", "kvaerno5"),
+        **{guest: resolve.controller(guest) for guest in guests},
+    }
 
 
-def rows(system: str, value: float, bounds: tuple[float, float, float], peer: Diffrax | None) -> list[Row]:
+def rows(system: str, value: float, bounds: tuple[float, float, float], peer: Diffrax | None, guests: list[str]) -> list[Row]:
     """All runs of one instance."""
     problem = instance(system, value)
     out = []
@@ -167,16 +172,16 @@ def rows(system: str, value: float, bounds: tuple[float, float, float], peer: Di
         out.append(peer.run(problem, bounds, "diffrax: PID .34 .40", **TUNED))
         out.append(peer.run(problem, bounds, "diffrax: default, exact Newton", exact=True))
     out.append(ours(problem, registry.get("diffrax"), "diffrax, first step as published", first_step=bounds[0]))
-    return out + [ours(problem, law, name) for name, law in laws().items()]
+    return out + [ours(problem, law, name) for name, law in laws(system, guests).items()]
 
 
-def match(points: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def match(points: int, guests: list[str]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Van der Pol, mu = 50: attempts of every law at no larger final error than published, with the tolerances they take."""
     targets = {name: 10.0**final for name, (_, _, final) in PUBLISHED.items()}
     problem, tolerances = instance("vdpol", 50.0), np.geomspace(1e-2, 1e-8, points)
     end = stiff_reference(problem, [1.0], atol_factor=1e-3).y[0, -1]
     out = []
-    for name, law in laws().items():
+    for name, law in laws("vdpol", guests).items():
         runs = []
         for rtol in tolerances:
             sol = ss.solve(problem, "kvaerno5", law, rtol=float(rtol), atol=float(rtol) * ATOL / RTOL)
@@ -217,11 +222,12 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--match", action="store_true", help="matched final error, van der Pol at mu = 50, instead of the tables")
     parser.add_argument("--points", type=int, default=61, help="tolerances of --match")
+    parser.add_argument("--guests", nargs="*", default=[], help="controllers by zoo name or path")
     parser.add_argument("--no-diffrax", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.match:
-        found, targets = match(args.points)
+        found, targets = match(args.points, args.guests)
         print(json.dumps({"targets": targets, "laws": found}, indent=1) if args.json else matched_table(found, targets))
         return
     peer = None if args.no_diffrax else Diffrax()
@@ -229,7 +235,7 @@ def main() -> None:
     for system in args.systems:
         values, bounds = SYSTEMS[system]
         for value in values:
-            out = rows(system, value, bounds, peer)
+            out = rows(system, value, bounds, peer, args.guests)
             everything[f"{system} {value:g}"] = [vars(r) for r in out]
             if not args.json:
                 print(f"\n## {system}, parameter {value:g}\n\n{table(out)}", flush=True)

@@ -239,8 +239,8 @@ def _wall(
     from ..integrators.kernels.build import lanes_for
 
     lanes = lanes_for(split.batch.n)
-    # an implicit method solves its systems lane by lane: an idle lane costs next to nothing
-    side_by_side = not methods.get(split.method).implicit
+    # an implicit method solves its systems lane by lane, but decides for all lanes at once
+    busy = 1.0 if methods.get(split.method).implicit else 2.0
     least = {e.name: np.full(e.knob.size, np.inf) for e, _ in table}
     order: dict[tuple[str, int], np.ndarray] = {}
     for e, s in table:
@@ -252,7 +252,7 @@ def _wall(
             for e, s in table:
                 if k < e.knob.size and order[e.name, k].size:
                     rows = order[e.name, k]
-                    copies = _copies(s.work[rows, k], lanes) if side_by_side else 1
+                    copies = _copies(s.work[rows, k], lanes, busy)
                     once = e.seconds(split, k, np.repeat(rows, copies), max_steps) / copies
                     least[e.name][k] = min(least[e.name][k], once)
             bar.update(done + round((k + 1) / max(e.knob.size for e, _ in table) * len(table)))

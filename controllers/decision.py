@@ -127,7 +127,7 @@ def linear_apply(params, state, record, out):
     shift = params[DEC + D_RESIDUAL] * inside(a0)
     lf = linear_propose(params, state, record)
     law_accept = linear_accept(params, record, lf)
-    law_answer = linear_limit(params, state, record, lf, law_accept)
+    law_answer = linear_limit(params, state, record, lf, law_accept, 0.0)
     nacc = state[S_NACC]
     fmax = where(nacc >= 1.0, params[P_FMAX], params[P_FMAX_FIRST])
     own = minimum(maximum(lf + shift, params[P_FMIN]), fmax)

@@ -177,7 +177,7 @@ def linear_accept(params, record, log_factor):
     return where(good & usable(record), 1.0, 0.0)
 
 
-def linear_limit(params, state, record, log_factor, accept, hold=0.0):
+def linear_limit(params, state, record, log_factor, accept, hold):
     """Log-factor after the law's rules for accepted, rejected, non-finite and truncated attempts.
 
     hold: by how much the dead band is wider at both ends, in log.
@@ -260,7 +260,7 @@ def linear_decide(params, state, record, out):
     """The general linear law: decide on one attempt (signature of `contract.Lane.fn`)."""
     log_factor = linear_propose(params, state, record)
     accept = linear_accept(params, record, log_factor)
-    answer = linear_limit(params, state, record, log_factor, accept)
+    answer = linear_limit(params, state, record, log_factor, accept, 0.0)
     flags = 0.0
     if NEWTON:
         flags = linear_flags(params, record, answer, params[P_JAC_RATE])

@@ -81,7 +81,8 @@ def test_interrupted_evolution_goes_on_and_keeps_its_best(tmp_path, monkeypatch)
         runs.train(dataclasses.replace(cfg, seed=5), out=out, resume=True, progress=False)
     runs.train(cfg, out=out, resume=True, progress=False)
     after = logged(out)
-    assert after[len(before) + 1]["generation"] == 26  # the checkpoint was at 25
+    # from the checkpoint at 25, and validated where an unbroken run would have been
+    assert 26 <= after[len(before) + 1]["generation"] <= 30 and after[len(before) + 1]["env_steps"] >= before[-1]["env_steps"] + 300_000
     assert after[-1]["generation"] == 30 and after[-1]["best"] == 0.01
     assert (out / "controller.safetensors").read_bytes() == kept
     assert after[-1]["env_steps"] > before[-1]["env_steps"]

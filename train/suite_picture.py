@@ -52,7 +52,7 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-    ax.legend(loc="lower right", fontsize=8.5, frameon=False)
+    ax.legend(loc="upper right", fontsize=8.5, frameon=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=150)

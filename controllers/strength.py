@@ -1,0 +1,88 @@
+"""Strengths of a regulariser over the course of training: lambda(k) at iteration k = 0, 1, 2, ...
+
+    constant      lambda(k) = l
+    exponential   lambda(k) = l0 (l1 / l0)^(min(k, n) / n)
+    linear        lambda(k) = l0 + (l1 - l0) min(k, n) / n
+    of            lambda(k) = f(k), any callable
+
+Exponential annealing is that of A. Pal et al., ICML 2021 (PMLR 139:8325-8335), with l0 = 100, l1 = 10 for the mean of E_j h_j.  A learned
+policy that sets the strength is a callable like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def _positive(what: str, value: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} must be a number, got {value!r}") from None
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{what} must be positive and finite, got {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Strength:
+    """lambda(k) -> float; `describe()` names it and its numbers for logs and provenance."""
+
+    kind: str
+    numbers: dict[str, float]
+    formula: Callable[[float], float]
+
+    def __call__(self, k: float) -> float:
+        """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that fits."""
+        if not (math.isfinite(k) and k >= 0):
+            raise ValueError(f"the iteration must be finite and not negative, got {k!r}")
+        return _positive(f"the {self.kind} strength at iteration {k}", self.formula(k))
+
+    def describe(self) -> dict[str, Any]:
+        """{"kind": ..., and its numbers}: plain data, enough for `make` to build it again, except for a callable."""
+        return {"kind": self.kind, **self.numbers}
+
+
+def constant(value: float) -> Strength:
+    """The same strength, `value` > 0, at every iteration."""
+    level = _positive("a constant strength", value)
+    return Strength("constant", {"value": level}, lambda k: level)
+
+
+def exponential(l0: float, l1: float, n: float) -> Strength:
+    """From l0 to l1 in n iterations along an exponential, l1 from then on; all positive and finite."""
+    first, last, length = _positive("l0", l0), _positive("l1", l1), _positive("n", n)
+    ratio = last / first
+    return Strength("exponential", {"l0": first, "l1": last, "n": length}, lambda k: first * ratio ** (min(k, length) / length))
+
+
+def linear(l0: float, l1: float, n: float) -> Strength:
+    """From l0 to l1 in n iterations along a line, l1 from then on; all positive and finite."""
+    first, last, length = _positive("l0", l0), _positive("l1", l1), _positive("n", n)
+    return Strength("linear", {"l0": first, "l1": last, "n": length}, lambda k: first + (last - first) * min(k, length) / length)
+
+
+def of(formula: Callable[[float], float]) -> Strength:
+    """Any callable k -> strength; each value is checked to be positive and finite.  A Strength is returned as it is."""
+    if isinstance(formula, Strength):
+        return formula
+    if not callable(formula):
+        raise ValueError(f"a strength must be callable, got {type(formula).__name__}")
+    name = getattr(formula, "__qualname__", type(formula).__name__)
+    return Strength("callable " + name, {}, formula)
+
+
+def make(kind: str, **numbers: float) -> Strength:
+    """A strength from its description: make(**s.describe()).  ValueError for an unknown kind, naming the nearest, or wrong numbers."""
+    from ..integrators.names import unknown
+
+    makers: dict[str, Callable[..., Strength]] = {"constant": constant, "exponential": exponential, "linear": linear}
+    if kind not in makers:
+        raise unknown("strength", kind, makers)
+    try:
+        return makers[kind](**numbers)
+    except TypeError as error:
+        raise ValueError(f"strength {kind!r}: {error}") from error

@@ -1,0 +1,118 @@
+"""`NeuralODE`: a field, a solver and a regulariser as one torch module.
+
+    loss = task_loss(out.y[-1]) + strength * out.penalty,    out = ode(y0, t)
+
+In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode, and without
+gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the regulariser.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .api import odeint
+from .regularisers import Regulariser, Solver
+from .regularisers import regulariser as by_name
+from .solution import NeuralSolution
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class NeuralOutput:
+    """What a NeuralODE gives.
+
+    y           (T, B, *features) at the times asked for; with STEER in training mode the last one is at the drawn end time.
+    penalty     0-d, y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and without gradients.
+    solution    NeuralSolution of what was solved: in training mode the regulariser may have added times to `solution.t` and columns to
+                `solution.y`.  Counts are in `solution.stats`.
+    """
+
+    y: Tensor
+    penalty: Tensor
+    solution: NeuralSolution
+
+
+class NeuralODE(torch.nn.Module):
+    """y' = func(t, y) solved from y0 through the times t, with a penalty on the way.
+
+    Parameters
+        func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and y.
+        method, controller, rtol, atol, adjoint, per_sample, options   as for `odeint`, with one step for the whole batch by default, as in
+                    the papers on regularised neural ODEs.
+        regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
+
+    Raises ValueError where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
+    heuristics; columns with a random probe do not go with compact=True.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[Tensor, Tensor], Tensor],
+        method: str = "tsit5",
+        controller: Any = "pi34",
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+        *,
+        adjoint: str = "discrete",
+        per_sample: bool = False,
+        regulariser: Regulariser | str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if not callable(func):
+            raise ValueError(f"func must be callable, got {type(func).__name__}")
+        if isinstance(regulariser, str):
+            regulariser = by_name(regulariser)
+        if regulariser is not None and not isinstance(regulariser, Regulariser):
+            raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
+        if regulariser is not None:
+            _check_fit(regulariser, adjoint, options)
+        self.func = func
+        self.regulariser = regulariser
+        self.solver = Solver(method, rtol, atol, per_sample)
+        self.controller = controller
+        self.options = {"adjoint": adjoint, **options}
+
+    def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
+        """Solve from y0 (B, *features) through t (T,); `generator` draws what the regulariser draws, None being torch's own."""
+        if self.regulariser is None or not self.training or not torch.is_grad_enabled():
+            solution = self._solve(self.func, y0, t)
+            return NeuralOutput(solution.y, solution.y.new_zeros(()), solution)
+        plan = self.regulariser.plan(self.func, y0, t, generator, self.solver)
+        solution = self._solve(plan.func, plan.y0, plan.t)
+        y, penalty = plan.read(solution)
+        return NeuralOutput(y, penalty, solution)
+
+    def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any) -> NeuralSolution:
+        s = self.solver
+        return odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=s.per_sample, **self.options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NeuralODE:
+        # controllers are immutable, and not all of them can be copied
+        memo[id(self.controller)] = self.controller
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return twin
+
+    def extra_repr(self) -> str:
+        s = self.solver
+        return f"method={s.method!r}, rtol={s.rtol:g}, atol={s.atol:g}, per_sample={s.per_sample}, regulariser={self.regulariser!r}"
+
+
+def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) -> None:
+    if regulariser.needs_heuristics and adjoint != "discrete":
+        raise ValueError(
+            f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
+            "(local regularisers work with every adjoint)"
+        )
+    if regulariser.needs_heuristics and not options.get("heuristics", True):
+        raise ValueError(f"{regulariser!r} needs heuristics=True")
+    if regulariser.fixed_rows and options.get("compact"):
+        raise ValueError(f"{regulariser!r} draws a probe a sample, which compact=True would mix up")

@@ -1,0 +1,101 @@
+"""NeuralODE: what it solves in training and in eval mode, what it hands out, and which combinations it refuses."""
+
+import copy
+
+import pytest
+import torch
+
+import stepsmith as ss
+from torch_fields import F64, field_of, mlp, odeint, state
+
+NeuralODE = ss.neural.NeuralODE
+T = torch.linspace(0.0, 1.0, 4, dtype=F64)
+
+
+class Field(torch.nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, t, y):
+        return self.net(y) * (1 + 0.3 * torch.sin(t))
+
+
+def test_it_is_odeint_with_one_step_for_the_batch_and_the_fields_parameters():
+    net = mlp()
+    ode = NeuralODE(Field(net), "dopri5", "i", 1e-7, 1e-8)
+    assert [id(p) for p in ode.parameters()] == [id(p) for p in net.parameters()]
+    out = ode(state(), T)
+    plain = odeint(field_of(net), state(), T, "dopri5", "i", rtol=1e-7, atol=1e-8, per_sample=False)
+    assert torch.equal(out.y, plain.y) and out.penalty.shape == () and out.penalty == 0
+    assert out.solution.heuristics.h.dim() == 1 and out.solution.stats.nfev == plain.stats.nfev
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_eval_mode_and_no_grad_pay_nothing_for_a_regulariser(per_sample):
+    ode = NeuralODE(Field(mlp()), regulariser="er_sum", per_sample=per_sample)
+    plain = NeuralODE(ode.func, per_sample=per_sample)(state(), T)
+    trained = ode(state(), T)
+    assert trained.penalty > 0 and trained.penalty.requires_grad
+    ode.eval()
+    out = ode(state(), T)
+    assert out.penalty == 0 and not out.penalty.requires_grad and torch.equal(out.y, plain.y)
+    ode.train()
+    with torch.no_grad():
+        out = ode(state(), T)
+    assert out.penalty == 0 and not out.y.requires_grad and out.solution.stats.nfev_replay == 0
+
+
+def test_options_reach_the_solver_and_controllers_are_found_by_name():
+    ode = NeuralODE(Field(mlp()), controller="h211b", adjoint="none", max_steps=2, per_sample=True)
+    assert ode(state(), T).solution.stats.nreject + ode(state(), T).solution.stats.naccept <= 2 * 5 * 2
+    assert not ode(state(), T).y.requires_grad
+    with pytest.raises(ValueError, match="did you mean"):
+        NeuralODE(Field(mlp()), controller="pi43")
+
+
+def test_it_is_copied_saved_and_loaded_like_any_module():
+    a = NeuralODE(Field(mlp()), regulariser="er_mean")
+    b = copy.deepcopy(a)
+    with torch.no_grad():
+        for p in b.parameters():
+            p.zero_()
+    b.load_state_dict(a.state_dict())
+    assert torch.equal(a(state(), T).penalty, b(state(), T).penalty)
+    assert "er_mean" in repr(a) and "tsit5" in repr(a)
+
+
+def test_a_plain_function_will_do():
+    out = NeuralODE(lambda t, y: -y, regulariser="er_mean")(state().requires_grad_(), T)
+    assert out.penalty.requires_grad and out.y.shape == (4, 5, 3)
+
+
+def test_training_with_the_penalty_takes_fewer_evaluations():
+    """Two copies of one net learn the same map of z(0) to z(1): the penalised one arrives with fewer steps."""
+    spent = {}
+    for name, strength in ((None, 0.0), ("er_mean", 100.0)):
+        ode = NeuralODE(Field(mlp(scale=3.0)), rtol=1e-6, atol=1e-6, regulariser=name)
+        optimiser = torch.optim.Adam(ode.parameters(), 1e-2)
+        for _ in range(60):
+            out = ode(state(), T[[0, -1]])
+            loss = (out.y[-1] - 0.5).square().mean() + strength * out.penalty
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        spent[name] = ode.eval()(state(), T[[0, -1]]).solution.stats.nfev
+    assert spent["er_mean"] < spent[None]
+
+
+def test_what_does_not_fit_is_refused_at_once():
+    with pytest.raises(ValueError, match="unknown regulariser 'er_men': did you mean 'er_mean'"):
+        NeuralODE(Field(mlp()), regulariser="er_men")
+    with pytest.raises(ValueError, match="a name, a Regulariser or None; got float"):
+        NeuralODE(Field(mlp()), regulariser=0.5)
+    with pytest.raises(ValueError, match="func must be callable, got int"):
+        NeuralODE(3)
+    with pytest.raises(ValueError, match='er_mean.*adjoint="discrete"; got \'none\''):
+        NeuralODE(Field(mlp()), regulariser="er_mean", adjoint="none")
+    with pytest.raises(ValueError, match="er_mean.*heuristics=True"):
+        NeuralODE(Field(mlp()), regulariser="er_mean", heuristics=False)
+    with pytest.raises(ValueError, match="bs32.*no stage-based stiffness"):
+        NeuralODE(Field(mlp()), "bs32", regulariser="sr_mean")(state(), T)

@@ -138,7 +138,7 @@ def test_max_steps_is_a_status_with_the_last_good_state():
         ({"rtol": 0.0, "atol": 0.0}, "not both zero"),
         ({"method": "tsit6"}, "tsit5"),
         ({"controller": "pi43"}, "pi34"),
-        ({"adjoint": "backsolve"}, "discrete, none"),
+        ({"adjoint": "backsolv"}, "did you mean 'backsolve'"),
         ({"first_step": 0.0}, "first_step"),
         ({"max_steps": 0}, "max_steps"),
         ({"checkpoint_every": 0}, "checkpoint_every"),

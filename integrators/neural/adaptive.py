@@ -6,6 +6,8 @@ device of the state: times in float64 cost nothing there, and one small transfer
 
 Lanes that are done stay where they are, with h = 0.  With `compact` they are taken out of the batch instead, so that they cost
 nothing; func must then treat every row alike, whatever the number of rows.
+
+A `Watch` sees every attempt from within: the continuous adjoints keep what they need of a step that way.
 """
 
 from __future__ import annotations
@@ -17,25 +19,28 @@ import numpy as np
 import torch
 
 from .. import record as rec
-from ..kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
+from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
 from ..tableaus.tableau import ExplicitTableau
 from .controller import ACCEPT, FALLBACK, LOG_FACTOR, LaneController, slots_read
 from .outputs import Outputs, rows_of
-from .step import Field, Step, Stepper
+from .step import Slope, Step, Stepper
 
 Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive."""
+    """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive.
+
+    first_step: one size, one a lane (NaN: not known), or None: the automatic choice.
+    """
 
     tableau: ExplicitTableau
     controller: Any
     t: np.ndarray
     rtol: float
     atol: float
-    first_step: float | None
+    first_step: float | np.ndarray | None
     max_steps: int
     compact: bool
     heuristics: bool
@@ -69,7 +74,33 @@ class Pass:
     nfallback: np.ndarray
     nfev: np.ndarray
     start_ok: np.ndarray
+    h_next: np.ndarray
     y: Tensor | None
+
+
+class Watch:
+    """Follows a pass from within.  `dense`: it wants the dense stages of accepted steps evaluated.  This one looks away."""
+
+    dense = False
+
+    def take(self, keep: np.ndarray) -> None:
+        """Lanes at the positions `keep` stay in the batch, the others leave it."""
+
+    def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
+        """An attempt was made and decided; buffers of `stepper` still hold its slopes."""
+
+
+@dataclass
+class Attempt:
+    """An attempt's lanes `ids` and, each (len(ids),): start, end, signed size, and whether a lane took part, was finite, accepted."""
+
+    ids: np.ndarray
+    t: np.ndarray
+    end: np.ndarray
+    h: np.ndarray
+    run: np.ndarray
+    finite: np.ndarray
+    accept: np.ndarray
 
 
 class _Log:
@@ -102,7 +133,7 @@ class _Log:
 
 
 def first_step(
-    field: Field, set_: Settings, y0: Tensor, sign: float
+    field: Slope, set_: Settings, y0: Tensor, sign: float
 ) -> tuple[Tensor, np.ndarray, np.ndarray, int]:
     """First slope, first size (lanes,), whether a lane's start is finite, evaluations.
 
@@ -123,8 +154,9 @@ def first_step(
     scale = set_.atol + set_.rtol * y0.abs()
     with np.errstate(all="ignore"):
         ok = np.isfinite(rms(y0)) & np.isfinite(rms(k1))
-        if set_.first_step is not None:
-            return k1, np.full(lanes, min(set_.first_step, span)), ok, 1
+        given = np.broadcast_to(np.nan if set_.first_step is None else set_.first_step, (lanes,))
+        if np.isfinite(given).all():
+            return k1, np.minimum(given, span), ok, 1
         d0, d1 = rms(y0 / scale), rms(k1 / scale)
         h0 = np.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
         h0 = np.minimum(h0, span)
@@ -135,11 +167,18 @@ def first_step(
         dm = np.maximum(d1, d2)
         power = 1.0 / (set_.tableau.embedded_order + 1)
         h1 = np.where(dm <= 1e-15, np.maximum(1e-6, h0 * 1e-3), (0.01 / np.maximum(dm, 1e-300)) ** power)
-        return k1, np.minimum(np.minimum(100.0 * h0, h1), span), ok, 2
+        h = np.minimum(100.0 * h0, h1)
+        return k1, np.minimum(np.where(np.isfinite(given), given, h), span), ok, 2
 
 
-def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -> Pass:
-    """Solve from y0 (lanes, width) without gradient.  `want_output`: evaluate the outputs too (else they come from the replay)."""
+def adaptive_pass(
+    field: Slope, set_: Settings, y0: Tensor, want_output: bool, watch: Watch | None = None, active: np.ndarray | None = None
+) -> Pass:
+    """Solve from y0 (lanes, width) without gradient.
+
+    want_output: evaluate the outputs too (else they come from the replay).  active: lanes (lanes,) that are to be solved; the others
+    rest where they are, with the status IDLE.
+    """
     lanes, width = y0.shape
     t0, t_end = float(set_.t[0]), float(set_.t[-1])
     sign = 1.0 if t_end > t0 else -1.0
@@ -154,15 +193,19 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
         h = control.first(h)
     stepper = Stepper(tab, field, lanes, width, y0.dtype, y0.device)
     outputs = Outputs(set_.t, lanes) if want_output else None
+    dense = watch is not None and watch.dense
     log = _Log(lanes)
 
     status = np.where(ok, RUNNING, BAD_START)
+    if active is not None:
+        status[~active] = IDLE
     t_last, y_last = np.full(lanes, t0), y0
     nacc, nrej, nfall = (np.zeros(lanes, dtype=np.int64) for _ in range(3))
     nfev = np.full(lanes, spent, dtype=np.int64)
 
     ids, y, t = np.arange(lanes), y0, np.full(lanes, t0)
-    run, stuck, finite = ok.copy(), np.zeros(lanes, dtype=bool), np.ones(lanes, dtype=bool)
+    h_next = np.full(lanes, np.nan)
+    run, stuck, finite = status == RUNNING, np.zeros(lanes, dtype=bool), np.ones(lanes, dtype=bool)
     while True:
         # the size of this attempt
         left = np.abs(t_end - t)
@@ -183,6 +226,8 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
             ids, t, h, left, hmin, stuck = (a[keep] for a in (ids, t, h, left, hmin, stuck))
             run = np.ones(len(keep), dtype=bool)
             control.take(keep)
+            if watch is not None:
+                watch.take(keep)
             stepper = Stepper(tab, field, len(keep), width, y0.dtype, y0.device)
         want = np.where(h >= hmin, h, hmin)
         lands = sign * ((t + sign * want) - t_end) >= 0.0
@@ -202,13 +247,19 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
         if accept.any():
             hs = seen[rec.HS] if rec.HS in seen else size
             log.add(ids, accept, t, end, sign * size, seen[rec.ERR], hs)
+            if dense:
+                stepper.extend(step)
+                nfev[ids[accept]] += tab.dense_stages
             if outputs is not None:
                 rows = np.flatnonzero(accept)
                 for output, pos, theta in outputs.groups(ids[rows], t[rows], end[rows]):
                     at = rows[pos]
                     outputs.add(output, ids[at], rows_of(step.y1, at) if theta is None else stepper.dense(step, at, theta))
-                    if theta is not None:
+                    if theta is not None and not dense:
                         nfev[ids[np.unique(at)]] += tab.dense_stages
+        if watch is not None:
+            watch.attempt(stepper, step, Attempt(ids, t, end, sign * size, run, finite, accept))
+        if accept.any():
             y, k1 = _advance(accept, step, y, k1)
         with np.errstate(all="ignore"):
             h = np.where(run, np.where(accept & truncated, want, size) * np.exp(out[LOG_FACTOR]), h)
@@ -223,14 +274,14 @@ def adaptive_pass(field: Field, set_: Settings, y0: Tensor, want_output: bool) -
         if done.any() or over.any():
             status[ids[done]], status[ids[over]] = SUCCESS, MAX_STEPS
             run = run & ~done & ~over
-        t_last[ids] = t
+        t_last[ids], h_next[ids] = t, h
     if len(ids) < lanes:
         y_last[torch.from_numpy(ids).to(y0.device)] = y
     else:
         y_last = y
     grid = log.grid(t0, rec.HS in slots)
     answer = outputs.assemble(y0) if outputs is not None else None
-    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, answer)
+    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, answer)
 
 
 def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
 """`odeint`: a differentiable explicit solver for batches of initial-value problems in torch, with any controller.
 
 The solve is an adaptive pass without gradient (`adaptive`), then, for adjoint="discrete", a replay of the recorded steps with gradient
-(`replay`).  The gradient is that of the numerical solution on its grid: step sizes are constants.
+(`replay`): the gradient is that of the numerical solution on its grid, step sizes being constants.  The continuous adjoints
+(`adjoint`) solve for the gradient backwards in time instead.
 """
 
 from __future__ import annotations
@@ -9,23 +10,25 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 
 from .. import record as rec
 from ..kernels.layout import MESSAGES, SUCCESS
+from ..names import unknown
 from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
 from .adaptive import Pass, Settings, adaptive_pass
+from .adjoint import CONTINUOUS, Continuous, parameters_of, solve
 from .controller import check
 from .replay import Replay, replay
 from .solution import Heuristics, NeuralSolution, NeuralStats
 from .step import Field
 
 Tensor = torch.Tensor
-ADJOINTS = ("discrete", "none")
+ADJOINTS = ("discrete", *CONTINUOUS, "none")
 #: record slots that every explicit method fills here
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED, rec.FINITE, rec.RTOL,
@@ -48,6 +51,9 @@ def odeint(
     checkpoint_every: int | None = None,
     heuristics: bool = True,
     compact: bool = False,
+    adjoint_params: Iterable[Tensor] | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
     resolve: Callable[[str], object] | None = None,
 ) -> NeuralSolution:
     """Solve y' = func(t, y) from y0 through the times t.
@@ -60,7 +66,9 @@ def odeint(
         method      an explicit tableau: "bs32", "dopri5", "tsit5", "dop853".
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over the batch).
-        adjoint     "discrete": gradients through the accepted steps.  "none": no gradient, no replay; so too under torch.no_grad().
+        adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": by solving the adjoint equation
+                    backwards (see `adjoint`); first derivatives only, and heuristics have none.  "none": no gradient, no replay;
+                    so too under torch.no_grad().
         per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for the whole batch.
         first_step  size of the first attempt, positive; None: Hairer's automatic choice (one more evaluation).
         max_steps   attempts a sample may make.
@@ -68,18 +76,23 @@ def odeint(
         heuristics  fill `.heuristics`; False saves their evaluation (about eight operations on the state a step).
         compact     per-sample steps only: take samples out of the batch once they are done.  func must then accept any number of rows,
                     in an order of the solver's choosing.
+        adjoint_params   continuous adjoints only: the tensors to differentiate in; None: the parameters of func, which must then be
+                    a torch.nn.Module.  What func closes over besides gets no gradient.
+        adjoint_rtol, adjoint_atol   tolerances of the backward solve; None: rtol, atol.  The adjoint counts in units of its own size.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
     Returns a NeuralSolution.  A sample whose slope turns NaN or infinite, whose step underflows, or which runs out of max_steps, gets a
     negative status and NaN outputs from there on; the others are not touched.
 
-    Raises ValueError for arguments that do not fit, TypeError for a controller that is not one.  Warns (UserWarning) where rtol is
+    Raises ValueError for arguments that do not fit, TypeError for a controller that is not one; in the backward pass of a continuous
+    adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where rtol is
     below eight ulp of y0's dtype: there round-off, not the method's error, sets the step size.
     """
     began = time.perf_counter()
     times = _times(t)
     _check_state(y0)
     _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, checkpoint_every, compact)
+    back_rtol, back_atol = _check_adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
     if isinstance(controller, str):
         if resolve is None:
             raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.odeint, or pass resolve=")
@@ -101,10 +114,15 @@ def odeint(
     rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
     forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
     differentiate = adjoint == "discrete" and torch.is_grad_enabled()
-    with torch.no_grad():
-        done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
-    again = replay(backward, settings, done, rows.contiguous(), checkpoint_every) if differentiate else None
-    y = again.y if again is not None else done.y
+    again, y = None, None
+    if adjoint in CONTINUOUS:
+        problem = Continuous(adjoint, forward, backward, settings, back_rtol, back_atol, not per_sample)
+        done, y = solve(problem, rows, parameters_of(func, adjoint_params))
+    else:
+        with torch.no_grad():
+            done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
+        again = replay(backward, settings, done, rows.contiguous(), checkpoint_every) if differentiate else None
+        y = again.y if again is not None else done.y
     assert y is not None
     return NeuralSolution(
         t=torch.as_tensor(t),
@@ -113,7 +131,7 @@ def odeint(
         message=_message(done.status, batch if per_sample else None),
         t_last=_spread(done.t_last, batch),
         y_last=done.y_last.reshape(y0.shape),
-        stats=_stats(done, batch, forward.calls, backward, time.perf_counter() - began),
+        stats=_stats(done, batch, forward.calls, backward, adjoint, time.perf_counter() - began),
         heuristics=_heuristics(done, again, settings, rows, per_sample) if heuristics else None,
     )
 
@@ -148,7 +166,7 @@ def _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, check
     if not (math.isfinite(rtol) and rtol >= 0 and math.isfinite(atol) and atol >= 0 and rtol + atol > 0):
         raise ValueError(f"rtol and atol must be finite, not negative and not both zero; got rtol={rtol}, atol={atol}")
     if adjoint not in ADJOINTS:
-        raise ValueError(f"adjoint must be one of {', '.join(ADJOINTS)}; got {adjoint!r}")
+        raise unknown("adjoint", adjoint, ADJOINTS)
     if first_step is not None and not (math.isfinite(first_step) and first_step > 0):
         raise ValueError(f"first_step must be positive and finite, got {first_step}")
     if max_steps < 1:
@@ -157,6 +175,24 @@ def _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, check
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
     if compact and not per_sample:
         raise ValueError("compact=True needs per_sample=True: a coupled batch has no samples to take out")
+
+
+def _check_adjoint(adjoint, params, back_rtol, back_atol, checkpoint_every, rtol, atol) -> tuple[float, float]:
+    """Tolerances of the backward solve; ValueError for options that belong to another adjoint."""
+    if adjoint not in CONTINUOUS:
+        given = {"adjoint_params": params, "adjoint_rtol": back_rtol, "adjoint_atol": back_atol}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(f"{name} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
+        return rtol, atol
+    if checkpoint_every is not None:
+        raise ValueError(f'checkpoint_every belongs to adjoint="discrete", not to {adjoint!r}')
+    back_rtol, back_atol = rtol if back_rtol is None else back_rtol, atol if back_atol is None else back_atol
+    if not (math.isfinite(back_rtol) and back_rtol >= 0 and math.isfinite(back_atol) and back_atol >= 0 and back_rtol + back_atol > 0):
+        raise ValueError(
+            f"adjoint_rtol and adjoint_atol must be finite, not negative and not both zero; got {back_rtol}, {back_atol}"
+        )
+    return float(back_rtol), float(back_atol)
 
 
 def _check_needs(controller: object, tableau: ExplicitTableau) -> None:
@@ -170,7 +206,7 @@ def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:
     return np.broadcast_to(per_lane, (batch,)).copy()
 
 
-def _stats(done: Pass, batch: int, nfev: int, backward: Field, wall_s: float) -> NeuralStats:
+def _stats(done: Pass, batch: int, nfev: int, backward: Field, adjoint: str, wall_s: float) -> NeuralStats:
     return NeuralStats(
         nfev=nfev,
         naccept=int(done.naccept.sum()),
@@ -182,7 +218,8 @@ def _stats(done: Pass, batch: int, nfev: int, backward: Field, wall_s: float) ->
         nreject_per_sample=_spread(done.nreject, batch),
         nfallback_per_sample=_spread(done.nfallback, batch),
         wall_s=wall_s,
-        _replay_calls=lambda: backward.calls,
+        _gradient_calls=lambda: backward.calls,
+        _continuous=adjoint in CONTINUOUS,
     )
 
 

@@ -26,7 +26,7 @@ class Heuristics:
     """Per accepted step; with per-sample steps (n_steps, B), zero behind a sample's last step, else (n_steps,).
 
     t, h        start and positive size of the steps, y's dtype, without gradient.
-    E           scaled error; with gradient where the solve has one.
+    E           scaled error; with gradient under the discrete adjoint only.
     S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32).
     method      name of the method.
     """
@@ -77,12 +77,18 @@ class NeuralStats:
     nreject_per_sample: np.ndarray
     nfallback_per_sample: np.ndarray
     wall_s: float
-    _replay_calls: Callable[[], int] = field(repr=False)
+    _gradient_calls: Callable[[], int] = field(repr=False)
+    _continuous: bool = field(default=False, repr=False)
 
     @property
     def nfev_replay(self) -> int:
         """Calls of func with gradient: the replay, and with checkpoints the repeats in backward passes done so far."""
-        return self._replay_calls()
+        return 0 if self._continuous else self._gradient_calls()
+
+    @property
+    def nfev_backward(self) -> int:
+        """Calls of func in the backward solves of a continuous adjoint done so far, each with one vector-Jacobian product."""
+        return self._gradient_calls() if self._continuous else 0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from .. import record as rec
 from ..tableaus.tableau import ExplicitTableau
 
 Tensor = torch.Tensor
+#: slope of all lanes: (t (lanes,), y (lanes, width)) -> (lanes, width)
+Slope = Callable[[Tensor, Tensor], Tensor]
 
 
 class Field:
@@ -60,12 +62,13 @@ class Step:
     h: Tensor
     g_pair: Tensor | None
     ks: list[Tensor] = dataclasses.field(default_factory=list)
+    extended: bool = False
 
 
 class Stepper:
     """Buffers and coefficients of `tableau` for (lanes, width) states."""
 
-    def __init__(self, tableau: ExplicitTableau, field: Field, lanes: int, width: int, dtype, device) -> None:
+    def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
         if not tableau.fsal:
             raise ValueError(f"method {tableau.name!r} is not first-same-as-last, which this solver relies on")
         self.tableau, self.field, self.lanes, self.width = tableau, field, lanes, width
@@ -83,6 +86,7 @@ class Stepper:
         errors = (tableau.E,) if tableau.error == "embedded" else (tableau.E5, tableau.E3)
         self.err_floats = [row.tolist() for row in errors]
         self.err_coef = [tensor(row) for row in self.err_floats]
+        self.dense_floats = tensor(tableau.P)
         self.pair = tableau.stiffness or (-1, -1)
         self.c = np.concatenate([tableau.C, tableau.dense_C])[:, None]
 
@@ -147,11 +151,24 @@ class Stepper:
 
     def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         """y(t + theta h) of the pairs (lane, theta), each (p,): (p, width).  Evaluates the method's dense stages."""
+        self.extend(step)
+        return self._interpolate(step.y, self.k.view(-1, self.lanes, self.width), lane, theta)
+
+    def extend(self, step: Step) -> None:
+        """Evaluate the method's dense stages of an `attempt`, once."""
         s = self.tableau.stages
-        for e in range(self.tableau.dense_stages):
+        for e in range(0 if step.extended else self.tableau.dense_stages):
             g = torch.addmv(step.y.view(-1), self.heads[s + e], self.coef[s + e]).view(self.lanes, self.width)
             torch.mul(self.field(step.times[s + e], g), step.h, out=self.rows[s + e])
-        return self._interpolate(step.y, self.k.view(-1, self.lanes, self.width), lane, theta)
+        step.extended = True
+
+    def polynomial(self, step: Step, rows: np.ndarray) -> Tensor:
+        """Dense output of an `attempt` as a polynomial in theta: (p, degree + 1, width) coefficients of the lanes `rows` (p,)."""
+        self.extend(step)
+        hk = self.k.view(-1, self.lanes, self.width)
+        terms = (self.dense_floats.T @ hk.flatten(1)).view(-1, self.lanes, self.width)
+        whole = torch.cat([step.y[None], terms]).transpose(0, 1)
+        return (whole if len(rows) == self.lanes else whole[torch.from_numpy(rows).to(self.device)]).contiguous()
 
     def _interpolate(self, y: Tensor, hk: Tensor, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         p = self.tableau.P

@@ -43,7 +43,8 @@ def main(args: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("stepsmith"):
             raise
-        code = _fail(f"{error}: install what brings it, for instance pip install 'stepsmith[train]'")
+        known = "pip install" in str(error)
+        code = _fail(str(error) if known else f"{error}: install what brings it, for instance pip install 'stepsmith[train]'")
     except (KeyboardInterrupt, typer.Abort):
         print("stepsmith: interrupted", file=sys.stderr)
         code = 130
@@ -78,10 +79,10 @@ if _exists("demo"):
 def train(
     config: Annotated[Path, typer.Argument(help="Config file, or the name of one that ships (see `stepsmith list configs`).")],
     seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>-<algorithm>-s<seed>).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>[-<algorithm>]-s<seed>).")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a controller: PPO, SAC, DQN or an evolution strategy, as the config says."""
+    """Train a controller (PPO, SAC, DQN or an evolution strategy) or, by a config with a [task], a neural ODE."""
     from .run import train as run
 
     print(run(config, seed, out, resume))
@@ -221,6 +222,30 @@ def sweep(
     names = tuple(result.best.parameters)
     _table(f"{result.name}: best validation of each trial", ("trial", "state", "validation", *names, "folder"), result.rows())
     print(f"best: {result.path / result.best.folder}\n{result.path / 'sweep.json'}")
+
+
+@app.command("effects")
+def effects(
+    comparison: Annotated[Path, typer.Argument(help="File naming tasks, variants, tolerances and seeds.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs/<name>).")] = None,
+    part: Annotated[str, typer.Option(help="i/n: every n-th group of runs from the i-th on, for n processes.")] = "0/1",
+    run: Annotated[bool, typer.Option(help="Run what is missing; --no-run: the table of what is there.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Train neural ODEs with and without regularisers or controllers, and compare quality, f-evaluations and time."""
+    from .neural_tasks import effects as module
+    from .neural_tasks.effects_table import COLUMNS, summary, texts
+
+    spec = module.load(comparison)
+    out = out or Path("runs") / spec.name
+    share = module.parse_part(part)
+    if run:
+        module.run(spec, out, share)
+    table = summary(spec, out)
+    if as_json:
+        print(json.dumps({"table": table, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
+    else:
+        _table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(table))
 
 
 def _laws() -> list[tuple[str, str]]:

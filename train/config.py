@@ -108,6 +108,11 @@ def from_dict(data: dict[str, Any]) -> Config:
 
 def load(path: str | Path) -> Config:
     """Read a config file, or one of those that ship with the package by its name (`three_body_ppo`)."""
+    return from_dict(read(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A config file's tables, found as `load` finds them and not looked at yet; ValueError where it is not TOML or not there."""
     path = Path(path)
     if not path.exists():
         shipped = Path(__file__).parent / "configs"
@@ -116,7 +121,6 @@ def load(path: str | Path) -> Config:
             raise unknown("config", str(path), [p.stem for p in shipped.glob("*.toml")])
         path = named
     try:
-        data = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as e:
         raise ValueError(f"{path.name}: not a TOML file: {e}") from None
-    return from_dict(data)

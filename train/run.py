@@ -16,12 +16,21 @@ from .rundir import RunDir
 def train(
     config: str | Path | Config, seed: int | None = None, out: str | Path | None = None, resume: bool = False, progress: bool = True
 ) -> Path:
-    """Train by a config (file, shipped name or object); returns the path of the exported controller.
+    """Train by a config (file, shipped name or object); returns the path of the exported controller, or the run folder of a neural
+    differential equation (a config with a [task] table, `neural_tasks.config`).
 
     seed overrides the config's; out: run folder (default runs/<name>-<algorithm>-s<seed>); resume: go on from its last checkpoint.
     Raises ValueError on a bad config or a folder that already holds a run.
     """
-    cfg = config if isinstance(config, Config) else configs.load(config)
+    if not isinstance(config, Config):
+        tables = configs.read(config)
+        if "task" in tables:
+            from .neural_tasks.config import from_dict
+            from .neural_tasks.loop import train as train_task
+
+            return train_task(from_dict(tables), seed, out, resume, progress)
+        config = configs.from_dict(tables)
+    cfg = config
     if seed is not None:
         cfg = dataclasses.replace(cfg, seed=seed)
     if cfg.algorithm == "es":

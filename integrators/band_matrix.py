@@ -12,10 +12,9 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .lane_matrix import MatrixType, two_indices
+from .lane_matrix import MatrixType
 
 
 class BandMatrixType(MatrixType):
@@ -57,22 +56,6 @@ def band(typingctx, block, offset, n, lower, upper, place):
         return out._getvalue()
 
     return ty(block, offset, n, lower, upper, place), codegen
-
-
-@infer_global(operator.getitem)
-class _GetItem(AbstractTemplate):
-    def generic(self, args, kws):
-        if len(args) == 2 and isinstance(args[0], BandMatrixType) and two_indices(args[1]):
-            return signature(types.float64, args[0], types.UniTuple(types.intp, 2))
-        return None
-
-
-@infer_global(operator.setitem)
-class _SetItem(AbstractTemplate):
-    def generic(self, args, kws):
-        if len(args) == 3 and isinstance(args[0], BandMatrixType) and two_indices(args[1]):
-            return signature(types.none, args[0], types.UniTuple(types.intp, 2), types.float64)
-        return None
 
 
 def _address(context, builder, ty, value, index):

@@ -85,7 +85,7 @@ def _machine() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    texts = [(Path(__file__).parent / "kernels" / name).read_bytes() for name in ("linear.py", "jacobian.py")]
+    texts = [(Path(__file__).parent / "kernels" / name).read_bytes() for name in ("linear.py", "sparse_linear.py", "jacobian.py")]
     return hashlib.sha256(b"".join([llvm.get_host_cpu_name().encode(), numba.__version__.encode(), *texts])).hexdigest()[:12]
 
 _SOURCE = """@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")

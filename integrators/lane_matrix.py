@@ -16,7 +16,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 
 class MatrixType(types.Type):
-    """What views of matrices share: `rows` and `columns`."""
+    """What views of matrices share: `rows` and `columns`, and that they are indexed by two integers."""
 
     rows: int
     columns: int
@@ -87,7 +87,7 @@ class _ConstantSet(AbstractTemplate):
 @infer_global(operator.getitem)
 class _GetItem(AbstractTemplate):
     def generic(self, args, kws):
-        if len(args) == 2 and isinstance(args[0], LaneMatrixType) and two_indices(args[1]):
+        if len(args) == 2 and isinstance(args[0], MatrixType) and two_indices(args[1]):
             return signature(types.float64, args[0], types.UniTuple(types.intp, 2))
         return None
 
@@ -95,7 +95,7 @@ class _GetItem(AbstractTemplate):
 @infer_global(operator.setitem)
 class _SetItem(AbstractTemplate):
     def generic(self, args, kws):
-        if len(args) == 3 and isinstance(args[0], LaneMatrixType) and two_indices(args[1]):
+        if len(args) == 3 and isinstance(args[0], MatrixType) and two_indices(args[1]):
             return signature(types.none, args[0], types.UniTuple(types.intp, 2), types.float64)
         return None
 

@@ -1,9 +1,9 @@
 """Where a Jacobian may be non-zero, and what implicit methods make of it: a band to factor and groups of columns to difference together.
 
 A pattern that is no band is reordered to one by reverse Cuthill-McKee (E. Cuthill, J. McKee, Proc. 24th ACM Conf. 1969, 157; SciPy's
-`reverse_cuthill_mckee`; a pattern that gives no useful band is kept in full, n^2 numbers a trajectory): row and column q of the matrix
-that is factored are row and column `order[q]` of the Jacobian. Columns that share no row are perturbed in one evaluation (A. R. Curtis, M.
-J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
+`reverse_cuthill_mckee`), or factored as a sparse matrix (`sparse_factors`), or kept in full, n^2 numbers a trajectory, whichever takes
+least: row and column q of the matrix that is factored are row and column `order[q]` of the Jacobian. Columns that share no row are
+perturbed in one evaluation (A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from .sparse_factors import Factors, fill, minimum_degree
+
 #: a band is used where its factorisation takes at most this part of the dense one's multiplications
 WORTH = 0.5
+#: what a multiplication of a sparse factorisation takes, reading its place from a table, in those of a band, of a dense one (measured)
+INDIRECT = (3.0, 7.0)
 
 
 class _Pattern(np.ndarray):
@@ -57,7 +61,8 @@ def key(value: Any) -> Any:
 class Structure:
     """lower, upper: diagonals of the matrix that is factored (n - 1 each: dense).  order: (n,) int, its rows as rows of the Jacobian, or
     None where they are the same.  ptr (n + 1,), row: rows, in the factored matrix's numbering, where column q may be non-zero.
-    groups: (n,) int, columns of equal number share no row (dense: every column its own)."""
+    groups: (n,) int, columns of equal number share no row (dense: every column its own).  factors: where L and U of a matrix
+    that is factored as a sparse one are non-zero (lower and upper are n - 1 then), or None."""
 
     n: int
     lower: int
@@ -66,11 +71,12 @@ class Structure:
     ptr: np.ndarray
     row: np.ndarray
     groups: np.ndarray
+    factors: Factors | None = None
 
     @property
     def dense(self) -> bool:
         """Whether the matrix is kept in full."""
-        return self.lower == self.upper == self.n - 1
+        return self.lower == self.upper == self.n - 1 and self.factors is None
 
     @property
     def coloured(self) -> bool:
@@ -111,12 +117,17 @@ def _structure(name: Any, n: int, held: _Held) -> Structure:
 
         order = np.asarray(reverse_cuthill_mckee(csr_matrix(value | value.T), symmetric_mode=True), dtype=np.int64)
         lower, upper = _bandwidth(value[np.ix_(order, order)])
-    if not _worth(n, lower, upper):
+    banded = _worth(n, lower, upper)
+    sparse = minimum_degree(value)
+    factors = fill(value[np.ix_(sparse, sparse)], lower * (lower + upper + 1) * n / INDIRECT[0] if banded else n**3 / 3.0 / INDIRECT[1])
+    if factors is not None:
+        order, lower, upper = sparse, n - 1, n - 1
+    elif not banded:
         order, lower, upper = None, n - 1, n - 1
     pattern = value if order is None else value[np.ix_(order, order)]
     column, row = np.nonzero(pattern.T)
     ptr = np.searchsorted(column, np.arange(n + 1))
-    return Structure(n, lower, upper, order, ptr, row.astype(np.int64), _colours(pattern))
+    return Structure(n, lower, upper, order, ptr, row.astype(np.int64), _colours(pattern), factors)
 
 
 def _dense(n: int) -> Structure:

@@ -49,7 +49,7 @@ def jacobian_source(st: Structure, given: bool, slope: bool = True) -> str:
     """
     if given:
         return _given(st)
-    text = _differences(st) if st.coloured else _DENSE_DIFFERENCES
+    text = _differences(st) if st.coloured or st.factors is not None else _DENSE_DIFFERENCES
     if slope:
         return text
     own = "    rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, FB + l, WIDTH, DIM))\n"
@@ -62,6 +62,8 @@ def _given(st: Structure) -> str:
     if not st.dense:
         place = "_PLACE" if st.order is not None else "None"
         view = f"band(A, JAC + l*NJAC, DIM, {st.lower}, {st.upper}, {place})"
+        if st.factors is not None:
+            view = f"sparse(A, JAC + l*NJAC, DIM, {len(st.row) + 1}, _PTR, _ROW, _PLACE)"
         # what a Jacobian with a declared sparsity does not write is zero
         clear = "    for k in range(NJAC):\n        A[JAC + l*NJAC + k] = 0.0\n"
     return f"""@_piece
@@ -122,6 +124,7 @@ def _differences(st: Structure) -> str:
     """Differences of groups of columns."""
     q = "_ORDER[q]" if st.order is not None else "q"
     i = "_ORDER[i]" if st.order is not None else "i"
+    at = "e" if st.factors is not None else place(st, "i", "q")
     return f"""@_piece
 def shifted(A, l, g, side):
     # the slope with the group's components moved by side times their increments, into K1; False where it is not finite
@@ -161,7 +164,7 @@ def jacobian(A, l):
             A[G + j*W + l] = A[Y + j*W + l]
             for e in range(_PTR[q], _PTR[q + 1]):
                 i = _ROW[e]
-                A[JAC + l*NJAC + {place(st, "i", "q")}] = (A[K1 + {i}*W + l] - A[K0 + {i}*W + l])/d
+                A[JAC + l*NJAC + {at}] = (A[K1 + {i}*W + l] - A[K0 + {i}*W + l])/d
     return spent
 
 

@@ -4,7 +4,7 @@ Rows of a block (in X): JAC, the Jacobian at the time TJ, JAGE attempts ago; LUF
 came off, else NaN.  A lane's matrices are its own, and lie together (element k of lane l at `l*size + k`): what depends on the data
 (pivots) is a branch of that lane alone.  The problem's `sparsity` says whether they are kept in full or as a band: of the Jacobian, row by
 row, the columns i - lower .. i + upper; of the factors, column by column, the rows j - lower - upper .. j + lower (the room that row
-exchanges take included).
+exchanges take included).  What is neither is factored as a sparse matrix: `sparse_linear`.
 
 LU with partial pivoting by columns, the multipliers left where they arose (LAPACK's dgetf2, dgbtf2), so that one text serves full and band
 matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column, which vectorises.  Right-hand sides are copied to
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..sparsity import Structure, structure
 from .jacobian import jacobian_source, place, table
+from .sparse_linear import sparse_source
 
 
 class Algebra:
@@ -40,8 +41,7 @@ class Algebra:
         if self.given:
             self.objects["jac"] = source.jac
         st = self.structure
-        kept = n * n if st.dense else n * (st.lower + st.upper + 1) + 1
-        factors = n * n if st.dense else n * (2 * st.lower + st.upper + 1)
+        kept, factors = _room(st)
         sizes = [("JAC", kept), ("LUF", factors), ("PIV", n), ("TJ", 1), ("JAGE", 1), ("LUOK", 1)]
         sizes += [("CRE", factors), ("CIM", factors), ("CPIV", n)] if pair else []
         sizes += [("TMP", n), ("TMI", n)] if pair else [("TMP", n)]
@@ -53,13 +53,18 @@ class Algebra:
             self.lines += "import numpy as _np\n" + table("_ORDER", st.order) + table("_PLACE", np.argsort(st.order))
         if not self.given and not slope:
             self.add("FB", n)
-        if not self.given and st.coloured:
+        if st.factors is not None:
+            self.lines += table("_LP", st.factors.ptr) + table("_LR", st.factors.row) + table("_LD", st.factors.diag)
+        coloured = not self.given and (st.coloured or st.factors is not None)
+        if coloured:
             self.add("INC", n)
             if st.order is None:
                 self.lines += "import numpy as _np\n"
             by_group = np.argsort(st.groups, kind="stable")
             start = np.searchsorted(st.groups[by_group], np.arange(st.groups.max() + 2))
-            self.lines += table("_MEMBER", by_group) + table("_GROUP", start) + table("_PTR", st.ptr) + table("_ROW", st.row)
+            self.lines += table("_MEMBER", by_group) + table("_GROUP", start)
+        if coloured or st.factors is not None:
+            self.lines += table("_PTR", st.ptr) + table("_ROW", st.row)
 
     def add(self, name: str, count: int) -> None:
         """Name `count` more rows of X."""
@@ -69,8 +74,18 @@ class Algebra:
     def source(self) -> str:
         """The pieces `jacobian`, `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
         st = self.structure
-        text = jacobian_source(st, self.given, self.slope) + _laid_out(_REAL, st)
-        return text + _laid_out(_COMPLEX, st) if self.pair else text
+        text = jacobian_source(st, self.given, self.slope)
+        if st.factors is not None:
+            return text + sparse_source(self.pair)
+        return text + _laid_out(_REAL + (_COMPLEX if self.pair else ""), st)
+
+
+def _room(st: Structure) -> tuple[int, int]:
+    """Cells that a lane's Jacobian and a lane's factors take."""
+    n = st.n
+    if st.factors is not None:
+        return len(st.row) + 1, len(st.factors.row)
+    return (n * n, n * n) if st.dense else (n * (st.lower + st.upper + 1) + 1, n * (2 * st.lower + st.upper + 1))
 
 
 def _laid_out(text: str, st: Structure) -> str:

@@ -19,6 +19,7 @@
     name = "er_mean"
     strength = {kind = "exponential", l0 = 100.0, l1 = 10.0}      # over all iterations of the run, unless it says n
     options = {}
+    plus = [{name = "sr_max", weight = 1e-3}]     # terms added to it before the strength multiplies the sum
 
     [train]
     epochs = 75
@@ -26,6 +27,7 @@
     optimiser = "momentum"       # momentum, adam, adamax
     learning_rate = 0.1
     decay = 1e-5                 # gradients are divided by 1 + decay k at iteration k = 1, 2, ...
+    schedule = "constant"        # or "cosine": the rate falls to zero over the run
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from ...integrators.names import unknown
 
 TASKS = ("digits", "japanese_vowels", "mnist5k", "pbcseq")
 OPTIMISERS = ("adam", "adamax", "momentum")
+SCHEDULES = ("constant", "cosine")
 DTYPES = ("float32", "float64")
 
 
@@ -73,11 +76,20 @@ class SolverSpec:
 @dataclass(frozen=True)
 class RegulariserSpec:
     """name and options of `stepsmith.neural.regulariser`; strength: keywords of `controllers.strength.make`, the iteration count `n` filled
-    in from the run where a schedule needs one."""
+    in from the run where a schedule needs one; plus: further terms, each a table of name, weight (1) and options."""
 
     name: str
     strength: dict[str, Any] = field(default_factory=lambda: {"kind": "constant", "value": 1.0})
     options: dict[str, Any] = field(default_factory=dict)
+    plus: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for term in self.plus:
+            for key in term:
+                if key not in ("name", "weight", "options"):
+                    raise unknown("key of a term in [regulariser] plus", key, ("name", "weight", "options"))
+            if "name" not in term:
+                raise ValueError("[regulariser] every term of plus must have a name")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ class TrainSpec:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     decay: float = 0.0
+    schedule: str = "constant"
     evaluate_every: int = 1
     dtype: str = "float64"
     device: str = "cpu"
@@ -102,6 +115,8 @@ class TrainSpec:
             raise ValueError(f"[train] needs 0 <= momentum < 1 and decay >= 0, got {self.momentum!r} and {self.decay!r}")
         if self.optimiser not in OPTIMISERS:
             raise unknown("optimiser", self.optimiser, OPTIMISERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
 

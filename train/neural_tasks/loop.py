@@ -10,7 +10,8 @@ A row of the log, with means over the iterations since the last row where nothin
 
     epoch, iteration                    both finished
     loss, penalty, strength             task loss; penalty not multiplied by the strength
-    nfev, nfev_replay, naccept, nreject of a training solve: f-evaluations of the adaptive pass, and of replay and adjoint
+    nfev, nfev_replay, naccept, nreject of a training solve: f-evaluations of the adaptive pass, and of replay or adjoint where
+                                        there is one
     field_calls                         all evaluations of the field in training so far, a regulariser's own steps included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
@@ -170,10 +171,15 @@ class _Training:
             raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
         self.optimiser.zero_grad()
         total.backward()
-        if self.config.train.decay > 0:
+        settings = self.config.train
+        if settings.decay > 0:
             for p in self.task.model.parameters():
                 if p.grad is not None:
-                    p.grad.div_(1 + self.config.train.decay * (self.iteration + 1))
+                    p.grad.div_(1 + settings.decay * (self.iteration + 1))
+        if settings.schedule == "cosine":
+            share = self.iteration / (settings.epochs * self.batches)
+            for group in self.optimiser.param_groups:
+                group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimiser.step()
         s = out.solution.stats
         found = (loss.item(), out.penalty.item(), strength, s.nfev, s.nfev_replay, s.naccept, s.nreject)

@@ -15,6 +15,7 @@ def picture(rows: Sequence[dict[str, Any]], path: str | Path, title: str, higher
     """Draw a run's log into `path` (.png, .svg, .pdf) and return it; ValueError without rows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     if not rows:
         raise ValueError("there is no evaluation to draw")
@@ -26,7 +27,7 @@ def picture(rows: Sequence[dict[str, Any]], path: str | Path, title: str, higher
     at = [r["epoch"] for r in trained]
     above.plot(epochs, [r["test_nfev"] for r in rows], color=LEARNED, lw=2, label="test solve")
     above.plot(at, [r["nfev"] for r in trained], color=TUNED, lw=1.2, label="training solve, adaptive pass")
-    above.plot(at, [r["nfev_replay"] for r in trained], color=TUNED, lw=1.2, ls=":", label="training solve, replay and adjoint")
+    above.plot(at, [r["nfev_replay"] for r in trained], color=TUNED, lw=1.2, ls=":", label="training solve, replay or adjoint")
     above.set_ylabel("f-evaluations", color=INK)
     above.set_ylim(bottom=0)
     metric = str(rows[-1]["metric"])
@@ -35,6 +36,9 @@ def picture(rows: Sequence[dict[str, Any]], path: str | Path, title: str, higher
     below.set_ylabel(NAMES.get(metric, metric), color=INK)
     if not higher_is_better:
         below.set_yscale("log")
+        below.yaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
+        for which in (below.yaxis.set_major_formatter, below.yaxis.set_minor_formatter):
+            which(FuncFormatter(lambda value, place: f"{value:g}"))
     below.set_xlabel("epoch", color=INK)
     below.xaxis.get_major_locator().set_params(integer=True)
     for axes in (above, below):

@@ -27,7 +27,7 @@ from scipy.interpolate import CubicSpline
 from ... import neural
 from ...integrators.names import unknown
 from .. import data
-from .config import NeuralConfig
+from .config import NeuralConfig, RegulariserSpec
 from .models import AutonomousField, ControlledField, Encoder, Field, TimedField, glorot
 
 Tensor = torch.Tensor
@@ -192,6 +192,14 @@ _TASKS: dict[str, Callable[..., Task]] = {
 }  # fmt: skip
 
 
+def regulariser_of(spec: RegulariserSpec) -> Any:
+    """The regulariser a config asks for, a sum where it adds terms; ValueError for unknown names and options that do not fit."""
+    whole = neural.regulariser(spec.name, **spec.options)
+    for term in spec.plus:
+        whole = whole + float(term.get("weight", 1.0)) * neural.regulariser(term["name"], **term.get("options", {}))
+    return whole
+
+
 def build(config: NeuralConfig) -> Task:
     """The task of a config, its weights drawn from the config's seed; torch's global generator is left as it was.
 
@@ -205,11 +213,11 @@ def build(config: NeuralConfig) -> Task:
             raise unknown("key in [task]", key, ["name", *known])
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or (key != "sigma" and value != int(value)):
             raise ValueError(f"[task] {key} must be a positive number{'' if key == 'sigma' else ', and whole'}; got {value!r}")
-    s, r = config.solver, config.regulariser
-    regulariser = None if r is None else neural.regulariser(r.name, **r.options)
+    s = config.solver
+    regulariser = None if config.regulariser is None else regulariser_of(config.regulariser)
 
     def make(field: Field) -> neural.NeuralODE:
-        fixed: dict[str, Any] = {"heuristics": False} if regulariser is None or not regulariser.needs_heuristics else {}
+        fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
         return neural.NeuralODE(
             field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
             **{**fixed, **s.options},

@@ -1,0 +1,110 @@
+"""The comparison of variants: runs in parts, only what is missing, statistics against formulas written out, files that are refused."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from stepsmith.train.neural_tasks import effects, effects_table  # noqa: E402
+
+SPEC = {
+    "name": "tiny", "seeds": [0, 1], "tolerances": [1e-2], "baseline": "vanilla",
+    "tasks": {"d": {"config": "neural_digits", "task": {"hidden": 4}, "train": {"epochs": 1, "batch": 2000}}},
+    "variants": {
+        "vanilla": {},
+        "er": {"regulariser": {"name": "er_mean", "strength": {"kind": "constant", "value": 1.0}}},
+    },
+}  # fmt: skip
+
+
+def test_a_comparison_runs_in_parts_and_only_what_is_missing(tmp_path, monkeypatch):
+    spec = effects.from_tables(SPEC)
+    assert [(u.seed, u.variant) for u in spec.units] == [(0, "vanilla"), (0, "er"), (1, "vanilla"), (1, "er")]
+    assert len(effects.run(spec, tmp_path, (1, 2), progress=False)) == 2
+    assert {r["seed"] for r in effects.collect(spec, tmp_path)} == {1}
+    effects.run(spec, tmp_path, progress=False)
+
+    def no_run(*args, **kwargs):
+        raise AssertionError("a finished run was run again")
+
+    monkeypatch.setattr(effects, "train", no_run)
+    rows = effects.run(spec, tmp_path, progress=False)
+    assert len(rows) == 4 and all(r["status"] == "finished" for r in rows)
+
+    vanilla, er = effects_table.summary(spec, tmp_path)
+    by = {(r["variant"], r["seed"]): r for r in rows}
+    assert vanilla["difference"] is None and vanilla["nfe_ratio"] == 1.0
+    assert er["mean"] == pytest.approx(np.mean([by["er", s]["test"] for s in (0, 1)]))
+    assert er["spread"] == pytest.approx(np.std([by["er", s]["test"] for s in (0, 1)], ddof=1))
+    assert er["difference"] == pytest.approx(er["mean"] - vanilla["mean"]) and er["low"] <= er["difference"] <= er["high"]
+    assert er["training_nfe_ratio"] == pytest.approx(
+        math.sqrt(math.prod(by["er", s]["field_calls"] / by["vanilla", s]["field_calls"] for s in (0, 1)))
+    )
+    text = effects_table.texts([vanilla, er])
+    assert all(len(t) == len(effects_table.COLUMNS) for t in text) and "points" in text[1][5] and text[0][5] == ""
+    with pytest.raises(ValueError, match="another config"):
+        effects.collect(effects.from_tables(effects.merged(SPEC, {"tasks": {"d": {"train": {"epochs": 2}}}})), tmp_path)
+
+
+def test_a_run_that_diverges_has_its_row(tmp_path):
+    wild = {"train": {"optimiser": "momentum", "learning_rate": 1e308, "epochs": 2}}
+    spec = effects.from_tables(effects.merged(SPEC, {"seeds": [0], "variants": {"er": wild}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        effects.run(spec, tmp_path, progress=False)
+    row = effects_table.summary(spec, tmp_path)[1]
+    assert row["seeds"] == [] and row["diverged"] == [0]
+    assert "1 diverged" in effects_table.texts([row])[0][3]
+
+
+def test_bootstrap_against_the_normal_interval():
+    rng = np.random.default_rng(3)
+    base = rng.random(400)
+    scores = base + 0.05 + 0.2 * rng.standard_normal(400)
+    middle, low, high = effects_table.bootstrap(scores, base, relative=False)
+    d = scores - base
+    half = 1.96 * d.std() / math.sqrt(len(d))
+    assert middle == pytest.approx(d.mean()) and low == pytest.approx(d.mean() - half, abs=0.05 * half)
+    assert high == pytest.approx(d.mean() + half, abs=0.05 * half)
+    ratio = effects_table.bootstrap(1.1 * base, base, relative=True)
+    np.testing.assert_allclose(ratio, 0.1)
+    with pytest.raises(ValueError, match="paired rows"):
+        effects_table.bootstrap(base, base[1:], relative=False)
+
+
+def test_merging_tables():
+    base = {"a": {"x": 1, "y": 2}, "strength": {"kind": "exponential", "l0": 1.0, "l1": 2.0}}
+    assert effects.merged(base, {"a": {"y": 3}}) == {**base, "a": {"x": 1, "y": 3}}
+    assert effects.merged(base, {"strength": {"l0": 5.0}})["strength"] == {"kind": "exponential", "l0": 5.0, "l1": 2.0}
+    assert effects.merged(base, {"strength": {"kind": "constant", "value": 1.0}})["strength"] == {"kind": "constant", "value": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seedz": [1]}, "did you mean 'seeds'"),
+        ({"baseline": "none"}, "baseline variant"),
+        ({"seeds": []}, "seeds is missing or empty"),
+        ({"variants": {"er": {"at": {"mnist": {}}}}}, "task of variant 'er'"),
+        ({"tasks": {"d": {"config": "neural_digit"}}}, "did you mean 'neural_digits'"),
+        ({"variants": {"er": {"solvr": {}}}}, "did you mean 'solver'"),
+    ],
+)
+def test_bad_comparisons_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        effects.from_tables(effects.merged(SPEC, change))
+
+
+def test_parts():
+    assert effects.parse_part("1/3") == (1, 3)
+    for bad in ("3", "a/2", "1/2/3", "-1/2"):
+        with pytest.raises(ValueError, match="i/n"):
+            effects.parse_part(bad)
+    with pytest.raises(ValueError, match="0 <= i < n"):
+        effects.run(effects.from_tables(SPEC), "nowhere", (2, 2))

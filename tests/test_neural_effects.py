@@ -78,6 +78,15 @@ def test_bootstrap_against_the_normal_interval():
         effects_table.bootstrap(base, base[1:], relative=False)
 
 
+def test_variants_of_some_tasks_and_settings_at_one():
+    tasks = {"a": SPEC["tasks"]["d"], "b": SPEC["tasks"]["d"]}
+    variants = {"vanilla": {}, "er": {**SPEC["variants"]["er"], "only": ["b"], "at": {"b": {"solver": {"controller": "i"}}}}}
+    spec = effects.from_tables({**SPEC, "tasks": tasks, "variants": variants, "seeds": [3]})
+    assert [[(u.task, u.variant) for u in group] for group in spec.groups] == [[("a", "vanilla")], [("b", "vanilla"), ("b", "er")]]
+    assert [u.config.solver.controller for u in spec.units] == ["pi34", "pi34", "i"]
+    assert all(u.config.seed == 3 and u.config.solver.tolerance == 1e-2 for u in spec.units)
+
+
 def test_merging_tables():
     base = {"a": {"x": 1, "y": 2}, "strength": {"kind": "exponential", "l0": 1.0, "l1": 2.0}}
     assert effects.merged(base, {"a": {"y": 3}}) == {**base, "a": {"x": 1, "y": 3}}
@@ -92,6 +101,7 @@ def test_merging_tables():
         ({"baseline": "none"}, "baseline variant"),
         ({"seeds": []}, "seeds is missing or empty"),
         ({"variants": {"er": {"at": {"mnist": {}}}}}, "task of variant 'er'"),
+        ({"variants": {"er": {"only": ["dd"]}}}, "task of variant 'er'"),
         ({"tasks": {"d": {"config": "neural_digit"}}}, "did you mean 'neural_digits'"),
         ({"variants": {"er": {"solvr": {}}}}, "did you mean 'solver'"),
     ],

@@ -17,6 +17,10 @@
     [variants.er.at.pbcseq]              # then this, at one task
     regulariser = {strength = {l0 = 1000.0, l1 = 100.0}}
 
+    [variants.steer]
+    only = ["mnist5k"]                   # tasks (all, where it is not said)
+    regulariser = {name = "steer", options = {b = 0.5}}
+
 A run that has ended, well or not, is not run again; one that was interrupted goes on from its last epoch.  Runs are ordered by seed, then
 tolerance, task and variant, and `part = (i, n)` takes every n-th group of variants from the i-th on: n processes with n parts share the
 work, and what is compared with each other runs one after the other in one process, on a machine in the same state.
@@ -58,12 +62,16 @@ class Unit:
 
 @dataclass(frozen=True)
 class Spec:
-    """A comparison: its runs in order, in groups of `variants`, and the variant the others are compared with."""
+    """A comparison: its runs in groups that are compared with each other, in order, and the variant the others are compared with."""
 
     name: str
     baseline: str
-    units: tuple[Unit, ...]
-    variants: int
+    groups: tuple[tuple[Unit, ...], ...]
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All runs, in order."""
+        return tuple(unit for group in self.groups for unit in group)
 
 
 def load(path: str | Path) -> Spec:
@@ -88,7 +96,7 @@ def from_tables(data: dict[str, Any]) -> Spec:
     if data["baseline"] not in variants:
         raise unknown("baseline variant", data["baseline"], variants)
     for name, variant in variants.items():
-        for task in variant.get("at", {}):
+        for task in (*variant.get("at", {}), *variant.get("only", ())):
             if task not in tasks:
                 raise unknown(f"task of variant {name!r}", task, tasks)
     bases = {}
@@ -96,16 +104,20 @@ def from_tables(data: dict[str, Any]) -> Spec:
         if "config" not in given:
             raise ValueError(f"comparison: [tasks.{name}] must name its config")
         bases[name] = merged(configs.read(given["config"]), {k: v for k, v in given.items() if k != "config"})
-    units = []
+    groups = []
     for seed in data["seeds"]:
         for tolerance in data["tolerances"]:
             for task, base in bases.items():
+                group = []
                 for name, variant in variants.items():
-                    whole = merged(base, {k: v for k, v in variant.items() if k != "at"})
+                    if task not in variant.get("only", tasks):
+                        continue
+                    whole = merged(base, {k: v for k, v in variant.items() if k not in ("at", "only")})
                     whole = merged(whole, variant.get("at", {}).get(task, {}))
                     whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": tolerance}})
-                    units.append(Unit(task, name, float(tolerance), seed, from_dict(whole)))
-    return Spec(str(data["name"]), str(data["baseline"]), tuple(units), len(variants))
+                    group.append(Unit(task, name, float(tolerance), seed, from_dict(whole)))
+                groups.append(tuple(group))
+    return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -126,8 +138,7 @@ def run(spec: Spec, out: str | Path, part: tuple[int, int] = (0, 1), progress: b
     index, parts = part
     if not 0 <= index < parts:
         raise ValueError(f"part must be i/n with 0 <= i < n, got {index}/{parts}")
-    mine = [unit for i, unit in enumerate(spec.units) if (i // spec.variants) % parts == index]
-    return [_run(unit, Path(out) / unit.folder, progress) for unit in mine]
+    return [_run(unit, Path(out) / unit.folder, progress) for group in spec.groups[index::parts] for unit in group]
 
 
 def collect(spec: Spec, out: str | Path) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) 
             f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
             "(local regularisers work with every adjoint)"
         )
-    if regulariser.needs_heuristics and not options.get("heuristics", True):
+    if (regulariser.needs_heuristics or regulariser.needs_steps) and not options.get("heuristics", True):
         raise ValueError(f"{regulariser!r} needs heuristics=True")
     if regulariser.fixed_rows and options.get("compact"):
         raise ValueError(f"{regulariser!r} draws a probe a sample, which compact=True would mix up")

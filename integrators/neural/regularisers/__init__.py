@@ -10,13 +10,26 @@ from functools import partial
 from typing import Any
 
 from ...names import unknown
+from .kinetic import Frobenius, Kinetic, rnode
+from .local import Local
 from .plan import Plan, Regulariser, Solver, Sum, Term
+from .steer import Steer
 from .steps import StepRegulariser
+from .taylor import Taylor
 
 _MAKERS: dict[str, Callable[..., Regulariser]] = {
     f"{quantity}_{reduction}": partial(StepRegulariser, quantity, reduction)
     for quantity, reductions in (("er", "sum mean max"), ("er2", "sum mean"), ("sr", "sum mean max"))
     for reduction in reductions.split()
+} | {
+    "local_unbiased": partial(Local, "uniform"),
+    "local_biased": partial(Local, "steps"),
+    "steer": Steer,
+    "kinetic": Kinetic,
+    "frobenius": Frobenius,
+    "rnode": rnode,
+    "taylor2": partial(Taylor, 2),
+    "taylor3": partial(Taylor, 3),
 }
 #: names that `regulariser` knows
 REGULARISERS = tuple(_MAKERS)
@@ -35,4 +48,7 @@ def regulariser(name: str, **options: Any) -> Regulariser:
         raise ValueError(f"regulariser {name!r}: {error}") from error
 
 
-__all__ = ["REGULARISERS", "Plan", "Regulariser", "Solver", "StepRegulariser", "Sum", "Term", "regulariser"]
+__all__ = [
+    "REGULARISERS", "Frobenius", "Kinetic", "Local", "Plan", "Regulariser", "Solver", "Steer", "StepRegulariser", "Sum", "Taylor", "Term",
+    "regulariser", "rnode",
+]  # fmt: skip

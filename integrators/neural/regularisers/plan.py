@@ -85,6 +85,8 @@ class Regulariser(ABC):
     name: str = ""
     #: needs E or S of every step with gradient: our solver with adjoint="discrete"
     needs_heuristics: bool = False
+    #: needs the steps that the solver took, without gradient: our solver
+    needs_steps: bool = False
     #: holds numbers that belong to rows of the batch, so that no row may be taken out during the solve
     fixed_rows: bool = False
 
@@ -148,6 +150,7 @@ class Sum(Regulariser):
         if not self._parts:
             raise ValueError("a sum of regularisers needs at least one")
         self.needs_heuristics = any(p.needs_heuristics for _, p in self._parts)
+        self.needs_steps = any(p.needs_steps for _, p in self._parts)
         self.fixed_rows = any(p.fixed_rows for _, p in self._parts)
 
     def parts(self) -> list[tuple[float, Regulariser]]:

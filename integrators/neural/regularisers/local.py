@@ -1,0 +1,187 @@
+"""Local regularisers: the error or stiffness estimate of one step, at one random time of the solve.
+
+    draw "uniform" (unbiased)   t_r ~ U(t0, t1), one for the batch; y(t_r) is read as a further output of the main solve
+    draw "steps"   (biased)     t_r uniform over the starts of the solver's accepted steps, a sample's own where steps are
+
+    penalty = E(t_r) h    or    S(t_r) h,    with E, S of one step of size h from (t_r, y(t_r))
+
+y(t_r), t_r and h are constants; gradient runs through that one step alone.  So the main solve may use any adjoint, and with the
+uniform draw and the automatic size it may be another library's.  h is, by choice of `step`,
+
+    "taken"       the size of the solver's own step across t_r
+    "automatic"   Hairer's automatic first step at (t_r, y(t_r)), as in the papers' code
+
+and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of order 5, and so
+E, about h^5 / tol, is a small number that does not depend on the tolerance (1e-8 to 1e-4), in float32 less than its round-off.
+
+A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to Remain Closed!,
+ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r; it holds the first stage constant
+(`hold_first=True` here), which leaves a gradient in which the stages do not cancel, of the size of h df / tol instead of E; and it
+counts t1 among the points of the biased draw, where no step is left.  Hairer's first step: E. Hairer, S. P. Norsett, G. Wanner,
+Solving Ordinary Differential Equations I, 2nd ed., Springer 1993, II.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...tableaus import get as get_tableau
+from ..adaptive import Settings, first_step
+from ..step import Field, Stepper, scaled_error, stiffness
+from .draws import uniform
+from .plan import Func, Reading, Regulariser, Solver, Term
+from .retake import states_at
+
+Tensor = torch.Tensor
+
+
+class Local(Regulariser):
+    """One step's E h (`of="error"`) or S h (`of="stiffness"`).
+
+    draw        "uniform" or "steps".
+    step        "taken" or "automatic".
+    hold_first  no gradient through the first stage f(t_r, y(t_r)).
+    method, rtol, atol   of the step; None: those of the main solve, which a NeuralODE knows and another solver's user must give.
+    """
+
+    def __init__(
+        self,
+        draw: str = "uniform",
+        step: str = "taken",
+        of: str = "error",
+        hold_first: bool = False,
+        method: str | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> None:
+        for what, value, known in (
+            ("draw", draw, ("uniform", "steps")), ("step", step, ("automatic", "taken")), ("of", of, ("error", "stiffness")),
+        ):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"local: {what} must be {' or '.join(known)}, got {value!r}")
+        for what, tol in (("rtol", rtol), ("atol", atol)):
+            if tol is not None and not (np.isfinite(tol) and tol >= 0):
+                raise ValueError(f"local: {what} must be finite and not negative, got {tol!r}")
+        self.draw, self.step, self.of, self.hold_first = draw, step, of, bool(hold_first)
+        self.method, self.rtol, self.atol = method, rtol, atol
+        self.name = "local_unbiased" if draw == "uniform" else "local_biased"
+        self.needs_steps = draw == "steps" or step == "taken"
+        if method is not None:
+            self._tableau(method)
+
+    def describe(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in ("method", "rtol", "atol") if getattr(self, key) is not None}
+        return {"name": self.name, "step": self.step, "of": self.of, "hold_first": self.hold_first, **own}
+
+    def _tableau(self, name: str) -> Any:
+        tableau = get_tableau(name)
+        if self.of == "stiffness" and tableau.stiffness is None:
+            raise ValueError(f"{self.name}: method {name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+        return tableau
+
+    def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
+        if solver is None:
+            missing = [name for name in ("method", "rtol", "atol") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(
+                    f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
+                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the main solve has them"
+                )
+            solver = Solver(str(self.method), float(self.rtol or 0.0), float(self.atol or 0.0))
+        tableau = self._tableau(self.method or solver.method)
+        rtol = solver.rtol if self.rtol is None else self.rtol
+        atol = solver.atol if self.atol is None else self.atol
+        settings = Settings(tableau, None, t.numpy(), float(rtol), float(atol), None, 1, False, True)
+        if self.draw == "uniform":
+            at = float(t[0] + (t[-1] - t[0]) * uniform((), generator))
+            return Term(lambda reading: self._at_time(reading, func, settings, solver, at), time=at)
+        shares = uniform((len(y0),), generator).numpy()
+        return Term(lambda reading: self._at_step(reading, func, settings, shares))
+
+    def _at_time(self, reading: Reading, func: Func, set_: Settings, solver: Solver, at: float) -> Tensor:
+        assert reading.extra is not None  # the term has a time
+        coupled, lanes = not solver.per_sample, 1 if not solver.per_sample else len(reading.ok)
+        if reading.solution is not None and reading.solution.heuristics is not None:
+            coupled = reading.solution.heuristics.h.dim() == 1
+            lanes = 1 if coupled else len(reading.ok)
+        times, size = np.full(lanes, at), None
+        if self.step == "taken" and bool(reading.ok.any()):
+            start, h, count = self._grid(reading)
+            sign = 1.0 if set_.t[-1] > set_.t[0] else -1.0
+            behind = (sign * start <= sign * at) & (np.arange(len(start))[:, None] < count)
+            size = np.take_along_axis(h, np.maximum(behind.sum(0) - 1, 0)[None], axis=0)[0]
+        return self._one_step(reading, func, set_, coupled, times, reading.extra.detach(), size)
+
+    def _at_step(self, reading: Reading, func: Func, set_: Settings, shares: np.ndarray) -> Tensor:
+        start, h, count = self._grid(reading)
+        lanes = len(count)
+        if len(start) == 0:
+            return reading.y.new_zeros(())
+        chosen = np.minimum((shares[:lanes] * count).astype(np.int64), np.maximum(count - 1, 0))
+        times, size = (np.take_along_axis(x, chosen[None], axis=0)[0] for x in (start, h))
+        coupled = reading.solution is not None and reading.solution.heuristics is not None and reading.solution.heuristics.h.dim() == 1
+        y = states_at(func, reading.y[0].detach(), set_, start, h, chosen, coupled)
+        return self._one_step(reading, func, set_, coupled, times, y, size if self.step == "taken" else None)
+
+    def _grid(self, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Starts and sizes (n_steps, lanes), and each lane's number of steps."""
+        if reading.solution is None or reading.solution.heuristics is None:
+            raise ValueError(
+                f"{self.name} with step={self.step!r} needs the steps that the solver took, which a tensor of states does not hold: "
+                "solve with stepsmith.neural.odeint and heuristics=True, or use draw='uniform' and step='automatic'"
+            )
+        heuristics = reading.solution.heuristics
+        start, h = (x.detach().double().cpu().numpy() for x in (heuristics.t, heuristics.h))
+        if h.ndim == 1:
+            return start[:, None], h[:, None], np.array([len(h)])
+        return start, h, reading.solution.stats.naccept_per_sample
+
+    def _one_step(
+        self, reading: Reading, func: Func, set_: Settings, coupled: bool, t: np.ndarray, y: Tensor, size: np.ndarray | None
+    ) -> Tensor:
+        """The penalty of a step from y (B, *features) at t (lanes,), of `size` (lanes,) or the automatic one."""
+        ok = reading.ok.cpu().numpy()
+        live = np.array([ok.all()]) if coupled else ok.copy()
+        rows = y.reshape(len(t), -1)
+        end, sign = float(set_.t[-1]), 1.0 if set_.t[-1] > set_.t[0] else -1.0
+        field = Field(func, tuple(y.shape[1:]), coupled)
+        stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
+        while live.any():
+            # a failed sample borrows a healthy one's place: what it returns is not used, and must be finite
+            healthy = int(np.argmax(live))
+            mask = torch.from_numpy(live).to(y.device)
+            at, here = np.where(live, t, t[healthy]), torch.where(mask[:, None], rows, rows[healthy : healthy + 1])
+            h = size
+            if h is None:
+                # times (2, lanes): each lane starts at its own
+                automatic = replace(set_, t=np.stack([at, np.full(len(at), end)]))
+                with torch.no_grad():
+                    _, h, _, _ = first_step(field, automatic, here, sign)
+            h = np.minimum(np.where(live, h, h[healthy]), np.abs(end - at))
+            k1 = field(torch.from_numpy(at).to(device=y.device, dtype=y.dtype), here)
+            k1 = k1.detach() if self.hold_first else k1
+            step = stepper.step(at, sign * h, here, k1)
+            if self.of == "error":
+                estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+            else:
+                assert set_.tableau.stiffness is not None  # asked for when the plan was made
+                estimate = stiffness(step, set_.tableau.stiffness)
+            values = estimate * torch.from_numpy(h).to(estimate)
+            finite = _finite(values, step.y1, *step.ks)
+            if finite[live].all():
+                return values[mask].mean()
+            # once more without the samples that blew up in this step
+            live &= finite
+        return y.new_zeros(())
+
+
+def _finite(values: Tensor, *rows: Tensor) -> np.ndarray:
+    """Lanes (lanes,) of which every number of a step is finite; the estimates' norms turn NaN into zero and do not tell."""
+    finite = torch.isfinite(values.detach())
+    for x in rows:
+        finite = finite & torch.isfinite(x.detach()).all(1)
+    return finite.cpu().numpy()

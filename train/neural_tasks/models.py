@@ -99,7 +99,7 @@ class Encoder(torch.nn.Module):
 
 
 class ControlledField(Field):
-    """F(z) dX/ds with F(z) = tanh(W2 tanh(W1 z + b1) + b2) of shape (n, channels).
+    """F(z) dX/ds with F(z) = tanh(W2 tanh(W1 z + b1) + b2) / sqrt(channels) of shape (n, channels).
 
     `path` is to be set before each solve: dX/ds of every series of the batch as quadratic pieces (B, S, 3, channels), ascending powers
     of the place within a piece, and the number of pieces of each (B,).
@@ -114,7 +114,7 @@ class ControlledField(Field):
     def slope(self, t: Tensor, y: Tensor) -> Tensor:
         dx = self.control(t, len(y))
         matrix = torch.tanh(self.outer(torch.tanh(self.inner(y)))).view(len(y), -1, self.channels)
-        return torch.bmm(matrix, dx[:, :, None])[:, :, 0]
+        return torch.bmm(matrix, dx[:, :, None])[:, :, 0] / self.channels**0.5
 
     def control(self, t: Tensor, batch: int) -> Tensor:
         """dX/ds (B, channels) at s = t, 0-d or (B, 1)."""

@@ -172,9 +172,10 @@ def first_step(
 
 
 def adaptive_pass(
-    field: Slope, set_: Settings, y0: Tensor, want_output: bool, watch: Watch | None = None, active: np.ndarray | None = None
-) -> Pass:
-    """Solve from y0 (lanes, width) without gradient.
+    field: Slope, set_: Settings, y0: Tensor, want_output: bool, watch: Watch | None = None, active: np.ndarray | None = None,
+    stepper_type: type[Stepper] = Stepper,
+) -> Pass:  # fmt: skip
+    """Solve from y0 (lanes, width), without gradient unless `stepper_type` makes one.
 
     want_output: evaluate the outputs too (else they come from the replay).  active: lanes (lanes,) that are to be solved; the others
     rest where they are, with the status IDLE.
@@ -191,7 +192,7 @@ def adaptive_pass(
     control = LaneController(set_.controller, lanes)
     if set_.first_step is None:
         h = control.first(h)
-    stepper = Stepper(tab, field, lanes, width, y0.dtype, y0.device)
+    stepper = stepper_type(tab, field, lanes, width, y0.dtype, y0.device)
     outputs = Outputs(set_.t, lanes) if want_output else None
     dense = watch is not None and watch.dense
     log = _Log(lanes)
@@ -228,7 +229,7 @@ def adaptive_pass(
             control.take(keep)
             if watch is not None:
                 watch.take(keep)
-            stepper = Stepper(tab, field, len(keep), width, y0.dtype, y0.device)
+            stepper = stepper_type(tab, field, len(keep), width, y0.dtype, y0.device)
         want = np.where(h >= hmin, h, hmin)
         lands = sign * ((t + sign * want) - t_end) >= 0.0
         size = np.where(lands, left, want)
@@ -278,9 +279,10 @@ def adaptive_pass(
     if len(ids) < lanes:
         y_last[torch.from_numpy(ids).to(y0.device)] = y
     else:
-        y_last = y
+        y_last = y.detach()
     grid = log.grid(t0, rec.HS in slots)
-    answer = outputs.assemble(y0) if outputs is not None else None
+    with torch.set_grad_enabled(stepper.graph):
+        answer = outputs.assemble(y0) if outputs is not None else None
     return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, answer)
 
 

@@ -1,8 +1,8 @@
 """`odeint`: a differentiable explicit solver for batches of initial-value problems in torch, with any controller.
 
 The solve is an adaptive pass without gradient (`adaptive`), then, for adjoint="discrete", a replay of the recorded steps with gradient
-(`replay`): the gradient is that of the numerical solution on its grid, step sizes being constants.  The continuous adjoints
-(`adjoint`) solve for the gradient backwards in time instead.
+(`replay`): the gradient is that of the numerical solution on its grid, step sizes being constants.  A batch with one step size has the
+same gradient from the adaptive pass itself (`direct`).  The continuous adjoints (`adjoint`) solve for it backwards in time instead.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..tableaus import get as get_tableau
 from .adaptive import Pass, Settings, adaptive_pass
 from .adjoint import CONTINUOUS, Continuous, parameters_of, solve
 from .controller import check
+from .direct import direct
 from .replay import Replay, replay
 from .solution import Heuristics, NeuralSolution, NeuralStats
 from .step import Field
@@ -114,16 +115,21 @@ def odeint(
     rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
     forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
     differentiate = adjoint == "discrete" and torch.is_grad_enabled()
-    again, y = None, None
-    if adjoint in CONTINUOUS:
+    again: Replay | None = None
+    if differentiate and not per_sample and checkpoint_every is None:
+        done, again = direct(forward, settings, rows.contiguous())
+        y = again.y
+    elif adjoint in CONTINUOUS:
         problem = Continuous(adjoint, forward, backward, settings, back_rtol, back_atol, not per_sample)
         done, y = solve(problem, rows, parameters_of(func, adjoint_params))
     else:
         with torch.no_grad():
             done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
-        again = replay(backward, settings, done, rows.contiguous(), checkpoint_every) if differentiate else None
-        y = again.y if again is not None else done.y
-    assert y is not None
+        if differentiate:
+            again = replay(backward, settings, done, rows.contiguous(), checkpoint_every)
+        answer = again.y if again is not None else done.y
+        assert answer is not None
+        y = answer
     return NeuralSolution(
         t=torch.as_tensor(t),
         y=y.reshape(len(times), *y0.shape),
@@ -139,6 +145,8 @@ def odeint(
 def _times(t) -> np.ndarray:
     if isinstance(t, Tensor) and t.requires_grad:
         raise ValueError("t requires a gradient, and output times are constants here: pass t.detach()")
+    if isinstance(t, Tensor) and t.is_meta:
+        raise ValueError("t is on the device meta, which holds no values")
     values = np.asarray(t.cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"t must be 1-D with at least two times, got shape {values.shape}")
@@ -154,6 +162,8 @@ def _times(t) -> np.ndarray:
 def _check_state(y0) -> None:
     if not isinstance(y0, Tensor):
         raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
+    if y0.is_meta:
+        raise ValueError("y0 is on the device meta, which holds no values")
     if y0.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
     if y0.dim() == 0:

@@ -82,7 +82,10 @@ class NeuralStats:
 
     @property
     def nfev_replay(self) -> int:
-        """Calls of func with gradient: the replay, and with checkpoints the repeats in backward passes done so far."""
+        """Calls of func in the replay, and with checkpoints the repeats in backward passes done so far.
+
+        Zero where the adaptive pass itself has the gradient: one step size for the batch and no checkpoints.
+        """
         return 0 if self._continuous else self._gradient_calls()
 
     @property

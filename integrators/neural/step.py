@@ -40,7 +40,11 @@ class Field:
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         self.calls += 1
         state = y.view(self.shape)
-        dy = self.func(t[0] if self.coupled else t.view(-1, *(1,) * (state.dim() - 1)), state)
+        try:
+            dy = self.func(t[0] if self.coupled else t.view(-1, *(1,) * (state.dim() - 1)), state)
+        except RuntimeError as error:
+            self._explain(state, error)
+            raise
         if not isinstance(dy, Tensor):
             raise ValueError(f"func must return a tensor, got {type(dy).__name__}")
         if dy.shape != state.shape or dy.dtype != state.dtype or dy.device != state.device:
@@ -49,6 +53,15 @@ class Field:
                 f"got {tuple(dy.shape)}, {dy.dtype}, {dy.device}"
             )
         return dy.reshape(y.shape)
+
+
+    def _explain(self, y: Tensor, error: RuntimeError) -> None:
+        """Raise ValueError if func is a Module whose parameters do not fit y."""
+        for name, p in self.func.named_parameters() if isinstance(self.func, torch.nn.Module) else ():
+            if p.device != y.device or p.dtype != y.dtype:
+                raise ValueError(
+                    f"y0 is {y.dtype} on {y.device}, func's parameter {name!r} is {p.dtype} on {p.device}, and func failed: {error}"
+                ) from error
 
 
 @dataclass
@@ -66,7 +79,9 @@ class Step:
 
 
 class Stepper:
-    """Buffers and coefficients of `tableau` for (lanes, width) states."""
+    """Buffers and coefficients of `tableau` for (lanes, width) states.  `graph`: its attempts are differentiable."""
+
+    graph = False
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
         if not tableau.fsal:
@@ -197,12 +212,12 @@ class Stepper:
         """Differentiable error estimates (lanes, width) of a `step`: one, or two for "hairer853"."""
         n = self.tableau.stages
         return [
-            _Combine.apply(self, step.h, n, c, f, None, *step.ks)
+            _Combine.apply(self, step.h, n, c, f, None, *step.ks[:n])
             for c, f in zip(self.err_coef, self.err_floats, strict=True)
         ]
 
     def dense_step(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
-        """As `dense`, differentiable, after `step` and `errors` (the dense stages are appended to the step's slopes)."""
+        """As `dense`, differentiable, once after `step` (the dense stages are appended to the step's slopes)."""
         s = self.tableau.stages
         for e in range(self.tableau.dense_stages):
             g = _Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)

@@ -1,0 +1,67 @@
+"""The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, and nothing is replayed.
+
+Possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph is then exactly the
+replay's, for half of its evaluations.  With per-sample steps an accepted attempt holds other samples' rejected, possibly NaN, stages; those
+solves are replayed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .adaptive import Attempt, Pass, Settings, Watch, adaptive_pass
+from .replay import Replay
+from .step import Field, Step, Stepper, scaled_error, stiffness
+
+Tensor = torch.Tensor
+
+
+def direct(field: Field, set_: Settings, y0: Tensor) -> tuple[Pass, Replay]:
+    """Solve from y0 (1, width) with gradient; the pass, and its outputs and heuristics."""
+
+    def slope(t: Tensor, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return field(t, y)
+
+    watch = _Heuristics(set_)
+    with torch.no_grad():
+        done = adaptive_pass(slope, set_, y0, want_output=True, watch=watch, stepper_type=_GraphStepper)
+    assert done.y is not None
+    if not set_.heuristics:
+        return done, Replay(done.y, None, None)
+    empty = y0.new_zeros((0, 1))
+    return done, Replay(done.y, *(torch.stack(rows) if rows else empty for rows in (watch.err, watch.stiff)))
+
+
+class _GraphStepper(Stepper):
+    """Attempts that are differentiable, and measured like others."""
+
+    graph = True
+
+    def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
+        with torch.enable_grad():
+            step = self.step(t, h, y, k1)
+        torch.mul(step.k_last, step.h, out=self.rows[self.tableau.stages - 1])
+        return step
+
+    def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
+        with torch.enable_grad():
+            return self.dense_step(step, lane, theta)
+
+
+class _Heuristics(Watch):
+    """E and S of the accepted steps, with gradient."""
+
+    def __init__(self, set_: Settings) -> None:
+        self.set = set_
+        self.err: list[Tensor] = []
+        self.stiff: list[Tensor] = []
+
+    def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
+        if not (self.set.heuristics and at.accept.all()):
+            return
+        with torch.enable_grad():
+            self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol))
+            if stepper.tableau.stiffness is not None:
+                self.stiff.append(stiffness(step, stepper.tableau.stiffness))

@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.learned import Learned
 from torch_fields import F64, mlp, odeint, state
 
 CONTINUOUS = ["backsolve", "interpolating"]
@@ -113,6 +115,19 @@ def test_gradients_agree_with_torchdiffeqs_adjoint():
     for adjoint in CONTINUOUS:
         got, _ = gradients(field, state(), t, adjoint, w, method="dopri5", rtol=1e-10, atol=1e-12, per_sample=False)
         assert worst(got, want) < 1e-8
+
+
+@pytest.mark.parametrize("adjoint", CONTINUOUS)
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_every_controller_drives_the_backward_solve(adjoint, per_sample):
+    field, w, t = Net(), weights(2), [0.0, 1.0]
+    want = by_rk4(field, state(), t, w)
+    counts = set()
+    for law in ("i", "h211b", Learned.random(Decision(law="pi34"), (8,), rng=1, scale=0.3)):
+        got, sol = gradients(field, state(), t, adjoint, w, controller=law, rtol=1e-6, atol=1e-8, per_sample=per_sample)
+        assert worst(got, want) < 1e-5
+        counts.add(sol.stats.nfev_backward)
+    assert len(counts) > 1
 
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)

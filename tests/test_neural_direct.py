@@ -92,6 +92,30 @@ def test_values_and_heuristics_pass_gradcheck(method):
     assert torch.autograd.gradcheck(run, (y0, w), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_heuristics_gradients_are_difference_quotients_on_the_frozen_grid(per_sample):
+    # a constant step freezes the grid
+    step, net, y0 = registry.get("constant", h=0.2), mlp(), state(3).requires_grad_()
+
+    def loss():
+        sol = odeint(field_of(net), y0, [0.0, 1.0], "tsit5", step, first_step=0.2, per_sample=per_sample, rtol=1e-3, atol=1e-3)
+        hx = sol.heuristics
+        assert sol.stats.naccept == (15 if per_sample else 5)
+        return sol.y[-1].sum() + 10.0 * hx.R_E.sum() + 10.0 * hx.R_E2.sum() + 0.1 * hx.R_S.sum()
+
+    inputs = [y0, *net.parameters()]
+    for tensor, grad in zip(inputs, torch.autograd.grad(loss(), inputs), strict=True):
+        flat, eps = tensor.data.view(-1), 1e-5
+        for i in range(0, len(flat), 5):
+            keep, values = flat[i].item(), []
+            for x in (keep + eps, keep - eps):
+                flat[i] = x
+                with torch.no_grad():
+                    values.append(loss().item())
+            flat[i] = keep
+            assert (values[0] - values[1]) / (2 * eps) == pytest.approx(grad.view(-1)[i].item(), rel=1e-6, abs=1e-7)
+
+
 # -- fields and states that do not fit -----------------------------------------------------------------------------------------
 
 

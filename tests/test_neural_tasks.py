@@ -186,13 +186,14 @@ def test_a_run_learns_and_says_what_it_did(unbroken):
         assert file["scores"].mean() == pytest.approx(rows[-1]["test"]) and len(file["rows"]) == len(file["scores"]) == 450
 
 
-def test_an_interrupted_run_goes_on_to_the_same_numbers(unbroken, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [2, 8])
+def test_an_interrupted_run_goes_on_to_the_same_numbers(unbroken, at, tmp_path, monkeypatch):
     cfg, whole = unbroken
     real, taken = loop._Training._step, []
 
     def interrupted(self, rows):
         taken.append(1)
-        if len(taken) == 8:  # in the middle of the third epoch
+        if len(taken) == at:  # in the middle of the first, of the third epoch
             raise KeyboardInterrupt
         real(self, rows)
 
@@ -201,7 +202,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(unbroken, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             loop.train(cfg, out=tmp_path / "r", progress=False)
     with (tmp_path / "r" / "log.jsonl").open("a") as f:
-        f.write('{"epoch": 3, "lo')  # a line cut short
+        f.write('{"epoch": 9, "lo')  # a line cut short
     loop.train(cfg, out=tmp_path / "r", resume=True, progress=False)
     assert without_clock(rows_of(tmp_path / "r")) == without_clock(rows_of(whole))
     assert (tmp_path / "r" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -277,7 +278,7 @@ def test_divergence_ends_in_one_line_with_the_state_saved(tmp_path):
     cfg = config(train={"optimiser": "momentum", "learning_rate": 1e308, "epochs": 3})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(loop.Diverged, match=r"toy: epoch 1, iteration [23]: .*holds the state after epoch 0"):
+        with pytest.raises(loop.Diverged, match=r"toy, seed 0, after [12] iterations: .*holds the state after epoch 0"):
             loop.train(cfg, out=tmp_path / "r", progress=False)
     state = json.loads((tmp_path / "r" / "state.json").read_text())
     assert state["status"] == "diverged" and state["epoch"] == 0

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from .effects import Spec, Unit, collect
 
 RESAMPLES = 10_000
-COUNTS = {"test_nfev": "nfe", "field_calls": "training_nfe", "train_s": "training_time", "predict_s": "prediction_time"}
+COUNTS = {
+    "test_nfev": "nfe", "field_calls": "training_nfe", "train_s": "training_time", "train_cpu_s": "training_cpu",
+    "predict_s": "prediction_time",
+}  # fmt: skip
 COLUMNS = (
     "task", "tol", "variant", "seeds", "test metric", "against baseline [95 %]", "NFE", "ratio", "rejected", "training NFE",
-    "training time", "prediction time",
+    "training time", "CPU time", "prediction time",
 )  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def summary(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
     metric, mean, spread                of the test metric over the seeds (spread: standard deviation, None with one seed)
     difference, low, high               against the baseline: accuracy in units of one, mse relative; None for the baseline itself
     nfe, rejected                       mean f-evaluations and rejections of a test solve
-    nfe_ratio, training_nfe_ratio, training_time_ratio, prediction_time_ratio    to the baseline's
+    nfe_ratio, training_nfe_ratio, training_time_ratio, training_cpu_ratio, prediction_time_ratio    to the baseline's
     """
     ended = {(r["task"], r["tolerance"], r["variant"], r["seed"]): r for r in collect(spec, out)}
     units = {(u.task, u.tolerance, u.variant, u.seed): u for u in spec.units}

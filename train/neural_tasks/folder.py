@@ -23,7 +23,7 @@ class NeuralRun:
     checkpoint.pt                     the state after the last finished epoch (read with weights_only: no code runs)
     model.safetensors                 the model at the end
     scores.npz                        the test items' scores at the end: `rows` (n,) subjects, `scores` (n,)
-    state.json                        {"status": "running" | "finished" | "diverged", "message": ..., "epoch": ...}
+    state.json                        {"status": "running" | "finished" | "diverged", "message", "epoch": the checkpoint's, at the end}
     tensorboard/, training.png
     """
 
@@ -41,13 +41,13 @@ class NeuralRun:
         if not resume:
             self.write("config.json", config.as_dict())
             self.write("provenance.json", {**provenance(), "threads": config.train.threads, "load": _load()})
-            self.state("running", "", 0)
+        self.state("running", "", None)
 
     def write(self, name: str, data: Any) -> None:
         """Write JSON."""
         (self.path / name).write_text(json.dumps(data, indent=1) + "\n")
 
-    def state(self, status: str, message: str, epoch: int) -> None:
+    def state(self, status: str, message: str, epoch: int | None) -> None:
         """Say where the run stands."""
         self.write("state.json", {"status": status, "message": message, "epoch": epoch})
 

@@ -15,7 +15,8 @@ A row of the log, with means over the iterations since the last row where nothin
     field_calls                         all evaluations of the field in training so far, a regulariser's own steps included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
-    train_s, predict_s                  seconds of training so far, evaluations excluded; of all solves of the test subjects
+    train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
+    predict_s                           seconds by the clock of all solves of the test subjects
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ class _Training:
         self.optimiser = optimiser(config, self.task.model)
         self.folder = NeuralRun(config, out, resume)
         self.order, self.draws = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
-        self.epoch = self.iteration = 0
-        self.seconds = 0.0
+        self.epoch = self.iteration = self.saved = 0
+        self.seconds = self.cpu_seconds = 0.0
         self.tally = dict.fromkeys(_TALLY, 0.0)
         self.counted = 0
         if resume and (state := self.folder.load()) is not None:
@@ -129,32 +130,38 @@ class _Training:
         board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.epoch + 1 if self.epoch else None)
         try:
             if self.epoch == 0:
+                self._save()
+            if not self.folder.rows:
                 self._record(board)
-                self.folder.save(self._state())
             while self.epoch < total:
                 self._train_epoch()
                 if self.epoch % cfg.evaluate_every == 0 or self.epoch == total:
                     self._record(board)
-                self.folder.save(self._state())
+                self._save()
                 row = self.folder.rows[-1]
                 shown = {"loss": row["loss"], "test": row["test"], "nfe": row["test_nfev"]}
                 bar.update(self.epoch, **{name: value for name, value in shown.items() if value is not None})
             self._finish()
         except Diverged as error:
-            message = f"{self.config.name}: epoch {self.epoch + 1}, iteration {self.iteration + 1}: {error}"
-            self.folder.state("diverged", message, self.epoch)
-            raise Diverged(f"{message}; {self.folder.path} holds the state after epoch {self.epoch}") from None
+            message = f"{self.config.name}, seed {self.config.seed}, after {self.iteration} iterations: {error}"
+            self.folder.state("diverged", message, self.saved)
+            raise Diverged(f"{message}; {self.folder.path} holds the state after epoch {self.saved}") from None
         finally:
             bar.close()
             board.close()
         return self.folder.path
 
+    def _save(self) -> None:
+        self.folder.save(self._state())
+        self.saved = self.epoch
+
     def _train_epoch(self) -> None:
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         for rows in self._shuffled():
             self._step(rows)
             self.iteration += 1
         self.seconds += time.perf_counter() - began
+        self.cpu_seconds += time.process_time() - began_cpu
         self.epoch += 1
 
     def _shuffled(self) -> Iterator[torch.Tensor]:
@@ -198,11 +205,11 @@ class _Training:
         row: dict[str, Any] = {"epoch": self.epoch, "iteration": self.iteration, **{k: _json(v) for k, v in means.items()}}
         row |= {"field_calls": calls, "metric": self.task.metric, "validation": float(valid.mean()), "test": float(test.mean())}
         row |= {f"test_{name}": counts[name] for name in ("nfev", "naccept", "nreject")}
-        row |= {"train_s": round(self.seconds, 3), "predict_s": round(counts["seconds"], 4)}
+        row |= {"train_s": round(self.seconds, 3), "train_cpu_s": round(self.cpu_seconds, 3), "predict_s": round(counts["seconds"], 4)}
         self.folder.log(row)
         for name, value in row.items():
             if isinstance(value, (int, float)) and name not in ("epoch", "iteration"):
-                where = "train" if name in _TALLY or name in ("field_calls", "train_s") else "evaluation"
+                where = "train" if name in _TALLY or name in ("field_calls", "train_s", "train_cpu_s") else "evaluation"
                 board.add_scalar(f"{where}/{name}", value, self.epoch)
         self.tally, self.counted = dict.fromkeys(_TALLY, 0.0), 0
 
@@ -219,7 +226,7 @@ class _Training:
         return {
             "model": self.task.model.state_dict(), "optimiser": self.optimiser.state_dict(),
             "order": self.order.get_state(), "draws": self.draws.get_state(),
-            "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "calls": self.task.field.calls,
+            "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "calls": self.task.field.calls,
             "tally": self.tally, "counted": self.counted,
         }  # fmt: skip
 
@@ -228,8 +235,10 @@ class _Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.order.set_state(state["order"])
         self.draws.set_state(state["draws"])
-        self.epoch, self.iteration, self.seconds = state["epoch"], state["iteration"], state["seconds"]
+        self.epoch, self.iteration = state["epoch"], state["iteration"]
+        self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         self.task.field.calls, self.tally, self.counted = state["calls"], state["tally"], state["counted"]
+        self.saved = self.epoch
 
 
 def _json(x: float) -> float | None:

@@ -27,7 +27,8 @@ def picture(rows: Sequence[dict[str, Any]], path: str | Path, title: str, higher
     at = [r["epoch"] for r in trained]
     above.plot(epochs, [r["test_nfev"] for r in rows], color=LEARNED, lw=2, label="test solve")
     above.plot(at, [r["nfev"] for r in trained], color=TUNED, lw=1.2, label="training solve, adaptive pass")
-    above.plot(at, [r["nfev_replay"] for r in trained], color=TUNED, lw=1.2, ls=":", label="training solve, replay or adjoint")
+    if any(r["nfev_replay"] for r in trained):
+        above.plot(at, [r["nfev_replay"] for r in trained], color=TUNED, lw=1.2, ls=":", label="training solve, replay or adjoint")
     above.set_ylabel("f-evaluations", color=INK)
     above.set_ylim(bottom=0)
     metric = str(rows[-1]["metric"])

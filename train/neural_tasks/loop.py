@@ -226,7 +226,8 @@ class _Training:
         return {
             "model": self.task.model.state_dict(), "optimiser": self.optimiser.state_dict(),
             "order": self.order.get_state(), "draws": self.draws.get_state(),
-            "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "calls": self.task.field.calls,
+            "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
+            "calls": self.task.field.calls,
             "tally": self.tally, "counted": self.counted,
         }  # fmt: skip
 

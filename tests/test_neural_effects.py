@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train.neural_tasks import effects, effects_table  # noqa: E402
+from stepsmith.train.neural_tasks import effects, effects_table, loop  # noqa: E402
+from stepsmith.train.neural_tasks.tasks import regulariser_of  # noqa: E402
 
 SPEC = {
     "name": "tiny", "seeds": [0, 1], "tolerances": [1e-2], "baseline": "vanilla",
@@ -109,6 +111,20 @@ def test_merging_tables():
 def test_bad_comparisons_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         effects.from_tables(effects.merged(SPEC, change))
+
+
+def test_files(tmp_path):
+    with pytest.raises(ValueError, match="no such comparison file"):
+        effects.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(ValueError, match="not a TOML file"):
+        effects.load(tmp_path / "bad.toml")
+    shipped = effects.load(Path(__file__).parents[1] / "benchmarks" / "neural_effects.toml")
+    assert {u.task for u in shipped.units} == {"mnist5k", "pbcseq"} and {u.seed for u in shipped.units} == {0, 1, 2}
+    for unit in shipped.units[: len(shipped.groups[0]) + len(shipped.groups[1])]:
+        if unit.config.regulariser is not None:
+            regulariser_of(unit.config.regulariser)
+            loop.schedule(unit.config, 100)
 
 
 def test_parts():

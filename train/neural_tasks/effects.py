@@ -77,6 +77,8 @@ class Spec:
 def load(path: str | Path) -> Spec:
     """Read a comparison's file; ValueError naming what is missing, unknown or does not fit in any of its runs."""
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such comparison file")
     try:
         data = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as e:

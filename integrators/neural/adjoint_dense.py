@@ -79,7 +79,7 @@ class Trajectory(NamedTuple):
         t = t.double()[:, None]
         piece = torch.searchsorted(self.until, self.sign * t).minimum(self.last[:, None])
         theta = ((t - self.begin.gather(1, piece)) / self.size.gather(1, piece)).to(self.q.dtype)
-        q = self.q[self.row.gather(1, piece)[:, 0]]
+        q = self.q.index_select(0, self.row.gather(1, piece)[:, 0])
         y = q[:, -1]
         for j in range(q.shape[1] - 2, -1, -1):
             y = torch.addcmul(q[:, j], y, theta)

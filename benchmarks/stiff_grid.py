@@ -2,13 +2,13 @@
 
     python benchmarks/stiff_grid.py [--sides 8 16 32] [--repeats 3] [--json]
 
-Equations and data of the two-dimensional Brusselator of Hairer & Wanner II (IV.10, problem BRUSS-2D): u' = 1 + u^2 v - 4.4 u + a lap u + f,
-v' = 3.4 u - u^2 v + a lap v, a = 0.1, u(0) = 22 y (1 - y)^1.5, v(0) = 27 x (1 - x)^1.5, f = 5 inside the disc of radius 0.1 around (0.3, 0.6) for
-t >= 1.1; integrated to t = 1, before f sets in, on side by side points, so that there are 2 side^2 unknowns.  Everybody takes Jacobians
-by differences over the same pattern: ours by coloured differences and sparse factors compiled with the solver, SciPy's Radau and
-BDF with `jac_sparsity` (SuperLU), LSODA without (it knows no sparse matrices and is left out above 512 unknowns).  CPU time of one
-call, compiled before, best of the repeats; geometric means over the error levels 1e-7 ... 1e-4 of the time on the lower envelope (a level
-looser than a solver's loosest run counts as that run), the error being relative, in the 2-norm, at the end, against SciPy's Radau at 1e-11.
+Equations and data of the two-dimensional Brusselator of Hairer & Wanner II (IV.10, problem BRUSS-2D): u' = 1 + u^2 v - 4.4 u + a lap u,
+v' = 3.4 u - u^2 v + a lap v, a = 0.1, u(0) = 22 y (1 - y)^1.5, v(0) = 27 x (1 - x)^1.5, integrated to t = 1, before the problem's source
+sets in, on side by side points, so that there are 2 side^2 unknowns.  Everybody takes Jacobians by differences over the same pattern: ours
+by coloured differences and sparse factors compiled with the solver, SciPy's Radau and BDF with `jac_sparsity` (SuperLU), LSODA without (it
+knows no sparse matrices and is left out above 512 unknowns).  CPU time of one call, compiled before, best of the repeats; geometric
+means over the error levels 1e-7 ... 1e-4 of the time on the lower envelope (a level looser than a solver's loosest run counts as that run),
+the error being relative, in the 2-norm, at the end, against SciPy's Radau at 1e-11.
 """
 
 from __future__ import annotations

@@ -56,7 +56,12 @@ def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):
     assert f.low <= f.ratio <= f.high and report.figures["wall"].ratio > 0.0
     for r in report.rows:
         assert r.against_best.ratio >= r.work["work"].figure.ratio * 0.999 and r.costs is None
+        # the best single law over the denominator is this row's two ratios; hindsight chooses anew at every instance and level
+        best = r.work["work"].figure.ratio / r.against_best.ratio
+        assert 0.3 < r.hindsight <= best * (1.0 + 1e-9)
+    assert report.hindsight == pytest.approx(np.sqrt(report.rows[0].hindsight * report.rows[1].hindsight))
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert data["hindsight"] == report.hindsight and data["rows"][2]["hindsight"] == report.rows[2].hindsight
     assert len(data["rows"]) == 3 and data["headline"]["against"] == report.against
     assert report.plot(toy / "suite.png").stat().st_size > 10_000
     assert "vanderpol (unseen)" in str(report)

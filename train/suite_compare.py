@@ -4,7 +4,8 @@ The denominator is the best law over the suite's validation instances, of the la
 ones; if a published law beats it over the test instances, the figures are against that one, and the notes say so.
 The suite's figure is the geometric mean over families of each family's matched-error work ratio (every family counts the same), its
 interval from a bootstrap over instances within families.  Beside it stands, for every family, the law that is best on that family's own
-test instances, its own tuned law among them where there is one: what tuning for that family alone gives.
+test instances, its own tuned law among them where there is one (what tuning for that family alone gives), and the "hindsight" of the laws:
+at every instance and error level the cheapest of all in the table, so that no rule that chooses among them can do better.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..integrators import suites
 from . import contestants
 from .compare import _wall
 from .contestants import Contestant
-from .curves import Array
+from .curves import Array, log_work_at
 from .metric import DENOMINATOR_KINDS, MEASURES, Figure, Runs, WorkRatio, across_seeds, work_ratio
 from .progress import Progress
 from .splits import MAX_STEPS, Split, Sweep, draw
@@ -49,6 +50,18 @@ class _Family:
         w = work_ratio(runs, self.law(against), self.test.family.error_levels, "work", intervals=False)
         assert w is not None  # every Runs has "work"
         return w.figure.ratio
+
+    def hindsight(self, against: str) -> float:
+        """Weighted work over a law's if every instance and error level is given the law of the table that is cheapest there."""
+        levels = self.test.family.error_levels
+        base = self.law(against)
+        at = log_work_at(base.err, base.work["work"], levels)
+        least = np.full(at.shape, np.inf)
+        for e, s in self.table:
+            r = e.runs(self.test, s)
+            least = np.fmin(least, log_work_at(r.err, r.work["work"], levels, looser=True))
+        counted = np.isfinite(at).any(axis=1)
+        return float(np.exp(np.nanmean(np.where(np.isfinite(at), least - at, np.nan)[counted], axis=1).mean()))
 
     def seed(self, i: int) -> Runs:
         e, s = self.learned[i]
@@ -172,8 +185,8 @@ def _row(m: _Family, against: str, median: int, unseen: bool, walls: Mapping[str
     assert own is not None
     work: dict[str, WorkRatio | None] = {k: work_ratio(learned, base, levels, k) for k in MEASURES}
     return FamilyRow(
-        m.test.family.name, unseen, len(m.test.ids), work, best, own.figure, costs_of(m.test), (base.failures, learned.failures),
-        (base.rejected_share, learned.rejected_share),
+        m.test.family.name, unseen, len(m.test.ids), work, best, own.figure, m.hindsight(against), costs_of(m.test),
+        (base.failures, learned.failures), (base.rejected_share, learned.rejected_share),
     )  # fmt: skip
 
 

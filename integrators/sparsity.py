@@ -127,7 +127,10 @@ def _structure(name: Any, n: int, held: _Held) -> Structure:
     pattern = value if order is None else value[np.ix_(order, order)]
     column, row = np.nonzero(pattern.T)
     ptr = np.searchsorted(column, np.arange(n + 1))
-    return Structure(n, lower, upper, order, ptr, row.astype(np.int64), _colours(pattern), factors)
+    groups = _colours(pattern)
+    if order is not None:  # greedy colours depend on the columns' order
+        groups = min(groups, _colours(value)[order], key=np.max)
+    return Structure(n, lower, upper, order, ptr, row.astype(np.int64), groups, factors)
 
 
 def _dense(n: int) -> Structure:

@@ -21,7 +21,9 @@ def run(monkeypatch, name, *args):
 
 
 def test_all_are_short_and_tested():
-    assert {p.name for p in FOLDER.glob("*.py")} == {"scientist.py", "neural_de.py", "rl_researcher.py"}
+    assert {p.name for p in FOLDER.glob("*.py")} == {
+        "scientist.py", "neural_de.py", "neural_regularised.py", "neural_identification.py", "rl_researcher.py",
+    }  # fmt: skip
     assert all(len(p.read_text().splitlines()) <= 40 for p in FOLDER.glob("*.py"))
 
 
@@ -38,6 +40,20 @@ def test_neural_de(monkeypatch, capsys, tmp_path):
     run(monkeypatch, "neural_de.py", str(file))
     first, last = capsys.readouterr().out.splitlines()
     assert float(last.split("miss ")[1].split()[0]) < float(first.split("miss ")[1].split()[0])
+
+
+def test_neural_regularised(monkeypatch, capsys):
+    run(monkeypatch, "neural_regularised.py")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["none", "er_mean", "local_unbiased"]
+    assert all(int(line.split("f-evaluations")[1].split()[0]) > 6 for line in lines)
+
+
+def test_neural_identification(monkeypatch, capsys):
+    run(monkeypatch, "neural_identification.py")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["none", "er_mean", "kinetic"]
+    assert all(2.7 < float(line.split("omega")[1].split()[0]) < 3.0 for line in lines)
 
 
 def test_rl_researcher(monkeypatch, capsys):

@@ -16,7 +16,7 @@ E, about h^5 / tol, is a small number that does not depend on the tolerance (1e-
 
 A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to Remain Closed!,
 ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r; it holds the first stage constant
-(`hold_first=True` here), which leaves a gradient in which the stages do not cancel, of the size of h df / tol instead of E; and it
+(`hold_first=True` here), so that the stages do not cancel in a gradient that is larger by five to nine orders of magnitude; and it
 counts t1 among the points of the biased draw, where no step is left.  Hairer's first step: E. Hairer, S. P. Norsett, G. Wanner,
 Solving Ordinary Differential Equations I, 2nd ed., Springer 1993, II.4.
 """

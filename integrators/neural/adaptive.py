@@ -32,7 +32,8 @@ Tensor = torch.Tensor
 class Settings:
     """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive.
 
-    first_step: one size, one a lane (NaN: not known), or None: the automatic choice.
+    first_step: one size, one a lane (NaN: not known), or None: the automatic choice.  heuristics: E and S are wanted; graph: which of
+    them with gradient ("", "E", "S", "ES").
     """
 
     tableau: ExplicitTableau
@@ -44,6 +45,7 @@ class Settings:
     max_steps: int
     compact: bool
     heuristics: bool
+    graph: str = ""
 
 
 @dataclass

@@ -50,7 +50,7 @@ def odeint(
     first_step: float | None = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
-    heuristics: bool = True,
+    heuristics: bool | str = True,
     compact: bool = False,
     adjoint_params: Iterable[Tensor] | None = None,
     adjoint_rtol: float | None = None,
@@ -74,7 +74,8 @@ def odeint(
         first_step  size of the first attempt, positive; None: Hairer's automatic choice (one more evaluation).
         max_steps   attempts a sample may make.
         checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
-        heuristics  fill `.heuristics`; False saves their evaluation (about eight operations on the state a step).
+        heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with gradient, the
+                    other's numbers; "values": numbers alone, which cost next to nothing.  False: None.
         compact     per-sample steps only: take samples out of the batch once they are done.  func must then accept any number of rows,
                     in an order of the solver's choosing.
         adjoint_params   continuous adjoints only: the tensors to differentiate in; None: the parameters of func, which must then be
@@ -110,7 +111,8 @@ def odeint(
         )
     batch, features = y0.shape[0], tuple(y0.shape[1:])
     settings = Settings(
-        tableau, controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, heuristics
+        tableau, controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, bool(heuristics),
+        _graph(heuristics, tableau),
     )
     rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
     forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
@@ -243,17 +245,25 @@ def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, 
         return x if per_sample else x[:, 0]
 
     size = np.abs(grid.h)
-    if again is not None:
-        err, stiff = again.err, again.stiff
-    else:
+    err, stiff = (None, None) if again is None else (again.err, again.stiff)
+    if err is None:
         err = tensor(grid.err)
-        stiff = None if grid.hs is None else tensor(grid.hs / np.where(size > 0, size, 1.0))
-    if set_.tableau.stiffness is None:
-        stiff = None
-    assert err is not None  # the replay fills it whenever heuristics are asked for
+    if stiff is None and set_.tableau.stiffness is not None and grid.hs is not None:
+        stiff = tensor(grid.hs / np.where(size > 0, size, 1.0))
     return Heuristics(
         lanes(tensor(grid.t)), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name
     )
+
+
+def _graph(heuristics: bool | str, tableau: ExplicitTableau) -> str:
+    """Which of E and S carry gradient; ValueError for what `heuristics` cannot be."""
+    if not isinstance(heuristics, bool) and heuristics not in ("E", "S", "values"):
+        raise ValueError(f'heuristics must be True, False, "E", "S" or "values"; got {heuristics!r}')
+    if heuristics == "S" and tableau.stiffness is None:
+        raise ValueError(f"method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+    if heuristics is True:
+        return "E" if tableau.stiffness is None else "ES"
+    return heuristics if heuristics in ("E", "S") else ""
 
 
 def _message(status: np.ndarray, batch: int | None) -> str:

@@ -28,10 +28,12 @@ def direct(field: Field, set_: Settings, y0: Tensor) -> tuple[Pass, Replay]:
     with torch.no_grad():
         done = adaptive_pass(slope, set_, y0, want_output=True, watch=watch, stepper_type=_GraphStepper)
     assert done.y is not None
-    if not set_.heuristics:
-        return done, Replay(done.y, None, None)
-    empty = y0.new_zeros((0, 1))
-    return done, Replay(done.y, *(torch.stack(rows) if rows else empty for rows in (watch.err, watch.stiff)))
+    wanted = zip("ES", (watch.err, watch.stiff), strict=True)
+    return done, Replay(done.y, *(_rows(rows, y0) if name in set_.graph else None for name, rows in wanted))
+
+
+def _rows(rows: list[Tensor], y0: Tensor) -> Tensor:
+    return torch.stack(rows) if rows else y0.new_zeros((0, 1))
 
 
 class _GraphStepper(Stepper):
@@ -59,9 +61,10 @@ class _Heuristics(Watch):
         self.stiff: list[Tensor] = []
 
     def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
-        if not (self.set.heuristics and at.accept.all()):
+        if not (self.set.graph and at.accept.all()):
             return
         with torch.enable_grad():
-            self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol))
-            if stepper.tableau.stiffness is not None:
+            if "E" in self.set.graph:
+                self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol))
+            if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))

@@ -56,7 +56,7 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, checkpoint_ever
     if steps == 0:
         # nobody moved: func is not evaluated, and there is nothing to differentiate but y0
         empty = y0.new_zeros((0, lanes))
-        return Replay(outputs.assemble(y0), *((empty, empty) if set_.heuristics else (None, None)))
+        return Replay(outputs.assemble(y0), *(empty if name in set_.graph else None for name in "ES"))
     work = _Work(field, set_, done, outputs, y0.dtype, y0.device)
     y = _borrow(y0, done.start_ok)
     k1 = None
@@ -142,14 +142,14 @@ class _Work:
                 y_held, k_held = y, k1
                 y, k1 = torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
             step = stepper.step(grid.t[j, seg.ids], grid.h[j, seg.ids], y, k1)
-            if set_.heuristics:
+            if "E" in set_.graph:
                 errs.append(scaled_error(step, stepper.errors(step), set_.rtol, set_.atol))
-                if set_.tableau.stiffness is not None:
-                    stiffs.append(stiffness(step, set_.tableau.stiffness))
-                if not whole:
-                    errs[-1] = torch.where(mask[:, 0], errs[-1], 0.0)
-                    if stiffs:
-                        stiffs[-1] = torch.where(mask[:, 0], stiffs[-1], 0.0)
+            if "S" in set_.graph:
+                stiffs.append(stiffness(step, set_.tableau.stiffness))
+            if not whole:
+                for kept in (errs, stiffs):
+                    if kept:
+                        kept[-1] = torch.where(mask[:, 0], kept[-1], 0.0)
             while due is not None and due[0] == j:
                 _, _, _, rows, theta = due
                 values.append(rows_of(step.y1, rows) if theta is None else stepper.dense_step(step, rows, theta))

@@ -190,7 +190,7 @@ class _Training:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimiser.step()
         s = out.solution.stats
-        found = (loss.item(), out.penalty.item(), strength, s.nfev, s.nfev_replay, s.naccept, s.nreject)
+        found = (loss.item(), out.penalty.item(), strength, s.nfev, s.nfev_replay + s.nfev_backward, s.naccept, s.nreject)
         for name, value in zip(_TALLY, found, strict=True):
             self.tally[name] += value
         self.counted += 1

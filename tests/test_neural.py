@@ -343,7 +343,7 @@ def test_error_norm_against_autograd(atol):
     gen = torch.Generator().manual_seed(0)
     e, y, y1 = (torch.randn(5, 4, dtype=F64, generator=gen).requires_grad_() for _ in range(3))
     with torch.no_grad():
-        y1[1] = y[1]  # nothing moved: the scale has two equal ends
+        y1[1] = 2.0 * y[1]
         e[2] = 0.0  # no error: the root has no derivative
         y[3, 0] = y1[3, 0] = e[3, 0] = 0.0  # with atol = 0, no scale either
 
@@ -361,6 +361,16 @@ def test_error_norm_against_autograd(atol):
     # and once more
     again = [torch.autograd.grad(sum((g * g).sum() for g in first), (e, y, y1)) for first in (found, wanted)]
     torch.testing.assert_close(*again, rtol=1e-11, atol=1e-12)
+
+
+def test_error_norm_where_nothing_moved():
+    # the scale has two equal ends: together they have its derivative
+    e, y = torch.tensor([[0.3, -0.4]], dtype=F64), torch.tensor([[1.5, -2.0]], dtype=F64)
+    ends = (y.clone().requires_grad_(), y.clone().requires_grad_())
+    gy, g1 = torch.autograd.grad(_Scaled.apply(e, *ends, 0.7, 0.1).sum(), ends)
+    both = y.clone().requires_grad_()
+    (g,) = torch.autograd.grad((e / (0.7 * both.abs() + 0.1)).square().mean().sqrt(), both)
+    torch.testing.assert_close(gy + g1, g, rtol=1e-13, atol=0.0)
 
 
 def test_a_lane_without_weight_may_hold_anything():

@@ -268,37 +268,41 @@ class _Scaled(torch.autograd.Function):
     """rms_i( e_i / (atol + rtol max(|y_i|, |y1_i|)) ) of each row, with a backward in a few passes over the state.
 
     With r_i = e_i / sc_i and E = (sum_i r_i^2 / n)^(1/2):  dE/de_i = r_i / (n E sc_i),  dE/dsc_i = -r_i dE/de_i; where E = 0, zero.
+    Where both ends are equally large the scale's derivative goes to y1.
     """
 
     @staticmethod
     def forward(ctx, e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float) -> Tensor:
         ctx.rtol, ctx.atol = rtol, atol
-        ratio = e / _scale(y, y1, rtol, atol)
-        err = torch.linalg.vector_norm(ratio, dim=1) / e.shape[1] ** 0.5
-        ctx.save_for_backward(e, y, y1)
+        err, *kept = _ratios(e, y, y1, rtol, atol)
+        ctx.save_for_backward(e, y, y1, err, *kept)
         return err
 
     @staticmethod
     def backward(ctx, g: Tensor):
-        e, y, y1 = ctx.saved_tensors
-        scale = _scale(y, y1, ctx.rtol, ctx.atol)
-        ratio = e / scale
-        err = safe_norm(ratio, mean=True)
+        e, y, y1, err, ratio, scale, larger, first = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            err, ratio, scale, larger, first = _ratios(e, y, y1, ctx.rtol, ctx.atol)
         positive = err > 0
         weight = torch.where(positive, g / torch.where(positive, err, 1.0), 0.0) / e.shape[1]
-        # a zero times a ratio that is not finite would be NaN: finished lanes bring zero gradients
-        ratio = torch.where((weight != 0)[:, None], ratio, 0.0) if not bool((weight != 0).all()) else ratio
+        if not bool((weight != 0).all()):
+            # zero times a ratio that is not finite would be NaN: finished lanes bring zero gradients
+            ratio = torch.where((weight != 0)[:, None], ratio, 0.0)
         ge = ratio * weight[:, None] / scale
-        gs = ge * ratio * -ctx.rtol
-        # as autograd does for a maximum: the larger, half each where they are equal
-        a, b = y.abs(), y1.abs()
-        share = torch.where(a > b, 1.0, torch.where(a == b, 0.5, 0.0))
-        return ge, gs * share * y.sign(), gs * (1.0 - share) * y1.sign(), None, None
+        gl = ge * ratio * larger.sign() * -ctx.rtol
+        gy = torch.where(first, gl, 0.0)
+        return ge, gy, gl - gy, None, None
 
 
-def _scale(y: Tensor, y1: Tensor, rtol: float, atol: float) -> Tensor:
-    scale = torch.maximum(y.abs(), y1.abs()) * rtol + atol
-    return scale if atol > 0 else torch.where(scale > 0, scale, 1.0)
+def _ratios(e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """E (lanes,); e over its scale, that scale, the end that sets it (lanes, width), and whether that is y."""
+    first = y.abs() > y1.abs()
+    larger = torch.where(first, y, y1)
+    scale = larger.abs() * rtol + atol
+    if atol == 0:
+        scale = torch.where(scale > 0, scale, 1.0)
+    ratio = e / scale
+    return safe_norm(ratio, mean=True), ratio, scale, larger, first
 
 
 def stiffness(step: Step, pair: tuple[int, int] | None) -> Tensor:

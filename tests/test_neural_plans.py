@@ -334,7 +334,7 @@ def test_problems_that_do_not_fit():
 def test_a_probe_does_not_go_with_compact_batches():
     with pytest.raises(ValueError, match="frobenius.*compact=True"):
         NeuralODE(Field(mlp()), per_sample=True, compact=True, regulariser="frobenius")
-    with pytest.raises(ValueError, match="heuristics=True"):
+    with pytest.raises(ValueError, match="needs heuristics='values' or True, got False"):
         NeuralODE(Field(mlp()), heuristics=False, regulariser="local_biased")
     automatic = regulariser("local_unbiased", step="automatic")
     assert NeuralODE(Field(mlp()), heuristics=False, per_sample=True, regulariser=automatic)(state(), T).penalty > 0

@@ -95,7 +95,20 @@ def test_what_does_not_fit_is_refused_at_once():
         NeuralODE(3)
     with pytest.raises(ValueError, match='er_mean.*adjoint="discrete"; got \'none\''):
         NeuralODE(Field(mlp()), regulariser="er_mean", adjoint="none")
-    with pytest.raises(ValueError, match="er_mean.*heuristics=True"):
-        NeuralODE(Field(mlp()), regulariser="er_mean", heuristics=False)
+    for given in (False, "values", "S"):
+        with pytest.raises(ValueError, match=f"er_mean.*needs heuristics='E' or True, got {given!r}"):
+            NeuralODE(Field(mlp()), regulariser="er_mean", heuristics=given)
     with pytest.raises(ValueError, match="bs32.*no stage-based stiffness"):
         NeuralODE(Field(mlp()), "bs32", regulariser="sr_mean")(state(), T)
+
+
+def test_estimates_have_gradient_only_where_the_regulariser_needs_it():
+    er, sr = ss.neural.regulariser("er_mean"), ss.neural.regulariser("sr_sum")
+    for reg, graph in ((None, ""), (er, "E"), (sr, "S"), (er + 0.1 * sr, "ES"), (ss.neural.regulariser("local_biased"), "")):
+        out = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=reg)(state(), T)
+        found = "".join(name for name in "ES" if getattr(out.solution.heuristics, name).requires_grad)
+        assert found == graph and len(out.solution.heuristics.h) == out.solution.stats.naccept
+    # asked for both, both are there, and the penalty is the same
+    both = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=sr, heuristics=True)(state(), T)
+    one = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=sr)(state(), T)
+    assert both.solution.heuristics.E.requires_grad and torch.equal(both.penalty, one.penalty)

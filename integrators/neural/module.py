@@ -44,7 +44,7 @@ class NeuralODE(torch.nn.Module):
     Parameters
         func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and y.
         method, controller, rtol, atol, adjoint, per_sample, options   as for `odeint`, with one step for the whole batch by default, as in
-                    the papers on regularised neural ODEs.
+                    the papers on regularised neural ODEs, and heuristics with gradient only where the regulariser needs it.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
 
     Raises ValueError where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
@@ -77,7 +77,7 @@ class NeuralODE(torch.nn.Module):
         self.regulariser = regulariser
         self.solver = Solver(method, rtol, atol, per_sample)
         self.controller = controller
-        self.options = {"adjoint": adjoint, **options}
+        self.options = {"adjoint": adjoint, "heuristics": _heuristics(regulariser), **options}
 
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
         """Solve from y0 (B, *features) through t (T,); `generator` draws what the regulariser draws, None being torch's own."""
@@ -107,12 +107,19 @@ class NeuralODE(torch.nn.Module):
 
 
 def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) -> None:
-    if regulariser.needs_heuristics and adjoint != "discrete":
+    if regulariser.estimates and adjoint != "discrete":
         raise ValueError(
             f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
             "(local regularisers work with every adjoint)"
         )
-    if (regulariser.needs_heuristics or regulariser.needs_steps) and not options.get("heuristics", True):
-        raise ValueError(f"{regulariser!r} needs heuristics=True")
+    wanted, given = _heuristics(regulariser), options.get("heuristics", True)
+    if given is not True and given != wanted and (regulariser.estimates or (regulariser.needs_steps and not given)):
+        raise ValueError(f"{regulariser!r} needs heuristics={wanted!r} or True, got {given!r}")
     if regulariser.fixed_rows and options.get("compact"):
         raise ValueError(f"{regulariser!r} draws a probe a sample, which compact=True would mix up")
+
+
+def _heuristics(regulariser: Regulariser | None) -> bool | str:
+    """`odeint`'s heuristics that a regulariser needs, at least numbers."""
+    estimates = "" if regulariser is None else regulariser.estimates
+    return {"": "values", "ES": True}.get(estimates, estimates)

@@ -83,8 +83,8 @@ class Regulariser(ABC):
 
     #: name in the registry
     name: str = ""
-    #: needs E or S of every step with gradient: our solver with adjoint="discrete"
-    needs_heuristics: bool = False
+    #: which of E and S of every step it needs with gradient, "", "E", "S" or "ES": our solver with adjoint="discrete"
+    estimates: str = ""
     #: needs the steps that the solver took, without gradient: our solver
     needs_steps: bool = False
     #: holds numbers that belong to rows of the batch, so that no row may be taken out during the solve
@@ -149,7 +149,7 @@ class Sum(Regulariser):
             self._parts += [(float(weight) * w, p) for w, p in part.parts()]
         if not self._parts:
             raise ValueError("a sum of regularisers needs at least one")
-        self.needs_heuristics = any(p.needs_heuristics for _, p in self._parts)
+        self.estimates = "".join(name for name in "ES" if any(name in p.estimates for _, p in self._parts))
         self.needs_steps = any(p.needs_steps for _, p in self._parts)
         self.fixed_rows = any(p.fixed_rows for _, p in self._parts)
 

@@ -29,8 +29,6 @@ Tensor = torch.Tensor
 class StepRegulariser(Regulariser):
     """Reduction ("sum", "mean", "max") over accepted steps of E h ("er"), E^2 ("er2"), S h ("sr"; for "max": S / r)."""
 
-    needs_heuristics = True
-
     def __init__(self, quantity: str, reduction: str) -> None:
         if quantity not in ("er", "er2", "sr"):
             raise ValueError(f"quantity must be er, er2 or sr; got {quantity!r}")
@@ -38,6 +36,7 @@ class StepRegulariser(Regulariser):
             raise ValueError(f"reduction must be sum, mean or max; got {reduction!r}")
         self.quantity, self.reduction = quantity, reduction
         self.name = f"{quantity}_{reduction}"
+        self.estimates = "S" if quantity == "sr" else "E"
 
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
         if solver is not None:
@@ -58,8 +57,11 @@ class StepRegulariser(Regulariser):
             )
         if solution.heuristics is None:
             raise ValueError(f"{self.name} needs the solver's heuristics: leave heuristics=True")
-        if solution.y.requires_grad and not solution.heuristics.E.requires_grad:
-            raise ValueError(f'{self.name} needs gradients through every step: solve with adjoint="discrete"')
+        estimate = solution.heuristics.E if self.estimates == "E" else solution.heuristics.S
+        if solution.y.requires_grad and estimate is not None and not estimate.requires_grad:
+            raise ValueError(
+                f'{self.name} needs gradients through every step: solve with adjoint="discrete" and heuristics={self.estimates!r} or True'
+            )
         if len(solution.heuristics.E) == 0:
             # nobody took a step, so nobody reached the end
             return solution.y.new_zeros(())

@@ -122,4 +122,4 @@ def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) 
 def _heuristics(regulariser: Regulariser | None) -> bool | str:
     """`odeint`'s heuristics that a regulariser needs, at least numbers."""
     estimates = "" if regulariser is None else regulariser.estimates
-    return {"": "values", "ES": True}.get(estimates, estimates)
+    return True if estimates == "ES" else estimates or "values"

@@ -85,7 +85,8 @@ def _machine() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    texts = [(Path(__file__).parent / "kernels" / name).read_bytes() for name in ("linear.py", "sparse_linear.py", "jacobian.py")]
+    names = ("kernels/linear.py", "kernels/sparse_linear.py", "kernels/jacobian.py", "sparsity.py", "sparse_factors.py")
+    texts = [(Path(__file__).parent / name).read_bytes() for name in names]
     return hashlib.sha256(b"".join([llvm.get_host_cpu_name().encode(), numba.__version__.encode(), *texts])).hexdigest()[:12]
 
 _SOURCE = """@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")

@@ -31,9 +31,9 @@ def minimum_degree(pattern: np.ndarray) -> np.ndarray:
     from scipy.sparse.linalg import splu
 
     n = len(pattern)
-    both = pattern | pattern.T
+    i, j = np.nonzero(pattern | pattern.T)
     # numbers that need no exchange: only the order is of interest
-    matrix = csc_matrix(np.where(both, -1.0, 0.0) + np.diag(n + 1.0 + both.sum(1)))
+    matrix = csc_matrix((np.where(i == j, n + 1.0, -1.0), (i, j)), shape=(n, n))
     found = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return np.argsort(found.perm_c).astype(np.int64)
 

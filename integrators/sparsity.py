@@ -118,8 +118,11 @@ def _structure(name: Any, n: int, held: _Held) -> Structure:
         order = np.asarray(reverse_cuthill_mckee(csr_matrix(value | value.T), symmetric_mode=True), dtype=np.int64)
         lower, upper = _bandwidth(value[np.ix_(order, order)])
     banded = _worth(n, lower, upper)
-    sparse = minimum_degree(value)
-    factors = fill(value[np.ix_(sparse, sparse)], lower * (lower + upper + 1) * n / INDIRECT[0] if banded else n**3 / 3.0 / INDIRECT[1])
+    factors = None
+    # a band that is full gains nothing from an order of its own
+    if not banded or np.count_nonzero(value) < 0.5 * n * (lower + upper + 1):
+        sparse = minimum_degree(value)
+        factors = fill(value[np.ix_(sparse, sparse)], lower * (lower + upper + 1) * n / INDIRECT[0] if banded else n**3 / 3.0 / INDIRECT[1])
     if factors is not None:
         order, lower, upper = sparse, n - 1, n - 1
     elif not banded:

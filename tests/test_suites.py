@@ -12,7 +12,8 @@ from stepsmith.controllers.learned import Learned
 from stepsmith.integrators import suites
 from stepsmith.integrators.suites import Suite
 from stepsmith.train import config as configs
-from stepsmith.train.suite_compare import compare_suite
+from stepsmith.train.metric import Runs
+from stepsmith.train.suite_compare import compare_suite, hindsight
 from stepsmith.train.tune import tune
 
 TOY = Suite("toy", "tsit5", ("lotka_volterra", "fitzhugh_nagumo"), ("vanderpol",), "for tests")
@@ -65,6 +66,31 @@ def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):
     assert len(data["rows"]) == 3 and data["headline"]["against"] == report.against
     assert report.plot(toy / "suite.png").stat().st_size > 10_000
     assert "vanderpol (unseen)" in str(report)
+
+
+def test_hindsight_by_hand():
+    # three laws on two instances: work falls with the error as a power, so that envelopes are straight lines in the logarithms
+    tol = np.array([1e-2, 1e-3, 1e-4, 1e-5])
+    levels = np.array([1e-3, 1e-4])
+
+    def law(name, factor, power):
+        work = np.array(factor)[:, None] * tol ** -np.array(power)[:, None]
+        return Runs(name, np.tile(tol, (2, 1)), {"nfev": work, "work": work}, tol, kind="classical")
+
+    base = law("base", [10.0, 20.0], [0.25, 0.25])
+    steep, dear = law("steep", [4.0, 30.0], [0.45, 0.15]), law("dear", [50.0, 90.0], [0.25, 0.25])
+    logs = []
+    for i in range(2):
+        each = []
+        for level in levels:
+            costs = [f[i] * level ** -p[i] for f, p in (([10, 20], [0.25, 0.25]), ([4, 30], [0.45, 0.15]), ([50, 90], [0.25, 0.25]))]
+            each.append(np.log(min(costs) / costs[0]))
+        logs.append(np.mean(each))
+    assert min(logs) < -0.2 and hindsight([base, steep, dear], base, levels) == pytest.approx(np.exp(np.mean(logs)), rel=1e-9)
+    assert hindsight([base, dear], base, levels) == pytest.approx(1.0)
+    # an instance that the denominator does not bring to the levels counts as equal, as in the ratios beside
+    lost = Runs("base", np.array([tol, [np.inf] * 4]), base.work, tol, kind="classical")
+    assert hindsight([lost, steep, dear], lost, levels) == pytest.approx(np.exp(logs[0] / 2.0), rel=1e-9)
 
 
 def test_several_controllers_are_refused():

@@ -5,7 +5,7 @@ ones; if a published law beats it over the test instances, the figures are again
 The suite's figure is the geometric mean over families of each family's matched-error work ratio (every family counts the same), its
 interval from a bootstrap over instances within families.  Beside it stands, for every family, the law that is best on that family's own
 test instances, its own tuned law among them where there is one (what tuning for that family alone gives), and the "hindsight" of the laws:
-at every instance and error level the cheapest of all in the table, so that no rule that chooses among them can do better.
+at every instance and error level the cheapest of all in the table, so that no choice of one law a run can do better.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..integrators import suites
 from . import contestants
 from .compare import _wall
 from .contestants import Contestant
-from .curves import Array, log_work_at
+from .curves import Array, instance_ratios, log_work_at
 from .metric import DENOMINATOR_KINDS, MEASURES, Figure, Runs, WorkRatio, across_seeds, work_ratio
 from .progress import Progress
 from .splits import MAX_STEPS, Split, Sweep, draw
@@ -53,15 +53,8 @@ class _Family:
 
     def hindsight(self, against: str) -> float:
         """Weighted work over a law's if every instance and error level is given the law of the table that is cheapest there."""
-        levels = self.test.family.error_levels
-        base = self.law(against)
-        at = log_work_at(base.err, base.work["work"], levels)
-        least = np.full(at.shape, np.inf)
-        for e, s in self.table:
-            r = e.runs(self.test, s)
-            least = np.fmin(least, log_work_at(r.err, r.work["work"], levels, looser=True))
-        counted = np.isfinite(at).any(axis=1)
-        return float(np.exp(np.nanmean(np.where(np.isfinite(at), least - at, np.nan)[counted], axis=1).mean()))
+        runs = [e.runs(self.test, s) for e, s in self.table]
+        return hindsight(runs, self.law(against), self.test.family.error_levels)
 
     def seed(self, i: int) -> Runs:
         e, s = self.learned[i]
@@ -135,6 +128,18 @@ def compare_suite(
         name, method, seed, against, guests[0].name if guests else None, figures, seeds, tuple(rows),
         dict(sorted(laws.items(), key=lambda kv: kv[1])), validation, tuple(notes),
     )  # fmt: skip
+
+
+def hindsight(runs: Sequence[Runs], base: Runs, levels: Array) -> float:
+    """Weighted work over `base`'s of the cheapest of `runs` at every instance and error level, averaged as `work_ratio` does.
+
+    All on the same instances, `base` among `runs`.
+    """
+    at = log_work_at(base.err, base.work["work"], levels)
+    least = np.full(at.shape, np.nan)
+    for r in runs:
+        least = np.fmin(least, log_work_at(r.err, r.work["work"], levels, looser=True))
+    return float(np.exp(instance_ratios(least, at, base.work["work"].max(axis=1)).log_ratio.mean()))
 
 
 def _laws(split: Split, tuned: Any) -> list[Contestant]:

@@ -105,7 +105,7 @@ class SuiteReport:
             for name, ratio in self.laws.items():
                 table.add_row(name, f"{ratio:.3f}", f"{self.validation[name]:.3f}")
         if self.controller is not None:
-            note = f"hindsight of the laws, the cheapest at every instance and error level: {self.hindsight:.3f} of the denominator"
+            note = f"hindsight of the laws, at every instance and error level the cheapest: {self.hindsight:.3f} of the denominator"
             notes = (*self.notes, note)
         else:
             notes = self.notes

@@ -1,14 +1,13 @@
-"""Regularisers: values against closed forms, SciPy's tableaus and hand formulas; gradients against central differences."""
+"""Regularisers of whole solves: values against closed forms and hand formulas; gradients against central differences."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import DOP853, RK23, RK45, solve_ivp
 
 import stepsmith as ss
-from stepsmith.integrators.neural.regularisers import Solver, Sum, retake
+from stepsmith.integrators.neural.regularisers import Sum
 from stepsmith.integrators.neural.regularisers.taylor import total_derivative
 from torch_fields import F64, field_of, mlp, odeint, state
 
@@ -104,155 +103,6 @@ class Recite:
 def _recite(params, state, record, out):
     out[0], out[1] = 1.0, params[int(state[0])]
     state[0] = state[0] + 1.0
-
-
-# -- local -------------------------------------------------------------------------------------------------------------
-
-SCIPY = {"bs32": RK23, "dopri5": RK45, "dop853": DOP853}
-
-
-def one_step(method, f, t, y, h, rtol, atol):
-    """E of one step by SciPy's tableau; y (n,) one error norm."""
-    tab = SCIPY[method]
-    k = [f(t, y)]
-    for c, row in zip(tab.C[1:], tab.A[1:], strict=True):
-        k.append(f(t + c * h, y + h * np.dot(row[: len(k)], k)))
-    y1 = y + h * np.dot(tab.B, k[: len(tab.B)])
-    k.append(f(t + h, y1))
-    scale = atol + rtol * np.maximum(abs(y), abs(y1))
-
-    def rms(weights):
-        return np.sqrt(np.mean((h * np.dot(weights, k) / scale) ** 2))
-
-    if method != "dop853":
-        return rms(tab.E)
-    s5, s3 = rms(tab.E5), rms(tab.E3)
-    return s5**2 / np.sqrt(s5**2 + 0.01 * s3**2)
-
-
-def automatic(f, t, y, end, order, rtol, atol):
-    """Hairer's first step; y (n,)."""
-    scale = atol + rtol * abs(y)
-    norm = lambda x: np.sqrt(np.mean((x / scale) ** 2))  # noqa: E731
-    h0 = min(0.01 * norm(y) / norm(f(t, y)), end - t)
-    d2 = norm(f(t + h0, y + h0 * f(t, y)) - f(t, y)) / h0
-    return min(100 * h0, (0.01 / max(norm(f(t, y)), d2)) ** (1 / order), end - t)
-
-
-def forced(t, y):
-    return (y @ ROTATE.T) * (1 + t)
-
-
-def forced_np(t, y):
-    return (y.reshape(-1, 2) @ A.T * (1 + t)).ravel()
-
-
-@pytest.mark.parametrize("method, order", [("bs32", 3), ("dopri5", 5), ("dop853", 8)])
-@pytest.mark.parametrize("per_sample", [False, True])
-@pytest.mark.parametrize("size", ["automatic", "taken"])
-def test_local_unbiased_is_the_error_of_one_step_from_a_uniform_time(method, order, per_sample, size):
-    y0 = torch.tensor([[1.0, 0.3], [-2.0, 0.5]], dtype=F64)
-    rtol, atol = 1e-5, 1e-7
-    reg = regulariser("local_unbiased", step=size)
-    got = penalty_of(reg, forced, y0, method=method, rtol=rtol, atol=atol, per_sample=per_sample, generator=seeded(3))
-    at = torch.rand((), dtype=F64, generator=seeded(3)).item()
-    y = solve_ivp(forced_np, (0, 1), y0.numpy().ravel(), "DOP853", [at], rtol=1e-12, atol=1e-13).y[:, 0]
-    sol = odeint(forced, y0, torch.cat([T, torch.tensor([at])]).sort()[0], method, rtol=rtol, atol=atol, per_sample=per_sample)
-    expected = []
-    for lane in ([0, 1], [2, 3]) if per_sample else ([0, 1, 2, 3],):
-        h = automatic(forced_np, at, y[lane], 1.0, order, rtol, atol)
-        if size == "taken":
-            start, sizes = (x.reshape(len(x), -1)[:, lane[0] // 2] for x in (sol.heuristics.t.numpy(), sol.heuristics.h.numpy()))
-            across = [j for j in range(len(start)) if start[j] <= at < start[j] + sizes[j]]
-            h = min(sizes[across[0]], 1.0 - at)
-        expected.append(one_step(method, forced_np, at, y[lane], h, rtol, atol) * h)
-    assert got.item() == pytest.approx(np.mean(expected), rel=5e-3)
-
-
-@pytest.mark.parametrize("per_sample", [False, True])
-@pytest.mark.parametrize("of", ["error", "stiffness"])
-def test_local_biased_with_the_taken_step_is_one_of_the_solvers_own_steps(per_sample, of):
-    field = field_of(mlp())
-    sol = odeint(field, state(), T, rtol=1e-7, atol=1e-7, per_sample=per_sample)
-    estimate = sol.heuristics.E if of == "error" else sol.heuristics.S
-    each = (estimate * sol.heuristics.h).detach().reshape(len(sol.heuristics.h), -1).numpy()
-    counts = sol.stats.naccept_per_sample if per_sample else [len(each)]
-    seen = set()
-    for seed in range(20 if per_sample else 50):
-        got = penalty_of(
-            regulariser("local_biased", step="taken", of=of), field, rtol=1e-7, atol=1e-7, per_sample=per_sample, generator=seeded(seed)
-        )
-        share = torch.rand(5, dtype=F64, generator=seeded(seed)).numpy()
-        chosen = [int(share[i] * n) for i, n in enumerate(counts)]
-        seen.update(chosen)
-        assert got.item() == pytest.approx(np.mean([each[j, i] for i, j in enumerate(chosen)]), rel=1e-7)
-    assert seen == set(range(max(counts)))
-
-
-def test_states_taken_again_are_the_solvers():
-    field, y0 = field_of(mlp()), state()
-    sol = odeint(field, y0, T, rtol=1e-7, atol=1e-7, adjoint="none")
-    ends = (sol.heuristics.t + sol.heuristics.h).numpy()
-    again = odeint(field, y0, np.unique(np.concatenate([[0.0], ends[:, 2]])), rtol=1e-7, atol=1e-7, adjoint="none")
-    from stepsmith.integrators.neural.adaptive import Settings
-    from stepsmith.integrators.tableaus import get
-
-    set_ = Settings(get("tsit5"), None, T.numpy(), 1e-7, 1e-7, None, 1, False, True)
-    start, h = sol.heuristics.t.numpy(), sol.heuristics.h.numpy()
-    for j in range(sol.stats.naccept_per_sample[2]):
-        y = retake.states_at(field, y0, set_, start, h, np.minimum(j, sol.stats.naccept_per_sample - 1), False)
-        np.testing.assert_allclose(y[2].detach().numpy(), again.y[j, 2].detach().numpy(), rtol=1e-13, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", ["local_unbiased", "local_biased"])
-@pytest.mark.parametrize("of", ["error", "stiffness"])
-@pytest.mark.parametrize("step", ["automatic", "taken"])
-@pytest.mark.parametrize("per_sample", [False, True])
-def test_gradient_of_a_local_one_runs_through_the_one_step(name, of, step, per_sample):
-    """Differences of the step alone: state, time and size are held, the last layer's weights moved."""
-    net = mlp()
-    reg = regulariser(name, of=of, step=step)
-    plan = reg.plan(field_of(net), state(), T, seeded(1), Solver("dopri5", TOL, TOL, per_sample))
-    result = odeint(plan.func, plan.y0, plan.t, "dopri5", rtol=TOL, atol=TOL, per_sample=per_sample)
-    penalty = plan.read(result)[1]
-    (gradient,) = torch.autograd.grad(penalty, net[2].weight)
-    assert not torch.autograd.grad(plan.read(result)[1], result.y, allow_unused=True)[0] is not None
-    captured = capture_step(reg, field_of(net), per_sample, result)
-    assert captured().item() == pytest.approx(penalty.item(), rel=1e-12)
-    values = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            net[2].weight[1, 2] += sign * 1e-3
-        values.append(captured().item())
-        with torch.no_grad():
-            net[2].weight[1, 2] -= sign * 1e-3
-    assert gradient[1, 2].item() == pytest.approx((values[0] - values[1]) / 2e-3, rel=1e-4)
-
-
-def capture_step(reg, func, per_sample, result):
-    """The step that `reg` takes, as a function of the weights alone."""
-    from stepsmith.integrators.neural.regularisers import local
-
-    kept = {}
-    original, again = local.first_step, retake.states_at
-
-    def first(*args):
-        kept.setdefault("first", original(*args))
-        return kept["first"]
-
-    def states(*args):
-        kept.setdefault("states", again(*args))
-        return kept["states"]
-
-    def penalty():
-        plan = reg.plan(func, state(), T, seeded(1), Solver("dopri5", TOL, TOL, per_sample))
-        local.first_step, local.states_at = first, states
-        try:
-            return plan.read(result)[1]
-        finally:
-            local.first_step, local.states_at = original, again
-
-    return penalty
 
 
 # -- integrals ---------------------------------------------------------------------------------------------------------

@@ -121,10 +121,14 @@ class Local(Regulariser):
         lanes = len(count)
         if len(start) == 0:
             return reading.y.new_zeros(())
+        assert reading.solution is not None and reading.solution.heuristics is not None  # _grid has seen them
+        heuristics = reading.solution.heuristics
         chosen = np.minimum((shares[:lanes] * count).astype(np.int64), np.maximum(count - 1, 0))
         times, size = (np.take_along_axis(x, chosen[None], axis=0)[0] for x in (start, h))
-        coupled = reading.solution is not None and reading.solution.heuristics is not None and reading.solution.heuristics.h.dim() == 1
-        y = states_at(func, reading.y[0].detach(), set_, start, h, chosen, coupled)
+        coupled = heuristics.h.dim() == 1
+        # the main solve's steps are taken again by its own method, whatever the method of the one step
+        main = replace(set_, tableau=get_tableau(heuristics.method))
+        y = states_at(func, reading.y[0].detach(), main, start, h, chosen, coupled)
         return self._one_step(reading, func, set_, coupled, times, y, size if self.step == "taken" else None)
 
     def _grid(self, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@
     linear        lambda(k) = l0 + (l1 - l0) min(k, n) / n
     of            lambda(k) = f(k), any callable
 
+A strength of zero switches the penalty off: allowed everywhere but at the ends of an exponential, which never reaches zero.
+
 Exponential annealing is that of A. Pal et al., ICML 2021 (PMLR 139:8325-8335), with l0 = 100, l1 = 10 for the mean of E_j h_j.  A learned
 policy that sets the strength is a callable like any other.
 """
@@ -17,13 +19,24 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def _positive(what: str, value: float) -> float:
+def _number(what: str, value: float) -> float:
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{what} must be a number, got {value!r}") from None
+
+
+def _positive(what: str, value: float) -> float:
+    number = _number(what, value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{what} must be positive and finite, got {value!r}")
+    return number
+
+
+def _not_negative(what: str, value: float) -> float:
+    number = _number(what, value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{what} must be finite and not negative, got {value!r}")
     return number
 
 
@@ -39,7 +52,7 @@ class Strength:
         """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that fits."""
         if not (math.isfinite(k) and k >= 0):
             raise ValueError(f"the iteration must be finite and not negative, got {k!r}")
-        return _positive(f"the {self.kind} strength at iteration {k}", self.formula(k))
+        return _not_negative(f"the {self.kind} strength at iteration {k}", self.formula(k))
 
     def describe(self) -> dict[str, Any]:
         """{"kind": ..., and its numbers}: plain data, enough for `make` to build it again, except for a callable."""
@@ -47,8 +60,8 @@ class Strength:
 
 
 def constant(value: float) -> Strength:
-    """The same strength, `value` > 0, at every iteration."""
-    level = _positive("a constant strength", value)
+    """The same strength, `value` >= 0, at every iteration."""
+    level = _not_negative("a constant strength", value)
     return Strength("constant", {"value": level}, lambda k: level)
 
 
@@ -60,13 +73,19 @@ def exponential(l0: float, l1: float, n: float) -> Strength:
 
 
 def linear(l0: float, l1: float, n: float) -> Strength:
-    """From l0 to l1 in n iterations along a line, l1 from then on; all positive and finite."""
-    first, last, length = _positive("l0", l0), _positive("l1", l1), _positive("n", n)
-    return Strength("linear", {"l0": first, "l1": last, "n": length}, lambda k: first + (last - first) * min(k, length) / length)
+    """From l0 to l1 in n iterations along a line, l1 from then on; all finite, l0 and l1 >= 0, n > 0."""
+    first, last, length = _not_negative("l0", l0), _not_negative("l1", l1), _positive("n", n)
+
+    def formula(k: float) -> float:
+        # as a mean with weights in [0, 1]: round-off cannot carry it below zero
+        share = min(k, length) / length
+        return first * (1 - share) + last * share
+
+    return Strength("linear", {"l0": first, "l1": last, "n": length}, formula)
 
 
 def of(formula: Callable[[float], float]) -> Strength:
-    """Any callable k -> strength; each value is checked to be positive and finite.  A Strength is returned as it is."""
+    """Any callable k -> strength; each value is checked to be finite and not negative.  A Strength is returned as it is."""
     if isinstance(formula, Strength):
         return formula
     if not callable(formula):

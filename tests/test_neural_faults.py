@@ -1,6 +1,7 @@
 """The torch solver where something is wrong: one sample's failure and the others, statuses, bad arguments."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -159,3 +160,33 @@ def test_a_name_needs_a_resolver_and_a_controller_its_parts():
         raw_odeint(lambda t, y: -y, state(), torch.tensor([0.0, 1.0]))
     with pytest.raises(TypeError, match="lacks params, n_state, phases"):
         raw_odeint(lambda t, y: -y, state(), torch.tensor([0.0, 1.0]), controller=object())
+
+
+# -- solutions that travel ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every": 2}, {"adjoint": "backsolve"}, {"per_sample": False}, {"adjoint": "none"}])
+def test_a_solution_is_pickled_without_its_field_and_counts_go_on(options):
+    class Local(torch.nn.Module):
+        """Not to be pickled: its class has no place to be found at."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.calls = mlp(), 0
+
+        def forward(self, t, y):
+            self.calls += 1
+            return self.net(y)
+
+    field = Local()
+    sol = odeint(field, state(), torch.tensor([0.0, 1.0], dtype=F64), rtol=1e-4, atol=1e-4, **options)
+    before = sol.stats.nfev_replay + sol.stats.nfev_backward
+    again = pickle.loads(pickle.dumps(sol))
+    assert torch.equal(again.y, sol.y) and torch.equal(again.heuristics.h, sol.heuristics.h)
+    assert again.stats.nfev == sol.stats.nfev and again.stats.nfev_replay + again.stats.nfev_backward == before
+    assert sol.stats.nfev + before == field.calls
+    if sol.y.requires_grad:
+        sol.y.sum().backward()
+        spent = sol.stats.nfev_replay + sol.stats.nfev_backward
+        assert sol.stats.nfev + spent == field.calls and again.stats.nfev_replay + again.stats.nfev_backward == before
+        assert (spent > before) == ("checkpoint_every" in options or options.get("adjoint") == "backsolve")

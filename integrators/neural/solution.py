@@ -12,7 +12,6 @@ Blackbox: Accelerating Neural Differential Equations by Regularizing Internal So
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +54,13 @@ class Heuristics:
         return (self.S * self.h).sum(0)
 
 
+class CallCount:
+    """A number of calls that a Field and the stats of its solve share: it goes on growing in backward passes, and holds no func."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
 @dataclass(frozen=True)
 class NeuralStats:
     """Counts of a solve.
@@ -77,7 +83,7 @@ class NeuralStats:
     nreject_per_sample: np.ndarray
     nfallback_per_sample: np.ndarray
     wall_s: float
-    _gradient_calls: Callable[[], int] = field(repr=False)
+    _gradient_calls: CallCount = field(repr=False)
     _continuous: bool = field(default=False, repr=False)
 
     @property
@@ -86,12 +92,12 @@ class NeuralStats:
 
         Zero where the adaptive pass itself has the gradient: one step size for the batch and no checkpoints.
         """
-        return 0 if self._continuous else self._gradient_calls()
+        return 0 if self._continuous else self._gradient_calls.calls
 
     @property
     def nfev_backward(self) -> int:
         """Calls of func in the backward solves of a continuous adjoint done so far, each with one vector-Jacobian product."""
-        return self._gradient_calls() if self._continuous else 0
+        return self._gradient_calls.calls if self._continuous else 0
 
 
 @dataclass(frozen=True)

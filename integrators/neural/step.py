@@ -21,6 +21,7 @@ import torch
 
 from .. import record as rec
 from ..tableaus.tableau import ExplicitTableau
+from .solution import CallCount
 
 Tensor = torch.Tensor
 #: slope of all lanes: (t (lanes,), y (lanes, width)) -> (lanes, width)
@@ -28,17 +29,21 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 
 
 class Field:
-    """The user's `func(t, y)` over rows (lanes, width), counting its calls in `calls`.
+    """The user's `func(t, y)` over rows (lanes, width), counting its calls in `count`.
 
     func: y of shape (B, *features); t 0-d where one step serves the whole batch, else of shape (B, 1, ..., 1) with as many axes as y, so
     that a formula written for one number t broadcasts as meant; returns y's shape and dtype.
     """
 
     def __init__(self, func: Callable[[Tensor, Tensor], Tensor], features: tuple[int, ...], coupled: bool) -> None:
-        self.func, self.shape, self.coupled, self.calls = func, (-1, *features), coupled, 0
+        self.func, self.shape, self.coupled, self.count = func, (-1, *features), coupled, CallCount()
+
+    @property
+    def calls(self) -> int:
+        return self.count.calls
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
-        self.calls += 1
+        self.count.calls += 1
         state = y.view(self.shape)
         try:
             dy = self.func(t[0] if self.coupled else t.view(-1, *(1,) * (state.dim() - 1)), state)
@@ -53,7 +58,6 @@ class Field:
                 f"got {tuple(dy.shape)}, {dy.dtype}, {dy.device}"
             )
         return dy.reshape(y.shape)
-
 
     def _explain(self, y: Tensor, error: RuntimeError) -> None:
         """Raise ValueError if func is a Module whose parameters do not fit y."""

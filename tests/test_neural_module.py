@@ -102,6 +102,61 @@ def test_what_does_not_fit_is_refused_at_once():
         NeuralODE(Field(mlp()), "bs32", regulariser="sr_mean")(state(), T)
 
 
+@pytest.mark.parametrize("name, options", [("kinetic", {}), ("frobenius", {}), ("taylor2", {}), ("steer", {"b": 0.1})])
+def test_a_penalty_without_gradient_is_refused(name, options):
+    reg = ss.neural.regulariser(name, **options)
+    for given in (reg, ss.neural.regulariser("local_biased") + 0.5 * reg):
+        with pytest.raises(ValueError, match=f'adjoint="none" leaves the penalty of .*{name}.* without gradient'):
+            NeuralODE(Field(mlp()), adjoint="none", regulariser=given)
+
+
+def test_a_local_penalty_has_its_gradient_without_an_adjoint():
+    found = []
+    for adjoint in ("none", "discrete"):
+        ode = NeuralODE(Field(mlp()), rtol=1e-4, atol=1e-4, adjoint=adjoint, regulariser="local_biased")
+        out = ode(state(), T, torch.Generator().manual_seed(2))
+        found.append(torch.autograd.grad(out.penalty, list(ode.parameters())))
+    assert max(g.abs().max() for g in found[0]) > 0
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"method": "dorpi5"}, "dorpi5.*nearest: dopri5"),
+    ({"rtol": -1e-3}, "rtol and atol must be finite, not negative"),
+    ({"rtol": 0.0, "atol": 0.0}, "not both zero"),
+    ({"rtol": "1e-3"}, "rtol must be a number, got '1e-3'"),
+    ({"atol": None}, "atol must be a number, got None"),
+    ({"atol": float("nan")}, "rtol and atol must be finite"),
+    ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
+    ({"max_step": 10}, "unknown option of NeuralODE 'max_step': did you mean 'max_steps'"),
+    ({"max_steps": 0}, "max_steps must be at least 1"),
+    ({"max_steps": None}, "max_steps must be a number, got None"),
+    ({"checkpoint_every": [2]}, r"checkpoint_every must be a number, got \[2\]"),
+    ({"first_step": 0.0}, "first_step must be positive"),
+    ({"compact": True}, "compact=True needs per_sample=True"),
+    ({"adjoint_rtol": 1e-3}, "adjoint_rtol belongs to adjoint=backsolve"),
+    ({"adjoint": "backsolve", "checkpoint_every": 2}, "checkpoint_every belongs"),
+    ({"adjoint": "backsolve", "adjoint_atol": -1.0}, "adjoint_rtol and adjoint_atol must be finite"),
+    ({"heuristics": "R"}, "heuristics must be True, False"),
+    ({"method": "bs32", "regulariser": "sr_mean"}, "bs32.*no stage-based stiffness"),
+])  # fmt: skip
+def test_what_the_first_solve_would_refuse_is_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        NeuralODE(Field(mlp()), **options)
+
+
+def test_a_plain_function_and_a_controller_that_is_none_are_refused_at_once():
+    from stepsmith.integrators.neural.module import NeuralODE as Plain
+
+    with pytest.raises(ValueError, match="continuous adjoint cannot see which tensors"):
+        NeuralODE(lambda t, y: -y, adjoint="backsolve")
+    with pytest.raises(ValueError, match="controller 'pi34' is a name"):
+        Plain(Field(mlp()))
+    with pytest.raises(TypeError, match="controller must be an object"):
+        Plain(Field(mlp()), controller=3)
+
+
 def test_estimates_have_gradient_only_where_the_regulariser_needs_it():
     er, sr = ss.neural.regulariser("er_mean"), ss.neural.regulariser("sr_sum")
     for reg, graph in ((None, ""), (er, "E"), (sr, "S"), (er + 0.1 * sr, "ES"), (ss.neural.regulariser("local_biased"), "")):

@@ -9,13 +9,19 @@ gradients, the problem is solved as it stands and the penalty is zero: predictio
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..names import unknown
+from ..tableaus import get as get_tableau
+from . import api
+from .adjoint import CONTINUOUS, parameters_of
 from .api import odeint
+from .controller import check
 from .regularisers import Regulariser, Solver
 from .regularisers import regulariser as by_name
 from .solution import NeuralSolution
@@ -47,8 +53,9 @@ class NeuralODE(torch.nn.Module):
                     the papers on regularised neural ODEs, and heuristics with gradient only where the regulariser needs it.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
 
-    Raises ValueError where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
-    heuristics; columns with a random probe do not go with compact=True.
+    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: names, tolerances, options; and
+    where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and heuristics; columns
+    with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a gradient.
     """
 
     def __init__(
@@ -71,8 +78,10 @@ class NeuralODE(torch.nn.Module):
             regulariser = by_name(regulariser)
         if regulariser is not None and not isinstance(regulariser, Regulariser):
             raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
+        _check_solver(func, method, controller, rtol, atol, adjoint, per_sample, options)
         if regulariser is not None:
             _check_fit(regulariser, adjoint, options)
+        api._graph(options.get("heuristics", _heuristics(regulariser)), get_tableau(method))
         self.func = func
         self.regulariser = regulariser
         self.solver = Solver(method, rtol, atol, per_sample)
@@ -106,10 +115,48 @@ class NeuralODE(torch.nn.Module):
         return f"method={s.method!r}, rtol={s.rtol:g}, atol={s.atol:g}, per_sample={s.per_sample}, regulariser={self.regulariser!r}"
 
 
+def _check_solver(
+    func: Any, method: str, controller: Any, rtol: float, atol: float, adjoint: str, per_sample: bool, options: dict[str, Any]
+) -> None:
+    """What the first solve would refuse, whatever y0 and t are."""
+    signature = inspect.signature(odeint).parameters
+    defaults = {name: p.default for name, p in signature.items() if p.kind is p.KEYWORD_ONLY and name != "per_sample"}
+    for name in options:
+        if name not in defaults:
+            raise unknown("option of NeuralODE", name, defaults)
+    o = {**defaults, **options}
+    numbers = {"rtol": rtol, "atol": atol}
+    numbers |= {name: o[name] for name in ("first_step", "max_steps", "checkpoint_every", "adjoint_rtol", "adjoint_atol")}
+    for name, value in numbers.items():
+        try:
+            float(0 if value is None and name not in ("rtol", "atol", "max_steps") else value)
+        except (TypeError, ValueError):
+            fits = False
+        else:
+            fits = not isinstance(value, str)
+        if not fits:
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    tableau = get_tableau(method)
+    api._check_options(rtol, atol, adjoint, per_sample, o["first_step"], o["max_steps"], o["checkpoint_every"], o["compact"])
+    api._check_adjoint(adjoint, o["adjoint_params"], o["adjoint_rtol"], o["adjoint_atol"], o["checkpoint_every"], rtol, atol)
+    if adjoint in CONTINUOUS and o["adjoint_params"] is None:
+        parameters_of(func, None)
+    if isinstance(controller, str) and o["resolve"] is None:
+        raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.NeuralODE, or pass resolve=")
+    found = o["resolve"](controller) if isinstance(controller, str) else controller
+    check(found)
+    api._check_needs(found, tableau)
+
+
 def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) -> None:
     if regulariser.estimates and adjoint != "discrete":
         raise ValueError(
             f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
+            "(local regularisers work with every adjoint)"
+        )
+    if adjoint == "none" and not regulariser.own_gradient:
+        raise ValueError(
+            f'adjoint="none" leaves the penalty of {regulariser!r} without gradient; use adjoint="discrete" or a continuous one '
             "(local regularisers work with every adjoint)"
         )
     wanted, given = _heuristics(regulariser), options.get("heuristics", True)

@@ -69,6 +69,7 @@ class Local(Regulariser):
         self.draw, self.step, self.of, self.hold_first = draw, step, of, bool(hold_first)
         self.method, self.rtol, self.atol = method, rtol, atol
         self.name = "local_unbiased" if draw == "uniform" else "local_biased"
+        self.own_gradient = True
         self.needs_steps = draw == "steps" or step == "taken"
         if method is not None:
             self._tableau(method)

@@ -87,6 +87,8 @@ class Regulariser(ABC):
     estimates: str = ""
     #: needs the steps that the solver took, without gradient: our solver
     needs_steps: bool = False
+    #: its penalty has a gradient whatever the main solve's adjoint is, none included
+    own_gradient: bool = False
     #: holds numbers that belong to rows of the batch, so that no row may be taken out during the solve
     fixed_rows: bool = False
 
@@ -151,6 +153,7 @@ class Sum(Regulariser):
             raise ValueError("a sum of regularisers needs at least one")
         self.estimates = "".join(name for name in "ES" if any(name in p.estimates for _, p in self._parts))
         self.needs_steps = any(p.needs_steps for _, p in self._parts)
+        self.own_gradient = all(p.own_gradient for _, p in self._parts)
         self.fixed_rows = any(p.fixed_rows for _, p in self._parts)
 
     def parts(self) -> list[tuple[float, Regulariser]]:

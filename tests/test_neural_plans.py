@@ -227,17 +227,25 @@ def test_a_step_that_blows_up_is_left_out():
             self.w = torch.nn.Parameter(torch.tensor(1.0, dtype=F64))
 
         def forward(self, t, y):
-            return torch.where(y > 1.05, float("inf"), self.w.expand_as(y))
+            return torch.where(y > 1.05, float("inf"), torch.sin(3 * self.w * y) + self.w * (1 + t) ** 2)
 
-    field = Walled()
     reg = regulariser("local_unbiased", step="automatic", method="dopri5", rtol=1e-1, atol=1e-1)
-    y0 = torch.tensor([[0.0], [-5.0]], dtype=F64)
-    plan = reg.plan(field, y0, torch.tensor([0.0, 1.0], dtype=F64), seeded(1), Solver("dopri5", 1e-1, 1e-1, True))
-    y = torch.stack([y0 + t for t in plan.t])
-    y[1, 0] = 1.04  # a state whose step crosses the wall
-    penalty = plan.read(y)[1]
-    (gradient,) = torch.autograd.grad(penalty, field.w)
-    assert torch.isfinite(penalty) and torch.isfinite(gradient)
+    start = torch.tensor([[-5.0], [0.0], [-2.0]], dtype=F64)
+
+    def read(rows):
+        field = Walled()
+        plan = reg.plan(field, start[rows], torch.tensor([0.0, 1.0], dtype=F64), seeded(1), Solver("dopri5", 1e-1, 1e-1, True))
+        y = torch.stack([start[rows] + 0.1 * t for t in plan.t])
+        if 1 in rows:
+            y[1, rows.index(1)] = 1.04  # a state whose step crosses the wall
+        penalty = plan.read(y)[1]
+        return penalty, torch.autograd.grad(penalty, field.w)[0]
+
+    (penalty, gradient), alone = read([0, 1, 2]), read([0, 2])
+    torch.testing.assert_close((penalty, gradient), alone, rtol=1e-12, atol=0.0)
+    assert penalty > 1e-6 and abs(gradient) > 1e-6
+    # a mean over the two healthy ones, neither of them alone
+    assert len({read([0])[0].item(), read([2])[0].item(), penalty.item()}) == 3
 
 
 # -- draws -------------------------------------------------------------------------------------------------------------

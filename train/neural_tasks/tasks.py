@@ -210,28 +210,58 @@ def regulariser_of(spec: RegulariserSpec) -> Any:
     return whole
 
 
-def build(config: NeuralConfig) -> Task:
-    """The task of a config, its weights drawn from the config's seed; torch's global generator is left as it was.
+def check(config: NeuralConfig) -> None:
+    """Look up every name that `build` will: keys of [task], regulariser, solver, controller, device.  Loads no data.
 
-    Raises ValueError for arguments of [task], [solver] and [regulariser] that do not fit.
+    Raises ValueError naming the table and the key.
     """
+    _task_options(config)
+    try:
+        regulariser = None if config.regulariser is None else regulariser_of(config.regulariser)
+    except ValueError as error:
+        raise ValueError(f"[regulariser] {error}") from None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            _ode(config, regulariser, AutonomousField(1, 1, 1))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"[solver] {error}") from None
+    try:
+        torch.empty(0, device=config.train.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"[train] device {config.train.device!r}: {str(error).splitlines()[0]}") from None
+
+
+def _task_options(config: NeuralConfig) -> dict[str, Any]:
     options = {k: v for k, v in config.task.items() if k != "name"}
-    kind = _TASKS[config.task["name"]]
-    known = list(inspect.signature(kind).parameters)[4:]
+    known = list(inspect.signature(_TASKS[config.task["name"]]).parameters)[4:]
     for key, value in options.items():
         if key not in known:
             raise unknown("key in [task]", key, ["name", *known])
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or (key != "sigma" and value != int(value)):
             raise ValueError(f"[task] {key} must be a positive number{'' if key == 'sigma' else ', and whole'}; got {value!r}")
+    return options
+
+
+def _ode(config: NeuralConfig, regulariser: Any, field: Field) -> neural.NeuralODE:
     s = config.solver
+    fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
+    return neural.NeuralODE(
+        field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
+        **{**fixed, **s.options},
+    )  # fmt: skip
+
+
+def build(config: NeuralConfig) -> Task:
+    """The task of a config, its weights drawn from the config's seed; torch's global generator is left as it was.
+
+    Raises ValueError for arguments of [task], [solver] and [regulariser] that do not fit.
+    """
+    options = _task_options(config)
+    kind = _TASKS[config.task["name"]]
     regulariser = None if config.regulariser is None else regulariser_of(config.regulariser)
 
     def make(field: Field) -> neural.NeuralODE:
-        fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
-        return neural.NeuralODE(
-            field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
-            **{**fixed, **s.options},
-        )  # fmt: skip
+        return _ode(config, regulariser, field)
 
     dtype = getattr(torch, config.train.dtype)
     with torch.random.fork_rng(devices=[]):

@@ -12,11 +12,11 @@ uniform draw and the automatic size it may be another library's.  h is, by choic
     "automatic"   Hairer's automatic first step at (t_r, y(t_r)), as in the papers' code
 
 and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of order 5, and so
-E, about h^5 / tol, is a small number that does not depend on the tolerance (1e-8 to 1e-4), in float32 less than its round-off.
+E, about h^5 / tol, is a small number that does not depend on the tolerance, in float32 less than its round-off.
 
 A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to Remain Closed!,
 ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r; it holds the first stage constant
-(`hold_first=True` here), so that the stages do not cancel in a gradient that is larger by five to nine orders of magnitude; and it
+(`hold_first=True` here), so that the stages do not cancel in a gradient that is larger by orders of magnitude; and it
 counts t1 among the points of the biased draw, where no step is left.  Hairer's first step: E. Hairer, S. P. Norsett, G. Wanner,
 Solving Ordinary Differential Equations I, 2nd ed., Springer 1993, II.4.
 """

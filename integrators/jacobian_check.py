@@ -19,15 +19,14 @@ Software 4 (1982) 75 (the level with the least estimated error).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import record
+from . import record, sparsity, sparsity_check
 from .errors import JacobianWarning
 from .methods import Method
+from .plain import Fault, Slopes, entries, nearby, plain, short, sizes
 from .problem import Batch, Problem
 
 EPS = 2.220446049250313e-16
@@ -39,34 +38,27 @@ MOST_COLUMNS = 400  # differenced by the automatic check
 MOST_ENTRIES = 25_000_000  # of a matrix that the automatic check looks at
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a Jacobian.  fatal: it raises, or does not write some entry."""
-
-    message: str
-    fatal: bool = False
-
-
 def check_jacobian(problem: Problem, t: float | None = None, y: Any = None, rtol: float = 1e-4) -> None:
-    """Compare `problem.jac` with differences of `problem.rhs` at (t, y) and at a state near it.
+    """Compare `problem.jac` with differences of `problem.rhs` at (t, y) and at a state near it; without `jac`, its `sparsity`.
 
     t: default the start of the span.  y: (n,), default the initial state.  rtol: relative difference that passes, on top of the
     differences' own uncertainty.  Raises ValueError naming the problem and the worst entry (i, j), its value and that of the
     differences, where an entry is wrong; naming entries that are not written, are added to before they are written, or are not finite;
-    where `jac` raises or is None; and where the right-hand side is not finite at (t, y).
+    where `jac` raises; where there is no `jac` and `sparsity` leaves out an entry that is not zero; where there is neither; and where
+    the right-hand side is not finite at (t, y).
     """
     if not isinstance(problem, Problem):
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}")
-    if problem.jac is None:
-        raise ValueError(f"problem {problem.name!r} has no jac to check")
+    if problem.jac is None and problem.sparsity is None:
+        raise ValueError(f"problem {problem.name!r} has no jac and no sparsity to check")
     if not 0 < rtol < np.inf:
         raise ValueError(f"rtol must be a positive number, got {rtol!r}")
     time = problem.t_span[0] if t is None else float(t)
     state = np.array(problem.y0 if y is None else y, dtype=np.float64)
     if state.shape != (problem.n,):
         raise ValueError(f"y must have shape ({problem.n},), got {state.shape}")
-    if not np.isfinite(time) or not np.isfinite(_Slopes(problem).one(time, state)).all():
-        raise ValueError(f"the right-hand side of problem {problem.name!r} is not finite at t = {time}, y = {_short(state)}")
+    if not np.isfinite(time) or not np.isfinite(Slopes(problem).one(time, state)).all():
+        raise ValueError(f"the right-hand side of problem {problem.name!r} is not finite at t = {time}, y = {short(state)}")
     fault = find_fault(problem, time, state, rtol)
     if fault is not None:
         raise ValueError(fault.message)
@@ -77,10 +69,15 @@ def find_fault(problem: Problem, t: float, y: np.ndarray, rtol: float = 1e-4, mo
 
     most: difference at most so many columns, evenly spread.
     """
-    slopes = _Slopes(problem)
-    for z in (y, _nearby(y)):
+    slopes = Slopes(problem)
+    for z in (y, nearby(y)):
         if not (np.isfinite(z).all() and np.isfinite(slopes.one(t, z)).all()):
             return None
+        if problem.jac is None:
+            fault = sparsity_check.find_fault(problem, slopes, t, z, _outside(problem))
+            if fault is not None:
+                return fault
+            continue
         J, fault = _evaluate(problem, t, z)
         if fault is None:
             fault = _compare(problem, slopes, t, z, J, rtol, most)
@@ -90,20 +87,21 @@ def find_fault(problem: Problem, t: float, y: np.ndarray, rtol: float = 1e-4, mo
 
 
 def concerns(source: Problem | Batch, method: Method) -> bool:
-    """Whether `method` uses a Jacobian that `source` gives."""
-    return source.jac is not None and record.NLU in method.fills
+    """Whether `method` uses a Jacobian, or a pattern of one, that `source` gives."""
+    return (source.jac is not None or source.sparsity is not None) and record.NLU in method.fills
 
 
 _SEEN: dict[tuple, bool] = {}
 
 
 def warn_once(source: Problem | Batch, stacklevel: int = 2) -> None:
-    """The check of an implicit solve: once for a pair of rhs and jac, at the first instance with a finite state, in dimensions up to 5000.
+    """The check of an implicit solve: once for rhs, jac and pattern, at the first instance with a finite state, in dimensions up to 5000.
 
-    Warns with `JacobianWarning` of a wrong Jacobian; raises ValueError where `jac` raises or leaves entries unwritten.
+    Warns with `JacobianWarning` of a wrong Jacobian or too narrow a `sparsity`; raises ValueError where `jac` raises or leaves entries
+    unwritten.
     """
-    key = (source.rhs, source.jac, source.n)
-    if source.jac is None or key in _SEEN or source.n**2 > MOST_ENTRIES:
+    key = (source.rhs, source.jac, source.n, sparsity.key(source.sparsity))
+    if (source.jac is None and source.sparsity is None) or key in _SEEN or source.n**2 > MOST_ENTRIES:
         return
     problem: Problem | None = source if isinstance(source, Problem) else None
     if isinstance(source, Batch):
@@ -123,79 +121,16 @@ def warn_once(source: Problem | Batch, stacklevel: int = 2) -> None:
 
 def suspicion(problem: Problem, t: float, y: np.ndarray) -> str:
     """For the message of an implicit solve that failed at (t, y): what is wrong with the Jacobian there, or ""."""
-    if problem.jac is None or problem.n**2 > MOST_ENTRIES:
+    if (problem.jac is None and problem.sparsity is None) or problem.n**2 > MOST_ENTRIES:
         return ""
     fault = find_fault(problem, t, y, most=MOST_COLUMNS)
     return "" if fault is None else f"; {fault.message}"
 
 
-class _Rows:
-    """States (n, k) as a right-hand side reads them: entry i is a copy of row i, for `s = y[0]; s += ...` must not change y."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self.values[i].copy()
-
-
-class _Slopes:
-    """The right-hand side in plain Python, at one state or many."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.rhs, self.p, self.n = _plain(problem.rhs), problem.p, problem.n
-        self.arrays = True
-
-    def one(self, t: float, y: np.ndarray) -> np.ndarray:
-        """f(t, y), NaN where it raises."""
-        out = np.full(self.n, np.nan)
-        try:
-            with np.errstate(all="ignore"):
-                self.rhs(np.float64(t), y.copy(), self.p.copy(), out)
-        except Exception:  # the user's function, at a state that may be outside its domain
-            out[:] = np.nan
-        return out
-
-    def many(self, t: float, Y: np.ndarray) -> np.ndarray:
-        """f at every column of Y (n, k): (n, k).  By arrays, if the first and last columns then come out as they do alone."""
-        if self.arrays:
-            out = np.full(Y.shape, np.nan)
-            ends = np.stack([self.one(t, Y[:, 0]), self.one(t, Y[:, -1])], axis=1)
-            try:
-                with np.errstate(all="ignore"):
-                    self.rhs(np.float64(t), _Rows(Y), self.p.copy(), out)
-                scale = 1e-9 * np.abs(ends) + 1e-13 * np.nanmax(np.abs(ends), initial=0.0)
-                self.arrays = bool(np.all((np.abs(out[:, [0, -1]] - ends) <= scale) | ~np.isfinite(ends)))
-            except Exception:  # it branches on a value, calls math's functions, ...
-                self.arrays = False
-            if self.arrays:
-                return out
-        return np.stack([self.one(t, y) for y in Y.T], axis=1)
-
-
-def _plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return getattr(fn, "py_func", fn)
-
-
-def _nearby(y: np.ndarray) -> np.ndarray:
-    """A state a hundredth away; zeros and values beside which they are next to zero become small and positive, no two of them alike."""
-    wave = np.modf(0.5 + 0.6180339887498949 * np.arange(1, y.size + 1))[0]
-    tiny = np.abs(y) <= 1e-9 * np.abs(y).max()
-    return np.where(tiny, (0.5 + wave) * _sizes(np.where(tiny, 0.0, y)), y * (1.0 + 0.02 * (wave - 0.5)))
-
-
-def _sizes(y: np.ndarray) -> np.ndarray:
-    top = np.abs(y).max()
-    return np.where(y == 0.0, 1e-3 * (top if top > 0 else 1.0), np.abs(y))
-
-
 def _evaluate(problem: Problem, t: float, y: np.ndarray) -> tuple[np.ndarray, Fault | None]:
     """J (n, n) at (t, y); or why there is none."""
     assert problem.jac is not None
-    jac, name, n = _plain(problem.jac), f"jac of problem {problem.name!r}", problem.n
+    jac, name, n = plain(problem.jac), f"jac of problem {problem.name!r}", problem.n
     J, other = np.full((n, n), np.nan), np.full((n, n), FILL)
     try:
         with np.errstate(all="ignore"):
@@ -204,26 +139,26 @@ def _evaluate(problem: Problem, t: float, y: np.ndarray) -> tuple[np.ndarray, Fa
     except Exception as error:
         # a division by zero or a logarithm of it is an infinity or a NaN in compiled code
         fatal = not (isinstance(error, ArithmeticError) or (isinstance(error, ValueError) and "math" in str(error)))
-        return J, Fault(f"{name} raises {type(error).__name__} at t = {t:.6g}, y = {_short(y)}: {error}", fatal)
+        return J, Fault(f"{name} raises {type(error).__name__} at t = {t:.6g}, y = {short(y)}: {error}", fatal)
     outside = _outside(problem)
     stray = outside & (J == other) & (J != 0.0)
     if stray.any():
-        return J, Fault(f"{name} writes {_entries(stray)}, which the problem's sparsity says is zero", False)
+        return J, Fault(f"{name} writes {entries(stray)}, which the problem's sparsity says is zero", False)
     J[outside] = other[outside] = 0.0
     lost = np.isnan(J) & np.isfinite(other)
     if lost.any():
         words = "it must write every entry, zeros too, and add to none before"
-        return J, Fault(f"{name} does not write {_entries(lost)}: {words}", True)
+        return J, Fault(f"{name} does not write {entries(lost)}: {words}", True)
     if (bad := ~np.isfinite(J)).any():
         i, j = (int(k) for k in np.argwhere(bad)[0])
-        where = f"t = {t:.6g}, y = {_short(y)}"
-        return J, Fault(f"{name} is not finite in {_entries(bad)}: entry ({i}, {j}) is {J[i, j]} at {where}")
+        where = f"t = {t:.6g}, y = {short(y)}"
+        return J, Fault(f"{name} is not finite in {entries(bad)}: entry ({i}, {j}) is {J[i, j]} at {where}")
     return J, None
 
 
 def _outside(problem: Problem) -> np.ndarray:
     """(n, n) bool: the entries that `sparsity` leaves out."""
-    pattern = getattr(problem, "sparsity", None)
+    pattern = problem.sparsity
     if isinstance(pattern, tuple):
         below = np.subtract.outer(np.arange(problem.n), np.arange(problem.n))
         return (below > pattern[0]) | (-below > pattern[1])
@@ -231,7 +166,7 @@ def _outside(problem: Problem) -> np.ndarray:
 
 
 def _compare(
-    problem: Problem, slopes: _Slopes, t: float, y: np.ndarray, J: np.ndarray, rtol: float, most: int | None
+    problem: Problem, slopes: Slopes, t: float, y: np.ndarray, J: np.ndarray, rtol: float, most: int | None
 ) -> Fault | None:
     n = problem.n
     columns = np.arange(n) if most is None or n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))
@@ -250,7 +185,7 @@ def _compare(
     i, c = (int(k) for k in np.unravel_index(np.argmax(ratio), ratio.shape))
     j = int(columns[c])
     text = f"jac of problem {problem.name!r}: entry ({i}, {j}) is {J[i, j]:.6g}, differences of the right-hand side give {D[i, c]:.6g}"
-    text += f" (+- {u[i, c]:.1g}) at t = {t:.6g}, y = {_short(y)}"
+    text += f" (+- {u[i, c]:.1g}) at t = {t:.6g}, y = {short(y)}"
     if _outside(problem)[i, j]:
         text += "; it lies outside the problem's sparsity"
     if wrong > 1:
@@ -261,7 +196,7 @@ def _compare(
     return Fault(text)
 
 
-def _differences(slopes: _Slopes, t: float, y: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _differences(slopes: Slopes, t: float, y: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns of the Jacobian by differences (n, k), and their uncertainty (n, k), inf where there is no telling."""
     n, k = y.size, columns.size
     D, u = np.empty((n, k)), np.empty((n, k))
@@ -273,25 +208,25 @@ def _differences(slopes: _Slopes, t: float, y: np.ndarray, columns: np.ndarray) 
     return D, u
 
 
-def _noise(slopes: _Slopes, t: float, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+def _noise(slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray) -> np.ndarray:
     """Round-off of f (n,): how it scatters when every component moves by up to four units in the last place (a zero's: of its s_j)."""
     ulps = np.random.default_rng(0).integers(-4, 5, (y.size, 8))
-    moved = slopes.many(t, y[:, None] + EPS * ulps * _sizes(y)[:, None])
+    moved = slopes.many(t, y[:, None] + EPS * ulps * sizes(y)[:, None])
     scatter = np.abs(moved - f[:, None])
     return np.where(np.isfinite(scatter), scatter, 0.0).max(axis=1) + EPS * np.abs(f)
 
 
 def _some(
-    slopes: _Slopes, t: float, y: np.ndarray, f: np.ndarray, noise: np.ndarray, columns: np.ndarray
+    slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray, noise: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     n, k = y.size, columns.size
-    sizes = _sizes(y)[columns]
+    size = sizes(y)[columns]
     levels = LEVELS if slopes.arrays or n * LEVELS.size < 1000 else FEW_LEVELS
     central, spread, rough = (np.empty((levels.size, n, k)) for _ in range(3))
     for q, level in enumerate(levels):
         above, below = (np.repeat(y[:, None], k, axis=1) for _ in range(2))
-        above[columns, np.arange(k)] += level * sizes
-        below[columns, np.arange(k)] -= level * sizes
+        above[columns, np.arange(k)] += level * size
+        below[columns, np.arange(k)] -= level * size
         up, down = above[columns, np.arange(k)] - y[columns], y[columns] - below[columns, np.arange(k)]
         high, low = slopes.many(t, above), slopes.many(t, below)
         with np.errstate(all="ignore"):
@@ -301,7 +236,7 @@ def _some(
             central[q] = np.where(one_sided, np.where(np.isfinite(F), F, B), middle)
             spread[q] = np.where(one_sided, 0.0, 0.5 * np.abs(F - B))
             largest = np.fmax(np.abs(high), np.abs(low))
-            rough[q] = 2.0 * (noise[:, None] + EPS * np.where(np.isfinite(largest), largest, 0.0)) / level / sizes
+            rough[q] = 2.0 * (noise[:, None] + EPS * np.where(np.isfinite(largest), largest, 0.0)) / level / size
     with np.errstate(all="ignore"):
         gap = np.abs(np.diff(central, axis=0))
         u = np.maximum(spread[:-1], gap) + rough[:-1]
@@ -315,15 +250,3 @@ def _some(
         best = np.argmin(u, axis=0)[None]
         u = np.where(moving, np.inf, u)
     return np.take_along_axis(central, best, axis=0)[0], np.take_along_axis(u, best, axis=0)[0]
-
-
-def _entries(mask: np.ndarray) -> str:
-    """ "entry (0, 1)" or "entries (0, 1), (2, 0) and 3 more"."""
-    at = [f"({i}, {j})" for i, j in np.argwhere(mask).tolist()]
-    more = f" and {len(at) - 6} more" if len(at) > 6 else ""
-    return ("entry " if len(at) == 1 else "entries ") + ", ".join(at[:6]) + more
-
-
-def _short(y: np.ndarray) -> str:
-    """A state in a message: its first values."""
-    return "(" + ", ".join(f"{v:.6g}" for v in y[:5]) + (", ...)" if y.size > 5 else ")")

@@ -92,16 +92,18 @@ def train(
 def tune(
     family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
     method: Method = None,
-    n: Annotated[int, typer.Option(help="Training instances.", min=1)] = 64,
+    n: Annotated[int | None, typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1)] = None,
     evaluations: Annotated[int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)] = 2000,
     seed: Seed = 0,
+    restarts: Annotated[int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)] = 4,
+    n_validation: Annotated[int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1)] = None,
     out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
     as_json: Json = False,
 ) -> None:
     """Search the classical laws' coefficients for a family; `compare` and controller "tuned" use the result."""
     from .tune import tune as run
 
-    result = run(family, method, n, evaluations, seed)
+    result = run(family, method, n, evaluations, seed, restarts=restarts, n_validation=n_validation)
     path = result.save(out)
     if as_json:
         print(json.dumps({**result.facts, "law": _finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False))

@@ -122,25 +122,29 @@ def published(method: str) -> list[str]:
 def tune(
     family: str,
     method: str | None = None,
-    n: int = 64,
+    n: int | None = None,
     evaluations: int = 2000,
     seed: int = 0,
     *,
     restarts: int = 4,
     sigma: float = 0.08,
-    n_validation: int = 100,
+    n_validation: int | None = None,
     validation_seed: int = 0,
     progress: bool = True,
 ) -> Tuned:
-    """Tune the general linear law on `n` training instances of a family, or of every family of a suite.
+    """Tune the general linear law on `n` training instances of a family (64), or of every family of a suite (8).
 
     method: default the family's.  evaluations: candidates tried (each n instances at every tolerance of the family), the published
     laws among them; the search stops earlier where it stops improving.  seed: of the search and of the training draw.  restarts:
     searches from as many of the best published laws, and a last one around the best of all.  sigma: first step, in units of the box.
-    n_validation, validation_seed: the split that chooses.
+    n_validation, validation_seed: the split that chooses (100 instances of a family, 12 of every family of a suite).
     Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
     """
     names, method = suites.members(family, method)
+    if n is None:
+        n = 64 if len(names) == 1 else 8
+    if n_validation is None:
+        n_validation = 100 if len(names) == 1 else 12
     train = [draw(name, method, "train", n, seed) for name in names]
     method = train[0].method
     base_names = published(method)

@@ -147,7 +147,11 @@ def test_files(tmp_path):
     (tmp_path / "bad.toml").write_text("name = ")
     with pytest.raises(ValueError, match="not a TOML file"):
         effects.load(tmp_path / "bad.toml")
-    shipped = effects.load(Path(__file__).parents[1] / "benchmarks" / "neural_effects.toml")
+
+
+@pytest.mark.parametrize("name", ["neural_effects.toml", "neural_effects_more.toml"])
+def test_shipped_files(name):
+    shipped = effects.load(Path(__file__).parents[1] / "benchmarks" / name)
     assert {u.task for u in shipped.units} == {"mnist5k", "pbcseq"} and {u.seed for u in shipped.units} == {0, 1, 2}
     for unit in shipped.units[: len(shipped.groups[0]) + len(shipped.groups[1])]:
         if unit.config.regulariser is not None:

@@ -228,6 +228,43 @@ def test_evaluations_every_other_epoch_and_at_the_end(unbroken, tmp_path):
     assert rows[-1]["test"] == every[-1]["test"] and rows[-1]["field_calls"] == every[-1]["field_calls"]
 
 
+def test_weights_are_kept_where_the_config_says(unbroken, tmp_path):
+    from safetensors.torch import load_file
+
+    cfg, whole = unbroken
+    data = effects.merged(cfg.as_dict(), {"train": {"keep": [0, 3, 4]}})
+    folder = loop.train(from_dict(data), out=tmp_path / "r", progress=False)
+    assert sorted(p.name for p in (folder / "weights").iterdir()) == ["00000.safetensors", "00003.safetensors", "00004.safetensors"]
+    # keeping them changes nothing, the last are the model, the first those that the seed gives
+    assert (folder / "weights" / "00004.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    first, fresh = load_file(folder / "weights" / "00000.safetensors"), tasks.build(cfg).model.state_dict()
+    assert first.keys() == fresh.keys() and all(torch.equal(first[k], fresh[k]) for k in fresh)
+    with pytest.raises(ValueError, match=r"\[train\] keep must be a list of epochs from 0 to 2, got \[3\]"):
+        config(train={"keep": [3]})
+
+
+def test_a_warm_start_goes_on_where_the_run_was_interrupted(tmp_path):
+    cfg = config(solver={"warm_start": True}, train={"epochs": 4, "batch": 256})
+    whole = loop.train(cfg, out=tmp_path / "whole", progress=False)
+    cold = loop.train(config(train={"epochs": 4, "batch": 256}), out=tmp_path / "cold", progress=False)
+    stop = loop._Training._train_epoch
+
+    def interrupted(self):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        stop(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Training, "_train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(cfg, out=tmp_path / "r", progress=False)
+    loop.train(cfg, out=tmp_path / "r", resume=True, progress=False)
+    assert without_clock(rows_of(tmp_path / "r")) == without_clock(rows_of(whole))
+    assert rows_of(whole)[-1]["nfev"] < rows_of(cold)[-1]["nfev"]
+    with pytest.raises(ValueError, match="warm_start must be true or false"):
+        config(solver={"warm_start": 1})
+
+
 def test_decay_divides_gradients(tmp_path):
     cfg = config(train={"optimiser": "momentum", "momentum": 0.0, "learning_rate": 0.1, "decay": 0.5})
     training = loop._Training(cfg, tmp_path / "r", False)

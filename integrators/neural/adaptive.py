@@ -65,7 +65,10 @@ class Grid:
 
 @dataclass
 class Pass:
-    """Result of the adaptive pass; per-lane arrays (lanes,), `y_last` (lanes, width) the last good states."""
+    """Result of the adaptive pass; per-lane arrays (lanes,), `y_last` (lanes, width) the last good states.
+
+    h_next is the size that the controller proposed last, h_first what it proposed after the first accepted step (NaN without one).
+    """
 
     grid: Grid
     status: np.ndarray
@@ -77,6 +80,7 @@ class Pass:
     nfev: np.ndarray
     start_ok: np.ndarray
     h_next: np.ndarray
+    h_first: np.ndarray
     y: Tensor | None
 
 
@@ -207,7 +211,7 @@ def adaptive_pass(
     nfev = np.full(lanes, spent, dtype=np.int64)
 
     ids, y, t = np.arange(lanes), y0, np.full(lanes, t0)
-    h_next = np.full(lanes, np.nan)
+    h_next, h_first = np.full(lanes, np.nan), np.full(lanes, np.nan)
     run, stuck, finite = status == RUNNING, np.zeros(lanes, dtype=bool), np.ones(lanes, dtype=bool)
     while True:
         # the size of this attempt
@@ -268,6 +272,8 @@ def adaptive_pass(
             h = np.where(run, np.where(accept & truncated, want, size) * np.exp(out[LOG_FACTOR]), h)
         t = np.where(accept, end, t)
         stuck = run & ~accept
+        fresh = accept & (nacc[ids] == 0)
+        h_first[ids[fresh]] = h[fresh]
         nacc[ids] += accept
         nrej[ids] += stuck
         nfev[ids] += np.where(run, stages - 1, 0)
@@ -285,7 +291,7 @@ def adaptive_pass(
     grid = log.grid(t0, rec.HS in slots)
     with torch.set_grad_enabled(stepper.graph):
         answer = outputs.assemble(y0) if outputs is not None else None
-    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, answer)
+    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, h_first, answer)
 
 
 def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarray]:

@@ -230,6 +230,7 @@ def _stats(done: Pass, batch: int, nfev: int, backward: Field, adjoint: str, wal
         nreject_per_sample=_spread(done.nreject, batch),
         nfallback_per_sample=_spread(done.nfallback, batch),
         wall_s=wall_s,
+        first_step=_spread(done.h_first, batch),
         _gradient_calls=backward.count,
         _continuous=adjoint in CONTINUOUS,
     )

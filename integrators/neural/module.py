@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +53,17 @@ class NeuralODE(torch.nn.Module):
         method, controller, rtol, atol, adjoint, per_sample, options   as for `odeint`, with one step for the whole batch by default, as in
                     the papers on regularised neural ODEs, and heuristics with gradient only where the regulariser needs it.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
+        warm_start  begin a solve in training mode with the size that suited the last one's first step (`stats.first_step`): no
+                    automatic choice, which takes an evaluation more, and no small steps to recover from it.  Needs one step for the
+                    whole batch.  The size is kept in the buffer `first_step_size`, so that a training run that goes on from a
+                    state_dict is the same.
 
     Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: names, tolerances, options; and
     where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and heuristics; columns
     with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a gradient.
     """
+
+    first_step_size: Tensor
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class NeuralODE(torch.nn.Module):
         adjoint: str = "discrete",
         per_sample: bool = False,
         regulariser: Regulariser | str | None = None,
+        warm_start: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -82,6 +90,13 @@ class NeuralODE(torch.nn.Module):
         if regulariser is not None:
             _check_fit(regulariser, adjoint, options)
         api._graph(options.get("heuristics", _heuristics(regulariser)), get_tableau(method))
+        if warm_start:
+            if per_sample:
+                raise ValueError("warm_start needs per_sample=False: the samples of a new batch are not those of the last one")
+            if options.get("first_step") is not None:
+                raise ValueError("warm_start chooses the first step, and first_step was given too")
+            self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
+        self.warm_start = bool(warm_start)
         self.func = func
         self.regulariser = regulariser
         self.solver = Solver(method, rtol, atol, per_sample)
@@ -99,8 +114,15 @@ class NeuralODE(torch.nn.Module):
         return NeuralOutput(y, penalty, solution)
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any) -> NeuralSolution:
-        s = self.solver
-        return odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=s.per_sample, **self.options)
+        s, options = self.solver, self.options
+        warm = self.warm_start and self.training
+        if warm and math.isfinite(size := float(self.first_step_size)) and size > 0:
+            options = {**options, "first_step": size}
+        solution = odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=s.per_sample, **options)
+        if warm:
+            # a solve that failed, or took a field that is not finite, is no example to follow: the next one chooses for itself
+            self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
+        return solution
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NeuralODE:
         # controllers are immutable, and not all of them can be copied

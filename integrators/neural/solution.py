@@ -71,6 +71,8 @@ class NeuralStats:
     status          (B,) int, one a sample: 1 success, negative a failure (`integrators/kernels/layout.py`).
     *_per_sample    (B,) int; nfev_per_sample counts the evaluations that the sample itself needed in the adaptive pass.
     wall_s          seconds in `odeint`, replay included, backward excluded.
+    first_step      (B,) float64, the size that the controller proposed after a sample's first accepted step: what a solve of a problem
+                    much like this one does well to begin with.  NaN where no step was accepted.
     """
 
     nfev: int
@@ -83,6 +85,7 @@ class NeuralStats:
     nreject_per_sample: np.ndarray
     nfallback_per_sample: np.ndarray
     wall_s: float
+    first_step: np.ndarray
     _gradient_calls: CallCount = field(repr=False)
     _continuous: bool = field(default=False, repr=False)
 

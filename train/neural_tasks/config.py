@@ -13,6 +13,7 @@
     tolerance = 1e-5             # rtol and atol
     adjoint = "discrete"
     per_sample = false           # one step size for the whole batch, as in the papers
+    warm_start = false           # begin with the size that suited the last iteration's first step
     options = {}                 # further arguments of odeint
 
     [regulariser]                # without this table: none
@@ -28,6 +29,7 @@
     learning_rate = 0.1
     decay = 1e-5                 # gradients are divided by 1 + decay k at iteration k = 1, 2, ...
     schedule = "constant"        # or "cosine": the rate falls to zero over the run
+    keep = [0, 5, 75]            # epochs after which the weights are kept for `fields`; 0: before the first
 """
 
 from __future__ import annotations
@@ -67,10 +69,14 @@ class SolverSpec:
     tolerance: float = 1e-5
     adjoint: str = "discrete"
     per_sample: bool = False
+    warm_start: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _positive("solver", tolerance=self.tolerance)
+        for name in ("per_sample", "warm_start"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"[solver] {name} must be true or false, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class RegulariserSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """epochs; batch size; optimiser and its rate; evaluations every so many epochs; dtype, device and numeric threads of the run."""
+    """epochs; batch size; optimiser and its rate; evaluations every so many epochs; epochs whose weights to keep; dtype, device and
+    numeric threads of the run."""
 
     epochs: int = 20
     batch: int = 512
@@ -104,6 +111,7 @@ class TrainSpec:
     decay: float = 0.0
     schedule: str = "constant"
     evaluate_every: int = 1
+    keep: list[int] = field(default_factory=list)
     dtype: str = "float64"
     device: str = "cpu"
     threads: int = 1
@@ -111,6 +119,8 @@ class TrainSpec:
     def __post_init__(self) -> None:
         _whole("train", epochs=self.epochs, batch=self.batch, evaluate_every=self.evaluate_every, threads=self.threads)
         _positive("train", learning_rate=self.learning_rate)
+        if not isinstance(self.keep, list) or not all(type(e) is int and 0 <= e <= self.epochs for e in self.keep):
+            raise ValueError(f"[train] keep must be a list of epochs from 0 to {self.epochs}, got {self.keep!r}")
         if not 0 <= self.momentum < 1 or not (math.isfinite(self.decay) and self.decay >= 0):
             raise ValueError(f"[train] needs 0 <= momentum < 1 and decay >= 0, got {self.momentum!r} and {self.decay!r}")
         if self.optimiser not in OPTIMISERS:

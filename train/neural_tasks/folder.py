@@ -22,6 +22,7 @@ class NeuralRun:
     log.jsonl, log.csv                a row an evaluation
     checkpoint.pt                     the state after the last finished epoch (read with weights_only: no code runs)
     model.safetensors                 the model at the end
+    weights/00005.safetensors         the model after epoch 5, where the config keeps it
     scores.npz                        the test items' scores at the end: `rows` (n,) subjects, `scores` (n,)
     state.json                        {"status": "running" | "finished" | "diverged", "message", "epoch": the checkpoint's, at the end}
     tensorboard/, training.png
@@ -80,16 +81,25 @@ class NeuralRun:
 
     def finish(self, model: torch.nn.Module, rows: np.ndarray, scores: np.ndarray) -> None:
         """Write the model and the test items' scores."""
-        from safetensors.torch import save_file
-
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, str(self.path / "model.safetensors"))
+        _save_model(model, self.path / "model.safetensors")
         np.savez(self.path / "scores.npz", rows=rows, scores=scores)
+
+    def keep(self, model: torch.nn.Module, epoch: int) -> None:
+        """Write the model as it is after `epoch`."""
+        (self.path / "weights").mkdir(exist_ok=True)
+        _save_model(model, self.path / "weights" / f"{epoch:05d}.safetensors")
 
     def _csv(self) -> None:
         with (self.path / "log.csv").open("w", newline="") as f:
             writer = csv.DictWriter(f, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def _save_model(model: torch.nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, str(path))
 
 
 def _load() -> list[float]:

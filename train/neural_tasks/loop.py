@@ -155,6 +155,8 @@ class _Training:
         return self.folder.path
 
     def _save(self) -> None:
+        if self.epoch in self.config.train.keep:
+            self.folder.keep(self.task.model, self.epoch)
         self.folder.save(self._state())
         self.saved = self.epoch
 

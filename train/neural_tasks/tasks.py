@@ -47,7 +47,6 @@ class Task(ABC):
     ode: neural.NeuralODE
     split: data.Split
 
-    @abstractmethod
     def solve(
         self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
     ) -> tuple[Any, neural.NeuralOutput]:
@@ -55,6 +54,17 @@ class Task(ABC):
 
         noise   draws the model's own samples, None: their means are taken; draws   what a regulariser draws, None: torch's own.
         """
+        y0, t, context = self.start(rows, noise)
+        out = self.ode(y0, t, draws)
+        return self.read(out.y, rows, context), out
+
+    @abstractmethod
+    def start(self, rows: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor, Any]:
+        """The problem of subjects `rows`: y0 (B, n), output times (T,) float64, and what `read` needs.  The field now belongs to them."""
+
+    @abstractmethod
+    def read(self, y: Tensor, rows: Tensor, context: Any) -> Any:
+        """Predictions from the solution y (T, B, n)."""
 
     @abstractmethod
     def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
@@ -91,11 +101,11 @@ class ImageTask(_Classifier):
         self.model = torch.nn.ModuleList([self.ode, self.head])
         self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-    def solve(
-        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
-    ) -> tuple[Any, neural.NeuralOutput]:
-        out = self.ode(self.x[rows], self.span, draws)
-        return self.head(out.y[-1]), out
+    def start(self, rows: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor, Any]:
+        return self.x[rows], self.span, None
+
+    def read(self, y: Tensor, rows: Tensor, context: Any) -> Any:
+        return self.head(y[-1])
 
 
 class LatentTask(Task):
@@ -128,9 +138,7 @@ class LatentTask(Task):
         self.ode = make(self.field)
         self.model = torch.nn.ModuleList([self.encoder, self.ode, self.decoder])
 
-    def solve(
-        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
-    ) -> tuple[Any, neural.NeuralOutput]:
+    def start(self, rows: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor, Any]:
         mean, log_var = self.encoder(self.values[rows], self.mask[rows], self.gaps[rows], self.real[rows])
         z = mean
         if noise is not None:
@@ -138,12 +146,15 @@ class LatentTask(Task):
         times, where = self.series.union(rows.numpy())
         if len(times) == 1:  # one visit each: a solve needs an interval
             times = np.array([times[0], times[0] + 1.0])
-        out = self.ode(z, torch.from_numpy(times), draws)
+        return z, torch.from_numpy(times), (where, mean, log_var)
+
+    def read(self, y: Tensor, rows: Tensor, context: Any) -> Any:
+        where, mean, log_var = context
         real = self.real[rows]
         subject = torch.nonzero(real)[:, 0]
-        predicted = self.decoder(out.y[torch.from_numpy(where).to(real.device)[real], subject])
+        predicted = self.decoder(y[torch.from_numpy(where).to(real.device)[real], subject])
         squared = (predicted - self.values[rows][real]) ** 2 * self.mask[rows][real]
-        return (squared, subject, mean, log_var), out
+        return squared, subject, mean, log_var
 
     def score(self, prediction: Any, rows: Tensor) -> Tensor:
         squared, subject, _, _ = prediction
@@ -169,20 +180,20 @@ class ControlledTask(_Classifier):
         self.count = torch.from_numpy(found.count - 1).to(device, dtype)
         self.labels = torch.from_numpy(found.labels).to(device)
         channels = first.shape[1]
-        self.start = torch.nn.Linear(channels, state)
+        self.begin = torch.nn.Linear(channels, state)
         self.head = torch.nn.Linear(state, found.classes)
         self.controlled = ControlledField(state, hidden, channels)
         self.field = self.controlled
         self.ode = make(self.field)
-        self.model = torch.nn.ModuleList([self.start, self.ode, self.head])
+        self.model = torch.nn.ModuleList([self.begin, self.ode, self.head])
         self.span = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
-    def solve(
-        self, rows: Tensor, noise: torch.Generator | None, draws: torch.Generator | None = None
-    ) -> tuple[Any, neural.NeuralOutput]:
+    def start(self, rows: Tensor, noise: torch.Generator | None) -> tuple[Tensor, Tensor, Any]:
         self.controlled.path = self.pieces[rows], self.count[rows]
-        out = self.ode(self.start(self.first[rows]), self.span, draws)
-        return self.head(out.y[-1]), out
+        return self.begin(self.first[rows]), self.span, None
+
+    def read(self, y: Tensor, rows: Tensor, context: Any) -> Any:
+        return self.head(y[-1])
 
 
 def _splines(series: data.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -247,7 +258,7 @@ def _ode(config: NeuralConfig, regulariser: Any, field: Field) -> neural.NeuralO
     fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
     return neural.NeuralODE(
         field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
-        **{**fixed, **s.options},
+        warm_start=s.warm_start, **{**fixed, **s.options},
     )  # fmt: skip
 
 

@@ -85,6 +85,15 @@ def test_the_search_is_reproducible(found):
     assert again.law.as_dict() == found.law.as_dict() and again.ratios == found.ratios
 
 
+def test_a_search_goes_on_from_a_law_found_earlier(found):
+    again = tune(FAMILY, METHOD, n=6, evaluations=70, seed=4, restarts=1, start=found.law, n_validation=6, progress=False)
+    objective = Objective([draw(FAMILY, METHOD, "train", 6, 4)])
+    costs = {name: objective(registry.get(name)) for name in registry.names("linear")}
+    assert "start" in again.ratios and any(name.startswith("start/") for name in again.ratios)
+    assert again.facts["train"]["best_published"] == min(costs, key=lambda name: (costs[name], name))
+    assert again.facts["train"]["cost"] <= objective(found.law) + 1e-12 < min(costs.values())
+
+
 def test_the_law_found_stays_in_its_box(found):
     space = search.search_space()
     vector = space.to_vector(found.law)

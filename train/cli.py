@@ -97,13 +97,16 @@ def tune(
     seed: Seed = 0,
     restarts: Annotated[int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)] = 4,
     n_validation: Annotated[int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1)] = None,
+    start: Annotated[Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)] = None,
     out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
     as_json: Json = False,
 ) -> None:
     """Search the classical laws' coefficients for a family; `compare` and controller "tuned" use the result."""
+    from ..controllers.tuned import read
     from .tune import tune as run
 
-    result = run(family, method, n, evaluations, seed, restarts=restarts, n_validation=n_validation)
+    first = None if start is None else read(start)[0]
+    result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
     path = result.save(out)
     if as_json:
         print(json.dumps({**result.facts, "law": _finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False))

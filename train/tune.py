@@ -128,6 +128,7 @@ def tune(
     *,
     restarts: int = 4,
     sigma: float = 0.08,
+    start: Law | None = None,
     n_validation: int | None = None,
     validation_seed: int = 0,
     progress: bool = True,
@@ -137,6 +138,7 @@ def tune(
     method: default the family's.  evaluations: candidates tried (each n instances at every tolerance of the family), the published
     laws among them; the search stops earlier where it stops improving.  seed: of the search and of the training draw.  restarts:
     searches from as many of the best published laws, and a last one around the best of all.  sigma: first step, in units of the box.
+    start: a linear law found earlier, which stands among the published ones as "start": the search goes on from it.
     n_validation, validation_seed: the split that chooses (100 instances of a family, 12 of every family of a suite).
     Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
     """
@@ -157,24 +159,29 @@ def tune(
     bar = Progress(f"tune {family}, {method}", evaluations, "laws", progress)
     try:
         cost: dict[str, float] = {}
-        for name in base_names:
-            cost[name] = objective(registry.get(name))
-            bar.update(objective.evaluations, best=min(cost.values()))
-        order = sorted(base_names, key=lambda name: (cost[name], name))
         pool = {name: registry.get(name) for name in base_names}
-        found = _search(objective, cost[order[0]], order, evaluations, restarts, sigma, seed, bar)
+        best = ""
+        for name in pool:
+            cost[name] = objective(pool[name])
+            best = min(cost, key=lambda name: (cost[name], name))
+            bar.update(objective.evaluations, best=cost[best])
+        if start is not None:
+            pool["start"] = start
+            cost["start"] = objective(start)
+        found = _search(objective, {name: pool[name] for name in sorted(pool, key=lambda n: (cost[n], n))}, min(cost.values()),
+                        evaluations, restarts, sigma, seed, bar)  # fmt: skip
     finally:
         bar.close()
     bases = {}
-    for label, law, value, start in found:
-        pool[label], cost[label], bases[label] = law, value, start
+    for label, law, value, origin in found:
+        pool[label], cost[label], bases[label] = law, value, origin
     valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     check = Objective(valid)
     score = {name: check(law) for name, law in pool.items()}
     chosen = min(score, key=lambda name: (score[name], name))
     ratios = {name: float(np.exp(value - score[chosen])) for name, value in sorted(score.items(), key=lambda kv: kv[1])}
     law = pool[chosen]
-    base, best = bases.get(chosen, chosen), order[0]
+    base = bases.get(chosen, chosen)
     facts = {
         "family": family,
         "method": method,
@@ -196,23 +203,23 @@ def tune(
 
 
 def _search(
-    objective: Objective, best_cost: float, order: list[str], evaluations: int, restarts: int, sigma: float, seed: int, bar: Progress,
+    objective: Objective, laws: dict[str, Law], lowest: float, evaluations: int, restarts: int, sigma: float, seed: int, bar: Progress,
 ) -> list[tuple[str, Law, float, str]]:
-    """Candidates of every search, as (label, law, cost, base law): its best and its final mean."""
+    """Candidates of every search, as (label, law, cost, base law): its best and its final mean.  laws: the best first."""
     space = search.search_space(objective.implicit)
     fills = methods.get(objective.method).fills
-    starts = _distinct(space, [name for name in order if registry.get(name).slots <= fills], restarts)
+    starts = _distinct(space, {name: law for name, law in laws.items() if law.slots <= fills}, restarts)
+    published = [space.to_vector(law) for law in laws.values()][:6]
     share = (evaluations - objective.evaluations) // (len(starts) + 1)
     out: list[tuple[str, Law, float, str]] = []
-    lowest = best_cost
-    top = (starts[0], space.to_vector(registry.get(starts[0])), np.inf)
+    top = (starts[0], space.to_vector(laws[starts[0]]), np.inf)
     for k, name in enumerate([*starts, ""]):
-        base, x0 = (name, space.to_vector(registry.get(name))) if name else top[:2]
+        base, x0 = (name, space.to_vector(laws[name])) if name else top[:2]
         step = sigma if name else sigma / 2
-        inject = [space.to_vector(registry.get(other)) for other in order[:6]] if name else []
+        inject = published if name else []
 
         def evaluate(vector: np.ndarray, base: str = base) -> float:
-            return objective(space.from_vector(vector, registry.get(base)))
+            return objective(space.from_vector(vector, laws[base]))
 
         def report(value: float) -> None:
             nonlocal lowest
@@ -223,17 +230,17 @@ def _search(
         if value < top[2]:
             top = (base, vector, value)
         label = f"{base}/{k + 1}"
-        out.append((label, space.from_vector(vector, registry.get(base), label), value, base))
-        out.append((f"{label}m", space.from_vector(mean, registry.get(base), f"{label}m"), evaluate(mean), base))
+        out.append((label, space.from_vector(vector, laws[base], label), value, base))
+        out.append((f"{label}m", space.from_vector(mean, laws[base], f"{label}m"), evaluate(mean), base))
     return out
 
 
-def _distinct(space: search.SearchSpace, order: list[str], count: int) -> list[str]:
-    """The first `count` laws of `order` that differ in their vector from the ones before."""
+def _distinct(space: search.SearchSpace, laws: dict[str, Law], count: int) -> list[str]:
+    """The first `count` of `laws` that differ in their vector from the ones before."""
     kept: list[str] = []
-    for name in order:
-        v = space.to_vector(registry.get(name))
-        if all(np.abs((v - space.to_vector(registry.get(k))) / (space.high - space.low)).max() > 0.02 for k in kept):
+    for name, law in laws.items():
+        v = space.to_vector(law)
+        if all(np.abs((v - space.to_vector(laws[k])) / (space.high - space.low)).max() > 0.02 for k in kept):
             kept.append(name)
         if len(kept) == count:
             break

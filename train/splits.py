@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +31,48 @@ class Sweep:
     work: Array
     attempts: Array
     rejected: Array
+
+
+class Band(Protocol):
+    """Of a family, what a sweep is read by: its name, `levels` (largest and smallest error of the band) and all levels in it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def levels(self) -> tuple[float, float]: ...
+
+    @property
+    def error_levels(self) -> Array: ...
+
+
+class Sweepable(Protocol):
+    """What a tuner needs of a split: instances `ids`, some of which `failed`, on which it can run a controller at every tolerance."""
+
+    @property
+    def family(self) -> Band: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def ids(self) -> np.ndarray: ...
+
+    @property
+    def failed(self) -> tuple[int, ...]: ...
+
+    @property
+    def costs(self) -> Costs: ...
+
+    @property
+    def tolerances(self) -> Array: ...
+
+    def sweep(
+        self, controller: Any, rtols: Array | None = None, max_steps: int = ..., threads: int | None = None
+    ) -> Sweep: ...
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..integrators.ensemble import available_cores
 from . import curves
 from .progress import Progress
 from .provenance import provenance
-from .splits import Split, Sweep, draw
+from .splits import Sweep, Sweepable, draw
 
 MAX_STEPS = 10_000
 
@@ -61,7 +61,7 @@ class Tuned:
 class Objective:
     """Mean log work at equal error of laws on splits, each of which counts the same; counts what it spends."""
 
-    def __init__(self, splits: Sequence[Split], max_steps: int = MAX_STEPS) -> None:
+    def __init__(self, splits: Sequence[Sweepable], max_steps: int = MAX_STEPS) -> None:
         self.splits, self.max_steps = list(splits), max_steps
         self.method = self.splits[0].method
         self.implicit = methods.get(self.method).implicit
@@ -71,7 +71,7 @@ class Objective:
             first, levels = self._sweep(split, registry.get("i")), split.family.error_levels
             self._floors.append(log_work(first.err, first.work, levels, np.zeros(len(levels))))
 
-    def _sweep(self, split: Split, law: Law, threads: int | None = None) -> Sweep:
+    def _sweep(self, split: Sweepable, law: Law, threads: int | None = None) -> Sweep:
         # a kernel of an implicit method takes too long to compile to have several a family
         return split.sweep(law.general() if self.implicit else law, max_steps=self.max_steps, threads=threads)
 
@@ -102,12 +102,12 @@ def log_work(err: curves.Array, work: curves.Array, levels: curves.Array, floor:
     return np.where(np.isfinite(table), table, dearest)
 
 
-def costs_of(split: Split) -> dict[str, float] | None:
+def costs_of(split: Sweepable) -> dict[str, float] | None:
     """Measured costs of a split's linear algebra as JSON, None where there is none."""
     return None if split.costs is NONE else split.costs.as_dict()
 
 
-def _grid(split: Split) -> dict[str, Any]:
+def _grid(split: Sweepable) -> dict[str, Any]:
     costs = costs_of(split)
     grid = {"tolerances": [float(v) for v in split.tolerances], "levels": [float(v) for v in split.family.levels]}
     return grid if costs is None else {**grid, "costs": costs}
@@ -148,6 +148,23 @@ def tune(
     if n_validation is None:
         n_validation = 100 if len(names) == 1 else 12
     train = [draw(name, method, "train", n, seed) for name in names]
+    valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
+    return tune_splits(family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, progress=progress)
+
+
+def tune_splits(
+    name: str,
+    train: Sequence[Sweepable],
+    valid: Sequence[Sweepable],
+    evaluations: int = 2000,
+    seed: int = 0,
+    *,
+    restarts: int = 4,
+    sigma: float = 0.08,
+    start: Law | None = None,
+    progress: bool = True,
+) -> Tuned:
+    """As `tune`, on splits of one's own, each of which counts the same: `train` to search on, `valid` to choose on.  name: for the file."""
     method = train[0].method
     base_names = published(method)
     if not base_names:
@@ -156,42 +173,41 @@ def tune(
         least = len(base_names) + 20
         raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
     objective = Objective(train)
-    bar = Progress(f"tune {family}, {method}", evaluations, "laws", progress)
+    bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
         cost: dict[str, float] = {}
-        pool = {name: registry.get(name) for name in base_names}
+        pool = {law: registry.get(law) for law in base_names}
         best = ""
-        for name in pool:
-            cost[name] = objective(pool[name])
-            best = min(cost, key=lambda name: (cost[name], name))
+        for label in pool:
+            cost[label] = objective(pool[label])
+            best = min(cost, key=lambda label: (cost[label], label))
             bar.update(objective.evaluations, best=cost[best])
         if start is not None:
             pool["start"] = start
             cost["start"] = objective(start)
-        found = _search(objective, {name: pool[name] for name in sorted(pool, key=lambda n: (cost[n], n))}, min(cost.values()),
+        found = _search(objective, {label: pool[label] for label in sorted(pool, key=lambda n: (cost[n], n))}, min(cost.values()),
                         evaluations, restarts, sigma, seed, bar)  # fmt: skip
     finally:
         bar.close()
     bases = {}
     for label, law, value, origin in found:
         pool[label], cost[label], bases[label] = law, value, origin
-    valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     check = Objective(valid)
-    score = {name: check(law) for name, law in pool.items()}
-    chosen = min(score, key=lambda name: (score[name], name))
-    ratios = {name: float(np.exp(value - score[chosen])) for name, value in sorted(score.items(), key=lambda kv: kv[1])}
+    score = {label: check(law) for label, law in pool.items()}
+    chosen = min(score, key=lambda label: (score[label], label))
+    ratios = {label: float(np.exp(value - score[chosen])) for label, value in sorted(score.items(), key=lambda kv: kv[1])}
     law = pool[chosen]
     base = bases.get(chosen, chosen)
     facts = {
-        "family": family,
+        "family": name,
         "method": method,
-        "doc": f"tuned on {family} with {method}" + ("" if chosen in bases else f": no candidate beat {chosen}"),
+        "doc": f"tuned on {name} with {method}" + ("" if chosen in bases else f": no candidate beat {chosen}"),
         "base": base,
         "chosen": chosen,
         "train": {"instances": sum(len(s.ids) for s in train), "reference_failures": sum(len(s.failed) for s in train), "seed": seed,
                   "cost": cost[chosen], "best_published": best, "cost_published": cost[best]},
         "validation": {"instances": sum(len(s.ids) for s in valid), "reference_failures": sum(len(s.failed) for s in valid),
-                       "seed": validation_seed, "ratios": ratios},
+                       "seed": valid[0].seed, "ratios": ratios},
         "budget": {"evaluations": objective.evaluations, "solves": objective.solves, "nfev": objective.nfev, "restarts": restarts,
                    "sigma": sigma, "asked": evaluations},
         **(_grid(train[0]) if len(train) == 1 else {"families": {s.family.name: _grid(s) for s in train}}),

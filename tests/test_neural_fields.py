@@ -1,0 +1,109 @@
+"""Fields that a training run met: the weights are the run's, errors and counts are the solver's, tuner and comparison take them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+import stepsmith as ss  # noqa: E402
+from stepsmith.controllers import registry  # noqa: E402
+from stepsmith.integrators.neural import odeint  # noqa: E402
+from stepsmith.train.neural_tasks import fields, loop  # noqa: E402
+from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
+from stepsmith.train.tune import tune_splits  # noqa: E402
+
+CONFIG = {
+    "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},
+    "train": {"epochs": 3, "batch": 256, "learning_rate": 0.02, "keep": [0, 3]},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return loop.train(from_dict(CONFIG), out=tmp_path_factory.mktemp("run") / "r", progress=False)
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return fields.instances(folder, "validation", batch=16, batches=2, seed=3)
+
+
+def test_there_is_one_for_every_epoch_and_batch(found):
+    names = ["epoch 0, batch 0", "epoch 0, batch 1", "epoch 3, batch 0", "epoch 3, batch 1"]
+    assert [i.name for i in found] == [f"toy-s0, {name}" for name in names]
+    assert all(i.y0.shape == (16, 64) and i.ref.shape == (1, 16, 64) and i.before[0].shape == (16, 64) for i in found)
+    assert not torch.equal(found[0].y0, found[1].y0) and torch.equal(found[1].before[0], found[0].y0)
+    assert not torch.equal(found[0].y0, found[2].y0)  # other subjects at every epoch
+    weights = [i.field.inner.weight for i in found]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+
+
+def test_the_last_epochs_field_is_the_models(folder, found):
+    from safetensors.torch import load_file
+
+    model = load_file(folder / "model.safetensors")
+    assert any(torch.equal(v, found[-1].field.inner.weight) for v in model.values())
+
+
+def test_draws_are_reproducible_and_other_seeds_differ(folder, found):
+    again = fields.instances(folder, "validation", batch=16, batches=2, seed=3)
+    assert all(torch.equal(a.y0, b.y0) and torch.equal(a.ref, b.ref) for a, b in zip(found, again, strict=True))
+    assert not torch.equal(fields.instances(folder, "validation", batch=16, seed=4)[0].y0, found[0].y0)
+
+
+def test_a_sweep_is_the_solver_and_its_error(found):
+    tols = np.array([1e-2, 1e-5, 1e-8])
+    split = fields.FieldSplit(fields.FieldBand("toy"), "dopri5", 0, found)
+    sweep = split.sweep("h211b", tols)
+    assert sweep.err.shape == (4, 3) and np.array_equal(sweep.nfev, sweep.work)
+    i = found[2]
+    with torch.no_grad():
+        for k, tol in enumerate(tols):
+            law = registry.get("h211b")
+            sol = odeint(i.field, i.y0, i.t, "dopri5", law, tol, tol, adjoint="none", per_sample=False)
+            off = (sol.y[-1] - i.ref[0]).norm() / i.ref[0].norm()
+            assert sweep.err[2, k] == pytest.approx(float(off), rel=1e-9) and sweep.nfev[2, k] == sol.stats.nfev
+    # SciPy at a tolerance of its own agrees with the reference
+    from scipy.integrate import solve_ivp
+
+    def slope(t, y):
+        with torch.no_grad():
+            return i.field(torch.tensor(t), torch.from_numpy(y.reshape(16, 64))).numpy().ravel()
+
+    exact = solve_ivp(slope, (0.0, 1.0), i.y0.numpy().ravel(), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+    np.testing.assert_allclose(i.ref[0].numpy().ravel(), exact, atol=1e-10)
+
+
+def test_a_warm_sweep_saves_the_guess_and_keeps_the_error(found):
+    cold, warm = (fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found, warm).sweep("i") for warm in (False, True))
+    assert (warm.nfev <= cold.nfev + 6).all() and warm.nfev.sum() < 0.95 * cold.nfev.sum()
+    tight = cold.nfev[:, 12:]
+    assert np.isfinite(warm.err).all() and (warm.err[:, 12:] < 1e-5).all() and tight.size
+
+
+def test_failures_are_infinite(found):
+    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1]).sweep("pi34", np.array([1e-9]), max_steps=2)
+    assert np.isinf(sweep.err[0, 0]) and sweep.nfev[0, 0] > 0
+
+
+def test_the_tuner_takes_them(folder, found, monkeypatch):
+    monkeypatch.setattr(fields, "TOLERANCES", (1e-3, 1e-6, 1e-9))
+    train = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, fields.instances(folder, "train", batch=8, seed=1)[-1:])
+    valid = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 5, found[-1:])
+    least = len([n for n in registry.names("linear")]) + 21
+    out = tune_splits("toy", [train], [valid], least, restarts=1, progress=False)
+    assert out.facts["family"] == "toy" and out.facts["validation"]["seed"] == 5 and min(out.ratios.values()) == 1.0
+    assert out.facts["tolerances"] == list(fields.TOLERANCES)
+    y0 = found[0].y0
+    sol = ss.neural.odeint(found[0].field, y0, found[0].t, controller=out.law, per_sample=False)
+    assert sol.success
+
+
+def test_folders_that_do_not_serve_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="no run that keeps weights"):
+        fields.instances(tmp_path)
+    with pytest.raises(ValueError, match="part must be one of"):
+        fields.instances(folder, "all")

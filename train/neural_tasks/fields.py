@@ -1,0 +1,166 @@
+"""Controllers on the fields that training runs met: matched-error work, an instance being kept weights and a batch of subjects.
+
+As in training, the batch is one system with one step size.  The error is the largest over the output times of
+
+    rms(y - y_ref) / rms(y_ref)        over the batch and all components,
+
+the reference DOP853 at 1e-13, checked by a run at 1e-11.  Tolerances and error levels below were fixed on published laws: fields fresh
+from the initialisation end with errors of 1e-5 at the loosest tolerance, trained ones of pbcseq with 1e-8 at 1e-9.
+
+Warm: the solve begins with the first step that suited another batch of the same weights (`NeuralODE(warm_start=True)` in training); that
+batch is solved twice for it, cold and warm, outside the count.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import neural
+from ...controllers import registry
+from ...integrators.costs import NONE, Costs
+from ...integrators.families import LEVELS_PER_DECADE, tolerance_grid
+from ..curves import Array
+from ..splits import Sweep
+from .config import from_dict
+from .tasks import build
+
+TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
+LEVELS = (1e-8, 1e-5)
+REFERENCE = (1e-13, 1e-11)
+
+
+@dataclass(frozen=True)
+class FieldBand:
+    """Name and error levels of a set of fields."""
+
+    name: str
+    levels: tuple[float, float] = LEVELS
+
+    @property
+    def error_levels(self) -> Array:
+        """Error levels of the band, eight a decade, ascending."""
+        lo, hi = (np.log10(v) for v in self.levels)
+        return np.logspace(lo, hi, int(round((hi - lo) * LEVELS_PER_DECADE)) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A field, a batch y0 (B, n) with its output times (T,), the reference (T - 1, B, n), and another batch for warm starts."""
+
+    name: str
+    field: Any
+    y0: torch.Tensor
+    t: torch.Tensor
+    ref: torch.Tensor
+    before: tuple[torch.Tensor, torch.Tensor]
+
+    def solve(self, controller: Any, method: str, tol: float, first_step: float | None = None, other: bool = False, **options: Any) -> Any:
+        """One solve of the batch, or of the other one, without gradient."""
+        y0, t = self.before if other else (self.y0, self.t)
+        with torch.no_grad():
+            return neural.odeint(
+                self.field, y0, t, method, controller, rtol=tol, atol=tol, adjoint="none", per_sample=False, heuristics=False,
+                first_step=first_step, **options,
+            )  # fmt: skip
+
+    def error(self, y: torch.Tensor) -> float:
+        """Of a solution y (T, B, n); inf where it is not finite."""
+        size = self.ref.square().mean((1, 2)).sqrt()
+        off = (y[1:] - self.ref).square().mean((1, 2)).sqrt()
+        worst = float((off / size).max())
+        return worst if np.isfinite(worst) else np.inf
+
+
+def instances(folder: str | Path, part: str = "test", batch: int = 64, batches: int = 1, seed: int = 0) -> list[Instance]:
+    """The fields of a run folder's kept weights, each with `batches` batches of `batch` subjects of the `part` drawn with `seed`.
+
+    Each batch's warm start comes from the batch drawn before it.  Raises ValueError where the folder keeps no weights, where its field
+    belongs to the subjects (neural controlled equations), and where a reference fails its self-check.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    files = sorted((folder / "weights").glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not files:
+        raise ValueError(f"{folder}: no run that keeps weights; train with [train] keep = [0, ...]")
+    config = from_dict(json.loads((folder / "config.json").read_text()))
+    rng, out = np.random.default_rng(seed), []
+    task = build(config)
+    if hasattr(task, "controlled"):
+        raise ValueError(f"{folder}: the field of {config.task['name']!r} belongs to its subjects, and cannot be solved for others")
+    for file in files:
+        task.model.load_state_dict(load_file(file))
+        rows = task.split.part(part)
+        need = batch * (batches + 1)
+        drawn = np.resize(rng.permutation(rows), need)
+        problems = []
+        with torch.no_grad():
+            for k in range(batches + 1):
+                y0, t, _ = task.start(torch.from_numpy(np.sort(drawn[k * batch : (k + 1) * batch])), None)
+                problems.append((y0.detach().contiguous(), t))
+        field = copy.deepcopy(task.field)
+        for k in range(batches):
+            name = f"{config.name}-s{config.seed}, epoch {int(file.stem)}, batch {k}"
+            out.append(_with_reference(name, field, problems[k + 1], problems[k]))
+    return out
+
+
+def _with_reference(
+    name: str, field: Any, problem: tuple[torch.Tensor, torch.Tensor], before: tuple[torch.Tensor, torch.Tensor]
+) -> Instance:
+    blank = Instance(name, field, *problem, problem[0], before)
+    tight, loose = (blank.solve(registry.get("pi34"), "dop853", tol).y for tol in REFERENCE)
+    found = Instance(name, field, *problem, tight[1:], before)
+    apart = found.error(loose)
+    if not apart <= LEVELS[0] / 100:
+        raise ValueError(f"{name}: the reference fails its self-check, {apart:.1e} apart")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class FieldSplit:
+    """Instances as a split that tuner and comparison can run controllers on; `warm` as the module says."""
+
+    family: FieldBand
+    method: str
+    seed: int
+    instances: Sequence[Instance]
+    warm: bool = False
+    failed: tuple[int, ...] = ()
+    costs: Costs = NONE
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(B,) numbers of the instances."""
+        return np.arange(len(self.instances))
+
+    @property
+    def tolerances(self) -> Array:
+        """Relative and absolute tolerances, decreasing."""
+        return np.array(TOLERANCES)
+
+    def sweep(self, controller: Any, rtols: Array | None = None, max_steps: int = 10_000, threads: int | None = None) -> Sweep:
+        """A controller on every instance at every tolerance.  threads: has no say here, torch's own number has."""
+        tols = self.tolerances if rtols is None else np.asarray(rtols, dtype=float)
+        shape = (len(self.instances), len(tols))
+        err, nfev, attempts, rejected = (np.empty(shape) for _ in range(4))
+        for (i, k), tol in np.ndenumerate(np.broadcast_to(tols, shape)):
+            instance = self.instances[i]
+            size = None
+            for _ in range(2 if self.warm else 0):
+                found = instance.solve(controller, self.method, tol, size, other=True, max_steps=max_steps)
+                size = float(found.stats.first_step[0])
+                size = size if found.success and size > 0 else None
+            sol = instance.solve(controller, self.method, tol, size, max_steps=max_steps)
+            err[i, k] = instance.error(sol.y) if sol.success else np.inf
+            s = sol.stats
+            nfev[i, k], attempts[i, k], rejected[i, k] = s.nfev, s.naccept + s.nreject, s.nreject
+        return Sweep(err, nfev, nfev.copy(), attempts, rejected)

@@ -13,7 +13,7 @@ from .laws import Law
 
 
 def controller(name: str, family: str | None = None, method: str | None = None) -> Any:
-    """The controller called `name`: a law, "tuned", a zoo name or the path of a `.safetensors` file.
+    """The controller called `name`: a law, "tuned", a zoo name, or the path of a `.safetensors` file or of a tuned law (`.json`).
 
     "tuned" is the law that `stepsmith tune` found for the family and method.  Raises ValueError naming the nearest.
     """
@@ -23,6 +23,12 @@ def controller(name: str, family: str | None = None, method: str | None = None) 
         if family is None:
             raise ValueError("controller 'tuned' belongs to a family; this problem has none: name a law or a controller file")
         return tuned(family, method)
+    if name.endswith(".json"):
+        from .tuned import read
+
+        if not os.path.isfile(name):
+            raise ValueError(f"{name}: there is no such file")
+        return read(name)[0]
     if name.endswith(".safetensors") or os.sep in name:
         from .file import load_controller
 

@@ -102,6 +102,21 @@ def test_the_tuner_takes_them(folder, found, monkeypatch):
     assert sol.success
 
 
+def test_a_law_is_tuned_on_runs_from_the_command_line(folder, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from stepsmith.train.cli import app
+
+    monkeypatch.setattr(fields, "TOLERANCES", (1e-3, 1e-6, 1e-9))
+    least = str(len(registry.names("linear")) + 21)
+    command = ["tune", str(folder), "--evaluations", least, "--restarts", "1", "--warm"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "law.json")])
+    assert done.exit_code == 0, done.output
+    assert ss.controller(tmp_path / "law.json").kind == "linear"
+    with pytest.raises(ValueError, match="say with --out"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
 def test_folders_that_do_not_serve_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="no run that keeps weights"):
         fields.instances(tmp_path)

@@ -114,6 +114,16 @@ def test_a_tuned_law_is_found_by_name(found, data):
     assert facts["seed"] == 3 and facts["versions"]["numpy"] == np.__version__ and "commit" in facts
 
 
+def test_its_file_is_a_controller(found, tmp_path):
+    path = found.save(tmp_path / "law.json")
+    assert ss.controller(path).as_dict() == ss.controller(str(path)).as_dict() == found.law.as_dict()
+    with pytest.raises(ValueError, match="none.json: there is no such file"):
+        ss.controller("none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ValueError, match="bad.json: not a tuned law: schema None"):
+        ss.controller(tmp_path / "bad.json")
+
+
 def test_infinite_coefficients_survive_the_file(tmp_path):
     law = registry.get("pi34")  # growth after a rejection is free: after_max is infinite
     assert math.isinf(law["after_max"])

@@ -90,7 +90,7 @@ def train(
 
 @app.command("tune")
 def tune(
-    family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
+    family: Annotated[str, typer.Argument(help="Problem family, a suite of families, or folders of neural training runs, a,b,c.")],
     method: Method = None,
     n: Annotated[int | None, typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1)] = None,
     evaluations: Annotated[int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)] = 2000,
@@ -98,15 +98,30 @@ def tune(
     restarts: Annotated[int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)] = 4,
     n_validation: Annotated[int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1)] = None,
     start: Annotated[Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)] = None,
+    warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Search the classical laws' coefficients for a family; `compare` and controller "tuned" use the result."""
+    """Search the classical laws' coefficients for a family, or for the fields that neural training runs met.
+
+    `compare` and controller "tuned" use the result; of training runs (n batches a kept set of weights, default 1) the file is
+    the controller.
+    """
     from ..controllers.tuned import read
     from .tune import tune as run
 
     first = None if start is None else read(start)[0]
-    result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
+    if Path(family.split(",")[0]).is_dir():
+        from .neural_tasks.fields import tune_fields
+
+        if out is None:
+            raise ValueError("the fields of training runs are no family: say with --out where the law is to go")
+        options: dict[str, Any] = {"restarts": restarts, "start": first, "n_validation": n_validation or 1, "warm": warm}
+        result = tune_fields(family.split(","), method or "tsit5", n or 1, evaluations, seed, **options)
+    elif warm:
+        raise ValueError("--warm belongs to the fields of training runs")
+    else:
+        result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
     path = result.save(out)
     if as_json:
         print(json.dumps({**result.facts, "law": _finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False))

@@ -29,6 +29,7 @@ from ...integrators.costs import NONE, Costs
 from ...integrators.families import LEVELS_PER_DECADE, tolerance_grid
 from ..curves import Array
 from ..splits import Sweep
+from ..tune import Tuned, tune_splits
 from .config import from_dict
 from .tasks import build
 
@@ -164,3 +165,25 @@ class FieldSplit:
             s = sol.stats
             nfev[i, k], attempts[i, k], rejected[i, k] = s.nfev, s.naccept + s.nreject, s.nreject
         return Sweep(err, nfev, nfev.copy(), attempts, rejected)
+
+
+def tune_fields(
+    folders: Sequence[str | Path], method: str = "tsit5", n: int = 1, evaluations: int = 300, seed: int = 0, *,
+    batch: int = 32, warm: bool = False, n_validation: int = 1, progress: bool = True, **options: Any,
+) -> Tuned:  # fmt: skip
+    """Tune the general linear law on the fields that training runs met, each run counting the same; choose on their validation subjects.
+
+    n, n_validation: batches at every kept set of weights.  warm: for solves with `NeuralODE(warm_start=True)`.  The rest, `restarts`,
+    `sigma` and `start` are those of `tune.tune`.  One numeric thread, as in training.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        splits = []
+        for part, count in (("train", n), ("validation", n_validation)):
+            sets = [(Path(folder).name, instances(folder, part, batch, count, seed)) for folder in folders]
+            splits.append([FieldSplit(FieldBand(name), method, seed, found, warm) for name, found in sets])
+        name = "+".join(Path(f).name for f in folders)
+        return tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
+    finally:
+        torch.set_num_threads(threads)

@@ -159,6 +159,23 @@ def test_shipped_files(name):
             loop.schedule(unit.config, 100)
 
 
+def test_a_variant_may_have_its_own_tolerance():
+    changes = {"tolerances": [1e-2, 1e-4], "seeds": [0], "variants": {"er": {"tolerance": {"1e-2": 0.03, "1e-4": 3e-4}}}}
+    spec = effects.from_tables(effects.merged(SPEC, changes))
+    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "er"] == [(1e-2, 0.03), (1e-4, 3e-4)]
+    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "vanilla"] == [(1e-2, 1e-2), (1e-4, 1e-4)]
+    one = effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"at": {"d": {"tolerance": 0.5}}}}}))
+    assert {u.config.solver.tolerance for u in one.units if u.variant == "er"} == {0.5}
+    for bad, message in (({"1e-3": 1e-3}, "has no tolerance for 0.01; it has 1e-3"), ({"a": 1}, "must hold numbers"), (-1.0, "positive")):
+        with pytest.raises(ValueError, match=message):
+            effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"tolerance": bad}}}))
+
+
+def test_seeds_in_place_of_the_files(tmp_path):
+    shipped = Path(__file__).parents[1] / "benchmarks" / "neural_effects.toml"
+    assert {u.seed for u in effects.load(shipped, [7, 9]).units} == {7, 9}
+
+
 def test_parts():
     assert effects.parse_part("1/3") == (1, 3)
     for bad in ("3", "a/2", "1/2/3", "-1/2"):

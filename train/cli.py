@@ -249,6 +249,7 @@ def effects(
     comparison: Annotated[Path, typer.Argument(help="File naming tasks, variants, tolerances and seeds.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs/<name>).")] = None,
     part: Annotated[str, typer.Option(help="i/n: every n-th group of runs from the i-th on, for n processes.")] = "0/1",
+    seed: Annotated[list[int] | None, typer.Option(help="Training seed, in place of the file's. Repeatable.", min=0)] = None,
     run: Annotated[bool, typer.Option(help="Run what is missing; --no-run: the table of what is there.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -256,7 +257,7 @@ def effects(
     from .neural_tasks import effects as module
     from .neural_tasks.effects_table import COLUMNS, summary, texts
 
-    spec = module.load(comparison)
+    spec = module.load(comparison, seed)
     out = out or Path("runs") / spec.name
     share = module.parse_part(part)
     if run:

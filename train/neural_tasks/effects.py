@@ -21,6 +21,10 @@
     only = ["mnist5k"]                   # tasks (all, where it is not said)
     regulariser = {name = "steer", options = {b = 0.5}}
 
+    [variants.tuned]                     # a controller that reaches the same error at another tolerance
+    solver = {controller = "law.json"}
+    tolerance = {"1e-3" = 4e-3, "1e-5" = 6e-5, "1e-8" = 5e-8}
+
 A run that has ended, well or not, is not run again; one that was interrupted goes on from its last epoch.  Runs are ordered by seed, then
 tolerance, task and variant, and `part = (i, n)` takes every n-th group of variants from the i-th on: n processes with n parts share the
 work, and what is compared with each other runs one after the other in one process, on a machine in the same state.
@@ -75,8 +79,8 @@ class Spec:
         return tuple(unit for group in self.groups for unit in group)
 
 
-def load(path: str | Path) -> Spec:
-    """Read a comparison's file; ValueError naming what is missing, unknown or does not fit in any of its runs."""
+def load(path: str | Path, seeds: Sequence[int] | None = None) -> Spec:
+    """Read a comparison's file, with `seeds` in place of its own; ValueError naming what is missing, unknown or does not fit."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such comparison file")
@@ -84,7 +88,7 @@ def load(path: str | Path) -> Spec:
         data = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as e:
         raise ValueError(f"{path.name}: not a TOML file: {e}") from None
-    return from_tables(data)
+    return from_tables({**data, "seeds": list(seeds)} if seeds else data)
 
 
 def from_tables(data: dict[str, Any]) -> Spec:
@@ -117,10 +121,22 @@ def from_tables(data: dict[str, Any]) -> Spec:
                         continue
                     whole = merged(base, {k: v for k, v in variant.items() if k not in ("at", "only")})
                     whole = merged(whole, variant.get("at", {}).get(task, {}))
-                    whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": tolerance}})
+                    own = _tolerance(whole.pop("tolerance", tolerance), tolerance, name)
+                    whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": own}})
                     group.append(Unit(task, name, float(tolerance), seed, _resolved(whole, task, name)))
                 groups.append(tuple(group))
     return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
+
+
+def _tolerance(given: Any, tolerance: float, variant: str) -> float:
+    """A variant's own tolerance in the place of the comparison's: a number, or a table from the one to the other, as text."""
+    try:
+        table = {float(key): float(value) for key, value in given.items()} if isinstance(given, dict) else {tolerance: float(given)}
+    except (TypeError, ValueError):
+        raise ValueError(f"comparison: variant {variant!r}: tolerance must hold numbers, got {given!r}") from None
+    if tolerance not in table:
+        raise ValueError(f"comparison: variant {variant!r} has no tolerance for {tolerance:g}; it has {', '.join(given)}")
+    return table[tolerance]
 
 
 def _resolved(whole: dict[str, Any], task: str, variant: str) -> NeuralConfig:

@@ -68,7 +68,7 @@ class NeuralRun:
     def load(self) -> dict[str, Any] | None:
         """The checkpoint, or None where the run had not finished an epoch; rows of the log behind it are taken away."""
         path = self.path / "checkpoint.pt"
-        state = torch.load(path, weights_only=True) if path.exists() else None
+        state = torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
         epoch = -1 if state is None else int(state["epoch"])
         log = self.path / "log.jsonl"
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []

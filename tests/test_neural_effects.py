@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train.neural_tasks import effects, effects_table, loop  # noqa: E402
+from stepsmith.train.neural_tasks import effects, effects_picture, effects_table, loop  # noqa: E402
 from stepsmith.train.neural_tasks.tasks import regulariser_of  # noqa: E402
 
 SPEC = {
@@ -48,6 +48,10 @@ def test_a_comparison_runs_in_parts_and_only_what_is_missing(tmp_path, monkeypat
     assert er["training_nfe_ratio"] == pytest.approx(
         math.sqrt(math.prod(by["er", s]["field_calls"] / by["vanilla", s]["field_calls"] for s in (0, 1)))
     )
+    drawn = effects_picture.picture([vanilla, er], tmp_path / "effects.png", "vanilla")
+    assert drawn.stat().st_size > 10_000
+    with pytest.raises(ValueError, match="nothing to draw"):
+        effects_picture.picture([{**er, "seeds": []}], tmp_path / "none.png", "vanilla")
     text = effects_table.texts([vanilla, er])
     assert all(len(t) == len(effects_table.COLUMNS) for t in text) and "points" in text[1][5] and text[0][5] == ""
     with pytest.raises(ValueError, match="another config"):

@@ -255,6 +255,7 @@ def effects(
 ) -> None:
     """Train neural ODEs with and without regularisers or controllers, and compare quality, f-evaluations and time."""
     from .neural_tasks import effects as module
+    from .neural_tasks.effects_picture import picture
     from .neural_tasks.effects_table import COLUMNS, summary, texts
 
     spec = module.load(comparison, seed)
@@ -263,6 +264,8 @@ def effects(
     if run:
         module.run(spec, out, share)
     table = summary(spec, out)
+    if any(row["seeds"] for row in table):
+        picture(table, out / "effects.png", spec.baseline)
     if as_json:
         print(json.dumps({"table": table, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
     else:

@@ -128,13 +128,14 @@ def _with_reference(
 
 @dataclass(frozen=True, eq=False)
 class FieldSplit:
-    """Instances as a split that tuner and comparison can run controllers on; `warm` as the module says."""
+    """Instances as a split that tuner and comparison can run controllers on; `warm` as the module says, knobs: the tolerances (K,)."""
 
     family: FieldBand
     method: str
     seed: int
     instances: Sequence[Instance]
     warm: bool = False
+    knobs: tuple[float, ...] = TOLERANCES
     failed: tuple[int, ...] = ()
     costs: Costs = NONE
 
@@ -146,7 +147,7 @@ class FieldSplit:
     @property
     def tolerances(self) -> Array:
         """Relative and absolute tolerances, decreasing."""
-        return np.array(TOLERANCES)
+        return np.array(self.knobs)
 
     def sweep(self, controller: Any, rtols: Array | None = None, max_steps: int = 10_000, threads: int | None = None) -> Sweep:
         """A controller on every instance at every tolerance.  threads: has no say here, torch's own number has."""
@@ -174,7 +175,7 @@ def tune_fields(
     """Tune the general linear law on the fields that training runs met, each run counting the same; choose on their validation subjects.
 
     n, n_validation: batches at every kept set of weights.  warm: for solves with `NeuralODE(warm_start=True)`.  The rest, `restarts`,
-    `sigma` and `start` are those of `tune.tune`.  One numeric thread, as in training.
+    `sigma` and `start` are those of `tune.tune`.  Every other tolerance is run, on one numeric thread, as in training.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -182,7 +183,7 @@ def tune_fields(
         splits = []
         for part, count in (("train", n), ("validation", n_validation)):
             sets = [(Path(folder).name, instances(folder, part, batch, count, seed)) for folder in folders]
-            splits.append([FieldSplit(FieldBand(name), method, seed, found, warm) for name, found in sets])
+            splits.append([FieldSplit(FieldBand(name), method, seed, found, warm, TOLERANCES[::2]) for name, found in sets])
         name = "+".join(Path(f).name for f in folders)
         return tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
     finally:

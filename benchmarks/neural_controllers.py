@@ -5,7 +5,8 @@
 A RUN is a folder of `stepsmith train` that keeps weights ([train] keep = [...]); an instance is kept weights and a batch of test
 (validation) subjects.  The law that others are measured against is chosen on the validation runs.  Rows: every published law, torchdiffeq's
 default (dopri5 under its law; everything else is tsit5), the law tuned on the compiled family `neural_field`, the zoo's `neural-field`, and
-files given with -c.  Warm: the solve begins with the step that suited another batch of the same weights.
+files given with -c.  Warm: the solve begins with the step that suited another batch of the same weights; of the published laws, the --warm
+best on the validation runs.
 
 Columns: f-evaluations over torchdiffeq's default (cold) and over the best law (cold against cold, warm against warm); and the
 tolerance at which the geometric mean of the errors is that of torchdiffeq's default at 1e-3, 1e-5 and 1e-8.
@@ -80,7 +81,8 @@ def main() -> None:
     parser.add_argument("--validation", nargs="+", type=Path, required=True)
     parser.add_argument("-c", "--controller", action="append", default=[])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--batches", type=int, default=2)
+    parser.add_argument("--warm", type=int, default=6)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -91,11 +93,13 @@ def main() -> None:
     bar, done = Progress("sweeps", 2 * (len(laws) + len(table)), "controllers", True), [0]
     levels = fields.FieldBand("fields").error_levels
     result: dict[str, Any] = {"instances": len(test), "validation": len(valid), "batch": args.batch, "rows": {}, **provenance()}
-    best, runs = {}, {}
+    best, runs, chosen = {}, {}, table
     for state in ("cold", "warm"):
-        on_valid = measured(laws, valid, state == "warm", bar, done)
-        best[state], _ = choose_denominator(list(on_valid.values()), levels)
-        runs[state] = measured(table, test, state == "warm", bar, done)
+        candidates = [row for row in laws if row in chosen]
+        best[state], ratios = choose_denominator(list(measured(candidates, valid, state == "warm", bar, done).values()), levels)
+        runs[state] = measured(chosen, test, state == "warm", bar, done)
+        few = sorted(ratios, key=lambda name: ratios[name])[: args.warm]
+        chosen = [row for row in table if row[1] != "classical" or row[0] in few]
     bar.close()
     base = runs["cold"][DEFAULT]
     grid = np.log(np.array(fields.TOLERANCES))[::-1]
@@ -108,6 +112,8 @@ def main() -> None:
     for name in runs["cold"]:
         row: dict[str, Any] = {}
         for state in ("cold", "warm"):
+            if name not in runs[state]:
+                continue
             for label, other in (("default", base), ("best", runs[state][best[state]])):
                 found = work_ratio(runs[state][name], other, levels)
                 row[f"{state}_{label}"] = [found.figure.ratio, found.figure.low, found.figure.high]
@@ -115,9 +121,9 @@ def main() -> None:
         result["rows"][name] = row
         lines.append((row["cold_best"][0], name, row))
     for _, name, row in sorted(lines, key=lambda line: line[0]):
-        ratios = (row[f"{state}_{label}"] for state in ("cold", "warm") for label in ("default", "best"))
-        figures = [f"{r:.3f} [{lo:.3f}, {hi:.3f}]" for r, lo, hi in ratios]
-        tols = [", ".join(f"{t:.1e}" for t in row[k]) for k in ("cold_tolerances", "warm_tolerances")]
+        ratios = (row.get(f"{state}_{label}") for state in ("cold", "warm") for label in ("default", "best"))
+        figures = ["" if found is None else "{:.3f} [{:.3f}, {:.3f}]".format(*found) for found in ratios]
+        tols = [", ".join(f"{t:.1e}" for t in row.get(k, ())) for k in ("cold_tolerances", "warm_tolerances")]
         print(f"| {name} | " + " | ".join([*figures, *tols]) + " |")
     result |= {"best": best, "errors": errors}
     if args.out:

@@ -1,12 +1,13 @@
 """Controllers during the training of neural ODEs, at matched error: the fields that training runs met, cold and warm.
 
-    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 64] [--batches 4] [--out FILE]
+    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 64] [--batches 1] [--out FILE]
 
 A RUN is a folder of `stepsmith train` that keeps weights ([train] keep = [...]); an instance is kept weights and a batch of test
 (validation) subjects.  The law that others are measured against is chosen on the validation runs.  Rows: every published law, torchdiffeq's
 default (dopri5 under its law; everything else is tsit5), the law tuned on the compiled family `neural_field`, the zoo's `neural-field`, and
 files given with -c.  Warm: the solve begins with the step that suited another batch of the same weights; of the published laws, the --warm
-best on the validation runs.
+best on the validation runs, warm ones.  One task at a time: tolerances that match an error belong to a task.  Weights of one run are
+not independent: intervals resample instances, and say little with few runs.
 
 Columns: f-evaluations over torchdiffeq's default (cold) and over the best law (cold against cold, warm against warm); and the
 tolerance at which the geometric mean of the errors is that of torchdiffeq's default at 1e-3, 1e-5 and 1e-8.
@@ -65,6 +66,8 @@ def measured(table: list, instances: list, warm: bool, bar: Progress, done: list
 def tolerance_at(runs: Runs, error: float) -> float:
     """The loosest tolerance at and below which the geometric mean of the errors is at most `error`, interpolated; NaN out of reach."""
     log_err, log_tol = np.log(runs.err).mean(0), np.log(np.array(fields.TOLERANCES))
+    if not np.isfinite(error) or log_err[0] < np.log(error):
+        return float("nan")
     above = np.flatnonzero(log_err > np.log(error))
     k = int(above[-1]) + 1 if above.size else 0
     if k == len(log_tol):
@@ -81,13 +84,15 @@ def main() -> None:
     parser.add_argument("--validation", nargs="+", type=Path, required=True)
     parser.add_argument("-c", "--controller", action="append", default=[])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--warm", type=int, default=6)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     table = contestants(args.controller)
     laws = [row for row in table if row[1] in ("classical", "tuned")]
+    if len({i.rsplit("-s", 1)[0] for i in (fields.run_name(run) for run in (*args.runs, *args.validation))}) > 1:
+        parser.error("the runs are of several tasks: compare one at a time")
     test = [i for run in args.runs for i in fields.instances(run, "test", args.batch, args.batches)]
     valid = [i for run in args.validation for i in fields.instances(run, "validation", args.batch, 1)]
     bar, done = Progress("sweeps", 2 * (len(laws) + len(table)), "controllers", True), [0]
@@ -95,11 +100,12 @@ def main() -> None:
     result: dict[str, Any] = {"instances": len(test), "validation": len(valid), "batch": args.batch, "rows": {}, **provenance()}
     best, runs, chosen = {}, {}, table
     for state in ("cold", "warm"):
-        candidates = [row for row in laws if row in chosen]
-        best[state], ratios = choose_denominator(list(measured(candidates, valid, state == "warm", bar, done).values()), levels)
+        on_valid = measured(laws, valid, state == "warm", bar, done)
+        best[state], ratios = choose_denominator(list(on_valid.values()), levels)
+        if state == "warm":
+            published = sorted((row[0] for row in table if row[1] == "classical"), key=lambda name: ratios[name])
+            chosen = [row for row in table if row[1] != "classical" or row[0] in (*published[: args.warm], best["warm"])]
         runs[state] = measured(chosen, test, state == "warm", bar, done)
-        few = sorted(ratios, key=lambda name: ratios[name])[: args.warm]
-        chosen = [row for row in table if row[1] != "classical" or row[0] in few]
     bar.close()
     base = runs["cold"][DEFAULT]
     grid = np.log(np.array(fields.TOLERANCES))[::-1]

@@ -26,10 +26,9 @@ import numpy as np
 from . import record, sparsity, sparsity_check
 from .errors import JacobianWarning
 from .methods import Method
-from .plain import Fault, Slopes, entries, nearby, plain, short, sizes
+from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
 from .problem import Batch, Problem
 
-EPS = 2.220446049250313e-16
 LEVELS = 10.0 ** -np.arange(2.0, 8.1)
 FEW_LEVELS = 10.0 ** -np.array([4.0, 6.0, 7.0, 8.0])  # for right-hand sides that take one state at a time, in high dimensions
 FILL = -7.3465102e13  # what an unwritten entry keeps
@@ -69,12 +68,12 @@ def find_fault(problem: Problem, t: float, y: np.ndarray, rtol: float = 1e-4, mo
 
     most: difference at most so many columns, evenly spread.
     """
-    slopes = Slopes(problem)
-    for z in (y, nearby(y)):
+    slopes, outside = Slopes(problem), _outside(problem)
+    for k, z in enumerate((y, nearby(y))):
         if not (np.isfinite(z).all() and np.isfinite(slopes.one(t, z)).all()):
             return None
         if problem.jac is None:
-            fault = sparsity_check.find_fault(problem, slopes, t, z, _outside(problem))
+            fault = sparsity_check.find_fault(problem, slopes, t, z, outside, most, k)
             if fault is not None:
                 return fault
             continue
@@ -201,23 +200,15 @@ def _differences(slopes: Slopes, t: float, y: np.ndarray, columns: np.ndarray) -
     n, k = y.size, columns.size
     D, u = np.empty((n, k)), np.empty((n, k))
     f = slopes.one(t, y)
-    noise = _noise(slopes, t, y, f)
+    rounding = noise(slopes, t, y, f)
     size = max(1, CHUNK // (n * LEVELS.size))
     for at in range(0, k, size):
-        D[:, at : at + size], u[:, at : at + size] = _some(slopes, t, y, f, noise, columns[at : at + size])
+        D[:, at : at + size], u[:, at : at + size] = _some(slopes, t, y, f, rounding, columns[at : at + size])
     return D, u
 
 
-def _noise(slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Round-off of f (n,): how it scatters when every component moves by up to four units in the last place (a zero's: of its s_j)."""
-    ulps = np.random.default_rng(0).integers(-4, 5, (y.size, 8))
-    moved = slopes.many(t, y[:, None] + EPS * ulps * sizes(y)[:, None])
-    scatter = np.abs(moved - f[:, None])
-    return np.where(np.isfinite(scatter), scatter, 0.0).max(axis=1) + EPS * np.abs(f)
-
-
 def _some(
-    slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray, noise: np.ndarray, columns: np.ndarray
+    slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray, rounding: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     n, k = y.size, columns.size
     size = sizes(y)[columns]
@@ -236,7 +227,7 @@ def _some(
             central[q] = np.where(one_sided, np.where(np.isfinite(F), F, B), middle)
             spread[q] = np.where(one_sided, 0.0, 0.5 * np.abs(F - B))
             largest = np.fmax(np.abs(high), np.abs(low))
-            rough[q] = 2.0 * (noise[:, None] + EPS * np.where(np.isfinite(largest), largest, 0.0)) / level / size
+            rough[q] = 2.0 * (rounding[:, None] + EPS * np.where(np.isfinite(largest), largest, 0.0)) / level / size
     with np.errstate(all="ignore"):
         gap = np.abs(np.diff(central, axis=0))
         u = np.maximum(spread[:-1], gap) + rough[:-1]

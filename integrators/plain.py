@@ -10,6 +10,8 @@ import numpy as np
 
 from .problem import Problem
 
+EPS = 2.220446049250313e-16
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -92,3 +94,11 @@ def entries(mask: np.ndarray) -> str:
 def short(y: np.ndarray) -> str:
     """A state in a message: its first values."""
     return "(" + ", ".join(f"{v:.6g}" for v in y[:5]) + (", ...)" if y.size > 5 else ")")
+
+
+def noise(slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Round-off of f (n,): how it scatters when every component moves by up to four units in the last place (a zero's: of its s_j)."""
+    ulps = np.random.default_rng(0).integers(-4, 5, (y.size, 8))
+    moved = slopes.many(t, y[:, None] + EPS * ulps * sizes(y)[:, None])
+    scatter = np.abs(moved - f[:, None])
+    return np.where(np.isfinite(scatter), scatter, 0.0).max(axis=1) + EPS * np.abs(f)

@@ -67,6 +67,41 @@ def test_one_missing_entry_of_a_small_system(seed):
         pattern[i, j] = False
 
 
+def test_rounding_is_no_dependence():
+    """x0 as the total less the rest: f reads every component and depends on one."""
+
+    def closed(t, y, p, dydt):
+        total = y[0] + y[1] + y[2]
+        dydt[0] = -(total - y[1] - y[2])
+        dydt[1] = -1e3 * (y[1] + 1e6) + 1e9
+        dydt[2] = -y[2]
+
+    ss.check_jacobian(ss.Problem(closed, [0.1, 0.7, 0.3], (0.0, 1.0), sparsity=(0, 0)))
+
+
+@pytest.mark.parametrize(("per_row", "least"), [(3, 0.8), (7, 0.7)])
+def test_the_automatic_check_finds_most_single_entries_of_sparse_systems(per_row, least):
+    n, found = 300, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        reads = [np.unique(np.append(rng.choice(n, per_row), i)) for i in range(n)]
+        pattern = np.zeros((n, n), dtype=bool)
+        for i, columns in enumerate(reads):
+            pattern[i, columns] = True
+        i = int(rng.integers(n))
+        pattern[i, next(c for c in reads[i] if c != i)] = False
+
+        def sums(t, y, p, dydt, reads=reads):
+            for r, columns in enumerate(reads):
+                dydt[r] = y[columns].sum()
+
+        problem = ss.Problem(sums, rng.normal(size=n), (0.0, 1.0), sparsity=pattern, validate=False)
+        found += jacobian_check.find_fault(problem, 0.0, problem.y0, most=jacobian_check.MOST_COLUMNS) is not None
+        with pytest.raises(ValueError, match=rf"f\[{i}\] depends on"):
+            ss.check_jacobian(problem)
+    assert found >= least * 20
+
+
 def test_an_implicit_solve_warns_once_and_goes_on():
     problem = ss.Problem(second_neighbours, np.ones(40), (0.0, 1.0), sparsity=(1, 1), name="chain")
     with pytest.warns(JacobianWarning, match="sparsity of problem 'chain' is too narrow") as caught:

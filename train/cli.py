@@ -98,6 +98,7 @@ def tune(
     restarts: Annotated[int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)] = 4,
     n_validation: Annotated[int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1)] = None,
     start: Annotated[Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)] = None,
+    validation: Annotated[str | None, typer.Option(help="Of training runs: other runs to choose the law on, a,b,c.")] = None,
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
     as_json: Json = False,
@@ -111,15 +112,15 @@ def tune(
     from .tune import tune as run
 
     first = None if start is None else read(start)[0]
-    if Path(family.split(",")[0]).is_dir():
+    if all((Path(folder) / "config.json").is_file() for folder in family.split(",")):
         from .neural_tasks.fields import tune_fields
 
-        if out is None:
-            raise ValueError("the fields of training runs are no family: say with --out where the law is to go")
+        if out is None or validation is None:
+            raise ValueError("of training runs: --validation must name other runs to choose the law on, and --out where it is to go")
         options: dict[str, Any] = {"restarts": restarts, "start": first, "n_validation": n_validation or 1, "warm": warm}
-        result = tune_fields(family.split(","), method or "tsit5", n or 1, evaluations, seed, **options)
-    elif warm:
-        raise ValueError("--warm belongs to the fields of training runs")
+        result = tune_fields(family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, **options)
+    elif warm or validation:
+        raise ValueError(f"--warm and --validation belong to folders of training runs, and {family!r} is none")
     else:
         result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
     path = result.save(out)

@@ -138,7 +138,7 @@ def tune(
     method: default the family's.  evaluations: candidates tried (each n instances at every tolerance of the family), the published
     laws among them; the search stops earlier where it stops improving.  seed: of the search and of the training draw.  restarts:
     searches from as many of the best published laws, and a last one around the best of all.  sigma: first step, in units of the box.
-    start: a linear law found earlier, which stands among the published ones as "start": the search goes on from it.
+    start: a linear law found earlier: it stands among the published ones as "start", and the first search begins from it.
     n_validation, validation_seed: the split that chooses (100 instances of a family, 12 of every family of a suite).
     Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
     """
@@ -172,6 +172,8 @@ def tune_splits(
     if evaluations < len(base_names) + 20:
         least = len(base_names) + 20
         raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
+    if start is not None and (start.kind != "linear" or not start.slots <= methods.get(method).fills):
+        raise ValueError(f"start must be a linear law that method {method!r} can drive, got {start.name!r} of kind {start.kind!r}")
     objective = Objective(train)
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
@@ -185,8 +187,8 @@ def tune_splits(
         if start is not None:
             pool["start"] = start
             cost["start"] = objective(start)
-        found = _search(objective, {label: pool[label] for label in sorted(pool, key=lambda n: (cost[n], n))}, min(cost.values()),
-                        evaluations, restarts, sigma, seed, bar)  # fmt: skip
+        order = sorted(pool, key=lambda n: (n != "start", cost[n], n))
+        found = _search(objective, {label: pool[label] for label in order}, min(cost.values()), evaluations, restarts, sigma, seed, bar)
     finally:
         bar.close()
     bases = {}
@@ -212,6 +214,7 @@ def tune_splits(
                    "sigma": sigma, "asked": evaluations},
         **(_grid(train[0]) if len(train) == 1 else {"families": {s.family.name: _grid(s) for s in train}}),
         "seed": seed,
+        **({} if start is None else {"start": {k: v if np.isfinite(v) else repr(v) for k, v in start.values.items()}}),
         **provenance(),
     }  # fmt: skip
     law = Law("tuned", "linear", law.values, law.rules, str(facts["doc"]), "")
@@ -221,7 +224,8 @@ def tune_splits(
 def _search(
     objective: Objective, laws: dict[str, Law], lowest: float, evaluations: int, restarts: int, sigma: float, seed: int, bar: Progress,
 ) -> list[tuple[str, Law, float, str]]:
-    """Candidates of every search, as (label, law, cost, base law): its best and its final mean.  laws: the best first."""
+    """Candidates of every search, as (label, law, cost, base law): its best and its final mean.  laws: in the order in which searches
+    begin from them."""
     space = search.search_space(objective.implicit)
     fills = methods.get(objective.method).fills
     starts = _distinct(space, {name: law for name, law in laws.items() if law.slots <= fills}, restarts)

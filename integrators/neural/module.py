@@ -124,6 +124,15 @@ class NeuralODE(torch.nn.Module):
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
         return solution
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # the size of a warm start is no weight: a model loads into one that has none, and from one
+        key = f"{prefix}first_step_size"
+        if self.warm_start and key not in state_dict:
+            state_dict[key] = torch.tensor(math.nan, dtype=torch.float64)
+        elif not self.warm_start:
+            state_dict.pop(key, None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> NeuralODE:
         # controllers are immutable, and not all of them can be copied
         memo[id(self.controller)] = self.controller

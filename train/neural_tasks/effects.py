@@ -43,6 +43,7 @@ from typing import Any
 from ...integrators.names import unknown
 from .. import config as configs
 from .config import NeuralConfig, from_dict
+from .folder import read_config
 from .loop import Diverged, schedule, train
 from .tasks import check
 
@@ -121,15 +122,17 @@ def from_tables(data: dict[str, Any]) -> Spec:
                         continue
                     whole = merged(base, {k: v for k, v in variant.items() if k not in ("at", "only")})
                     whole = merged(whole, variant.get("at", {}).get(task, {}))
-                    own = _tolerance(whole.pop("tolerance", tolerance), tolerance, name)
+                    own = _tolerance(whole.pop("tolerance", tolerance), tolerance, name, len(data["tolerances"]))
                     whole = merged(whole, {"name": f"{task}-{name}", "seed": seed, "solver": {"tolerance": own}})
                     group.append(Unit(task, name, float(tolerance), seed, _resolved(whole, task, name)))
                 groups.append(tuple(group))
     return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
 
 
-def _tolerance(given: Any, tolerance: float, variant: str) -> float:
-    """A variant's own tolerance in the place of the comparison's: a number, or a table from the one to the other, as text."""
+def _tolerance(given: Any, tolerance: float, variant: str, count: int) -> float:
+    """A variant's own tolerance in the place of the comparison's: a table from the one to the other, or a number where there is one."""
+    if given != tolerance and not isinstance(given, dict) and count > 1:
+        raise ValueError(f"comparison: variant {variant!r}: tolerance must be a table with one of its own for each of the {count}")
     try:
         table = {float(key): float(value) for key, value in given.items()} if isinstance(given, dict) else {tolerance: float(given)}
     except (TypeError, ValueError):
@@ -193,7 +196,7 @@ def _run(unit: Unit, folder: Path, progress: bool) -> dict[str, Any]:
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] if (folder / "log.jsonl").exists() else []
     last = log[-1] if log else {}
     row = {"task": unit.task, "variant": unit.variant, "tolerance": unit.tolerance, "seed": unit.seed, "status": status}
-    row |= {"message": message, "load": round(os.getloadavg()[0], 2), **last}
+    row |= {"own_tolerance": unit.config.solver.tolerance, "message": message, "load": round(os.getloadavg()[0], 2), **last}
     (folder / "result.json").write_text(json.dumps(row, indent=1) + "\n")
     return row
 
@@ -203,7 +206,7 @@ def _result(unit: Unit, folder: Path) -> dict[str, Any] | None:
     path = folder / "result.json"
     if not path.exists():
         return None
-    if json.loads((folder / "config.json").read_text()) != unit.config.as_dict():
+    if read_config(folder / "config.json") != unit.config:
         raise ValueError(f"{folder}: the run there has another config; choose another --out")
     return json.loads(path.read_text())
 

@@ -50,7 +50,7 @@ def picture(table: Sequence[dict[str, Any]], path: str | Path, baseline: str) ->
         line[2].axhline(1, color=QUIET, lw=1)
         line[2].set_ylim(0, max(1.6, line[2].get_ylim()[1]))
         for axes in line:
-            axes.set_xticks(np.arange(len(tolerances)), [f"{t:.0e}" for t in tolerances])
+            axes.set_xticks(np.arange(len(tolerances)), [f"{t:g}" for t in tolerances])
             axes.set_xlim(-0.6, len(tolerances) - 0.4)
             axes.grid(color=RULE, lw=0.8, axis="y")
             axes.set_axisbelow(True)

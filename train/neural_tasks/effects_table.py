@@ -51,6 +51,7 @@ def summary(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
 
     task, tolerance, variant, seeds     names; seeds that finished
     diverged                            seeds that did not
+    own_tolerance                       what the variant ran at
     metric, mean, spread                of the test metric over the seeds (spread: standard deviation, None with one seed)
     difference, low, high               against the baseline: accuracy in units of one, mse relative; None for the baseline itself
     nfe, rejected                       mean f-evaluations and rejections of a test solve
@@ -70,6 +71,7 @@ def summary(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
         metric = next(iter(finished.values()))["metric"]
         row: dict[str, Any] = {
             "task": task, "tolerance": tolerance, "variant": variant, "seeds": sorted(finished),
+            "own_tolerance": units[task, tolerance, variant, min(finished)].config.solver.tolerance,
             "diverged": sorted(set(mine) - set(finished)), "metric": metric, "mean": float(values.mean()),
             "spread": float(values.std(ddof=1)) if len(values) > 1 else None, "difference": None, "low": None, "high": None,
             "nfe": float(np.mean([r["test_nfev"] for r in finished.values()])),
@@ -104,7 +106,9 @@ def texts(table: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     out = []
     for row in table:
         seeds = f"{len(row['seeds'])}" + (f" ({len(row['diverged'])} diverged)" if row["diverged"] else "")
-        head = (row["task"], f"{row['tolerance']:g}", row["variant"], seeds)
+        own = row.get("own_tolerance", row["tolerance"])
+        level = f"{row['tolerance']:g}" + ("" if own == row["tolerance"] else f" ({own:g})")
+        head = (row["task"], level, row["variant"], seeds)
         if not row["seeds"]:
             out.append((*head, *[""] * (len(COLUMNS) - 4)))
             continue

@@ -7,14 +7,13 @@ As in training, the batch is one system with one step size.  The error is the la
 the reference DOP853 at 1e-13, checked by a run at 1e-11.  Tolerances and error levels below were fixed on published laws: fields fresh
 from the initialisation end with errors of 1e-5 at the loosest tolerance, trained ones of pbcseq with 1e-8 at 1e-9.
 
-Warm: the solve begins with the first step that suited another batch of the same weights (`NeuralODE(warm_start=True)` in training); that
-batch is solved twice for it, cold and warm, outside the count.
+Warm: the solve begins with the first step that suited another batch of the same weights, as in the middle of a training run under
+`NeuralODE(warm_start=True)`: that batch is solved again and again, outside the count, until the size stays within two per cent.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,13 @@ from ...integrators.families import LEVELS_PER_DECADE, tolerance_grid
 from ..curves import Array
 from ..splits import Sweep
 from ..tune import Tuned, tune_splits
-from .config import from_dict
+from .folder import read_config
 from .tasks import build
 
 TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
+SETTLED, MOST_WARMING = 0.02, 40
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,19 @@ class Instance:
                 first_step=first_step, **options,
             )  # fmt: skip
 
+    def warmed(self, controller: Any, method: str, tol: float, max_steps: int) -> float | None:
+        """The first step that warm starts on the other batch come to; None where they fail."""
+        size: float | None = None
+        for _ in range(MOST_WARMING):
+            found = self.solve(controller, method, tol, size, other=True, max_steps=max_steps)
+            new = float(found.stats.first_step[0])
+            if not (found.success and new > 0):
+                return None
+            if size is not None and abs(new - size) <= SETTLED * size:
+                return new
+            size = new
+        return size
+
     def error(self, y: torch.Tensor) -> float:
         """Of a solution y (T, B, n); inf where it is not finite."""
         size = self.ref.square().mean((1, 2)).sqrt()
@@ -81,10 +94,12 @@ class Instance:
 
 
 def instances(folder: str | Path, part: str = "test", batch: int = 64, batches: int = 1, seed: int = 0) -> list[Instance]:
-    """The fields of a run folder's kept weights, each with `batches` batches of `batch` subjects of the `part` drawn with `seed`.
+    """The fields of a finished run's kept weights, each with `batches` batches of `batch` subjects of the `part` drawn with `seed`.
 
-    Each batch's warm start comes from the batch drawn before it.  Raises ValueError where the folder keeps no weights, where its field
-    belongs to the subjects (neural controlled equations), and where a reference fails its self-check.
+    A warm start comes from a batch drawn beside them; no subject is in two batches of the same weights, so that batches are smaller where
+    there are not enough subjects.  Raises ValueError where the folder is no finished run that keeps weights, ran in float32 (its reference
+    would be round-off), where its field belongs to the subjects (neural controlled equations), where there are too few subjects, and
+    where a reference fails its self-check.
     """
     from safetensors.torch import load_file
 
@@ -92,7 +107,11 @@ def instances(folder: str | Path, part: str = "test", batch: int = 64, batches: 
     files = sorted((folder / "weights").glob("*.safetensors"))
     if not (folder / "config.json").is_file() or not files:
         raise ValueError(f"{folder}: no run that keeps weights; train with [train] keep = [0, ...]")
-    config = from_dict(json.loads((folder / "config.json").read_text()))
+    config = read_config(folder / "config.json")
+    if config.train.dtype != "float64":
+        raise ValueError(f"{folder}: ran in {config.train.dtype}, whose round-off is no reference; train in float64")
+    if sorted(set(config.train.keep)) != [int(file.stem) for file in files]:
+        raise ValueError(f"{folder}: has not kept all the weights that its config asks for; finish the run")
     rng, out = np.random.default_rng(seed), []
     task = build(config)
     if hasattr(task, "controlled"):
@@ -100,17 +119,19 @@ def instances(folder: str | Path, part: str = "test", batch: int = 64, batches: 
     for file in files:
         task.model.load_state_dict(load_file(file))
         rows = task.split.part(part)
-        need = batch * (batches + 1)
-        drawn = np.resize(rng.permutation(rows), need)
+        size = min(batch, len(rows) // (batches + 1))
+        if size < 1:
+            raise ValueError(f"{folder}: {len(rows)} {part} subjects do not make {batches} batches and one for warm starts")
+        drawn = rng.permutation(rows)
         problems = []
         with torch.no_grad():
             for k in range(batches + 1):
-                y0, t, _ = task.start(torch.from_numpy(np.sort(drawn[k * batch : (k + 1) * batch])), None)
+                y0, t, _ = task.start(torch.from_numpy(np.sort(drawn[k * size : (k + 1) * size])), None)
                 problems.append((y0.detach().contiguous(), t))
         field = copy.deepcopy(task.field)
         for k in range(batches):
             name = f"{config.name}-s{config.seed}, epoch {int(file.stem)}, batch {k}"
-            out.append(_with_reference(name, field, problems[k + 1], problems[k]))
+            out.append(_with_reference(name, field, problems[k], problems[-1]))
     return out
 
 
@@ -156,11 +177,7 @@ class FieldSplit:
         err, nfev, attempts, rejected = (np.empty(shape) for _ in range(4))
         for (i, k), tol in np.ndenumerate(np.broadcast_to(tols, shape)):
             instance = self.instances[i]
-            size = None
-            for _ in range(2 if self.warm else 0):
-                found = instance.solve(controller, self.method, tol, size, other=True, max_steps=max_steps)
-                size = float(found.stats.first_step[0])
-                size = size if found.success and size > 0 else None
+            size = instance.warmed(controller, self.method, tol, max_steps) if self.warm else None
             sol = instance.solve(controller, self.method, tol, size, max_steps=max_steps)
             err[i, k] = instance.error(sol.y) if sol.success else np.inf
             s = sol.stats
@@ -169,22 +186,36 @@ class FieldSplit:
 
 
 def tune_fields(
-    folders: Sequence[str | Path], method: str = "tsit5", n: int = 1, evaluations: int = 300, seed: int = 0, *,
-    batch: int = 32, warm: bool = False, n_validation: int = 1, progress: bool = True, **options: Any,
+    train: Sequence[str | Path], validation: Sequence[str | Path], method: str = "tsit5", n: int = 1, evaluations: int = 300,
+    seed: int = 0, *, batch: int = 32, warm: bool = False, n_validation: int = 1, progress: bool = True, **options: Any,
 ) -> Tuned:  # fmt: skip
-    """Tune the general linear law on the fields that training runs met, each run counting the same; choose on their validation subjects.
+    """Tune the general linear law on the fields that the runs `train` met (their training subjects), each run counting the same.
 
-    n, n_validation: batches at every kept set of weights.  warm: for solves with `NeuralODE(warm_start=True)`.  The rest, `restarts`,
-    `sigma` and `start` are those of `tune.tune`.  Every other tolerance is run, on one numeric thread, as in training.
+    validation: other runs, on whose fields and validation subjects the law is chosen.  n, n_validation: batches at every kept set of
+    weights.  warm: for solves with `NeuralODE(warm_start=True)`.  The rest, `restarts`, `sigma` and `start` are those of `tune.tune`.
+    One numeric thread, as in training.  Raises ValueError where a run stands on both sides.
     """
+    both = {Path(f).resolve() for f in train} & {Path(f).resolve() for f in validation}
+    if both:
+        raise ValueError(f"{both.pop()} is a training and a validation run: the law would be chosen on the fields it was searched on")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        splits = []
-        for part, count in (("train", n), ("validation", n_validation)):
-            sets = [(Path(folder).name, instances(folder, part, batch, count, seed)) for folder in folders]
-            splits.append([FieldSplit(FieldBand(name), method, seed, found, warm, TOLERANCES[::2]) for name, found in sets])
-        name = "+".join(Path(f).name for f in folders)
-        return tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
+        splits, sources = [], []
+        for folders, part, count in ((train, "train", n), (validation, "validation", n_validation)):
+            sets = [(instances(folder, part, batch, count, seed), Path(folder)) for folder in folders]
+            splits.append([FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm) for found, folder in sets])
+            sources.append([str(folder) for folder in folders])
+        name = "+".join(split.family.name for split in splits[0])
+        tuned = tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
     finally:
         torch.set_num_threads(threads)
+    tuned.facts["fields"] = {"train": sources[0], "validation": sources[1], "warm": warm, "batch": batch, "n": n}
+    return tuned
+
+
+def run_name(folder: str | Path) -> str:
+    """Name, seed and tolerance of a run, as one word."""
+    folder = Path(folder)
+    config = read_config(folder / "config.json")
+    return f"{config.name}-s{config.seed}-tol{config.solver.tolerance:g}"

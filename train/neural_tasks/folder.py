@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..provenance import provenance
-from .config import NeuralConfig
+from .config import NeuralConfig, from_dict
 
 
 class NeuralRun:
@@ -33,7 +33,7 @@ class NeuralRun:
         there = self.path / "config.json"
         if resume and not there.exists():
             raise ValueError(f"{self.path}: there is no run to resume")
-        if resume and json.loads(there.read_text()) != config.as_dict():
+        if resume and read_config(there) != config:
             raise ValueError(f"{self.path}: the run there has another config; resume with the same one, or choose another --out")
         if not resume and there.exists():
             raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
@@ -94,6 +94,11 @@ class NeuralRun:
             writer = csv.DictWriter(f, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def read_config(path: Path) -> NeuralConfig:
+    """The config of a run folder's config.json; keys that came later have the values they stand for."""
+    return from_dict(json.loads(path.read_text()))
 
 
 def _save_model(model: torch.nn.Module, path: Path) -> None:

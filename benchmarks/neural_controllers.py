@@ -30,6 +30,7 @@ import stepsmith as ss
 from stepsmith.controllers import registry, resolve
 from stepsmith.integrators import record as rec
 from stepsmith.integrators.neural.api import FILLS
+from stepsmith.train.contestants import HOSTS
 from stepsmith.train.headline import choose_denominator
 from stepsmith.train.metric import Runs, work_ratio
 from stepsmith.train.neural_tasks import fields
@@ -44,7 +45,7 @@ def contestants(files: list[str]) -> list[tuple[str, str, Any, str]]:
     """(name, kind, controller, method)."""
     laws = [(name, registry.get(name)) for name in registry.names("linear")]
     out = [(DEFAULT, "host", registry.get("torchdiffeq"), "dopri5")]
-    out += [(name, "classical", law, "tsit5") for name, law in laws if law.needs <= FILLS | {rec.HS} and name != "torchdiffeq"]
+    out += [(name, "host" if name in HOSTS else "classical", law, "tsit5") for name, law in laws if law.needs <= FILLS | {rec.HS} and name != "torchdiffeq"]
     out.append(("tuned on neural_field", "tuned", resolve.controller("tuned", "neural_field", "tsit5"), "tsit5"))
     out.append(("neural-field (learned)", "learned", ss.controller("neural-field"), "tsit5"))
     for file in files:

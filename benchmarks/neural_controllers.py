@@ -45,7 +45,8 @@ def contestants(files: list[str]) -> list[tuple[str, str, Any, str]]:
     """(name, kind, controller, method)."""
     laws = [(name, registry.get(name)) for name in registry.names("linear")]
     out = [(DEFAULT, "host", registry.get("torchdiffeq"), "dopri5")]
-    out += [(name, "host" if name in HOSTS else "classical", law, "tsit5") for name, law in laws if law.needs <= FILLS | {rec.HS} and name != "torchdiffeq"]
+    usable = [(name, law) for name, law in laws if law.needs <= FILLS | {rec.HS} and name != "torchdiffeq"]
+    out += [(name, "host" if name in HOSTS else "classical", law, "tsit5") for name, law in usable]
     out.append(("tuned on neural_field", "tuned", resolve.controller("tuned", "neural_field", "tsit5"), "tsit5"))
     out.append(("neural-field (learned)", "learned", ss.controller("neural-field"), "tsit5"))
     for file in files:

@@ -68,11 +68,12 @@ def find_fault(problem: Problem, t: float, y: np.ndarray, rtol: float = 1e-4, mo
 
     most: difference at most so many columns, evenly spread.
     """
-    slopes, outside = Slopes(problem), _outside(problem)
+    slopes = Slopes(problem)
+    outside = _outside(problem) if problem.jac is None else None
     for k, z in enumerate((y, nearby(y))):
         if not (np.isfinite(z).all() and np.isfinite(slopes.one(t, z)).all()):
             return None
-        if problem.jac is None:
+        if outside is not None:
             fault = sparsity_check.find_fault(problem, slopes, t, z, outside, most, k)
             if fault is not None:
                 return fault
@@ -159,7 +160,8 @@ def _outside(problem: Problem) -> np.ndarray:
     """(n, n) bool: the entries that `sparsity` leaves out."""
     pattern = problem.sparsity
     if isinstance(pattern, tuple):
-        below = np.subtract.outer(np.arange(problem.n), np.arange(problem.n))
+        rows = np.arange(problem.n, dtype=np.int32)
+        below = np.subtract.outer(rows, rows)
         return (below > pattern[0]) | (-below > pattern[1])
     return np.zeros((problem.n, problem.n), dtype=bool) if pattern is None else ~pattern
 

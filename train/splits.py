@@ -34,7 +34,7 @@ class Sweep:
 
 
 class Band(Protocol):
-    """Of a family, what a sweep is read by: its name, `levels` (largest and smallest error of the band) and all levels in it."""
+    """Of a family, what a sweep is read by: its name, `levels` (smallest and largest error of the band) and all levels in it."""
 
     @property
     def name(self) -> str: ...

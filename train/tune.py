@@ -140,7 +140,8 @@ def tune(
     searches from as many of the best published laws, and a last one around the best of all.  sigma: first step, in units of the box.
     start: a linear law found earlier: it stands among the published ones as "start", and the first search begins from it.
     n_validation, validation_seed: the split that chooses (100 instances of a family, 12 of every family of a suite).
-    Raises ValueError for unknown names, methods without an error estimate, and budgets too small for the published laws.
+    Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws, and a `start` that
+    the method cannot drive.
     """
     names, method = suites.members(family, method)
     if n is None:

@@ -25,8 +25,8 @@ import torch
 from ... import neural
 from ...controllers import registry
 from ...integrators.costs import NONE, Costs
-from ...integrators.families import LEVELS_PER_DECADE, tolerance_grid
-from ..curves import Array
+from ...integrators.families import tolerance_grid
+from ..curves import Array, error_levels
 from ..splits import Sweep
 from ..tune import Tuned, tune_splits
 from .folder import read_config
@@ -48,8 +48,7 @@ class FieldBand:
     @property
     def error_levels(self) -> Array:
         """Error levels of the band, eight a decade, ascending."""
-        lo, hi = (np.log10(v) for v in self.levels)
-        return np.logspace(lo, hi, int(round((hi - lo) * LEVELS_PER_DECADE)) + 1)
+        return error_levels(self.levels[1], self.levels[0])[::-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +203,7 @@ def tune_fields(
         splits, sources = [], []
         for folders, part, count in ((train, "train", n), (validation, "validation", n_validation)):
             sets = [(instances(folder, part, batch, count, seed), Path(folder)) for folder in folders]
-            splits.append([FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm) for found, folder in sets])
+            splits.append([FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm, TOLERANCES) for found, folder in sets])
             sources.append([str(folder) for folder in folders])
         name = "+".join(split.family.name for split in splits[0])
         tuned = tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)

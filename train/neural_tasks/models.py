@@ -21,6 +21,8 @@ All weights begin as Glorot's uniform ones, all biases at zero, as in the papers
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 
 Tensor = torch.Tensor
@@ -33,7 +35,7 @@ def glorot(module: torch.nn.Module) -> None:
             torch.nn.init.xavier_uniform_(p) if p.dim() > 1 else torch.nn.init.zeros_(p)
 
 
-class Field(torch.nn.Module):
+class Field(torch.nn.Module, ABC):
     """A field that counts its evaluations in `calls`; `slope(t, y)` is what a subclass defines."""
 
     def __init__(self) -> None:
@@ -45,8 +47,9 @@ class Field(torch.nn.Module):
         self.calls += 1
         return self.slope(t, y)
 
+    @abstractmethod
     def slope(self, t: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What `forward` counts and returns."""
 
 
 class TimedField(Field):

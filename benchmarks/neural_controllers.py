@@ -1,16 +1,24 @@
-"""Controllers during the training of neural ODEs, at matched error: the fields that training runs met, cold and warm.
+"""Controllers during the training of neural ODEs, at matched error: the fields that training runs met, in four kinds of solves.
 
-    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 64] [--batches 1] [--out FILE]
+    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 16] [--batches 1] [--out FILE]
 
 A RUN is a folder of `stepsmith train` that keeps weights ([train] keep = [...]); an instance is kept weights and a batch of test
-(validation) subjects.  The law that others are measured against is chosen on the validation runs.  Rows: every published law, torchdiffeq's
-default (dopri5 under its law; everything else is tsit5), the law tuned on the compiled family `neural_field`, the zoo's `neural-field`, and
-files given with -c.  Warm: the solve begins with the step that suited another batch of the same weights; of the published laws, the --warm
-best on the validation runs, warm ones.  One task at a time: tolerances that match an error belong to a task.  Weights of one run are
-not independent: intervals resample instances, and say little with few runs.
+(validation) subjects.  In every kind of solve the law that others are measured against is chosen on the validation runs.  Rows: every
+published law, torchdiffeq's default (dopri5 under its law; everything else is tsit5), the law tuned on the compiled family `neural_field`,
+the zoo's `neural-field`, and files given with -c.
 
-Columns: f-evaluations over torchdiffeq's default (cold) and over the best law (cold against cold, warm against warm); and the
-tolerance at which the geometric mean of the errors is that of torchdiffeq's default at 1e-3, 1e-5 and 1e-8.
+    cold         as `odeint` does it
+    even         with even_steps
+    warm         the solve begins with the step that suited another batch of the same weights, as under NeuralODE(warm_start=True)
+    warm, even   both
+
+Hosts' laws run cold alone; of the published laws, the --top best on the validation runs go to the other kinds.  One task at a time:
+tolerances that match an error belong to a task.  Weights of one run are not independent: intervals resample instances, and say little
+with few runs.
+
+Columns: f-evaluations over torchdiffeq's default (cold) at equal error, and, for cold and "warm, even", over the best law of the same kind;
+then the tolerances at which the geometric mean of the errors (those below the tightest level, 1e-8, counting as it) is that of
+torchdiffeq's default at 1e-3 and 1e-5.
 """
 
 from __future__ import annotations
@@ -38,7 +46,8 @@ from stepsmith.train.progress import Progress
 from stepsmith.train.provenance import provenance
 
 DEFAULT = "torchdiffeq's default"
-TARGETS = (1e-3, 1e-5, 1e-8)
+TARGETS = (1e-3, 1e-5)
+KINDS = {"cold": (False, False), "even": (False, True), "warm": (True, False), "warm, even": (True, True)}
 
 
 def contestants(files: list[str]) -> list[tuple[str, str, Any, str]]:
@@ -54,20 +63,25 @@ def contestants(files: list[str]) -> list[tuple[str, str, Any, str]]:
     return out
 
 
-def measured(table: list, instances: list, warm: bool, bar: Progress, done: list[int]) -> dict[str, Runs]:
-    """Runs of every contestant."""
+def measured(table: list, instances: list, solves: str, bar: Progress, done: list[int]) -> dict[str, Runs]:
+    """Runs of every contestant in one kind of solves."""
     out = {}
     for name, kind, controller, method in table:
-        s = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, warm).sweep(controller)
-        out[name] = Runs(name, s.err, {"nfev": s.nfev, "work": s.work}, np.array(fields.TOLERANCES), s.attempts, s.rejected, kind)
+        s = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, *KINDS[solves], whole=False).sweep(controller)
+        out[name] = Runs(name, s.err, {"nfev": s.work, "work": s.work}, np.array(fields.TOLERANCES), s.attempts, s.rejected, kind)
         done[0] += 1
         bar.update(done[0])
     return out
 
 
+def log_errors(runs: Runs) -> np.ndarray:
+    """(B, K), those below the tightest level counting as it: tighter runs are not made."""
+    return np.log(np.maximum(runs.err, fields.LEVELS[0]))
+
+
 def tolerance_at(runs: Runs, error: float) -> float:
-    """The loosest tolerance at and below which the geometric mean of the errors is at most `error`, interpolated; NaN out of reach."""
-    log_err, log_tol = np.log(runs.err).mean(0), np.log(np.array(fields.TOLERANCES))
+    """The loosest tolerance at and below which the mean of `log_errors` is at most that of `error`, interpolated; NaN out of reach."""
+    log_err, log_tol = log_errors(runs).mean(0), np.log(np.array(fields.TOLERANCES))
     if not np.isfinite(error) or log_err[0] < np.log(error):
         return float("nan")
     above = np.flatnonzero(log_err > np.log(error))
@@ -85,9 +99,9 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--validation", nargs="+", type=Path, required=True)
     parser.add_argument("-c", "--controller", action="append", default=[])
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=1)
-    parser.add_argument("--warm", type=int, default=6)
+    parser.add_argument("--top", type=int, default=6)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,41 +111,40 @@ def main() -> None:
         parser.error("the runs are of several tasks: compare one at a time")
     test = [i for run in args.runs for i in fields.instances(run, "test", args.batch, args.batches)]
     valid = [i for run in args.validation for i in fields.instances(run, "validation", args.batch, 1)]
-    bar, done = Progress("sweeps", 2 * (len(laws) + len(table)), "controllers", True), [0]
+    own = [row for row in table if row[1] in ("tuned", "learned")]
+    sweeps = len(KINDS) * (len(laws) + len(own) + args.top) + len(table) - len(own) - args.top
+    bar, done = Progress("sweeps", sweeps, "controllers", True), [0]
     levels = fields.FieldBand("fields").error_levels
     result: dict[str, Any] = {"instances": len(test), "validation": len(valid), "batch": args.batch, "rows": {}, **provenance()}
-    best, runs, chosen = {}, {}, table
-    for state in ("cold", "warm"):
-        on_valid = measured(laws, valid, state == "warm", bar, done)
-        best[state], ratios = choose_denominator(list(on_valid.values()), levels)
-        if state == "warm":
-            published = sorted((row[0] for row in table if row[1] == "classical"), key=lambda name: ratios[name])
-            chosen = [row for row in table if row[1] != "classical" or row[0] in (*published[: args.warm], best["warm"])]
-        runs[state] = measured(chosen, test, state == "warm", bar, done)
+    best, runs = {}, {}
+    for solves in KINDS:
+        on_valid = measured(laws, valid, solves, bar, done)
+        best[solves], ratios = choose_denominator(list(on_valid.values()), levels)
+        published = sorted((row[0] for row in table if row[1] == "classical"), key=lambda name: ratios[name])
+        kept = {*published[: args.top], best[solves], *(row[0] for row in own)}
+        runs[solves] = measured(table if solves == "cold" else [row for row in table if row[0] in kept], test, solves, bar, done)
     bar.close()
     base = runs["cold"][DEFAULT]
     grid = np.log(np.array(fields.TOLERANCES))[::-1]
-    errors = [float(np.exp(np.interp(np.log(t), grid, np.log(base.err).mean(0)[::-1]))) for t in TARGETS]
-    print(f"{len(test)} instances; best law on the validation runs: cold {best['cold']}, warm {best['warm']}")
-    print("errors of torchdiffeq's default at 1e-3, 1e-5, 1e-8: " + ", ".join(f"{e:.1e}" for e in errors))
-    head = ("controller", "cold / default", "cold / best", "warm / default", "warm / best warm", "tolerances cold", "tolerances warm")
+    errors = [float(np.exp(np.interp(np.log(t), grid, log_errors(base).mean(0)[::-1]))) for t in TARGETS]
+    print(f"{len(test)} instances; best law on the validation runs: " + ", ".join(f"{k}: {v}" for k, v in best.items()))
+    print("errors of torchdiffeq's default at 1e-3, 1e-5: " + ", ".join(f"{e:.1e}" for e in errors))
+    columns = [*((kind, "default") for kind in KINDS), ("cold", "best"), ("warm, even", "best")]
+    head = ["controller", *(f"{kind} / {other}" for kind, other in columns), "tolerances cold", "tolerances warm, even"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    lines = []
-    for name in runs["cold"]:
+    for name in sorted(runs["cold"], key=lambda name: work_ratio(runs["cold"][name], base, levels).figure.ratio):
         row: dict[str, Any] = {}
-        for state in ("cold", "warm"):
-            if name not in runs[state]:
+        for kind, found in runs.items():
+            if name not in found:
                 continue
-            for label, other in (("default", base), ("best", runs[state][best[state]])):
-                found = work_ratio(runs[state][name], other, levels)
-                row[f"{state}_{label}"] = [found.figure.ratio, found.figure.low, found.figure.high]
-            row[f"{state}_tolerances"] = [tolerance_at(runs[state][name], e) for e in errors]
+            for label, other in (("default", base), ("best", found[best[kind]])):
+                figure = work_ratio(found[name], other, levels).figure
+                row[f"{kind} / {label}"] = [figure.ratio, figure.low, figure.high]
+            row[f"tolerances {kind}"] = [tolerance_at(found[name], e) for e in errors]
         result["rows"][name] = row
-        lines.append((row["cold_best"][0], name, row))
-    for _, name, row in sorted(lines, key=lambda line: line[0]):
-        ratios = (row.get(f"{state}_{label}") for state in ("cold", "warm") for label in ("default", "best"))
+        ratios = (row.get(f"{kind} / {other}") for kind, other in columns)
         figures = ["" if found is None else "{:.3f} [{:.3f}, {:.3f}]".format(*found) for found in ratios]
-        tols = [", ".join(f"{t:.1e}" for t in row.get(k, ())) for k in ("cold_tolerances", "warm_tolerances")]
+        tols = [", ".join(f"{t:.1e}" for t in row.get(f"tolerances {kind}", ())) for kind in ("cold", "warm, even")]
         print(f"| {name} | " + " | ".join([*figures, *tols]) + " |")
     result |= {"best": best, "errors": errors}
     if args.out:

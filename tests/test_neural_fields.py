@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 import stepsmith as ss  # noqa: E402
 from stepsmith.controllers import registry  # noqa: E402
 from stepsmith.integrators.neural import odeint  # noqa: E402
+from stepsmith.train.curves import log_work_at  # noqa: E402
 from stepsmith.train.neural_tasks import fields, loop  # noqa: E402
 from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
 from stepsmith.train.tune import tune_splits  # noqa: E402
@@ -96,6 +97,38 @@ def test_a_warm_sweep_is_at_its_fixed_point(found, law):
         assert abs(found[2].solve(registry.get(law), "tsit5", tol, size).stats.nfev - warm.nfev[0, k]) <= 6
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_runs_beyond_the_tightest_level_are_not_made(found, warm):
+    tols = np.logspace(-1, -11, 11)
+    splits = (fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[::2], warm, whole=w) for w in (True, False))
+    whole, short = (split.sweep("pi34", tols) for split in splits)
+    for i in range(2):
+        reached = whole.err[i] <= fields.LEVELS[0]
+        last = int(np.flatnonzero(reached[1:] & reached[:-1])[0]) + 1
+        assert 3 < last < 10  # the two kinds differ, or nothing is shown
+        for name in ("err", "work", "nfev", "attempts", "rejected"):
+            np.testing.assert_array_equal(getattr(short, name)[i, : last + 1], getattr(whole, name)[i, : last + 1])
+        assert (short.err[i, last:] == whole.err[i, last]).all() and (short.work[i, last:] == whole.work[i, last]).all()
+        assert (short.nfev[i, last + 1 :] == 0).all() and (whole.nfev[i] > 0).all()
+    split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
+    levels = split.family.error_levels
+    np.testing.assert_array_equal(log_work_at(short.err, short.work, levels), log_work_at(whole.err, whole.work, levels))
+    with pytest.raises(ValueError, match="must decrease"):
+        split.sweep("pi34", tols[::-1])
+
+
+def test_even_steps_reach_the_solver(found):
+    tols = np.array([1e-4, 1e-6])
+    split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], even=True)
+    i, sweep = found[0], split.sweep("pi34", tols)
+    for k, tol in enumerate(tols):
+        with torch.no_grad():
+            sol = odeint(
+                i.field, i.y0, i.t, "tsit5", registry.get("pi34"), tol, tol, adjoint="none", per_sample=False, even_steps=True
+            )
+        assert sweep.err[0, k] == i.error(sol.y) and sweep.nfev[0, k] == sol.stats.nfev
+
+
 def test_failures_are_infinite(found):
     sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1]).sweep("pi34", np.array([1e-9]), max_steps=2)
     assert np.isinf(sweep.err[0, 0]) and sweep.nfev[0, 0] > 0
@@ -127,7 +160,7 @@ def test_a_law_is_tuned_on_runs_from_the_command_line(folder, tmp_path, monkeypa
     assert done.exit_code == 0, done.output
     assert ss.controller(tmp_path / "law.json").kind == "linear"
     facts = json.loads((tmp_path / "law.json").read_text())
-    assert facts["fields"] == {"train": [str(folder)], "validation": [str(other)], "warm": True, "batch": 32, "n": 1}
+    assert facts["fields"] == {"train": [str(folder)], "validation": [str(other)], "warm": True, "even": False, "batch": 32, "n": 1}
     assert facts["family"] == "toy-s0-tol0.001"
     for bad, message in ((command, "where it is to go"), (["tune", "lorenz", "--warm"], "is none")):
         with pytest.raises(ValueError, match=message):

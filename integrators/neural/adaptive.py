@@ -1,7 +1,13 @@
 """The adaptive pass: solve without gradient, let the controller choose the steps, and record the grid.
 
 The rules of the loop (size underflow, truncation at the end, what a non-finite attempt means, statuses) are those of the compiled
-engine, `integrators/kernels/blocks.py`.  Everything of size (lanes,) is kept in NumPy float64 on the host, whatever the dtype and
+engine, `integrators/kernels/blocks.py`.  With `even`, which that engine has not, a step is the largest of equal ones that are no longer
+than the controller asks for and end at the end time,
+
+    h = left / ceil(left / want),
+
+where truncation would leave a last step of any size, however short (DVERK of T. E. Hull, W. H. Enright and K. R. Jackson, 1976, does so
+for the last two steps).  Everything of size (lanes,) is kept in NumPy float64 on the host, whatever the dtype and
 device of the state: times in float64 cost nothing there, and one small transfer an attempt is all the synchronisation there is.
 
 Lanes that are done stay where they are, with h = 0.  With `compact` they are taken out of the batch instead, so that they cost
@@ -33,7 +39,7 @@ class Settings:
     """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive.
 
     first_step: one size, one a lane (NaN: not known), or None: the automatic choice.  heuristics: E and S are wanted; graph: which of
-    them with gradient ("", "E", "S", "ES").
+    them with gradient ("", "E", "S", "ES").  even: equal steps to the end, as the module says.
     """
 
     tableau: ExplicitTableau
@@ -46,6 +52,7 @@ class Settings:
     compact: bool
     heuristics: bool
     graph: str = ""
+    even: bool = False
 
 
 @dataclass
@@ -239,6 +246,10 @@ def adaptive_pass(
         want = np.where(h >= hmin, h, hmin)
         lands = sign * ((t + sign * want) - t_end) >= 0.0
         size = np.where(lands, left, want)
+        if set_.even:
+            count = np.ceil(left / want)
+            lands |= count <= 1.0
+            size = np.where(lands, left, left / np.maximum(count, 1.0))
         truncated = lands & (want > left)
 
         # the attempt and its record

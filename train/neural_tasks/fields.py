@@ -8,7 +8,8 @@ the reference DOP853 at 1e-13, checked by a run at 1e-11.  Tolerances and error 
 from the initialisation end with errors of 1e-5 at the loosest tolerance, trained ones of pbcseq with 1e-8 at 1e-9.
 
 Warm: the solve begins with the first step that suited another batch of the same weights, as in the middle of a training run under
-`NeuralODE(warm_start=True)`: that batch is solved again and again, outside the count, until the size stays within two per cent.
+`NeuralODE(warm_start=True)`: that batch is solved again and again, outside the count, until the size stays within two per cent.  The
+size found at one tolerance, scaled by tol^(1/k) with k of the error estimate's h^k, is where the search at the next begins.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ... import neural
 from ...controllers import registry
 from ...integrators.costs import NONE, Costs
 from ...integrators.families import tolerance_grid
+from ...integrators.tableaus import get as get_tableau
 from ..curves import Array, error_levels
 from ..splits import Sweep
 from ..tune import Tuned, tune_splits
@@ -71,11 +73,11 @@ class Instance:
                 first_step=first_step, **options,
             )  # fmt: skip
 
-    def warmed(self, controller: Any, method: str, tol: float, max_steps: int) -> float | None:
-        """The first step that warm starts on the other batch come to; None where they fail."""
-        size: float | None = None
+    def warmed(self, controller: Any, method: str, tol: float, guess: float | None = None, **options: Any) -> float | None:
+        """The first step that warm starts on the other batch come to, from `guess` on; None where they fail.  options: of odeint."""
+        size = guess
         for _ in range(MOST_WARMING):
-            found = self.solve(controller, method, tol, size, other=True, max_steps=max_steps)
+            found = self.solve(controller, method, tol, size, other=True, **options)
             new = float(found.stats.first_step[0])
             if not (found.success and new > 0):
                 return None
@@ -148,14 +150,23 @@ def _with_reference(
 
 @dataclass(frozen=True, eq=False)
 class FieldSplit:
-    """Instances as a split that tuner and comparison can run controllers on; `warm` as the module says, knobs: the tolerances (K,)."""
+    """Instances as a split that tuner and comparison can run controllers on.
+
+    warm: as the module says; even: `odeint`'s even_steps; knobs: the tolerances (K,).
+
+    whole: run every tolerance.  Otherwise an instance's tolerances end, from the loosest to the tightest, with the second in a row that
+    reaches the tightest level: no error level asks for more.  Runs that are not made repeat the last one's error, work and attempts,
+    with `nfev` 0.
+    """
 
     family: FieldBand
     method: str
     seed: int
     instances: Sequence[Instance]
     warm: bool = False
+    even: bool = False
     knobs: tuple[float, ...] = TOLERANCES
+    whole: bool = True
     failed: tuple[int, ...] = ()
     costs: Costs = NONE
 
@@ -170,28 +181,45 @@ class FieldSplit:
         return np.array(self.knobs)
 
     def sweep(self, controller: Any, rtols: Array | None = None, max_steps: int = 10_000, threads: int | None = None) -> Sweep:
-        """A controller on every instance at every tolerance.  threads: has no say here, torch's own number has."""
+        """A controller on every instance at every tolerance.  threads: has no say here, torch's own number has.
+
+        Raises ValueError for tolerances that do not decrease, where the order matters.
+        """
         tols = self.tolerances if rtols is None else np.asarray(rtols, dtype=float)
+        if not self.whole and (np.diff(tols) >= 0).any():
+            raise ValueError("tolerances must decrease where whole=False ends them at the tightest error level")
         shape = (len(self.instances), len(tols))
-        err, nfev, attempts, rejected = (np.empty(shape) for _ in range(4))
-        for (i, k), tol in np.ndenumerate(np.broadcast_to(tols, shape)):
-            instance = self.instances[i]
-            size = instance.warmed(controller, self.method, tol, max_steps) if self.warm else None
-            sol = instance.solve(controller, self.method, tol, size, max_steps=max_steps)
-            err[i, k] = instance.error(sol.y) if sol.success else np.inf
-            s = sol.stats
-            nfev[i, k], attempts[i, k], rejected[i, k] = s.nfev, s.naccept + s.nreject, s.nreject
-        return Sweep(err, nfev, nfev.copy(), attempts, rejected)
+        err, nfev, work, attempts, rejected = (np.zeros(shape) for _ in range(5))
+        options: dict[str, Any] = {"max_steps": max_steps, "even_steps": self.even}
+        root = 1.0 / (get_tableau(self.method).embedded_order + 1)
+        for i, instance in enumerate(self.instances):
+            size, reached = None, 0
+            for k, tol in enumerate(tols):
+                if reached == 2 and not self.whole:
+                    for table in (err, work, attempts, rejected):
+                        table[i, k] = table[i, k - 1]
+                    continue
+                if self.warm:
+                    guess: float | None = None if size is None else size * (tol / tols[k - 1]) ** root
+                    size = instance.warmed(controller, self.method, tol, guess, **options)
+                sol = instance.solve(controller, self.method, tol, size, **options)
+                err[i, k] = instance.error(sol.y) if sol.success else np.inf
+                s = sol.stats
+                nfev[i, k] = work[i, k] = s.nfev
+                attempts[i, k], rejected[i, k] = s.naccept + s.nreject, s.nreject
+                reached = reached + 1 if err[i, k] <= self.family.levels[0] else 0
+        return Sweep(err, nfev, work, attempts, rejected)
 
 
 def tune_fields(
     train: Sequence[str | Path], validation: Sequence[str | Path], method: str = "tsit5", n: int = 1, evaluations: int = 300,
-    seed: int = 0, *, batch: int = 32, warm: bool = False, n_validation: int = 1, progress: bool = True, **options: Any,
+    seed: int = 0, *, batch: int = 32, warm: bool = False, even: bool = False, n_validation: int = 1, progress: bool = True, **options: Any,
 ) -> Tuned:  # fmt: skip
     """Tune the general linear law on the fields that the runs `train` met (their training subjects), each run counting the same.
 
     validation: other runs, on whose fields and validation subjects the law is chosen.  n, n_validation: batches at every kept set of
-    weights.  warm: for solves with `NeuralODE(warm_start=True)`.  The rest, `restarts`, `sigma` and `start` are those of `tune.tune`.
+    weights.  warm, even: for solves with `NeuralODE(warm_start=True)`, with `even_steps=True`.  The rest, `restarts`, `sigma` and `start`,
+    are those of `tune.tune`.
     One numeric thread, as in training.  Raises ValueError where a run stands on both sides.
     """
     both = {Path(f).resolve() for f in train} & {Path(f).resolve() for f in validation}
@@ -203,13 +231,14 @@ def tune_fields(
         splits, sources = [], []
         for folders, part, count in ((train, "train", n), (validation, "validation", n_validation)):
             sets = [(instances(folder, part, batch, count, seed), Path(folder)) for folder in folders]
-            splits.append([FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm, TOLERANCES) for found, folder in sets])
+            made = (FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm, even, TOLERANCES, False) for found, folder in sets)
+            splits.append(list(made))
             sources.append([str(folder) for folder in folders])
         name = "+".join(split.family.name for split in splits[0])
         tuned = tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
     finally:
         torch.set_num_threads(threads)
-    tuned.facts["fields"] = {"train": sources[0], "validation": sources[1], "warm": warm, "batch": batch, "n": n}
+    tuned.facts["fields"] = {"train": sources[0], "validation": sources[1], "warm": warm, "even": even, "batch": batch, "n": n}
     return tuned
 
 

@@ -1,0 +1,114 @@
+"""odeint(even_steps=True): the largest of equal steps that end at the end time, in the place of a short last one."""
+
+import numpy as np
+import pytest
+import torch
+
+import stepsmith as ss
+from stepsmith.controllers.laws import Law
+from stepsmith.train.curves import log_work_at
+from stepsmith.train.neural_tasks.config import from_dict
+from stepsmith.train.neural_tasks.tasks import build
+from torch_fields import F64, mlp, odeint, state
+
+OPTIONS = {"rtol": 1e-7, "atol": 1e-7}
+
+
+def field(t, y):
+    return torch.sin(3.0 * t) - 0.3 * y
+
+
+def constant(h):
+    return Law("constant", "constant", {"h": h})
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("h", "steps"), [(0.3, 4), (0.25, 4), (0.6, 2), (1.0, 1), (7.0, 1), (1e-2, 100)])
+def test_they_are_equal_and_no_longer_than_asked_for(per_sample, sign, h, steps):
+    t = sign * torch.tensor([0.0, 0.37, 1.0], dtype=F64)
+    y0 = torch.rand(3, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    out = odeint(field, y0, t, "tsit5", constant(h), per_sample=per_sample, even_steps=True, **OPTIONS)
+    sizes = out.heuristics.h.numpy()
+    assert out.success and len(sizes) == steps and (np.abs(sizes - 1.0 / steps) < 1e-14).all()
+    np.testing.assert_array_equal(out.t_last, sign)  # the end itself, to the last bit
+    exact = odeint(field, y0, t, "dop853", "pi34", rtol=1e-12, atol=1e-12).y
+    assert (out.y - exact).abs().max() < (1e-3 if steps >= 4 else 1e-1)
+
+
+@pytest.mark.parametrize("controller", ["i", "pi34", "h211b", "zoo"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_step_is_short_and_the_solution_is_right(controller, sign):
+    net, y0 = mlp(), state()
+    controller = ss.controller("neural-field") if controller == "zoo" else controller
+    for end in np.linspace(0.4, 2.5, 8):
+        t = torch.tensor([0.0, sign * end], dtype=F64)
+        even = odeint(lambda t, y: net(y), y0, t, "tsit5", controller, per_sample=False, even_steps=True, **OPTIONS)
+        exact = odeint(lambda t, y: net(y), y0, t, "dop853", "pi34", rtol=1e-12, atol=1e-12).y
+        assert even.success and (even.y - exact).abs().max() < 1e-5
+        h = even.heuristics.h.numpy()
+        assert h.sum() == pytest.approx(end, rel=1e-13)
+        # the last of n >= 2 equal ones is no less than half of what fitted before; truncated ones end with anything
+        assert h[-1] > 0.3 * h[-2:].max()
+
+
+def test_each_sample_has_its_own_and_a_failing_one_leaves_the_others_alone():
+    rate = torch.tensor([[0.1], [1.0], [30.0]], dtype=F64)
+    y0, t = torch.ones(3, 1, dtype=F64), torch.tensor([0.0, 1.0], dtype=F64)
+    all_ = odeint(lambda t, y: -rate * y, y0, t, "tsit5", "pi34", even_steps=True, **OPTIONS)
+    for i in range(3):
+        one = odeint(lambda t, y, i=i: -rate[i] * y, y0[i : i + 1], t, "tsit5", "pi34", even_steps=True, **OPTIONS)
+        assert torch.equal(all_.y[:, i : i + 1], one.y)
+    bad = torch.tensor([[1.0], [20.0], [1.0]], dtype=F64)  # y' = y^2 from 20 blows up at .05
+    out = odeint(lambda t, y: y * y * 0.5, bad, t, "tsit5", "pi34", even_steps=True, **OPTIONS)
+    assert (out.status > 0).tolist() == [True, False, True]
+    assert torch.allclose(out.y[-1, 0], torch.tensor([2.0], dtype=F64), atol=1e-5) and torch.equal(out.y[:, 0], out.y[:, 2])
+
+
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolating"])
+def test_gradients_are_the_adjoints(adjoint):
+    net, y0 = mlp(), state()
+
+    class Field(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, t, y):
+            return self.net(y)
+
+    func, t = Field(), torch.tensor([0.0, 0.6, 1.3], dtype=F64)
+    grads = []
+    for kwargs in ({"adjoint": adjoint, "even_steps": True, "rtol": 1e-8, "atol": 1e-8}, {"rtol": 1e-12, "atol": 1e-12}):
+        start = y0.clone().requires_grad_(True)
+        func.zero_grad()
+        ss.neural.odeint(func, start, t, "tsit5", "pi34", per_sample=False, **kwargs).y[1:].square().sum().backward()
+        grads.append(torch.cat([start.grad.flatten(), *(p.grad.flatten() for p in func.parameters())]))
+    assert (grads[0] - grads[1]).abs().max() < 1e-5 * grads[1].abs().max()
+
+
+def test_it_saves_evaluations_at_equal_error_on_short_solves():
+    """Over many ends, so that none of them decides: the mean of log work at the error that both reach."""
+    net, y0 = mlp(), state()
+    cost = {True: [], False: []}
+    for end in np.linspace(1.0, 2.0, 23):
+        t = torch.tensor([0.0, end], dtype=F64)
+        exact = odeint(lambda t, y: net(y), y0, t, "dop853", "pi34", rtol=1e-12, atol=1e-12).y
+        for even in cost:
+            err, work = [], []
+            for tol in np.logspace(-3, -9, 13):
+                out = odeint(lambda t, y: net(y), y0, t, "tsit5", "pi34", rtol=tol, atol=tol, per_sample=False, even_steps=even)
+                err.append(float((out.y[-1] - exact[-1]).detach().abs().max()))
+                work.append(out.stats.nfev)
+            cost[even].append(log_work_at(err, work, [1e-6, 1e-7, 1e-8], looser=True))
+    gain = np.exp(np.nanmean(np.array(cost[True]) - np.array(cost[False])))
+    assert gain < 0.99
+
+
+def test_a_module_and_a_config_take_it():
+    y0, t = torch.ones(2, 1, dtype=F64), torch.tensor([0.0, 1.0], dtype=F64)
+    for even, sizes in ((True, [0.25] * 4), (False, [0.3, 0.3, 0.3, 0.1])):
+        out = ss.neural.NeuralODE(lambda t, y: -y, controller=constant(0.3), even_steps=even)(y0, t)
+        np.testing.assert_allclose(out.solution.heuristics.h.numpy(), sizes)
+    given = {"name": "x", "task": {"name": "digits"}, "solver": {"tolerance": 1e-3, "options": {"even_steps": True}}}
+    assert build(from_dict(given)).ode.options["even_steps"] is True

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cma
 import numpy as np
@@ -57,6 +57,23 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.sigma > 0:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+
+class Scores(Protocol):
+    """What `evolve` needs: `settings`, `attempts` so far, `draw` to fix the instances of the coming generations, a call to score."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @attempts.setter
+    def attempts(self, value: int) -> None: ...
+
+    def draw(self, rng: np.random.Generator) -> None: ...
+
+    def __call__(self, controller: Any) -> float: ...
 
 
 class Fitness:
@@ -147,7 +164,7 @@ class Together:
 
 def evolve(
     learned: Learned,
-    fitness: Fitness | Together,
+    fitness: Scores,
     seed: int,
     checkpoint: Path | None = None,
     resume: bool = False,

@@ -29,6 +29,11 @@ def train(
             from .neural_tasks.loop import train as train_task
 
             return train_task(from_dict(tables), seed, out, resume, progress)
+        if "fields" in tables:
+            from .neural_tasks.learn import from_dict as fields_config
+            from .neural_tasks.learn import learn
+
+            return learn(fields_config(tables), seed, out, resume, progress)
         config = configs.from_dict(tables)
     cfg = config
     if seed is not None:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .config import Config
 from .provenance import provenance
 from .resolved import resolved
 
@@ -17,7 +16,8 @@ class RunDir:
     costs.json (implicit methods: measured costs of linear algebra), log.jsonl, controller.safetensors, tensorboard events.  A config that
     names what does not exist leaves no folder behind."""
 
-    def __init__(self, config: Config, out: str | Path | None, resume: bool) -> None:
+    def __init__(self, config: Any, out: str | Path | None, resume: bool, whole: dict[str, Any] | None = None) -> None:
+        """config: a `Config`, or another with name, algorithm, seed and as_dict, and then `whole`: what resolved.json is to hold."""
         self.path = Path(out) if out else Path("runs") / f"{config.name}-{config.algorithm}-s{config.seed}"
         if resume and not (self.path / "config.json").exists():
             raise ValueError(f"{self.path}: there is no run to resume")
@@ -25,7 +25,7 @@ class RunDir:
             raise ValueError(f"{self.path}: the run there has another config; resume with the same one, or choose another --out")
         if not resume and (self.path / "config.json").exists():
             raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
-        whole = resolved(config)
+        whole = resolved(config) if whole is None else whole
         self.path.mkdir(parents=True, exist_ok=True)
         self.start = time.time()
         if not resume:

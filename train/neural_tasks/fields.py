@@ -38,6 +38,8 @@ TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
 SETTLED, MOST_WARMING = 0.02, 40
+MOST_STEPS = 1_000
+"""Attempts a solve may make, whatever is asked for: laws take some tens, and what a search tries must not hold it up."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class FieldSplit:
             raise ValueError("tolerances must decrease where whole=False ends them at the tightest error level")
         shape = (len(self.instances), len(tols))
         err, nfev, work, attempts, rejected = (np.zeros(shape) for _ in range(5))
-        options: dict[str, Any] = {"max_steps": max_steps, "even_steps": self.even}
+        options: dict[str, Any] = {"max_steps": min(max_steps, MOST_STEPS), "even_steps": self.even}
         root = 1.0 / (get_tableau(self.method).embedded_order + 1)
         for i, instance in enumerate(self.instances):
             size, reached = None, 0

@@ -117,6 +117,17 @@ def test_runs_beyond_the_tightest_level_are_not_made(found, warm):
         split.sweep("pi34", tols[::-1])
 
 
+def test_two_failures_in_a_row_end_the_tolerances(found):
+    tols = np.logspace(-1, -9, 9)
+    split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
+    every = fields.FieldSplit(split.family, "tsit5", 0, found[:1])
+    sweep, whole = (s.sweep("pi34", tols, max_steps=4) for s in (split, every))
+    first = int(np.flatnonzero(np.isinf(whole.err[0]))[0])
+    assert 0 < first < 7 and np.isinf(whole.err[0, first:]).all() and (whole.nfev > 0).all()
+    np.testing.assert_array_equal(sweep.err, whole.err)
+    assert (sweep.nfev[0, : first + 2] > 0).all() and (sweep.nfev[0, first + 2 :] == 0).all() and (sweep.work > 0).all()
+
+
 def test_even_steps_reach_the_solver(found):
     tols = np.array([1e-4, 1e-6])
     split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], even=True)

@@ -38,7 +38,7 @@ TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
 SETTLED, MOST_WARMING = 0.02, 40
-MOST_STEPS = 1_000
+MOST_STEPS = 300
 """Attempts a solve may make, whatever is asked for: laws take some tens, and what a search tries must not hold it up."""
 
 
@@ -157,8 +157,8 @@ class FieldSplit:
     warm: as the module says; even: `odeint`'s even_steps; knobs: the tolerances (K,).
 
     whole: run every tolerance.  Otherwise an instance's tolerances end, from the loosest to the tightest, with the second in a row that
-    reaches the tightest level: no error level asks for more.  Runs that are not made repeat the last one's error, work and attempts,
-    with `nfev` 0.
+    reaches the tightest level, for no error level asks for more, or that fails.  Runs that are not made repeat the last one's error, work
+    and attempts, with `nfev` 0.
     """
 
     family: FieldBand
@@ -195,9 +195,9 @@ class FieldSplit:
         options: dict[str, Any] = {"max_steps": min(max_steps, MOST_STEPS), "even_steps": self.even}
         root = 1.0 / (get_tableau(self.method).embedded_order + 1)
         for i, instance in enumerate(self.instances):
-            size, reached = None, 0
+            size, reached, lost = None, 0, 0
             for k, tol in enumerate(tols):
-                if reached == 2 and not self.whole:
+                if max(reached, lost) == 2 and not self.whole:
                     for table in (err, work, attempts, rejected):
                         table[i, k] = table[i, k - 1]
                     continue
@@ -210,6 +210,7 @@ class FieldSplit:
                 nfev[i, k] = work[i, k] = s.nfev
                 attempts[i, k], rejected[i, k] = s.naccept + s.nreject, s.nreject
                 reached = reached + 1 if err[i, k] <= self.family.levels[0] else 0
+                lost = 0 if sol.success else lost + 1
         return Sweep(err, nfev, work, attempts, rejected)
 
 

@@ -247,7 +247,8 @@ def adaptive_pass(
         lands = sign * ((t + sign * want) - t_end) >= 0.0
         size = np.where(lands, left, want)
         if set_.even:
-            count = np.ceil(left / want)
+            # rounding must not add a step where the size divides what is left, as one that a dead band keeps does
+            count = np.ceil(left / want * (1.0 - 1e-10))
             lands |= count <= 1.0
             size = np.where(lands, left, left / np.maximum(count, 1.0))
         truncated = lands & (want > left)

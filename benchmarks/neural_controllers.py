@@ -14,11 +14,11 @@ the zoo's `neural-field`, and files given with -c.
 
 Hosts' laws run cold alone; of the published laws, the --top best on the validation runs go to the other kinds.  One task at a time:
 tolerances that match an error belong to a task.  Weights of one run are not independent: intervals resample instances, and say little
-with few runs.
+with few runs.  What stands here is the work at equal error of `train.metric`, in f-evaluations; the clock, and what inference costs, are
+seen in training (`neural_training.toml`).
 
-Columns: f-evaluations over torchdiffeq's default (cold) at equal error, and, for cold and "warm, even", over the best law of the same kind;
-then the tolerances at which the geometric mean of the errors (those below the tightest level, 1e-8, counting as it) is that of
-torchdiffeq's default at 1e-5, 1e-6 and 1e-7.
+Columns: f-evaluations over torchdiffeq's default (cold) at equal error, and, for cold and "warm, even", over the best law of the same kind.
+`neural_match.py` finds the tolerances at which controllers reach the same error.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from stepsmith.train.contestants import HOSTS
 from stepsmith.train.headline import choose_denominator
 from stepsmith.train.metric import Runs, work_ratio
 from stepsmith.train.neural_tasks import fields
+from stepsmith.train.neural_tasks.folder import read_config
 from stepsmith.train.progress import Progress
 from stepsmith.train.provenance import provenance
 
 DEFAULT = "torchdiffeq's default"
-TARGETS = (1e-5, 1e-6, 1e-7)
 KINDS = {"cold": (False, False), "even": (False, True), "warm": (True, False), "warm, even": (True, True)}
 
 
@@ -74,26 +74,6 @@ def measured(table: list, instances: list, solves: str, bar: Progress, done: lis
     return out
 
 
-def log_errors(runs: Runs) -> np.ndarray:
-    """(B, K), those below the tightest level counting as it: tighter runs are not made."""
-    return np.log(np.maximum(runs.err, fields.LEVELS[0]))
-
-
-def tolerance_at(runs: Runs, error: float) -> float:
-    """The loosest tolerance at and below which the mean of `log_errors` is at most that of `error`, interpolated; NaN out of reach."""
-    log_err, log_tol = log_errors(runs).mean(0), np.log(np.array(fields.TOLERANCES))
-    if not np.isfinite(error) or log_err[0] < np.log(error):
-        return float("nan")
-    above = np.flatnonzero(log_err > np.log(error))
-    k = int(above[-1]) + 1 if above.size else 0
-    if k == len(log_tol):
-        return float("nan")
-    if k == 0:
-        return float(np.exp(log_tol[0]))
-    share = (np.log(error) - log_err[k]) / (log_err[k - 1] - log_err[k])
-    return float(np.exp(log_tol[k] + share * (log_tol[k - 1] - log_tol[k])))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
@@ -102,15 +82,20 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--top", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0, help="of the subjects")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     table = contestants(args.controller)
     laws = [row for row in table if row[1] in ("classical", "tuned")]
-    if len({i.rsplit("-s", 1)[0] for i in (fields.run_name(run) for run in (*args.runs, *args.validation))}) > 1:
+    both = {run.resolve() for run in args.runs} & {run.resolve() for run in args.validation}
+    if both:
+        parser.error(f"{both.pop()} is a run to compare on and one to choose the law on")
+    if len({read_config(run / "config.json").task["name"] for run in (*args.runs, *args.validation)}) > 1:
         parser.error("the runs are of several tasks: compare one at a time")
-    test = [i for run in args.runs for i in fields.instances(run, "test", args.batch, args.batches)]
-    valid = [i for run in args.validation for i in fields.instances(run, "validation", args.batch, 1)]
+    # other subjects in every run
+    test = [i for k, run in enumerate(args.runs) for i in fields.instances(run, "test", args.batch, args.batches, args.seed + k)]
+    valid = [i for k, run in enumerate(args.validation) for i in fields.instances(run, "validation", args.batch, 1, args.seed + k)]
     own = [row for row in table if row[1] in ("tuned", "learned")]
     sweeps = len(KINDS) * (len(laws) + len(own) + args.top) + len(table) - len(own) - args.top
     bar, done = Progress("sweeps", sweeps, "controllers", True), [0]
@@ -125,12 +110,9 @@ def main() -> None:
         runs[solves] = measured(table if solves == "cold" else [row for row in table if row[0] in kept], test, solves, bar, done)
     bar.close()
     base = runs["cold"][DEFAULT]
-    grid = np.log(np.array(fields.TOLERANCES))[::-1]
-    errors = [float(np.exp(np.interp(np.log(t), grid, log_errors(base).mean(0)[::-1]))) for t in TARGETS]
     print(f"{len(test)} instances; best law on the validation runs: " + ", ".join(f"{k}: {v}" for k, v in best.items()))
-    print("errors of torchdiffeq's default at 1e-5, 1e-6, 1e-7: " + ", ".join(f"{e:.1e}" for e in errors))
     columns = [*((kind, "default") for kind in KINDS), ("cold", "best"), ("warm, even", "best")]
-    head = ["controller", *(f"{kind} / {other}" for kind, other in columns), "tolerances cold", "tolerances warm, even"]
+    head = ["controller", *(f"{kind} / {other}" for kind, other in columns)]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name in sorted(runs["cold"], key=lambda name: work_ratio(runs["cold"][name], base, levels).figure.ratio):
         row: dict[str, Any] = {}
@@ -140,13 +122,11 @@ def main() -> None:
             for label, other in (("default", base), ("best", found[best[kind]])):
                 figure = work_ratio(found[name], other, levels).figure
                 row[f"{kind} / {label}"] = [figure.ratio, figure.low, figure.high]
-            row[f"tolerances {kind}"] = [tolerance_at(found[name], e) for e in errors]
         result["rows"][name] = row
         ratios = (row.get(f"{kind} / {other}") for kind, other in columns)
         figures = ["" if found is None else "{:.3f} [{:.3f}, {:.3f}]".format(*found) for found in ratios]
-        tols = [", ".join(f"{t:.1e}" for t in row.get(f"tolerances {kind}", ())) for kind in ("cold", "warm, even")]
-        print(f"| {name} | " + " | ".join([*figures, *tols]) + " |")
-    result |= {"best": best, "errors": errors}
+        print(f"| {name} | " + " | ".join(figures) + " |")
+    result["best"] = best
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 

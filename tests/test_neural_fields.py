@@ -88,12 +88,12 @@ def test_a_sweep_is_the_solver_and_its_error(found):
 def test_a_warm_sweep_is_at_its_fixed_point(found, law):
     tols = np.array([1e-4, 1e-8])
     cold, warm = (fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[2:3], w).sweep(law, tols) for w in (False, True))
-    assert (warm.nfev < cold.nfev).all() and (warm.err < 10 * tols).all()
+    assert (warm.nfev < cold.nfev).all() and (warm.err < 30 * tols).all()
     for k, tol in enumerate(tols):
         size = None
         for _ in range(60):
             size = float(found[2].solve(registry.get(law), "tsit5", tol, size, other=True).stats.first_step[0])
-        assert found[2].warmed(registry.get(law), "tsit5", tol, 100) == pytest.approx(size, rel=0.2)
+        assert found[2].warmed(registry.get(law), "tsit5", tol) == pytest.approx(size, rel=0.05)
         assert abs(found[2].solve(registry.get(law), "tsit5", tol, size).stats.nfev - warm.nfev[0, k]) <= 6
 
 
@@ -104,7 +104,9 @@ def test_runs_beyond_the_tightest_level_are_not_made(found, warm):
     whole, short = (split.sweep("pi34", tols) for split in splits)
     for i in range(2):
         reached = whole.err[i] <= fields.LEVELS[0]
-        last = int(np.flatnonzero(reached[1:] & reached[:-1])[0]) + 1
+        first = int(np.flatnonzero(reached)[0])
+        assert reached[first:].all()
+        last = int(np.flatnonzero(whole.work[i] > whole.work[i, first])[0])
         assert 3 < last < 10  # the two kinds differ, or nothing is shown
         for name in ("err", "work", "nfev", "attempts", "rejected"):
             np.testing.assert_array_equal(getattr(short, name)[i, : last + 1], getattr(whole, name)[i, : last + 1])
@@ -112,9 +114,39 @@ def test_runs_beyond_the_tightest_level_are_not_made(found, warm):
         assert (short.nfev[i, last + 1 :] == 0).all() and (whole.nfev[i] > 0).all()
     split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
     levels = split.family.error_levels
+    assert np.isfinite(log_work_at(whole.err, whole.work, levels)).any()
     np.testing.assert_array_equal(log_work_at(short.err, short.work, levels), log_work_at(whole.err, whole.work, levels))
     with pytest.raises(ValueError, match="must decrease"):
         split.sweep("pi34", tols[::-1])
+
+
+def test_equal_work_at_the_tightest_level_goes_on(found):
+    """A tighter run of no more work moves the envelope's last vertex, and with it the levels before: it must be made."""
+    split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
+    tols = np.array([1e-2, 1e-9, 0.9999e-9, 0.9998e-9, 0.9997e-9, 1e-12, 1e-13])
+    sweep = split.sweep("pi34", tols)
+    assert sweep.err[0, 1] <= fields.LEVELS[0] and len(set(sweep.work[0, 1:5])) == 1
+    assert (sweep.nfev[0, :6] > 0).all() and sweep.nfev[0, 6] == 0 and sweep.work[0, 5] > sweep.work[0, 4]
+
+
+def test_failures_at_loose_tolerances_end_nothing(found):
+    """A controller that fails on its first two solves and then goes its way."""
+    law, seen = registry.get("pi34"), []
+
+    class Instance:
+        ref, name = found[0].ref, "x"
+
+        def solve(self, controller, method, tol, size, **options):
+            seen.append(tol)
+            return found[0].solve(controller, method, tol, size, **{**options, "max_steps": 1 if len(seen) <= 2 else 300})
+
+        error = found[0].error
+
+    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, [Instance()], whole=False).sweep(law, np.logspace(-2, -7, 6))
+    assert np.isinf(sweep.err[0, :2]).all() and np.isfinite(sweep.err[0, 2:]).all() and len(seen) > 4
+    seen.clear()
+    never = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False).sweep(law, np.logspace(-2, -9, 8), max_steps=1)
+    assert np.isinf(never.err).all() and np.count_nonzero(never.nfev) == 5 and (never.work > 0).all()
 
 
 def test_two_failures_in_a_row_end_the_tolerances(found):
@@ -163,15 +195,15 @@ def test_a_law_is_tuned_on_runs_from_the_command_line(folder, tmp_path, monkeypa
 
     from stepsmith.train.cli import app
 
-    monkeypatch.setattr(fields, "TOLERANCES", (1e-3, 1e-4, 1e-6, 1e-7, 1e-9))
+    monkeypatch.setattr(fields, "TOLERANCES", (1e-3, 1e-6, 1e-9))
     least = str(len(registry.names("linear")) + 21)
     other = loop.train(from_dict({**CONFIG, "seed": 1}), out=tmp_path / "other", progress=False)
-    command = ["tune", str(folder), "--validation", str(other), "--evaluations", least, "--restarts", "1", "--warm"]
+    command = ["tune", str(folder), "--validation", str(other), "--evaluations", least, "--restarts", "1", "--warm", "--batch", "8"]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "law.json")])
     assert done.exit_code == 0, done.output
     assert ss.controller(tmp_path / "law.json").kind == "linear"
     facts = json.loads((tmp_path / "law.json").read_text())
-    assert facts["fields"] == {"train": [str(folder)], "validation": [str(other)], "warm": True, "even": False, "batch": 32, "n": 1}
+    assert facts["fields"] == {"train": [str(folder)], "validation": [str(other)], "warm": True, "even": False, "batch": 8, "n": 1}
     assert facts["family"] == "toy-s0-tol0.001"
     for bad, message in ((command, "where it is to go"), (["tune", "lorenz", "--warm"], "is none")):
         with pytest.raises(ValueError, match=message):

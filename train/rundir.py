@@ -37,6 +37,10 @@ class RunDir:
         """Write JSON."""
         (self.path / name).write_text(json.dumps(data, indent=1) + "\n")
 
+    def read(self, name: str) -> dict[str, Any]:
+        """JSON that `write` wrote."""
+        return json.loads((self.path / name).read_text())
+
     def log(self, **values: Any) -> None:
         """Append one line to log.jsonl."""
         with (self.path / "log.jsonl").open("a+") as f:

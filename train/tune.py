@@ -83,7 +83,7 @@ class Objective:
         else:  # an ensemble of a few instances fills one core
             with ThreadPoolExecutor(available_cores()) as pool:
                 sweeps = list(pool.map(lambda split: self._sweep(split, law, 1), self.splits))
-        self.solves += sum(s.err.size for s in sweeps)
+        self.solves += sum(int(np.count_nonzero(s.nfev)) for s in sweeps)
         self.nfev += int(sum(s.nfev.sum() for s in sweeps))
         levels = [split.family.error_levels for split in self.splits]
         return np.array([log_work(s.err, s.work, x, floor).mean() for s, x, floor in zip(sweeps, levels, self._floors, strict=True)])

@@ -168,7 +168,8 @@ def _check_solver(
         if not fits:
             raise ValueError(f"{name} must be a number, got {value!r}")
     tableau = get_tableau(method)
-    api._check_options(rtol, atol, adjoint, per_sample, o["first_step"], o["max_steps"], o["checkpoint_every"], o["compact"])
+    rest = (o[name] for name in ("first_step", "max_steps", "checkpoint_every", "compact", "even_steps"))
+    api._check_options(rtol, atol, adjoint, per_sample, *rest)
     api._check_adjoint(adjoint, o["adjoint_params"], o["adjoint_rtol"], o["adjoint_atol"], o["checkpoint_every"], rtol, atol)
     if adjoint in CONTINUOUS and o["adjoint_params"] is None:
         parameters_of(func, None)

@@ -8,7 +8,7 @@ the reference DOP853 at 1e-13, checked by a run at 1e-11.  Tolerances and error 
 from the initialisation end with errors of 1e-5 at the loosest tolerance, trained ones of pbcseq with 1e-8 at 1e-9.
 
 Warm: the solve begins with the first step that suited another batch of the same weights, as in the middle of a training run under
-`NeuralODE(warm_start=True)`: that batch is solved again and again, outside the count, until the size stays within two per cent.  The
+`NeuralODE(warm_start=True)`: that batch is solved again and again, outside the count, until the size stays within half a per cent.  The
 size found at one tolerance, scaled by tol^(1/k) with k of the error estimate's h^k, is where the search at the next begins.
 """
 
@@ -37,9 +37,10 @@ from .tasks import build
 TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
-SETTLED, MOST_WARMING = 0.02, 40
-MOST_STEPS = 300
-"""Attempts a solve may make, whatever is asked for: laws take some tens, and what a search tries must not hold it up."""
+SETTLED, MOST_WARMING = 0.005, 60
+MOST_STEPS = {2: 10_000, 3: 3_000}
+"""Attempts a solve may make, whatever is asked for, by the order of the method (300 for others): laws take some tens at order 5, and what a
+search tries must not hold it up."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,11 @@ class Instance:
 
     def warmed(self, controller: Any, method: str, tol: float, guess: float | None = None, **options: Any) -> float | None:
         """The first step that warm starts on the other batch come to, from `guess` on; None where they fail.  options: of odeint."""
-        size = guess
+        size = self._settled(controller, method, tol, guess, **options)
+        # what fails from a guess may do without
+        return self._settled(controller, method, tol, None, **options) if size is None and guess is not None else size
+
+    def _settled(self, controller: Any, method: str, tol: float, size: float | None, **options: Any) -> float | None:
         for _ in range(MOST_WARMING):
             found = self.solve(controller, method, tol, size, other=True, **options)
             new = float(found.stats.first_step[0])
@@ -156,9 +161,10 @@ class FieldSplit:
 
     warm: as the module says; even: `odeint`'s even_steps; knobs: the tolerances (K,).
 
-    whole: run every tolerance.  Otherwise an instance's tolerances end, from the loosest to the tightest, with the second in a row that
-    reaches the tightest level, for no error level asks for more, or that fails.  Runs that are not made repeat the last one's error, work
-    and attempts, with `nfev` 0.
+    whole: run every tolerance.  Otherwise an instance's tolerances, from the loosest to the tightest, end with a run that reaches the
+    tightest level, as did the one before, for more work than the first of them, for no error level asks for more; or with the second
+    failure in a row after a success, the fifth without one.  Runs that are not made repeat the last one's error, work and attempts, with
+    `nfev` 0: work at the error levels is the whole sweep's, other figures are not.
     """
 
     family: FieldBand
@@ -192,12 +198,13 @@ class FieldSplit:
             raise ValueError("tolerances must decrease where whole=False ends them at the tightest error level")
         shape = (len(self.instances), len(tols))
         err, nfev, work, attempts, rejected = (np.zeros(shape) for _ in range(5))
-        options: dict[str, Any] = {"max_steps": min(max_steps, MOST_STEPS), "even_steps": self.even}
-        root = 1.0 / (get_tableau(self.method).embedded_order + 1)
+        tableau = get_tableau(self.method)
+        options: dict[str, Any] = {"max_steps": min(max_steps, MOST_STEPS.get(tableau.order, 300)), "even_steps": self.even}
+        root = 1.0 / (tableau.embedded_order + 1)
         for i, instance in enumerate(self.instances):
-            size, reached, lost = None, 0, 0
+            size, reached, lost, over = None, -1, 0, False
             for k, tol in enumerate(tols):
-                if max(reached, lost) == 2 and not self.whole:
+                if over and not self.whole:
                     for table in (err, work, attempts, rejected):
                         table[i, k] = table[i, k - 1]
                     continue
@@ -209,8 +216,10 @@ class FieldSplit:
                 s = sol.stats
                 nfev[i, k] = work[i, k] = s.nfev
                 attempts[i, k], rejected[i, k] = s.naccept + s.nreject, s.nreject
-                reached = reached + 1 if err[i, k] <= self.family.levels[0] else 0
+                # the first of those in a row that reach the tightest level
+                reached = (k if reached < 0 else reached) if err[i, k] <= self.family.levels[0] else -1
                 lost = 0 if sol.success else lost + 1
+                over = (0 <= reached < k and work[i, k] > work[i, reached]) or lost >= (2 if lost <= k else 5)
         return Sweep(err, nfev, work, attempts, rejected)
 
 

@@ -19,7 +19,7 @@
     [policy]                           # `train.config.Policy`
     hidden = [8]
 
-    [train]                            # `train.evolution.Settings`; max_steps counts attempts a solve
+    [train]                            # `train.evolution.Settings` but for dearest and reach, which choose among many instances
     generations = 60
     instances = 5
     redraw = 5
@@ -73,10 +73,18 @@ class FieldsSpec:
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "features"):
-            object.__setattr__(self, name, tuple(str(v) for v in getattr(self, name)))
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise ValueError(f"[fields] {name} must be a list, got {given!r}")
+            object.__setattr__(self, name, tuple(str(v) for v in given))
+            if len(set(getattr(self, name))) < len(given):
+                raise ValueError(f"[fields] {name} names something twice: {list(given)}")
         both = {Path(f).resolve() for f in self.train} & {Path(f).resolve() for f in self.validation}
         if both:
             raise ValueError(f"[fields] {both.pop()} is a training and a validation run: it would be chosen on what it learnt on")
+        for name in ("warm", "even"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"[fields] {name} must be true or false, got {getattr(self, name)!r}")
         for name in ("batch", "n", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"[fields] {name} must be at least 1, got {getattr(self, name)}")
@@ -107,6 +115,9 @@ def from_dict(data: dict[str, Any]) -> FieldsConfig:
     for key in ("train", "validation"):
         if key not in data["fields"]:
             raise ValueError(f"config: [fields] {key} is missing")
+    for key in ("dearest", "reach", "max_steps"):
+        if key in data.get("train", {}):
+            raise ValueError(f"config: [train] {key} has no say on [fields]")
     # the ensemble's population of instances is no default for fields, of which a run keeps a handful
     given = {"generations": 60, "instances": 5, "redraw": 5, "sigma": 0.1, **data.get("train", {})}
     parts = {
@@ -123,7 +134,7 @@ class FieldFitness:
     def __init__(self, split: FieldSplit, baseline: Law, settings: Settings) -> None:
         self.split, self.settings = split, settings
         self.attempts = 0
-        found = split.sweep(baseline, max_steps=settings.max_steps)
+        found = split.sweep(baseline)
         self.levels = split.family.error_levels
         self.base = curves.log_work_at(found.err, found.work, self.levels, looser=True)
         if not np.isfinite(self.base).any():
@@ -137,11 +148,13 @@ class FieldFitness:
         self.drawn = dataclasses.replace(self.split, instances=drawn)
 
     def __call__(self, controller: Any) -> float:
-        found = self.drawn.sweep(controller, max_steps=self.settings.max_steps)
+        found = self.drawn.sweep(controller)
         self.attempts += int(found.attempts[found.nfev > 0].sum())
         own = curves.log_work_at(found.err, found.work, self.levels, looser=True)
-        own = np.where(np.isfinite(own), own, np.log(found.work.max(axis=1))[:, None] + self.settings.miss)
         base = self.base[self.rows]
+        # giving up early is no cheaper than what the base law takes
+        dearest = np.maximum(np.log(found.work.max(axis=1))[:, None], base)
+        own = np.where(np.isfinite(own), own, dearest + self.settings.miss)
         return float(np.nanmean(np.nanmean(np.where(np.isfinite(base), own - base, np.nan), axis=1)))
 
 
@@ -166,6 +179,9 @@ def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bo
     from torch.utils.tensorboard import SummaryWriter
 
     spec, settings = cfg.fields, cfg.train
+    path = Path(out) if out else Path("runs") / f"{cfg.name}-es-s{cfg.seed}"
+    if not resume and (path / "config.json").exists():  # before the references, which take a while
+        raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
     law = read_law(spec.law)[0] if spec.law.endswith(".json") else registry.get(spec.law)
     decision = Decision(spec.features, law, n_act=spec.n_act) if spec.features else Decision(law=law, n_act=spec.n_act)
     splits, name = [], ""
@@ -175,7 +191,11 @@ def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bo
         splits.append(FieldSplit(FieldBand(name), spec.method, 0, found, spec.warm, spec.even, TOLERANCES, False))
     fitness = FieldFitness(splits[0], law, settings)
     base = _runs(splits[1], law, "law")
-    run = RunDir(cfg, out, resume, cfg.as_dict())
+    # the law itself, for the file may change before a run goes on
+    whole = {**cfg.as_dict(), "law": {name: value if np.isfinite(value) else repr(value) for name, value in law.values.items()}}
+    run = RunDir(cfg, out, resume, whole)
+    if resume and run.read("resolved.json")["law"] != whole["law"]:
+        raise ValueError(f"{run.path}: {spec.law} is not the law that the run was begun with")
     first = Learned.random(decision, cfg.policy.hidden, np.random.default_rng(cfg.seed), 0.1, cfg.policy.activation, "clip")
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     board = SummaryWriter(str(run.path / "tensorboard"))

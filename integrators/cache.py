@@ -1,37 +1,59 @@
 """Generated kernels as real modules in a cache directory.
 
 A jitted function that is passed as an argument never hits Numba's disk cache.  So every kernel is written out as the source of a
-module, named by a hash of that source, of the functions it refers to and of the versions of what compiles it; Numba's own cache then
-keeps the machine code beside it, and a second process loads it in milliseconds.  The directory is `$STEPSMITH_CACHE_DIR`, by default
-`~/.cache/stepsmith` (or `$XDG_CACHE_HOME/stepsmith`).
+module, named by a hash of that source, of the functions it refers to (`digest`), of the package's modules that it is lowered by and of the
+versions of what compiles it; Numba's own cache then keeps the machine code beside it, and a second process loads it in milliseconds.  The
+directory is `$STEPSMITH_CACHE_DIR`, by default `~/.cache/stepsmith` (or `$XDG_CACHE_HOME/stepsmith`).
+
+Where the directory cannot be written (read-only, a full disk), kernels are compiled for this process alone, and a warning says so once.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import linecache
 import os
+import shutil
 import sys
 import tempfile
+import threading
 import types
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import digest
+from .digest import function_key
+from .options import OptionError
+from .recompile import fresh
+
+__all__ = ["KEPT", "Recent", "cache_dir", "compiled", "discard_damaged", "fetch", "function_key", "load_module"]
+
+#: kernels that stay loaded; the ones that were not asked for longest are dropped
+KEPT = 128
+
 _OBJECTS: dict[tuple[str, str], Any] = {}
-_PACKAGE = __name__.rsplit(".", 2)[0]
-_LIBRARIES = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "numba", "llvmlite", "scipy", _PACKAGE})
+_LOADED: OrderedDict[str, types.ModuleType] = OrderedDict()
+_LOCK = threading.RLock()
 
 
 def cache_dir() -> Path:
     """Directory of generated modules and their machine code (created on demand).
 
-    Where it cannot be written, a temporary one: kernels then work for this process only.
+    Where it cannot be written, a temporary one, which is removed when the process ends: kernels then work for this process only.
+    Raises OptionError where $STEPSMITH_CACHE_DIR is set but empty.
     """
     base = os.environ.get("STEPSMITH_CACHE_DIR")
     if base is None:
         base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stepsmith")
+    elif not base.strip():
+        raise OptionError(f"STEPSMITH_CACHE_DIR must be a directory's path, got {base!r}; unset it for the default place")
     path = Path(base) / "kernels"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -42,90 +64,21 @@ def cache_dir() -> Path:
 
 @functools.cache
 def _temporary() -> Path:
-    return Path(tempfile.mkdtemp(prefix="stepsmith-kernels-"))
+    path, owner = Path(tempfile.mkdtemp(prefix="stepsmith-kernels-")), os.getpid()
 
+    def remove() -> None:
+        if os.getpid() == owner:  # not in a forked process
+            shutil.rmtree(path, ignore_errors=True)
 
-@functools.cache
-def _file_digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _module_digest(name: str) -> str:
-    module = sys.modules.get(name)
-    path = getattr(module, "__file__", None)
-    return _file_digest(path) if path and os.path.exists(path) else name
-
-
-def _feed(h, value: Any, seen: set[int]) -> None:
-    if isinstance(value, types.ModuleType):
-        h.update(f"module {value.__name__}".encode())
-    elif hasattr(value, "py_func"):
-        _feed(h, value.py_func, seen)
-    elif isinstance(value, types.FunctionType):
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if (value.__module__ or "").startswith(_PACKAGE + ".integrators.vecmath"):
-            h.update(f"{value.__name__} {_module_digest(value.__module__)}".encode())
-        else:
-            _feed_code(h, value.__code__, value.__globals__, seen)
-            h.update(repr(value.__defaults__).encode())
-            for cell in value.__closure__ or ():
-                _feed(h, cell.cell_contents, seen)
-    elif isinstance(value, (tuple, list)):
-        h.update(f"{type(value).__name__} {len(value)}".encode())
-        for v in value:
-            _feed(h, v, seen)
-    elif isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
-        h.update(f"{type(value).__name__} {value!r}".encode())
-    elif hasattr(value, "tobytes") and hasattr(value, "dtype"):
-        h.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
-    else:
-        h.update(f"{type(value).__module__}.{type(value).__qualname__} {getattr(value, '__name__', '')}".encode())
-
-
-def _feed_code(h, code: types.CodeType, glb: Mapping[str, Any], seen: set[int]) -> None:
-    h.update(code.co_code + repr(code.co_names).encode() + repr(code.co_varnames).encode())
-    for c in code.co_consts:
-        if isinstance(c, types.CodeType):
-            _feed_code(h, c, glb, seen)
-        else:
-            _feed(h, c, seen)
-    for name in sorted(code.co_names):
-        if name in glb:
-            h.update(name.encode())
-            _feed(h, glb[name], seen)
-            if isinstance(glb[name], types.ModuleType):
-                _feed_module(h, glb[name], code.co_names, seen)
-
-
-def _feed_module(h, module: types.ModuleType, names: tuple[str, ...], seen: set[int]) -> None:
-    """What `module.name` stands for in the user's own modules; libraries change with their versions."""
-    if id(module) in seen or module.__name__.split(".")[0] in _LIBRARIES:
-        return
-    seen.add(id(module))
-    for name in sorted(names):
-        if name in vars(module):
-            h.update(name.encode())
-            _feed(h, vars(module)[name], seen)
-            if isinstance(vars(module)[name], types.ModuleType):
-                _feed_module(h, vars(module)[name], names, seen)
-    seen.discard(id(module))  # another function may name other things in it
-
-
-def function_key(fn: Callable) -> str:
-    """Hash of what a function computes: bytecode, constants, closure values and, recursively, the globals it names."""
-    h = hashlib.sha256()
-    _feed(h, fn, set())
-    return h.hexdigest()
+    atexit.register(remove)
+    return path
 
 
 @functools.cache
 def _versions() -> str:
     from importlib.metadata import version
 
-    digests = [_module_digest(f"{_PACKAGE}.integrators.{m}") for m in ("lanes", "trace", "vecmath", "kernels.fuse")]
-    return repr((sys.version_info[:3], version("numba"), version("llvmlite"), digests))
+    return repr((sys.version_info[:3], *((name, version(name)) for name in ("numba", "llvmlite", "numpy"))))
 
 
 def fetch(module: str, name: str) -> Any:
@@ -143,40 +96,109 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
     """Module of `source` with the names of `objects` (functions, constants) defined in it, from the cache directory.
 
     Functions are compiled by what `head` imports as `_inline` and `_traced` (by default `lanes.inline` and `trace.traced`) when the
-    module is imported.  Equal source, functions and versions give the same module.
+    module is imported.  Equal source, functions and versions give the same module.  Safe to call from several threads.
+    Raises `digest.UndigestibleError`, a ValueError, where an object depends on something that cannot be part of a kernel.
     """
-    import_lanes()
-    h = hashlib.sha256((_versions() + source).encode())
+    _import_lanes()
+    h = hashlib.sha256((_versions() + digest.source_digest(head + source) + source).encode())
     for name in sorted(objects):
-        h.update(name.encode())
-        _feed(h, objects[name], set())
+        obj = objects[name]
+        h.update(f"{name} {digest.identity(obj) if callable(obj) else digest.walked(obj, repr(name))[0]}".encode())
     key = "k" + h.hexdigest()[:24]
-    name = f"stepsmith_kernels.{key}"
-    if name in sys.modules:
-        return sys.modules[name]
-    for obj_name, obj in objects.items():
-        _OBJECTS[key, obj_name] = obj
-    head = "from stepsmith.integrators.cache import fetch as _fetch\n" + head
-    for obj_name, obj in sorted(objects.items()):
-        call = f"_fetch({key!r}, {obj_name!r})"
+    with _LOCK:
+        module = _LOADED.get(key)
+        if module is None:
+            module = _LOADED[key] = _load(key, source, objects, head)
+            while len(_LOADED) > KEPT:
+                _drop(*_LOADED.popitem(last=False))
+        else:
+            _LOADED.move_to_end(key)
+    return module
+
+
+def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types.ModuleType:
+    for name, obj in objects.items():
+        _OBJECTS[key, name] = fresh(obj) if callable(obj) else obj
+    text = "from stepsmith.integrators.cache import fetch as _fetch\n" + head
+    for name, obj in sorted(objects.items()):
+        call = f"_fetch({key!r}, {name!r})"
         compiler = "_traced" if getattr(obj, "traced", False) else "_inline"
-        head += f"{obj_name} = {f'{compiler}({call})' if callable(obj) else call}\n"
-    path = cache_dir() / f"{key}.py"
-    if not _holds(path, head + source):
-        fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(fd, "w") as f:
-            f.write(head + source)
-        os.replace(tmp, path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+        text += f"{name} = {f'{compiler}({call})' if callable(obj) else call}\n"
+    text += source
+    name = f"stepsmith_kernels.{key}"
+    path = _written(cache_dir() / f"{key}.py", text)
+    if path is None:  # no place on disk: from memory, and without stored machine code
+        module = types.ModuleType(name)
+        module.__file__ = f"<{name}>"
+        text = text.replace("cache=True", "cache=False")
+        linecache.cache[module.__file__] = (len(text), None, text.splitlines(True), module.__file__)
+        sys.modules[name] = module
+
+        def run() -> None:
+            exec(compile(text, f"<{name}>", "exec"), vars(module))
+    else:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        run = functools.partial(spec.loader.exec_module, module)
     try:
-        spec.loader.exec_module(module)
+        run()
     except BaseException:
         del sys.modules[name]
         raise
+    for function in vars(module).values():
+        store = getattr(function, "_cache", None)
+        if hasattr(store, "save_overload"):
+            store.save_overload = functools.partial(_save, store.save_overload)
     return module
+
+
+def _drop(key: str, module: types.ModuleType) -> None:
+    sys.modules.pop(module.__name__, None)
+    linecache.cache.pop(str(module.__file__), None)
+    for known in [k for k in _OBJECTS if k[0] == key]:
+        del _OBJECTS[known]
+
+
+def _written(path: Path, text: str) -> Path | None:
+    """The file `path` with this text, written aside and renamed; None where the disk does not take it."""
+    if _holds(path, text):
+        return path
+    tmp = None
+    try:
+        fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(fd, "w") as f:
+            f.write(text)
+        os.replace(tmp, path)
+    except OSError as error:
+        if tmp is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(tmp)
+        _warn_unwritten(path.parent, error)
+        return None
+    return path
+
+
+def _save(save: Callable[..., None], *args: Any) -> None:
+    """Numba's `save_overload`; the machine code is there even where it cannot be stored."""
+    try:
+        save(*args)
+    except OSError as error:
+        _warn_unwritten(Path(str(error.filename)).parent if error.filename else Path("?"), error)
+
+
+_UNWRITTEN: set[str] = set()
+
+
+def _warn_unwritten(folder: Path, error: OSError) -> None:
+    if str(folder) not in _UNWRITTEN:
+        _UNWRITTEN.add(str(folder))
+        warnings.warn(
+            f"compiled kernels cannot be stored in {folder} ({error.strerror or error}): every process will compile them anew; "
+            "free space there or set STEPSMITH_CACHE_DIR to another directory",
+            stacklevel=2,
+        )
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -205,6 +227,59 @@ def discard_damaged(function: Any) -> bool:
     return bool(stored)
 
 
-def import_lanes() -> None:
-    """Import the lane views (and with them numba) before a module's digest is taken."""
+def compiled(function: Any, *args: Any) -> None:
+    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times is the run."""
+    from numba import typeof
+
+    with _LOCK:
+        function.compile(tuple(typeof(a) for a in args))
+
+
+def _import_lanes() -> None:
+    """Import the lane views (and with them numba) before a generated module needs them."""
     from . import lanes, trace, vecmath  # noqa: F401
+
+
+class Recent(OrderedDict):
+    """A dict of the `most` entries that were used last, for kernels: an ordinary one would keep every kernel for ever.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        super().__init__()
+        self.most = most
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        with _LOCK:
+            if key not in self:
+                return default
+            self.move_to_end(key)
+            return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        with _LOCK:
+            super().__setitem__(key, value)
+            while len(self) > self.most:
+                self.popitem(last=False)
+
+    def made(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The entry of `key`, made by `make()` where there is none; one thread makes it, the others wait."""
+        found = self.get(key)
+        if found is None:
+            with _LOCK:
+                found = self.get(key)
+                if found is None:
+                    found = self[key] = make()
+        return found
+
+
+def _after_fork() -> None:
+    """A thread that held the lock does not exist in a forked process."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+

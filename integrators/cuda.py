@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from . import methods
-from .ensemble import EnsembleSolution, check_batch, counted
+from . import methods, options
+from .cache import Recent
+from .ensemble import EnsembleSolution, check_batch, counted, longest
 from .ensemble import _grid as output_grid
 from .kernels import layout
 from .problem import Batch
-from .solve import check_controller, slots_of, tolerances
+from .solve import check_controller, checked_limit, checked_step, slots_of, tolerances
 
-_KERNELS: dict[tuple, Any] = {}
+_KERNELS = Recent()
 
 
 def missing() -> str | None:
@@ -46,12 +47,14 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
 
     slots = slots_of(controller)
     key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots)
-    if key not in _KERNELS:
+
+    def make() -> Any:
         parts = method.parts(source, slots)
         if parts.implicit:
             raise ValueError(f"method {method.name!r} is implicit: such methods run on the CPU only")
-        _KERNELS[key] = kernels.build(parts, source.n, source.m, controller)
-    return _KERNELS[key]
+        return kernels.build(parts, source.n, source.m, controller)
+
+    return _KERNELS.made(key, make)
 
 
 def solve_ensemble(
@@ -77,12 +80,8 @@ def solve_ensemble(
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch)
-    if first_step is not None and not 0 < first_step < np.inf:
-        raise ValueError(f"first_step must be a positive number, got {first_step}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    if not 1 <= block <= 1024:
-        raise ValueError(f"block must be between 1 and 1024 threads, got {block}")
+    size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
+    options.count("block", block, 1, 1024)
     check_controller(controller, meth, batch)
     lack = missing()
     if lack is not None:
@@ -94,7 +93,7 @@ def solve_ensemble(
     run = ensemble_kernel(batch, meth, controller).module.run
     if not kernels.SIMULATOR:
         run.compile(kernels.SIGNATURE.args)
-    h0 = np.full(count, np.nan if first_step is None else first_step)
+    h0 = np.full(count, np.nan if size is None else size)
     given = (controller.params, batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid)
     inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in given]
     yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
@@ -104,7 +103,7 @@ def solve_ensemble(
         *on_device, d_yout, d_yend, d_stat = (
             *map(cuda.to_device, inputs), *(cuda.device_array(x.shape) for x in (yout, yend, stat))
         )  # fmt: skip
-        run[-(-count // block), block](*on_device, d_yout, float(max_steps), d_yend, d_stat)
+        run[-(-count // block), block](*on_device, d_yout, float(limit), d_yend, d_stat)
         for there, here in ((d_yend, yend), (d_stat, stat), (d_yout, yout)):
             there.copy_to_host(here)  # waits for the kernel
     wall = time.perf_counter() - start

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from . import jacobian_check, methods
-from .cache import discard_damaged
+from . import jacobian_check, methods, options
+from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
+from .options import OptionError
+from .pace import Pace
 from .problem import Batch, Problem
-from .solve import _numbers, check_controller, compiled, slots_of, tolerances
+from .solve import _numbers, check_controller, checked_limit, checked_step, slots_of, tolerances
 
-_KERNELS: dict[tuple, Any] = {}
+_KERNELS = Recent()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="stepsmith")
 
 
+if hasattr(os, "register_at_fork"):  # the threads of a pool do not exist in a forked process
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -82,12 +89,14 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     slots = slots_of(controller)
     structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
     key = (method.name, method.key(source), source.n, source.m, structure, slots, width)
-    if key not in _KERNELS:
+
+    def make() -> Any:
         if jacobian_check.concerns(source, method):
-            jacobian_check.warn_once(source, stacklevel=5)  # the caller of stepsmith.solve_ensemble
+            jacobian_check.warn_once(source, stacklevel=7)  # the caller of stepsmith.solve_ensemble
         parts = method.parts(source, slots)
-        _KERNELS[key] = build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
-    return _KERNELS[key]
+        return build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
+
+    return _KERNELS.made(key, make)
 
 
 def check_batch(batch: Any) -> None:
@@ -97,6 +106,11 @@ def check_batch(batch: Any) -> None:
         raise ValueError(f"batch must be a Batch, got {type(batch).__name__}{hint}")
 
 
+def longest(batch: Batch) -> float:
+    """Length of the longest span."""
+    return float(np.abs(batch.t1 - batch.t0).max(initial=0.0))
+
+
 def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
     if t_eval is None:
         return np.empty((1, 0))
@@ -104,12 +118,12 @@ def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
     if t.ndim == 1:
         t = t[None]
     if t.ndim != 2 or t.shape[0] not in (1, len(batch)):
-        raise ValueError(f"t_eval must have shape (k,) or ({len(batch)}, k), got {np.shape(t_eval)}")
+        raise OptionError(f"t_eval must have shape (k,) or ({len(batch)}, k), got {np.shape(t_eval)}")
     lo, hi = np.minimum(batch.t0, batch.t1)[:, None], np.maximum(batch.t0, batch.t1)[:, None]
     if not np.all((t >= lo) & (t <= hi)):
-        raise ValueError("t_eval must lie within every trajectory's span")
+        raise OptionError("t_eval must lie within every trajectory's span")
     if np.any(np.diff(t, axis=1) * np.where(batch.t1 >= batch.t0, 1.0, -1.0)[:, None] < 0):
-        raise ValueError("t_eval must be ordered along the direction of integration")
+        raise OptionError("t_eval must be ordered along the direction of integration")
     return t
 
 
@@ -134,16 +148,14 @@ def solve_ensemble(
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = _grid(t_eval, batch)
-    if first_step is not None and not 0 < first_step < np.inf:
-        raise ValueError(f"first_step must be a positive number, got {first_step}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
+    options.count("threads", threads, none=True)
     check_controller(controller, meth, batch)
     kernel = ensemble_kernel(batch, meth, controller)
-    h0 = np.full(count, np.nan if first_step is None else first_step)
+    h0 = np.full(count, np.nan if size is None else size)
     yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
     yout = np.full((count, tgrid.shape[1], n), np.nan)
-    args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(max_steps), yend, stat)
+    args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(limit), yend, stat)
     params = controller.params
     try:
         wall = run_ranges(kernel, params, args, count, threads)
@@ -160,24 +172,35 @@ def solve_ensemble(
 def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> float:
     """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds, without compilation."""
     from .kernels.build import aligned
+    from .kernels.drivers import PLACE
 
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, got {threads}")
     cores = threads or available_cores()
     chunk = max(4 * kernel.width, -(-count // (4 * cores)))
     ranges = [(lo, min(lo + chunk, count)) for lo in range(0, count, chunk)] if cores > 1 else [(0, count)]
-
-    def work(span: tuple[int, int]) -> None:
-        kernel.module.run(aligned(kernel.layout.size), params, *args, *span)
-
     if count == 0:
         return 0.0
-    run = kernel.module.run
+    run, stop = kernel.module.run, threading.Event()
+
+    def work(span: tuple[int, int]) -> None:
+        block, place, pace = aligned(kernel.layout.size), np.zeros(len(PLACE), np.int64), Pace()
+        while run(block, params, *args, *span, place, pace.most) and not stop.is_set():
+            pace.more()
+
     if not run.overloads:  # before the threads ask for it, and before the clock starts
-        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0])
+        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], np.zeros(len(PLACE), np.int64), 1)
     start = time.perf_counter()
     if len(ranges) == 1:
         work(ranges[0])
     else:
-        list(_pool(cores).map(work, ranges))
+        pool = _pool(cores)
+        futures = [pool.submit(work, span) for span in ranges]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:  # an interrupt, too: the threads stop at their next return to Python
+            stop.set()
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
     return time.perf_counter() - start

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import record, sparsity, sparsity_check
+from .digest import identity
 from .errors import JacobianWarning
 from .methods import Method
 from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
@@ -100,7 +101,7 @@ def warn_once(source: Problem | Batch, stacklevel: int = 2) -> None:
     Warns with `JacobianWarning` of a wrong Jacobian or too narrow a `sparsity`; raises ValueError where `jac` raises or leaves entries
     unwritten.
     """
-    key = (source.rhs, source.jac, source.n, sparsity.key(source.sparsity))
+    key = (identity(source.rhs), identity(source.jac), source.n, sparsity.key(source.sparsity))
     if (source.jac is None and source.sparsity is None) or key in _SEEN or source.n**2 > MOST_ENTRIES:
         return
     problem: Problem | None = source if isinstance(source, Problem) else None

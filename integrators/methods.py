@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import record, sparsity, tableaus
+from . import digest, record, sparsity, tableaus
 from .names import unknown
 from .tableaus.esdirk import EsdirkTableau
 from .tableaus.rosenbrock import RosenbrockTableau
@@ -55,11 +55,11 @@ def _explicit(name: str) -> Method:
     fills = _COMMON | {record.ERR, record.ORDER, record.CURV, record.YNORM, record.ENORM}
     if tab.stiffness is not None:
         fills |= {record.HS}
-    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (source.rhs,))
+    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (digest.identity(source.rhs),))
 
 
 def _implicit_key(source: Any) -> tuple:
-    return source.rhs, source.jac, sparsity.key(source.sparsity)
+    return digest.identity(source.rhs), digest.identity(source.jac), sparsity.key(source.sparsity)
 
 
 def _implicit(name: str) -> Method:
@@ -98,7 +98,7 @@ def _composition(name: str) -> Method:
 
         return composition_parts(source, slots, name)
 
-    return Method(name, order, 0, _COMMON | {record.TAU_AMUSE}, order, parts, lambda source: (source.nbody, source.accel))
+    return Method(name, order, 0, _COMMON | {record.TAU_AMUSE}, order, parts, lambda source: (source.nbody, digest.identity(source.accel)))
 
 
 _METHODS: dict[str, Callable[[str], Method]] = {

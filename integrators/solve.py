@@ -6,21 +6,24 @@ import functools
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from . import jacobian_check, methods, record, sparsity
-from .cache import discard_damaged
+from . import digest, jacobian_check, methods, options, record, sparsity
+from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
+from .options import OptionError
+from .pace import Pace
 from .problem import Batch, Problem
 
 _EPS = 2.220446049250313e-16
 RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
 _NONE = np.empty((1, 0))
-_KERNELS: dict[tuple, Any] = {}
+_KERNELS = Recent()
 
 
 @dataclass(slots=True)
@@ -58,14 +61,14 @@ class Solution:
 
 def _plain(rtol: Any, atol: Any) -> bool:
     """Two numbers that need no further checks."""
-    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol < np.inf and 0.0 <= atol < np.inf
+    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol <= 1.0 and 0.0 <= atol < np.inf
 
 
 def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> tuple[Any, Any]:
     """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
 
-    Raises ValueError on negative, NaN or mis-shaped values and where a component has neither; warns near machine precision, of `atol`
-    alone by the size of the states y0, (instances, n) or (n,), if they are given.
+    Raises OptionError (a ValueError) on negative, NaN or mis-shaped values, on rtol above 1 (an error as large as the state) and where a
+    component has neither; warns near machine precision, of `atol` alone by the size of the states y0, (instances, n) or (n,), if given.
     """
     count, n = shape
     if _plain(rtol, atol):
@@ -73,15 +76,17 @@ def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> 
     r, a = _numbers("rtol", rtol), _numbers("atol", atol)
     for name, v in (("rtol", r), ("atol", a)):
         if not np.all(v >= 0) or not np.all(np.isfinite(v)):
-            raise ValueError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
+            raise OptionError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
+    if np.any(r > 1.0):
+        raise OptionError(f"rtol must be at most 1, an error as large as the state itself, got {r.max():g}")
     if r.shape not in ((), (count,)):
-        raise ValueError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
+        raise OptionError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
     if a.shape not in ((), (n,), (count, n), (count, 1)):
-        raise ValueError(f"atol must be a number or have shape ({n},), ({count}, 1) or ({count}, {n}), got shape {a.shape}")
+        raise OptionError(f"atol must be a number or have shape ({n},), ({count}, 1) or ({count}, {n}), got shape {a.shape}")
     r = np.ascontiguousarray(np.broadcast_to(r, (count,)))
     a = np.ascontiguousarray(np.broadcast_to(a, (count, n)))
     if np.any((r == 0)[:, None] & (a == 0)):
-        raise ValueError("rtol and atol are both 0 for at least one component: the error has no scale")
+        raise OptionError("rtol and atol are both 0 for at least one component: the error has no scale")
     if np.any((r < 100 * _EPS) & (r > 0)):
         warnings.warn(f"rtol {float(r[r > 0].min()):.2g} is near the precision of float64 ({_EPS:.2g}): errors are then round-off",
                       stacklevel=3)  # fmt: skip
@@ -92,22 +97,40 @@ def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> 
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    raw = np.asarray(value)
-    if raw.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold real numbers, got {value!r}")
+    try:
+        raw = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # ragged, or an object that refuses to become an array
+        raise options.refuse(name, "a real number or an array of them", value) from None
+    if raw.dtype.kind not in "fiu":
+        raise options.refuse(name, "a real number or an array of them", value)
     return raw.astype(np.float64)
+
+
+def checked_step(first_step: Any, longest: float) -> float | None:
+    """`first_step` as a positive float or None; OptionError where it is neither, or exceeds the `longest` span."""
+    if first_step is None:
+        return None
+    size = options.positive("first_step", first_step)
+    if size > longest > 0.0:
+        raise OptionError(f"first_step must not exceed the span, {longest:g} long, got {size:g}")
+    return size
+
+
+def checked_limit(max_steps: Any) -> int:
+    """`max_steps` as a whole number of at least 1."""
+    return max_steps if type(max_steps) is int and 0 < max_steps <= 1_000_000 else options.count("max_steps", max_steps)
 
 
 def output_times(t_eval: Any, t0: float, t1: float) -> np.ndarray:
     """`t_eval` as a (1, nt) float64 array; ValueError where it leaves the span or is not ordered along it."""
     t = np.atleast_1d(_numbers("t_eval", t_eval))
     if t.ndim != 1:
-        raise ValueError(f"t_eval must be one-dimensional, got shape {t.shape}")
+        raise OptionError(f"t_eval must be one-dimensional, got shape {t.shape}")
     lo, hi = min(t0, t1), max(t0, t1)
     if not np.all((t >= lo) & (t <= hi)):
-        raise ValueError(f"t_eval must lie within the span [{lo}, {hi}]")
+        raise OptionError(f"t_eval must lie within the span [{lo}, {hi}]")
     if np.any(np.diff(t) * (1.0 if t1 >= t0 else -1.0) < 0):
-        raise ValueError("t_eval must be ordered along the direction of integration")
+        raise OptionError("t_eval must be ordered along the direction of integration")
     return t[None]
 
 
@@ -131,43 +154,47 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
         raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
 
 
-def compiled(function: Any, *args: Any) -> None:
-    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times is the run."""
-    from numba import typeof
-
-    function.compile(tuple(typeof(a) for a in args))
-
-
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
     structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
     key = (method.name, method.key(problem), problem.n, problem.m, structure, slots)
-    kernel = _KERNELS.get(key)
-    if kernel is None:
+
+    def make() -> Any:
         from .kernels import build, drivers
 
         parts = method.parts(problem, slots)
-        kernel = _KERNELS[key] = build.build(parts, problem.n, problem.m, controller, 1, drivers.single_source)
-    return kernel
+        return build.build(parts, problem.n, problem.m, controller, 1, drivers.single_source)
+
+    return _KERNELS.made(key, make)
 
 
-_RESOLVED: dict[tuple, tuple[Any, Any]] = {}
+_RESOLVED = Recent()
 
 
-def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
-    """The kernel, checks included; the last answer for the same objects is remembered, for solves of a few microseconds."""
+def _watched(*functions: Callable | None) -> digest.Watch:
+    watch = digest.Watch()
+    for fn in functions:
+        watch.extend(digest.watched(fn)[1])
+    return watch
+
+
+def _resolve(problem: Problem, method: Any, controller: Any, log: bool) -> Any:
+    """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is remembered, as long as
+    nothing has changed that the problem's functions name."""
     pattern = sparsity.key(problem.sparsity)
     key = (method, problem.rhs, problem.jac, pattern, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
-    known = _RESOLVED.get(key)
-    if known is not None and known[0]() is controller:
+    try:
+        known = _RESOLVED.get(key)
+    except TypeError:
+        raise options.refuse("method", "the name of a method", method) from None
+    if known is not None and known[0]() is controller and known[2].same():
         return known[1]
     meth = methods.get(method)
     check_controller(controller, meth, problem)
+    watch = _watched(problem.rhs, problem.jac, problem.accel)
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem, stacklevel=5)  # the caller of stepsmith.solve
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
-    if len(_RESOLVED) > 256:
-        _RESOLVED.clear()
-    _RESOLVED[key] = (weakref.ref(controller), kernel)
+    _RESOLVED[key] = (weakref.ref(controller), kernel, watch)
     return kernel
 
 
@@ -175,6 +202,11 @@ def _resolve(problem: Problem, method: str, controller: Any, log: bool) -> Any:
 def _no_output(n: int) -> np.ndarray:
     return np.empty((1, 0, n))
 
+
+_N_PACK = len(layout.PACK)
+_HEAD = _N_PACK + layout.N_STATS
+_MOST, _STEPS, _RECORDS = (layout.PACK.index(name) for name in ("most", "steps", "records"))
+_COUNTS = tuple(name for name in Stats.__dataclass_fields__ if name != "wall_s")
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)
@@ -204,9 +236,9 @@ def solve(
     """Integrate one trajectory.
 
     controller: an object of the controller contract.  rtol: relative tolerance; atol: absolute, scalar or (n,).  t_eval: (k,) output
-    times along the span, by dense output; None keeps every accepted step.  first_step: initial size (None: Hairer's automatic choice).
-    max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns
-    the last good state with its status.
+    times along the span, by dense output; None keeps every accepted step.  first_step: initial size, at most the span (None: Hairer's
+    automatic choice).  max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes
+    wrong returns the last good state with its status.  Values that rhs names (globals, what it closes over) are those of this call.
     """
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
@@ -219,14 +251,13 @@ def solve(
         (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
-    if first_step is not None and not 0 < first_step < np.inf:
-        raise ValueError(f"first_step must be a positive number, got {first_step}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    size, limit = checked_step(first_step, abs(t1 - t0)), checked_limit(max_steps)
+    if not isinstance(log, bool):
+        options.flag("log", log)
     kernel = _resolve(problem, method, controller, log)
-    head = 8 + layout.N_STATS
+    head, pace = _HEAD, Pace()
     pack = np.empty(head + 3 * n + m)
-    pack[:8] = t0, t1, r, np.nan if first_step is None else first_step, max_steps, 0.0, 0.0, 0.0
+    pack[:_N_PACK] = t0, t1, r, np.nan if size is None else size, limit, 0.0, 0.0, 0.0, pace.most
     pack[head : head + n] = problem.y0
     pack[head + n : head + 2 * n] = a
     pack[head + 3 * n :] = problem.p
@@ -249,14 +280,18 @@ def solve(
             raise explained(error, problem) from None
         if not full:
             break
-        if t_eval is None and pack[5] >= len(ts):
+        if full == 2:  # an interrupt would have come through here
+            pack[_MOST] = pace.more()
+            continue
+        if t_eval is None and pack[_STEPS] >= len(ts):
             ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
-        if log and pack[6] >= len(rows):
+        if log and pack[_RECORDS] >= len(rows):
             rows = np.concatenate([rows, np.empty_like(rows)])
     wall = time.perf_counter() - start
-    steps, records, _, status, nacc, nrej, nfev, t_last, nfall = pack[5:14].tolist()
-    njev, nlu, nsolve = pack[16:19].tolist()
-    stats = Stats(int(nfev), int(nacc), int(nrej), int(njev), int(nlu), int(nsolve), int(nfall), wall)
+    steps, records = pack[_STEPS], pack[_RECORDS]
+    found = dict(zip(layout.STATS, pack[_N_PACK:head].tolist(), strict=True))
+    status, t_last = found["status"], found["t"]
+    stats = Stats(*[int(found[name]) for name in _COUNTS], wall)
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:

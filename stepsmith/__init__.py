@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
 
+from .integrators.options import OptionError, choice, named
+
 if TYPE_CHECKING:
     from .integrators.ensemble import EnsembleSolution
     from .integrators.solve import Solution
@@ -67,6 +69,7 @@ def controller(name_or_object: Any, family: str | None = None, method: str | Non
     return resolve.controller(os.fspath(name_or_object), family, method)
 
 
+@named
 def solve(
     problem: Any,
     method: str = "tsit5",
@@ -74,14 +77,18 @@ def solve(
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
     t_eval: Any = None,
-    **options: Any,
+    *,
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    log: bool = False,
 ) -> Solution:
     """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.solve.solve`."""
     from .integrators.solve import solve as run
 
-    return run(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, **options)
+    return run(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
 
 
+@named
 def solve_ensemble(
     batch: Any,
     method: str = "tsit5",
@@ -90,22 +97,30 @@ def solve_ensemble(
     atol: Any = 1e-9,
     t_eval: Any = None,
     device: str = "cpu",
-    **options: Any,
+    *,
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+    block: int | None = None,
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
+    threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
     See `stepsmith.integrators.ensemble.solve_ensemble` and `stepsmith.integrators.cuda.solve_ensemble`.
     """
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    choice("device", device, ("cpu", "cuda"))
     law = _controller(controller, batch, method)
     if device == "cuda":
         from .integrators import cuda
 
-        return cuda.solve_ensemble(batch, method, law, rtol, atol, t_eval, **options)
+        if threads is not None:
+            raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
+        return cuda.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block)
     from .integrators import ensemble
 
-    return ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, **options)
+    if block is not None:
+        raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
+    return ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
 from stepsmith.integrators import record
+from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels.layout import MAX_STEPS, SUCCESS
 from stepsmith.integrators.problem import Problem
 from stepsmith.integrators.problems import arenstorf, kepler, lorenz, lotka_volterra, pleiades
@@ -198,13 +200,21 @@ def test_zero_length_span_succeeds_at_once():
     np.testing.assert_array_equal(out.y, [LV.y0, LV.y0])
 
 
-def test_first_step_beyond_the_end_is_cut():
+def test_first_step_is_at_most_the_span():
     short = Problem(LV.rhs, LV.y0, (0.0, 0.1), LV.p)
-    sol = solve(short, "tsit5", SCIPY, rtol=1e-3, atol=1e-3, first_step=1e3, log=True)
+    sol = solve(short, "tsit5", SCIPY, rtol=1e-3, atol=1e-3, first_step=0.1, log=True)
     assert sol.success and sol.t.tolist() == [0.0, 0.1]
     assert sol.record[0, record.H] == 0.1
-    assert sol.record[0, record.TRUNCATED] == 1.0
-    assert sol.record[0, record.H_FREE] == 1e3
+    for size in (0.2, 1e300):
+        with pytest.raises(ValueError, match="first_step must not exceed the span, 0.1 long"):
+            solve(short, "tsit5", SCIPY, first_step=size)
+
+
+def test_a_first_step_beyond_one_trajectorys_end_is_cut_there():
+    batch = lotka_volterra.sampler(np.random.default_rng(0), 2)
+    batch = dataclasses.replace(batch, t0=np.zeros(2), t1=np.array([0.01, 10.0]))
+    ens = solve_ensemble(batch, "tsit5", SCIPY, rtol=1e-3, atol=1e-3, first_step=0.1)
+    assert ens.success.all() and ens.stats.naccept[0] == 1 and ens.t.tolist() == [0.01, 10.0]
 
 
 def test_max_steps():

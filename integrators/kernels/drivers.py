@@ -1,27 +1,42 @@
-"""Source of the drivers: an ensemble over a queue of trajectories, and a single solve that keeps its steps."""
+"""Source of the drivers: an ensemble over a queue of trajectories, and a single solve that keeps its steps.
+
+A driver returns after a given number of attempts, finished or not, and goes on from there when it is called again: between the calls
+Python answers an interrupt.
+"""
 
 from __future__ import annotations
 
-from .layout import N_STATS
+from .layout import AT, N_STATS, PACK
 
 ARGS = "y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps"
 
 
-def ensemble_source(wide: bool) -> str:
-    """`run(A, params, ..., yend, stat, first, last)`: trajectories first..last-1; a lane that is done takes the next one.
+#: places in the `place` of an ensemble's driver, int64
+PLACE = ("cursor", "free", "stored", "entered")
 
-    Lanes are refilled when at least an eighth of the block is free, so that the start-up work is shared.  Returns the attempts made.
+
+def ensemble_source(wide: bool) -> str:
+    """`run(A, params, ..., yend, stat, first, last, place, most)`: trajectories first..last-1; a lane that is done takes the next one.
+
+    Lanes are refilled when at least an eighth of the block is free, so that the start-up work is shared.  Returns 0 when all are done, and
+    1 after `most` attempts a lane: call it again with the same A and `place` (PLACE, zeros before the first call).
     """
+    at = {name: f"place[{i}]" for i, name in enumerate(PLACE)}
     return f"""@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def run(A, params, {ARGS}, yend, stat, first, last):
+def run(A, params, {ARGS}, yend, stat, first, last, place, most):
     {'wide_vectors()' if wide else 'pass'}
     cursor = first
-    ticks = 0
-    for l in range(W):
-        A[STATUS + l] = IDLE
-        A[INST + l] = -1.0
     free = W
     stored = W
+    if {at['entered']} == 0:
+        for l in range(W):
+            A[STATUS + l] = IDLE
+            A[INST + l] = -1.0
+    else:
+        cursor = {at['cursor']}
+        free = {at['free']}
+        stored = {at['stored']}
+    ticks = 0
     while True:
         if free >= THRESHOLD or free == W:
             fresh = 0
@@ -43,7 +58,7 @@ def run(A, params, {ARGS}, yend, stat, first, last):
                 for l in range(W):
                     stored += 1 if A[INST + l] < 0.0 else 0
             elif free == W:
-                break
+                return 0
         attempt(A)
         decide(A, params)
         settle(A, tgrid, yout)
@@ -56,22 +71,24 @@ def run(A, params, {ARGS}, yend, stat, first, last):
                 if A[STATUS + l] != RUNNING and A[INST + l] >= 0.0:
                     store(A, l, yend, stat)
             stored = free
-    return ticks
+        if ticks >= most:
+            {at['cursor']} = cursor
+            {at['free']} = free
+            {at['stored']} = stored
+            {at['entered']} = 1
+            return 1
 """
-
-
-#: places in the `pack` of a single solve; behind them the statistics, then y0, atol, p and the end state
-PACK = ("t0", "t1", "rtol", "h0", "max_steps", "steps", "records", "started")
 
 
 def single_source(wide: bool = False) -> str:
     """`run_single(A, params, pack, tgrid, yout, ts, ys, rows)`: one trajectory (W = 1).
 
     `pack` (few arguments are cheap to pass) holds PACK, N_STATS statistics, y0 (n), atol (n), the end state (n), p (m).  "steps": how
-    many are kept in ts/ys so far, "records": in rows, "started": 0 on the first call.  Returns 0 when done, 1 when ts or rows is full:
-    grow it and call again with the same A.  A zero-length ts or rows keeps nothing.
+    many are kept in ts/ys so far, "records": in rows, "started": 0 on the first call, "most": attempts after which a call returns.
+    Returns 0 when done, 1 when ts or rows is full: grow it and call again with the same A; 2 after "most" attempts: call again.  A
+    zero-length ts or rows keeps nothing.
     """
-    at = {name: i for i, name in enumerate(PACK)}
+    at = AT
     first = len(PACK) + N_STATS
     return f"""@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
 def run_single(A, params, pack, tgrid, yout, ts, ys, rows):
@@ -79,6 +96,7 @@ def run_single(A, params, pack, tgrid, yout, ts, ys, rows):
     records = int(pack[{at['records']}])
     keep = ts.shape[0] > 0
     log = rows.shape[0] > 0
+    left = pack[{at['most']}]
     if pack[{at['started']}] == 0.0:
         y0 = pack[{first}:{first} + N].reshape((1, N))
         atol = pack[{first} + N:{first} + 2*N].reshape((1, N))
@@ -98,6 +116,11 @@ def run_single(A, params, pack, tgrid, yout, ts, ys, rows):
             pack[{at['steps']}] = steps
             pack[{at['records']}] = records
             return 1
+        if left <= 0.0:
+            pack[{at['steps']}] = steps
+            pack[{at['records']}] = records
+            return 2
+        left -= 1.0
         attempt(A)
         decide(A, params)
         if log:

@@ -32,6 +32,11 @@ MESSAGES = {
 STATS = ("status", "naccept", "nreject", "nfev", "t", "nfallback", "h_last", "h_next", "njev", "nlu", "nsolve")
 N_STATS = len(STATS)
 
+#: places in the `pack` of a single solve; behind them the statistics, then y0, atol, p and the end state
+PACK = ("t0", "t1", "rtol", "h0", "max_steps", "steps", "records", "started", "most")
+#: where everything that has a name stands in a pack
+AT = {name: i for i, name in enumerate((*PACK, *STATS))}
+
 
 @dataclass
 class Layout:

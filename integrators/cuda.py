@@ -13,6 +13,7 @@ from .cache import Recent
 from .ensemble import EnsembleSolution, check_batch, counted, longest
 from .ensemble import _grid as output_grid
 from .kernels import layout
+from .lift import lifted
 from .problem import Batch
 from .solve import check_controller, checked_limit, checked_step, slots_of, tolerances
 
@@ -77,6 +78,7 @@ def solve_ensemble(
     """
     meth = methods.get(method)
     check_batch(batch)
+    batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch)

@@ -16,6 +16,7 @@ from . import jacobian_check, methods, options
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
+from .lift import lifted
 from .options import OptionError
 from .pace import Pace
 from .problem import Batch, Problem
@@ -145,6 +146,7 @@ def solve_ensemble(
     """
     meth = methods.get(method)
     check_batch(batch)
+    batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = _grid(t_eval, batch)

@@ -16,6 +16,7 @@ from . import digest, jacobian_check, methods, options, record, sparsity
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
+from .lift import lifted
 from .options import OptionError
 from .pace import Pace
 from .problem import Batch, Problem
@@ -243,6 +244,7 @@ def solve(
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
+    problem = lifted(problem)
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
     if _plain(rtol, atol):

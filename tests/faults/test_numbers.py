@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fault_hosts import COMPILED, HOSTS, LANES, TORCH, run
 
+from fault_hosts import COMPILED, HOSTS, LANES, TORCH, run
 from stepsmith.integrators.vecmath import exp, sqrt, where
 
 DECAY, NAN, INF, BLOW_UP, EDGE, STEEP = range(6)

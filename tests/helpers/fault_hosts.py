@@ -1,7 +1,7 @@
 """The hosts of the engine, behind one call: what each makes of the same fault.
 
-`run(host, ...)` integrates one trajectory, with neighbours beside it where the host has lanes, and says how it ended.  The CUDA kernel runs in
-Numba's simulator, in a process of its own: there it is the only host.
+`run(host, ...)` integrates one trajectory, with neighbours beside it where the host has lanes, and says how it ended.  The CUDA kernel runs
+in Numba's simulator, in a process of its own: there it is the only host.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def env_core(rhs: Any, y0: Any, t_span: Any, p: Any, good: Any, max_attempts: in
     family = Family("faults", "", rhs, n, len(p), lambda rng, count: None, error="final", n_out=32)  # type: ignore[arg-type, return-value]
     batch = ss.Batch(rhs, [y0, y0], [p, good], [t_span[0]] * 2, [t_span[1]] * 2, validate=False)
     grid = np.log(np.geomspace(1e-9, 1e-3, 24))
-    pool = Pool(family, batch, batch.times([1.0]), np.ones((2, 1, n)), np.zeros((2, ERROR_GRID.size)), grid, np.zeros((2, 2, 24)), 0, "bs32")
+    table = np.zeros((2, ERROR_GRID.size))
+    pool = Pool(family, batch, batch.times([1.0]), np.ones((2, 1, n)), table, grid, np.zeros((2, 2, 24)), 0, "bs32")
     span = np.tile(np.log([1e-6, 1e-6]), (2, 1))
     return Core(pool, "bs32", Decision(law="i"), lanes, Reward("matched"), span, max_attempts, True)
 

@@ -31,7 +31,8 @@ _KERNELS = Recent()
 class Stats:
     """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected attempts,
     Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base law, and seconds inside
-    the compiled solve, the controller's own evaluation included and compilation not."""
+    the compiled solve, the controller's own evaluation included and compilation not.  naccept_over: accepted attempts whose scaled error
+    estimate exceeded 1, the tolerance: the controller let them pass."""
 
     nfev: int
     naccept: int
@@ -40,6 +41,7 @@ class Stats:
     nlu: int
     nsolve: int
     nfallback: int
+    naccept_over: int
     wall_s: float
 
 
@@ -301,7 +303,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     status = int(status)
-    message = layout.MESSAGES[status]
+    message = layout.message(status, stats.naccept_over)
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
         message += jacobian_check.suspicion(problem, t_last, pack[head + 2 * n : head + 3 * n].copy())
     return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows[: int(records)] if log else None)

@@ -256,10 +256,10 @@ class Decision:
             put(name, float(value))
         if n_act not in N_ACTS:
             raise ValueError(
-                f"n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), got {n_act!r}"
+                f"n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), got {shown(n_act)}"
             )
         if n_act >= 2 and self.law.kind != "linear":
-            raise ValueError(f"law {self.law.name!r} does not accept by an error: n_act must be 1")
+            raise ValueError(f"law {shown(self.law.name)} does not accept by an error: n_act must be 1")
         put("n_act", int(n_act))
         n = self.observation.n
         for name, value, default in (("shift", shift, 0.0), ("scale", scale, 1.0)):
@@ -271,7 +271,7 @@ class Decision:
             v.flags.writeable = False
             put(name, v)
         if not 0.0 < obs_clip <= HUGE:
-            raise ValueError(f"obs_clip must be positive and at most {HUGE:g}, got {obs_clip!r}")
+            raise ValueError(f"obs_clip must be positive and at most {HUGE:g}, got {shown(obs_clip)}")
         put("obs_clip", float(obs_clip))
 
     @property
@@ -357,7 +357,7 @@ class Decision:
     def squashing(self, squash: str) -> Callable[..., None]:
         """`apply` for action rows that hold a network's output: "none", "clip" or "tanh"."""
         if squash not in SQUASHES:
-            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
+            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
         return _apply(self.law.key, self.act_at, self.constants_at, self.n_act, SQUASHES.index(squash))
 
     @property
@@ -379,6 +379,6 @@ class Decision:
 
     def __repr__(self) -> str:
         return (
-            f"Decision({self.law.name!r}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "
+            f"Decision({shown(self.law.name)}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "
             f"residual_scale={self.residual_scale:g}, threshold_scale={self.threshold_scale:g})"
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import digest, jacobian_check, methods, options, record, sparsity
+from . import digest, jacobian_check, methods, options, record, sparsity, trained_method
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -146,7 +146,8 @@ def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
 
 
 def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
-    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`."""
+    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`; a warning
+    where it was trained with another method."""
     if not all(hasattr(controller, part) for part in ("name", "params", "n_state", "phases", "key")):
         raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
     needs = frozenset(getattr(controller, "needs", ()))
@@ -155,6 +156,7 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
         raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
     if source.nbody is None and needs & methods.TIME_SCALES:
         raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
+    trained_method.warn_once(controller, method.name)
 
 
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:

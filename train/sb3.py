@@ -170,7 +170,8 @@ class LawCheck:
     def keep(self, model: BaseAlgorithm, ratio: float) -> None:
         """Save what was measured last."""
         assert self.learned is not None  # keep follows a call
-        training = {"algorithm": self.config.algorithm, "seed": self.config.seed, "env_steps": int(model.num_timesteps), **provenance()}
+        training = {"algorithm": self.config.algorithm, "method": self.validator.method, "seed": self.config.seed,
+                    "env_steps": int(model.num_timesteps), **provenance()}  # fmt: skip
         figures = {"validation_ratio": ratio, "against": self.config.evaluate.against, "instances": self.config.evaluate.instances}
         best = self.learned.replace(
             name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures

@@ -377,6 +377,10 @@ class Decision:
             now["shift"] = now["scale"] = None
         return Decision(**{**now, **changes})
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.shift.flags.writeable = self.scale.flags.writeable = False  # which a pickle forgets
+
     def __repr__(self) -> str:
         return (
             f"Decision({shown(self.law.name)}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "

@@ -183,6 +183,15 @@ class Law:
         object.__setattr__(self, "_params", p)
         object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
 
+    def __copy__(self) -> Law:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
+        return _restored, (self.name, self.kind, dict(self.values), self.rules, self.doc, self.source, self.known, self._whole)
+
     def general(self) -> Law:
         """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions slower.
 
@@ -280,6 +289,14 @@ class Law:
     def __repr__(self) -> str:
         changes = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
         return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
+
+
+def _restored(name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool) -> Law:
+    """A law out of a pickle, with the choices of `general` and `specialised`."""
+    law = Law(name, kind, values, rules, doc, source)
+    object.__setattr__(law, "known", known)
+    object.__setattr__(law, "_whole", whole)
+    return law
 
 
 def _number(law: str, name: str, value: Any, c: Coefficient) -> float:

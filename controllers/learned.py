@@ -107,6 +107,23 @@ class Learned:
         self._set(flat)
         self._phases, self._n_state = self._layout()
 
+    def __copy__(self) -> Learned:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # phases hold functions made for this structure: they are made again
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_phases", "_n_state")}
+        return {**state, "provenance": dict(self.provenance), "measured": dict(self.measured)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.provenance, self.measured = MappingProxyType(state["provenance"]), MappingProxyType(state["measured"])
+        if self.table is not None:
+            self.table.flags.writeable = False
+        self._phases, self._n_state = self._layout()
+
     def _set(self, flat: np.ndarray) -> None:
         self._params = np.concatenate([self._head, flat, self._tail])
         self.n_weights = len(flat)

@@ -218,9 +218,9 @@ def _clear(rows: int) -> Callable[..., None]:
 class Decision:
     """Observation, action and base law: all of a learned controller but its network, and what an environment steps with.
 
-    observation: the features.  law: the base law, a `Law` or its name.  residual_scale R > 0 and threshold_scale T > 0 as above
-    (natural logarithms, R <= 10, T <= log 50).  n_act: 2; 1 to leave acceptance to the law (always 1 on N-body criteria and the constant step); 4 to decide on
-    hold and Jacobian too.
+    observation: the features.  law: the base law, a `Law` or its name.  residual_scale R in (0, 10] and threshold_scale T in
+    (0, log 50] as above (natural logarithms).  n_act: 2; 1 to leave acceptance to the law (always 1 on N-body criteria and the
+    constant step); 4 to decide on hold and Jacobian too.
     shift, scale (n_obs,) and obs_clip: normaliser of the observation, (x - shift)*scale within +-obs_clip; None: the identity.
 
     It is a controller itself: with no action written it decides as its law.  `features`, `apply`, `init` are plain functions to be

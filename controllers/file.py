@@ -206,7 +206,8 @@ def _parse(data: bytes) -> Learned:
     _keys(meta, {"stepsmith", "sha256"}, "metadata")
     for name, entry in head.items():
         if not isinstance(entry, dict) or entry.get("dtype") != "F64":
-            raise ValueError(f"tensor {shown(name)} must be float64 (F64), got {shown(entry.get('dtype') if isinstance(entry, dict) else entry)}")
+            got = entry.get("dtype") if isinstance(entry, dict) else entry
+            raise ValueError(f"tensor {shown(name)} must be float64 (F64), got {shown(got)}")
     try:
         arrays = from_bytes(data)
     except SafetensorError as e:

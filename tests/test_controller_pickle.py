@@ -110,9 +110,9 @@ def test_a_spawned_process_decides_the_same():
             np.testing.assert_array_equal(decisions(pickle.loads(data)), decisions(controller))
 
 
-@pytest.mark.parametrize("make", [lambda: strength.constant(2.0), lambda: strength.exponential(100.0, 10.0, 7), lambda: strength.linear(3, 1, 9)])
-def test_strengths(make):
-    ours, twin = make(), through_pickle(make())
+@pytest.mark.parametrize("ours", [strength.constant(2.0), strength.exponential(100.0, 10.0, 7), strength.linear(3, 1, 9)])
+def test_strengths(ours):
+    twin = through_pickle(ours)
     assert [twin(k) for k in range(12)] == [ours(k) for k in range(12)] and twin.describe() == ours.describe()
     assert strength.make(**twin.describe())(3) == ours(3)
 

@@ -26,6 +26,7 @@ from ..envs.three_body_paper import PaperCore
 from ..envs.three_body_paper import make_core as make_paper_core
 from ..integrators.costs import NONE
 from ..policies.export import from_sb3
+from ..policies.normalisation import keep
 from .config import Config
 from .paper import play
 from .progress import Progress
@@ -91,6 +92,8 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
         if isinstance(model, SAC):
             start_as_the_law(model, log_std)
 
+    keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
+
     # 3. validation, checkpoints, progress
     check = PaperCheck(config, run) if isinstance(core, PaperCore) else LawCheck(config, run, core, table)
     callback = Validate(config, run, check, total, progress)
@@ -133,6 +136,8 @@ class Falling:
 
 class Discrete(VecEnvWrapper):
     """An environment whose actions are the rows of a table, (n, n_act) in [-1, 1]; ValueError where they do not fit it."""
+
+    passes_observations = True
 
     def __init__(self, venv: Any, table: Any) -> None:
         width = venv.action_space.shape[0] if isinstance(venv.action_space, spaces.Box) else 0

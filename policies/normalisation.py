@@ -133,7 +133,7 @@ def _read(path: Path) -> Statistics | None:
             raise ValueError("it holds no VecNormalize")
         return _of_fields(held)
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
-            OverflowError, MemoryError, RecursionError) as error:  # fmt: skip
+            OverflowError, MemoryError, RecursionError, SystemError) as error:  # fmt: skip
         raise ValueError(f"{path}: not the statistics of a VecNormalize: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -158,15 +158,61 @@ class _Inert:
         """Lists are inert too."""
 
 
+class _Type(_Inert):
+    """A NumPy dtype: its name alone, as long as it is one of numbers in this machine's order."""
+
+    def __init__(self, name: Any = "", *_: Any) -> None:
+        self.code = f"<{name}" if name in ("f4", "f8", "i4", "i8") else None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "=", "|"):
+            self.code = None
+
+
+class _Array(_Inert):
+    """A NumPy array out of its bytes.  NumPy's own constructors trust what they are given, and a damaged pickle would crash them."""
+
+    value: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) == 5:
+            self.value = _numbers(state[4], state[2], state[1])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        if self.value is None:
+            raise ValueError("an array holds no numbers")
+        return self.value.astype(dtype or np.float64)
+
+
+def _numbers(data: Any, kind: Any, shape: Any) -> np.ndarray | None:
+    code = getattr(kind, "code", None)
+    if code is None or not isinstance(data, (bytes, bytearray)) or not isinstance(shape, tuple):
+        return None
+    values = np.frombuffer(data, dtype=code)
+    return values.copy() if shape in ((len(values),), ()) else None
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: Any, kind: Any, shape: Any, *_: Any) -> _Array:
+    array = _Array()
+    array.value = _numbers(bytes(data) if isinstance(data, (bytes, bytearray, pickle.PickleBuffer)) else None, kind, shape)
+    return array
+
+
+def _scalar(kind: Any, data: Any = None) -> Any:
+    found = _numbers(data, kind, ())
+    return float(found[0]) if found is not None and len(found) == 1 else _Inert()
+
+
 class _Numbers(pickle.Unpickler):
-    """Builds NumPy's arrays and numbers; of everything else it keeps the state alone and calls nothing."""
+    """Builds vectors and numbers; of everything else it keeps the state alone and calls nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few constructors that arrays need, an inert class for all others."""
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
-            return getattr(np._core.multiarray, name)
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return getattr(np._core.numeric, name)
-        return type(name.rpartition(".")[2] or "Inert", (_Inert,), {})
+        """Stand-ins for the constructors that arrays need, an inert class for everything else."""
+        known = {"dtype": _Type, "ndarray": _Array, "_reconstruct": _reconstruct, "_frombuffer": _frombuffer, "scalar": _scalar}
+        if module.partition(".")[0] == "numpy" and name in known:
+            return known[name]
+        return type("Inert", (_Inert,), {})

@@ -37,11 +37,12 @@ def read_bytes(path: str | os.PathLike[str], what: str, most: int = MAX_JSON) ->
     path = Path(path)
     # without O_NONBLOCK the opening of a named pipe waits for a writer
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+        raise ValueError(f"{path}: a {what} is a regular file, and this is {kind}")
     with os.fdopen(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-            raise ValueError(f"{path}: a {what} is a regular file, and this is {kind}")
         data = file.read(most + 1)  # not the size that the file system states: it may grow, and /proc states 0
     if len(data) > most:
         raise ValueError(f"{path}: the file holds more than the limit of {most} bytes for a {what}")

@@ -194,10 +194,11 @@ def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statist
     if not cores:
         raise ValueError("env must be one of stepsmith's environments, wrapped or not: of another one raw observations are not known")
     _check_decision(decision, cores)
-    raw, shown = [], []
+    raw: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
     with sources.Resting(env):
         seen = env.reset()
-        while sum(map(len, raw)) < _SAMPLES:
+        while sum(len(rows) for rows in raw) < _SAMPLES:
             raw.append(np.concatenate([core.obs for core in cores]).astype(np.float64))
             shown.append(np.array(seen))
             action, _ = model.predict(seen, deterministic=False)

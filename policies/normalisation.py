@@ -99,7 +99,7 @@ class Statistics:
 def _of_fields(source: Any) -> Statistics | None:
     if not source.norm_obs:
         return None
-    rms = getattr(source, "obs_rms", None)
+    rms: Any = getattr(source, "obs_rms", None)
     if not hasattr(rms, "mean") or not hasattr(rms, "var"):
         raise ValueError("the VecNormalize must hold statistics of one vector of observations")
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)

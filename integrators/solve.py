@@ -297,7 +297,7 @@ def solve(
     steps, records = pack[_STEPS], pack[_RECORDS]
     found = dict(zip(layout.STATS, pack[_N_PACK:head].tolist(), strict=True))
     status, t_last = found["status"], found["t"]
-    stats = Stats(*[int(found[name]) for name in _COUNTS], wall_s=wall)
+    stats = Stats(**{name: int(found[name]) for name in _COUNTS}, wall_s=wall)
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:

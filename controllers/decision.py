@@ -1,6 +1,6 @@
 """From an action to a step: a bounded residual on a classical law, and a learned acceptance threshold.
 
-    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= E_acc exp(T a_1),    a in [-1, 1]^n
+    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= min(E_acc exp(T a_1), E_max),    a in [-1, 1]^n
 
 with R = `residual_scale` (1.5: a factor within [.22, 4.5] of the law's) and T = `threshold_scale` (log 5: thresholds from a fifth of
 the law's to five times it).  For implicit methods two more:
@@ -8,15 +8,16 @@ the law's to five times it).  For implicit methods two more:
     a_2: the dead band, in which size and LU factors are kept, is wider at both ends by a factor exp(H a_2), H = `HOLD_SCALE` (log 1.35)
     a_3: the Newton rate above which the Jacobian is renewed is exp(J a_3) times the law's, J = `REFRESH_SCALE` (log 1000)
 
-a = 0 is the law, bit for bit.  Safety, limiter, floors and what the law does after a rejection hold for the
+a = 0 is the law, bit for bit, up to E_max = `ACCEPT_MAX`.  Safety, limiter, floors and what the law does after a rejection hold for the
 sum as they do for the law; a law that accepts by factor (PETSc) takes a_1 as a change of log E under the I law.  Beyond the law:
 
+- no attempt whose scaled error exceeds `ACCEPT_MAX` (50) is accepted, whatever the action, the law and the weights are;
 - a rejected attempt is repeated with at most `SHRINK` of its size unless a = 0;
 - the law's rule for non-finite attempts always wins;
 - an action that is not finite or leaves [-1, 1] by more than `SLACK` is answered with the law's own decision and FALLBACK = 1.
 
 On a law that is not proposed from an error (N-body criteria, constant step) the residual acts on the size for the next step, and
-acceptance is the law's own.
+acceptance is the law's own, which looks at no error: E_max does not apply.  Attempts accepted above the tolerance are counted everywhere.
 
 State: head | observation (n_obs at `obs_at`) | action (n_act at `act_at`).
 Parameters: the law's | constants of the decision | the observation's normaliser.
@@ -33,7 +34,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..integrators.record import LU_SHIFT, NEWTON_RATE, ORDER
+from ..integrators.options import shown
+from ..integrators.record import ERR, LU_SHIFT, NEWTON_RATE, ORDER
 from . import nbody, registry
 from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
@@ -77,6 +79,12 @@ HOLD_SCALE = 0.3001045924503381  # log 1.35
 REFRESH_SCALE = 6.907755278982137  # log 1000
 LOG_SHRINK = math.log(SHRINK)
 LIMIT = 1.0 + SLACK
+
+#: no learned decision accepts a scaled error above this.  The shipped controllers accept up to 8.9 in use and could ask for 40.5 (a law
+#: that accepts 8.1, times e^T = 5); the laws tuned for one family and shipped as bases accept up to 47 (Lorenz)
+ACCEPT_MAX = 50.0
+#: widest learned range of thresholds that makes sense below it: one from 1/50 of the law's to fifty times it
+THRESHOLD_MOST = 3.912023005428146  # log 50
 
 #: numbers of actions there are
 N_ACTS = (1, 2, 4)
@@ -127,7 +135,12 @@ def linear_apply(params, state, record, out):
     shift = params[DEC + D_RESIDUAL] * inside(a0)
     lf = linear_propose(params, state, record)
     law_accept = linear_accept(params, record, lf)
+    below = record[ERR] <= ACCEPT_MAX
+    # the law would have gone on from here: its answer need not be a shorter step
+    refused = where(below, 0.0, law_accept) > 0.5
+    law_accept = where(below, law_accept, 0.0)
     law_answer = linear_limit(params, state, record, lf, law_accept, 0.0)
+    law_answer = where(refused, minimum(law_answer, LOG_SHRINK), law_answer)
     nacc = state[S_NACC]
     fmax = where(nacc >= 1.0, params[P_FMAX], params[P_FMAX_FIRST])
     own = minimum(maximum(lf + shift, params[P_FMIN]), fmax)
@@ -140,7 +153,7 @@ def linear_apply(params, state, record, out):
         per_k = 1.0 / where(params[P_ORDER] > 0.0, params[P_ORDER], record[ORDER])
         # in logarithms: that of the error is at hand
         good = (log_error(params, record) <= log(params[P_ACCEPT_ERR]) + ease) & (lf + ease * per_k >= params[P_ACCEPT_FACTOR])
-        accept = where(good & usable(record), 1.0, 0.0)
+        accept = where(good & below & usable(record), 1.0, 0.0)
         moved = moved | (ease != 0.0)
     hold = 0.0
     limit = params[P_JAC_RATE]
@@ -205,9 +218,9 @@ def _clear(rows: int) -> Callable[..., None]:
 class Decision:
     """Observation, action and base law: all of a learned controller but its network, and what an environment steps with.
 
-    observation: the features.  law: the base law, a `Law` or its name.  residual_scale R > 0 and threshold_scale T > 0 as above
-    (natural logarithms).  n_act: 2; 1 to leave acceptance to the law (always 1 on N-body criteria and the constant step); 4 to decide on
-    hold and Jacobian too.
+    observation: the features.  law: the base law, a `Law` or its name.  residual_scale R in (0, 10] and threshold_scale T in
+    (0, log 50] as above (natural logarithms).  n_act: 2; 1 to leave acceptance to the law (always 1 on N-body criteria and the
+    constant step); 4 to decide on hold and Jacobian too.
     shift, scale (n_obs,) and obs_clip: normaliser of the observation, (x - shift)*scale within +-obs_clip; None: the identity.
 
     It is a controller itself: with no action written it decides as its law.  `features`, `apply`, `init` are plain functions to be
@@ -237,16 +250,16 @@ class Decision:
         put = functools.partial(object.__setattr__, self)
         put("observation", observation if isinstance(observation, Observation) else Observation(cast(Any, observation)))
         put("law", registry.get(law).specialised())
-        for name, value in (("residual_scale", residual_scale), ("threshold_scale", threshold_scale)):
-            if not 0.0 < value <= 10.0:
-                raise ValueError(f"{name} must be in (0, 10], got {value!r}")
+        for name, value, most in (("residual_scale", residual_scale, 10.0), ("threshold_scale", threshold_scale, THRESHOLD_MOST)):
+            if not 0.0 < value <= most:
+                raise ValueError(f"{name} must be in (0, {most:.4g}], got {shown(value)}")
             put(name, float(value))
         if n_act not in N_ACTS:
             raise ValueError(
-                f"n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), got {n_act!r}"
+                f"n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), got {shown(n_act)}"
             )
         if n_act >= 2 and self.law.kind != "linear":
-            raise ValueError(f"law {self.law.name!r} does not accept by an error: n_act must be 1")
+            raise ValueError(f"law {shown(self.law.name)} does not accept by an error: n_act must be 1")
         put("n_act", int(n_act))
         n = self.observation.n
         for name, value, default in (("shift", shift, 0.0), ("scale", scale, 1.0)):
@@ -258,7 +271,7 @@ class Decision:
             v.flags.writeable = False
             put(name, v)
         if not 0.0 < obs_clip <= HUGE:
-            raise ValueError(f"obs_clip must be positive and at most {HUGE:g}, got {obs_clip!r}")
+            raise ValueError(f"obs_clip must be positive and at most {HUGE:g}, got {shown(obs_clip)}")
         put("obs_clip", float(obs_clip))
 
     @property
@@ -344,7 +357,7 @@ class Decision:
     def squashing(self, squash: str) -> Callable[..., None]:
         """`apply` for action rows that hold a network's output: "none", "clip" or "tanh"."""
         if squash not in SQUASHES:
-            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
+            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
         return _apply(self.law.key, self.act_at, self.constants_at, self.n_act, SQUASHES.index(squash))
 
     @property
@@ -364,8 +377,12 @@ class Decision:
             now["shift"] = now["scale"] = None
         return Decision(**{**now, **changes})
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.shift.flags.writeable = self.scale.flags.writeable = False  # which a pickle forgets
+
     def __repr__(self) -> str:
         return (
-            f"Decision({self.law.name!r}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "
+            f"Decision({shown(self.law.name)}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "
             f"residual_scale={self.residual_scale:g}, threshold_scale={self.threshold_scale:g})"
         )

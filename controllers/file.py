@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..integrators.names import unknown
+from ..integrators.options import shown
+from ..integrators.reading import MAX_DEPTH, line, parse_json, read_bytes
 from . import zoo
-from .decision import HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, Decision
+from .decision import ACCEPT_MAX, HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, THRESHOLD_MOST, Decision
 from .laws import SPECS, Law
 from .learned import ACTIVATIONS, SQUASHES, Learned
 from .observation import FEATURES, HUGE, Observation
@@ -35,7 +37,6 @@ SUFFIX = ".safetensors"
 # limits on what is read
 MAX_FILE = 64 * 2**20
 MAX_DOCUMENT = 2**18
-MAX_DEPTH = 12
 MAX_LAYERS = 16
 MAX_WIDTH = 1024
 MAX_ACTIONS = 1024
@@ -63,7 +64,7 @@ def document(controller: Learned) -> dict[str, Any]:
         },
         "action": {
             "n": d.n_act, "residual_scale": d.residual_scale, "threshold_scale": d.threshold_scale, "squash": controller.squash,
-            "shrink": SHRINK, "slack": SLACK, **(_ALGEBRA if d.n_act == 4 else {}),
+            "shrink": SHRINK, "slack": SLACK, "accept_max": ACCEPT_MAX, **(_ALGEBRA if d.n_act == 4 else {}),
         },
         "law": {
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
@@ -119,17 +120,14 @@ def save(controller: Learned, path: str | os.PathLike[str]) -> Path:
 
 
 def load(path: str | os.PathLike[str]) -> Learned:
-    """Read a controller file.
+    """Read a controller file: a regular file of at most `MAX_FILE` bytes.
 
     Raises ValueError naming what is wrong with a file that is truncated, altered, of another schema or not a controller, and
     FileNotFoundError where there is none.
     """
-    path = Path(path)
-    size = path.stat().st_size
+    data = read_bytes(path, "controller file", MAX_FILE)
     try:
-        if size > MAX_FILE:
-            raise ValueError(f"{size} bytes are more than the limit of {MAX_FILE}")
-        return _parse(path.read_bytes())
+        return _parse(data)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
 
@@ -157,15 +155,17 @@ def describe(controller: Learned) -> str:
     acts = ", ".join(act for _, _, act in controller.shapes)
     least, most = math.exp(-d.residual_scale), math.exp(d.residual_scale)
     lines = [
-        f"{controller.name}: learned controller" + (f", trained on {controller.family}" if controller.family else ""),
+        f"{line(controller.name)}: learned controller" + (f", trained on {line(controller.family)}" if controller.family else ""),
         f"network      {net} ({acts}; {controller.squash}), {controller.n_weights} weights",
-        f"base law     {d.law.name} ({d.law.kind}), a residual factor of {least:.3g} to {most:.3g}",
+        f"base law     {line(d.law.name)} ({d.law.kind}), a residual factor of {least:.3g} to {most:.3g}",
     ]
     if d.n_act >= 2:
         low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
-        lines.append(f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold")
+        lines.append(f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold, at most {ACCEPT_MAX:g} tolerances")
+    elif d.law.kind == "linear":
+        lines.append(f"acceptance   the law's, at most {ACCEPT_MAX:g} tolerances")
     else:
-        lines.append("acceptance   the law's")
+        lines.append("acceptance   the law's, which looks at no error")
     if d.n_act == 4:
         lines.append(f"hold         learned: dead band up to {math.exp(HOLD_SCALE):.3g} wider; Jacobian renewed at a learned Newton rate")
     lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
@@ -173,7 +173,7 @@ def describe(controller: Learned) -> str:
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]
     lines.append(f"law differs  {', '.join(changed) or 'in nothing'} (from the defaults of its kind)")
     for title, part in (("provenance", doc["provenance"]), ("measured", doc["measured"])):
-        lines += [f"{title:<12} {k}: {v if isinstance(v, str) else json.dumps(v)}" for k, v in part.items()]
+        lines += [f"{title:<12} {line(k)}: {line(v if isinstance(v, str) else json.dumps(v))}" for k, v in part.items()]
     return "\n".join(lines)
 
 
@@ -189,7 +189,7 @@ def _parse(data: bytes) -> Learned:
     head_size = struct.unpack("<Q", data[:8])[0]
     if head_size > 4 * MAX_DOCUMENT:
         raise ValueError(f"the header of {head_size} bytes is larger than the limit of {4 * MAX_DOCUMENT}")
-    head = _json(data[8 : 8 + head_size], "header")
+    head = parse_json(data[8 : 8 + head_size], "header", MAX_DEPTH)
     if not isinstance(head, dict):
         raise ValueError("the header is not a mapping")
     meta = head.pop("__metadata__", None)
@@ -198,19 +198,20 @@ def _parse(data: bytes) -> Learned:
     text = meta["stepsmith"]
     if len(text) > MAX_DOCUMENT:
         raise ValueError(f"the document of {len(text)} characters is longer than the limit of {MAX_DOCUMENT}")
-    doc = _json(text, "document")
+    doc = parse_json(text, "document", MAX_DEPTH)
     if not isinstance(doc, dict) or doc.get("format") != FORMAT:
         raise ValueError(f"not a controller file: format is not {FORMAT!r}")
     if doc.get("schema") != SCHEMA or isinstance(doc["schema"], bool):
-        raise ValueError(f"schema {doc.get('schema')!r} is unknown to this version, which reads schema {SCHEMA}")
+        raise ValueError(f"schema {shown(doc.get('schema'))} is unknown to this version, which reads schema {SCHEMA}")
     _keys(meta, {"stepsmith", "sha256"}, "metadata")
     for name, entry in head.items():
         if not isinstance(entry, dict) or entry.get("dtype") != "F64":
-            raise ValueError(f"tensor {name!r} must be float64 (F64), got {entry.get('dtype') if isinstance(entry, dict) else entry!r}")
+            got = entry.get("dtype") if isinstance(entry, dict) else entry
+            raise ValueError(f"tensor {shown(name)} must be float64 (F64), got {shown(got)}")
     try:
         arrays = from_bytes(data)
     except SafetensorError as e:
-        raise ValueError(f"not a valid safetensors file: {e}") from None
+        raise ValueError(f"not a valid safetensors file: {line(e, 200)}") from None
     if _digest(text, arrays) != meta["sha256"]:
         raise ValueError("the digest does not fit the content: the file was altered or damaged")
     return _build(doc, arrays)
@@ -222,16 +223,18 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     _keys(obs, {"features", "bound"}, "observation")
     n_act = act.get("n")
     if isinstance(n_act, bool) or n_act not in N_ACTS:
-        raise ValueError(f"action.n must be one of {', '.join(map(str, N_ACTS))}, got {n_act!r}")
+        raise ValueError(f"action.n must be one of {', '.join(map(str, N_ACTS))}, got {shown(n_act)}")
+    # files written before the bound was stated are under it all the same
+    act.setdefault("accept_max", ACCEPT_MAX)
     algebra = _ALGEBRA if n_act == 4 else {}
-    _keys(act, {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", *algebra}, "action")
+    _keys(act, {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", "accept_max", *algebra}, "action")
     _keys(law, {"name", "kind", "rules", "doc", "source", "coefficients"}, "law")
-    for key, here in (("shrink", SHRINK), ("slack", SLACK), *algebra.items()):
-        if _number(act[key], f"action.{key}", 0.0, 10.0) != here:
-            raise ValueError(f"action.{key} is {act[key]!r}; this version works with {here!r}")
+    for key, here in (("shrink", SHRINK), ("slack", SLACK), ("accept_max", ACCEPT_MAX), *algebra.items()):
+        if _number(act[key], f"action.{key}", 0.0, 1e6) != here:
+            raise ValueError(f"action.{key} is {shown(act[key])}; this version works with {here!r}")
     squash = act["squash"]
     if not isinstance(squash, str) or squash not in SQUASHES:
-        raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
+        raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
     observation = _observation(obs["features"])
     shapes = _layers(doc["layers"])
     expected: dict[str, tuple[int, ...]] = {"normaliser.shift": (observation.n,), "normaliser.scale": (observation.n,)}
@@ -251,7 +254,7 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
         observation,
         _law(law),
         _number(act["residual_scale"], "action.residual_scale", 0.0, 10.0),
-        _number(act["threshold_scale"], "action.threshold_scale", 0.0, 10.0),
+        _number(act["threshold_scale"], "action.threshold_scale", 0.0, THRESHOLD_MOST),
         n_act,
         arrays["normaliser.shift"],
         arrays["normaliser.scale"],
@@ -299,40 +302,11 @@ def _layers(layers: Any) -> list[tuple[int, int, str]]:
         for key in ("n_in", "n_out"):
             n = layer[key]
             if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WIDTH:
-                raise ValueError(f"layers[{i}].{key} must be an integer in [1, {MAX_WIDTH}], got {n!r}")
+                raise ValueError(f"layers[{i}].{key} must be an integer in [1, {MAX_WIDTH}], got {shown(n)}")
         if not isinstance(layer["activation"], str) or layer["activation"] not in ACTIVATIONS:
-            raise ValueError(f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {layer['activation']!r}")
+            raise ValueError(f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(layer['activation'])}")
         out.append((layer["n_in"], layer["n_out"], layer["activation"]))
     return out
-
-
-def _json(text: str | bytes, what: str) -> Any:
-    try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as e:
-        raise ValueError(f"the {what} is not valid JSON: {e}") from None
-    _depth(value, what)
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("a key is repeated")
-    return out
-
-
-def _depth(value: Any, what: str) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [c for v in level for c in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
-        if not level:
-            return
-    raise ValueError(f"the {what} is nested more than {MAX_DEPTH} deep")
 
 
 def _keys(given: Mapping[str, Any], wanted: set[str], what: str) -> None:
@@ -340,7 +314,7 @@ def _keys(given: Mapping[str, Any], wanted: set[str], what: str) -> None:
     if missing:
         raise ValueError(f"{what}: {', '.join(missing)} missing")
     if extra:
-        raise ValueError(f"{what}: {', '.join(repr(e)[:60] for e in extra[:5])} not understood")
+        raise ValueError(f"{what}: {', '.join(shown(e, 60) for e in extra[:5])} not understood")
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
@@ -350,14 +324,14 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
 
 
 def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError(f"{what} must be text of at most {MAX_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"{what} must be text of at most {MAX_TEXT} printable characters, got {shown(value)}")
     return value
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{what} must be a number in [{low:g}, {high:g}], got {str(value)[:60]}")
+        raise ValueError(f"{what} must be a number in [{low:g}, {high:g}], got {shown(value, 60)}")
     return float(value)
 
 

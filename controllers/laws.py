@@ -19,6 +19,7 @@ import numpy as np
 
 from ..integrators import record
 from ..integrators.names import unknown
+from ..integrators.options import shown
 from . import formula as F
 from . import nbody
 from .contract import N_HEAD, S_LH1, S_LH2, Lane, bind
@@ -154,23 +155,23 @@ class Law:
         full = {name: c.default for name, c in spec.items()}
         for name, value in self.values.items():
             if name not in spec:
-                raise unknown(f"coefficient of law {self.name!r}", name, spec)
+                raise unknown(f"coefficient of law {shown(self.name)}", name, spec)
             full[name] = _number(self.name, name, value, spec[name])
         for name, value in full.items():
             if value != value:
-                raise ValueError(f"law {self.name!r} needs a value for {name}")
+                raise ValueError(f"law {shown(self.name)} needs a value for {name}")
         if self.kind == "linear":
             if full["fmax_first"] == 0.0:  # no rule of its own
                 full["fmax_first"] = full["fmax"]
             if full["reject_own"] == 0.0 and full["reject_b1"] == 0.0:
                 full["reject_b1"] = full["b1"]
             if full["reject_own"] == 0.0 and full["reject_b1"] <= 0.0:
-                raise ValueError(f"law {self.name!r}: reject_b1 must be positive, a rejected step has to shrink")
+                raise ValueError(f"law {shown(self.name)}: reject_b1 must be positive, a rejected step has to shrink")
             if full["err_min"] > full["accept_err"]:
                 # every attempt would count with an error that is never accepted
-                raise ValueError(f"law {self.name!r}: err_min {full['err_min']:g} must not exceed accept_err {full['accept_err']:g}")
+                raise ValueError(f"law {shown(self.name)}: err_min {full['err_min']:g} must not exceed accept_err {full['accept_err']:g}")
         elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
-            raise ValueError(f"law {self.name!r}: one of amuse, aarseth, prs must be positive")
+            raise ValueError(f"law {shown(self.name)}: one of amuse, aarseth, prs must be positive")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "_full", MappingProxyType(full))
         p = np.zeros(_SIZES[self.kind])
@@ -181,6 +182,15 @@ class Law:
         plain = self.kind == "linear" and all(p[slot] == value for slot, value in _PLAIN)
         object.__setattr__(self, "_params", p)
         object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
+
+    def __copy__(self) -> Law:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
+        return _restored, (self.name, self.kind, dict(self.values), self.rules, self.doc, self.source, self.known, self._whole)
 
     def general(self) -> Law:
         """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions slower.
@@ -258,7 +268,7 @@ class Law:
 
     def __getitem__(self, coefficient: str) -> float:
         if coefficient not in self._full:
-            raise unknown(f"coefficient of law {self.name!r}", coefficient, self._full)
+            raise unknown(f"coefficient of law {shown(self.name)}", coefficient, self._full)
         return self._full[coefficient]
 
     def replace(self, name: str | None = None, /, **coefficients: float) -> Law:
@@ -270,24 +280,32 @@ class Law:
         largest modulus first.
         """
         if self.kind != "linear":
-            raise ValueError(f"law {self.name!r} is not linear: it has no poles")
+            raise ValueError(f"law {shown(self.name)} is not linear: it has no poles")
         b1, b2, b3, a2, a3 = (self._full[n] for n in ("b1", "b2", "b3", "a2", "a3"))
         roots = np.roots([1.0, b1 + a2 - 1.0, b2 - a2 + a3, b3 - a3])
         roots = np.concatenate([roots, np.zeros(3 - len(roots))])
         return roots[np.argsort(-np.abs(roots))]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
-        return f"Law({self.name!r}, {self.kind}, rules={self.rules!r}, {shown})"
+        changes = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
+        return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
+
+
+def _restored(name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool) -> Law:
+    """A law out of a pickle, with the choices of `general` and `specialised`."""
+    law = Law(name, kind, values, rules, doc, source)
+    object.__setattr__(law, "known", known)
+    object.__setattr__(law, "_whole", whole)
+    return law
 
 
 def _number(law: str, name: str, value: Any, c: Coefficient) -> float:
     try:
         x = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"law {law!r}: {name} must be a number, got {value!r}") from None
+        raise ValueError(f"law {shown(law)}: {name} must be a number, got {shown(value)}") from None
     if not c.low <= x <= c.high:
-        raise ValueError(f"law {law!r}: {name} must be in [{c.low:g}, {c.high:g}], got {x!r}")
+        raise ValueError(f"law {shown(law)}: {name} must be in [{c.low:g}, {c.high:g}], got {x!r}")
     return x
 
 

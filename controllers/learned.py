@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ..integrators.options import shown
 from .contract import N_HEAD, N_OUT, Dense, Lane, bind
 from .decision import Decision
 from .namespaces import NUMPY
@@ -91,7 +92,7 @@ class Learned:
         if not isinstance(decision, Decision):
             raise ValueError(f"decision must be a Decision, got {type(decision).__name__}")
         if squash not in SQUASHES:
-            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
+            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
         if (table is None) != (squash != "argmax"):
             raise ValueError("squash 'argmax' needs a table of actions" if table is None else f"squash {squash!r} takes no table")
         self.decision, self.squash, self.name, self.family = decision, squash, str(name), str(family)
@@ -104,6 +105,23 @@ class Learned:
         self._head = decision.params
         self._tail = np.empty(0) if self.table is None else self.table.ravel()
         self._set(flat)
+        self._phases, self._n_state = self._layout()
+
+    def __copy__(self) -> Learned:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # phases hold functions made for this structure: they are made again
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_phases", "_n_state")}
+        return {**state, "provenance": dict(self.provenance), "measured": dict(self.measured)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.provenance, self.measured = MappingProxyType(state["provenance"]), MappingProxyType(state["measured"])
+        if self.table is not None:
+            self.table.flags.writeable = False
         self._phases, self._n_state = self._layout()
 
     def _set(self, flat: np.ndarray) -> None:
@@ -184,6 +202,12 @@ class Learned:
         return Learned(**{**now, **changes})
 
     @property
+    def trained_method(self) -> str | None:
+        """The method that it was trained with, from its provenance; None where that does not say.  With another one, solves warn."""
+        method = self.provenance.get("method")
+        return method if isinstance(method, str) and method else None
+
+    @property
     def n_state(self) -> int:
         """State rows."""
         return self._n_state
@@ -261,7 +285,7 @@ class Learned:
 
     def __repr__(self) -> str:
         net = "-".join(str(n) for n in (self.decision.n_obs, *(s[1] for s in self.shapes)))
-        return f"Learned({self.name!r}, {net}, {self.squash}, {self.decision!r})"
+        return f"Learned({shown(self.name)}, {net}, {self.squash}, {self.decision!r})"
 
 
 def _table(table: Any, n_act: int) -> np.ndarray:
@@ -286,12 +310,12 @@ def _check_layers(layers: Sequence[tuple[Any, Any, str]], n_obs: int, n_out: int
         if b.shape != (w.shape[0],):
             raise ValueError(f"layer {i}: bias must have shape ({w.shape[0]},), got {b.shape}")
         if activation not in ACTIVATIONS:
-            raise ValueError(f"layer {i}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+            raise ValueError(f"layer {i}: activation must be one of {', '.join(ACTIVATIONS)}, got {shown(activation)}")
         shapes.append((width, int(w.shape[0]), str(activation)))
         flat += [w.ravel(), b]
         width = int(w.shape[0])
     if width != n_out:
         raise ValueError(f"the last layer must have {n_out} outputs, got {width}")
     if shapes[-1][2] != "linear":
-        raise ValueError(f"the last layer must be linear (squash makes the action), got {shapes[-1][2]!r}")
+        raise ValueError(f"the last layer must be linear (squash makes the action), got {shown(shapes[-1][2])}")
     return tuple(shapes), np.concatenate(flat)

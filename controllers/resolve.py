@@ -26,7 +26,7 @@ def controller(name: str, family: str | None = None, method: str | None = None) 
     if name.endswith(".json"):
         from .tuned import read
 
-        if not os.path.isfile(name):
+        if not os.path.exists(name):
             raise ValueError(f"{name}: there is no such file")
         return read(name)[0]
     if name.endswith(".safetensors") or os.sep in name:

@@ -13,6 +13,7 @@ policy that sets the strength is a callable like any other.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,29 +60,39 @@ class Strength:
         return {"kind": self.kind, **self.numbers}
 
 
+# functions of the module, which pickle can name
+
+
+def _level(level: float, k: float) -> float:
+    return level
+
+
+def _power(first: float, ratio: float, length: float, k: float) -> float:
+    return first * ratio ** (min(k, length) / length)
+
+
+def _mean(first: float, last: float, length: float, k: float) -> float:
+    # as a mean with weights in [0, 1]: round-off cannot carry it below zero
+    share = min(k, length) / length
+    return first * (1 - share) + last * share
+
+
 def constant(value: float) -> Strength:
     """The same strength, `value` >= 0, at every iteration."""
     level = _not_negative("a constant strength", value)
-    return Strength("constant", {"value": level}, lambda k: level)
+    return Strength("constant", {"value": level}, functools.partial(_level, level))
 
 
 def exponential(l0: float, l1: float, n: float) -> Strength:
     """From l0 to l1 in n iterations along an exponential, l1 from then on; all positive and finite."""
     first, last, length = _positive("l0", l0), _positive("l1", l1), _positive("n", n)
-    ratio = last / first
-    return Strength("exponential", {"l0": first, "l1": last, "n": length}, lambda k: first * ratio ** (min(k, length) / length))
+    return Strength("exponential", {"l0": first, "l1": last, "n": length}, functools.partial(_power, first, last / first, length))
 
 
 def linear(l0: float, l1: float, n: float) -> Strength:
     """From l0 to l1 in n iterations along a line, l1 from then on; all finite, l0 and l1 >= 0, n > 0."""
     first, last, length = _not_negative("l0", l0), _not_negative("l1", l1), _positive("n", n)
-
-    def formula(k: float) -> float:
-        # as a mean with weights in [0, 1]: round-off cannot carry it below zero
-        share = min(k, length) / length
-        return first * (1 - share) + last * share
-
-    return Strength("linear", {"l0": first, "l1": last, "n": length}, formula)
+    return Strength("linear", {"l0": first, "l1": last, "n": length}, functools.partial(_mean, first, last, length))
 
 
 def of(formula: Callable[[float], float]) -> Strength:

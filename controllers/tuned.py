@@ -15,9 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..integrators.options import shown
+from ..integrators.reading import parse_json, read_bytes
 from .laws import SPECS, Law
 
 SCHEMA = 1
+#: largest scaled error that a law in a file may accept, unless it accepts by its factor: the bound of the search
+ACCEPT_MOST = 1e4
 SHIPPED = Path(__file__).resolve().parent / "zoo" / "tuned"
 
 
@@ -80,18 +84,24 @@ def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
-    """(the law, named "tuned"; everything in the file).  Raises ValueError naming the file and what is wrong with it."""
+    """(the law, named "tuned"; everything in the file), a regular file of at most `reading.MAX_JSON` bytes.
+
+    Raises ValueError naming the file and what is wrong with it, and FileNotFoundError where there is none.
+    """
     path = Path(path)
+    raw = read_bytes(path, "tuned law")
     try:
-        data = json.loads(path.read_text())
+        data = parse_json(raw, "file")
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema') if isinstance(data, dict) else None!r}, expected {SCHEMA}")
+            raise ValueError(f"schema {shown(data.get('schema') if isinstance(data, dict) else None)}, expected {SCHEMA}")
         stored = data["law"]
         missing = [k for k in SPECS["linear"] if k in ("safety", "b1", "accept_err") and k not in stored["values"]]
         if missing:
             raise ValueError(f"coefficients {', '.join(missing)} are missing")
         values = {k: math.inf if v == "inf" else v for k, v in stored["values"].items()}  # JSON has no infinity
         law = Law("tuned", "linear", values, str(stored["rules"]), str(data.get("doc", "")), str(data.get("source", "")))
+        if law["accept_err"] > ACCEPT_MOST and law["accept_factor"] == 0.0:
+            raise ValueError(f"it accepts any error: accept_err must be at most {ACCEPT_MOST:g} where accept_factor is 0")
     except KeyError as error:
         raise ValueError(f"{path}: not a tuned law: {error.args[0]!r} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:

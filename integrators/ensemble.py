@@ -27,8 +27,8 @@ _KERNELS = Recent()
 
 @dataclass(frozen=True)
 class EnsembleStats:
-    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve.  wall_s: seconds for the whole ensemble,
-    without compilation."""
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts whose scaled error
+    estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation."""
 
     nfev: np.ndarray
     naccept: np.ndarray
@@ -38,6 +38,7 @@ class EnsembleStats:
     njev: np.ndarray
     nlu: np.ndarray
     nsolve: np.ndarray
+    naccept_over: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class EnsembleSolution:
 
     def message(self, i: int) -> str:
         """What happened to trajectory i."""
-        return layout.MESSAGES[int(self.status[i])]
+        return layout.message(int(self.status[i]), int(self.stats.naccept_over[i]))
 
 
 def counted(stat: np.ndarray, wall: float) -> EnsembleStats:

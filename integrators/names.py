@@ -23,7 +23,7 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ValueError:
     """Return (not raise) the error for a `name` that is not among `options`.
 
     `kind` is the noun that a user would say: "method", "controller", "family".  The message holds the name as
-    given, the nearest option where one resembles it, and all options in sorted order:
+    given (its first 80 characters), the nearest option where one resembles it, and all options in sorted order:
 
     >>> raise unknown("method", "dorpi5", ["bs32", "dopri5"])
     Traceback (most recent call last):
@@ -33,7 +33,9 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ValueError:
     known = sorted(options)
     close = nearest(name, known) if isinstance(name, str) else ""
     hint = f"did you mean {close!r}? " if close else ""
-    return ValueError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known) or 'none'}")
+    given = repr(name)
+    given = given if len(given) <= 80 else f"{given[:77]}..."
+    return ValueError(f"unknown {kind} {given}: {hint}known: {', '.join(known) or 'none'}")
 
 
 def _fold(name: str) -> str:

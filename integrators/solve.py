@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import digest, jacobian_check, methods, options, record, sparsity
+from . import digest, jacobian_check, methods, options, record, sparsity, trained_method
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -31,7 +31,8 @@ _KERNELS = Recent()
 class Stats:
     """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected attempts,
     Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base law, and seconds inside
-    the compiled solve, the controller's own evaluation included and compilation not."""
+    the compiled solve, the controller's own evaluation included and compilation not.  naccept_over: accepted attempts whose scaled error
+    estimate exceeded 1, the tolerance: the controller let them pass."""
 
     nfev: int
     naccept: int
@@ -40,6 +41,7 @@ class Stats:
     nlu: int
     nsolve: int
     nfallback: int
+    naccept_over: int
     wall_s: float
 
 
@@ -144,7 +146,8 @@ def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
 
 
 def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
-    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`."""
+    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`; a warning
+    where it was trained with another method."""
     if not all(hasattr(controller, part) for part in ("name", "params", "n_state", "phases", "key")):
         raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
     needs = frozenset(getattr(controller, "needs", ()))
@@ -153,6 +156,7 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
         raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
     if source.nbody is None and needs & methods.TIME_SCALES:
         raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
+    trained_method.warn_once(controller, method.name)
 
 
 def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
@@ -293,7 +297,7 @@ def solve(
     steps, records = pack[_STEPS], pack[_RECORDS]
     found = dict(zip(layout.STATS, pack[_N_PACK:head].tolist(), strict=True))
     status, t_last = found["status"], found["t"]
-    stats = Stats(*[int(found[name]) for name in _COUNTS], wall)
+    stats = Stats(**{name: int(found[name]) for name in _COUNTS}, wall_s=wall)
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:
@@ -301,7 +305,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     status = int(status)
-    message = layout.MESSAGES[status]
+    message = layout.message(status, stats.naccept_over)
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
         message += jacobian_check.suspicion(problem, t_last, pack[head + 2 * n : head + 3 * n].copy())
     return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows[: int(records)] if log else None)

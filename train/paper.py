@@ -233,7 +233,8 @@ def train_residual(seed: int, settings: Settings, hidden: tuple[int, ...] = (8,)
             bar.update(generation, fitness=cost)
     finally:
         bar.close()
-    facts = {"algorithm": "es", "seed": seed, "env_steps": fitness.attempts, "generation": settings.generations, **provenance()}
+    facts = {"algorithm": "es", "method": METHOD, "seed": seed, "env_steps": fitness.attempts, "generation": settings.generations,
+             **provenance()}  # fmt: skip
     return mean.replace(name="three-body-paper", family=FAMILY.name, provenance=facts)
 
 

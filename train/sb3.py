@@ -26,6 +26,7 @@ from ..envs.three_body_paper import PaperCore
 from ..envs.three_body_paper import make_core as make_paper_core
 from ..integrators.costs import NONE
 from ..policies.export import from_sb3
+from ..policies.normalisation import keep
 from .config import Config
 from .paper import play
 from .progress import Progress
@@ -91,6 +92,8 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
         if isinstance(model, SAC):
             start_as_the_law(model, log_std)
 
+    keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
+
     # 3. validation, checkpoints, progress
     check = PaperCheck(config, run) if isinstance(core, PaperCore) else LawCheck(config, run, core, table)
     callback = Validate(config, run, check, total, progress)
@@ -134,6 +137,8 @@ class Falling:
 class Discrete(VecEnvWrapper):
     """An environment whose actions are the rows of a table, (n, n_act) in [-1, 1]; ValueError where they do not fit it."""
 
+    passes_observations = True
+
     def __init__(self, venv: Any, table: Any) -> None:
         width = venv.action_space.shape[0] if isinstance(venv.action_space, spaces.Box) else 0
         self.table = np.array(table, dtype=np.float32).reshape(len(table), -1)
@@ -170,7 +175,8 @@ class LawCheck:
     def keep(self, model: BaseAlgorithm, ratio: float) -> None:
         """Save what was measured last."""
         assert self.learned is not None  # keep follows a call
-        training = {"algorithm": self.config.algorithm, "seed": self.config.seed, "env_steps": int(model.num_timesteps), **provenance()}
+        training = {"algorithm": self.config.algorithm, "method": self.validator.method, "seed": self.config.seed,
+                    "env_steps": int(model.num_timesteps), **provenance()}  # fmt: skip
         figures = {"validation_ratio": ratio, "against": self.config.evaluate.against, "instances": self.config.evaluate.instances}
         best = self.learned.replace(
             name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .. import record as rec
 from .explicit import UNROLL, traced_loop
+from .layout import STATS_ROWS
 
 R = {name: f"R + {i}*W" for i, name in enumerate(rec.NAMES)}
 
@@ -80,6 +81,7 @@ def commit_lane(A, l):
     A[NREJ + l] = nrej
     A[NFEV + l] = A[NFEV + l] + {spent}
     A[NFALL + l] = A[NFALL + l] + live*A[CO + {3}*W + l]
+    A[NOVER + l] = A[NOVER + l] + where(acc & (A[{R['err']} + l] > 1.0), 1.0, 0.0)
 {counts}    spent = running & (nacc + nrej >= A[MAXSTEP + l])
     A[STATUS + l] = where(acc & lands, SUCCESS, where(spent, MAX_STEPS, A[STATUS + l]))
 
@@ -185,6 +187,7 @@ def refill_source(first: bool = False) -> str:
 """
     if not first:
         choose = ""
+    kept = "".join(f"    stat[b, {i}] = A[{row} + l]\n" for i, row in enumerate(STATS_ROWS.values()))
     return f"""@_inline
 def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     for i in range(N):
@@ -211,6 +214,7 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[NREJ + l] = 0.0
     A[NFEV + l] = 0.0
     A[NFALL + l] = 0.0
+    A[NOVER + l] = 0.0
     A[NJEV + l] = 0.0
     A[NLU + l] = 0.0
     A[NSOLVE + l] = 0.0
@@ -233,18 +237,7 @@ def store(A, l, yend, stat):
     b = int(A[INST + l])
     for i in range(N):
         yend[b, i] = A[Y + i*W + l]
-    stat[b, 0] = A[STATUS + l]
-    stat[b, 1] = A[NACC + l]
-    stat[b, 2] = A[NREJ + l]
-    stat[b, 3] = A[NFEV + l]
-    stat[b, 4] = A[T + l]
-    stat[b, 5] = A[NFALL + l]
-    stat[b, 6] = A[HLAST + l]
-    stat[b, 7] = A[H + l]
-    stat[b, 8] = A[NJEV + l]
-    stat[b, 9] = A[NLU + l]
-    stat[b, 10] = A[NSOLVE + l]
-    A[STATUS + l] = IDLE
+{kept}    A[STATUS + l] = IDLE
     A[INST + l] = -1.0
 
 

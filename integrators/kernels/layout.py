@@ -28,14 +28,26 @@ MESSAGES = {
     BAD_START: "right-hand side is not finite at the initial state",
 }
 
-#: columns of the per-trajectory statistics that drivers return
-STATS = ("status", "naccept", "nreject", "nfev", "t", "nfallback", "h_last", "h_next", "njev", "nlu", "nsolve")
+#: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from
+STATS_ROWS = {
+    "status": "STATUS", "naccept": "NACC", "nreject": "NREJ", "nfev": "NFEV", "t": "T", "nfallback": "NFALL", "h_last": "HLAST",
+    "h_next": "H", "njev": "NJEV", "nlu": "NLU", "nsolve": "NSOLVE", "naccept_over": "NOVER",
+}  # fmt: skip
+STATS = tuple(STATS_ROWS)
 N_STATS = len(STATS)
 
 #: places in the `pack` of a single solve; behind them the statistics, then y0, atol, p and the end state
 PACK = ("t0", "t1", "rtol", "h0", "max_steps", "steps", "records", "started", "most")
 #: where everything that has a name stands in a pack
 AT = {name: i for i, name in enumerate((*PACK, *STATS))}
+
+
+def message(status: int, over: int = 0) -> str:
+    """What happened to a trajectory of this status, `over` of whose accepted attempts had a scaled error above 1."""
+    if not over:
+        return MESSAGES[status]
+    steps = "1 accepted step" if over == 1 else f"{over} accepted steps"
+    return f"{MESSAGES[status]}; {steps} had an error estimate above the tolerance, which the controller let pass"
 
 
 @dataclass
@@ -62,7 +74,7 @@ class Layout:
 
 SCALARS = (
     "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO", "NEXT", "TOUT",
-    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU", "NSOLVE", "DONE",
+    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU", "NSOLVE", "DONE", "NOVER",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from .. import record as rec
-from ..kernels.layout import MESSAGES, SUCCESS
+from .. import trained_method
+from ..kernels.layout import MESSAGES, SUCCESS, message
 from ..names import unknown
 from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
@@ -106,6 +107,7 @@ def odeint(
     check(controller)
     tableau = get_tableau(method)
     _check_needs(controller, tableau)
+    trained_method.warn_once(controller, tableau.name)
     eps = torch.finfo(y0.dtype).eps
     if rtol < 8 * eps:
         warnings.warn(
@@ -140,7 +142,7 @@ def odeint(
         t=torch.as_tensor(t),
         y=y.reshape(len(times), *y0.shape),
         success=bool((done.status == SUCCESS).all()),
-        message=_message(done.status, batch if per_sample else None),
+        message=_message(done, batch if per_sample else None),
         t_last=_spread(done.t_last, batch),
         y_last=done.y_last.reshape(y0.shape),
         stats=_stats(done, batch, forward.calls, backward, adjoint, time.perf_counter() - began),
@@ -235,6 +237,8 @@ def _stats(done: Pass, batch: int, nfev: int, backward: Field, adjoint: str, wal
         naccept_per_sample=_spread(done.naccept, batch),
         nreject_per_sample=_spread(done.nreject, batch),
         nfallback_per_sample=_spread(done.nfallback, batch),
+        naccept_over=int(_over(done).sum()),
+        naccept_over_per_sample=_spread(_over(done), batch),
         wall_s=wall_s,
         first_step=_spread(done.h_first, batch),
         _gradient_calls=backward.count,
@@ -273,9 +277,14 @@ def _graph(heuristics: bool | str, tableau: ExplicitTableau) -> str:
     return heuristics if heuristics in ("E", "S") else ""
 
 
-def _message(status: np.ndarray, batch: int | None) -> str:
-    failed = status[status != SUCCESS]
+def _over(done: Pass) -> np.ndarray:
+    """Accepted steps of each lane whose scaled error exceeded 1, (lanes,)."""
+    return np.count_nonzero(done.grid.err > 1.0, axis=0)
+
+
+def _message(done: Pass, batch: int | None) -> str:
+    failed = done.status[done.status != SUCCESS]
     if len(failed) == 0:
-        return MESSAGES[SUCCESS]
+        return message(SUCCESS, int(_over(done).sum()))
     first = MESSAGES[int(failed[0])]
     return first if batch is None else f"{len(failed)} of {batch} samples failed; the first: {first}"

@@ -69,6 +69,7 @@ class NeuralStats:
     naccept, nreject, nfallback   steps accepted, rejected, and decided by the controller's fallback: sums over the samples with
                     per-sample steps, the batch's own otherwise.
     status          (B,) int, one a sample: 1 success, negative a failure (`integrators/kernels/layout.py`).
+    naccept_over    accepted steps whose scaled error estimate exceeded 1: the controller let them pass.  Summed as naccept.
     *_per_sample    (B,) int; nfev_per_sample counts the evaluations that the sample itself needed in the adaptive pass.
     wall_s          seconds in `odeint`, replay included, backward excluded.
     first_step      (B,) float64, the size that the controller proposed after a sample's first accepted step: what a solve of a problem
@@ -86,6 +87,8 @@ class NeuralStats:
     nfallback_per_sample: np.ndarray
     wall_s: float
     first_step: np.ndarray
+    naccept_over: int
+    naccept_over_per_sample: np.ndarray
     _gradient_calls: CallCount = field(repr=False)
     _continuous: bool = field(default=False, repr=False)
 

@@ -31,7 +31,7 @@ def relaxing_blow_up(t, y, p, dy):
 def same(gpu, cpu, rtol):
     """Equal counts and statuses, equal states to rounding."""
     np.testing.assert_array_equal(gpu.status, cpu.status)
-    for name in ("nfev", "naccept", "nreject", "nfallback"):
+    for name in ("nfev", "naccept", "nreject", "nfallback", "naccept_over"):
         np.testing.assert_array_equal(getattr(gpu.stats, name), getattr(cpu.stats, name), err_msg=name)
     np.testing.assert_allclose(gpu.t, cpu.t, rtol=rtol)
     np.testing.assert_allclose(gpu.y, cpu.y, rtol=rtol)

@@ -200,7 +200,7 @@ def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bo
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     board = SummaryWriter(str(run.path / "tensorboard"))
     best = run.best
-    facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "seed": cfg.seed}
+    facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "method": spec.method, "seed": cfg.seed}
     for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
         board.add_scalar("train/fitness", cost, attempts)
         if generation % spec.validate_every == 0 or generation == settings.generations:

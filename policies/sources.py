@@ -1,0 +1,135 @@
+"""Whether a model's observations were normalised: what the caller says, what the model holds, and what cannot be known.
+
+`PPO.load` gives a model without its environment, and SB3 keeps a VecNormalize's statistics in a file of their own.  A network that was
+trained on normalised observations and runs on raw ones still answers; nothing looks wrong.  So an export asks until it knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .normalisation import ATTRIBUTE, Statistics
+
+_REMEDY = (
+    "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was trained in, wrappers "
+    "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
+)
+
+
+def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -> Statistics | None:
+    """What the policy's observations were normalised by; None where they were not.
+
+    Sought in this order: `normaliser`, the VecNormalize of `env`, that of the model's own environment, what `normalisation.keep` left
+    on the model.
+
+    Raises ValueError where they contradict `normalised`, where the model was trained under a VecNormalize and has no statistics, and
+    where nothing says what the policy saw.
+    """
+    wrapper = None
+    if normaliser is not None:
+        found, known = Statistics.of(normaliser), True
+    else:
+        wrapper = _wrapper(model, env)
+        found, known = (Statistics.of(wrapper), False) if wrapper is not None else _kept(model)
+    if found is not None and normalised is False:
+        raise ValueError("normalised=False, but there are statistics of observations: of the normaliser given, or of the model's own")
+    if found is None and normalised is True:
+        raise ValueError("normalised=True, but there are no statistics: give normaliser=")
+    # of an env that is given, the answers are compared on its observations
+    if known or normalised is False or (found is not None and env is not None):
+        return found
+    if wrapper is None and getattr(model, "_last_original_obs", None) is not None:
+        raise ValueError(
+            "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be shown observations "
+            f"that it was not trained on; {_REMEDY} (as where rewards alone were normalised)"
+        )
+    if env is not None:
+        return found
+    own = model.get_env()
+    if own is None:
+        raise ValueError(f"the model has no environment, and nothing says whether its observations were normalised: {_REMEDY}")
+    doubtful = changes(own, wrapper)
+    if doubtful:
+        raise ValueError(f"the model's environment is wrapped in {doubtful}, which may change observations: {_REMEDY}")
+    return found
+
+
+def _wrapper(model: Any, env: Any) -> Any:
+    """The VecNormalize of the environment given, or else of the model's own; None without one."""
+    from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+    if env is None:
+        return model.get_vec_normalize_env()
+    return unwrap_vec_normalize(env) if isinstance(env, VecEnv) else None
+
+
+def _kept(model: Any) -> tuple[Statistics | None, bool]:
+    """(statistics, whether the model says that these, or none, are right)."""
+    kept = getattr(model, ATTRIBUTE, None)
+    if not isinstance(kept, dict) or "normaliser" not in kept:
+        return None, False
+    return (None if kept["normaliser"] is None else Statistics.of(kept["normaliser"])), True
+
+
+def changes(env: Any, taken: Any = None) -> str | None:
+    """Name of the outermost wrapper that may change observations, but for `taken`, whose statistics are known; None where there is none.
+
+    Wrappers of SB3 and Gymnasium that leave observations alone are known; one of your own says so by `passes_observations = True`.
+    """
+    import gymnasium
+    from gymnasium import wrappers as gym
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import (
+        DummyVecEnv,
+        VecCheckNan,
+        VecEnvWrapper,
+        VecMonitor,
+        VecNormalize,
+        VecVideoRecorder,
+    )
+
+    passing = (VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
+               gym.RecordEpisodeStatistics, gym.RecordVideo)  # fmt: skip
+    while True:
+        if isinstance(env, DummyVecEnv):
+            found = [changes(e, taken) for e in env.envs]
+            return next((name for name in found if name), None)
+        if not isinstance(env, (VecEnvWrapper, gymnasium.Wrapper)):
+            # what other processes hold cannot be looked at
+            return type(env).__name__ if hasattr(env, "remotes") else None
+        still = env is taken or (isinstance(env, VecNormalize) and not env.norm_obs)
+        if not (still or isinstance(env, passing) or getattr(env, "passes_observations", False) is True):
+            return type(env).__name__
+        env = env.venv if isinstance(env, VecEnvWrapper) else env.env
+
+
+def cores_of(env: Any) -> list[Any]:
+    """The batch cores beneath all wrappers, in the order of the lanes."""
+    from stable_baselines3.common.vec_env import VecEnvWrapper
+
+    while isinstance(env, VecEnvWrapper):
+        env = env.venv
+    found = [env] if hasattr(env, "core") else [e.unwrapped for e in getattr(env, "envs", ())]
+    cores = [getattr(e, "core", None) for e in found]
+    return [] if any(not hasattr(c, "obs") or not hasattr(c, "decision") for c in cores) else cores
+
+
+class Resting:
+    """While it is entered, no VecNormalize of an environment learns from what passes."""
+
+    def __init__(self, env: Any) -> None:
+        from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+
+        self.found: list[tuple[Any, bool]] = []
+        while isinstance(env, VecEnvWrapper):
+            if isinstance(env, VecNormalize):
+                self.found.append((env, env.training))
+            env = env.venv
+
+    def __enter__(self) -> None:
+        for wrapper, _ in self.found:
+            wrapper.training = False
+
+    def __exit__(self, *_: Any) -> None:
+        for wrapper, training in self.found:
+            wrapper.training = training

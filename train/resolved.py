@@ -18,6 +18,7 @@ from ..integrators.names import unknown
 from ..integrators.solve import check_controller
 from . import settings
 from .config import Config
+from .splits import check_size
 
 _PACKAGE = __package__.rsplit(".", 1)[0]
 #: keys of [train] that `train.sb3` reads itself, with the values that it takes where they are missing; None: Stable-Baselines3's own.
@@ -148,9 +149,8 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
     """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an algorithm keeps."""
     for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
         family = problems.family(name)
-        each = 3 * 8 * family.n * len(family.fractions) * max(24, len(family.tolerances))
-        settings.fits("[env] pool_size", env["pool_size"], each, f"references and runs of {name}")
-        settings.fits("[evaluate] instances", config.evaluate.instances, each, f"references and runs of {name}")
+        check_size("[env] pool_size", env["pool_size"], family)
+        check_size("[evaluate] instances", config.evaluate.instances, family)
     n_obs, n_act = (PAPER_OBS, 1) if decision is None else (decision.n_obs, decision.n_act)
     if config.algorithm == "ppo":
         settings.fits("[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout")

@@ -15,7 +15,6 @@ from .refused import leaving_nothing
 from .rundir import RunDir
 
 
-
 def train(
     config: str | Path | Config, seed: int | None = None, out: str | Path | None = None, resume: bool = False, progress: bool = True
 ) -> Path:

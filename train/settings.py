@@ -104,7 +104,7 @@ def table(rules: Rules, needs: tuple[str, ...] = ()) -> Rule:
 def left_out(name: str, value: Any) -> None:
     """Nothing: an argument that takes a Python object, and Stable-Baselines3's own default."""
     if value is not None:
-        raise options.OptionError(f"{name} must be left out, for it takes a Python object, which no config holds; got {options.shown(value)}")
+        raise options.refuse(name, "left out, for it takes a Python object, which no config holds", value)
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
@@ -246,8 +246,9 @@ PPO: Rules = {
     "rollout_buffer_class": left_out, "rollout_buffer_kwargs": left_out,
 }  # fmt: skip
 SAC: Rules = {
-    **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag, "action_noise": left_out,
-}
+    **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag,
+    "action_noise": left_out,
+}  # fmt: skip
 DQN: Rules = {
     **_OFF_POLICY, "actions": many(lambda name, value: _action(name, value), "rows of numbers in [-1, 1]", 2, 100_000),
     "exploration_fraction": number(above=0.0, high=1.0), "exploration_initial_eps": _share, "exploration_final_eps": _share,
@@ -276,8 +277,9 @@ def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, An
         rate = whole["learning_rate"]
         must(last <= rate, "final_learning_rate", f"a positive number of at most learning_rate ({rate:g})")
     if algorithm == "ppo":
-        size = whole["n_steps"] * whole["num_envs"]
-        must(size % whole["batch_size"] == 0, "batch_size", f"a divisor of n_steps num_envs ({whole['n_steps']} {whole['num_envs']} = {size})")
+        steps, envs = whole["n_steps"], whole["num_envs"]
+        size = steps * envs
+        must(size % whole["batch_size"] == 0, "batch_size", f"a divisor of n_steps times num_envs ({steps} times {envs}, {size})")
         return
     if algorithm == "sac":
         must(not whole["use_sde"], "use_sde", "false, for such policies cannot be exported as controllers")

@@ -147,7 +147,7 @@ def tune(
     """
     options.text("family", family)
     options.text("method", method, none=True)
-    _check_search(evaluations, seed, restarts, sigma, start, progress)
+    check_search(evaluations, seed, restarts, sigma, start, progress)
     settings.seed("validation_seed", validation_seed)
     names, method = suites.members(family, method)
     n = (64 if len(names) == 1 else 8) if n is None else n
@@ -155,7 +155,7 @@ def tune(
     for member in map(problems.family, names):
         check_size("n", n, member)
         check_size("n_validation", n_validation, member)
-    _check_laws(method, evaluations, start)  # before instances are drawn and solved
+    check_laws(method, evaluations, start)  # before instances are drawn and solved
     train = [draw(name, method, "train", n, seed) for name in names]
     valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     return tune_splits(family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, progress=progress)
@@ -174,9 +174,9 @@ def tune_splits(
     progress: bool = True,
 ) -> Tuned:
     """As `tune`, on splits of one's own, each of which counts the same: `train` to search on, `valid` to choose on.  name: for the file."""
-    _check_search(evaluations, seed, restarts, sigma, start, progress)
+    check_search(evaluations, seed, restarts, sigma, start, progress)
     method = train[0].method
-    base_names = _check_laws(method, evaluations, start)
+    base_names = check_laws(method, evaluations, start)
     objective = Objective(train)
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
@@ -224,7 +224,7 @@ def tune_splits(
     return Tuned(law, chosen, base, ratios, facts)
 
 
-def _check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: Any, progress: Any) -> None:
+def check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: Any, progress: Any) -> None:
     """OptionError for settings of a search that have the wrong type or are out of range."""
     options.count("evaluations", evaluations)
     settings.seed("seed", seed)
@@ -235,7 +235,7 @@ def _check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start:
         raise options.refuse("start", "a linear law or None", start)
 
 
-def _check_laws(method: str, evaluations: int, start: Law | None) -> list[str]:
+def check_laws(method: str, evaluations: int, start: Law | None) -> list[str]:
     """The published laws that a method can drive; ValueError where there are none, and where budget or `start` do not fit."""
     base_names = published(method)
     if not base_names:

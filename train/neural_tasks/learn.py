@@ -56,7 +56,6 @@ from ..refused import leaving_nothing
 from ..rundir import RunDir
 from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, run_name
 
-
 _folders = settings.many(settings.text, "run folders", least=0)
 #: rules of [fields]
 FIELDS: settings.Rules = {

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ..integrators.names import unknown
+from ..integrators.options import shown
 from . import reading
 from .settings import LARGEST_SEED, MOST_INSTANCES
 
@@ -42,7 +43,7 @@ def main(args: list[str] | None = None) -> None:
     except _USAGE as error:
         code = _fail(error.format_message())
     except OSError as error:
-        code = _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        code = _fail(f"{shown(error.filename, 200)}: {error.strerror}" if error.filename and error.strerror else str(error))
     except ValueError as error:
         code = _fail(str(error))
     except MemoryError as error:
@@ -143,7 +144,7 @@ def tune(
     if start is not None:
         reading.json(start)
     first = None if start is None else read(start)[0]
-    if all((Path(folder) / "config.json").is_file() for folder in family.split(",")):
+    if all(_is_run(folder) for folder in family.split(",")):
         from .neural_tasks.fields import tune_fields
 
         if out is None or validation is None:
@@ -322,6 +323,13 @@ def effects(
         print(json.dumps({"table": table, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
     else:
         _table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(table))
+
+
+def _is_run(folder: str) -> bool:
+    try:
+        return (Path(folder) / "config.json").is_file()
+    except (OSError, ValueError):  # no name of a file at all
+        return False
 
 
 def _console() -> Any:

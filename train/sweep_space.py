@@ -39,7 +39,7 @@ class Space:
     def __post_init__(self) -> None:
         options.choice("sampler", self.sampler, SAMPLERS)
         for name in ("trials", "seeds"):
-            options.count(f"sweep.{name}", getattr(self, name), 1, 1_000_000)
+            options.count(f"sweep.{name}", getattr(self, name))
         options.flag("sweep.prune", self.prune)
         if not isinstance(self.parameters, Mapping) or not self.parameters:
             raise ValueError("sweep: [sweep.parameters] must name at least one setting")

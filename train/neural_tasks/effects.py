@@ -113,7 +113,7 @@ def from_tables(data: dict[str, Any]) -> Spec:
     for kind, tables in (("tasks", tasks), ("variants", variants)):
         for name, given in tables.items():
             settings.run_name(f"comparison: name of [{kind}.{name}]", name)
-            _tables(f"comparison: [{kind}.{name}]", given)
+            _merge(f"comparison: [{kind}.{name}]", given)
     if data["baseline"] not in variants:
         raise unknown("baseline variant", data["baseline"], variants)
     for name, variant in variants.items():
@@ -123,7 +123,7 @@ def from_tables(data: dict[str, Any]) -> Spec:
             if task not in tasks:
                 raise unknown(f"task of variant {name!r}", task, tasks)
         for task, given in at.items():
-            _tables(f"comparison: [variants.{name}.at.{task}]", given)
+            _merge(f"comparison: [variants.{name}.at.{task}]", given)
     bases = {}
     for name, given in tasks.items():
         if "config" not in given:
@@ -146,17 +146,27 @@ def from_tables(data: dict[str, Any]) -> Spec:
     return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
 
 
+def _merge(where: str, given: Any) -> None:
+    """OptionError where what is to be merged into a config is no table, has a number where a table stands, or names the run itself."""
+    for key, value in _tables(where, given).items():
+        if key in ("task", "solver", "regulariser", "train"):
+            _tables(f"{where} {key}", value)
+        elif key in ("name", "seed"):
+            raise options.OptionError(f"{where} has no {key}: task, variant and seeds of the comparison name its runs")
+
+
 def _tolerance(given: Any, tolerance: float, variant: str, count: int) -> float:
     """A variant's own tolerance in the place of the comparison's: a table from the one to the other, or a number where there is one."""
     if given != tolerance and not isinstance(given, dict) and count > 1:
         raise ValueError(f"comparison: variant {variant!r}: tolerance must be a table with one of its own for each of the {count}")
+    what = f"comparison: variant {variant!r}: tolerance"
     try:
-        table = {float(key): float(value) for key, value in given.items()} if isinstance(given, dict) else {tolerance: float(given)}
-    except (TypeError, ValueError):
-        raise ValueError(f"comparison: variant {variant!r}: tolerance must hold numbers, got {given!r}") from None
+        table = {float(key): value for key, value in given.items()} if isinstance(given, dict) else {tolerance: given}
+    except ValueError:
+        raise options.OptionError(f"{what} must hold numbers, and be named by some, got {options.shown(given)}") from None
     if tolerance not in table:
         raise ValueError(f"comparison: variant {variant!r} has no tolerance for {tolerance:g}; it has {', '.join(given)}")
-    return table[tolerance]
+    return options.number(what, table[tolerance], above=0.0, high=1.0)
 
 
 def _resolved(whole: dict[str, Any], task: str, variant: str) -> NeuralConfig:

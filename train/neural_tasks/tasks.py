@@ -230,12 +230,12 @@ def check(config: NeuralConfig) -> None:
     _task_options(config)
     try:
         regulariser = None if config.regulariser is None else regulariser_of(config.regulariser)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"[regulariser] {error}") from None
     try:
         with torch.random.fork_rng(devices=[]):
             _ode(config, regulariser, AutonomousField(1, 1, 1))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"[solver] {error}") from None
     try:
         torch.empty(0, device=config.train.device)

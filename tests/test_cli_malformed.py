@@ -260,7 +260,7 @@ CALLS = [
     (["train", "{good}", "--out", "{folder}/none", "--resume"], "no run to resume"),
     (["tune"], "Missing"),
     (["tune", "lorens"], "did you mean 'lorenz'"),
-    (["tune", "x" * 5000], "unknown family"),
+    (["tune", "x" * 5000], "unknown problem family"),
     (["tune", "lorenz", "--n", HUGE], "--n"),
     (["tune", "lorenz", "--n", "-1"], "--n"),
     (["tune", "lorenz", "--n", "1000000"], "GiB"),

@@ -114,11 +114,16 @@ def test_a_plain_config_is_no_sweep(tmp_path):
 
 @pytest.mark.parametrize(
     "algorithm, key, values",
-    [("ppo", "n_epochs", "[5, 10]"), ("sac", "tau", "{low = 0.05, high = 0.2}"), ("dqn", "target_update_interval", "{low = 10, high = 99}")],
+    [
+        ("ppo", "n_epochs", "[5, 10]"),
+        ("sac", "tau", "{low = 0.05, high = 0.2}"),
+        ("dqn", "target_update_interval", "{low = 10, high = 99}"),
+    ],
 )
 def test_keys_of_the_other_algorithms_are_known(tmp_path, algorithm, key, values):
     pytest.importorskip("stable_baselines3")
-    text = TINY.replace('"es"', f'"{algorithm}"').replace('"train.sigma" = {low = 0.05, high = 0.2, log = true}', f'"train.{key}" = {values}')
+    text = TINY.replace('"es"', f'"{algorithm}"').replace("train.sigma", f"train.{key}")
+    text = text.replace("{low = 0.05, high = 0.2, log = true}", values)
     actions = "[train]\nactions = [[-0.5, 0.0], [0.5, 0.0]]\n\n" if algorithm == "dqn" else ""
     text = text[: text.index("[train]")] + actions + text[text.index("[evaluate]") :]
     assert f"train.{key}" in load(write(tmp_path, text)).parameters

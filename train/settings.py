@@ -39,7 +39,7 @@ def count(low: int = 1, high: int = options.LARGEST_COUNT, none: bool = False) -
 def number(low: float | None = None, high: float | None = None, *, above: float | None = None, none: bool = False) -> Rule:
     """A finite number: at least `low`, at most `high`, greater than `above`."""
     bounds = {k: v for k, v in (("low", low), ("high", high), ("above", above)) if v is not None}
-    return lambda name, value: options.number(name, value, none=none, **bounds)  # type: ignore[arg-type]
+    return lambda name, value: options.number(name, value, none=none, **bounds)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -560,3 +560,12 @@ def test_help_shows_brackets(capsys, monkeypatch, command, shows):
         cli.main([command, "--help"])
     out = capsys.readouterr().out
     assert stop.value.code == 0 and shows in out and "\\" not in out
+
+
+@pytest.mark.parametrize("change, says", [({"seed": -1}, "seed"), ({"hidden": "12"}, "hidden"), ({"settings": {}}, "settings")])
+def test_the_papers_training_refuses_the_same(change, says):
+    from stepsmith.train.evolution import Settings
+    from stepsmith.train.paper import train_residual
+
+    with pytest.raises(ValueError, match=f"{says} must be"):
+        train_residual(**{"seed": 0, "settings": Settings(generations=1), "progress": False, **change})

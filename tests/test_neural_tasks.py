@@ -146,7 +146,7 @@ def test_a_warm_start_goes_on_where_the_run_was_interrupted(tmp_path):
     loop.train(cfg, out=tmp_path / "r", resume=True, progress=False)
     assert without_clock(rows_of(tmp_path / "r")) == without_clock(rows_of(whole))
     assert rows_of(whole)[-1]["nfev"] < rows_of(cold)[-1]["nfev"]
-    with pytest.raises(ValueError, match="warm_start must be true or false"):
+    with pytest.raises(ValueError, match="warm_start must be True or False"):
         config(solver={"warm_start": 1})
 
 

@@ -170,7 +170,7 @@ def test_a_variant_may_have_its_own_tolerance():
     assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "vanilla"] == [(1e-2, 1e-2), (1e-4, 1e-4)]
     one = effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"at": {"d": {"tolerance": 0.5}}}}}))
     assert {u.config.solver.tolerance for u in one.units if u.variant == "er"} == {0.5}
-    for bad, message in (({"1e-3": 1e-3}, "has no tolerance for 0.01; it has 1e-3"), ({"a": 1}, "must hold numbers"), (-1.0, "positive")):
+    for bad, message in (({"1e-3": 1e-3}, "has no tolerance for 0.01; it has 1e-3"), ({"a": 1}, "must hold numbers"), (-1.0, "above 0")):
         with pytest.raises(ValueError, match=message):
             effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"tolerance": bad}}}))
 

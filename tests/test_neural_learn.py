@@ -143,13 +143,13 @@ def test_the_command_takes_it_and_the_solver_the_controller(folders, tmp_path):
         ({"fields": {"train": ["a"]}}, "validation is missing"),
         ({"fields": {"train": ["a"], "validation": ["./a"]}}, "a training and a validation run"),
         ({"fields": {"train": ["a"], "validation": []}}, "must name a run each"),
-        ({"fields": {"train": ["a"], "validation": ["b"], "batch": 0}}, "batch must be at least 1"),
+        ({"fields": {"train": ["a"], "validation": ["b"], "batch": 0}}, "batch must be a whole number of at least 1"),
         ({"fields": {"train": ["a"], "validation": ["b"], "wrm": True}}, "wrm"),
         ({"fields": {"train": "a", "validation": ["b"]}}, "must be a list"),
         ({"fields": {"train": ["a", "a"], "validation": ["b"]}}, "something twice"),
-        ({"fields": {"train": ["a"], "validation": ["b"], "even": "yes"}}, "even must be true or false"),
+        ({"fields": {"train": ["a"], "validation": ["b"], "even": "yes"}}, "even must be True or False"),
         ({"train": {"reach": 1.0}}, "reach has no say"),
-        ({"train": {"generations": 0}}, "generations must be at least 1"),
+        ({"train": {"generations": 0}}, "generations must be a whole number of at least 1"),
     ],
 )
 def test_bad_configs_are_refused(change, message):

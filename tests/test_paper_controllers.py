@@ -130,5 +130,5 @@ def test_dqn_from_a_table_becomes_a_controller(tmp_path):
     assert learned.measured["validation_ratio"] > 0.0
     with pytest.raises(ValueError, match="give `actions`"):
         train(dataclasses.replace(cfg, train={k: v for k, v in cfg.train.items() if k != "actions"}), tmp_path / "b", progress=False)
-    with pytest.raises(ValueError, match="two rows of 1 numbers"):
+    with pytest.raises(ValueError, match=r"actions\[1\] must be a finite number of at least -1"):
         train(dataclasses.replace(cfg, train={**cfg.train, "actions": [0.0, 2.0]}), tmp_path / "c", progress=False)

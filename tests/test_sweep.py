@@ -75,9 +75,9 @@ def test_a_sweep_file_is_a_config_with_a_table(tmp_path):
         ('"policy.hidden"', '"polcy.hidden"', "did you mean 'policy"),
         ('"policy.hidden"', '"seed"', "unknown parameter of the sweep 'seed'"),
         ("trials = 2", "trails = 2", "unknown key in [sweep] 'trails': did you mean 'trials'"),
-        ("trials = 2", "trials = 0", "sweep.trials must be a whole number, at least 1"),
+        ("trials = 2", "trials = 0", "sweep.trials must be a whole number of at least 1"),
         ("trials = 2", "trials = true", "sweep.trials must be a whole number"),
-        ("seeds = 2", "prune = 1", "sweep.prune must be true or false"),
+        ("seeds = 2", "prune = 1", "sweep.prune must be True or False"),
         ("trials = 2", 'sampler = "tpa"', "unknown sampler 'tpa': did you mean 'tpe'"),
         ("trials = 2", 'sampler = "grid"', "the grid takes lists of choices"),
         ("high = 0.2, log", "hihg = 0.2, log", "did you mean 'high'"),
@@ -87,8 +87,9 @@ def test_a_sweep_file_is_a_config_with_a_table(tmp_path):
         ("high = 0.2, ", "", "finite numbers"),
         ("[[2], [3]]", "[]", "a list of different values"),
         ("[[2], [3]]", "3", "must be a list of choices"),
-        ("[[2], [3]]", "[[2], [0]]", "at least one positive width"),
+        ("[[2], [3]]", "[[2], [0]]", "'policy.hidden': [policy] hidden[0] must be a whole number"),
         ('algorithm = "es"', 'algorithm = "ess"', "unknown algorithm"),
+        ('family = "lotka_volterra"', 'family = "lotka_voltera"', "did you mean 'lotka_volterra'"),
         ("[sweep.parameters]", "[sweep.other]", "unknown key in [sweep] 'other'"),
     ],
 )
@@ -111,14 +112,26 @@ def test_a_plain_config_is_no_sweep(tmp_path):
         load(write(tmp_path, TINY[: TINY.index("[sweep]")]))
 
 
-@pytest.mark.parametrize("algorithm, key", [("ppo", "n_epochs"), ("sac", "tau"), ("dqn", "target_update_interval")])
-def test_keys_of_the_other_algorithms_are_known(tmp_path, algorithm, key):
+@pytest.mark.parametrize(
+    "algorithm, key, values",
+    [
+        ("ppo", "n_epochs", "[5, 10]"),
+        ("sac", "tau", "{low = 0.05, high = 0.2}"),
+        ("dqn", "target_update_interval", "{low = 10, high = 99}"),
+    ],
+)
+def test_keys_of_the_other_algorithms_are_known(tmp_path, algorithm, key, values):
     pytest.importorskip("stable_baselines3")
     text = TINY.replace('"es"', f'"{algorithm}"').replace("train.sigma", f"train.{key}")
-    text = text[: text.index("[train]")] + text[text.index("[evaluate]") :]
+    text = text.replace("{low = 0.05, high = 0.2, log = true}", values)
+    actions = "[train]\nactions = [[-0.5, 0.0], [0.5, 0.0]]\n\n" if algorithm == "dqn" else ""
+    text = text[: text.index("[train]")] + actions + text[text.index("[evaluate]") :]
     assert f"train.{key}" in load(write(tmp_path, text)).parameters
     with pytest.raises(ValueError, match=f"did you mean 'train.{key}'"):
         load(write(tmp_path, text.replace(f"train.{key}", f"train.{key}x")))
+    if key == "n_epochs":
+        with pytest.raises(ValueError, match="n_epochs must be a whole number"):
+            load(write(tmp_path, text.replace(values, "{low = 0.05, high = 0.2}")))
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
@@ -183,8 +196,9 @@ def test_failures_are_kept_and_end_a_hopeless_sweep(tmp_path):
     pytest.importorskip("optuna")
     from stepsmith.train import sweep as module
 
-    text = TINY.replace('family = "lotka_volterra"', 'family = "lotka_voltera"').replace("trials = 2", "trials = 1")
-    with pytest.raises(ValueError, match="did you mean 'lotka_volterra'"):
+    # what only the training finds out: no instance is cheap enough
+    text = TINY.replace("generations = 2", "generations = 2\ndearest = 1e-9").replace("trials = 2", "trials = 1")
+    with pytest.raises(ValueError, match="no training instance costs the baseline at most"):
         module.sweep(write(tmp_path, text), tmp_path / "o", progress=False)
     data = json.loads((tmp_path / "o" / "sweep.json").read_text())
     assert data["best"] is None and data["trials"][0]["state"] == "failed" and data["trials"][0]["value"] is None

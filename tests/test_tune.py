@@ -160,7 +160,21 @@ def test_damaged_files_are_refused(tmp_path, text, says):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("change, says", [({"evaluations": 10}, "at least"), ({"n": 0}, "positive"), ({"seed": -1}, "seed")])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"evaluations": 10}, "at least"),
+        ({"n": 0}, "n must be"),
+        ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"sigma": float("inf")}, "sigma"),
+        ({"restarts": 1.0}, "restarts"),
+        ({"n": 10**17}, "n must be"),
+        ({"n_validation": 10**6}, "n_validation must be at most"),
+        ({"start": "pi34"}, "start must be"),
+        ({"evalutions": 60}, "did you mean .evaluations."),
+    ],
+)
 def test_bad_budgets(change, says):
     with pytest.raises(ValueError, match=says):
         tune(FAMILY, METHOD, **{"progress": False, **change})

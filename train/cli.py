@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,17 +17,21 @@ from typing import Annotated, Any
 import typer
 
 from ..integrators.names import unknown
+from ..integrators.options import shown
+from . import reading
+from .settings import LARGEST_SEED, MOST_INSTANCES
 
 app = typer.Typer(
     name="stepsmith", help="Train, compare and use step-size controllers for ODE solvers.", add_completion=False,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=LARGEST_SEED)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Method = Annotated[str | None, typer.Option(help="Integration method (default: the family's).")]
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them
 _USAGE: Any = typer.BadParameter.__mro__[2]
+LONGEST = 2000  # characters of an error message
 KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "configs")
 
 
@@ -38,8 +42,12 @@ def main(args: list[str] | None = None) -> None:
         code = typer.main.get_command(app).main(args or ["--help"], prog_name="stepsmith", standalone_mode=False)
     except _USAGE as error:
         code = _fail(error.format_message())
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
+        code = _fail(f"{shown(error.filename, 200)}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except ValueError as error:
         code = _fail(str(error))
+    except MemoryError as error:
+        code = _fail(f"not enough memory for what was asked for: {error}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("stepsmith"):
             raise
@@ -52,7 +60,8 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _fail(message: str) -> int:
-    print("stepsmith: " + " ".join(str(message).split()), file=sys.stderr)
+    text = " ".join("".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in message).split())
+    print("stepsmith: " + (text if len(text) <= LONGEST else f"{text[:LONGEST]}..."), file=sys.stderr)
     return 2
 
 
@@ -78,11 +87,13 @@ if _exists("demo"):
 @app.command("train")
 def train(
     config: Annotated[Path, typer.Argument(help="Config file, or the name of one that ships (see `stepsmith list configs`).")],
-    seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>[-<algorithm>]-s<seed>).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>\\[-<algorithm>]-s<seed>).")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a controller (PPO, SAC, DQN or an evolution strategy) or, by a config with a [task], a neural ODE."""
+    """Train a controller (PPO, SAC, DQN or an evolution strategy) or, by a config with a \\[task], a neural ODE."""
     from .run import train as run
 
     print(run(config, seed, out, resume))
@@ -92,17 +103,33 @@ def train(
 def tune(
     family: Annotated[str, typer.Argument(help="Problem family, a suite of families, or folders of neural training runs, a,b,c.")],
     method: Method = None,
-    n: Annotated[int | None, typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1)] = None,
-    evaluations: Annotated[int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)] = 2000,
+    n: Annotated[
+        int | None, typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1, max=MOST_INSTANCES)
+    ] = None,
+    evaluations: Annotated[
+        int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)
+    ] = 2000,
     seed: Seed = 0,
-    restarts: Annotated[int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)] = 4,
-    n_validation: Annotated[int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1)] = None,
-    start: Annotated[Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)] = None,
-    validation: Annotated[str | None, typer.Option(help="Of training runs: other runs to choose the law on, a,b,c.")] = None,
+    restarts: Annotated[
+        int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)
+    ] = 4,
+    n_validation: Annotated[
+        int | None, typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1, max=MOST_INSTANCES)
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Of training runs: other runs to choose the law on, a,b,c.")
+    ] = None,
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
-    batch: Annotated[int, typer.Option(help="Of training runs: subjects that share a step.", min=1)] = 32,
-    out: Annotated[Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")] = None,
+    batch: Annotated[
+        int, typer.Option(help="Of training runs: subjects that share a step.", min=1, max=MOST_INSTANCES)
+    ] = 32,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search the classical laws' coefficients for a family, or for the fields that neural training runs met.
@@ -113,8 +140,11 @@ def tune(
     from ..controllers.tuned import read
     from .tune import tune as run
 
+    reading.file("--out", out)
+    if start is not None:
+        reading.json(start)
     first = None if start is None else read(start)[0]
-    if all((Path(folder) / "config.json").is_file() for folder in family.split(",")):
+    if all(_is_run(folder) for folder in family.split(",")):
         from .neural_tasks.fields import tune_fields
 
         if out is None or validation is None:
@@ -143,11 +173,17 @@ def compare(
         list[str] | None, typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable.")
     ] = None,
     seed: Seed = 0,
-    n: Annotated[int | None, typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2)] = None,
-    headline: Annotated[str | None, typer.Option(help="Learned controller of the headline (default: the first).")] = None,
+    n: Annotated[
+        int | None, typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2, max=MOST_INSTANCES)
+    ] = None,
+    headline: Annotated[
+        str | None, typer.Option(help="Learned controller of the headline (default: the first).")
+    ] = None,
     wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
     repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
-    oracle: Annotated[int, typer.Option(help="Small instances on which the best step sequences are searched.", min=0)] = 0,
+    oracle: Annotated[
+        int, typer.Option(help="Small instances on which the best step sequences are searched.", min=0, max=MOST_INSTANCES)
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -156,6 +192,10 @@ def compare(
     from .compare import compare as run
     from .suite_compare import compare_suite as run_suite
 
+    reading.folder("--out", out)
+    for name in ",".join(controller or []).split(","):
+        if name.endswith(".json"):
+            reading.json(name)
     given = [c.split(",") if "," in c else c for c in controller or []]
     report: Any
     if suites.is_suite(family):
@@ -189,6 +229,7 @@ def export(
     """Write a run's best controller as one file."""
     from .run import export as write
 
+    reading.file("--out", out)
     print(write(run, out))
 
 
@@ -201,6 +242,7 @@ def inspect(
     if file.endswith(".json"):
         from ..controllers.tuned import read
 
+        reading.json(file)  # what is no JSON file at all
         law, facts = read(file)
         if as_json:
             print(json.dumps({**facts, "law": _finite(law.as_dict())}, indent=2, allow_nan=False))
@@ -222,7 +264,9 @@ def list_(
     """List what there is, by kind, with a line on each."""
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    rows = _LISTS[kind]()
+    from .listing import LISTS
+
+    rows = LISTS[kind]()
     if as_json:
         print(json.dumps([{"name": name, "doc": doc} for name, doc in rows], indent=2))
     else:
@@ -231,8 +275,10 @@ def list_(
 
 @app.command("sweep")
 def sweep(
-    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a [sweep] table.")],
-    seed: Annotated[int | None, typer.Option(help="Seed, in the place of the config's.", min=0)] = None,
+    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a \\[sweep] table.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Sweep folder (default: runs/<name>-<algorithm>-sweep).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -253,7 +299,9 @@ def effects(
     comparison: Annotated[Path, typer.Argument(help="File naming tasks, variants, tolerances and seeds.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs/<name>).")] = None,
     part: Annotated[str, typer.Option(help="i/n: every n-th group of runs from the i-th on, for n processes.")] = "0/1",
-    seed: Annotated[list[int] | None, typer.Option(help="Training seed, in place of the file's. Repeatable.", min=0)] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Training seed, in place of the file's. Repeatable.", min=0, max=LARGEST_SEED)
+    ] = None,
     run: Annotated[bool, typer.Option(help="Run what is missing; --no-run: the table of what is there.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -264,6 +312,7 @@ def effects(
 
     spec = module.load(comparison, seed)
     out = out or Path("runs") / spec.name
+    reading.folder("--out", out)
     share = module.parse_part(part)
     if run:
         module.run(spec, out, share)
@@ -276,67 +325,11 @@ def effects(
         _table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(table))
 
 
-def _laws() -> list[tuple[str, str]]:
-    from ..controllers import registry
-
-    out = []
-    for name in registry.names():
-        law = registry.get(name, h=1.0) if name == "constant" else registry.get(name)
-        out.append((name, law.doc))
-    return out
-
-
-def _methods() -> list[tuple[str, str]]:
-    from ..integrators import methods
-
-    found = [methods.get(name) for name in methods.names()]
-    return [(m.name, f"order {m.order}" + (f", error estimate of order {m.embedded_order}" if m.embedded_order else "")) for m in found]
-
-
-def _families() -> list[tuple[str, str]]:
-    from ..integrators import problems
-
-    return [(name, problems.family(name).doc) for name in problems.names()]
-
-
-def _envs() -> list[tuple[str, str]]:
-    import gymnasium
-
-    return [(name, str(spec.entry_point)) for name, spec in sorted(gymnasium.registry.items()) if name.startswith("stepsmith/")]
-
-
-def _zoo() -> list[tuple[str, str]]:
-    from ..controllers import zoo
-
-    return [(name, zoo.card(name).strip().splitlines()[0].lstrip("# ")) for name in zoo.names()]
-
-
-def _tuned() -> list[tuple[str, str]]:
-    from ..controllers import tuned
-
-    return [(name, "family and method of a tuned law") for name in tuned.names()]
-
-
-def _rewards() -> list[tuple[str, str]]:
-    from ..integrators.kernels import env
-
-    return [(name, "reward of the environments") for name in env.REWARDS]
-
-
-def _features() -> list[tuple[str, str]]:
-    from ..controllers.observation import FEATURES
-
-    return [(f.name, f"tier {f.tier}: {f.doc}") for f in FEATURES.values()]
-
-
-def _configs() -> list[tuple[str, str]]:
-    return [(path.stem, "shipped training config") for path in sorted((Path(__file__).parent / "configs").glob("*.toml"))]
-
-
-_LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
-    "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned, "rewards": _rewards,
-    "features": _features, "configs": _configs,
-}  # fmt: skip
+def _is_run(folder: str) -> bool:
+    try:
+        return (Path(folder) / "config.json").is_file()
+    except (OSError, ValueError):  # no name of a file at all
+        return False
 
 
 def _console() -> Any:

@@ -11,26 +11,31 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..controllers import registry
 from ..controllers import tuned as tuned_files
 from ..controllers.laws import Law
-from ..integrators import methods, problems
-from . import contestants
+from ..integrators import methods, options, problems, tableaus
+from ..integrators.families import Family
+from ..integrators.solve import check_controller
+from . import contestants, settings
 from .contestants import Contestant
 from .curves import COVERAGE, log_work_at
 from .headline import Comparison, choose_denominator, compare_runs
 from .metric import DENOMINATOR_KINDS, Runs, across_seeds, work_ratio
 from .progress import Progress
-from .splits import MAX_STEPS, Split, Sweep, draw
+from .splits import MAX_STEPS, Split, Sweep, check_size, draw
 
 EVALUATIONS = 500
 ORACLE_STEPS = 150
+MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Report:
         return text.get()
 
 
+@options.named
 def compare(
     family: str,
     method: str | None = None,
@@ -116,16 +122,21 @@ def compare(
     A family without a tuned law is tuned first (`EVALUATIONS` candidates) and the law kept in the user's folder.
     Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
-    if oracle and (fam := problems.family(family)).error != "final":
-        raise ValueError(f"the oracle measures final-state errors; {fam.name!r} is measured by {fam.error!r}")
+    fam, method = _check(family, method, seed, n, headline, wall, repeats, oracle, n_validation, validation_seed, max_steps, progress)
+    if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
+        controllers = list(controllers)
+    # unknown names, and controllers that the method does not serve, before references are computed
+    for guest in contestants.guests(controllers, fam.name, method, [*registry.names(), "tuned"]):
+        for each in guest.seeds:
+            check_controller(each, methods.get(method), fam.draw(1, 0))
     test = draw(family, method, "test", n, seed)
     entries = contestants.laws(test)
     if not entries:
         raise ValueError(f"no published law can drive method {test.method!r} on {family!r}: it reports neither errors nor time scales")
     taken = [e.name for e in entries] + ["tuned", "constant"]
     visitors = contestants.guests(controllers, family, test.method, taken)
+    if headline is not None:
+        options.choice("headline", headline, [*taken, *(v.name for v in visitors), "oracle", "plan"])
     valid = draw(family, test.method, "validation", n_validation, validation_seed)
     facts, notes = None, []
     if any(e.by_tolerance for e in entries):
@@ -179,6 +190,31 @@ def compare(
         seeds = across.get(row.name, [])
         rows.append(replace(row, seeds=across_seeds(_ratios(seeds, final, test))[1]) if len(seeds) > 1 else row)
     return Report(replace(comparison, rows=tuple(rows)), test.asked, test.failed, dict(sorted(ratios.items(), key=lambda kv: kv[1])), facts)
+
+
+def _check(
+    family: Any, method: Any, seed: Any, n: Any, headline: Any, wall: Any, repeats: Any, oracle: Any, n_validation: Any,
+    validation_seed: Any, max_steps: Any, progress: Any,
+) -> tuple[Family, str]:  # fmt: skip
+    """The family and the method's name; OptionError for the first option of `compare` that has the wrong type or is out of range."""
+    fam = problems.family(options.text("family", family))
+    chosen = methods.get(options.text("method", method, none=True) or fam.method).name
+    settings.seed("seed", seed)
+    settings.seed("validation_seed", validation_seed)
+    check_size("n", n, fam)
+    check_size("n_validation", n_validation, fam)
+    options.text("headline", headline, none=True)
+    options.count("repeats", repeats, 1, MOST_REPEATS)
+    options.count("max_steps", max_steps)
+    for name, value in (("wall", wall), ("progress", progress)):
+        options.flag(name, value)
+    if not isinstance(oracle, bool):
+        options.count("oracle", oracle, 0, settings.MOST_INSTANCES)
+    if oracle and fam.error != "final":
+        raise ValueError(f"the oracle measures final-state errors; {fam.name!r} is measured by {fam.error!r}")
+    if oracle and chosen not in tableaus.NAMES:
+        raise ValueError(f"the oracle needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got {chosen!r}")
+    return fam, chosen
 
 
 def _ratios(several: Sequence[Runs], base: Runs, split: Split) -> dict[int, float]:

@@ -23,14 +23,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..integrators import options
 from ..integrators.names import unknown
+from . import reading, settings
 
 ALGORITHMS = ("ppo", "sac", "dqn", "es")
+PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,7 @@ class Policy:
     activation: str = "tanh"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"policy.hidden must hold at least one positive width, got {list(self.hidden)}")
-        if self.activation not in ("tanh", "relu"):
-            raise ValueError(f"policy.activation must be 'tanh' or 'relu', got {self.activation!r}")
+        _take(self, settings.check("policy", vars(self), settings.POLICY))
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,17 @@ class Evaluate:
     seed: int = 0
     against: str = "pi34"
 
+    def __post_init__(self) -> None:
+        _take(self, settings.check("evaluate", vars(self), settings.EVALUATE))
+
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run; see the module's text."""
+    """A whole run; see the module's text.
+
+    Every setting is checked by type and range as it is made (`train.settings`): OptionError, which is a ValueError, names the first that
+    does not fit.  Names are looked up, and settings held against each other, by `train.resolved`, before a run writes anything.
+    """
 
     name: str
     algorithm: str
@@ -71,35 +77,52 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise unknown("algorithm", self.algorithm, ALGORITHMS)
-        if "family" not in self.env and self.env.get("id") is None:
-            raise ValueError("config: [env] must name a family")
+        settings.run_name("name", self.name)
+        options.choice("algorithm", self.algorithm, ALGORITHMS)
+        for name, cls in (("policy", Policy), ("evaluate", Evaluate)):
+            if not isinstance(getattr(self, name), cls):
+                raise options.refuse(name, f"a {cls.__name__}", getattr(self, name))
+        paper = isinstance(self.env, Mapping) and self.env.get("id") == PAPER_ID
+        env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
+        if "family" not in env and "id" not in env:
+            raise options.OptionError("config: [env] must name a family")
+        train = settings.check("train", self.train, settings.TRAIN[self.algorithm])
+        _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the run folder."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
+def _take(made: Any, values: Mapping[str, Any]) -> None:
+    """Put checked values into a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+
+
 def _section(cls: type, data: Any, name: str) -> Any:
     if not isinstance(data, dict):
-        raise ValueError(f"config: [{name}] must be a table")
-    known = [f.name for f in dataclasses.fields(cls)]
-    for key in data:
-        if key not in known:
-            raise unknown(f"key in [{name}]", key, known)
+        raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data)}")
+    _keys(cls, data, "config" if name == "config" else f"[{name}]")
     return cls(**data)
 
 
-def from_dict(data: dict[str, Any]) -> Config:
-    """Config from parsed TOML; ValueError naming the key on anything unknown or missing."""
-    known = [f.name for f in dataclasses.fields(Config)]
+def _keys(cls: type, data: Mapping[str, Any], where: str) -> None:
+    """ValueError for a key that is no field of `cls`, and for a field without a default that is missing."""
+    known = dataclasses.fields(cls)
     for key in data:
-        if key not in known:
-            raise unknown("key of the config", key, known)
-    for key in ("name", "algorithm"):
-        if key not in data:
-            raise ValueError(f"config: {key} is missing")
+        if key not in [f.name for f in known]:
+            raise unknown("key of the config" if where == "config" else f"key in {where}", key, [f.name for f in known])
+    for f in known:
+        if f.name not in data and f.default is f.default_factory is dataclasses.MISSING:
+            raise options.OptionError(f"config: {f.name} is missing" if where == "config" else f"config: {where} {f.name} is missing")
+
+
+def from_dict(data: dict[str, Any]) -> Config:
+    """Config from parsed TOML; ValueError naming the key on anything unknown, missing or out of range."""
+    if not isinstance(data, dict):
+        raise options.refuse("config", "a table", data)
+    _keys(Config, data, "config")
     data = dict(data)
     data["policy"] = _section(Policy, data.get("policy", {}), "policy")
     data["evaluate"] = _section(Evaluate, data.get("evaluate", {}), "evaluate")
@@ -113,6 +136,8 @@ def load(path: str | Path) -> Config:
 
 def read(path: str | Path) -> dict[str, Any]:
     """A config file's tables, found as `load` finds them and not looked at yet; ValueError where it is not TOML or not there."""
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise options.refuse("config", "a file or the name of a config that ships", path)
     path = Path(path)
     if not path.exists():
         shipped = Path(__file__).parent / "configs"
@@ -120,7 +145,4 @@ def read(path: str | Path) -> dict[str, Any]:
         if not named.exists():
             raise unknown("config", str(path), [p.stem for p in shipped.glob("*.toml")])
         path = named
-    try:
-        return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as e:
-        raise ValueError(f"{path.name}: not a TOML file: {e}") from None
+    return reading.toml(path)

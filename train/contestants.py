@@ -7,7 +7,7 @@ accuracy parameter.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..controllers import registry, resolve
 from ..controllers.laws import Law
-from ..integrators import methods
+from ..integrators import methods, options
 from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep
@@ -113,6 +113,10 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
     """
     if isinstance(given, (str, os.PathLike)):
         given = [given]
+    if all(hasattr(given, a) for a in ("name", "params", "phases")):
+        given = [given]
+    if not isinstance(given, Iterable):
+        raise options.refuse("controllers", "a name, a path, a controller, or a list or mapping of them", given)
     pairs = list(given.items()) if isinstance(given, Mapping) else [(None, g) for g in given]
     out: list[Guest] = []
     used = set(taken)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..integrators import options
+from . import reading, settings
 from .demo_report import Teller, exact_rows, sentences
 
 METHOD = "tsit5"
@@ -75,8 +75,10 @@ def demo(
     there are replaced.  quick: tiny budgets that show the way, not a result.  three_body, neural_field: zoo names or files of
     the controllers to compare with.  Raises ValueError for a bad seed or controller, and where no tuned law is there for the field.
     """
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a non-negative whole number, got {seed!r}")
+    settings.seed("seed", seed)
+    for name, value in (("json", json), ("quick", quick)):
+        options.flag(name, value)
+    reading.folder("out", out)
     budget = QUICK if quick else FULL
     # what is missing must be known before the training, not after it
     from ..controllers import resolve

@@ -30,6 +30,7 @@ from ..controllers.learned import Learned
 from ..integrators.ensemble import available_cores, solve_ensemble
 from ..integrators.measure import errors, sweep
 from . import curves
+from .settings import ES, check
 from .splits import Split
 
 
@@ -52,11 +53,8 @@ class Settings:
     max_steps: int = 2_000
 
     def __post_init__(self) -> None:
-        for name in ("generations", "instances", "redraw", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.sigma > 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
+        for name, value in check("train", vars(self), ES).items():
+            object.__setattr__(self, name, value)
 
 
 class Scores(Protocol):

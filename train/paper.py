@@ -22,7 +22,7 @@ from ..controllers import registry
 from ..controllers.decision import Decision
 from ..controllers.learned import Learned
 from ..envs.three_body_paper import PaperCore
-from ..integrators import methods, record
+from ..integrators import methods, options, record
 from ..integrators.kernels.build import Kernel, aligned, build
 from ..integrators.kernels.drivers import ARGS
 from ..integrators.kernels.layout import N_STATS, SUCCESS
@@ -30,6 +30,7 @@ from ..integrators.problem import Batch
 from ..integrators.problems.three_body_paper import FAMILY
 from ..integrators.solve import slots_of
 from . import curves
+from . import settings as rules
 from .curves import Array
 from .evolution import Fitness, Settings, evolve
 from .progress import Progress
@@ -192,6 +193,8 @@ class PaperFitness(Fitness):
     """
 
     def __init__(self, settings: Settings, pool_size: int = 256, seed: int = 0) -> None:
+        rules.instances("pool_size", pool_size)
+        rules.seed("seed", seed)
         self.settings, self.attempts = settings, 0
         self.batch = FAMILY.split("train", pool_size, seed)
         self.mus = np.array(FAMILY.etas)[2:11:2]
@@ -224,6 +227,11 @@ class PaperFitness(Fitness):
 
 def train_residual(seed: int, settings: Settings, hidden: tuple[int, ...] = (8,), progress: bool = True) -> Learned:
     """A residual on AMUSE's criterion by evolution strategy; returns the strategy's last mean."""
+    if not isinstance(settings, Settings):
+        raise options.refuse("settings", "the Settings of an evolution strategy", settings)
+    rules.seed("seed", seed)
+    hidden = rules.hidden("hidden", hidden)
+    options.flag("progress", progress)
     fitness = PaperFitness(settings)
     rng = np.random.default_rng([seed, 5])
     learned = Learned.random(Decision(FEATURES, "amuse", n_act=1), hidden, rng, scale=0.1)

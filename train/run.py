@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import config as configs
+from . import reading, settings
 from .config import Config
+from .refused import leaving_nothing
 from .rundir import RunDir
 
 
@@ -22,6 +24,9 @@ def train(
     seed overrides the config's; out: run folder (default runs/<name>-<algorithm>-s<seed>); resume: go on from its last checkpoint.
     Raises ValueError on a bad config or a folder that already holds a run.
     """
+    if seed is not None:
+        settings.seed("seed", seed)
+    reading.folder("out", out)
     if not isinstance(config, Config):
         tables = configs.read(config)
         if "task" in tables:
@@ -38,11 +43,12 @@ def train(
     cfg = config
     if seed is not None:
         cfg = dataclasses.replace(cfg, seed=seed)
-    if cfg.algorithm == "es":
-        return _evolve(cfg, out, resume, progress)
-    from .sb3 import train as train_sb3
+    with leaving_nothing(out or Path("runs") / f"{cfg.name}-{cfg.algorithm}-s{cfg.seed}"):
+        if cfg.algorithm == "es":
+            return _evolve(cfg, out, resume, progress)
+        from .sb3 import train as train_sb3
 
-    return train_sb3(cfg, out, resume, progress)
+        return train_sb3(cfg, out, resume, progress)
 
 
 def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:

@@ -14,6 +14,7 @@ from ..integrators.ensemble import solve_ensemble
 from ..integrators.families import Family
 from ..integrators.measure import errors
 from ..integrators.problem import Batch
+from . import settings
 from .curves import Array
 
 MAX_STEPS = 50_000
@@ -131,6 +132,18 @@ class Split:
         return solve_ensemble(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
 
 
+def bytes_each(family: Family) -> int:
+    """About what an instance takes while a controller runs on it: states at the output times, references and errors at every tolerance."""
+    return 3 * 8 * family.n * len(family.fractions) * max(24, len(family.tolerances))
+
+
+def check_size(name: str, n: Any, family: Family) -> int:
+    """`n` as a number of instances; OptionError where it is none, and where so many would not fit into `settings.MEMORY`."""
+    found = settings.instances(name, n)
+    settings.fits(name, found, bytes_each(family), f"references and runs of {family.name}")
+    return found
+
+
 def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: Costs | None = None) -> Split:
     """`n` instances of the split `name` ("train", "validation", "test") with their references.
 
@@ -140,8 +153,8 @@ def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: C
     """
     fam = problems.family(family)
     chosen = methods.get(method or fam.method).name
-    if not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"n must be a positive whole number of instances, got {n!r}")
+    n = check_size("n", n, fam)
+    seed = settings.seed("seed", seed)
     batch = fam.split(name, int(n), seed)
     found = fam.reference(batch)
     ref, ok = (np.zeros((n, 0, batch.n)), np.ones(n, dtype=bool)) if found is None else (found.y, found.ok)

@@ -18,14 +18,14 @@ import numpy as np
 
 from ..controllers import registry
 from ..controllers import tuned as tuned_files
-from ..integrators import suites
-from . import contestants
-from .compare import _wall
+from ..integrators import options, problems, suites
+from . import contestants, settings
+from .compare import MOST_REPEATS, _wall
 from .contestants import Contestant
 from .curves import Array, instance_ratios, log_work_at
 from .metric import DENOMINATOR_KINDS, MEASURES, Figure, Runs, WorkRatio, across_seeds, work_ratio
 from .progress import Progress
-from .splits import MAX_STEPS, Split, Sweep, draw
+from .splits import MAX_STEPS, Split, Sweep, check_size, draw
 from .suite_report import FamilyRow, SuiteReport
 from .tune import costs_of
 
@@ -61,6 +61,7 @@ class _Family:
         return e.runs(self.test, s)
 
 
+@options.named
 def compare_suite(
     name: str, controllers: Sequence[Any] | Mapping[str, Any] | str = (), seed: int = 0, n: int = 24, *, method: str | None = None,
     wall: bool = True, repeats: int = 3, n_validation: int = 12, validation_seed: int = 0, max_steps: int = MAX_STEPS,
@@ -71,7 +72,16 @@ def compare_suite(
     The law tuned on the suite stands in the table where there is one.  wall: time the denominator and the median seed as well, `repeats`
     rounds.  Raises ValueError for unknown names and for more than one learned controller.
     """
-    suite = suites.get(name)
+    suite = suites.get(options.text("name", name))
+    for key, value in (("seed", seed), ("validation_seed", validation_seed)):
+        settings.seed(key, value)
+    for member in (*suite.families, *suite.unseen):
+        check_size("n", n, problems.family(member))
+        check_size("n_validation", n_validation, problems.family(member))
+    options.count("repeats", repeats, 1, MOST_REPEATS)
+    options.count("max_steps", max_steps)
+    options.text("method", method, none=True)
+    options.flag("wall", wall)
     method = suites.members(name, method)[1]
     guests = contestants.guests(controllers, name, method, (*registry.names("linear"), "tuned", OWN))
     if len(guests) > 1 or any(g.kind != "learned" for g in guests):

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from . import config as configs
+from . import reading, settings
 from .progress import Progress
 from .sweep_space import Space, load, with_values
 
@@ -87,6 +88,9 @@ def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = 
     seed overrides the config's; out: sweep folder (default runs/<name>-<algorithm>-sweep).  Raises ValueError on a bad file, on a
     folder that holds another sweep, and where every trial fails; ModuleNotFoundError without Optuna.
     """
+    reading.folder("out", out)
+    if seed is not None:
+        settings.seed("seed", seed)
     space = load(config)
     if seed is not None:
         space = dataclasses.replace(space, base={**space.base, "seed": seed})
@@ -117,7 +121,7 @@ def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = 
             bar.update(done, best=_best(study))
             # a sampler that starts anew for every trial draws the same after an interruption
             study.sampler = (optuna.samplers.TPESampler if space.sampler == "tpe" else optuna.samplers.RandomSampler)(
-                seed=cfg.seed * 100_003 + done)  # fmt: skip
+                seed=(cfg.seed * 100_003 + done) % 2**32)  # fmt: skip
             if space.sampler == "grid" and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
                 study.enqueue_trial(space.point(done))
             _run(study, optuna, space, path, progress)

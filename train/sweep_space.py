@@ -7,20 +7,22 @@ import itertools
 import json
 import math
 import random
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..integrators import options
 from ..integrators.names import unknown
 from . import config as configs
+from . import reading, settings
 from .config import Config, Evaluate, Policy
-from .resolved import env_keys, train_defaults
+from .resolved import env_keys, resolved, train_defaults
 
 SAMPLERS = ("tpe", "random", "grid")
 KEYS = ("trials", "seeds", "sampler", "prune", "parameters")
 RANGE = ("low", "high", "log")
+MOST_POINTS = 64  # combinations of settings that are looked up as a whole before a sweep begins
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,38 @@ class Space:
     prune: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise unknown("sampler", self.sampler, SAMPLERS)
+        options.choice("sampler", self.sampler, SAMPLERS)
         for name in ("trials", "seeds"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"sweep.{name} must be a whole number, at least 1, got {value!r}")
-        if not isinstance(self.prune, bool):
-            raise ValueError(f"sweep.prune must be true or false, got {self.prune!r}")
+            options.count(f"sweep.{name}", getattr(self, name))
+        options.flag("sweep.prune", self.prune)
         if not isinstance(self.parameters, Mapping) or not self.parameters:
             raise ValueError("sweep: [sweep.parameters] must name at least one setting")
+        config = self.config
+        settings.seed("seed + seeds - 1", config.seed + self.seeds - 1)
         for name, given in self.parameters.items():
-            _check_name(name, self.config)
+            _check_name(name, config)
             _check_values(name, given)
             if self.sampler == "grid" and not isinstance(given, list):
                 raise ValueError(f"sweep.parameters: {name!r}: the grid takes lists of choices, not ranges")
-            for value in given if isinstance(given, list) else (given["low"], given["high"]):
-                configs.from_dict(with_values(self.base, {name: value}))
+            for value in _ends(given):
+                try:
+                    configs.from_dict(with_values(self.base, {name: value}))
+                except ValueError as error:
+                    raise ValueError(f"sweep.parameters: {name!r}: {error}") from None
+        for values in self._points():
+            try:
+                resolved(configs.from_dict(with_values(self.base, values)))
+            except ValueError as error:
+                said = ", ".join(f"{k} = {options.shown(v, 30)}" for k, v in values.items())
+                raise ValueError(f"sweep with {said}: {error}") from None
+
+    def _points(self) -> list[dict[str, Any]]:
+        """Combinations of the choices and the ends of the ranges: all, or where they are many each value beside the first of the others."""
+        ends = {name: _ends(given) for name, given in self.parameters.items()}
+        if math.prod(map(len, ends.values())) <= MOST_POINTS:
+            return [dict(zip(ends, point, strict=True)) for point in itertools.product(*ends.values())]
+        first = {name: values[0] for name, values in ends.items()}
+        return [{**first, name: value} for name, values in ends.items() for value in values]
 
     @property
     def config(self) -> Config:
@@ -86,10 +103,7 @@ class Space:
 def load(path: str | Path) -> Space:
     """Read a sweep file; ValueError naming what is unknown (with the nearest known name), missing or out of range."""
     path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as e:
-        raise ValueError(f"{path.name}: not a TOML file: {e}") from None
+    data = reading.toml(path)
     table = data.pop("sweep", None)
     if not isinstance(table, dict):
         raise ValueError(f"{path.name}: no [sweep] table; a sweep file is a training config with one")
@@ -116,8 +130,12 @@ def _check_name(name: str, config: Config) -> None:
 def _check_values(name: str, given: Any) -> None:
     what = f"sweep.parameters: {name!r}"
     if isinstance(given, list):
-        if not given or len({_label(v) for v in given}) < len(given):
-            raise ValueError(f"{what}: choices must be a list of different values")
+        try:
+            different = len({_label(v) for v in given}) == len(given) > 0
+        except (TypeError, ValueError):  # a date, for instance
+            different = False
+        if not different:
+            raise ValueError(f"{what}: choices must be a list of different values, got {options.shown(given)}")
         return
     if not isinstance(given, dict):
         raise ValueError(f"{what} must be a list of choices or {{low, high, log}}, got {given!r}")
@@ -125,12 +143,17 @@ def _check_values(name: str, given: Any) -> None:
         if key not in RANGE:
             raise unknown(f"key of {name!r}", key, RANGE)
     low, high, log = given.get("low", math.nan), given.get("high", math.nan), given.get("log", False)
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) for v in (low, high)):
-        raise ValueError(f"{what} needs finite numbers low and high, got {low!r} and {high!r}")
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not abs(v) <= 1e300 for v in (low, high)):
+        raise ValueError(f"{what} needs finite numbers low and high, got {options.shown(low)} and {options.shown(high)}")
     if not isinstance(log, bool):
         raise ValueError(f"{what}: log must be true or false, got {log!r}")
     if not low < high or (log and low <= 0):
         raise ValueError(f"{what}: needs low < high{', and low > 0 on a logarithmic scale' if log else ''}, got {low!r} and {high!r}")
+
+
+def _ends(given: Any) -> list[Any]:
+    """Values to check of a parameter: its choices, or the ends of its range."""
+    return list(given) if isinstance(given, list) else [given["low"], given["high"]]
 
 
 def _whole(given: Mapping[str, Any]) -> bool:

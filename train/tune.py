@@ -26,15 +26,16 @@ import numpy as np
 from ..controllers import registry, search
 from ..controllers import tuned as files
 from ..controllers.laws import Law
-from ..integrators import methods, suites
+from ..integrators import methods, options, problems, suites
 from ..integrators.costs import NONE
 from ..integrators.ensemble import available_cores
-from . import curves
+from . import curves, settings
 from .progress import Progress
 from .provenance import provenance
-from .splits import Sweep, Sweepable, draw
+from .splits import Sweep, Sweepable, check_size, draw
 
 MAX_STEPS = 10_000
+MOST_RESTARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def published(method: str) -> list[str]:
     return [name for name in registry.names("linear") if registry.get(name).needs <= fills]
 
 
+@options.named
 def tune(
     family: str,
     method: str | None = None,
@@ -143,11 +145,17 @@ def tune(
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws, and a `start` that
     the method cannot drive.
     """
+    options.text("family", family)
+    options.text("method", method, none=True)
+    check_search(evaluations, seed, restarts, sigma, start, progress)
+    settings.seed("validation_seed", validation_seed)
     names, method = suites.members(family, method)
-    if n is None:
-        n = 64 if len(names) == 1 else 8
-    if n_validation is None:
-        n_validation = 100 if len(names) == 1 else 12
+    n = (64 if len(names) == 1 else 8) if n is None else n
+    n_validation = (100 if len(names) == 1 else 12) if n_validation is None else n_validation
+    for member in map(problems.family, names):
+        check_size("n", n, member)
+        check_size("n_validation", n_validation, member)
+    check_laws(method, evaluations, start)  # before instances are drawn and solved
     train = [draw(name, method, "train", n, seed) for name in names]
     valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     return tune_splits(family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, progress=progress)
@@ -166,15 +174,9 @@ def tune_splits(
     progress: bool = True,
 ) -> Tuned:
     """As `tune`, on splits of one's own, each of which counts the same: `train` to search on, `valid` to choose on.  name: for the file."""
+    check_search(evaluations, seed, restarts, sigma, start, progress)
     method = train[0].method
-    base_names = published(method)
-    if not base_names:
-        raise ValueError(f"method {method!r} has no error estimate: there is no linear law to tune")
-    if evaluations < len(base_names) + 20:
-        least = len(base_names) + 20
-        raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
-    if start is not None and (start.kind != "linear" or not start.slots <= methods.get(method).fills):
-        raise ValueError(f"start must be a linear law that method {method!r} can drive, got {start.name!r} of kind {start.kind!r}")
+    base_names = check_laws(method, evaluations, start)
     objective = Objective(train)
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
@@ -220,6 +222,30 @@ def tune_splits(
     }  # fmt: skip
     law = Law("tuned", "linear", law.values, law.rules, str(facts["doc"]), "")
     return Tuned(law, chosen, base, ratios, facts)
+
+
+def check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: Any, progress: Any) -> None:
+    """OptionError for settings of a search that have the wrong type or are out of range."""
+    options.count("evaluations", evaluations)
+    settings.seed("seed", seed)
+    options.count("restarts", restarts, 1, MOST_RESTARTS)
+    options.number("sigma", sigma, above=0.0, high=1.0)
+    options.flag("progress", progress)
+    if start is not None and not isinstance(start, Law):
+        raise options.refuse("start", "a linear law or None", start)
+
+
+def check_laws(method: str, evaluations: int, start: Law | None) -> list[str]:
+    """The published laws that a method can drive; ValueError where there are none, and where budget or `start` do not fit."""
+    base_names = published(method)
+    if not base_names:
+        raise ValueError(f"method {method!r} has no error estimate: there is no linear law to tune")
+    if evaluations < len(base_names) + 20:
+        least = len(base_names) + 20
+        raise ValueError(f"evaluations must be at least {least} ({len(base_names)} published laws and a search), got {evaluations}")
+    if start is not None and (start.kind != "linear" or not start.slots <= methods.get(method).fills):
+        raise ValueError(f"start must be a linear law that method {method!r} can drive, got {start.name!r} of kind {start.kind!r}")
+    return base_names
 
 
 def _search(
@@ -282,8 +308,8 @@ def _cma(
     import cma
 
     width = space.high - space.low
-    options = {"bounds": [0.0, 1.0], "seed": seed + 1, "verbose": -9, "tolfun": 1e-4, "tolx": 1e-4, "maxfevals": max(budget, 1)}
-    es = cma.CMAEvolutionStrategy(np.clip((x0 - space.low) / width, 0.0, 1.0), sigma, options)
+    given = {"bounds": [0.0, 1.0], "seed": seed + 1, "verbose": -9, "tolfun": 1e-4, "tolx": 1e-4, "maxfevals": max(budget, 1)}
+    es = cma.CMAEvolutionStrategy(np.clip((x0 - space.low) / width, 0.0, 1.0), sigma, given)
     best, lowest = np.array(x0, dtype=float), evaluate(x0)
     spent = 1
     first = [np.clip((v - space.low) / width, 0.0, 1.0) for v in inject]

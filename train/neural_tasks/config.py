@@ -36,11 +36,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...integrators import options
 from ...integrators.names import unknown
+from .. import settings
+from ..settings import Rules, check, choice, count, flag, mapping, number, text
 
 TASKS = ("digits", "japanese_vowels", "mnist5k", "pbcseq")
 OPTIMISERS = ("adam", "adamax", "momentum")
@@ -48,16 +50,50 @@ SCHEDULES = ("constant", "cosine")
 DTYPES = ("float32", "float64")
 
 
-def _positive(table: str, **values: float) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-            raise ValueError(f"[{table}] {name} must be positive and finite, got {value!r}")
+#: rules of [solver], [regulariser] and [train]
+SOLVER: Rules = {
+    "method": text, "controller": text, "tolerance": number(above=0.0, high=1.0), "adjoint": text, "per_sample": flag, "warm_start": flag,
+    "options": mapping,
+}  # fmt: skip
+TERM: Rules = {"name": text, "weight": number(), "options": mapping}
+REGULARISER: Rules = {
+    "name": text, "strength": lambda name, value: _strength(name, value), "options": mapping,
+    "plus": lambda name, value: _terms(name, value),
+}  # fmt: skip
+TRAIN: Rules = {
+    "epochs": count(1, 10**9), "batch": count(), "optimiser": choice(*OPTIMISERS), "learning_rate": number(above=0.0),
+    "momentum": lambda name, value: options.number(name, value, 0.0, below=1.0), "decay": number(0.0), "schedule": choice(*SCHEDULES),
+    "evaluate_every": count(), "keep": settings.many(count(0), "epochs", least=0), "dtype": choice(*DTYPES), "device": text,
+    "threads": count(1, 1024),
+}  # fmt: skip
+#: rules of the models' sizes in [task]
+SIZES: Rules = {
+    "hidden": count(1, 4096), "width": count(1, 4096), "latent": count(1, 4096), "state": count(1, 4096), "pairs": count(1, 100),
+    "sigma": number(above=0.0),
+}  # fmt: skip
 
 
-def _whole(table: str, **values: int) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"[{table}] {name} must be a whole number of at least 1, got {value!r}")
+def _strength(name: str, value: Any) -> dict[str, Any]:
+    """Keywords of `controllers.strength.make`, which looks the kind up: a name, and numbers."""
+    found = mapping(name, value)
+    return {k: text(f"{name}.{k}", v) if k == "kind" else options.number(f"{name}.{k}", v) for k, v in found.items()}
+
+
+def _terms(name: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(term, dict) for term in value):
+        raise options.refuse(name, "a list of tables {name, weight, options}", value)
+    for term in value:
+        for key in term:
+            if key not in TERM:
+                raise unknown("key of a term in [regulariser] plus", key, TERM)
+        if "name" not in term:
+            raise options.OptionError("[regulariser] every term of plus must have a name")
+    return [{k: TERM[k](f"{name}[{i}].{k}", v) for k, v in term.items()} for i, term in enumerate(value)]
+
+
+def _checked(made: Any, table: str, rules: Rules) -> None:
+    for name, value in check(table, vars(made), rules).items():
+        object.__setattr__(made, name, value)
 
 
 @dataclass(frozen=True)
@@ -73,10 +109,7 @@ class SolverSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive("solver", tolerance=self.tolerance)
-        for name in ("per_sample", "warm_start"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"[solver] {name} must be true or false, got {getattr(self, name)!r}")
+        _checked(self, "solver", SOLVER)
 
 
 @dataclass(frozen=True)
@@ -90,12 +123,7 @@ class RegulariserSpec:
     plus: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for term in self.plus:
-            for key in term:
-                if key not in ("name", "weight", "options"):
-                    raise unknown("key of a term in [regulariser] plus", key, ("name", "weight", "options"))
-            if "name" not in term:
-                raise ValueError("[regulariser] every term of plus must have a name")
+        _checked(self, "regulariser", REGULARISER)
 
 
 @dataclass(frozen=True)
@@ -117,18 +145,9 @@ class TrainSpec:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        _whole("train", epochs=self.epochs, batch=self.batch, evaluate_every=self.evaluate_every, threads=self.threads)
-        _positive("train", learning_rate=self.learning_rate)
-        if not isinstance(self.keep, list) or not all(type(e) is int and 0 <= e <= self.epochs for e in self.keep):
-            raise ValueError(f"[train] keep must be a list of epochs from 0 to {self.epochs}, got {self.keep!r}")
-        if not 0 <= self.momentum < 1 or not (math.isfinite(self.decay) and self.decay >= 0):
-            raise ValueError(f"[train] needs 0 <= momentum < 1 and decay >= 0, got {self.momentum!r} and {self.decay!r}")
-        if self.optimiser not in OPTIMISERS:
-            raise unknown("optimiser", self.optimiser, OPTIMISERS)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
+        _checked(self, "train", TRAIN)
+        if not all(epoch <= self.epochs for epoch in self.keep):
+            raise options.refuse("[train] keep", f"a list of epochs from 0 to {self.epochs}", self.keep)
 
 
 @dataclass(frozen=True)
@@ -143,12 +162,17 @@ class NeuralConfig:
     train: TrainSpec = field(default_factory=TrainSpec)
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"config: seed must be a whole number, not negative; got {self.seed!r}")
+        settings.run_name("name", self.name)
+        settings.seed("seed", self.seed)
+        for name, cls in (("solver", SolverSpec), ("train", TrainSpec), ("regulariser", RegulariserSpec)):
+            made = getattr(self, name)
+            if not isinstance(made, cls) and not (name == "regulariser" and made is None):
+                raise options.refuse(name, f"a {cls.__name__}", made)
+        if not isinstance(self.task, dict):
+            raise options.refuse("config: [task]", "a table", self.task)
         if "name" not in self.task:
-            raise ValueError("config: [task] must have a name")
-        if self.task["name"] not in TASKS:
-            raise unknown("task", self.task["name"], TASKS)
+            raise options.OptionError("config: [task] must have a name")
+        options.choice("task", self.task["name"], TASKS)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the run folder; `from_dict` reads it again."""
@@ -158,15 +182,17 @@ class NeuralConfig:
 
 def from_dict(data: dict[str, Any]) -> NeuralConfig:
     """Config from parsed TOML; ValueError naming the key on anything unknown, missing or out of range."""
+    if not isinstance(data, dict):
+        raise options.refuse("config", "a table", data)
     known = [f.name for f in dataclasses.fields(NeuralConfig)]
     for key in data:
         if key not in known:
             raise unknown("key of the config", key, known)
     if "name" not in data:
-        raise ValueError("config: name is missing")
+        raise options.OptionError("config: name is missing")
     data = dict(data)
     if not isinstance(data.get("task"), dict):
-        raise ValueError("config: [task] must be a table")
+        raise options.OptionError("config: [task] must be a table")
     for key, cls in (("solver", SolverSpec), ("train", TrainSpec), ("regulariser", RegulariserSpec)):
         if key in data:
             data[key] = _table(cls, data[key], key)
@@ -175,12 +201,12 @@ def from_dict(data: dict[str, Any]) -> NeuralConfig:
 
 def _table(cls: type, data: Any, name: str) -> Any:
     if not isinstance(data, dict):
-        raise ValueError(f"config: [{name}] must be a table")
+        raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data)}")
     fields = dataclasses.fields(cls)
     for key in data:
         if key not in [f.name for f in fields]:
             raise unknown(f"key in [{name}]", key, [f.name for f in fields])
     missing = [f.name for f in fields if f.name not in data and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
-        raise ValueError(f"config: [{name}] must have {', '.join(missing)}")
+        raise options.OptionError(f"config: [{name}] must have {', '.join(missing)}")
     return cls(**data)

@@ -34,20 +34,29 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...integrators import options
 from ...integrators.names import unknown
 from .. import config as configs
+from .. import reading, settings
 from .config import NeuralConfig, from_dict
 from .folder import read_config
 from .loop import Diverged, schedule, train
 from .tasks import check
 
-KEYS = ("name", "seeds", "tolerances", "baseline", "tasks", "variants")
+_SEEDS = settings.many(settings.seed, "seeds")
+_tables = settings.mapping
+#: rules of the comparison's keys, all of which it needs, and of what a variant has beside what is merged into a config
+RULES: settings.Rules = {
+    "name": settings.run_name, "seeds": _SEEDS, "tolerances": settings.many(settings.number(above=0.0, high=1.0), "tolerances"),
+    "baseline": settings.text, "tasks": _tables, "variants": _tables,
+}  # fmt: skip
+KEYS = tuple(RULES)
+_NAMES = settings.many(settings.text, "names of tasks", distinct=True)
 
 
 @dataclass(frozen=True)
@@ -83,12 +92,11 @@ class Spec:
 def load(path: str | Path, seeds: Sequence[int] | None = None) -> Spec:
     """Read a comparison's file, with `seeds` in place of its own; ValueError naming what is missing, unknown or does not fit."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path}: there is no such comparison file")
-    try:
-        data = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as e:
-        raise ValueError(f"{path.name}: not a TOML file: {e}") from None
+    if seeds:
+        _SEEDS("seed", list(seeds))
+    data = reading.toml(path)
     return from_tables({**data, "seeds": list(seeds)} if seeds else data)
 
 
@@ -98,15 +106,24 @@ def from_tables(data: dict[str, Any]) -> Spec:
         if key not in KEYS:
             raise unknown("key of the comparison", key, KEYS)
     for key in KEYS:
-        if not data.get(key):
+        if not isinstance(data.get(key), (int, float)) and not data.get(key):
             raise ValueError(f"comparison: {key} is missing or empty")
+    data = {key: RULES[key](f"comparison: {key}", value) for key, value in data.items()}
     tasks, variants = data["tasks"], data["variants"]
+    for kind, tables in (("tasks", tasks), ("variants", variants)):
+        for name, given in tables.items():
+            settings.run_name(f"comparison: name of [{kind}.{name}]", name)
+            _merge(f"comparison: [{kind}.{name}]", given)
     if data["baseline"] not in variants:
         raise unknown("baseline variant", data["baseline"], variants)
     for name, variant in variants.items():
-        for task in (*variant.get("at", {}), *variant.get("only", ())):
+        at = _tables(f"comparison: [variants.{name}] at", variant.get("at", {}))
+        only = _NAMES(f"comparison: [variants.{name}] only", variant["only"]) if "only" in variant else []
+        for task in (*at, *only):
             if task not in tasks:
                 raise unknown(f"task of variant {name!r}", task, tasks)
+        for task, given in at.items():
+            _merge(f"comparison: [variants.{name}.at.{task}]", given)
     bases = {}
     for name, given in tasks.items():
         if "config" not in given:
@@ -129,17 +146,27 @@ def from_tables(data: dict[str, Any]) -> Spec:
     return Spec(str(data["name"]), str(data["baseline"]), tuple(groups))
 
 
+def _merge(where: str, given: Any) -> None:
+    """OptionError where what is to be merged into a config is no table, has a number where a table stands, or names the run itself."""
+    for key, value in _tables(where, given).items():
+        if key in ("task", "solver", "regulariser", "train"):
+            _tables(f"{where} {key}", value)
+        elif key in ("name", "seed"):
+            raise options.OptionError(f"{where} has no {key}: task, variant and seeds of the comparison name its runs")
+
+
 def _tolerance(given: Any, tolerance: float, variant: str, count: int) -> float:
     """A variant's own tolerance in the place of the comparison's: a table from the one to the other, or a number where there is one."""
     if given != tolerance and not isinstance(given, dict) and count > 1:
         raise ValueError(f"comparison: variant {variant!r}: tolerance must be a table with one of its own for each of the {count}")
+    what = f"comparison: variant {variant!r}: tolerance"
     try:
-        table = {float(key): float(value) for key, value in given.items()} if isinstance(given, dict) else {tolerance: float(given)}
-    except (TypeError, ValueError):
-        raise ValueError(f"comparison: variant {variant!r}: tolerance must hold numbers, got {given!r}") from None
+        table = {float(key): value for key, value in given.items()} if isinstance(given, dict) else {tolerance: given}
+    except ValueError:
+        raise options.OptionError(f"{what} must hold numbers, and be named by some, got {options.shown(given)}") from None
     if tolerance not in table:
         raise ValueError(f"comparison: variant {variant!r} has no tolerance for {tolerance:g}; it has {', '.join(given)}")
-    return table[tolerance]
+    return options.number(what, table[tolerance], above=0.0, high=1.0)
 
 
 def _resolved(whole: dict[str, Any], task: str, variant: str) -> NeuralConfig:
@@ -214,6 +241,6 @@ def _result(unit: Unit, folder: Path) -> dict[str, Any] | None:
 def parse_part(text: str) -> tuple[int, int]:
     """"2/4" -> (2, 4); ValueError for anything else."""
     pieces: Sequence[str] = text.split("/")
-    if len(pieces) != 2 or not all(p.isdigit() for p in pieces):
-        raise ValueError(f"part must be i/n, for instance 0/2; got {text!r}")
+    if len(pieces) != 2 or not all(p.isdecimal() and len(p) < 10 for p in pieces) or not int(pieces[0]) < int(pieces[1]):
+        raise options.refuse("part", "i/n with 0 <= i < n, for instance 0/2", text)
     return int(pieces[0]), int(pieces[1])

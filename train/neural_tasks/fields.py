@@ -25,12 +25,15 @@ import torch
 
 from ... import neural
 from ...controllers import registry
+from ...integrators import options as checks
 from ...integrators.costs import NONE, Costs
 from ...integrators.families import tolerance_grid
+from ...integrators.tableaus import NAMES as TABLEAUS
 from ...integrators.tableaus import get as get_tableau
 from ..curves import Array, error_levels
+from ..settings import MOST_INSTANCES
 from ..splits import Sweep
-from ..tune import Tuned, tune_splits
+from ..tune import Tuned, check_laws, check_search, tune_splits
 from .folder import read_config
 from .tasks import build
 
@@ -234,6 +237,17 @@ def tune_fields(
     are those of `tune.tune`.
     One numeric thread, as in training.  Raises ValueError where a run stands on both sides.
     """
+    checks.check_names("tune_fields()", options, ("restarts", "sigma", "start"))
+    for name, folders in (("train", train), ("validation", validation)):
+        if isinstance(folders, (str, Path)) or not folders:
+            raise checks.refuse(name, "a list of run folders", folders)
+    for name, value in (("n", n), ("n_validation", n_validation), ("batch", batch)):
+        checks.count(name, value, 1, MOST_INSTANCES)
+    for name, value in (("warm", warm), ("even", even)):
+        checks.flag(name, value)
+    search = {"restarts": 4, "sigma": 0.08, "start": None, **options}
+    check_search(evaluations, seed, search["restarts"], search["sigma"], search["start"], progress)
+    check_laws(checks.choice("method", method, TABLEAUS), evaluations, search["start"])
     both = {Path(f).resolve() for f in train} & {Path(f).resolve() for f in validation}
     if both:
         raise ValueError(f"{both.pop()} is a training and a validation run: the law would be chosen on the fields it was searched on")

@@ -45,14 +45,24 @@ from ...controllers.file import save
 from ...controllers.laws import Law
 from ...controllers.learned import Learned
 from ...controllers.tuned import read as read_law
-from .. import curves
+from ...integrators import options, tableaus
+from .. import curves, reading, settings
 from ..config import Policy, _section
 from ..evolution import Settings, evolve
 from ..metric import Runs, work_ratio
 from ..progress import Progress
 from ..provenance import provenance
+from ..refused import leaving_nothing
 from ..rundir import RunDir
 from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, run_name
+
+_folders = settings.many(settings.text, "run folders", least=0)
+#: rules of [fields]
+FIELDS: settings.Rules = {
+    "train": _folders, "validation": _folders, "law": settings.text, "features": settings.many(settings.text, "names", least=0),
+    "n_act": settings.choice(1, 2), "method": settings.choice(*tableaus.NAMES), "batch": settings.count(), "n": settings.count(),
+    "warm": settings.flag, "even": settings.flag, "validate_every": settings.count(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,22 +82,15 @@ class FieldsSpec:
     validate_every: int = 5
 
     def __post_init__(self) -> None:
+        for name, value in settings.check("fields", vars(self), FIELDS).items():
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         for name in ("train", "validation", "features"):
             given = getattr(self, name)
-            if isinstance(given, str):
-                raise ValueError(f"[fields] {name} must be a list, got {given!r}")
-            object.__setattr__(self, name, tuple(str(v) for v in given))
-            if len(set(getattr(self, name))) < len(given):
+            if len(set(given)) < len(given):
                 raise ValueError(f"[fields] {name} names something twice: {list(given)}")
         both = {Path(f).resolve() for f in self.train} & {Path(f).resolve() for f in self.validation}
         if both:
             raise ValueError(f"[fields] {both.pop()} is a training and a validation run: it would be chosen on what it learnt on")
-        for name in ("warm", "even"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"[fields] {name} must be true or false, got {getattr(self, name)!r}")
-        for name in ("batch", "n", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"[fields] {name} must be at least 1, got {getattr(self, name)}")
         if not self.train or not self.validation:
             raise ValueError("[fields] train and validation must name a run each")
 
@@ -103,6 +106,11 @@ class FieldsConfig:
     train: Settings = field(default_factory=Settings)
     algorithm: str = "es"
 
+    def __post_init__(self) -> None:
+        settings.run_name("name", self.name)
+        settings.seed("seed", self.seed)
+        options.choice("algorithm", self.algorithm, ("es",))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the run folder."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -112,9 +120,9 @@ def from_dict(data: dict[str, Any]) -> FieldsConfig:
     """Config from parsed TOML; ValueError naming the key on anything unknown or missing."""
     if data.get("algorithm", "es") != "es":
         raise ValueError(f"config: [fields] are learnt on by es alone, got algorithm = {data['algorithm']!r}")
-    for key in ("train", "validation"):
-        if key not in data["fields"]:
-            raise ValueError(f"config: [fields] {key} is missing")
+    for name in ("fields", "policy", "train"):
+        if not isinstance(data.get(name, {}), dict):
+            raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data[name])}")
     for key in ("dearest", "reach", "max_steps"):
         if key in data.get("train", {}):
             raise ValueError(f"config: [train] {key} has no say on [fields]")
@@ -170,7 +178,8 @@ def learn(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _learn(cfg, out, resume, progress)
+        with leaving_nothing(out or Path("runs") / f"{cfg.name}-es-s{cfg.seed}"):
+            return _learn(cfg, out, resume, progress)
     finally:
         torch.set_num_threads(threads)
 
@@ -182,6 +191,8 @@ def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bo
     path = Path(out) if out else Path("runs") / f"{cfg.name}-es-s{cfg.seed}"
     if not resume and (path / "config.json").exists():  # before the references, which take a while
         raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
+    if spec.law.endswith(".json"):
+        reading.json(spec.law)  # what is no JSON file is said as of any other
     law = read_law(spec.law)[0] if spec.law.endswith(".json") else registry.get(spec.law)
     decision = Decision(spec.features, law, n_act=spec.n_act) if spec.features else Decision(law=law, n_act=spec.n_act)
     splits, name = [], ""

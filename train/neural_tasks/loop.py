@@ -37,7 +37,7 @@ from ...controllers.strength import Strength
 from ..progress import Progress
 from .config import NeuralConfig
 from .folder import NeuralRun
-from .tasks import Task, build
+from .tasks import Task, build, check
 
 _TALLY = ("loss", "penalty", "strength", "nfev", "nfev_replay", "naccept", "nreject")
 
@@ -55,6 +55,8 @@ def train(
     Raises ValueError on a bad config or a folder that already holds a run, Diverged where training cannot go on.
     """
     cfg = config if seed is None else dataclasses.replace(config, seed=seed)
+    check(cfg)  # before data is read
+    schedule(cfg, 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(cfg.train.threads)
     try:

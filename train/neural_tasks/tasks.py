@@ -27,7 +27,8 @@ from scipy.interpolate import CubicSpline
 from ... import neural
 from ...integrators.names import unknown
 from .. import data
-from .config import NeuralConfig, RegulariserSpec
+from ..settings import MOST_WEIGHTS
+from .config import SIZES, NeuralConfig, RegulariserSpec
 from .models import AutonomousField, ControlledField, Encoder, Field, TimedField, glorot
 
 Tensor = torch.Tensor
@@ -229,17 +230,19 @@ def check(config: NeuralConfig) -> None:
     _task_options(config)
     try:
         regulariser = None if config.regulariser is None else regulariser_of(config.regulariser)
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"[regulariser] {error}") from None
     try:
         with torch.random.fork_rng(devices=[]):
             _ode(config, regulariser, AutonomousField(1, 1, 1))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"[solver] {error}") from None
     try:
         torch.empty(0, device=config.train.device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"[train] device {config.train.device!r}: {str(error).splitlines()[0]}") from None
+    if torch.device(config.train.device).type == "meta":  # tensors without numbers
+        raise ValueError("[train] device 'meta' computes nothing: take cpu or cuda")
 
 
 def _task_options(config: NeuralConfig) -> dict[str, Any]:
@@ -248,8 +251,11 @@ def _task_options(config: NeuralConfig) -> dict[str, Any]:
     for key, value in options.items():
         if key not in known:
             raise unknown("key in [task]", key, ["name", *known])
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or (key != "sigma" and value != int(value)):
-            raise ValueError(f"[task] {key} must be a positive number{'' if key == 'sigma' else ', and whole'}; got {value!r}")
+        options[key] = SIZES[key](f"[task] {key}", value)
+    latent, width, hidden, state = (options.get(k, 1) for k in ("latent", "width", "hidden", "state"))
+    weights = max(2 * options.get("pairs", 4) * latent * width, 3 * hidden**2 if "latent" in known else hidden, 16 * state * hidden)
+    if weights > MOST_WEIGHTS:
+        raise ValueError(f"[task] must make at most {MOST_WEIGHTS:,} weights, got about {weights:,}")
     return options
 
 

@@ -1,0 +1,69 @@
+"""What `stepsmith list` lists, by kind: rows of a name and a line on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _laws() -> list[tuple[str, str]]:
+    from ..controllers import registry
+
+    out = []
+    for name in registry.names():
+        law = registry.get(name, h=1.0) if name == "constant" else registry.get(name)
+        out.append((name, law.doc))
+    return out
+
+
+def _methods() -> list[tuple[str, str]]:
+    from ..integrators import methods
+
+    found = [methods.get(name) for name in methods.names()]
+    return [(m.name, f"order {m.order}" + (f", error estimate of order {m.embedded_order}" if m.embedded_order else "")) for m in found]
+
+
+def _families() -> list[tuple[str, str]]:
+    from ..integrators import problems
+
+    return [(name, problems.family(name).doc) for name in problems.names()]
+
+
+def _envs() -> list[tuple[str, str]]:
+    import gymnasium
+
+    return [(name, str(spec.entry_point)) for name, spec in sorted(gymnasium.registry.items()) if name.startswith("stepsmith/")]
+
+
+def _zoo() -> list[tuple[str, str]]:
+    from ..controllers import zoo
+
+    return [(name, zoo.card(name).strip().splitlines()[0].lstrip("# ")) for name in zoo.names()]
+
+
+def _tuned() -> list[tuple[str, str]]:
+    from ..controllers import tuned
+
+    return [(name, "family and method of a tuned law") for name in tuned.names()]
+
+
+def _rewards() -> list[tuple[str, str]]:
+    from ..integrators.kernels import env
+
+    return [(name, "reward of the environments") for name in env.REWARDS]
+
+
+def _features() -> list[tuple[str, str]]:
+    from ..controllers.observation import FEATURES
+
+    return [(f.name, f"tier {f.tier}: {f.doc}") for f in FEATURES.values()]
+
+
+def _configs() -> list[tuple[str, str]]:
+    return [(path.stem, "shipped training config") for path in sorted((Path(__file__).parent / "configs").glob("*.toml"))]
+
+
+LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned, "rewards": _rewards,
+    "features": _features, "configs": _configs,
+}  # fmt: skip

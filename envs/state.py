@@ -204,3 +204,22 @@ class Stateful:
 
 def _rebuild(make: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     return make(*args, **keywords)
+
+
+def own_state(face: Any) -> State:
+    """What a face keeps beside its core: whether its lanes have keys, and its own generator where it has one."""
+    found: State = {"keyed": np.array([face._keyed])}
+    rng = getattr(face, "_np_random", None)
+    if rng is not None:
+        found["generator"] = packed({"state": rng.bit_generator.state, "seed": getattr(face, "_np_random_seed", None)})
+    return found
+
+
+def take_own(face: Any, state: Mapping[str, Any]) -> None:
+    """Restore what `own_state` saved; what is not in `state`, which may be a lane of another face, is left alone."""
+    face._keyed = bool(np.asarray(state.get("keyed", state["started"])).all())
+    if "generator" in state:
+        kept = unpacked("generator", state["generator"])
+        bits = getattr(np.random, kept["state"]["bit_generator"])()
+        bits.state = kept["state"]
+        face._np_random, face._np_random_seed = np.random.Generator(bits), kept["seed"]

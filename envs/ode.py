@@ -25,6 +25,7 @@ from ..controllers.observation import FEATURES, STIFF
 from ..integrators import methods, options, problems, record
 from ..integrators.costs import Costs, of_family
 from ..integrators.families import SPLITS
+from ..integrators.tableaus import ExplicitTableau
 from .core import MOST, Core, Reward
 from .faces import Native, Single
 from .pool import Pool, make_pool
@@ -127,6 +128,8 @@ def make_core(
     options.count("num_envs", lanes, high=MOST)
     fam = problems.family(options.text("family", family))
     method = fam.method if method is None else method
+    if not isinstance(method, ExplicitTableau):
+        options.text("method", method)
     methods.get(method)
     given = decision
     if decision is None:

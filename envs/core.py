@@ -184,11 +184,12 @@ class Core(Stateful):
         """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.asarray(actions)
-        if actions.dtype.kind not in "fiu":
-            raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
-        with np.errstate(over="ignore"):  # beyond float32 is beyond 1
-            actions = np.ascontiguousarray(actions, dtype=np.float32)
+        actions = np.ascontiguousarray(actions)
+        if actions.dtype != np.float32:
+            if actions.dtype.kind not in "fiu":
+                raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
+            with np.errstate(over="ignore"):  # beyond float32 is beyond 1
+                actions = actions.astype(np.float32)
         if actions.shape != (self.lanes, self.decision.n_act):
             raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(

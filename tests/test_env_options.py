@@ -139,7 +139,8 @@ def test_signatures_name_every_option_with_its_default():
 
 
 def test_options_of_numpys_types_are_taken():
-    given = {"pool_size": np.int32(12), "band": np.False_, "max_attempts": np.int64(9), "rtol": np.array([1e-3, 1e-6]), "n_act": np.int64(2)}
+    given = {"pool_size": np.int32(12), "band": np.False_, "max_attempts": np.int64(9), "rtol": np.array([1e-3, 1e-6]),
+             "n_act": np.int64(2)}  # fmt: skip
     assert ODEVectorEnv(np.int64(2), **{**SMALL, **given}).num_envs == 2
 
 

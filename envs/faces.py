@@ -115,8 +115,7 @@ class Single(_Options, gym.Env):
         """Go on from `state` bit for bit; it may come from another environment made with the same arguments, in another process too, or
         be one lane of a vector environment.  ValueError where it is damaged or of an environment with other arguments; nothing has
         changed then."""
-        self.core.set_state(state)
-        saved.take_own(self, state)
+        saved.set_face(self, state)
         trace = np.asarray(state.get("trace", ()), np.float64)
         self._trace = list(trace) if self.render_mode is not None else []
         if not self._trace and self._keyed:
@@ -206,9 +205,7 @@ class Native(_Options, VectorEnv):
         """Go on from `state` bit for bit.  indices: the lanes to overwrite; the others are left alone, and `state` then holds as many
         lanes, in this order, or one, which is copied to each.  A single environment's state is such a lane.  ValueError where the state
         is damaged or of an environment with other arguments; nothing has changed then."""
-        self.core.set_state(state, indices)
-        if indices is None:
-            saved.take_own(self, state)
+        saved.set_face(self, state, indices)
 
 
 def _mode(mode: str | AutoresetMode) -> AutoresetMode:

@@ -84,12 +84,11 @@ class StepsmithVecEnv(VecEnv):
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
         """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to overwrite; `state`
         then holds as many, in this order, or one for each of them.  ValueError where it is damaged or of another environment."""
-        self.core.set_state(state, indices)
-        if indices is None:
-            saved.take_own(self, state)
-            if "pending" in state:
-                pending = saved.unpacked("pending", state["pending"])
-                self._seeds, self._options = pending["seeds"], pending["options"]
+        whole = indices is None and isinstance(state, Mapping) and "pending" in state
+        pending = saved.unpacked("pending", state["pending"]) if whole else None
+        saved.set_face(self, state, indices)
+        if pending is not None:
+            self._seeds, self._options = pending["seeds"], pending["options"]
 
     def close(self) -> None:
         """Nothing to release."""

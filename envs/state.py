@@ -26,6 +26,8 @@ BUFFERS = ("keys", "episodes", "obs", "final_obs", "reward", "terminated", "trun
 #: how far sums over references, baseline and costs may differ: machines round differently, other pools differ by more
 SAME = 1e-4
 
+GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")  # NumPy's
+
 State = dict[str, np.ndarray]
 
 
@@ -118,7 +120,7 @@ class Stateful:
         state = {name: getattr(self, name)[at] for name in BUFFERS}
         return {
             "about": about.copy(), "computed": computed.copy(), "settings": self.settings_view.copy(),
-            "started": np.array([self._started]), "rows": rows, "check": np.array([zlib.crc32(rows)], np.uint32), **state,
+            "started": np.array([self._started]), "rows": rows, "check": np.array([zlib.crc32(rows.data)], np.uint32), **state,
         }  # fmt: skip
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
@@ -175,7 +177,7 @@ class Stateful:
         for name, a, b in zip(self._computed(), found["computed"], computed, strict=True):
             if not abs(a - b) <= SAME * max(abs(a), abs(b)):
                 raise options.OptionError(f"state belongs to another environment: its {name} differ from those computed here")
-        if zlib.crc32(np.ascontiguousarray(found["rows"])) != int(found["check"][0]):
+        if zlib.crc32(np.ascontiguousarray(found["rows"]).data) != int(found["check"][0]):
             raise options.OptionError("state is damaged: 'rows' does not have its checksum")
         if part and self._made.get("in_turn"):
             raise options.OptionError("indices cannot be given where lanes play instances in turn: which comes next depends on the lane")
@@ -215,11 +217,21 @@ def own_state(face: Any) -> State:
     return found
 
 
-def take_own(face: Any, state: Mapping[str, Any]) -> None:
-    """Restore what `own_state` saved; what is not in `state`, which may be a lane of another face, is left alone."""
-    face._keyed = bool(np.asarray(state.get("keyed", state["started"])).all())
-    if "generator" in state:
-        kept = unpacked("generator", state["generator"])
-        bits = getattr(np.random, kept["state"]["bit_generator"])()
-        bits.state = kept["state"]
-        face._np_random, face._np_random_seed = np.random.Generator(bits), kept["seed"]
+def set_face(face: Any, state: Mapping[str, Any], indices: Any = None) -> None:
+    """Restore a face's core and, where all lanes are meant, what `own_state` saved of it; what is not in `state`, which may be a lane of
+    another face, is left alone."""
+    generator = seed = None
+    if indices is None and isinstance(state, Mapping) and "generator" in state:
+        try:
+            kept = unpacked("generator", state["generator"])
+            seed, found = kept["seed"], kept["state"]
+            bits = getattr(np.random, options.choice("generator", found["bit_generator"], GENERATORS))()
+            bits.state = found
+        except (KeyError, ValueError, TypeError) as error:
+            raise options.OptionError(f"state: 'generator' is damaged ({error})") from None
+        generator = np.random.Generator(bits)
+    face.core.set_state(state, indices)
+    if indices is None:
+        face._keyed = bool(np.asarray(state.get("keyed", state["started"])).all())
+        if generator is not None:
+            face._np_random, face._np_random_seed = generator, seed

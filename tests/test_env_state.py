@@ -216,6 +216,22 @@ def test_a_single_environment_goes_on_from_its_state(name):
     assert env.unwrapped.np_random.random() == other.unwrapped.np_random.random()
 
 
+@pytest.mark.parametrize("bits", ["MT19937", "PCG64", "Philox", "SFC64"])
+def test_a_generator_of_ones_own_is_a_part_of_the_state(bits):
+    env = ODEEnv(**SMALL)
+    env.np_random = np.random.Generator(getattr(np.random, bits)(5))
+    env.np_random.random(3)
+    state = env.get_state()
+    first, other = env.reset()[0], ODEEnv(**SMALL)
+    other.set_state(state)
+    assert np.array_equal(other.reset()[0], first) and env.np_random.random() == other.np_random.random()
+    before = other.get_state()
+    for bad in (state["generator"][:-4], np.frombuffer(b'{"state": {"bit_generator": "seed"}, "seed": 1}', np.uint8)):
+        with pytest.raises(ValueError, match="'generator' is damaged"):
+            other.set_state({**state, "generator": bad})
+    assert all(np.array_equal(v, before[k], equal_nan=v.dtype.kind == "f") for k, v in other.get_state().items())
+
+
 def test_copies_of_an_environment_that_has_not_begun_begin_alike():
     for copied in COPIES.values():
         env = ODEEnv(**SMALL)

@@ -25,7 +25,7 @@ from stepsmith.envs.three_body_paper import make_core as make_paper_core
 
 SMALL = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 STIFF = {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4, "pool_size": 4, "rtol": (1e-3, 1e-5),
-         "costs": {"jacobian": 1.0, "lu": 0.5, "solve": 0.2}}  # fmt: skip
+         "baseline": "predictive", "costs": {"jacobian": 1.0, "lu": 0.5, "solve": 0.2}}  # fmt: skip
 PAPER = {"steps": 7, "pool_size": 4}
 CORES = {
     "same step": lambda: make_core(5, True, **SMALL),
@@ -91,14 +91,14 @@ def test_a_state_is_a_copy_and_survives_a_file(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": "tsit5"}, "method 'dopri5' instead of 'tsit5'"),
+        ({"method": "bs32"}, "method 'dopri5' instead of 'bs32'"),
         ({"law": "pi34"}, "decision"),
         ({"pool_seed": 1}, "instances' values"),
         ({"pool_size": 11}, "instances 12 instead of 11"),
         ({"split": "validation"}, "instances' values"),
         ({"reward": "constraint"}, "reward"),
         ({"rtol": (1e-3, 1e-5)}, "tolerances"),
-        ({"baseline": "h211b"}, "baseline's"),
+        ({"baseline": "i"}, "baseline's"),
         ({"max_attempts": 300}, "max_attempts 20000.0 instead of 300.0"),
     ],
 )

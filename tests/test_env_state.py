@@ -18,10 +18,15 @@ from gymnasium.vector import AsyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
+from stepsmith.controllers import registry
+from stepsmith.controllers.decision import Decision
 from stepsmith.envs import make_sb3
+from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
+from stepsmith.envs.pool import make_pool
 from stepsmith.envs.three_body_paper import ThreeBodyPaperEnv
 from stepsmith.envs.three_body_paper import make_core as make_paper_core
+from stepsmith.integrators import problems
 
 SMALL = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 STIFF = {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4, "pool_size": 4, "rtol": (1e-3, 1e-5),
@@ -216,6 +221,13 @@ def test_a_single_environment_goes_on_from_its_state(name):
     assert env.unwrapped.np_random.random() == other.unwrapped.np_random.random()
 
 
+def test_a_core_of_ones_own_pool_and_decision_is_copied():
+    pool = make_pool(problems.family("lorenz"), "dopri5", registry.get("pi34"), 4, "train", 3, (1e-3, 1e-6), points=4)
+    core = begun(lambda: Core(pool, "dopri5", Decision(), 3, Reward(), pool.span((1e-3, 1e-6)), 100, True))
+    other = copy.deepcopy(core)
+    assert other.pool is core.pool and play(other, 60, 2) == play(core, 60, 2)
+
+
 @pytest.mark.parametrize("bits", ["MT19937", "PCG64", "Philox", "SFC64"])
 def test_a_generator_of_ones_own_is_a_part_of_the_state(bits):
     env = ODEEnv(**SMALL)
@@ -323,15 +335,21 @@ def test_a_pickled_environment_goes_on_in_a_fresh_process(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-def test_an_environment_goes_on_in_a_forked_process():
-    env = ODEEnv(**SMALL)
+def test_an_environment_goes_on_in_a_forked_process_and_another_is_made_there():
+    env, other = ODEEnv(**SMALL), {**SMALL, "pool_seed": 7}
     env.reset(seed=4)
     roll(env, 20, 1)
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=lambda: theirs.send(roll(env, 60, 2)), daemon=True)
+
+    def child() -> None:
+        new = ODEEnv(**other)  # draws instances and solves them, as the parent has done
+        first = new.reset(seed=1)[0]
+        theirs.send((roll(env, 60, 2), first.tobytes()))
+
+    process = context.Process(target=child, daemon=True)
     process.start()
-    after = roll(env, 60, 2)
+    after = roll(env, 60, 2), ODEEnv(**other).reset(seed=1)[0].tobytes()
     assert ours.poll(60), "no answer"
     assert ours.recv() == after
     process.join(20)

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, tableaus
+from ..integrators import methods, options, tableaus
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
-from ..integrators.names import unknown
 from ..integrators.solve import check_controller, slots_of
 from .pool import ERROR_GRID, Pool
+from .state import Stateful, digest, total
 
 _KERNELS: dict[tuple, Kernel] = {}
+MOST = 10_000_000  # lanes, and instances of a pool: more is a mistake, and would only fail once memory is used up
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Reward:
     has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or "propagated" (progress, work and
     what every local error becomes at the end, all paid at once; `lagrange` 1 weighs work and error alike); `fail`: extra
     cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
-    decade of leaving the baseline's error at the same tolerance by more than a decade."""
+    decade of leaving the baseline's error at the same tolerance by more than a decade.  ValueError on unknown kinds, values out of range,
+    and a `lagrange` or `window` other than the default where the kind does not use it."""
 
     kind: str = "matched"
     lagrange: float = 1.0
@@ -36,15 +38,19 @@ class Reward:
     window: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in kernel_env.REWARDS:
-            raise unknown("reward", self.kind, kernel_env.REWARDS)
+        options.choice("reward", self.kind, kernel_env.REWARDS)
         for name in ("lagrange", "fail", "window"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            object.__setattr__(self, name, options.number(name, getattr(self, name), low=0.0))
+        object.__setattr__(self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0))
         if self.window > 0 and self.kind == "propagated":
-            raise ValueError("window has no meaning for the reward 'propagated', which prices the error itself")
-        if not 0 < self.time_discount <= 1:
-            raise ValueError(f"time_discount must be in (0, 1], got {self.time_discount}")
+            raise options.OptionError("window has no effect on the reward 'propagated', which prices the error itself")
+        if self.lagrange != 1.0 and not self.priced:
+            raise options.OptionError(f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it")
+
+    @property
+    def priced(self) -> bool:
+        """Whether `lagrange` is a part of it."""
+        return self.kind in ("constraint", "propagated")
 
 
 def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
@@ -64,12 +70,12 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
     return _KERNELS[key]
 
 
-class Core:
+class Core(Stateful):
     """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
     `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
     obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
     columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, whose first entries, as
-    many as the last call returned, are the lanes whose episode ended.
+    many as the last call returned, are the lanes whose episode ended.  `get_state`, `set_state`: see `state.Stateful`.
     """
 
     def __init__(
@@ -83,13 +89,16 @@ class Core:
         max_attempts: int,
         same_step: bool,
     ) -> None:
-        if lanes < 1:
-            raise ValueError(f"num_envs must be at least 1, got {lanes}")
+        lanes = options.count("num_envs", lanes, high=MOST)
+        if not isinstance(reward, Reward):
+            raise options.refuse("reward", "a Reward", reward)
         if span.shape != (len(pool.batch), 2) or not np.isfinite(span).all():
             raise ValueError(f"span must hold finite log tolerances, ({len(pool.batch)}, 2), got shape {span.shape}")
-        if max_attempts < 1:
-            raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
-        self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, bool(same_step)
+        max_attempts, same_step = options.count("max_attempts", max_attempts), options.flag("same_step", same_step)
+        self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, same_step
+        self.rule, self.priced = reward, reward.priced
+        self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward, "span": span,
+                      "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
         propagated = reward.kind == "propagated"
         self.kernel = _kernel(pool, method, decision, propagated)
         blocks = -(-lanes // self.kernel.width)
@@ -128,6 +137,29 @@ class Core:
 
     columns = kernel_env.EPISODE
 
+    def _about(self) -> dict[str, Any]:
+        batch, reward = self.pool.batch, self.rule
+        meth = methods.get(self.method)
+        rule = {k: getattr(reward, k) for k in ("kind", "fail", "time_discount", "window")}
+        return {
+            "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
+            "decision's parameters": digest(self.decision.key, self._params), "instances": len(batch),
+            "instances' values": digest(batch.y0, batch.p, batch.t0, batch.t1), "reward": rule,
+            "max_attempts": float(self._made["max_attempts"]), "same_step": self.same_step,
+        }  # fmt: skip
+
+    def _computed(self) -> dict[str, float]:
+        pool = self.pool
+        return {
+            "tolerances": total(self._made["span"]), "costs": total(self.consts[8:]), "references": total(pool.ref),
+            "baseline's work": total(pool.at_tol[0]) + total(pool.table), "baseline's errors": total(pool.at_tol[1]),
+        }  # fmt: skip
+
+    @property
+    def settings_view(self) -> np.ndarray:
+        """(1,): the constraint's multiplier."""
+        return self.consts[1:2]
+
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
         """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
         anew."""
@@ -145,10 +177,19 @@ class Core:
         return self.obs
 
     def step(self, actions: np.ndarray) -> int:
-        """Carry out `actions` (lanes, n_act) and fill the buffers; returns how many episodes ended."""
+        """Carry out `actions` (lanes, n_act) and fill the buffers; returns how many episodes ended.
+
+        Actions are real numbers in [-1, 1], taken as float32.  One that is not finite or lies outside is answered by the law and counted
+        (`nfallback`); a wrong shape, or what holds no real numbers, is a ValueError.
+        """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions, dtype=np.float32)
+        actions = np.ascontiguousarray(actions)
+        if actions.dtype != np.float32:
+            if actions.dtype.kind not in "fiu":
+                raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
+            with np.errstate(over="ignore"):  # beyond float32 is beyond 1
+                actions = actions.astype(np.float32)
         if actions.shape != (self.lanes, self.decision.n_act):
             raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(

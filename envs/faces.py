@@ -1,12 +1,14 @@
 """Single and native vector environment: Gymnasium's two faces of a batch core.
 
 A core has `obs, final_obs, reward, terminated, truncated, stats` (one row a lane), `columns`, `same_step`, `seed(keys, mask)`,
-`reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`.  The single environment is a core with one lane of the
-same kernel, so that both give the same numbers to the last bit.
+`reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`, `get_state(indices)`, `set_state(state, indices)`.
+The single environment is a core with one lane of the same kernel, so that both give the same numbers to the last bit.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -14,14 +16,58 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from ..integrators import options as check
+from . import state as saved
+
 
 def key_from(rng: np.random.Generator) -> np.uint64:
     """A lane's generator key, drawn from an environment's own generator."""
     return np.uint64(rng.integers(0, 2**64, dtype=np.uint64))
 
 
-class Single(gym.Env):
-    """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes` lanes."""
+def seed_of(value: Any) -> Any:
+    """A seed, checked: a whole number that is not negative, or None."""
+    return check.count("seed", value, low=0, high=2**128, none=True)
+
+
+def arguments(make: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Parameters of an environment's `make_core` that are its own options, keyword only."""
+    own = inspect.signature(make).parameters.values()
+    return [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in ("lanes", "same_step")]
+
+
+def reset_options(given: Any, known: Iterable[str] = ()) -> Mapping[str, Any]:
+    """`options` of a reset, checked."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise check.refuse("options of reset()", "a dictionary or None", given)
+    check.check_names("reset()", given, known)
+    return given
+
+
+class _Options:
+    """Keyword arguments of a face: its own and those of `make_core`, by name in its signature; an unknown one names the nearest."""
+
+    make: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "make"):
+            own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self" and p.kind != p.VAR_KEYWORD]
+            cls.__signature__ = inspect.Signature([*own, *arguments(cls.make)])  # type: ignore[attr-defined]
+
+    @classmethod
+    def _core(cls, lanes: int, same_step: bool, given: dict[str, Any]) -> Any:
+        check.check_names(cls.__name__, given, cls.__signature__.parameters)  # type: ignore[attr-defined]
+        return cls.make(lanes, same_step, **given)
+
+
+class Single(_Options, gym.Env):
+    """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes` lanes.
+
+    Can be copied (`copy.deepcopy`) and pickled with its state.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
     make: Any
@@ -29,14 +75,16 @@ class Single(gym.Env):
 
     def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+            raise check.refuse("render_mode", "None or 'rgb_array'", render_mode)
         self.render_mode = render_mode
-        self.core = type(self).make(1, False, **kwargs)
+        self.core = type(self)._core(1, False, kwargs)
         self.observation_space, self.action_space = type(self).spaces_of(self.core)
         self._keyed = False
         self._trace: list[np.ndarray] = []
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        reset_options(options)
+        seed = seed_of(seed)
         super().reset(seed=seed)
         if seed is not None or not self._keyed:
             self.core.seed(np.array([key_from(self.np_random)], np.uint64))
@@ -57,6 +105,22 @@ class Single(gym.Env):
             info["stepsmith"] = core.episode(0)
         return core.obs[0].copy(), float(core.reward[0]), bool(core.terminated[0]), bool(core.truncated[0]), info
 
+    def get_state(self) -> saved.State:
+        """Everything that decides what follows, as NumPy arrays by name (see `envs.state`): the lane, its buffers (the last observation is
+        `state["obs"]`, (1, n_obs)), the environment's own generator, the picture's trace.  Not the random state of `action_space`."""
+        trace = np.array(self._trace) if self._trace else np.zeros((0, 0))
+        return {**self.core.get_state(), **saved.own_state(self), "trace": trace}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state` bit for bit; it may come from another environment made with the same arguments, in another process too, or
+        be one lane of a vector environment.  ValueError where it is damaged or of an environment with other arguments; nothing has
+        changed then."""
+        saved.set_face(self, state)
+        trace = np.asarray(state.get("trace", ()), np.float64)
+        self._trace = list(trace) if self.render_mode is not None else []
+        if not self._trace and self._keyed:
+            self._note()
+
     def _note(self) -> None:
         if self.render_mode == "rgb_array":
             self._trace.append(self.core.snapshot(0))
@@ -70,12 +134,12 @@ class Single(gym.Env):
         return draw(self.core.pool.batch.nbody, np.array(self._trace))
 
 
-class Native(VectorEnv):
+class Native(_Options, VectorEnv):
     """`num_envs` lanes of a batch core as a Gymnasium vector environment, bit for bit what as many single ones are.
 
     autoreset_mode: "next_step" (Gymnasium's default) or "same_step" (the last observation is then in `info["final_obs"]`, the episode's
     statistics in `info["final_info"]`).  `info["stepsmith"]` holds the statistics of episodes that have just ended, masked by
-    `info["_stepsmith"]`.
+    `info["_stepsmith"]`.  Can be copied (`copy.deepcopy`) and pickled with its state.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -84,9 +148,9 @@ class Native(VectorEnv):
 
     def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **kwargs: Any) -> None:
         mode = _mode(autoreset_mode)
-        self.num_envs = num_envs
         self.metadata = {**self.metadata, "autoreset_mode": mode}
-        self.core = type(self).make(num_envs, mode == AutoresetMode.SAME_STEP, **kwargs)
+        self.core = type(self)._core(num_envs, mode == AutoresetMode.SAME_STEP, kwargs)
+        self.num_envs = num_envs = self.core.lanes
         self.single_observation_space, self.single_action_space = type(self).spaces_of(self.core)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
@@ -96,17 +160,19 @@ class Native(VectorEnv):
         """seed: an int (lane i gets seed + i), a list, or None (lanes go on with their own generators).  options["reset_mask"]: (num_envs,)
         bool, the lanes to reset; the others are left alone."""
         mask = np.ones(self.num_envs, np.bool_)
-        if options is not None and "reset_mask" in options:
+        options = dict(reset_options(options, ("reset_mask",)))
+        if "reset_mask" in options:
             mask = np.asarray(options["reset_mask"])
             if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
                 raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},) with at least one True")
-        if isinstance(seed, (int, np.integer)):
-            super().reset(seed=int(seed))
-            seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
+        if seed is None or not np.iterable(seed) or isinstance(seed, (str, bytes)):
+            first = seed_of(seed)
+            super().reset(seed=first)
+            seeds: list[int | None] = [None if first is None else first + i for i in range(self.num_envs)]
         else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
+            seeds = [seed_of(s) for s in seed]
         if len(seeds) != self.num_envs:
-            raise ValueError(f"seed must be an int or hold {self.num_envs} values, got {len(seeds)}")
+            raise check.OptionError(f"seed must be a whole number or hold {self.num_envs} of them, got {len(seeds)}")
         fresh = mask & np.array([s is not None or not self._keyed for s in seeds])
         if fresh.any():
             self.core.seed(np.array([key_from(seeding.np_random(s)[0]) for s in seeds], np.uint64), fresh)
@@ -131,6 +197,16 @@ class Native(VectorEnv):
                 info = {"final_obs": final, "_final_obs": done.copy(), "final_info": info, "_final_info": done.copy()}
         return core.obs.copy(), core.reward.astype(np.float64), core.terminated.copy(), core.truncated.copy(), info
 
+    def get_state(self, indices: Any = None) -> saved.State:
+        """As that of a single environment, one row a lane; indices: of some lanes only (whole numbers)."""
+        return {**self.core.get_state(indices), **saved.own_state(self)}
+
+    def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
+        """Go on from `state` bit for bit.  indices: the lanes to overwrite; the others are left alone, and `state` then holds as many
+        lanes, in this order, or one, which is copied to each.  A single environment's state is such a lane.  ValueError where the state
+        is damaged or of an environment with other arguments; nothing has changed then."""
+        saved.set_face(self, state, indices)
+
 
 def _mode(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
@@ -140,8 +216,8 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
         table = {"next_step": AutoresetMode.NEXT_STEP, "nextstep": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP,
                  "samestep": AutoresetMode.SAME_STEP}  # fmt: skip
         if key not in table:
-            raise ValueError(f"autoreset_mode must be 'next_step' or 'same_step', got {mode!r}")
+            raise check.refuse("autoreset_mode", "'next_step' or 'same_step'", mode)
         found = table[key]
     if found not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-        raise ValueError(f"autoreset_mode must be 'next_step' or 'same_step', got {mode!r}")
+        raise check.refuse("autoreset_mode", "'next_step' or 'same_step'", mode)
     return found

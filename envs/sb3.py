@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from ..integrators import options
 from ..integrators.names import unknown
-from .faces import key_from
+from . import state as saved
+from .faces import arguments, key_from, reset_options, seed_of
 
 #: id: module of this package with `make_core` and `spaces_of`, and its fixed arguments
 IDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,6 +32,7 @@ class StepsmithVecEnv(VecEnv):
     Finished lanes restart at once; their info holds `terminal_observation`, `TimeLimit.truncated` and `episode` (r, l, t as SB3's Monitor
     writes them, and the core's own statistics).  Lanes whose episode goes on share one empty dictionary.  Observations (num_envs, n_obs)
     float32 are copies: SB3 keeps references to them.  Seeds as `VecEnv.seed`; equal seeds give the episodes of the Gymnasium environments.
+    Can be copied and pickled with its state.
     """
 
     def __init__(self, core: Any, observation_space: Any, action_space: Any) -> None:
@@ -40,7 +43,13 @@ class StepsmithVecEnv(VecEnv):
         self._began = time.time()
         super().__init__(core.lanes, observation_space, action_space)
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """As `VecEnv.seed`: lane i gets seed + i at the next reset.  ValueError where it is no whole number of at least 0."""
+        return super().seed(seed_of(seed))
+
     def reset(self) -> np.ndarray:
+        for given in self._options:
+            reset_options(given)
         fresh = np.array([s is not None or not self._keyed for s in self._seeds])
         if fresh.any():
             keys = [key_from(seeding.np_random(s)[0]) if new else 0 for s, new in zip(self._seeds, fresh, strict=True)]
@@ -67,11 +76,25 @@ class StepsmithVecEnv(VecEnv):
                 infos[i] = {"terminal_observation": final, "TimeLimit.truncated": bool(core.truncated[i]), "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
+    def get_state(self, indices: Any = None) -> saved.State:
+        """Everything that decides what follows, as NumPy arrays by name, one row a lane (see `envs.state`); indices: of some lanes."""
+        pending = saved.packed({"seeds": self._seeds, "options": self._options})
+        return {**self.core.get_state(indices), **saved.own_state(self), **({"pending": pending} if indices is None else {})}
+
+    def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
+        """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to overwrite; `state`
+        then holds as many, in this order, or one for each of them.  ValueError where it is damaged or of another environment."""
+        whole = indices is None and isinstance(state, Mapping) and "pending" in state
+        pending = saved.unpacked("pending", state["pending"]) if whole else None
+        saved.set_face(self, state, indices)
+        if pending is not None:
+            self._seeds, self._options = pending["seeds"], pending["options"]
+
     def close(self) -> None:
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """`render_mode`, `lagrange`, or an attribute of the core; the same for every lane.  AttributeError where there is none."""
+        """`render_mode`, `lagrange`, or a public attribute of the core; the same for every lane.  AttributeError where there is none."""
         if attr_name == "render_mode":
             value: Any = None
         elif attr_name == "lagrange" and hasattr(self.core, "consts"):
@@ -81,20 +104,28 @@ class StepsmithVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Only `lagrange`, the constraint's multiplier (a number >= 0), can be set, for all lanes together.  ValueError otherwise."""
+        """Only `lagrange`, the multiplier of the rewards "constraint" and "propagated" (a number >= 0), can be set, for all lanes together.
+        ValueError otherwise."""
         if attr_name == "render_mode" and value is None:
             return
         if attr_name != "lagrange" or not hasattr(self.core, "consts"):
             raise unknown("attribute that can be set", attr_name, ["lagrange"] if hasattr(self.core, "consts") else [])
+        if not self.core.priced:
+            raise options.OptionError(f"lagrange has no effect on the reward {self.core.rule.kind!r}")
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError("lagrange is one number for all lanes: set it for all of them")
-        if not 0.0 <= float(value) < np.inf:
-            raise ValueError(f"lagrange must be finite and not negative, got {value!r}")
-        self.core.consts[1] = float(value)
+        self.core.consts[1] = options.number("lagrange", value, low=0.0)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """AttributeError: lanes of a compiled kernel are no Python objects."""
-        raise AttributeError(f"lanes of a compiled kernel have no method {method_name!r}")
+        """`get_state()`: a state a lane; `set_state(state)`: one lane's state for each of the lanes.  AttributeError for anything else:
+        lanes of a compiled kernel are no Python objects."""
+        lanes = list(self._get_indices(indices))
+        if method_name == "get_state":
+            return [self.core.get_state([i], *method_args, **method_kwargs) for i in lanes]
+        if method_name == "set_state":
+            self.core.set_state(*method_args, **method_kwargs, indices=lanes)
+            return [None for _ in lanes]
+        raise AttributeError(f"lanes of a compiled kernel have no method {method_name!r}: only get_state, set_state")
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """True for SB3's Monitor, whose `episode` statistics every lane reports; no other wrapper is ever there."""
@@ -106,11 +137,14 @@ class StepsmithVecEnv(VecEnv):
 
 
 def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> StepsmithVecEnv:
-    """An SB3 VecEnv of a registered id; keyword arguments as the environment's.  ValueError on an unknown id."""
-    if env_id not in IDS:
-        raise unknown("environment", env_id, IDS)
-    name, fixed = IDS[env_id]
+    """An SB3 VecEnv of a registered id; keyword arguments as the environment's (`envs.ode.make_core`, `envs.three_body_paper.make_core`).
+
+    ValueError on an unknown id or option, which names the nearest, and on values out of range.
+    """
+    name, fixed = IDS[options.choice("environment", env_id, IDS)]
     module = importlib.import_module(f".{name}", __package__)
+    options.check_names(env_id, kwargs, [p.name for p in arguments(module.make_core)])
+    seed = seed_of(seed)
     core = module.make_core(num_envs, True, **{**fixed, **kwargs})
     venv = StepsmithVecEnv(core, *module.spaces_of(core))
     if seed is not None:

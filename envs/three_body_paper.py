@@ -26,13 +26,15 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..integrators import methods, record
+from ..integrators import methods, options, record
 from ..integrators.kernels import paper_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
-from ..integrators.names import unknown
 from ..integrators.problem import Batch
 from ..integrators.problems.three_body_paper import FAMILY, energy, instances
+from .core import MOST
 from .faces import Native, Single
+from .ode import check_pool
+from .state import Stateful, digest
 
 MUS = np.geomspace(1e-1, 1e-4, 10)
 INTERVAL = 0.1  # yr a decision
@@ -54,7 +56,7 @@ def _kernel(method: str, n_obs: int) -> Kernel:
     return paper_env.paper_kernel(meth.parts(one, frozenset({record.TAU_AMUSE})), one.n, one.m, n_obs, lanes_for(one.n), energy)
 
 
-class PaperCore:
+class PaperCore(Stateful):
     """`lanes` environments in lock-step; buffers as those of `core.Core`, stats with the columns `kernels.paper_env.EPISODE`."""
 
     columns = paper_env.EPISODE
@@ -71,20 +73,20 @@ class PaperCore:
         in_turn: bool,
         energy_limit: float,
     ) -> None:
-        if lanes < 1:
-            raise ValueError(f"num_envs must be at least 1, got {lanes}")
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        if counter not in COUNTERS:
-            raise unknown("counter", counter, COUNTERS)
-        if method not in ("hermite4_pec", "hermite4"):
-            raise unknown("method of this environment", method, ("hermite4_pec", "hermite4"))
-        if not energy_limit > 0:
-            raise ValueError(f"energy_limit must be positive, got {energy_limit}")
-        w = np.asarray(weights, dtype=np.float64)
-        if w.shape != (3,) or not np.all(np.isfinite(w)) or w[1] != 0.0:
-            raise ValueError(f"weights must be three finite numbers [W0, 0, W2], got {weights!r}")
+        lanes, steps = options.count("num_envs", lanes, high=MOST), options.count("steps", steps)
+        options.choice("counter", counter, COUNTERS)
+        options.choice("method of this environment", method, ("hermite4_pec", "hermite4"))
+        if not (isinstance(energy_limit, float) and energy_limit == np.inf):  # infinity: no energy error ends an episode
+            energy_limit = options.positive("energy_limit", energy_limit)
+        same_step, in_turn = options.flag("same_step", same_step), options.flag("in_turn", in_turn)
+        if isinstance(weights, (str, bytes)) or not np.iterable(weights) or len(w := list(weights)) != 3:
+            raise options.refuse("weights", "three finite numbers [W0, 0, W2]", weights)
+        w = [options.number("weights", v) for v in w]
+        if w[1] != 0.0:
+            raise options.refuse("weights", "three finite numbers [W0, 0, W2]", weights)
         self.lanes, self.same_step, self.method, self.batch, self.counter = lanes, bool(same_step), method, batch, counter
+        self._made = {"lanes": lanes, "same_step": same_step, "steps": steps, "weights": weights, "counter": counter, "method": method,
+                      "batch": batch, "in_turn": in_turn, "energy_limit": energy_limit}  # fmt: skip
         self.n_obs = batch.n + (2 if counter == "observed" else 1)
         self.kernel = _kernel(method, self.n_obs)
         blocks = -(-lanes // self.kernel.width)
@@ -104,6 +106,23 @@ class PaperCore:
         self.stats = np.zeros((lanes, len(self.columns)))
         self.ended = np.zeros(lanes, np.int64)
         self._started = False
+
+    def _about(self) -> dict[str, Any]:
+        batch = self.batch
+        about = {
+            "method": self.method, "counter": self.counter, "instances": len(batch), "same_step": self.same_step,
+            "instances' values": digest(batch.y0, batch.p), "settings": self.settings.tolist(),
+        }  # fmt: skip
+        # where lanes play instances in turn, which comes next depends on the lane
+        return {**about, "lanes": self.lanes} if self._made["in_turn"] else about
+
+    def _computed(self) -> dict[str, float]:
+        return {}
+
+    @property
+    def settings_view(self) -> np.ndarray:
+        """(0,): nothing changes between steps."""
+        return self.settings[:0]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
         """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
@@ -172,14 +191,23 @@ def make_core(
     steps: decisions an episode (the paper trains with 100, evaluates with 300).  weights: [W0, W1, W2], W1 0 as in the paper.  counter:
     "observed", "out" or "hidden" (see the module).  method: "hermite4_pec" (the paper's) or "hermite4".  seeds: the instances, by the
     paper's numbers (its evaluation: range(100)); None: pool_size of `split` drawn with `pool_seed`.  in_turn: lane l plays instances l,
-    l + num_envs, ... instead of drawing them.  energy_limit: |dE| beyond which an episode terminates.  Raises ValueError on bad values.
+    l + num_envs, ... instead of drawing them.  energy_limit: |dE| beyond which an episode terminates
+    (infinity: never).  Raises ValueError on bad values, and where pool_size, split or pool_seed stand beside seeds.
     """
-    if seeds is None and pool_size < 1:
-        raise ValueError(f"pool_size must be at least 1, got {pool_size}")
-    if seeds is not None and len(seeds) == 0:
-        raise ValueError("seeds must hold at least one number")
-    batch = _pool(None if seeds is None else tuple(seeds), pool_size, split, pool_seed)
-    return PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
+    check_pool(pool_size, split, pool_seed)
+    if seeds is not None:
+        if isinstance(seeds, (str, bytes)) or not np.iterable(seeds) or not (numbers := tuple(seeds)):
+            raise options.refuse("seeds", "at least one whole number or None", seeds)
+        seeds = tuple(options.count("seeds", s, low=0) for s in numbers)
+        if (pool_size, split, pool_seed) != (1000, "train", 0):
+            raise options.OptionError("pool_size, split and pool_seed have no effect beside seeds, which name the instances")
+    batch = _pool(seeds, pool_size, split, pool_seed)
+    core = PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
+    core.recipe = make_core, (lanes, same_step), {
+        "steps": steps, "weights": weights, "counter": counter, "method": method, "seeds": seeds,
+        "in_turn": in_turn, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "energy_limit": energy_limit,
+    }  # fmt: skip
+    return core
 
 
 def spaces_of(core: PaperCore) -> tuple[spaces.Box, spaces.Discrete]:

@@ -247,7 +247,7 @@ def test_bad_arguments_are_named():
         Reward(time_discount=0.0)
     with pytest.raises(ValueError, match="rtol"):
         make_core(1, True, **{**LORENZ, "rtol": (1e-6, 1e-3)})
-    with pytest.raises(ValueError, match="pool size"):
+    with pytest.raises(ValueError, match="pool_size"):
         make_core(1, True, **{**LORENZ, "pool_size": 0})
     with pytest.raises(ValueError, match="num_envs"):
         core(0)

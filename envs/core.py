@@ -17,6 +17,7 @@ from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.names import unknown
 from ..integrators.solve import check_controller, slots_of
 from .pool import ERROR_GRID, Pool
+from .state import Stateful, digest, total
 
 _KERNELS: dict[tuple, Kernel] = {}
 
@@ -64,12 +65,12 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
     return _KERNELS[key]
 
 
-class Core:
+class Core(Stateful):
     """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
     `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
     obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
     columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, whose first entries, as
-    many as the last call returned, are the lanes whose episode ended.
+    many as the last call returned, are the lanes whose episode ended.  `get_state`, `set_state`: see `state.Stateful`.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Core:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
         self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, bool(same_step)
+        self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward, "span": span,
+                      "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
         propagated = reward.kind == "propagated"
         self.kernel = _kernel(pool, method, decision, propagated)
         blocks = -(-lanes // self.kernel.width)
@@ -127,6 +130,29 @@ class Core:
         self._started = False
 
     columns = kernel_env.EPISODE
+
+    def _about(self) -> dict[str, Any]:
+        batch, reward = self.pool.batch, self._made["reward"]
+        meth = methods.get(self.method)
+        rule = {k: getattr(reward, k) for k in ("kind", "fail", "time_discount", "window")}
+        return {
+            "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
+            "decision's parameters": digest(self.decision.key, self._params), "instances": len(batch),
+            "instances' values": digest(batch.y0, batch.p, batch.t0, batch.t1), "reward": rule,
+            "max_attempts": float(self._made["max_attempts"]), "same_step": self.same_step,
+        }  # fmt: skip
+
+    def _computed(self) -> dict[str, float]:
+        pool = self.pool
+        return {
+            "tolerances": total(self._made["span"]), "costs": total(self.consts[8:]), "references": total(pool.ref),
+            "baseline's work": total(pool.at_tol[0]) + total(pool.table), "baseline's errors": total(pool.at_tol[1]),
+        }  # fmt: skip
+
+    @property
+    def settings_view(self) -> np.ndarray:
+        """(1,): the constraint's multiplier."""
+        return self.consts[1:2]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
         """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes

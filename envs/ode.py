@@ -84,6 +84,7 @@ def make_core(
     """
     fam = problems.family(family)
     method = method or fam.method
+    given = decision
     if decision is None:
         decision = make_decision(fam.name, method, law, features, n_act)
     price = of_family(fam.name, method) if costs is None else Costs(**costs)
@@ -91,7 +92,13 @@ def make_core(
     pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span, price)
     rule = reward if isinstance(reward, Reward) else Reward(reward, lagrange, fail, time_discount, window)
     pool = pool.followed if rule.kind == "propagated" else pool
-    return Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
+    core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
+    core.recipe = make_core, (lanes, same_step), {
+        "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act, "baseline": baseline,
+        "rtol": span, "band": band, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "reward": rule,
+        "max_attempts": max_attempts, "costs": price.as_dict() if methods.get(method).implicit else None,
+    }  # fmt: skip
+    return core
 
 
 def spaces_of(core: Any) -> tuple[spaces.Box, spaces.Box]:

@@ -33,6 +33,7 @@ from ..integrators.names import unknown
 from ..integrators.problem import Batch
 from ..integrators.problems.three_body_paper import FAMILY, energy, instances
 from .faces import Native, Single
+from .state import Stateful, digest
 
 MUS = np.geomspace(1e-1, 1e-4, 10)
 INTERVAL = 0.1  # yr a decision
@@ -54,7 +55,7 @@ def _kernel(method: str, n_obs: int) -> Kernel:
     return paper_env.paper_kernel(meth.parts(one, frozenset({record.TAU_AMUSE})), one.n, one.m, n_obs, lanes_for(one.n), energy)
 
 
-class PaperCore:
+class PaperCore(Stateful):
     """`lanes` environments in lock-step; buffers as those of `core.Core`, stats with the columns `kernels.paper_env.EPISODE`."""
 
     columns = paper_env.EPISODE
@@ -85,6 +86,8 @@ class PaperCore:
         if w.shape != (3,) or not np.all(np.isfinite(w)) or w[1] != 0.0:
             raise ValueError(f"weights must be three finite numbers [W0, 0, W2], got {weights!r}")
         self.lanes, self.same_step, self.method, self.batch, self.counter = lanes, bool(same_step), method, batch, counter
+        self._made = {"lanes": lanes, "same_step": same_step, "steps": steps, "weights": weights, "counter": counter, "method": method,
+                      "batch": batch, "in_turn": in_turn, "energy_limit": energy_limit}  # fmt: skip
         self.n_obs = batch.n + (2 if counter == "observed" else 1)
         self.kernel = _kernel(method, self.n_obs)
         blocks = -(-lanes // self.kernel.width)
@@ -104,6 +107,23 @@ class PaperCore:
         self.stats = np.zeros((lanes, len(self.columns)))
         self.ended = np.zeros(lanes, np.int64)
         self._started = False
+
+    def _about(self) -> dict[str, Any]:
+        batch = self.batch
+        about = {
+            "method": self.method, "counter": self.counter, "instances": len(batch), "same_step": self.same_step,
+            "instances' values": digest(batch.y0, batch.p), "settings": self.settings.tolist(),
+        }  # fmt: skip
+        # where lanes play instances in turn, which comes next depends on the lane
+        return {**about, "lanes": self.lanes} if self._made["in_turn"] else about
+
+    def _computed(self) -> dict[str, float]:
+        return {}
+
+    @property
+    def settings_view(self) -> np.ndarray:
+        """(0,): nothing changes between steps."""
+        return self.settings[:0]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
         """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
@@ -179,7 +199,12 @@ def make_core(
     if seeds is not None and len(seeds) == 0:
         raise ValueError("seeds must hold at least one number")
     batch = _pool(None if seeds is None else tuple(seeds), pool_size, split, pool_seed)
-    return PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
+    core = PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
+    core.recipe = make_core, (lanes, same_step), {
+        "steps": steps, "weights": weights, "counter": counter, "method": method, "seeds": None if seeds is None else tuple(seeds),
+        "in_turn": in_turn, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "energy_limit": energy_limit,
+    }  # fmt: skip
+    return core
 
 
 def spaces_of(core: PaperCore) -> tuple[spaces.Box, spaces.Discrete]:

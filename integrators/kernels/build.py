@@ -34,7 +34,8 @@ class Kernel:
 @dataclass(frozen=True)
 class Parts:
     """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
-    the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra."""
+    the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra.
+    together: (first, count) among the extra rows where the elements of a lane lie together, element k of lane l at `l*count + k`."""
 
     attempt: str
     start: str
@@ -44,6 +45,7 @@ class Parts:
     extra: int
     objects: dict[str, Any]
     implicit: bool = False
+    together: tuple[tuple[int, int], ...] = ()
 
 
 def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:

@@ -71,7 +71,7 @@ def env_kernel(
     from ..vecmath import NAMESPACE
 
     wide = width > 1 and wide_machine()
-    lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_ANSWER, parts.extra)
+    lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_ANSWER, parts.extra, parts.together)
     for row in ROWS:
         lay.add(row)
     if propagated is not None:

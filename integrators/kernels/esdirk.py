@@ -36,7 +36,7 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
     lines += f"S = {s}\n"
     attempt = lines + algebra.source() + _source(tableau, slots)
     carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
-    return Parts(attempt, newton_start(tableau, n), dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, implicit=True)
+    return Parts(attempt, newton_start(tableau, n), dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together)
 
 
 def _source(tableau: EsdirkTableau, slots: frozenset[int]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .. import record
 
 # status of a lane, as stored in the STATUS row
@@ -40,11 +42,13 @@ AT = {name: i for i, name in enumerate((*PACK, *STATS))}
 
 @dataclass
 class Layout:
-    """Names and offsets of a block's rows; `offset(name)` is row*W, the form that kernels index with."""
+    """Names and offsets of a block's rows.  together: (first row, count) where the elements of a lane lie together instead of W apart,
+    element k of lane l at `first*W + l*count + k`."""
 
     width: int
     rows: dict[str, int] = field(default_factory=dict)
     count: int = 0
+    together: tuple[tuple[int, int], ...] = ()
 
     def add(self, name: str, rows: int = 1) -> None:
         self.rows[name] = self.count
@@ -54,6 +58,14 @@ class Layout:
     def size(self) -> int:
         """Length of the block's array."""
         return self.count * self.width
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where a lane's elements lie in the block: `first + step*lane`, (count,) int64 each."""
+        first, step = np.arange(self.count) * self.width, np.ones(self.count, np.int64)
+        for row, count in self.together:
+            first[row : row + count] = row * self.width + np.arange(count)
+            step[row : row + count] = count
+        return first, step
 
     def constants(self) -> str:
         """Source lines `NAME = offset`."""
@@ -66,8 +78,11 @@ SCALARS = (
 )  # fmt: skip
 
 
-def block_layout(width: int, n: int, m: int, n_k: int, n_state: int, n_out: int, extra: int = 0) -> Layout:
-    """Layout for dimension n, m parameters, n_k slope rows, controller state and answer rows, and `extra` method rows."""
+def block_layout(
+    width: int, n: int, m: int, n_k: int, n_state: int, n_out: int, extra: int = 0, together: tuple[tuple[int, int], ...] = ()
+) -> Layout:
+    """Layout for dimension n, m parameters, n_k slope rows, controller state and answer rows, and `extra` method rows, of which those of
+    `together` (first, count) hold a lane's elements side by side."""
     lay = Layout(width)
     for name in SCALARS:
         lay.add(name)
@@ -83,5 +98,6 @@ def block_layout(width: int, n: int, m: int, n_k: int, n_state: int, n_out: int,
     for k in range(n_k):
         lay.add(f"K{k}", n)
     if extra:
+        lay.together = tuple((lay.count + first, count) for first, count in together)
         lay.add("X", extra)
     return lay

@@ -28,7 +28,8 @@ from .sparse_linear import sparse_source
 class Algebra:
     """The matrices of a method for a Problem or Batch `source`.
 
-    `lines`: source that names the rows; `rows`: how many of X they take; `objects`: what the sources name.  pair: a complex matrix too.
+    `lines`: source that names the rows; `rows`: how many of X they take; `together`: (first, count) of those in which a lane's elements
+    lie together; `objects`: what the sources name.  pair: a complex matrix too.
     slope: K0 holds the slope at the step's start, as differences need it.
     """
 
@@ -46,7 +47,10 @@ class Algebra:
         sizes += [("CRE", factors), ("CIM", factors), ("CPIV", n)] if pair else []
         sizes += [("TMP", n), ("TMI", n)] if pair else [("TMP", n)]
         self.lines, self.rows = "", 0
+        self.together: tuple[tuple[int, int], ...] = ()
         for name, count in sizes:
+            if name in ("JAC", "LUF", "CRE", "CIM", "TMP", "TMI"):
+                self.together += ((self.rows, count),)
             self.add(name, count)
         self.lines += f"NJAC = {kept}\nNLUF = {factors}\n"
         if st.order is not None:

@@ -35,7 +35,7 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     # the slope of a lane just loaded is the start's
     start = newton_start(tableau, n, (("TF", "A[T + l]"),))
     carry = "".join(f"A[ZP + {i}*N*W + j] = where(acc, A[ZS + {i}*N*W + j], A[ZP + {i}*N*W + j])\n" for i in range(3))
-    return Parts(attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, implicit=True)
+    return Parts(attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together)
 
 
 def _source(tableau: RadauTableau, slots: frozenset[int]) -> str:

@@ -20,7 +20,7 @@ _NUMBERS = (bool, int, float, np.number, np.bool_)
 def state_of(es: Any) -> dict[str, Any]:
     """Plain data for `build`, between two generations."""
     parts = {name: {k: v for k, v in vars(_part(es, name)).items() if _plain(v)} for name in PARTS}
-    return {"cma": version("cma"), "parts": parts, "random": np.random.get_state(legacy=False)}
+    return {"cma": version("cma"), "parts": parts, "random": np.random.get_state(legacy=False)}  # noqa: NPY002 (pycma draws from it)
 
 
 def build(make: Callable[[], Any], state: dict[str, Any]) -> Any:
@@ -39,7 +39,7 @@ def build(make: Callable[[], Any], state: dict[str, Any]) -> Any:
             if isinstance(value, np.ndarray) and isinstance(part.get(key), np.ndarray) and value.shape != part[key].shape:
                 raise ValueError(f"its {key} has shape {value.shape} where the run has {part[key].shape}")
             part[key] = value
-    np.random.set_state(state["random"])
+    np.random.set_state(state["random"])  # noqa: NPY002
     return es
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -58,8 +59,13 @@ def cpu_model() -> str:
 
 
 def provenance() -> dict[str, object]:
-    """{"versions": {...}, "commit": hash or None}."""
-    return {"versions": versions(), "commit": commit()}
+    """{"versions": {...}, "commit": hash or None}; the commit as it was when this process first asked: that is the code it runs."""
+    return {"versions": versions(), "commit": _commit()}
+
+
+@functools.cache
+def _commit() -> str | None:
+    return commit()
 
 
 def changes(before: dict[str, Any]) -> str:

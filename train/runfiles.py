@@ -13,6 +13,7 @@ import math
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,7 +167,8 @@ def held(path: Path, tidy: tuple[str, ...] = ()) -> Iterator[None]:
     except OSError as error:
         raise _told(path, error) from error
     try:
-        yield
+        with _quiet_threads():
+            yield
     except Exception as error:
         if fresh and not any((path / name).exists() for name in ("log.jsonl", "checkpoint.npz", "checkpoint.pt")):
             for name in tidy:
@@ -180,6 +182,23 @@ def held(path: Path, tidy: tuple[str, ...] = ()) -> Iterator[None]:
         with contextlib.suppress(OSError):  # what is empty and was not there before
             for folder in made:
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """No traceback of a thread whose disk is full: tensorboard's writer is one, and hands its error to the next call as well."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in _DISK):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        if threading.excepthook is hook:
+            threading.excepthook = before
 
 
 def _inside(path: Path, name: Any) -> bool:

@@ -149,6 +149,8 @@ def _unpack(x: Any, members: dict[str, np.ndarray], seen: dict[int, Any]) -> Any
         return [_unpack(v, members, seen) for v in x]
     if not isinstance(x, dict):
         return x
+    kind: str
+    value: Any
     kind, value = next(iter(x.items()), ("", None))
     if not kind.startswith("@"):
         return {k: _unpack(v, members, seen) for k, v in x.items()}

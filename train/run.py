@@ -95,11 +95,11 @@ def _evolve(cfg: Config, out: Path, resume: bool, progress: bool) -> Path:
 
     # events behind the checkpoint are written again
     board = SummaryWriter(str(run.path / "tensorboard"), purge_step=None if state is None else int(state["attempts"]) + 1)
-    best, due, known = run.best, run.due(cfg.evaluate.every), {row.get("generation") for row in run.logged()}
+    best, due, logged = run.best, run.due(cfg.evaluate.every), {row.get("generation") for row in run.logged()}
     try:
         for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.checkpoint, state):
             board.add_scalar("train/fitness", cost, attempts)
-            if (attempts >= due or generation == settings.generations) and generation not in known:
+            if (attempts >= due or generation == settings.generations) and generation not in logged:
                 due = attempts + cfg.evaluate.every
                 ratio = validator.ratio(mean)
                 board.add_scalar("validation/ratio", ratio, attempts)

@@ -215,7 +215,8 @@ class PaperCheck:
 
     def keep(self, model: BaseAlgorithm, figure: float) -> None:
         """Save the policy; the replay buffer is not part of it."""
-        put(self.path, model.save)
+        write: Any = model.save  # into an open file
+        put(self.path, write)
 
 
 class Validate(BaseCallback):

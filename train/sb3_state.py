@@ -24,7 +24,7 @@ SEEN = ("_last_obs", "_last_original_obs", "_last_episode_starts")
 def between_rollouts(cls: type) -> type:
     """The algorithm with one addition: its callback's `boundary(model)` is called before every rollout, before anything is drawn."""
 
-    class Model(cls):  # type: ignore[misc]
+    class Model(cls):
         def collect_rollouts(self, env: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
             callback.boundary(self)
             return super().collect_rollouts(env, callback, *args, **kwargs)

@@ -192,11 +192,11 @@ def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
     with said.open("a") as f:
         command = [sys.executable, "-c", f"from {__name__} import _child; _child()", str(folder)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=f, stderr=f, text=True)
+    feed: Any = process.stdin
     try:
-        assert process.stdin is not None  # asked for above
         with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
-            process.stdin.write(json.dumps(data) + "\n")
-            process.stdin.flush()  # and it stays open: the trainer ends when it is closed
+            feed.write(json.dumps(data) + "\n")
+            feed.flush()  # and it stays open: the trainer ends when it is closed
         seen = 0
         while process.poll() is None:
             time.sleep(POLL)
@@ -207,7 +207,7 @@ def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
             process.terminate()
         process.wait()
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+            feed.close()
     found = _validations(folder)
     if process.returncode != 0 or not found:
         lines = said.read_text().strip().splitlines()

@@ -92,7 +92,7 @@ class NeuralRun:
     def finish(self, model: torch.nn.Module, rows: np.ndarray, scores: np.ndarray) -> None:
         """Write the model and the test items' scores."""
         _save_model(model, self.path / "model.safetensors")
-        put(self.path / "scores.npz", lambda f: np.savez(f, rows=rows, scores=scores))  # type: ignore[arg-type]
+        put(self.path / "scores.npz", lambda f: np.savez(f, rows=rows, scores=scores))
 
     def keep(self, model: torch.nn.Module, epoch: int) -> None:
         """Write the model as it is after `epoch`."""

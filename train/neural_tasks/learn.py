@@ -200,12 +200,12 @@ def _learn(cfg: FieldsConfig, path: Path, resume: bool, progress: bool) -> Path:
     first = Learned.random(decision, cfg.policy.hidden, np.random.default_rng(cfg.seed), 0.1, cfg.policy.activation, "clip")
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     board = SummaryWriter(str(run.path / "tensorboard"), purge_step=None if state is None else int(state["attempts"]) + 1)
-    best, known = run.best, {row.get("generation") for row in run.logged()}
+    best, logged = run.best, {row.get("generation") for row in run.logged()}
     facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "seed": cfg.seed}
     try:
         for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.checkpoint, state):
             board.add_scalar("train/fitness", cost, attempts)
-            if (generation % spec.validate_every == 0 or generation == settings.generations) and generation not in known:
+            if (generation % spec.validate_every == 0 or generation == settings.generations) and generation not in logged:
                 against = work_ratio(_runs(splits[1], mean, "candidate"), base, fitness.levels, intervals=False)
                 assert against is not None  # both hold it
                 ratio = against.figure.ratio

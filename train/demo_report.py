@@ -6,7 +6,6 @@ hosts' defaults, a constant step, and the best published laws.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from rich.text import Text
 from .headline import Comparison
 from .metric import Row
 from .report import by_ratio, headline_sentence, interval_text, render
+from .runfiles import read_log
 
 BEST = 3
 TABLE_WIDTH = 200
@@ -77,6 +77,11 @@ def short_table(comparison: Comparison) -> Table:
     return table
 
 
+def _figure(value: float | None) -> str:
+    """A figure of the log, in which null stands for what is no number."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _cells(row: Row, algebra: bool, timed: bool) -> list[Text]:
     """A row's figures as coloured text; "-" where a measure is missing."""
     first = row.work["nfev"]
@@ -120,10 +125,10 @@ class Teller:
 
     def trained(self, folder: Path) -> None:
         """The run's validations, from its log."""
-        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        log, _ = read_log(folder / "log.jsonl")
         shown = log[:: max(1, len(log) // 6)]
-        course = "  ".join(f"{r['env_steps'] / 1e6:.2g}M {r['validation']:.3f}" for r in shown)
-        self.say(Text(f"validation ratio by env steps   {course}   best {log[-1]['best']:.3f}"))
+        course = "  ".join(f"{r['env_steps'] / 1e6:.2g}M {_figure(r['validation'])}" for r in shown)
+        self.say(Text(f"validation ratio by env steps   {course}   best {_figure(log[-1]['best'])}"))
 
     def table(self, comparison: Comparison, paths: Mapping[str, Path]) -> None:
         self.say(short_table(comparison), *(Text(f"  {note}", "dim") for note in comparison.notes))

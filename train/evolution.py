@@ -16,11 +16,9 @@ compiled twice.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import cma
@@ -29,9 +27,12 @@ import numpy as np
 from ..controllers.learned import Learned
 from ..integrators.ensemble import available_cores, solve_ensemble
 from ..integrators.measure import errors, sweep
-from . import curves
+from . import curves, es_state
+from .checkpoint import Checkpoint
 from .settings import ES, check
 from .splits import Split
+
+EVERY = 25  # generations between checkpoints
 
 
 @dataclass(frozen=True)
@@ -164,32 +165,45 @@ def evolve(
     learned: Learned,
     fitness: Scores,
     seed: int,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    checkpoint: Checkpoint | None = None,
+    state: dict[str, Any] | None = None,
 ) -> Iterator[tuple[int, int, float, Learned]]:
     """Run the strategy; after every generation yields (generation, attempts so far, mean fitness of it, controller of the mean).
 
-    checkpoint: file that is rewritten every 25 generations (a pickle of pycma's own state: read back only from one's own run folder).
+    checkpoint: where the state goes at the start, every 25 generations and at the end.  state: what `checkpoint.load()` gave; the strategy
+    goes on from there to the same numbers.  ValueError where it is no state of such a strategy.
     """
     s = fitness.settings
     options: dict[str, Any] = {"seed": seed + 1, "verbose": -9, "maxiter": s.generations, "CMA_diagonal": learned.n_weights > 400}
     if s.population:
         options["popsize"] = s.population
+
+    def make() -> Any:
+        return cma.CMAEvolutionStrategy(np.asarray(learned.weights, float), s.sigma, dict(options))
+
     start = 0
-    if resume and checkpoint is not None and checkpoint.exists():
-        es, start, fitness.attempts = pickle.loads(checkpoint.read_bytes())
+    if state is None:
+        es = make()
     else:
-        es = cma.CMAEvolutionStrategy(np.asarray(learned.weights, float), s.sigma, options)
+        try:
+            es, start, attempts = es_state.build(make, state["strategy"]), int(state["generation"]), int(state["attempts"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the checkpoint holds no state of this strategy ({error!r})") from None
+        fitness.attempts = attempts
+    saved = start if state is not None else -1
+
+    def save(generation: int) -> None:
+        if checkpoint is not None and generation != saved:
+            checkpoint.save({"strategy": es_state.state_of(es), "generation": generation, "attempts": fitness.attempts})
+
+    save(start)
     for generation in range(start, s.generations):
         if generation == start or generation % s.redraw == 0:
             fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
         xs = es.ask()
         costs = [fitness(learned.with_weights(x)) + s.decay * float(np.mean(np.square(x))) for x in xs]
         es.tell(xs, costs)
-        if checkpoint is not None and (generation + 1) % 25 == 0:
-            tmp = checkpoint.with_suffix(".tmp")
-            tmp.write_bytes(pickle.dumps((es, generation + 1, fitness.attempts)))
-            tmp.replace(checkpoint)
         yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)
-
-
+        # not before: what the caller logs of a generation comes before the state that follows it
+        if (generation + 1) % EVERY == 0 or generation + 1 == s.generations:
+            save(generation + 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ALWAYS = ("stepsmith", "numpy", "numba", "scipy")
 IF_IMPORTED = ("torch", "stable_baselines3", "gymnasium", "cma", "diffrax", "torchdiffeq", "heyoka")
@@ -57,8 +59,20 @@ def cpu_model() -> str:
 
 
 def provenance() -> dict[str, object]:
-    """{"versions": {...}, "commit": hash or None}."""
-    return {"versions": versions(), "commit": commit()}
+    """{"versions": {...}, "commit": hash or None}; the commit as it was when this process first asked: that is the code it runs."""
+    return {"versions": versions(), "commit": _commit()}
+
+
+@functools.cache
+def _commit() -> str | None:
+    return commit()
+
+
+def changes(before: dict[str, Any]) -> str:
+    """What of a run's provenance is another now, as text ("numpy 2.1.0, now 2.2.0"); empty where nothing is."""
+    then = before.get("versions")
+    now = versions()
+    return ", ".join(f"{k} {v}, now {now[k]}" for k, v in then.items() if now.get(k, v) != v) if isinstance(then, dict) else ""
 
 
 def _git(where: Path, *args: str) -> str | None:

@@ -12,7 +12,7 @@ from . import config as configs
 from . import reading, settings
 from .config import Config
 from .refused import leaving_nothing
-from .rundir import RunDir
+from .rundir import RunDir, folder_of, opened
 
 
 def train(
@@ -43,15 +43,16 @@ def train(
     cfg = config
     if seed is not None:
         cfg = dataclasses.replace(cfg, seed=seed)
-    with leaving_nothing(out or Path("runs") / f"{cfg.name}-{cfg.algorithm}-s{cfg.seed}"):
+    with leaving_nothing(folder_of(cfg, out)):
         if cfg.algorithm == "es":
-            return _evolve(cfg, out, resume, progress)
+            with opened(cfg, out) as path:
+                return _evolve(cfg, path, resume, progress)
         from .sb3 import train as train_sb3
 
         return train_sb3(cfg, out, resume, progress)
 
 
-def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -> Path:
+def _evolve(cfg: Config, out: Path, resume: bool, progress: bool) -> Path:
     from ..controllers import resolve
     from ..controllers.file import save
     from ..controllers.laws import Law
@@ -68,6 +69,7 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     from .validate import Validator, Validators
 
     run = RunDir(cfg, out, resume)
+    state = run.restored() if resume else None
     env = env_arguments(cfg)
     family = env["family"]
     names, method = suites.members(family, env.get("method"))
@@ -97,24 +99,27 @@ def _evolve(cfg: Config, out: str | Path | None, resume: bool, progress: bool) -
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
     from torch.utils.tensorboard import SummaryWriter
 
-    board = SummaryWriter(str(run.path / "tensorboard"))
-    best, due = run.best, run.due(cfg.evaluate.every)
-    for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
-        board.add_scalar("train/fitness", cost, attempts)
-        if attempts >= due or generation == settings.generations:
-            due = attempts + cfg.evaluate.every
-            ratio = validator.ratio(mean)
-            board.add_scalar("validation/ratio", ratio, attempts)
-            if ratio < best:
-                best = ratio
-                training: dict[str, Any] = {"algorithm": "es", "method": method, "seed": cfg.seed, "env_steps": attempts,
-                                            "generation": generation, **({"costs": costs} if costs else {}), **provenance()}  # fmt: skip
-                figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
-                save(mean.replace(name=cfg.name, family=family, provenance=training, measured=figures), run.controller)
-            run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
-        bar.update(generation, fitness=cost, validation=best)
-    bar.close()
-    board.close()
+    # events behind the checkpoint are written again
+    board = SummaryWriter(str(run.path / "tensorboard"), purge_step=None if state is None else int(state["attempts"]) + 1)
+    best, due, logged = run.best, run.due(cfg.evaluate.every), {row.get("generation") for row in run.logged()}
+    try:
+        for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.checkpoint, state):
+            board.add_scalar("train/fitness", cost, attempts)
+            if (attempts >= due or generation == settings.generations) and generation not in logged:
+                due = attempts + cfg.evaluate.every
+                ratio = validator.ratio(mean)
+                board.add_scalar("validation/ratio", ratio, attempts)
+                if ratio < best:
+                    best = ratio
+                    training: dict[str, Any] = {"algorithm": "es", "seed": cfg.seed, "env_steps": attempts, "generation": generation,
+                                                **({"costs": costs} if costs else {}), **provenance()}  # fmt: skip
+                    figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
+                    save(mean.replace(name=cfg.name, family=family, provenance=training, measured=figures), run.controller)
+                run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
+            bar.update(generation, fitness=cost, validation=best)
+    finally:
+        bar.close()
+        board.close()
     return run.controller
 
 

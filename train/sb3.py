@@ -3,6 +3,10 @@
 `final_learning_rate` in [train] lets the learning rate fall to it, linearly over the training.  DQN chooses from a table: `actions` in
 [train], rows in [-1, 1] as the environment's actions.  `ThreeBodyPaper-v0` is discrete itself, and its policy no step-size controller (it
 sees raw states, and decides ten times a year): what is kept of it is SB3's own file, chosen by the mean return on the validation split.
+
+A run that was interrupted, by whatever, and resumed gives the log and the controller of an unbroken one, to the last bit: a checkpoint is
+made between two rollouts, after every validation, and holds networks, optimisers, generators, the lanes of the environment and the replay
+buffer (`sb3_state`).  Validations behind the checkpoint that the log has already are not made again.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from ..controllers.file import save
@@ -31,7 +34,9 @@ from .config import Config
 from .paper import play
 from .progress import Progress
 from .provenance import provenance
-from .rundir import RunDir
+from .rundir import RunDir, least, opened
+from .runfiles import RunError, plain, put, say
+from .sb3_state import between_rollouts, restore, state_of
 from .validate import Validator
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "dqn": DQN}
@@ -44,8 +49,17 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     The run folder keeps the config, what made it, a log, tensorboard events, the last checkpoint and the controller that was best on the
     validation split.  resume: go on from the last checkpoint.
     """
-    run = RunDir(config, out, resume)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two threads on a small network cost more than they give
+    try:
+        with opened(config, out) as path:
+            return _train(config, RunDir(config, path, resume), resume, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
+    state = run.restored() if resume else None
 
     # 1. the environment: compiled lanes
     settings = dict(config.train)
@@ -80,32 +94,36 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
     last = settings.pop("final_learning_rate", None)
     if last is not None:
         settings["learning_rate"] = Falling(float(settings.get("learning_rate", 3e-4)), float(last))
-    checkpoint = run.path / "checkpoint.zip"
-    if resume and checkpoint.exists():
-        model = cls.load(checkpoint, env=venv, device="cpu")
-        venv.seed(config.seed + model.num_timesteps)  # other episodes than those that were played
-        if isinstance(model, OffPolicyAlgorithm):
-            model.load_replay_buffer(run.path / "replay.pkl")
-    else:
-        board = str(run.path / "tensorboard")
-        model = cls("MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board, **settings)
-        if isinstance(model, SAC):
-            start_as_the_law(model, log_std)
+    board = str(run.path / "tensorboard")
+    model = between_rollouts(cls)("MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board,
+                                  **settings)  # fmt: skip
+    if isinstance(model, SAC):
+        start_as_the_law(model, log_std)
 
     keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
 
     # 3. validation, checkpoints, progress
     check = PaperCheck(config, run) if isinstance(core, PaperCore) else LawCheck(config, run, core, table)
-    callback = Validate(config, run, check, total, progress)
+    callback = Validate(config, run, check, core, total, progress)
+    if state is not None:
+        try:
+            restore(model, venv, state["model"])
+            callback.take_up(state)
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            told = " ".join(str(error).split())[:160]
+            raise RunError(f"{run.checkpoint.path}: its state does not fit the run ({type(error).__name__}: {told})") from None
 
     # 4. learn
     left = max(0, total - model.num_timesteps)
     never: Any = None  # what SB3 takes for no printing, though its annotation says int
-    model.learn(left, callback=callback, reset_num_timesteps=not resume, progress_bar=False, log_interval=never)
+    try:
+        if not callback.finished:
+            model.learn(left, callback=callback, reset_num_timesteps=state is None, progress_bar=False, log_interval=never)
 
-    # 5. the last policy is validated too; the best one was exported as it came
-    callback.validate(model)
-    callback.bar.close()
+        # 5. the last policy is validated too; the best one was exported as it came
+        callback.finish(model)
+    finally:
+        callback.bar.close()
     return check.path
 
 
@@ -203,18 +221,47 @@ class PaperCheck:
 
     def keep(self, model: BaseAlgorithm, figure: float) -> None:
         """Save the policy; the replay buffer is not part of it."""
-        model.save(self.path)
+        write: Any = model.save  # into an open file
+        put(self.path, write)
 
 
 class Validate(BaseCallback):
-    """Every `evaluate.every` env steps: validate, keep the best, checkpoint.  Between: progress and episode statistics."""
+    """Every `evaluate.every` env steps: validate and keep the best; at the next boundary, checkpoint.  Between: progress and statistics."""
 
-    def __init__(self, config: Config, run: RunDir, check: LawCheck | PaperCheck, total: int, progress: bool) -> None:
+    def __init__(self, config: Config, run: RunDir, check: LawCheck | PaperCheck, core: Any, total: int, progress: bool) -> None:
         super().__init__()
-        self.config, self.run, self.check = config, run, check
-        self.best, self.due = run.best, config.evaluate.every
+        self.config, self.run, self.check, self.core = config, run, check, core
+        self.due = config.evaluate.every
+        self.rows = run.logged()  # of a resumed run, more of them than the checkpoint knows, perhaps
+        self.made = 0  # validations so far
+        self.saved = -1  # validations at the last checkpoint
+        self.finished = False
         self.bar = Progress(f"{config.algorithm} {config.name}", total, "env steps", progress)
         self.episodes: list[tuple[float, float]] = []
+
+    @property
+    def best(self) -> float:
+        """Least figure of the validations so far."""
+        return least(self.rows[: self.made])
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.due, self.made, self.finished = int(state["due"]), int(state["validations"]), bool(state["finished"])
+        self.episodes = [(float(a), float(b)) for a, b in state["episodes"]]
+        if len(self.rows) < self.made:
+            say(f"{self.run.path / 'log.jsonl'}: lines of {self.made - len(self.rows)} validations are missing, and are not made again")
+            self.made = len(self.rows)
+        self.saved = self.made
+
+    def boundary(self, model: BaseAlgorithm) -> None:
+        """Between two rollouts: checkpoint at the start and after every validation."""
+        if self.saved == self.made:
+            return
+        self.run.checkpoint.save({
+            "model": state_of(model, self.core), "due": self.due, "validations": self.made, "finished": self.finished,
+            "episodes": np.array(self.episodes).reshape(-1, 2),
+        })  # fmt: skip
+        self.saved = self.made
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -227,24 +274,37 @@ class Validate(BaseCallback):
             self.bar.update(self.num_timesteps, validation=self.best)
         return True
 
-    def validate(self, model: BaseAlgorithm) -> float:
-        """Validation figure of the current policy; keeps it where it is the best so far."""
-        figure = self.check(model)
+    def validate(self, model: BaseAlgorithm) -> None:
+        """Measure the current policy, keep it where it is the best so far, and log it; nothing of that where the log has it already."""
+        steps = int(model.num_timesteps)
         episodes = np.array(self.episodes[-2000:]) if self.episodes else np.full((1, 2), np.nan)
         self.episodes.clear()
-        if figure < self.best:
-            self.best = figure
-            self.check.keep(model, figure)
-        mean = episodes.mean(axis=0)
-        self.run.log(env_steps=int(self.num_timesteps), validation=figure, best=self.best, episode_return=mean[0], rejected=mean[1])
+        if self.made < len(self.rows):
+            if self.rows[self.made].get("env_steps") != steps:
+                log = self.run.path / "log.jsonl"
+                raise RunError(f"{log}, line {self.made + 1}: not this run's, which validates at {steps} env steps here")
+        else:
+            figure, best = self.check(model), self.best
+            if figure < best:
+                self.check.keep(model, figure)
+            mean = episodes.mean(axis=0)
+            row = {"env_steps": steps, "validation": figure, "best": min(figure, best) if figure == figure else best,
+                   "episode_return": mean[0], "rejected": mean[1]}  # fmt: skip
+            self.run.log(**row)
+            self.rows.append(plain(row))
+            self._show(figure, mean, steps)
+        self.made += 1
+        self.bar.update(steps, validation=self.best)
+
+    def _show(self, figure: float, mean: np.ndarray, steps: int) -> None:
         self.logger.record(f"validation/{self.check.name}", figure)
         self.logger.record("rollout/episode_return", mean[0])
         self.logger.record("rollout/rejected_share", mean[1])
-        self.logger.dump(self.num_timesteps)
-        model.save(self.run.path / "checkpoint.zip")
-        if isinstance(model, OffPolicyAlgorithm):
-            model.save_replay_buffer(self.run.path / "replay.pkl")
-        self.bar.update(self.num_timesteps, validation=self.best)
-        return figure
+        self.logger.dump(steps)
 
-
+    def finish(self, model: BaseAlgorithm) -> None:
+        """Validate the last policy and save the end, unless that has been done."""
+        if not self.finished:
+            self.validate(model)
+            self.finished = True
+            self.boundary(model)

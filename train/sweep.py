@@ -14,9 +14,10 @@ A sweep file is a training config (`train.config`) with one more table:
     "policy.hidden" = [[8], [16], [16, 16]]         # choices
 
 Every training run is an ordinary run folder, `trial-007/s0`, made by a process of its own: what it leaves behind cannot touch the next,
-and it can be stopped.  The figure of a run is the best validation in its log.  `sweep.journal` is Optuna's storage (`optuna-dashboard`
-reads it), `sweep.json` the summary.  A sweep that was interrupted goes on where it stopped, runs from their last checkpoint; `trials` may
-grow between, nothing else may change.  Trial n is drawn from a seed of its own, so stopping and going on draws the same settings.
+it can be stopped, and it ends with the sweep, whatever ends that (it watches a pipe that the sweep holds open).  The figure of a run is
+the best validation in its log.  `sweep.journal` is Optuna's storage (`optuna-dashboard` reads it), `sweep.json` the summary.  A sweep that
+was interrupted goes on where it stopped, runs from their last checkpoint; `trials` may grow between, nothing else may change.  Trial n is
+drawn from a seed of its own, so stopping and going on draws the same settings.
 
 Akiba et al. 2019, Optuna, doi 10.1145/3292500.3330701; Bergstra et al. 2011, Algorithms for hyper-parameter optimization (TPE).
 """
@@ -27,8 +28,10 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +40,12 @@ from typing import Any
 from . import config as configs
 from . import reading, settings
 from .progress import Progress
+from .runfiles import held, plain, read_json, read_log, wait_free, write_json
 from .sweep_space import Space, load, with_values
 
 POLL = 0.2  # seconds between looks at a run's log
 HOPELESS = 3  # failures with no success before that end a sweep
+ORPHAN = 30.0  # seconds that a trainer whose sweep was killed has to end
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,17 @@ def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = Path(out) if out else Path("runs") / f"{cfg.name}-{cfg.algorithm}-sweep"
     asked = {"base": space.base, "parameters": dict(space.parameters), "seeds": space.seeds, "sampler": space.sampler, "prune": space.prune}
-    asked = json.loads(json.dumps(asked))
-    given = path / "config.json"
-    if given.exists() and json.loads(given.read_text()) != asked:
-        raise ValueError(f"{path}: the folder holds another sweep or run; go on with the same file and seed, or choose another --out")
-    path.mkdir(parents=True, exist_ok=True)
-    given.write_text(json.dumps(asked, indent=1) + "\n")
+    with held(path):
+        return _sweep(space, cfg, path, plain(asked), optuna, JournalFileBackend, progress)
 
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path / "sweep.journal")))
+
+def _sweep(space: Space, cfg: Any, path: Path, asked: dict[str, Any], optuna: Any, backend: Any, progress: bool) -> Result:
+    given = path / "config.json"
+    if given.exists() and read_json(given) != asked:
+        raise ValueError(f"{path}: the folder holds another sweep or run; go on with the same file and seed, or choose another --out")
+    write_json(given, asked)
+    (path / "sweep.journal.lock").unlink(missing_ok=True)  # a killed sweep's; the folder is ours
+    storage = optuna.storages.JournalStorage(backend(str(path / "sweep.journal")))
     # the first run of five trials is needed for a median; a run's first validation is hardly trained
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1) if space.prune else optuna.pruners.NopPruner()
     study = optuna.create_study(storage=storage, study_name=cfg.name, pruner=pruner, direction="minimize", load_if_exists=True)
@@ -183,15 +191,16 @@ class _Failed(Exception):
 def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
     """One training run in a process of its own; validations go to `trial` as they come, which may end it by TrialPruned."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    wait_free(folder, ORPHAN)  # of a sweep that was killed a moment ago
     said = folder.with_suffix(".log")
     with said.open("a") as f:
         command = [sys.executable, "-c", f"from {__name__} import _child; _child()", str(folder)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=f, stderr=f, text=True)
+    feed: Any = process.stdin
     try:
-        assert process.stdin is not None  # asked for above
         with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
-            process.stdin.write(json.dumps(data))
-            process.stdin.close()
+            feed.write(json.dumps(data) + "\n")
+            feed.flush()  # and it stays open: the trainer ends when it is closed
         seen = 0
         while process.poll() is None:
             time.sleep(POLL)
@@ -201,6 +210,8 @@ def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
         if process.poll() is None:
             process.terminate()
         process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            feed.close()
     found = _validations(folder)
     if process.returncode != 0 or not found:
         lines = said.read_text().strip().splitlines()
@@ -220,9 +231,7 @@ def _report(trial: Any, found: list[float], seen: int) -> int:
 
 def _validations(folder: Path) -> list[float]:
     """Validation figures in a run's log so far; a line that is being written is left for the next look."""
-    log = folder / "log.jsonl"
-    lines = log.read_text().split("\n")[:-1] if log.exists() else []
-    found = [json.loads(line).get("validation") for line in lines]
+    found = [row.get("validation") for row in read_log(folder / "log.jsonl")[0]]
     return [float(v) for v in found if v is not None and math.isfinite(v)]
 
 
@@ -231,7 +240,16 @@ def _child() -> None:
     from .run import train
 
     folder = Path(sys.argv[1])
-    train(configs.from_dict(json.load(sys.stdin)), out=folder, resume=(folder / "config.json").exists(), progress=False)
+    data = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    train(configs.from_dict(data), out=folder, resume=(folder / "config.json").exists(), progress=False)
+
+
+def _end_with_the_sweep() -> None:
+    """Wait for the pipe's other end to close, which a killed process's does too, and end; files are put in place whole at any moment."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
 
 
 def _trials(study: Any) -> list[Trial]:
@@ -253,4 +271,4 @@ def _best(study: Any) -> float:
 def _write(path: Path, name: str, trials: list[Trial]) -> None:
     complete = [t for t in trials if t.state == "complete"]
     data = Result(path, name, tuple(trials)).to_json() if complete else {"name": name, "best": None, "trials": [vars(t) for t in trials]}
-    (path / "sweep.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(path / "sweep.json", data)

@@ -32,7 +32,6 @@ work, and what is compared with each other runs one after the other in one proce
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from ...integrators import options
 from ...integrators.names import unknown
 from .. import config as configs
 from .. import reading, settings
+from ..runfiles import read_json, read_log, write_json
 from .config import NeuralConfig, from_dict
 from .folder import read_config
 from .loop import Diverged, schedule, train
@@ -220,11 +220,11 @@ def _run(unit: Unit, folder: Path, progress: bool) -> dict[str, Any]:
         status, message = "diverged", str(error)
     else:
         status, message = "finished", ""
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] if (folder / "log.jsonl").exists() else []
+    log, _ = read_log(folder / "log.jsonl")
     last = log[-1] if log else {}
     row = {"task": unit.task, "variant": unit.variant, "tolerance": unit.tolerance, "seed": unit.seed, "status": status}
     row |= {"own_tolerance": unit.config.solver.tolerance, "message": message, "load": round(os.getloadavg()[0], 2), **last}
-    (folder / "result.json").write_text(json.dumps(row, indent=1) + "\n")
+    write_json(folder / "result.json", row)
     return row
 
 
@@ -235,7 +235,7 @@ def _result(unit: Unit, folder: Path) -> dict[str, Any] | None:
         return None
     if read_config(folder / "config.json") != unit.config:
         raise ValueError(f"{folder}: the run there has another config; choose another --out")
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def parse_part(text: str) -> tuple[int, int]:

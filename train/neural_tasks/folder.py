@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..provenance import provenance
+from ..checkpoint import Checkpoint
+from ..provenance import changes, provenance
+from ..runfiles import append_log, held, put, read_json, read_log, say, write_json
 from .config import NeuralConfig, from_dict
+
+FIRST = ("config.json", "provenance.json", "state.json")
 
 
 class NeuralRun:
@@ -20,7 +28,8 @@ class NeuralRun:
 
     config.json, provenance.json      what was asked, what made it
     log.jsonl, log.csv                a row an evaluation
-    checkpoint.pt                     the state after the last finished epoch (read with weights_only: no code runs)
+    checkpoint.pt                     the state after the last finished epoch (read with weights_only: no code runs); the one before it is
+                                      checkpoint.previous.pt, taken with a word where the last one is damaged
     model.safetensors                 the model at the end
     weights/00005.safetensors         the model after epoch 5, where the config keeps it
     scores.npz                        the test items' scores at the end: `rows` (n,) subjects, `scores` (n,)
@@ -29,7 +38,7 @@ class NeuralRun:
     """
 
     def __init__(self, config: NeuralConfig, out: str | Path | None, resume: bool) -> None:
-        self.path = Path(out) if out else Path("runs") / f"{config.name}-s{config.seed}"
+        self.path = folder_of(config, out)
         there = self.path / "config.json"
         if resume and not there.exists():
             raise ValueError(f"{self.path}: there is no run to resume")
@@ -39,14 +48,17 @@ class NeuralRun:
             raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
-        if not resume:
-            self.write("config.json", config.as_dict())
-            self.write("provenance.json", {**provenance(), "threads": config.train.threads, "load": _load()})
+        self.checkpoint = Checkpoint(self.path, name="checkpoint.pt", write=_write_state, read=_read_state)
         self.state("running", "", None)
+        if not resume:
+            self.write("provenance.json", {**provenance(), "threads": config.train.threads, "load": _load()})
+            self.write("config.json", config.as_dict())  # the last: where it stands the others do
+        elif other := changes(read_json(self.path / "provenance.json")):
+            say(f"{self.path}: begun with other versions, its numbers may differ from an unbroken run's: {other}")
 
     def write(self, name: str, data: Any) -> None:
-        """Write JSON."""
-        (self.path / name).write_text(json.dumps(data, indent=1) + "\n")
+        """Write JSON, whole or not at all."""
+        write_json(self.path / name, data)
 
     def state(self, status: str, message: str, epoch: int | None) -> None:
         """Say where the run stands."""
@@ -55,26 +67,24 @@ class NeuralRun:
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to both logs."""
         self.rows.append(row)
-        with (self.path / "log.jsonl").open("a") as f:
-            f.write(json.dumps(row) + "\n")
+        append_log(self.path / "log.jsonl", row)
         self._csv()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint, all of it or nothing."""
-        temporary = self.path / "checkpoint.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.path / "checkpoint.pt")
+        """Write the checkpoint, all of it or nothing; the one before it stays."""
+        self.checkpoint.save(state)
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint, or None where the run had not finished an epoch; rows of the log behind it are taken away."""
-        path = self.path / "checkpoint.pt"
-        state = torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
-        epoch = -1 if state is None else int(state["epoch"])
+        """The checkpoint, or None, with a word, where the run had not finished an epoch; rows of the log behind it are taken away."""
         log = self.path / "log.jsonl"
-        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        rows, _ = read_log(log)
+        state = self.checkpoint.load()
+        if state is None:
+            say(f"{self.path} holds no checkpoint: the run begins again from its start")
+        epoch = -1 if state is None else int(state["epoch"])
         self.rows = [row for row in rows if row["epoch"] <= epoch]
-        log.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
+        put(log, lambda f: f.write(text.encode()))
         if self.rows:
             self._csv()
         return state
@@ -82,7 +92,7 @@ class NeuralRun:
     def finish(self, model: torch.nn.Module, rows: np.ndarray, scores: np.ndarray) -> None:
         """Write the model and the test items' scores."""
         _save_model(model, self.path / "model.safetensors")
-        np.savez(self.path / "scores.npz", rows=rows, scores=scores)
+        put(self.path / "scores.npz", lambda f: np.savez(f, rows=rows, scores=scores))
 
     def keep(self, model: torch.nn.Module, epoch: int) -> None:
         """Write the model as it is after `epoch`."""
@@ -90,21 +100,55 @@ class NeuralRun:
         _save_model(model, self.path / "weights" / f"{epoch:05d}.safetensors")
 
     def _csv(self) -> None:
-        with (self.path / "log.csv").open("w", newline="") as f:
-            writer = csv.DictWriter(f, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        put(self.path / "log.csv", lambda f: f.write(text.getvalue().encode()))
+
+
+def folder_of(config: NeuralConfig, out: str | Path | None) -> Path:
+    """Where a run goes."""
+    return Path(out) if out else Path("runs") / f"{config.name}-s{config.seed}"
+
+
+@contextlib.contextmanager
+def opened(config: NeuralConfig, out: str | Path | None) -> Iterator[Path]:
+    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    path = folder_of(config, out)
+    with held(path, FIRST):
+        yield path
 
 
 def read_config(path: Path) -> NeuralConfig:
     """The config of a run folder's config.json; keys that came later have the values they stand for."""
-    return from_dict(json.loads(path.read_text()))
+    return from_dict(read_json(path))
+
+
+def _write_state(f: Any, state: dict[str, Any]) -> None:
+    data = io.BytesIO()  # torch's own writer words a full disk in its own way
+    torch.save(state, data)
+    f.write(data.getbuffer())
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The state in a file of torch's; ValueError and torch's errors where it is none or not whole."""
+    if not path.stat().st_size:
+        raise ValueError("the file is empty")
+    with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"it is damaged: {bad} does not have its checksum")
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    if not isinstance(state, dict) or "epoch" not in state:
+        raise ValueError("it is no checkpoint of a neural run")
+    return state
 
 
 def _save_model(model: torch.nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, str(path))
+    data = save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    put(path, lambda f: f.write(data))
 
 
 def _load() -> list[float]:

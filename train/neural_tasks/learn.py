@@ -53,7 +53,7 @@ from ..metric import Runs, work_ratio
 from ..progress import Progress
 from ..provenance import provenance
 from ..refused import leaving_nothing
-from ..rundir import RunDir
+from ..rundir import RunDir, folder_of, opened
 from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, run_name
 
 _folders = settings.many(settings.text, "run folders", least=0)
@@ -178,17 +178,16 @@ def learn(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with leaving_nothing(out or Path("runs") / f"{cfg.name}-es-s{cfg.seed}"):
-            return _learn(cfg, out, resume, progress)
+        with leaving_nothing(folder_of(cfg, out)), opened(cfg, out) as path:
+            return _learn(cfg, path, resume, progress)
     finally:
         torch.set_num_threads(threads)
 
 
-def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bool) -> Path:
+def _learn(cfg: FieldsConfig, path: Path, resume: bool, progress: bool) -> Path:
     from torch.utils.tensorboard import SummaryWriter
 
     spec, settings = cfg.fields, cfg.train
-    path = Path(out) if out else Path("runs") / f"{cfg.name}-es-s{cfg.seed}"
     if not resume and (path / "config.json").exists():  # before the references, which take a while
         raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
     if spec.law.endswith(".json"):
@@ -204,30 +203,33 @@ def _learn(cfg: FieldsConfig, out: str | Path | None, resume: bool, progress: bo
     base = _runs(splits[1], law, "law")
     # the law itself, for the file may change before a run goes on
     whole = {**cfg.as_dict(), "law": {name: value if np.isfinite(value) else repr(value) for name, value in law.values.items()}}
-    run = RunDir(cfg, out, resume, whole)
+    run = RunDir(cfg, path, resume, whole)
     if resume and run.read("resolved.json")["law"] != whole["law"]:
         raise ValueError(f"{run.path}: {spec.law} is not the law that the run was begun with")
+    state = run.restored() if resume else None
     first = Learned.random(decision, cfg.policy.hidden, np.random.default_rng(cfg.seed), 0.1, cfg.policy.activation, "clip")
     bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
-    board = SummaryWriter(str(run.path / "tensorboard"))
-    best = run.best
+    board = SummaryWriter(str(run.path / "tensorboard"), purge_step=None if state is None else int(state["attempts"]) + 1)
+    best, logged = run.best, {row.get("generation") for row in run.logged()}
     facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "method": spec.method, "seed": cfg.seed}
-    for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.path / "checkpoint.pickle", resume):
-        board.add_scalar("train/fitness", cost, attempts)
-        if generation % spec.validate_every == 0 or generation == settings.generations:
-            against = work_ratio(_runs(splits[1], mean, "candidate"), base, fitness.levels, intervals=False)
-            assert against is not None  # both hold it
-            ratio = against.figure.ratio
-            board.add_scalar("validation/ratio", ratio, attempts)
-            if ratio < best:
-                best = ratio
-                made = {**facts, "env_steps": attempts, "generation": generation, **provenance()}
-                figures = {"validation_ratio": ratio, "against": law.name, "instances": len(splits[1].instances)}
-                save(mean.replace(name=cfg.name, family=name, provenance=made, measured=figures), run.controller)
-            run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
-        bar.update(generation, fitness=cost, validation=best)
-    bar.close()
-    board.close()
+    try:
+        for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.checkpoint, state):
+            board.add_scalar("train/fitness", cost, attempts)
+            if (generation % spec.validate_every == 0 or generation == settings.generations) and generation not in logged:
+                against = work_ratio(_runs(splits[1], mean, "candidate"), base, fitness.levels, intervals=False)
+                assert against is not None  # both hold it
+                ratio = against.figure.ratio
+                board.add_scalar("validation/ratio", ratio, attempts)
+                if ratio < best:
+                    best = ratio
+                    made = {**facts, "env_steps": attempts, "generation": generation, **provenance()}
+                    figures = {"validation_ratio": ratio, "against": law.name, "instances": len(splits[1].instances)}
+                    save(mean.replace(name=cfg.name, family=name, provenance=made, measured=figures), run.controller)
+                run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
+            bar.update(generation, fitness=cost, validation=best)
+    finally:
+        bar.close()
+        board.close()
     return run.controller
 
 

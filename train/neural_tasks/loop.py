@@ -36,7 +36,7 @@ from ... import neural
 from ...controllers.strength import Strength
 from ..progress import Progress
 from .config import NeuralConfig
-from .folder import NeuralRun
+from .folder import NeuralRun, opened
 from .tasks import Task, build, check
 
 _TALLY = ("loss", "penalty", "strength", "nfev", "nfev_replay", "naccept", "nreject")
@@ -60,7 +60,8 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(cfg.train.threads)
     try:
-        return _Training(cfg, out, resume).run(progress)
+        with opened(cfg, out) as path:
+            return _Training(cfg, path, resume).run(progress)
     finally:
         torch.set_num_threads(threads)
 
@@ -241,6 +242,14 @@ class _Training:
     def _restore(self, state: dict[str, Any]) -> None:
         if "noise" not in state:
             raise ValueError(f"{self.folder.path}: its checkpoint is an earlier version's, with one generator for all draws; begin it anew")
+        try:
+            self._take(state)
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            told = " ".join(str(error).split())[:160]
+            path = self.folder.checkpoint.path
+            raise ValueError(f"{path}: its state does not fit the run ({type(error).__name__}: {told})") from None
+
+    def _take(self, state: dict[str, Any]) -> None:
         self.task.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.order.set_state(state["order"])

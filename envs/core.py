@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, tableaus
+from ..integrators import methods, rhs_check, tableaus
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.names import unknown
@@ -57,6 +57,7 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
            propagated, fam.floor)  # fmt: skip
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
+        rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
             tableaus.get(method) if propagated else None, fam.floor,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import methods, options
+from . import methods, options, rhs_check
 from .cache import Recent
 from .ensemble import EnsembleSolution, check_batch, counted, longest
 from .ensemble import _grid as output_grid
@@ -50,6 +50,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
     key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots)
 
     def make() -> Any:
+        rhs_check.check(source, method)
         parts = method.parts(source, slots)
         if parts.implicit:
             raise ValueError(f"method {method.name!r} is implicit: such methods run on the CPU only")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..integrators import methods, rhs_check, tableaus
+from ..integrators.errors import explained
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.names import unknown
@@ -142,7 +143,10 @@ class Core:
                 raise ValueError("the first reset must cover every lane")
             mask = np.ones(self.lanes, np.bool_)
         self._started = True
-        self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+        try:
+            self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+        except Exception as error:  # the compiler's, at the first call
+            raise explained(error, self.pool.batch) from None
         return self.obs
 
     def step(self, actions: np.ndarray) -> int:

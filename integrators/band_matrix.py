@@ -1,7 +1,8 @@
 """View of a band matrix: `J[i, j]` of a user's Jacobian, of which only the entries inside a band are kept.
 
 Element (i, j) lies at `base[i*(lower + upper + 1) + j - i + lower]`.  What is written outside the band goes to the cell behind the last
-row, and what is read there is 0.  (Outside the matrix itself: NaN, into its first element.)  With an `order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
+row, and what is read there is 0.  (Outside the matrix itself: NaN, into its first element.)
+With an `order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
 """
 
 from __future__ import annotations

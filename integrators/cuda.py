@@ -12,6 +12,7 @@ from . import methods, options, rhs_check
 from .cache import Recent
 from .ensemble import EnsembleSolution, check_batch, counted, longest
 from .ensemble import _grid as output_grid
+from .errors import explained
 from .kernels import layout
 from .lift import lifted
 from .problem import Batch
@@ -95,7 +96,10 @@ def solve_ensemble(
 
     run = ensemble_kernel(batch, meth, controller).module.run
     if not kernels.SIMULATOR:
-        run.compile(kernels.SIGNATURE.args)
+        try:
+            run.compile(kernels.SIGNATURE.args)
+        except Exception as error:
+            raise explained(error, batch) from None
     h0 = np.full(count, np.nan if size is None else size)
     given = (controller.params, batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid)
     inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in given]

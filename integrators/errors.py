@@ -20,11 +20,13 @@ class JacobianWarning(UserWarning):
 
 
 def explained(error: Exception, source: Any) -> Exception:
-    """`error` itself, or, if it is the compiler's, a ValueError that names the function of the Problem or Batch `source` at fault."""
+    """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem or Batch `source`."""
     from numba.core.errors import NumbaError
 
     from .rhs_check import name_of
 
+    if isinstance(error, IndexError):
+        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures outside of it: {error}")
     if not isinstance(error, NumbaError):
         return error
     for role, fn, takes, fills in (

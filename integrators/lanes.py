@@ -4,16 +4,17 @@ A block of W trajectories keeps quantity i of lane l at `base[i*W + l]`.  A lane
 the length N in its type, so `v[i]` is one load at a compile-time offset from the lane index; a loop over l then reads and writes
 consecutive addresses and LLVM turns it into packed instructions.  With W = 1 the same code is the scalar solver.
 
-A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a compile-time error where it
-is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and what is written is NaN in the view's first element,
-so that the solve ends with an unsuccessful status and no other memory is touched.  LLVM drops the check where it can prove
-the index, as in loops over constants.
+A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a compile-time error
+where it is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and what is written is NaN in the view's
+first element, so that the solve ends with an unsuccessful status and no other memory is touched.  LLVM drops the check where it
+can prove the index, as in loops over constants.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numba
 from llvmlite import ir
@@ -178,6 +179,11 @@ def wide_vectors(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def bounded(fn: Any) -> Callable:
+    """As `inline`, with an IndexError where a captured array is indexed outside (views are checked without)."""
+    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy", boundscheck=True)(getattr(fn, "py_func", fn))
 
 
 def inline(fn: Callable) -> Callable:

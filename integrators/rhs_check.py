@@ -32,6 +32,8 @@ WITHOUT_RHS = frozenset({"hermite4", "hermite4_pec", "leapfrog", "composition8"}
 #: function a role stands for, and what it fills
 ROLES = {"rhs": ("right-hand side", "dy"), "accel": ("accelerations", "a"), "jac": ("Jacobian", "J"), "invariant": ("invariant", "")}
 
+UNUSABLE = "cannot be used"
+
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
 
 
@@ -81,6 +83,19 @@ def proved(fn: Callable, role: str, n: int, m: int) -> bool:
     return _CHECKED.get(_key(fn, role, n, m), False) and _straight(fn, set())
 
 
+def captures_array(fn: Any) -> bool:
+    """Whether a plain Python function names a NumPy array, which compiled code would index without a check."""
+    if not isinstance(fn, types.FunctionType):
+        return False
+    named = [fn.__globals__.get(name) for name in fn.__code__.co_names]
+    for cell in fn.__closure__ or ():
+        try:
+            named.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            pass
+    return any(isinstance(value, np.ndarray) for value in named)
+
+
 def _key(fn: Callable, role: str, n: int, m: int) -> tuple[str, str, int, int]:
     from .cache import function_key
 
@@ -92,8 +107,8 @@ def name_of(fn: Callable) -> str:
     return shown(str(getattr(fn, "__qualname__", type(fn).__name__)).rsplit("<locals>.", 1)[-1])
 
 
-def _refusal(fn: Callable, role: str, words: str) -> ValueError:
-    return ValueError(f"{ROLES[role][0]} {name_of(fn)} cannot be compiled: {words}")
+def _refusal(fn: Callable, role: str, words: str, what: str = "cannot be compiled") -> ValueError:
+    return ValueError(f"{ROLES[role][0]} {name_of(fn)} {what}: {words}")
 
 
 def _check_kind(fn: Callable, role: str) -> None:
@@ -113,9 +128,11 @@ class _Run:
     def __init__(self) -> None:
         self.left = ACCESSES
         self.broken: str | None = None
+        self.what = "cannot be compiled"
 
-    def fail(self, words: str) -> _Broken:
-        self.broken = self.broken or words  # the function may catch the exception
+    def fail(self, words: str, what: str = "cannot be compiled") -> _Broken:
+        if self.broken is None:  # the function may catch the exception
+            self.broken, self.what = words, what
         return _Broken(words)
 
     def index(self, name: str, i: Any, size: int) -> int:
@@ -161,7 +178,8 @@ class _Filled(_Frozen):
     def __getitem__(self, i: Any) -> Any:
         at = self.run.index(self.name, i, len(self.values))
         if self.values[at] is None:
-            raise self.run.fail(f"it reads {self.name}[{i}] before it has written it: {self.name} holds no values when it is called")
+            words = f"it reads {self.name}[{i}] before it has written it: {self.name} holds no values when it is called"
+            raise self.run.fail(words, UNUSABLE)
         return self.values[at]
 
     def __setitem__(self, i: Any, x: Any) -> None:
@@ -208,18 +226,18 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
             warnings.simplefilter("ignore")
             answer = interpreted(fn)(*args)
     except IndexError as error:
-        run.broken = run.broken or f"{type(error).__name__}: {error}"
+        run.fail(f"{type(error).__name__}: {error}", UNUSABLE)
     except (Exception, _Enough):  # the user's own, at a state that may be outside its domain
         complete = False
     if run.broken is not None:
-        raise _refusal(fn, role, run.broken)
+        raise _refusal(fn, role, run.broken, run.what)
     if not complete or role == "invariant":
         return complete
     if answer is not None:
         filled = ROLES[role][1]
-        raise _refusal(fn, role, f"it must fill {filled} in place and return nothing, got {shown(answer)}")
+        raise _refusal(fn, role, f"it must fill {filled} in place and return nothing, got {shown(answer)}", UNUSABLE)
     if out is not None and None in out.values:
-        raise _refusal(fn, role, f"it does not write {_listed(out)}; every component must be written at every call, zeros too")
+        raise _refusal(fn, role, f"it does not write {_listed(out)}; every component must be written at every call, zeros too", UNUSABLE)
     return True
 
 

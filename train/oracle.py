@@ -64,14 +64,18 @@ class Oracle:
 
     def __init__(self, rhs: Callable[..., None], tableau: ExplicitTableau) -> None:
         self.rhs = rhs
+        self._modules: dict[tuple[int, int], Any] = {}
         self.tableau = tableau
         self._method = (tableau.A, tableau.B, tableau.C, tableau.fsal)
 
     def _kernel(self, t0: float, y0: Array, p: Array) -> Any:
         """The compiled module for states and parameters of these lengths."""
-        rhs_check.check_function(self.rhs, "rhs", t0, y0, p)
-        objects = {"rhs": self.rhs}
-        return load_module(array_guards(objects, y0.size, p.size) + SOURCE, objects)
+        sizes = (y0.size, p.size)
+        if sizes not in self._modules:
+            rhs_check.check_function(self.rhs, "rhs", t0, y0, p)
+            objects = {"rhs": self.rhs}
+            self._modules[sizes] = load_module(array_guards(objects, *sizes) + SOURCE, objects)
+        return self._modules[sizes]
 
     def nfev(self, steps: int) -> int:
         """Evaluations of so many steps, none rejected: with FSAL one less a step, and one to start."""

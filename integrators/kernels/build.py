@@ -179,5 +179,6 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         + blocks.settle_source(n)
         + driver(wide)
     )  # fmt: skip
-    source = header(lay, n, m, controller.n_state) + calls.guards(parts.objects, n, m) + substitute(body, lay, n, m, controller.n_state, wide)
+    head = header(lay, n, m, controller.n_state) + calls.guards(parts.objects, n, m)
+    source = head + substitute(body, lay, n, m, controller.n_state, wide)
     return Kernel(load_module(source, objects), lay, width)

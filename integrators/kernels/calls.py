@@ -2,7 +2,7 @@
 
 A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it writes every
 component at every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite
-instead of keeping the value of an earlier call.
+instead of keeping the value of an earlier call.  Where it captures NumPy arrays, indices outside them raise IndexError.
 """
 
 from __future__ import annotations
@@ -38,28 +38,34 @@ def invariant(time: str, state: str) -> str:
     return f"invariant({time}, {reads(state)})"
 
 
-def guards(objects: Mapping[str, Any], n: int, m: int) -> str:
+def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> str:
     """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p."""
-    return "".join(_guard(name, True, "y", "p", "dy") for name in ("rhs", "accel") if _blank(name, objects, n, m))
+    out = ""
+    for name in ("rhs", "accel", "jac"):
+        if name in objects:
+            blank, bounded = _blank(name, objects, n, m), not device and rhs_check.captures_array(objects[name])
+            out += _guard(name, blank, bounded, "y", "p", "dy") if blank or bounded else ""
+    return out
 
 
 def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
     """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with views."""
     out = "from stepsmith.integrators.lanes import frozen, view\nfrom stepsmith.integrators.lane_matrix import matrix\nimport math\n"
-    y, p = f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})"
-    if "rhs" in objects:
-        out += _guard("rhs", _blank("rhs", objects, n, m), y, p, f"view(dy, 0, 1, {n})")
-    if "jac" in objects:
-        out += _guard("jac", False, y, p, f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})")
+    fills = {"rhs": f"view(dy, 0, 1, {n})", "jac": f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})"}
+    for name, dy in fills.items():
+        if name in objects:
+            bounded = rhs_check.captures_array(objects[name])
+            out += _guard(name, _blank(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
     return out
 
 
 def _blank(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
-    return name in objects and not rhs_check.proved(objects[name], name, n, m)
+    return name != "jac" and not rhs_check.proved(objects[name], name, n, m)
 
 
-def _guard(name: str, blank: bool, y: str, p: str, dy: str) -> str:
-    text = f"given_{name} = {name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
+def _guard(name: str, blank: bool, bounded: bool, y: str, p: str, dy: str) -> str:
+    text = "from stepsmith.integrators.lanes import bounded as _bounded\n" if bounded else ""
+    text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
     if blank:
         text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
     return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"

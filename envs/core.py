@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, options, tableaus
+from ..integrators import methods, options, rhs_check, tableaus
+from ..integrators.errors import explained
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.solve import check_controller, slots_of
@@ -63,6 +64,7 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
            propagated, fam.floor)  # fmt: skip
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
+        rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
             tableaus.get(method) if propagated else None, fam.floor,
@@ -173,7 +175,10 @@ class Core(Stateful):
                 raise ValueError("the first reset must cover every lane")
             mask = np.ones(self.lanes, np.bool_)
         self._started = True
-        self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+        try:
+            self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+        except Exception as error:  # the compiler's, at the first call
+            raise explained(error, self.pool.batch) from None
         return self.obs
 
     def step(self, actions: np.ndarray) -> int:

@@ -1,7 +1,8 @@
 """View of a band matrix: `J[i, j]` of a user's Jacobian, of which only the entries inside a band are kept.
 
 Element (i, j) lies at `base[i*(lower + upper + 1) + j - i + lower]`.  What is written outside the band goes to the cell behind the last
-row, and what is read there is 0.  With an `order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
+row, and what is read there is 0.  (Outside the matrix itself: NaN, into its first element.)
+With an `order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .lane_matrix import MatrixType
+from .lane_matrix import MatrixType, places
+from .lanes import or_nan
 
 
 class BandMatrixType(MatrixType):
@@ -59,27 +61,29 @@ def band(typingctx, block, offset, n, lower, upper, place):
 
 
 def _address(context, builder, ty, value, index):
-    """Pointer to the element, or to the cell behind the last row, and whether it is inside the band."""
+    """Pointer to the element, or to the cell behind the last row; whether it is inside the band, and inside the matrix (None: it is)."""
     view = cgutils.create_struct_proxy(ty)(context, builder, value=value)
-    i, j = (builder.extract_value(index, k) for k in range(2))
+    i, j, known = places(builder, ty, index)
     const = lambda x: ir.Constant(i.type, x)  # noqa: E731
-    i, j = (builder.select(builder.icmp_signed("<", x, const(0)), builder.add(x, const(ty.rows)), x) for x in (i, j))
     if ty.ordered:
         i, j = (builder.load(builder.gep(view.place, [x], inbounds=True)) for x in (i, j))
     across = builder.add(builder.sub(j, i), const(ty.lower))
     inside = builder.icmp_unsigned("<=", across, const(ty.lower + ty.upper))
     stride = ty.lower + ty.upper + 1
     at = builder.select(inside, builder.add(builder.mul(i, const(stride)), across), const(ty.rows * stride))
-    return builder.gep(view.data, [at], inbounds=True), inside
+    if known is not None:  # a mistake must not end in the cell that nobody reads
+        at = builder.select(known, at, const(ty.lower))
+    return builder.gep(view.data, [at], inbounds=True), inside, known
 
 
 @lower_builtin(operator.getitem, BandMatrixType, types.UniTuple)
 def _lower_getitem(context, builder, sig, args):
-    place, inside = _address(context, builder, sig.args[0], *args)
-    return builder.select(inside, builder.load(place), ir.Constant(ir.DoubleType(), 0.0))
+    address, inside, known = _address(context, builder, sig.args[0], *args)
+    return or_nan(builder, known, builder.select(inside, builder.load(address), ir.Constant(ir.DoubleType(), 0.0)))
 
 
 @lower_builtin(operator.setitem, BandMatrixType, types.UniTuple, types.Float)
 def _lower_setitem(context, builder, sig, args):
-    builder.store(args[2], _address(context, builder, sig.args[0], *args[:2])[0])
+    address, _, known = _address(context, builder, sig.args[0], *args[:2])
+    builder.store(or_nan(builder, known, args[2]), address)
     return context.get_dummy_value()

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from . import methods
+from . import methods, rhs_check
 from .cache import cache_dir, load_module
-from .kernels import build
+from .kernels import build, calls
 from .kernels.layout import block_layout
 from .kernels.linear import Algebra
 from .problem import Batch
@@ -97,7 +97,7 @@ def run(A, what, count, shift):
             # a lane that the compiler cannot know: it would leave out what is done twice
             l = (q + k) % W
             if what == 0:
-                rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+                {rhs}
             elif what == 1:
                 total += jacobian(A, l)
             elif what == 2:
@@ -132,12 +132,13 @@ def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) 
         return NONE
     if len(source) == 0:
         raise ValueError("costs are measured on at least one instance")
+    rhs_check.check(source, meth)
     pair = meth.name == "radau5"
     algebra = Algebra(source, pair)
     n, m, width = source.n, source.m, build.lanes_for(source.n)
     lay = block_layout(width, n, m, 3, 1, build.N_ANSWER, algebra.rows)
-    body = algebra.lines + algebra.source() + _SOURCE.format(pair=_PAIR if pair else "")
-    text = build.header(lay, n, m, 1) + build.substitute(body, lay, n, m, 1, False)
+    body = algebra.lines + algebra.source() + _SOURCE.format(pair=_PAIR if pair else "", rhs=calls.rhs("A[T + l]", "Y", "K1"))
+    text = build.header(lay, n, m, 1) + calls.guards(algebra.objects, n, m) + build.substitute(body, lay, n, m, 1, False)
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)
     rows = block.reshape(-1, width)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from . import methods, options
+from . import methods, options, rhs_check
 from .cache import Recent
 from .ensemble import EnsembleSolution, check_batch, counted, longest
 from .ensemble import _grid as output_grid
+from .errors import explained
 from .kernels import layout
 from .lift import lifted
 from .problem import Batch
@@ -50,6 +51,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
     key = (method.name, method.key(source), source.n, source.m, controller.key, controller.n_state, slots)
 
     def make() -> Any:
+        rhs_check.check(source, method)
         parts = method.parts(source, slots)
         if parts.implicit:
             raise ValueError(f"method {method.name!r} is implicit: such methods run on the CPU only")
@@ -94,7 +96,10 @@ def solve_ensemble(
 
     run = ensemble_kernel(batch, meth, controller).module.run
     if not kernels.SIMULATOR:
-        run.compile(kernels.SIGNATURE.args)
+        try:
+            run.compile(kernels.SIGNATURE.args)
+        except Exception as error:
+            raise explained(error, batch) from None
     h0 = np.full(count, np.nan if size is None else size)
     given = (controller.params, batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid)
     inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in given]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import jacobian_check, methods, options
+from . import jacobian_check, methods, options, rhs_check
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -93,6 +93,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     key = (method.name, method.key(source), source.n, source.m, structure, slots, width)
 
     def make() -> Any:
+        rhs_check.check(source, method)
         if jacobian_check.concerns(source, method):
             jacobian_check.warn_once(source, stacklevel=7)  # the caller of stepsmith.solve_ensemble
         parts = method.parts(source, slots)

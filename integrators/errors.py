@@ -11,36 +11,48 @@ _NOISE = (
     "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
 )  # fmt: skip
 
+#: what views say of their misuse; where the compiler says it, nothing else needs to be told
+_OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of")
+
 
 class JacobianWarning(UserWarning):
     """A problem's `jac` disagrees with differences of its `rhs`: implicit methods lose their order or their speed (`jacobian_check`)."""
 
 
 def explained(error: Exception, source: Any) -> Exception:
-    """`error` itself, or, if it is the compiler's, a ValueError that names the right-hand side of the Problem or Batch `source`."""
+    """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem or Batch `source`."""
     from numba.core.errors import NumbaError
 
+    from .rhs_check import name_of
+
+    if isinstance(error, IndexError):
+        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures outside of it: {error}")
     if not isinstance(error, NumbaError):
         return error
-    own = _alone(source.rhs, source.n, source.m)
-    name = getattr(source.rhs, "__qualname__", "rhs")
-    if own is None:
-        return ValueError(f"the kernel of {name!r} cannot be compiled: {_short(error)}")
-    return ValueError(
-        f"right-hand side {name!r} cannot be compiled: {_short(own)}\n"
-        "It takes (t, y, p, dy), writes dy in place, indexes y, p and dy with whole numbers and allocates no arrays."
-    )
+    for role, fn, takes, fills in (
+        ("right-hand side", source.rhs, "(t, y, p, dy)", "dy"), ("accelerations", source.accel, "(t, y, p, a)", "a"),
+        ("Jacobian", source.jac, "(t, y, p, J)", "J"),
+    ):  # fmt: skip
+        own = None if fn is None else _alone(fn, source.n, source.m, fills)
+        if own is not None:
+            text = f"{role} {name_of(fn)} cannot be compiled: {_short(own)}"
+            if not any(words in text for words in _OWN_WORDS):
+                text += f"\nIt takes {takes}, writes {fills} in place, indexes with whole numbers and allocates no arrays."
+            return ValueError(text)
+    return ValueError(f"the kernel of {name_of(source.rhs)} cannot be compiled: {_short(error)}")
 
 
-def _alone(rhs: Callable, n: int, m: int) -> Exception | None:
-    """What the compiler says of the right-hand side alone."""
+def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
+    """What the compiler says of a function alone."""
     from numba import float64
 
+    from .lane_matrix import LaneMatrixType
     from .lanes import LaneViewType, inline
 
+    out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, n if fills == "dy" else n // 2)
     try:
-        compiled: Any = inline(rhs)
-        compiled.compile((float64, LaneViewType(1, n), LaneViewType(1, max(m, 1)), LaneViewType(1, n)))
+        compiled: Any = inline(fn)
+        compiled.compile((float64, LaneViewType(1, n, True), LaneViewType(1, m, True), out))
     except Exception as error:
         return error
     return None
@@ -50,4 +62,8 @@ def _short(error: Exception, lines: int = 12) -> str:
     """The informative lines of a compiler error."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     kept = [line.rstrip() for line in text.splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
+    for line in kept:
+        if any(words in line for words in _OWN_WORDS):
+            where = next((k.strip() for k in kept if k.strip().startswith("File ")), "")
+            return line.strip() + (f" ({where.rstrip(':')})" if where else "")
     return "\n".join(kept[:lines])

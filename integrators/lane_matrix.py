@@ -1,6 +1,7 @@
 """Lane views of matrices: `J[i, j]` of a user's Jacobian, for one trajectory or for W of them side by side.
 
 As `lanes.view`, with two indices: element (i, j) of an (rows, columns) matrix of lane l lies at `base[(i*columns + j)*W + l]`.
+Indices outside the matrix are treated as those outside a view: an error where they are constants, else NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from .lanes import or_nan, place
 
 
 class MatrixType(types.Type):
@@ -100,23 +103,27 @@ class _SetItem(AbstractTemplate):
         return None
 
 
+def places(builder, ty, index):
+    """Row and column of an element, and whether there is one (None: there is); see `lanes.place`."""
+    (i, in_rows), (j, in_columns) = (place(builder, builder.extract_value(index, k), size) for k, size in ((0, ty.rows), (1, ty.columns)))
+    checks = [c for c in (in_rows, in_columns) if c is not None]
+    return i, j, builder.and_(*checks) if len(checks) == 2 else checks[0] if checks else None
+
+
 def _address(builder, ty, ptr, index):
-    i, j = (builder.extract_value(index, k) for k in range(2))
-    # negative indices count from the end; for constant indices the selects fold away
-    i, j = (
-        builder.select(builder.icmp_signed("<", x, ir.Constant(x.type, 0)), builder.add(x, ir.Constant(x.type, size)), x)
-        for x, size in ((i, ty.rows), (j, ty.columns))
-    )
+    i, j, inside = places(builder, ty, index)
     at = builder.add(builder.mul(i, ir.Constant(i.type, ty.columns)), j)
-    return builder.gep(ptr, [builder.mul(at, ir.Constant(i.type, ty.width))], inbounds=True)
+    return builder.gep(ptr, [builder.mul(at, ir.Constant(i.type, ty.width))], inbounds=True), inside
 
 
 @lower_builtin(operator.getitem, LaneMatrixType, types.UniTuple)
 def _lower_getitem(context, builder, sig, args):
-    return builder.load(_address(builder, sig.args[0], args[0], args[1]))
+    address, inside = _address(builder, sig.args[0], args[0], args[1])
+    return or_nan(builder, inside, builder.load(address))
 
 
 @lower_builtin(operator.setitem, LaneMatrixType, types.UniTuple, types.Float)
 def _lower_setitem(context, builder, sig, args):
-    builder.store(args[2], _address(builder, sig.args[0], args[0], args[1]))
+    address, inside = _address(builder, sig.args[0], args[0], args[1])
+    builder.store(or_nan(builder, inside, args[2]), address)
     return context.get_dummy_value()

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import rhs_check
 from .problem import Batch, Problem
 
 TIGHT, LOOSE = 1e-15, 1e-14  # rtol of the reference and of the run that checks it
@@ -223,6 +224,7 @@ def reference(
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     pick = _components(components, batch.n)
+    rhs_check.check(batch)
     path = _cache_file(batch, fractions, max_steps) if cache else None
     stored = _load(path, (len(batch), fractions.size, batch.n))
     if stored is None:
@@ -286,19 +288,23 @@ def _solve(batch: Batch, times: np.ndarray, rtol: float, max_steps: int) -> np.n
 
 def _kernel(batch: Batch) -> Any:
     from .cache import load_module
+    from .kernels.calls import array_guards
 
     if batch.nbody is not None and _newtonian(batch, *batch.nbody):
         objects: dict[str, Any] = {"BODIES": batch.nbody[0], "DIM": batch.nbody[1], "GROUP": batch.n // 2}
         return load_module(_HEAD + _NBODY + _KERNEL, objects).solve
-    return load_module(_HEAD + _PLAIN + _KERNEL, {"rhs": batch.rhs, "GROUP": batch.n // 2 if batch.accel else batch.n}).solve
+    objects = {"rhs": batch.rhs, "GROUP": batch.n // 2 if batch.accel else batch.n}
+    return load_module(_HEAD + array_guards(objects, batch.n, batch.m) + _PLAIN + _KERNEL, objects).solve
 
 
 def _newtonian(batch: Batch, bodies: int, dim: int) -> bool:
     """Whether the right-hand side is bare Newtonian gravity (softening or other forces need the plain kernel)."""
     from .cache import load_module
+    from .kernels.calls import array_guards
 
     split = load_module(_HEAD + _NBODY + _CALL, {"BODIES": bodies, "DIM": dim}).call
-    own = load_module(_HEAD + _PLAIN + _CALL, {"rhs": batch.rhs}).call
+    guards = array_guards({"rhs": batch.rhs}, batch.n, batch.m)
+    own = load_module(_HEAD + guards + _PLAIN + _CALL, {"rhs": batch.rhs}).call
     dy, plain = np.empty(batch.n), np.empty(batch.n)
     offset = np.sin(1.0 + np.arange(batch.n))  # away from the start too, where two laws may agree by chance
     for start, p, t in zip(batch.y0, batch.p, batch.t0, strict=True):

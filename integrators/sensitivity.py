@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import rhs_check
 from .cache import load_module
 from .problem import Batch
 from .tableaus import ExplicitTableau
@@ -196,7 +197,10 @@ def arrivals(
 
     rtols: tolerances of the elementary controller that lays the knots, in the order in which they are tried.
     """
-    k: Any = load_module(SOURCE, {"rhs": batch.rhs})
+    from .kernels.calls import array_guards
+
+    rhs_check.check(batch)
+    k: Any = load_module(array_guards({"rhs": batch.rhs}, batch.n, batch.m) + SOURCE, {"rhs": batch.rhs})
     pick = np.arange(batch.n) if components is None else np.asarray(components, dtype=np.intp)
     times, matrices, error, ok = [], [], np.ones(len(batch)), np.zeros(len(batch), bool)
     for i in range(len(batch)):

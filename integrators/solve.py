@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import digest, jacobian_check, methods, options, record, sparsity, trained_method
+from . import digest, jacobian_check, methods, options, record, rhs_check, sparsity, trained_method
 from .cache import Recent, compiled, discard_damaged
 from .errors import explained
 from .kernels import layout
@@ -195,6 +195,7 @@ def _resolve(problem: Problem, method: Any, controller: Any, log: bool) -> Any:
         return known[1]
     meth = methods.get(method)
     check_controller(controller, meth, problem)
+    rhs_check.check(problem, meth)
     watch = _watched(problem.rhs, problem.jac, problem.accel)
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem, stacklevel=5)  # the caller of stepsmith.solve

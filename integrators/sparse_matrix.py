@@ -2,6 +2,7 @@
 
 Entries lie column by column, `row[ptr[q]:ptr[q + 1]]` those of column q; `place` says which row and column of that matrix the user's i and
 j are.  What is written elsewhere goes to the cell behind the last entry, and what is read there is 0.
+(Outside the matrix itself: NaN, into its first cell.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .lane_matrix import MatrixType
+from .lane_matrix import MatrixType, places
+from .lanes import or_nan
 
 
 class SparseMatrixType(MatrixType):
@@ -57,9 +59,9 @@ def sparse(typingctx, block, offset, n, kept, ptr, row, place):
 
 
 def _find(ptr, row, place, n, i, j):
-    """Cell of the user's element (i, j), or the number of entries where it is not kept."""
-    i = place[i + n if i < 0 else i]
-    j = place[j + n if j < 0 else j]
+    """Cell of the user's element (i, j), both at least 0, or the number of entries where it is not kept."""
+    i = place[i]
+    j = place[j]
     lo, hi = ptr[j], ptr[j + 1]
     while lo < hi:
         middle = (lo + hi) // 2
@@ -71,23 +73,26 @@ def _find(ptr, row, place, n, i, j):
 
 
 def _address(context, builder, ty, value, index):
-    """Pointer to the element, or to the last cell, and whether the element is kept."""
+    """Pointer to the element, or to the last cell; whether the element is kept, and inside the matrix (None: it is)."""
     view = cgutils.create_struct_proxy(ty)(context, builder, value=value)
-    i, j = (builder.extract_value(index, k) for k in range(2))
+    i, j, known = places(builder, ty, index)
     size = context.get_constant(types.intp, ty.rows)
     sig = signature(types.intp, ty.table, ty.table, ty.table, types.intp, types.intp, types.intp)
     at = context.compile_internal(builder, _find, sig, (view.ptr, view.row, view.place, size, i, j))
+    if known is not None:  # a mistake must not end in the cell that nobody reads
+        at = builder.select(known, at, context.get_constant(types.intp, 0))
     inside = builder.icmp_signed("<", at, context.get_constant(types.intp, ty.kept - 1))
-    return builder.gep(view.data, [at], inbounds=True), inside
+    return builder.gep(view.data, [at], inbounds=True), inside, known
 
 
 @lower_builtin(operator.getitem, SparseMatrixType, types.UniTuple)
 def _lower_getitem(context, builder, sig, args):
-    place, inside = _address(context, builder, sig.args[0], *args)
-    return builder.select(inside, builder.load(place), ir.Constant(ir.DoubleType(), 0.0))
+    address, inside, known = _address(context, builder, sig.args[0], *args)
+    return or_nan(builder, known, builder.select(inside, builder.load(address), ir.Constant(ir.DoubleType(), 0.0)))
 
 
 @lower_builtin(operator.setitem, SparseMatrixType, types.UniTuple, types.Float)
 def _lower_setitem(context, builder, sig, args):
-    builder.store(args[2], _address(context, builder, sig.args[0], *args[:2])[0])
+    address, _, known = _address(context, builder, sig.args[0], *args[:2])
+    builder.store(or_nan(builder, known, args[2]), address)
     return context.get_dummy_value()

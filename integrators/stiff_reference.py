@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import reference as _explicit
+from . import rhs_check
 from .problem import Batch, Problem
 from .reference import Reference, checked, compared
 from .stiff_reference_kernel import SOURCE
@@ -70,6 +71,7 @@ def stiff_reference(
     if not 0 < atol_factor < np.inf:
         raise ValueError(f"atol_factor must be positive and finite, got {atol_factor!r}")
     pick = _explicit._components(components, batch.n)
+    rhs_check.check(batch)
     path = _cache_file(batch, fractions, atol_factor, max_steps) if cache else None
     stored = _explicit._load(path, (len(batch), fractions.size, batch.n))
     if stored is None:
@@ -120,8 +122,10 @@ def _solver() -> Any:
 def _functions(batch: Batch) -> tuple[Any, Any]:
     """Right-hand side and Jacobian as C functions, all of one Numba type: the solver takes them as arguments."""
     from .cache import load_module
+    from .kernels.calls import array_guards
 
-    module = load_module(_POINTERS, {"rhs": batch.rhs, "jac": batch.jac})
+    objects = {"rhs": batch.rhs, "jac": batch.jac}
+    module = load_module(array_guards(objects, batch.n, batch.m) + _POINTERS, objects)
     return module.rhs_pointer, module.jac_pointer
 
 

@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..integrators import rhs_check
 from ..integrators.cache import load_module
+from ..integrators.kernels.calls import array_guards
 from ..integrators.tableaus import ExplicitTableau
 from .oracle_kernel import SOURCE
 
@@ -61,9 +63,19 @@ class Oracle:
     """
 
     def __init__(self, rhs: Callable[..., None], tableau: ExplicitTableau) -> None:
-        self._kernel: Any = load_module(SOURCE, {"rhs": rhs})
+        self.rhs = rhs
+        self._modules: dict[tuple[int, int], Any] = {}
         self.tableau = tableau
         self._method = (tableau.A, tableau.B, tableau.C, tableau.fsal)
+
+    def _kernel(self, t0: float, y0: Array, p: Array) -> Any:
+        """The compiled module for states and parameters of these lengths."""
+        sizes = (y0.size, p.size)
+        if sizes not in self._modules:
+            rhs_check.check_function(self.rhs, "rhs", t0, y0, p)
+            objects = {"rhs": self.rhs}
+            self._modules[sizes] = load_module(array_guards(objects, *sizes) + SOURCE, objects)
+        return self._modules[sizes]
 
     def nfev(self, steps: int) -> int:
         """Evaluations of so many steps, none rejected: with FSAL one less a step, and one to start."""
@@ -73,7 +85,7 @@ class Oracle:
     def run(self, y0: ArrayLike, p: ArrayLike, t_span: Sequence[float], steps: ArrayLike) -> Array:
         """The final state (n,) after the given signed step sizes (N,)."""
         y0, p, t0, _ = _instance(y0, p, t_span)
-        return self._kernel.run(t0, y0, p, np.ascontiguousarray(steps, dtype=float), *self._method)
+        return self._kernel(t0, y0, p).run(t0, y0, p, np.ascontiguousarray(steps, dtype=float), *self._method)
 
     def curve(
         self,
@@ -120,7 +132,7 @@ class Oracle:
         y0, p, t0, t1 = _instance(y0, p, t_span)
         a, b, c, fsal = self._method
         exponent = 1.0 / (self.tableau.embedded_order + 1)
-        return self._kernel.adaptive(
+        return self._kernel(t0, y0, p).adaptive(
             t0, t1, y0, p, a, b, c, self.tableau.E, fsal, exponent, float(rtol), 20_000
         )
 
@@ -145,7 +157,7 @@ class Oracle:
         """
         y0, p, t0, t1 = _instance(y0, p, t_span)
         pick, ref, size = _reference(y_ref, y0, components)
-        k, method = self._kernel, self._method
+        k, method = self._kernel(t0, y0, p), self._method
         base = self.adaptive(y0, p, (t0, t1), rtol)
         if base.size == 0:
             raise ValueError(f"the instance cannot be solved at rtol {rtol:g}")
@@ -195,7 +207,7 @@ class Oracle:
         slope = np.empty((y0.size, h.size))
         damping = 1e-6
         for _ in range(iterations):
-            end = self._kernel.sensitivity(u, t0, t1, y0, p, *self._method, slope)
+            end = self._kernel(t0, y0, p).sensitivity(u, t0, t1, y0, p, *self._method, slope)
             r, jac = (end[pick] - ref) / size, slope[pick] / size
             gram = jac @ jac.T
             if not (np.isfinite(gram).all() and np.isfinite(r).all()):
@@ -245,7 +257,7 @@ class Oracle:
     def _error(
         self, y0: Array, p: Array, t0: float, h: Array, pick: NDArray[np.intp], ref: Array, size: float
     ) -> float:
-        y = self._kernel.run(t0, y0, p, h, *self._method)
+        y = self._kernel(t0, y0, p).run(t0, y0, p, h, *self._method)
         err = float(np.linalg.norm(y[pick] - ref)) / size
         return err if np.isfinite(err) else np.inf
 

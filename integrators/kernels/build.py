@@ -16,7 +16,7 @@ from .. import record
 from ..binding import bind
 from ..cache import load_module
 from ..tableaus.tableau import ExplicitTableau
-from . import blocks, explicit, fuse
+from . import blocks, calls, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
 
 N_ANSWER = 4
@@ -86,7 +86,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
     w = lay.width
     return (
         "import math\nfrom numba import njit as _njit\n"
-        "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, view, wide_vectors\n"
+        "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, frozen, view, wide_vectors\n"
         "from stepsmith.integrators.lane_matrix import matrix\n"
         "from stepsmith.integrators.band_matrix import band\n"
         "from stepsmith.integrators.sparse_matrix import sparse\n"
@@ -154,7 +154,7 @@ def phase_list(
 
 def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: bool) -> str:
     """Write the view sizes, which must be literals, into the source."""
-    for name, value in (("WIDTH", lay.width), ("DIM", n), ("NPAR", max(m, 1)), ("NSTATE", n_state)):
+    for name, value in (("WIDTH", lay.width), ("DIM", n), ("NPAR", m), ("NSTATE", n_state)):
         source = re.sub(rf"\b{name}\b", str(value), source)
     # each piece is optimised on its own before it is inlined, so each one asks for wide vectors
     return re.sub(r"(?m)^(@_inline\ndef .*:)$", r"\1\n    wide_vectors()" if wide else r"\1", source)
@@ -181,5 +181,6 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         + blocks.settle_source(n)
         + driver(wide)
     )  # fmt: skip
-    source = header(lay, n, m, controller.n_state) + substitute(body, lay, n, m, controller.n_state, wide)
+    head = header(lay, n, m, controller.n_state) + calls.guards(parts.objects, n, m)
+    source = head + substitute(body, lay, n, m, controller.n_state, wide)
     return Kernel(load_module(source, objects), lay, width)

@@ -20,6 +20,7 @@ Rows: K0 = a at the start, K1 = a at the end (carried over), K2 and Z are dense 
 from __future__ import annotations
 
 from .. import record
+from . import calls
 from .pairs import UNROLLED, Lanes, criterion, element, forces, indent, shifted
 
 _HALF = (
@@ -53,8 +54,7 @@ def _accelerate(lanes: Lanes, source, time: str, state: str, slope: str) -> None
     """Add what fills `slope`[:n/2] from the positions in `state`, both in the block."""
     half = source.n // 2
     if source.nbody is None:
-        views = f"view(A, {state} + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, {slope} + l, WIDTH, {half})"
-        lanes.call(f"accel({time}, {views})\n")
+        lanes.call(calls.accel(time, state, slope, half) + "\n")
         return
     bodies, dim = source.nbody
     forces(lanes, bodies, dim, state, slope, jerk=False, load=True)

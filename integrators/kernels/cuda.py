@@ -22,7 +22,7 @@ from typing import Any
 from .. import record
 from ..binding import bind
 from ..cache import cache_dir, load_module
-from . import blocks
+from . import blocks, calls
 from .build import N_ANSWER, Kernel, Parts, substitute
 from .drivers import ARGS
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
@@ -170,6 +170,7 @@ def header(lay: Layout, n: int, m: int) -> str:
                 "NON_FINITE": NON_FINITE, "BAD_START": BAD_START}  # fmt: skip
     return (
         "import math\nfrom numba import cuda, float64\n"
+        f"from stepsmith.integrators.{'kernels.simulated' if SIMULATOR else 'lanes'} import frozen, view\n"
         f"W = 1\nN = {n}\nM = {m}\nSIZE = {lay.size}\n"
         + "".join(f"{name} = {value}\n" for name, value in statuses.items())
         + lay.constants()
@@ -237,9 +238,10 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
         + driver_source()
     )  # fmt: skip
-    # with one lane a view is a slice (which a device function cannot return)
-    body = re.sub(r"\bview\(A, ([^,()]+), 1, (\d+)\)", r"A[\1:\1 + \2]", substitute(body, lay, n, m, controller.n_state, wide=False))
-    source = header(lay, n, m) + body
+    # with one lane the view that a controller gets is a slice; the user's functions, which are given frozen views too, get those of the CPU
+    lines = substitute(body, lay, n, m, controller.n_state, wide=False).splitlines(True)
+    slices = [x if "frozen(" in x else re.sub(r"\bview\(A, ([^,()]+), 1, (\d+)\)", r"A[\1:\1 + \2]", x) for x in lines]
+    source = header(lay, n, m) + calls.guards(parts.objects, n, m, device=True) + "".join(slices)
     return Kernel(load_module(source, objects, HEAD), lay, 1)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from ..binding import bind
 from ..cache import load_module
 from ..tableaus import ExplicitTableau
-from . import blocks, propagate, splitmix
+from . import blocks, calls, propagate, splitmix
 from .build import N_ANSWER, Kernel, Parts, formula, header, known, substitute, wide_machine
 from .env_source import driver_source, error_source
 from .layout import block_layout
@@ -101,7 +101,8 @@ def env_kernel(
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
         + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit)
     )  # fmt: skip
-    source = header(lay, n, m, decision.n_state) + splitmix.CONSTANTS + substitute(body, lay, n, m, decision.n_state, wide)
+    head = header(lay, n, m, decision.n_state) + calls.guards(parts.objects, n, m) + splitmix.CONSTANTS
+    source = head + substitute(body, lay, n, m, decision.n_state, wide)
     if wide:
         source = source.replace("def set_out(A, params):\n", "def set_out(A, params):\n    wide_vectors()\n")
         source = source.replace("def look(A, params):\n", "def look(A, params):\n    wide_vectors()\n")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .. import record
-from . import propagate, splitmix
+from . import calls, propagate, splitmix
 from .build import N_ANSWER
 
 POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
@@ -16,9 +16,9 @@ def error_source(kind: str, components: tuple[int, ...], floor: float = 0.0) -> 
     """`emit`: the largest error over the output times an accepted step passes, against reference states (relative to their size, at
     least `floor`) or in the invariant."""
     if kind == "energy":
-        head = """@_inline
+        head = f"""@_inline
 def error_at(A, l, ROW, ref, b, q):
-    e = invariant(tgrid_time(A, l), view(A, ROW + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR))
+    e = {calls.invariant("tgrid_time(A, l)", "ROW")}
     return fabs((e - A[E0 + l])/A[E0 + l])
 
 
@@ -29,7 +29,7 @@ def tgrid_time(A, l):
 
 @_inline
 def invariant_start(A, l):
-    A[E0 + l] = invariant(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR))
+    A[E0 + l] = {calls.invariant("A[T + l]", "Y")}
 
 """
     else:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import record
 from ..tableaus.esdirk import EsdirkTableau
+from . import calls
 from .linear import Algebra
 from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
@@ -69,7 +70,7 @@ def stages(A, l, kappa):
         last = 0.0
         done = False
         for it in range({MOST}):
-            rhs(A[T + l] + _C[i]*h, view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K2 + l, WIDTH, DIM))
+            {calls.rhs("A[T + l] + _C[i]*h", "G", "K2")}
             iterations += 1.0
             hardest = max(hardest, it + 1.0)
             for c in range(N):

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from .. import record
 from ..tableaus.tableau import ExplicitTableau
+from . import calls
 
 
 class Embedded(Protocol):
@@ -104,7 +105,7 @@ class Source:
 
 
 def _rhs(time: str, src: str, dst: str) -> str:
-    return f"rhs({time}, view(A, {src} + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, {dst} + l, WIDTH, DIM))\n"
+    return calls.rhs(time, src, dst) + "\n"
 
 
 def _time(c: float) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..sparsity import Structure
+from . import calls
 
 SQRT_EPS = 1.4901161193847656e-08
 EPS = 2.220446049250313e-16
@@ -52,7 +53,7 @@ def jacobian_source(st: Structure, given: bool, slope: bool = True) -> str:
     text = _differences(st) if st.coloured or st.factors is not None else _DENSE_DIFFERENCES
     if slope:
         return text
-    own = "    rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, FB + l, WIDTH, DIM))\n"
+    own = f"    {calls.rhs('A[T + l]', 'Y', 'FB')}\n"
     return text.replace("    norm = 0.0\n", own + "    norm = 0.0\n").replace("K0 +", "FB +").replace("spent = 0.0", "spent = 1.0")
 
 
@@ -68,7 +69,7 @@ def _given(st: Structure) -> str:
         clear = "    for k in range(NJAC):\n        A[JAC + l*NJAC + k] = 0.0\n"
     return f"""@_piece
 def jacobian(A, l):
-{clear}    jac(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), {view})
+{clear}    {calls.jac("A[T + l]", "Y", view)}
     return 0.0
 
 
@@ -100,7 +101,7 @@ def jacobian(A, l):
         d = d if d > 1e-300 else {SQRT_EPS!r}
         A[G + j*W + l] = y + d
         d = A[G + j*W + l] - y
-        rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+        {calls.rhs("A[T + l]", "G", "K1")}
         spent += 1.0
         check = 0.0
         for i in range(N):
@@ -109,7 +110,7 @@ def jacobian(A, l):
             # the increment left the domain: to the other side
             A[G + j*W + l] = y - d
             d = A[G + j*W + l] - y
-            rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+            {calls.rhs("A[T + l]", "G", "K1")}
             spent += 1.0
         for i in range(N):
             A[JAC + l*NJAC + i*N + j] = (A[K1 + i*W + l] - A[K0 + i*W + l])/d
@@ -132,7 +133,7 @@ def shifted(A, l, g, side):
         q = _MEMBER[m]
         j = {q}
         A[G + j*W + l] = A[Y + j*W + l] + side*A[INC + q*W + l]
-    rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+    {calls.rhs("A[T + l]", "G", "K1")}
     check = 0.0
     for i in range(N):
         check += 0.0*A[K1 + i*W + l]

@@ -21,7 +21,7 @@ from typing import Any
 from .. import record
 from ..binding import bind
 from ..cache import load_module
-from . import splitmix
+from . import calls, splitmix
 from .build import N_ANSWER, Kernel, Parts, header, substitute, wide_machine
 from .layout import block_layout
 
@@ -189,7 +189,7 @@ def restart(A, l, lane, lanes, {POOL_ARGS}):
     A[PAID + l] = 0.0
     A[OVER + l] = 0.0
     A[LIVE + l] = 1.0
-    A[E0 + l] = invariant(0.0, view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR))
+    A[E0 + l] = {calls.invariant("0.0", "Y")}
 
 
 @_piece
@@ -201,7 +201,7 @@ def pay(A, l, k, consts, reward, terminated, truncated, stats):
     # the end of a decision: energy, reward, what ends with it; returns 1 where the episode does
     A[NFEV + l] += 1.0
     A[LENGTH + l] += 1.0
-    e = fabs((invariant(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR)) - A[E0 + l])/A[E0 + l])
+    e = fabs(({calls.invariant("A[T + l]", "Y")} - A[E0 + l])/A[E0 + l])
     if A[STATUS + l] != RUNNING or e - e != 0.0:
         e = math.inf
     A[EREL + l] = e

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .. import record
 from ..tableaus import ExplicitTableau
+from . import calls
 from .explicit import _combine
 from .layout import Layout
 
@@ -37,10 +38,7 @@ def propagate_source(tableau: ExplicitTableau, components: int) -> str:
     for i in range(1, s):
         terms = _combine(tableau.a[i], [f"EK{k}" for k in range(s)])
         stages += f"    for c in range(N):\n        j = c*W + l\n        A[EG + j] = A[src + j] + h*({terms})\n"
-        stages += (
-            f"    rhs(t + {float(tableau.c[i])!r}*h, view(A, EG + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), "
-            f"view(A, EK{i} + l, WIDTH, DIM))\n"
-        )
+        stages += f"    {calls.rhs(f't + {float(tableau.c[i])!r}*h', 'EG', f'EK{i}')}\n"
     rich = 2.0**tableau.order / (2.0**tableau.order - 1.0)
     return f"""@_piece
 def half_step(A, l, t, h, src):

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import record
 from ..tableaus.radau5 import RadauTableau
+from . import calls
 from .linear import Algebra
 from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
@@ -77,7 +78,7 @@ def stages(A, l, kappa):
         for i in range(3):
             for c in range(N):
                 A[G + c*W + l] = A[Y + c*W + l] + A[ZS + (i*N + c)*W + l]
-            rhs(A[T + l] + _C[i]*h, view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K2 + l, WIDTH, DIM))
+            {calls.rhs("A[T + l] + _C[i]*h", "G", "K2")}
             for c in range(N):
                 A[FS + (i*N + c)*W + l] = A[K2 + c*W + l]
         iterations += 1.0
@@ -155,7 +156,7 @@ def attempt_lane(A, l):
     {R['nf']} = 0.0
     {R['order']} = {float(tableau.embedded_order + 1)!r}
     if A[TF + l] != A[T + l]:
-        rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K0 + l, WIDTH, DIM))
+        {calls.rhs("A[T + l]", "Y", "K0")}
         {R['nf']} = 1.0
         A[TF + l] = A[T + l]
     good = converge(A, l)
@@ -171,7 +172,7 @@ def attempt_lane(A, l):
         if err >= 1.0 and (A[NACC + l] == 0.0 or A[STUCK + l] > 0.0):
             for c in range(N):
                 A[G + c*W + l] = A[Y + c*W + l] + A[K2 + c*W + l]
-            rhs(A[T + l], view(A, G + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K1 + l, WIDTH, DIM))
+            {calls.rhs("A[T + l]", "G", "K1")}
             {R['nf']} += 1.0
             err = estimate(A, l, K1)
     for c in range(N):

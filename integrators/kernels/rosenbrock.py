@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import record
 from ..tableaus.rosenbrock import RosenbrockTableau
+from . import calls
 from .explicit import Source, _combine, _rhs, start_source
 from .jacobian import SQRT_EPS, reads_time
 from .linear import Algebra
@@ -42,7 +43,7 @@ def _begin(moving: bool) -> str:
     d = {SQRT_EPS!r}*max(fabs(t), fabs(A[HS + l]))
     d = (t + A[DIR + l]*(d if d > 0.0 else 1e-300)) - t
     d = d if d != 0.0 else {SQRT_EPS!r}
-    rhs(t + d, view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, FT + l, WIDTH, DIM))
+    {calls.rhs("t + d", "Y", "FT")}
     for c in range(N):
         A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d
     spent += 1.0
@@ -57,7 +58,7 @@ def linearise(A, l):
         A[JAGE + l] += 1.0
         {R['jac_age']} = A[JAGE + l]
         return
-    rhs(A[T + l], view(A, Y + l, WIDTH, DIM), view(A, P + l, WIDTH, NPAR), view(A, K0 + l, WIDTH, DIM))
+    {calls.rhs("A[T + l]", "Y", "K0")}
     spent = 1.0 + jacobian(A, l)
 {time}    A[TJ + l] = A[T + l]
     A[JAGE + l] = 0.0

@@ -1,0 +1,71 @@
+"""Source of the calls of a user's functions, in one wording for all kernels, and of what stands around those functions.
+
+A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it writes every
+component at every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite
+instead of keeping the value of an earlier call.  Where it captures NumPy arrays, indices outside them raise IndexError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import rhs_check
+
+
+def reads(state: str) -> str:
+    """Arguments y, p of a user's function: the rows `state` and the parameters of lane l."""
+    return f"frozen(A, {state} + l, WIDTH, DIM), frozen(A, P + l, WIDTH, NPAR)"
+
+
+def rhs(time: str, state: str, slope: str) -> str:
+    """Call of the right-hand side: f(time, y) of the rows `state` into the rows `slope`."""
+    return f"rhs({time}, {reads(state)}, view(A, {slope} + l, WIDTH, DIM))"
+
+
+def accel(time: str, state: str, slope: str, half: int) -> str:
+    """Call of the accelerations: `half` of them, into the rows `slope`."""
+    return f"accel({time}, {reads(state)}, view(A, {slope} + l, WIDTH, {half}))"
+
+
+def jac(time: str, state: str, matrix: str) -> str:
+    """Call of the Jacobian; `matrix` is the source of its view."""
+    return f"jac({time}, {reads(state)}, {matrix})"
+
+
+def invariant(time: str, state: str) -> str:
+    """Call of an invariant, an expression."""
+    return f"invariant({time}, {reads(state)})"
+
+
+def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> str:
+    """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p."""
+    out = ""
+    for name in ("rhs", "accel", "jac"):
+        if name in objects:
+            blank, bounded = _blank(name, objects, n, m), not device and rhs_check.captures_array(objects[name])
+            out += _guard(name, blank, bounded, "y", "p", "dy") if blank or bounded else ""
+    return out
+
+
+def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
+    """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with views."""
+    out = "from stepsmith.integrators.lanes import frozen, view\nfrom stepsmith.integrators.lane_matrix import matrix\nimport math\n"
+    fills = {"rhs": f"view(dy, 0, 1, {n})", "jac": f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})"}
+    for name, dy in fills.items():
+        if name in objects:
+            bounded = rhs_check.captures_array(objects[name])
+            out += _guard(name, _blank(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
+    return out
+
+
+def _blank(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
+    return name != "jac" and not rhs_check.proved(objects[name], name, n, m)
+
+
+def _guard(name: str, blank: bool, bounded: bool, y: str, p: str, dy: str) -> str:
+    text = "from stepsmith.integrators.lanes import bounded as _bounded\n" if bounded else ""
+    text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
+    if blank:
+        text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
+    return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"

@@ -1,0 +1,93 @@
+"""Right-hand sides whose indices leave their arrays in mid-solve, for a process of their own: prints one line a solve."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+
+import stepsmith as ss
+
+TABLE = np.array([1.0, 2.0, 3.0])
+
+
+def reads(t, y, p, dy):
+    """y[2] and further from t = .2 on."""
+    k = int(10.0 * t)
+    dy[0] = y[k]
+    dy[1] = -y[1]
+
+
+def writes(t, y, p, dy):
+    """dy[1000000] from t = .5 on."""
+    dy[0] = 1.0
+    dy[1] = 1.0
+    k = 1 if t < 0.5 else 1000000
+    dy[k] = 1.0
+
+
+def below(t, y, p, dy):
+    """y[-3] and further from t = .2 on."""
+    k = int(10.0 * t)
+    dy[0] = y[-1 - k]
+    dy[1] = -y[1]
+
+
+def parameters(t, y, p, dy):
+    """p has one value."""
+    dy[0] = p[int(2.0 * t)]
+    dy[1] = 0.0
+
+
+def table(t, y, p, dy):
+    """A captured array of three."""
+    dy[0] = TABLE[int(6.0 * t)]
+    dy[1] = 0.0
+
+
+def jacobian(t, y, p, J):
+    """Outside from t = .5 on."""
+    for i in range(2):
+        for j in range(2):
+            J[i, j] = 0.0
+    k = 0 if t < 0.5 else 5000
+    J[k, k] = -1.0
+
+
+def linear(t, y, p, dy):
+    dy[0] = -y[0] + t
+    dy[1] = y[1] * y[0]
+
+
+def show(name, method, solve):
+    try:
+        sol = solve()
+        status, t = (int(np.ravel(sol.status)[0]), float(np.ravel(sol.t)[-1]))
+        print(name, method, status, f"{t:.6f}", flush=True)
+    except ValueError as error:
+        print(name, method, "ValueError", str(error).splitlines()[0], flush=True)
+
+
+def both(rhs, method="bs32", **options):
+    """A Problem and a Batch of it, with how each is solved."""
+    problem = ss.Problem(rhs, [1.0, 2.0], (0.0, 1.0), [1.0], jac=options.pop("jac", None))
+    return {
+        "one": lambda: ss.solve(problem, method, "pi34", max_steps=2000),
+        "many": lambda: ss.solve_ensemble(problem.batch(), method, "pi34", max_steps=2000, **options),
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["cuda"]:
+        for rhs in (reads, writes):
+            show(rhs.__name__, "bs32", both(rhs, device="cuda")["many"])
+    else:
+        warnings.simplefilter("ignore")  # the Jacobian is wrong, which is not the point
+        show("reads", "bs32", both(reads)["one"])
+        show("writes", "bs32", both(writes)["many"])
+        show("below", "bs32", both(below)["many"])
+        show("parameters", "bs32", both(parameters)["one"])
+        show("table", "bs32", both(table)["many"])
+        show("jacobian", "rodas5p", both(linear, "rodas5p", jac=jacobian)["one"])
+    print("end")

@@ -181,10 +181,9 @@ def test_it_is_looked_for_once_and_counted():
 
 
 def test_funcs_that_were_looked_at_are_not_kept_alive():
-    func = mlp()
-    odeint(lambda t, y: func(y), state(), [0.0, 1.0])
-    gone = rows.weakref.ref(func)
-    del func
+    held = [mlp()]
+    odeint(lambda t, y, f=held[0]: f(y), state(), [0.0, 1.0])
+    gone = rows.weakref.ref(held.pop())
     gc.collect()
     assert gone() is None
 

@@ -74,7 +74,7 @@ def odeint(
                     so too under torch.no_grad().
         per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for the whole batch.
                     None: True for a batch, False for one system.
-        first_step  size of the first attempt, positive, at most the span; None: Hairer's automatic choice (one more evaluation).
+        first_step  size of the first attempt, positive, cut to the span where it is longer (more than 100 spans are refused); None: Hairer's automatic choice (one more evaluation).
         max_steps   attempts a sample may make.
         checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
         heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with gradient, the
@@ -89,7 +89,8 @@ def odeint(
         adjoint_rtol, adjoint_atol   tolerances of the backward solve; None: rtol, atol.  The adjoint counts in units of its own size.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
-    Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step underflows, or which runs out of max_steps, gets a
+    Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step underflows, or which
+    runs out of max_steps, gets a
     negative status and NaN outputs from there on; the others are not touched.
 
     Raises ValueError for arguments that do not fit, for a func that modifies t or y or writes over what it has returned, and, with

@@ -49,7 +49,8 @@ class Clock:
         return torch.from_numpy(t).to(device=device, dtype=self.time_dtype)
 
     def look(
-        self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, h: np.ndarray, run: np.ndarray, y: Tensor, k1: Tensor, tol: tuple[float, float]
+        self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, h: np.ndarray, run: np.ndarray, y: Tensor, k1: Tensor,
+        tol: tuple[float, float],
     ) -> Tensor:  # fmt: skip
         """Decide before a step of signed size h (lanes,) from (t, y); the first slope, evaluated anew where t is float64 from now on."""
         size = np.abs(h)

@@ -188,7 +188,8 @@ class NeuralODE(torch.nn.Module):
             text = _failures(solution)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
-            warnings.warn(f"{text}; masked: out.mask is False for what failed, and its unreached outputs are its last good state", stacklevel=3)
+            rest = "masked: out.mask is False for what failed, and its unreached outputs are its last good state"
+            warnings.warn(f"{text}; {rest}", stacklevel=3)
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

@@ -47,7 +47,7 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
                 if not bool((off <= limit).all()):
                     raise ValueError(
                         "the slope that func gives for one row changes with the other rows (batch normalisation, or attention or sums over "
-                        "the batch?), which steps per sample would mix at different times: use per_sample=False, one step for the whole batch"
+                        "the batch?), which steps per sample would mix at different times: use per_sample=False, one step for the batch"
                     )
     finally:
         _restore(state)
@@ -95,8 +95,8 @@ class Draws:
         now = _generator_state(self.state[2])
         if not all(a is None or torch.equal(a, b) for a, b in zip(self.state[:2], now[:2], strict=True)):
             warnings.warn(
-                "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then follow the noise, and a "
-                "replay or backward solve draws others. Call func.eval(), or draw the noise once a solve",
+                "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then follow the noise, and "
+                "a replay or backward solve draws others. Call func.eval(), or draw the noise once a solve",
                 stacklevel=2,
             )
 
@@ -141,7 +141,9 @@ def _known(func: Callable[..., Any]) -> bool:
         records = _SEEN.get(parts[0], [])
     except TypeError:
         return False  # no weak references to such an object
-    return any(modes == mode and len(refs) == len(parts) and all(r() is p for r, p in zip(refs, parts, strict=True)) for refs, mode in records)
+    return any(
+        modes == mode and len(refs) == len(parts) and all(r() is p for r, p in zip(refs, parts, strict=True)) for refs, mode in records
+    )
 
 
 def _remember(func: Callable[..., Any]) -> None:

@@ -14,31 +14,16 @@ policy that sets the strength is a callable like any other.
 from __future__ import annotations
 
 import functools
-import math
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
-def _number(what: str, value: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be a number, got {value!r}") from None
+from ..integrators import options
 
 
-def _positive(what: str, value: float) -> float:
-    number = _number(what, value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{what} must be positive and finite, got {value!r}")
-    return number
-
-
-def _not_negative(what: str, value: float) -> float:
-    number = _number(what, value)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{what} must be finite and not negative, got {value!r}")
-    return number
+def _not_negative(what: str, value: Any) -> float:
+    return options.number(what, value, 0.0)
 
 
 @dataclass(frozen=True)
@@ -51,8 +36,7 @@ class Strength:
 
     def __call__(self, k: float) -> float:
         """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that fits."""
-        if not (math.isfinite(k) and k >= 0):
-            raise ValueError(f"the iteration must be finite and not negative, got {k!r}")
+        options.number("the iteration", k, 0.0)
         return _not_negative(f"the {self.kind} strength at iteration {k}", self.formula(k))
 
     def describe(self) -> dict[str, Any]:
@@ -85,13 +69,13 @@ def constant(value: float) -> Strength:
 
 def exponential(l0: float, l1: float, n: float) -> Strength:
     """From l0 to l1 in n iterations along an exponential, l1 from then on; all positive and finite."""
-    first, last, length = _positive("l0", l0), _positive("l1", l1), _positive("n", n)
+    first, last, length = options.positive("l0", l0), options.positive("l1", l1), options.positive("n", n)
     return Strength("exponential", {"l0": first, "l1": last, "n": length}, functools.partial(_power, first, last / first, length))
 
 
 def linear(l0: float, l1: float, n: float) -> Strength:
     """From l0 to l1 in n iterations along a line, l1 from then on; all finite, l0 and l1 >= 0, n > 0."""
-    first, last, length = _not_negative("l0", l0), _not_negative("l1", l1), _positive("n", n)
+    first, last, length = _not_negative("l0", l0), _not_negative("l1", l1), options.positive("n", n)
     return Strength("linear", {"l0": first, "l1": last, "n": length}, functools.partial(_mean, first, last, length))
 
 
@@ -110,9 +94,11 @@ def make(kind: str, **numbers: float) -> Strength:
     from ..integrators.names import unknown
 
     makers: dict[str, Callable[..., Strength]] = {"constant": constant, "exponential": exponential, "linear": linear}
-    if kind not in makers:
+    if not isinstance(kind, str) or kind not in makers:
         raise unknown("strength", kind, makers)
-    try:
-        return makers[kind](**numbers)
-    except TypeError as error:
-        raise ValueError(f"strength {kind!r}: {error}") from error
+    wanted = inspect.signature(makers[kind]).parameters
+    options.check_names(f"strength {kind!r}", numbers, wanted)
+    missing = [name for name in wanted if name not in numbers]
+    if missing:
+        raise ValueError(f"strength {kind!r} needs {', '.join(missing)}")
+    return makers[kind](**numbers)

@@ -143,8 +143,9 @@ def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
 def named(function: F) -> F:
     """Decorator of an entry point: an unknown keyword is answered with the nearest of the function's own parameters."""
     parameters = inspect.signature(function).parameters.values()
-    known = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    where = f"{function.__name__}()"
+    known = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self")
+    # of a class, its name
+    where = f"{function.__qualname__.removesuffix('.__init__').rpartition('.')[2]}()"
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:

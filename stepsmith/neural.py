@@ -8,28 +8,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import torch
 
 from . import controller as _resolve
 from .controllers import strength
+from .integrators import options as _options
 from .integrators.neural import NeuralSolution, regularisers
 from .integrators.neural import odeint as _odeint
 from .integrators.neural.module import NeuralODE as _NeuralODE
 from .integrators.neural.module import NeuralOutput
-from .integrators.neural.regularisers import REGULARISERS, regulariser
+from .integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
 
 __all__ = [
     "REGULARISERS", "NeuralODE", "NeuralOutput", "NeuralSolution", "odeint", "regulariser", "regularisers", "strength",
 ]  # fmt: skip
 
+_Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-def odeint(func: Any, y0: Any, t: Any, method: str = "tsit5", controller: Any = "pi34", **options: Any) -> NeuralSolution:
-    """Solve y' = func(t, y) for a batch; see `stepsmith.integrators.neural.odeint` for arguments and the solution's fields."""
-    return _odeint(func, y0, t, method=method, controller=_resolve(controller, None, method), **options)
+
+@_options.named
+def odeint(
+    func: _Func,
+    y0: torch.Tensor,
+    t: Any,
+    method: str = "tsit5",
+    controller: Any = "pi34",
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    adjoint: str = "discrete",
+    *,
+    per_sample: bool | None = None,
+    first_step: float | None = None,
+    max_steps: int = 10_000,
+    checkpoint_every: int | None = None,
+    heuristics: bool | str = True,
+    compact: bool = False,
+    even_steps: bool = False,
+    adjoint_params: Iterable[torch.Tensor] | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+) -> NeuralSolution:
+    """Solve y' = func(t, y) for a batch y0 (B, *features) or one system (D,) through the times t.
+
+    `controller` is a name, the path of a controller file, or an object; all else as for `stepsmith.integrators.neural.odeint`, which says
+    what the arguments are, what is raised, and what the solution holds.
+    """
+    return _odeint(
+        func, y0, t, method, _resolve(controller, None, method), rtol, atol, adjoint, per_sample=per_sample, first_step=first_step,
+        max_steps=max_steps, checkpoint_every=checkpoint_every, heuristics=heuristics, compact=compact, even_steps=even_steps,
+        adjoint_params=adjoint_params, adjoint_rtol=adjoint_rtol, adjoint_atol=adjoint_atol,
+    )  # fmt: skip
 
 
 class NeuralODE(_NeuralODE):
     """`stepsmith.integrators.neural.module.NeuralODE` with the controller a name, the path of a controller file, or an object."""
 
-    def __init__(self, func: Any, method: str = "tsit5", controller: Any = "pi34", *args: Any, **options: Any) -> None:
-        super().__init__(func, method, _resolve(controller, None, method), *args, **options)
+    @_options.named
+    def __init__(
+        self,
+        func: _Func,
+        method: str = "tsit5",
+        controller: Any = "pi34",
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+        *,
+        adjoint: str = "discrete",
+        per_sample: bool | None = False,
+        regulariser: Regulariser | str | None = None,
+        warm_start: bool = False,
+        on_failure: str = "raise",
+        first_step: float | None = None,
+        max_steps: int = 10_000,
+        checkpoint_every: int | None = None,
+        heuristics: bool | str | None = None,
+        compact: bool = False,
+        even_steps: bool = False,
+        adjoint_params: Iterable[torch.Tensor] | None = None,
+        adjoint_rtol: float | None = None,
+        adjoint_atol: float | None = None,
+    ) -> None:
+        super().__init__(
+            func, method, _resolve(controller, None, method), rtol, atol, adjoint=adjoint, per_sample=per_sample, regulariser=regulariser,
+            warm_start=warm_start, on_failure=on_failure, first_step=first_step, max_steps=max_steps, checkpoint_every=checkpoint_every,
+            heuristics=heuristics, compact=compact, even_steps=even_steps, adjoint_params=adjoint_params, adjoint_rtol=adjoint_rtol,
+            adjoint_atol=adjoint_atol,
+        )  # fmt: skip

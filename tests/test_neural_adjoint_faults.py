@@ -189,8 +189,8 @@ def test_nan_weights_are_a_status_and_a_zero_gradient(adjoint):
     [
         ({"adjoint_params": None}, "func is a function.*adjoint_params"),
         ({"adjoint_params": [1.0]}, "must be tensors, got float"),
-        ({"adjoint_rtol": -1.0}, "adjoint_rtol and adjoint_atol"),
-        ({"adjoint_rtol": 0.0, "adjoint_atol": 0.0}, "not both zero"),
+        ({"adjoint_rtol": -1.0}, "adjoint_rtol must be a finite number of at least 0"),
+        ({"adjoint_rtol": 0.0, "adjoint_atol": 0.0}, "adjoint_rtol and adjoint_atol must not be both zero"),
         ({"checkpoint_every": 4}, 'checkpoint_every belongs to adjoint="discrete"'),
         ({"adjoint": "discrete"}, "adjoint_params belongs to adjoint=backsolve or interpolating, not to 'discrete'"),
         ({"adjoint": "none", "adjoint_params": None, "adjoint_atol": 1e-3}, "adjoint_atol belongs"),

@@ -128,7 +128,7 @@ def test_bad_comparisons_are_named(change, message):
         ({"solver": {"method": "tsit6"}}, r"\[solver\] .*tsit6.*tsit5"),
         ({"solver": {"controller": "pi43"}}, r"\[solver\] .*pi43.*did you mean"),
         ({"solver": {"adjoint": "discreet"}}, r"\[solver\] unknown adjoint 'discreet'"),
-        ({"solver": {"options": {"max_step": 3}}}, r"\[solver\] unknown option of NeuralODE 'max_step'"),
+        ({"solver": {"options": {"max_step": 3}}}, r"\[solver\] NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'"),
         ({"train": {"dtype": "float23"}}, "unknown dtype 'float23'"),
         ({"train": {"device": "cpuu"}}, r"\[train\] device 'cpuu'"),
         ({"task": {"hiden": 3}}, r"key in \[task\] 'hiden': did you mean 'hidden'"),

@@ -32,10 +32,10 @@ def test_a_line():
 def test_any_callable_and_its_values_are_checked():
     s = strength.of(lambda k: 5.0 - k)
     assert s(1) == 4.0 and s(5) == 0.0
-    with pytest.raises(ValueError, match="at iteration 6 must be finite and not negative, got -1"):
+    with pytest.raises(ValueError, match="at iteration 6 must be a finite number of at least 0, got -1"):
         s(6)
     for value in (math.nan, math.inf):
-        with pytest.raises(ValueError, match="finite and not negative"):
+        with pytest.raises(ValueError, match="must be a finite number of at least 0"):
             strength.of(lambda k, value=value: value)(0)
     with pytest.raises(ValueError, match="callable, got int"):
         strength.of(3)
@@ -49,7 +49,7 @@ def test_a_strength_may_be_zero():
     # no round-off below zero at the end
     assert all(strength.linear(0.7, 0.0, n)(n) == 0.0 for n in range(1, 300))
     for ends in ((0.0, 1.0), (1.0, 0.0)):
-        with pytest.raises(ValueError, match="must be positive and finite"):
+        with pytest.raises(ValueError, match="must be a positive finite number"):
             strength.exponential(*ends, 5)
 
 

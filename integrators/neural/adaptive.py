@@ -18,6 +18,7 @@ A `Watch` sees every attempt from within: the continuous adjoints keep what they
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,10 @@ import torch
 from .. import record as rec
 from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
 from ..tableaus.tableau import ExplicitTableau
+from .clock import Clock
 from .controller import ACCEPT, FALLBACK, LOG_FACTOR, LaneController, slots_read
 from .outputs import Outputs, rows_of
+from .rows import Draws
 from .step import Slope, Step, Stepper
 
 Tensor = torch.Tensor
@@ -39,7 +42,9 @@ class Settings:
     """What a solve is asked for; `t` (T,) float64 strictly monotone, sizes positive.
 
     first_step: one size, one a lane (NaN: not known), or None: the automatic choice.  heuristics: E and S are wanted; graph: which of
-    them with gradient ("", "E", "S", "ES").  even: equal steps to the end, as the module says.
+    them with gradient ("", "E", "S", "ES").  even: equal steps to the end, as the module says.  clock: the dtype of func's times, one
+    object for a solve and its replay; None: a new one.  watch_draws: warn where func draws random numbers in every call.  check_start:
+    called with (slope at the start as a function of y, y0, its slope, which lanes (lanes,) are finite).
     """
 
     tableau: ExplicitTableau
@@ -53,6 +58,9 @@ class Settings:
     heuristics: bool
     graph: str = ""
     even: bool = False
+    clock: Clock | None = None
+    watch_draws: bool = False
+    check_start: Callable[..., None] | None = None
 
 
 @dataclass
@@ -74,7 +82,8 @@ class Grid:
 class Pass:
     """Result of the adaptive pass; per-lane arrays (lanes,), `y_last` (lanes, width) the last good states.
 
-    h_next is the size that the controller proposed last, h_first what it proposed after the first accepted step (NaN without one).
+    h_next is the size that the controller proposed last, h_first what it proposed after the first accepted step (NaN without one);
+    checks counts the evaluations that only looked at func (`rows`, `clock`).
     """
 
     grid: Grid
@@ -89,6 +98,7 @@ class Pass:
     h_next: np.ndarray
     h_first: np.ndarray
     y: Tensor | None
+    checks: int = 0
 
 
 class Watch:
@@ -146,17 +156,21 @@ class _Log:
 
 
 def first_step(
-    field: Slope, set_: Settings, y0: Tensor, sign: float
+    field: Slope, set_: Settings, y0: Tensor, sign: float, clock: Clock
 ) -> tuple[Tensor, np.ndarray, np.ndarray, int]:
     """First slope, first size (lanes,), whether a lane's start is finite, evaluations.
 
-    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).
+    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).  A component at zero
+    without an absolute tolerance has no scale, and no say in the size, as in the compiled engine.
     """
     lanes, width = y0.shape
     span = abs(set_.t[-1] - set_.t[0])
 
     def times(h: np.ndarray) -> Tensor:
-        return torch.from_numpy(set_.t[0] + sign * h).to(device=y0.device, dtype=y0.dtype)
+        return clock.times(set_.t[0] + sign * h, y0.device)
+
+    def scaled(x: Tensor) -> Tensor:
+        return x / scale if set_.atol >= 1e-30 else torch.where(blank, 0.0, x / scale)
 
     def rms(x: Tensor) -> np.ndarray:
         # in float64: a slope of 1e15 over a scale of 1e-9 squares to infinity in float32
@@ -164,18 +178,22 @@ def first_step(
 
     zero = np.zeros(lanes)
     k1 = field(times(zero), y0)
+    if not k1.requires_grad:
+        # func may use its result as a buffer, and this one is needed beyond the next call
+        k1 = k1.clone()
     scale = set_.atol + set_.rtol * y0.abs()
+    blank = scale <= max(1e-300, torch.finfo(y0.dtype).tiny)
     with np.errstate(all="ignore"):
         ok = np.isfinite(rms(y0)) & np.isfinite(rms(k1))
         given = np.broadcast_to(np.nan if set_.first_step is None else set_.first_step, (lanes,))
         if np.isfinite(given).all():
             return k1, np.minimum(given, span), ok, 1
-        d0, d1 = rms(y0 / scale), rms(k1 / scale)
+        d0, d1 = rms(scaled(y0)), rms(scaled(k1))
         h0 = np.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
         h0 = np.minimum(h0, span)
         h0 = np.where(h0 > 0, h0, 0.0)
         step = torch.from_numpy(sign * h0).to(device=y0.device, dtype=y0.dtype)[:, None]
-        d2 = rms((field(times(h0), y0 + step * k1) - k1) / scale) / h0
+        d2 = rms(scaled(field(times(h0), y0 + step * k1) - k1)) / h0
         d2 = np.where(np.isfinite(d2), d2, 0.0)
         dm = np.maximum(d1, d2)
         power = 1.0 / (set_.tableau.embedded_order + 1)
@@ -201,11 +219,22 @@ def adaptive_pass(
     if set_.heuristics and tab.stiffness is not None:
         slots = slots | {rec.HS}
 
-    k1, h, ok, spent = first_step(field, set_, y0, sign)
+    clock = Clock(y0.dtype, t0, t_end - t0) if set_.clock is None else set_.clock
+    k1, h, ok, spent = first_step(field, set_, y0, sign, clock)
+    checks = 0
+    if set_.check_start is not None:
+
+        def at_start(y: Tensor) -> Tensor:
+            nonlocal checks
+            checks += 1
+            return field(clock.times(np.full(lanes, t0), y.device), y)
+
+        set_.check_start(at_start, y0, k1, torch.from_numpy(ok).to(y0.device))
     control = LaneController(set_.controller, lanes)
     if set_.first_step is None:
         h = control.first(h)
     stepper = stepper_type(tab, field, lanes, width, y0.dtype, y0.device)
+    draws = Draws(y0.device) if set_.watch_draws else None
     outputs = Outputs(set_.t, lanes) if want_output else None
     dense = watch is not None and watch.dense
     log = _Log(lanes)
@@ -254,7 +283,17 @@ def adaptive_pass(
         truncated = lands & (want > left)
 
         # the attempt and its record
-        step = stepper.attempt(t, np.where(run, sign * size, 0.0), y, k1)
+        h_now = np.where(run, sign * size, 0.0)
+        if clock.watches:
+            k1 = clock.look(field, t, h_now, run, y, k1, (set_.rtol, set_.atol))
+        stepper.wide = clock.wide
+        step = stepper.attempt(t, h_now, y, k1)
+        if not stepper.graph:
+            # the next step's first slope; func may use its result as a buffer
+            step.k_last = step.k_last.clone()
+        if draws is not None:
+            draws.warn()
+            draws = None
         seen = stepper.measure(step, set_.rtol, set_.atol, slots)
         record = _record(seen, size, want, truncated, left, tab.embedded_order + 1, stages - 1, set_.rtol)
         out = control.decide(record)
@@ -303,7 +342,7 @@ def adaptive_pass(
     grid = log.grid(t0, rec.HS in slots)
     with torch.set_grad_enabled(stepper.graph):
         answer = outputs.assemble(y0) if outputs is not None else None
-    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, h_first, answer)
+    return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, h_first, answer, checks + clock.calls)
 
 
 def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ from ..kernels.layout import MESSAGES, SUCCESS
 from .adaptive import Pass, Settings, adaptive_pass
 from .adjoint_dense import Recorder, Trajectory
 from .adjoint_field import AdjointField
-from .step import Field
+from .field import Field
 
 Tensor = torch.Tensor
 CONTINUOUS = ("backsolve", "interpolating")
@@ -165,7 +165,9 @@ def _interval(
         path = None if path is None else path.take(np.where(active, np.arange(len(active)), lane))
     slope = AdjointField(problem.backward, path, params, grads, unit)
     first: np.ndarray | None = np.where(active, h, np.nanmax(h[active])) if np.isfinite(h[active]).all() else None
-    settings = replace(set_, t=times, rtol=problem.rtol, atol=problem.atol, first_step=first, heuristics=False, graph="")
+    settings = replace(
+        set_, t=times, rtol=problem.rtol, atol=problem.atol, first_step=first, heuristics=False, graph="", watch_draws=False, check_start=None
+    )
     with torch.no_grad():
         done = adaptive_pass(slope, settings, z, want_output=False, watch=slope, active=active)
     _refuse_failures(problem, done.status[active], times)

@@ -25,7 +25,8 @@ import torch
 
 from .adaptive import Attempt, Watch
 from .adjoint_dense import Trajectory
-from .step import Field, Step, Stepper
+from .field import Field
+from .step import Step, Stepper
 
 Tensor = torch.Tensor
 
@@ -89,9 +90,10 @@ class AdjointField(Watch):
         if not self.params:
             return
         stages = self.tape[len(self.tape) - stepper.tableau.stages + 1 :]
-        if not self.begun:
-            # the pass's first evaluation is the first step's first slope
-            self.first, self.begun = self.tape[0], True
+        kind = stages[-1].t.dtype
+        if not self.begun or (self.first is not None and self.first.t.dtype != kind):
+            # the pass's first evaluation is the first step's first slope; it is made anew where times become float64
+            self.first, self.begun = next(stage for stage in self.tape if stage.t.dtype == kind), True
         self.tape.clear()
         if at.accept.any():
             self._add(stepper, step, at, stages)

@@ -7,36 +7,34 @@ same gradient from the adaptive pass itself (`direct`).  The continuous adjoints
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from .. import record as rec
-from .. import trained_method
+from .. import options, trained_method
 from ..kernels.layout import MESSAGES, SUCCESS, message
-from ..names import unknown
-from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
+from . import checks
 from .adaptive import Pass, Settings, adaptive_pass
 from .adjoint import CONTINUOUS, Continuous, parameters_of, solve
+from .checks import ADJOINTS
+from .clock import Clock
 from .controller import check
 from .direct import direct
+from .field import Field, check_callable
 from .replay import Replay, replay
+from .rows import check_rows
 from .solution import Heuristics, NeuralSolution, NeuralStats
-from .step import Field
 
 Tensor = torch.Tensor
-ADJOINTS = ("discrete", *CONTINUOUS, "none")
-#: record slots that every explicit method fills here
-FILLS = frozenset({
-    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED, rec.FINITE, rec.RTOL,
-})  # fmt: skip
+__all__ = ["ADJOINTS", "odeint"]
 
 
+@options.named
 def odeint(
     func: Callable[[Tensor, Tensor], Tensor],
     y0: Tensor,
@@ -47,7 +45,7 @@ def odeint(
     atol: float = 1e-9,
     adjoint: str = "discrete",
     *,
-    per_sample: bool = True,
+    per_sample: bool | None = None,
     first_step: float | None = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
@@ -62,18 +60,21 @@ def odeint(
     """Solve y' = func(t, y) from y0 through the times t.
 
     Parameters
-        func        func(t, y) -> dy/dt of y's shape, dtype and device; y is (B, *features).  t is 0-d with per_sample=False, else
-                    (B, 1, ..., 1) with y's number of axes.  With per-sample steps a row's slope must depend on that row alone.
-        y0          (B, *features) float32 or float64.
+        func        func(t, y) -> dy/dt of y's shape, dtype and device, which must leave t and y as they are.  t is 0-d with one step for
+                    all, else (B, 1, ..., 1) with y's number of axes.  With per-sample steps a row's slope must depend on that row
+                    alone.  t has y's dtype, but float64 where y is float32 and cannot resolve the steps (`clock`).
+        y0          (B, *features), a batch; or (D,), one system, for which func gets y of shape (D,).  float32 or float64.
         t           (T,), T >= 2, strictly increasing or decreasing; t[0] belongs to y0.  Outputs between steps come from dense output.
         method      an explicit tableau: "bs32", "dopri5", "tsit5", "dop853".
         controller  an object of the controller contract, or a name if `resolve` is given.
-        rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over the batch).
+        rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over the batch); numbers,
+                    rtol at most 1, not both zero.
         adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": by solving the adjoint equation
                     backwards (see `adjoint`); first derivatives only, and heuristics have none.  "none": no gradient, no replay;
                     so too under torch.no_grad().
         per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for the whole batch.
-        first_step  size of the first attempt, positive; None: Hairer's automatic choice (one more evaluation).
+                    None: True for a batch, False for one system.
+        first_step  size of the first attempt, positive, cut to the span where it is longer (more than 100 spans are refused); None: Hairer's automatic choice (one more evaluation).
         max_steps   attempts a sample may make.
         checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
         heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with gradient, the
@@ -88,25 +89,34 @@ def odeint(
         adjoint_rtol, adjoint_atol   tolerances of the backward solve; None: rtol, atol.  The adjoint counts in units of its own size.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
-    Returns a NeuralSolution.  A sample whose slope turns NaN or infinite, whose step underflows, or which runs out of max_steps, gets a
+    Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step underflows, or which
+    runs out of max_steps, gets a
     negative status and NaN outputs from there on; the others are not touched.
 
-    Raises ValueError for arguments that do not fit, TypeError for a controller that is not one; in the backward pass of a continuous
-    adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where rtol is
-    below eight ulp of y0's dtype: there round-off, not the method's error, sets the step size.
+    Raises ValueError for arguments that do not fit, for a func that modifies t or y or writes over what it has returned, and, with
+    per-sample steps, for one whose rows depend on each other (looked for in the first solve of a func, see `rows`; `stats.nfev_check`
+    counts those calls); TypeError for a controller that is not one; in the backward pass of a continuous adjoint RuntimeError where the
+    backward solve fails.  Warns (UserWarning) where rtol is below eight ulp of y0's dtype: there round-off, not the method's error, sets
+    the step size; and where func draws random numbers in every call.
     """
     began = time.perf_counter()
-    times = _times(t)
-    _check_state(y0)
-    _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, checkpoint_every, compact, even_steps)
-    back_rtol, back_atol = _check_adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
+    if not callable(func):
+        check_callable(func)
+    times = checks.times(t)
+    checks.state(y0)
+    per_sample = checks.per_sample(per_sample, y0)
+    rtol, atol = checks.tolerances(rtol, atol)
+    checks.parameters(adjoint_params)
+    back_rtol, back_atol = checks.adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
+    first_step = checks.first_step(first_step, abs(float(times[-1] - times[0])))
+    checkpoint_every = options.count("checkpoint_every", checkpoint_every, none=True)
     if isinstance(controller, str):
         if resolve is None:
             raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.odeint, or pass resolve=")
         controller = resolve(controller)
     check(controller)
-    tableau = get_tableau(method)
-    _check_needs(controller, tableau)
+    tableau = get_tableau(options.text("method", method))
+    checks.needs(controller, tableau)
     trained_method.warn_once(controller, tableau.name)
     eps = torch.finfo(y0.dtype).eps
     if rtol < 8 * eps:
@@ -115,26 +125,31 @@ def odeint(
             "use float64 or a larger rtol",
             stacklevel=2,
         )
-    batch, features = y0.shape[0], tuple(y0.shape[1:])
+    single = y0.dim() == 1
+    batch, shape = 1 if single else y0.shape[0], tuple(y0.shape) if single else (-1, *y0.shape[1:])
+    clock = Clock(y0.dtype, times[0], times[-1] - times[0])
     settings = Settings(
-        tableau, controller, times, float(rtol), float(atol), first_step, int(max_steps), compact, bool(heuristics),
-        _graph(heuristics, tableau), even_steps,
-    )
-    rows = y0.reshape(batch, -1) if per_sample else y0.reshape(1, -1)
-    forward, backward = Field(func, features, not per_sample), Field(func, features, not per_sample)
+        tableau, controller, times, rtol, atol, first_step, options.count("max_steps", max_steps), checks.compact(compact, per_sample),
+        bool(heuristics), checks.graph(heuristics, tableau), options.flag("even_steps", even_steps), clock, True,
+    )  # fmt: skip
+    # a copy: the caller's y0 is not for func to see
+    rows = y0.reshape(batch if per_sample else 1, -1).clone()
+    forward, backward = Field(func, shape, not per_sample), Field(func, shape, not per_sample)
+    if per_sample and batch > 1:
+        settings = replace(settings, check_start=lambda *start: check_rows(func, *start))
     differentiate = adjoint == "discrete" and torch.is_grad_enabled()
     again: Replay | None = None
     if differentiate and not per_sample and checkpoint_every is None:
-        done, again = direct(forward, settings, rows.contiguous())
+        done, again = direct(forward, settings, rows)
         y = again.y
     elif adjoint in CONTINUOUS:
         problem = Continuous(adjoint, forward, backward, settings, back_rtol, back_atol, not per_sample)
         done, y = solve(problem, rows, parameters_of(func, adjoint_params))
     else:
         with torch.no_grad():
-            done = adaptive_pass(forward, settings, rows.detach().contiguous(), want_output=not differentiate)
+            done = adaptive_pass(forward, settings, rows.detach(), want_output=not differentiate)
         if differentiate:
-            again = replay(backward, settings, done, rows.contiguous(), checkpoint_every)
+            again = replay(backward, settings, done, rows, checkpoint_every)
         answer = again.y if again is not None else done.y
         assert answer is not None
         y = answer
@@ -144,82 +159,10 @@ def odeint(
         success=bool((done.status == SUCCESS).all()),
         message=_message(done, batch if per_sample else None),
         t_last=_spread(done.t_last, batch),
-        y_last=done.y_last.reshape(y0.shape),
+        y_last=done.y_last.reshape(y0.shape).clone(),
         stats=_stats(done, batch, forward.calls, backward, adjoint, time.perf_counter() - began),
         heuristics=_heuristics(done, again, settings, rows, per_sample) if heuristics else None,
     )
-
-
-def _times(t) -> np.ndarray:
-    if isinstance(t, Tensor) and t.requires_grad:
-        raise ValueError("t requires a gradient, and output times are constants here: pass t.detach()")
-    if isinstance(t, Tensor) and t.is_meta:
-        raise ValueError("t is on the device meta, which holds no values")
-    values = np.asarray(t.cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"t must be 1-D with at least two times, got shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError("t must be finite")
-    steps = np.diff(values)
-    if not ((steps > 0).all() or (steps < 0).all()):
-        what = "holds a time twice" if (steps == 0).any() else "turns back"
-        raise ValueError(f"t must be strictly increasing or strictly decreasing; it {what}")
-    return values
-
-
-def _check_state(y0) -> None:
-    if not isinstance(y0, Tensor):
-        raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
-    if y0.is_meta:
-        raise ValueError("y0 is on the device meta, which holds no values")
-    if y0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
-    if y0.dim() == 0:
-        raise ValueError("y0 must have a batch axis, (B, *features); got a 0-d tensor")
-    if y0.numel() == 0:
-        raise ValueError(f"y0 is empty: shape {tuple(y0.shape)}")
-
-
-def _check_options(rtol, atol, adjoint, per_sample, first_step, max_steps, checkpoint_every, compact, even_steps) -> None:
-    if not (math.isfinite(rtol) and rtol >= 0 and math.isfinite(atol) and atol >= 0 and rtol + atol > 0):
-        raise ValueError(f"rtol and atol must be finite, not negative and not both zero; got rtol={rtol}, atol={atol}")
-    if adjoint not in ADJOINTS:
-        raise unknown("adjoint", adjoint, ADJOINTS)
-    if first_step is not None and not (math.isfinite(first_step) and first_step > 0):
-        raise ValueError(f"first_step must be positive and finite, got {first_step}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
-    if compact and not per_sample:
-        raise ValueError("compact=True needs per_sample=True: a coupled batch has no samples to take out")
-    if not isinstance(even_steps, bool):
-        raise ValueError(f"even_steps must be True or False, got {even_steps!r}")
-
-
-def _check_adjoint(adjoint, params, back_rtol, back_atol, checkpoint_every, rtol, atol) -> tuple[float, float]:
-    """Tolerances of the backward solve; ValueError for options that belong to another adjoint."""
-    if adjoint not in CONTINUOUS:
-        given = {"adjoint_params": params, "adjoint_rtol": back_rtol, "adjoint_atol": back_atol}
-        for name, value in given.items():
-            if value is not None:
-                raise ValueError(f"{name} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
-        return rtol, atol
-    if checkpoint_every is not None:
-        raise ValueError(f'checkpoint_every belongs to adjoint="discrete", not to {adjoint!r}')
-    back_rtol, back_atol = rtol if back_rtol is None else back_rtol, atol if back_atol is None else back_atol
-    if not (math.isfinite(back_rtol) and back_rtol >= 0 and math.isfinite(back_atol) and back_atol >= 0 and back_rtol + back_atol > 0):
-        raise ValueError(
-            f"adjoint_rtol and adjoint_atol must be finite, not negative and not both zero; got {back_rtol}, {back_atol}"
-        )
-    return float(back_rtol), float(back_atol)
-
-
-def _check_needs(controller: object, tableau: ExplicitTableau) -> None:
-    fills = FILLS | {rec.HS} if tableau.stiffness is not None else FILLS
-    missing = [rec.NAMES[i] for i in getattr(controller, "needs", ()) if i not in fills]
-    if missing:
-        raise ValueError(f"controller needs {', '.join(missing)}, which method {tableau.name!r} does not report here")
 
 
 def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:
@@ -229,6 +172,7 @@ def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:
 def _stats(done: Pass, batch: int, nfev: int, backward: Field, adjoint: str, wall_s: float) -> NeuralStats:
     return NeuralStats(
         nfev=nfev,
+        nfev_check=done.checks,
         naccept=int(done.naccept.sum()),
         nreject=int(done.nreject.sum()),
         nfallback=int(done.nfallback.sum()),
@@ -261,20 +205,10 @@ def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, 
         err = tensor(grid.err)
     if stiff is None and set_.tableau.stiffness is not None and grid.hs is not None:
         stiff = tensor(grid.hs / np.where(size > 0, size, 1.0))
+    start = torch.from_numpy(grid.t.copy()).to(rows.device)
     return Heuristics(
-        lanes(tensor(grid.t)), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name
+        lanes(start), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name
     )
-
-
-def _graph(heuristics: bool | str, tableau: ExplicitTableau) -> str:
-    """Which of E and S carry gradient; ValueError for what `heuristics` cannot be."""
-    if not isinstance(heuristics, bool) and heuristics not in ("E", "S", "values"):
-        raise ValueError(f'heuristics must be True, False, "E", "S" or "values"; got {heuristics!r}')
-    if heuristics == "S" and tableau.stiffness is None:
-        raise ValueError(f"method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
-    if heuristics is True:
-        return "E" if tableau.stiffness is None else "ES"
-    return heuristics if heuristics in ("E", "S") else ""
 
 
 def _over(done: Pass) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from .adaptive import Attempt, Pass, Settings, Watch, adaptive_pass
+from .field import Field
 from .replay import Replay
-from .step import Field, Step, Stepper, scaled_error, stiffness
+from .step import Step, Stepper, scaled_error, stiffness
 
 Tensor = torch.Tensor
 

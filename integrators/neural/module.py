@@ -9,40 +9,48 @@ gradients, the problem is solved as it stands and the penalty is zero: predictio
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ..names import unknown
+from .. import options
+from ..kernels.layout import MESSAGES, SUCCESS
 from ..tableaus import get as get_tableau
-from . import api
+from . import checks
 from .adjoint import CONTINUOUS, parameters_of
 from .api import odeint
 from .controller import check
+from .field import check_callable
 from .regularisers import Regulariser, Solver
 from .regularisers import regulariser as by_name
 from .solution import NeuralSolution
 
 Tensor = torch.Tensor
+#: what a NeuralODE does where samples fail
+ON_FAILURE = ("raise", "mask", "status")
 
 
 @dataclass(frozen=True)
 class NeuralOutput:
     """What a NeuralODE gives.
 
-    y           (T, B, *features) at the times asked for; with STEER in training mode the last one is at the drawn end time.
+    y           (T, B, *features), or (T, D) of one system, at the times asked for; with STEER in training mode the last one is at the
+                    drawn end time.
     penalty     0-d, y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and without gradients.
     solution    NeuralSolution of what was solved: in training mode the regulariser may have added times to `solution.t` and columns to
                 `solution.y`.  Counts are in `solution.stats`.
+    mask        (B,) bool on y's device, B = 1 for one system: the samples that reached the end.
     """
 
     y: Tensor
     penalty: Tensor
     solution: NeuralSolution
+    mask: Tensor
 
 
 class NeuralODE(torch.nn.Module):
@@ -50,21 +58,31 @@ class NeuralODE(torch.nn.Module):
 
     Parameters
         func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and y.
-        method, controller, rtol, atol, adjoint, per_sample, options   as for `odeint`, with one step for the whole batch by default, as in
-                    the papers on regularised neural ODEs, and heuristics with gradient only where the regulariser needs it.
+        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps, adjoint_params,
+        adjoint_rtol, adjoint_atol, resolve   as for `odeint`.
+        per_sample  False, the default, as in the papers on regularised neural ODEs: one step for the whole batch, func gets a 0-d t.  True:
+                    steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).  None: True for a batch, False for one
+                    system of shape (D,).
+        heuristics  as for `odeint`; None: gradient only where the regulariser needs it.
+        on_failure  where samples do not reach the end: "raise" a RuntimeError; "mask": a warning, `out.mask` is False for them, they are
+                    left out of the penalty, and what they did not reach is filled with their last good state, a constant, so that a loss
+                    over all samples stays finite (`out.solution.y` keeps its NaN); "status": nothing is said, outputs are NaN,
+                    and the caller looks at `out.mask` or `out.solution.status`.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
         warm_start  begin a solve in training mode with the size that suited the last one's first step (`stats.first_step`): no
                     automatic choice, which takes an evaluation more, and no small steps to recover from it.  Needs one step for the
                     whole batch.  The size is kept in the buffer `first_step_size`, so that a training run that goes on from a
                     state_dict is the same.
 
-    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: names, tolerances, options; and
-    where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and heuristics; columns
-    with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a gradient.
+    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: func's arguments, names,
+    tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
+    heuristics; columns with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a
+    gradient.  A call raises RuntimeError where samples fail, unless on_failure says otherwise.
     """
 
     first_step_size: Tensor
 
+    @options.named
     def __init__(
         self,
         func: Callable[[Tensor, Tensor], Tensor],
@@ -74,55 +92,105 @@ class NeuralODE(torch.nn.Module):
         atol: float = 1e-9,
         *,
         adjoint: str = "discrete",
-        per_sample: bool = False,
+        per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
         warm_start: bool = False,
-        **options: Any,
+        on_failure: str = "raise",
+        first_step: float | None = None,
+        max_steps: int = 10_000,
+        checkpoint_every: int | None = None,
+        heuristics: bool | str | None = None,
+        compact: bool = False,
+        even_steps: bool = False,
+        adjoint_params: Iterable[Tensor] | None = None,
+        adjoint_rtol: float | None = None,
+        adjoint_atol: float | None = None,
+        resolve: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__()
-        if not callable(func):
-            raise ValueError(f"func must be callable, got {type(func).__name__}")
+        check_callable(func)
         if isinstance(regulariser, str):
             regulariser = by_name(regulariser)
         if regulariser is not None and not isinstance(regulariser, Regulariser):
             raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
-        _check_solver(func, method, controller, rtol, atol, adjoint, per_sample, options)
+        tableau = get_tableau(options.text("method", method))
+        rtol, atol = checks.tolerances(rtol, atol)
+        checks.parameters(adjoint_params)
+        checkpoint_every = options.count("checkpoint_every", checkpoint_every, none=True)
+        checks.adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
+        if adjoint_params is not None:
+            adjoint_params = tuple(adjoint_params)  # a generator would serve one solve
+        if adjoint in CONTINUOUS:
+            parameters_of(func, adjoint_params)
+        per_sample = checks.per_sample(per_sample)
+        heuristics = _heuristics(regulariser) if heuristics is None else heuristics
+        checks.graph(heuristics, tableau)
+        self.options: dict[str, Any] = {
+            "adjoint": adjoint, "first_step": checks.first_step(first_step), "max_steps": options.count("max_steps", max_steps),
+            "checkpoint_every": checkpoint_every, "heuristics": heuristics, "compact": checks.compact(compact, per_sample),
+            "even_steps": options.flag("even_steps", even_steps), "adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol,
+            "adjoint_atol": adjoint_atol, "resolve": resolve,
+        }  # fmt: skip
+        _check_controller(controller, resolve, tableau)
         if regulariser is not None:
-            _check_fit(regulariser, adjoint, options)
-        api._graph(options.get("heuristics", _heuristics(regulariser)), get_tableau(method))
-        if warm_start:
-            if per_sample:
+            _check_fit(regulariser, adjoint, self.options)
+        if options.flag("warm_start", warm_start):
+            if per_sample is not False:
                 raise ValueError("warm_start needs per_sample=False: the samples of a new batch are not those of the last one")
-            if options.get("first_step") is not None:
+            if first_step is not None:
                 raise ValueError("warm_start chooses the first step, and first_step was given too")
             self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
+        self.on_failure = options.choice("on_failure", on_failure, ON_FAILURE)
         self.warm_start = bool(warm_start)
         self.func = func
         self.regulariser = regulariser
         self.solver = Solver(method, rtol, atol, per_sample)
         self.controller = controller
-        self.options = {"adjoint": adjoint, "heuristics": _heuristics(regulariser), **options}
 
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
-        """Solve from y0 (B, *features) through t (T,); `generator` draws what the regulariser draws, None being torch's own."""
-        if self.regulariser is None or not self.training or not torch.is_grad_enabled():
-            solution = self._solve(self.func, y0, t)
-            return NeuralOutput(solution.y, solution.y.new_zeros(()), solution)
-        plan = self.regulariser.plan(self.func, y0, t, generator, self.solver)
-        solution = self._solve(plan.func, plan.y0, plan.t)
-        y, penalty = plan.read(solution)
-        return NeuralOutput(y, penalty, solution)
+        """Solve from y0, (B, *features) or (D,), through t (T,); `generator` draws what the regulariser draws, None being torch's own.
 
-    def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any) -> NeuralSolution:
-        s, options = self.solver, self.options
+        Raises RuntimeError where samples fail and on_failure is "raise"; ValueError as `odeint` does.
+        """
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise options.refuse("generator", "a torch.Generator or None", generator)
+        checks.state(y0)
+        per_sample = bool(checks.per_sample(self.solver.per_sample, y0))
+        if self.regulariser is None or not self.training or not torch.is_grad_enabled():
+            solution = self._solve(self.func, y0, t, per_sample)
+            mask = self._mask(solution)
+            y, penalty = solution.y, solution.y.new_zeros(())
+        else:
+            plan = self.regulariser.plan(self.func, y0, t, generator, replace(self.solver, per_sample=per_sample))
+            solution = self._solve(plan.func, plan.y0, plan.t, per_sample)
+            mask = self._mask(solution)
+            y, penalty = plan.read(solution)
+        if self.on_failure == "mask" and not solution.success:
+            y = _filled(y, solution, mask)
+        return NeuralOutput(y, penalty, solution, mask)
+
+    def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:
+        s, given = self.solver, self.options
         warm = self.warm_start and self.training
         if warm and math.isfinite(size := float(self.first_step_size)) and size > 0:
-            options = {**options, "first_step": size}
-        solution = odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=s.per_sample, **options)
+            times = checks.times(t)
+            given = {**given, "first_step": min(size, abs(float(times[-1] - times[0])))}
+        # columns added to one system make a batch of one of it, and it goes on having one step
+        solution = odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given)
         if warm:
             # a solve that failed, or took a field that is not finite, is no example to follow: the next one chooses for itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
         return solution
+
+    def _mask(self, solution: NeuralSolution) -> Tensor:
+        """Which samples reached the end (B,); speaks of the others as `on_failure` says."""
+        if not solution.success and self.on_failure != "status":
+            text = _failures(solution)
+            if self.on_failure == "raise":
+                raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
+            rest = "masked: out.mask is False for what failed, and its unreached outputs are its last good state"
+            warnings.warn(f"{text}; {rest}", stacklevel=3)
+        return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # the size of a warm start is no weight: a model loads into one that has none, and from one
@@ -146,41 +214,44 @@ class NeuralODE(torch.nn.Module):
         return f"method={s.method!r}, rtol={s.rtol:g}, atol={s.atol:g}, per_sample={s.per_sample}, regulariser={self.regulariser!r}"
 
 
-def _check_solver(
-    func: Any, method: str, controller: Any, rtol: float, atol: float, adjoint: str, per_sample: bool, options: dict[str, Any]
-) -> None:
-    """What the first solve would refuse, whatever y0 and t are."""
-    signature = inspect.signature(odeint).parameters
-    defaults = {name: p.default for name, p in signature.items() if p.kind is p.KEYWORD_ONLY and name != "per_sample"}
-    for name in options:
-        if name not in defaults:
-            raise unknown("option of NeuralODE", name, defaults)
-    o = {**defaults, **options}
-    numbers = {"rtol": rtol, "atol": atol}
-    numbers |= {name: o[name] for name in ("first_step", "max_steps", "checkpoint_every", "adjoint_rtol", "adjoint_atol")}
-    for name, value in numbers.items():
-        try:
-            float(0 if value is None and name not in ("rtol", "atol", "max_steps") else value)
-        except (TypeError, ValueError):
-            fits = False
-        else:
-            fits = not isinstance(value, str)
-        if not fits:
-            raise ValueError(f"{name} must be a number, got {value!r}")
-    tableau = get_tableau(method)
-    rest = (o[name] for name in ("first_step", "max_steps", "checkpoint_every", "compact", "even_steps"))
-    api._check_options(rtol, atol, adjoint, per_sample, *rest)
-    api._check_adjoint(adjoint, o["adjoint_params"], o["adjoint_rtol"], o["adjoint_atol"], o["checkpoint_every"], rtol, atol)
-    if adjoint in CONTINUOUS and o["adjoint_params"] is None:
-        parameters_of(func, None)
-    if isinstance(controller, str) and o["resolve"] is None:
+def _failures(solution: NeuralSolution) -> str:
+    """How many samples failed, where and why, and what helps."""
+    status, coupled = solution.status, solution.heuristics is None or solution.heuristics.h.dim() == 1
+    failed = status != SUCCESS
+    first = int(failed.argmax())
+    at = f"t = {solution.t_last[first]:.6g}"
+    reasons = {code: MESSAGES[int(code)].partition(";")[0] for code in status[failed]}
+    if failed.all() and len(set(solution.t_last)) == 1 and coupled:
+        text = f"the solve failed at {at}: {reasons[status[0]]}"
+        alone = "" if len(status) == 1 else "; per_sample=True, or a smaller batch, keeps a failing sample from the others"
+    else:
+        counted = Counter(int(code) for code in status[failed])
+        causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
+        text = f"{int(failed.sum())} of {len(status)} samples failed, the first of them, sample {first}, at {at} ({causes})"
+        alone = ""
+    return f"{text}. What helps: a field that stays bounded, a shorter span, looser tolerances, or a larger max_steps{alone}"
+
+
+def _filled(y: Tensor, solution: NeuralSolution, mask: Tensor) -> Tensor:
+    """y with what failed samples did not reach replaced by their last good state, zero where that is not finite, without gradient."""
+    last = solution.y_last.detach()
+    if mask.numel() == 1 and y.dim() == 2:
+        last = last.reshape(-1)[: y.shape[1]]
+    elif last.shape != y.shape[1:]:
+        # columns that a regulariser added come last
+        last = last.reshape(len(mask), -1)[:, : y[0].numel() // len(mask)].reshape(y.shape[1:])
+    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(last), last, 0.0))
+
+
+def _check_controller(controller: Any, resolve: Callable[[str], object] | None, tableau: Any) -> None:
+    if isinstance(controller, str) and resolve is None:
         raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.NeuralODE, or pass resolve=")
-    found = o["resolve"](controller) if isinstance(controller, str) else controller
+    found = resolve(controller) if isinstance(controller, str) and resolve is not None else controller
     check(found)
-    api._check_needs(found, tableau)
+    checks.needs(found, tableau)
 
 
-def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) -> None:
+def _check_fit(regulariser: Regulariser, adjoint: str, given_options: dict[str, Any]) -> None:
     if regulariser.estimates and adjoint != "discrete":
         raise ValueError(
             f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
@@ -191,10 +262,10 @@ def _check_fit(regulariser: Regulariser, adjoint: str, options: dict[str, Any]) 
             f'adjoint="none" leaves the penalty of {regulariser!r} without gradient; use adjoint="discrete" or a continuous one '
             "(local regularisers work with every adjoint)"
         )
-    wanted, given = _heuristics(regulariser), options.get("heuristics", True)
+    wanted, given = _heuristics(regulariser), given_options["heuristics"]
     if given is not True and given != wanted and (regulariser.estimates or (regulariser.needs_steps and not given)):
         raise ValueError(f"{regulariser!r} needs heuristics={wanted!r} or True, got {given!r}")
-    if regulariser.fixed_rows and options.get("compact"):
+    if regulariser.fixed_rows and given_options["compact"]:
         raise ValueError(f"{regulariser!r} draws a probe a sample, which compact=True would mix up")
 
 

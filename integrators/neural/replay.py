@@ -23,8 +23,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from .adaptive import Pass, Settings
+from .clock import Clock
+from .field import Field
 from .outputs import Outputs, rows_of
-from .step import Field, Stepper, scaled_error, stiffness
+from .step import Stepper, scaled_error, stiffness
 
 Tensor = torch.Tensor
 
@@ -96,6 +98,7 @@ class _Work:
     def __init__(self, field: Field, set_: Settings, done: Pass, outputs: Outputs, dtype, device) -> None:
         self.field, self.set, self.done, self.outputs = field, set_, done, outputs
         self.dtype, self.device = dtype, device
+        self.clock = Clock(dtype) if set_.clock is None else set_.clock
         self.stepper: Stepper | None = None
         self.err: list[tuple[np.ndarray, Tensor]] = []
         self.stiff: list[tuple[np.ndarray, Tensor]] = []
@@ -104,6 +107,7 @@ class _Work:
         lanes, width = y.shape
         if self.stepper is None or self.stepper.lanes != lanes:
             self.stepper = Stepper(self.set.tableau, self.field, lanes, width, self.dtype, self.device)
+            self.stepper.wide = self.clock.wide
         plan = self._plan(seg)
         args = (self.stepper, seg, plan, y, k1)
         y, k1, err, stiff, values = checkpoint(self._steps, *args, use_reentrant=False) if recompute else self._steps(*args)
@@ -130,7 +134,7 @@ class _Work:
         grid, set_ = self.done.grid, self.set
         errs, stiffs, values = [], [], []
         if k1 is None:
-            t0 = torch.full((len(y),), float(set_.t[0]), dtype=y.dtype, device=y.device)
+            t0 = self.clock.times(np.full(len(y), set_.t[0]), y.device)
             k1 = self.field(t0, y)
         todo = iter(plan)
         due = next(todo, None)

@@ -24,7 +24,7 @@ Tensor = torch.Tensor
 class Heuristics:
     """Per accepted step; with per-sample steps (n_steps, B), zero behind a sample's last step, else (n_steps,).
 
-    t, h        start and positive size of the steps, y's dtype, without gradient.
+    t, h        start (float64) and positive size (y's dtype) of the steps, without gradient.
     E           scaled error; with gradient under the discrete adjoint only.
     S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32).
     method      name of the method.
@@ -65,7 +65,9 @@ class CallCount:
 class NeuralStats:
     """Counts of a solve.
 
-    nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it).
+    nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it), those of nfev_check included.
+    nfev_check      how many of them only looked at func: whether rows depend on each other, in the first solve of a func with
+                    per-sample steps (1; 3 where it is not deterministic), and whether float32 times will do (`clock`).
     naccept, nreject, nfallback   steps accepted, rejected, and decided by the controller's fallback: sums over the samples with
                     per-sample steps, the batch's own otherwise.
     status          (B,) int, one a sample: 1 success, negative a failure (`integrators/kernels/layout.py`).
@@ -89,6 +91,7 @@ class NeuralStats:
     first_step: np.ndarray
     naccept_over: int
     naccept_over_per_sample: np.ndarray
+    nfev_check: int
     _gradient_calls: CallCount = field(repr=False)
     _continuous: bool = field(default=False, repr=False)
 
@@ -111,10 +114,10 @@ class NeuralSolution:
     """Solution of a batched initial-value problem.
 
     t           output times (T,), as given.
-    y           (T, B, *features); outputs that a failed sample did not reach are NaN.
+    y           (T, B, *features), or (T, D) of one system; outputs that a failed sample did not reach are NaN.
     success     True if every sample reached the last time.
     message     one line saying what happened.
-    t_last, y_last   (B,) float64 and (B, *features): each sample's last good time and state, without gradient.
+    t_last, y_last   (B,) float64, B = 1 for one system, and y0's shape: each sample's last good time and state, without gradient.
     stats       NeuralStats.
     heuristics  Heuristics, or None with heuristics=False.
     """

@@ -21,51 +21,10 @@ import torch
 
 from .. import record as rec
 from ..tableaus.tableau import ExplicitTableau
-from .solution import CallCount
 
 Tensor = torch.Tensor
 #: slope of all lanes: (t (lanes,), y (lanes, width)) -> (lanes, width)
 Slope = Callable[[Tensor, Tensor], Tensor]
-
-
-class Field:
-    """The user's `func(t, y)` over rows (lanes, width), counting its calls in `count`.
-
-    func: y of shape (B, *features); t 0-d where one step serves the whole batch, else of shape (B, 1, ..., 1) with as many axes as y, so
-    that a formula written for one number t broadcasts as meant; returns y's shape and dtype.
-    """
-
-    def __init__(self, func: Callable[[Tensor, Tensor], Tensor], features: tuple[int, ...], coupled: bool) -> None:
-        self.func, self.shape, self.coupled, self.count = func, (-1, *features), coupled, CallCount()
-
-    @property
-    def calls(self) -> int:
-        return self.count.calls
-
-    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
-        self.count.calls += 1
-        state = y.view(self.shape)
-        try:
-            dy = self.func(t[0] if self.coupled else t.view(-1, *(1,) * (state.dim() - 1)), state)
-        except RuntimeError as error:
-            self._explain(state, error)
-            raise
-        if not isinstance(dy, Tensor):
-            raise ValueError(f"func must return a tensor, got {type(dy).__name__}")
-        if dy.shape != state.shape or dy.dtype != state.dtype or dy.device != state.device:
-            raise ValueError(
-                f"func must return a tensor like y: shape {tuple(state.shape)}, {state.dtype}, {state.device}; "
-                f"got {tuple(dy.shape)}, {dy.dtype}, {dy.device}"
-            )
-        return dy.reshape(y.shape)
-
-    def _explain(self, y: Tensor, error: RuntimeError) -> None:
-        """Raise ValueError if func is a Module whose parameters do not fit y."""
-        for name, p in self.func.named_parameters() if isinstance(self.func, torch.nn.Module) else ():
-            if p.device != y.device or p.dtype != y.dtype:
-                raise ValueError(
-                    f"y0 is {y.dtype} on {y.device}, func's parameter {name!r} is {p.dtype} on {p.device}, and func failed: {error}"
-                ) from error
 
 
 @dataclass
@@ -86,6 +45,8 @@ class Stepper:
     """Buffers and coefficients of `tableau` for (lanes, width) states.  `graph`: its attempts are differentiable."""
 
     graph = False
+    #: times are float64 whatever the state is (`clock`)
+    wide = False
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
         if not tableau.fsal:
@@ -112,14 +73,14 @@ class Stepper:
     def _times(self, t: np.ndarray, h: np.ndarray) -> Tensor:
         """Stage times and, as the last row, h: one transfer a step."""
         table = np.concatenate([t + self.c * h, h[None]])
-        return torch.from_numpy(table).to(device=self.device, dtype=self.dtype)
+        return torch.from_numpy(table).to(device=self.device, dtype=torch.float64 if self.wide else self.dtype)
 
     # -- without gradient ------------------------------------------------------------------------------------------
 
     def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
         """One trial step; t, h (lanes,) float64 with h signed, y and k1 = f(t, y) (lanes, width).  Call under no_grad."""
         times = self._times(t, h)
-        hc = times[-1].view(-1, 1)
+        hc = times[-1].view(-1, 1).to(self.dtype)
         flat, g_pair = y.view(-1), None
         torch.mul(k1, hc, out=self.rows[0])
         for i in range(1, self.tableau.stages):
@@ -140,6 +101,9 @@ class Stepper:
             top = top + step.k_last.abs().amax(1)
         names, values = [rec.FINITE], [top]
         scale = size.mul_(rtol).add_(atol)
+        if atol < 1e-30:
+            # a component that is zero throughout has no error, and no scale either
+            scale.clamp_(min=torch.finfo(self.dtype).tiny)
         norm = torch.linalg.vector_norm
         ratios = [torch.mv(self.heads[s], e).view(self.lanes, w).div_(scale) for e in self.err_coef]
         names.append(rec.ERR)
@@ -203,7 +167,7 @@ class Stepper:
     def step(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
         """As `attempt`, differentiable in y, k1 and whatever func closes over; t and h are constants."""
         times = self._times(t, h)
-        hc = times[-1].view(-1, 1)
+        hc = times[-1].view(-1, 1).to(self.dtype)
         ks, g_pair = [k1], None
         for i in range(1, self.tableau.stages):
             g = _Combine.apply(self, hc, i, self.coef[i], self.floats[i], y, *ks)

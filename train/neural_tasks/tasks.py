@@ -264,7 +264,7 @@ def _ode(config: NeuralConfig, regulariser: Any, field: Field) -> neural.NeuralO
     fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
     return neural.NeuralODE(
         field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample, regulariser=regulariser,
-        warm_start=s.warm_start, **{**fixed, **s.options},
+        warm_start=s.warm_start, on_failure="status", **{**fixed, **s.options},
     )  # fmt: skip
 
 

@@ -5,11 +5,13 @@ Each turns a problem into a plan and reads a penalty off the solution (`plan`); 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ...names import unknown
+from ...options import check_names
 from .kinetic import Frobenius, Kinetic, rnode
 from .local import Local
 from .plan import Plan, Regulariser, Solver, Sum, Term
@@ -40,12 +42,14 @@ def regulariser(name: str, **options: Any) -> Regulariser:
 
     Raises ValueError for an unknown name, naming the nearest, and for options that it does not take.
     """
-    if name not in _MAKERS:
+    if not isinstance(name, str) or name not in _MAKERS:
         raise unknown("regulariser", name, REGULARISERS)
-    try:
-        return _MAKERS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"regulariser {name!r}: {error}") from error
+    parameters = inspect.signature(_MAKERS[name]).parameters
+    check_names(f"regulariser {name!r}", options, parameters)
+    for wanted, parameter in parameters.items():
+        if parameter.default is parameter.empty and wanted not in options:
+            raise ValueError(f"regulariser {name!r} needs {wanted}: regulariser({name!r}, {wanted}=...)")
+    return _MAKERS[name](**options)
 
 
 __all__ = [

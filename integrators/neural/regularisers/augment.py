@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..field import call
+
 Tensor = torch.Tensor
 Func = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,13 +45,27 @@ class Augmented(torch.nn.Module):
         if self._reverse and not (grad and y.requires_grad):
             y = y.detach().requires_grad_()
         with torch.set_grad_enabled(grad or self._reverse):
-            dy = self.inner(t, y)
-        if not isinstance(dy, Tensor) or dy.shape != y.shape:
-            got = tuple(dy.shape) if isinstance(dy, Tensor) else type(dy).__name__
-            raise ValueError(f"func must return a tensor like y, of shape {tuple(y.shape)}; got {got}")
+            dy = call(self.inner, t, y)
         columns = [self._sign * g.value(self.inner, t, y, dy) for g in self._integrands]
         out = torch.cat([dy.reshape(len(y), -1), torch.stack(columns, 1)], 1)
         return out if grad else out.detach()
+
+
+class Single(torch.nn.Module):
+    """One system's func, y (D,), for a batch of one, y (1, D); t of any shape with one number."""
+
+    def __init__(self, func: Func) -> None:
+        super().__init__()
+        self.inner = func
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return call(self.inner, t.reshape(()), y[0])[None]
+
+
+def batch_of_one(func: Func, y0: Tensor) -> tuple[Func, Tensor]:
+    """(func, y0) of one system, y0 (D,), as a batch of one."""
+    one = Single(func)
+    return (one if isinstance(func, torch.nn.Module) else lambda t, y: one(t, y)), y0[None]
 
 
 def augment(func: Func, y0: Tensor, integrands: Sequence[Integrand], sign: float) -> tuple[Func, Tensor]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ... import options
 from .augment import Integrand
 from .draws import normal_like
 from .plan import Func, Reading, Regulariser, Solver, Sum, Term
@@ -33,9 +34,7 @@ def square(x: Tensor, over: str) -> Tensor:
 
 
 def check_over(name: str, over: str) -> str:
-    if over not in ("mean", "sum"):
-        raise ValueError(f"{name}: over must be mean or sum, got {over!r}")
-    return over
+    return options.choice(f"{name}: over", over, ("mean", "sum"))
 
 
 def mean_integral(reading: Reading) -> Tensor:

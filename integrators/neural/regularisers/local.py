@@ -29,9 +29,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ... import options
 from ...tableaus import get as get_tableau
 from ..adaptive import Settings, first_step
-from ..step import Field, Stepper, scaled_error, stiffness
+from ..clock import Clock
+from ..field import Field
+from ..step import Stepper, scaled_error, stiffness
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term
 from .retake import states_at
@@ -61,18 +64,16 @@ class Local(Regulariser):
         for what, value, known in (
             ("draw", draw, ("uniform", "steps")), ("step", step, ("automatic", "taken")), ("of", of, ("error", "stiffness")),
         ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"local: {what} must be {' or '.join(known)}, got {value!r}")
+            options.choice(f"local: {what}", value, known)
         for what, tol in (("rtol", rtol), ("atol", atol)):
-            if tol is not None and not (np.isfinite(tol) and tol >= 0):
-                raise ValueError(f"local: {what} must be finite and not negative, got {tol!r}")
-        self.draw, self.step, self.of, self.hold_first = draw, step, of, bool(hold_first)
+            options.number(f"local: {what}", tol, 0.0, 1.0 if what == "rtol" else np.inf, none=True)
+        self.draw, self.step, self.of, self.hold_first = draw, step, of, options.flag("local: hold_first", hold_first)
         self.method, self.rtol, self.atol = method, rtol, atol
         self.name = "local_unbiased" if draw == "uniform" else "local_biased"
         self.own_gradient = True
         self.needs_steps = draw == "steps" or step == "taken"
         if method is not None:
-            self._tableau(method)
+            self._tableau(options.text("local: method", method))
 
     def describe(self) -> dict[str, Any]:
         own = {key: getattr(self, key) for key in ("method", "rtol", "atol") if getattr(self, key) is not None}
@@ -153,7 +154,7 @@ class Local(Regulariser):
         live = np.array([ok.all()]) if coupled else ok.copy()
         rows = y.reshape(len(t), -1)
         end, sign = float(set_.t[-1]), 1.0 if set_.t[-1] > set_.t[0] else -1.0
-        field = Field(func, tuple(y.shape[1:]), coupled)
+        field = Field(func, (-1, *y.shape[1:]), coupled)
         stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
         while live.any():
             # a failed sample borrows a healthy one's place: what it returns is not used, and must be finite
@@ -165,9 +166,11 @@ class Local(Regulariser):
                 # times (2, lanes): each lane starts at its own
                 automatic = replace(set_, t=np.stack([at, np.full(len(at), end)]))
                 with torch.no_grad():
-                    _, h, _, _ = first_step(field, automatic, here, sign)
+                    _, h, _, _ = first_step(field, automatic, here, sign, Clock(y.dtype, at, end - at))
             h = np.minimum(np.where(live, h, h[healthy]), np.abs(end - at))
-            k1 = field(torch.from_numpy(at).to(device=y.device, dtype=y.dtype), here)
+            clock = Clock(y.dtype, at, h)
+            stepper.wide = clock.wide
+            k1 = field(clock.times(at, y.device), here)
             k1 = k1.detach() if self.hold_first else k1
             step = stepper.step(at, sign * h, here, k1)
             if self.of == "error":

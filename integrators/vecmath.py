@@ -196,32 +196,45 @@ def _sincos_kernel(r):
     return s, c
 
 
+_FAR = 1.5 * 2.0**73  # adding it leaves the nearest multiple of 2**21
+# pi/2 = the sum; the products of the first two, 24 bits each, with multiples m 2**21, |m| < 2**29, are exact
+_HALF_PI = (1.570796251296997, 7.549789415861596e-08, 5.390302858158119e-15)
+
+
 def _reduce(x):
-    """x = n pi/2 + r, |r| <= pi/4; n's low bits as an integer (three-part pi/2, exact products for |n| < 2**20)."""
-    t = x * 0.6366197723675814 + _MAGIC
+    """x = n pi/2 + r, |r| <= pi/4; n's low bits as an integer (three-part pi/2, exact products for |n| < 2**20).
+
+    What n has of multiples of 2**21 goes first, none for |x| < 1.6e6: x = f pi/2 + y + low, off by 4e-16 at |x| = 1e15.
+    """
+    f = (x * 0.6366197723675814 + _FAR) - _FAR
+    z = (x - f * _HALF_PI[0]) - f * _HALF_PI[1]
+    third = f * _HALF_PI[2]
+    y = z - third
+    low = (z - y) - third
+    t = y * 0.6366197723675814 + _MAGIC
     n = t - _MAGIC
-    r = ((x - n * 1.57079632673412561417e00) - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21
-    return r, _bits(t)
+    r = ((y - n * 1.57079632673412561417e00) - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21
+    return r + low, _bits(t)
 
 
 @elementary(np.sin)
 def sin(x):
-    """Sine; |x| up to 1e6 (absolute error 4e-16), NaN beyond."""
+    """Sine; |x| up to 1e15 (absolute error 4e-16), NaN beyond, where floats are .1 apart and more."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
     y = select((q & 1) == 1, c, s)
     y = select((q & 2) == 2, -y, y)
-    return select(fabs(x) <= 1e6, y, math.nan)
+    return select(fabs(x) <= 1e15, y, math.nan)
 
 
 @elementary(np.cos)
 def cos(x):
-    """Cosine; |x| up to 1e6 (absolute error 4e-16), NaN beyond."""
+    """Cosine; |x| up to 1e15 (absolute error 4e-16), NaN beyond, where floats are .1 apart and more."""
     r, q = _reduce(x)
     s, c = _sincos_kernel(r)
     y = select((q & 1) == 1, s, c)
     y = select(((q + 1) & 2) == 2, -y, y)
-    return select(fabs(x) <= 1e6, y, math.nan)
+    return select(fabs(x) <= 1e15, y, math.nan)
 
 
 #: names that `bind` replaces when a formula is compiled for lanes

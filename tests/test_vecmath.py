@@ -67,13 +67,39 @@ def test_two_units_in_the_last_place(name):
     assert ulps(COMPILED[name](x), exact) <= 2.0
 
 
-@pytest.mark.parametrize("name", ["sin", "cos"])
-def test_large_angles(name):
-    x = np.concatenate([spread(1.0, 1e6), np.arange(-2000, 2001) * (math.pi / 2)])
+def nearest_multiples(n):
+    """The float64 nearest to n pi/2 for whole numbers n, and its neighbours."""
     with mpmath.workprec(200):
+        near = [float(int(k) * mpmath.pi / 2) for k in n]
+    return np.array([v for x in near for v in (x, math.nextafter(x, 0.0), math.nextafter(x, math.inf))])
+
+
+ANGLES = {
+    "to 1e6": np.concatenate([spread(1.0, 1e6), np.arange(-2000, 2001) * (math.pi / 2)]),
+    "to 1e15": spread(1e6, 1e15, 4000),
+    "multiples of pi/2": nearest_multiples(np.exp(RNG.uniform(0.0, math.log(6.3e14), 1500))),
+    # where the reduction changes its first part, and x close to multiples of pi/2 among all float64 (6381956970095103 2**k is closest)
+    "seams": np.concatenate([
+        nearest_multiples([(2 * k + 1) * 2**20 + d for k in (0, 1, 5, 2**20 + 3, 2**28 - 7) for d in (-1, 0, 1)]),
+        [6381956970095103.0 * 2.0**k for k in range(-52, -2)], [math.nextafter(1e6, 2e6), 1e6, 1e15, -1e15],
+    ]),
+    "Unix time": (1.7e9 + RNG.uniform(0.0, 1e7, 1000)) * (2.0 * math.pi / 86400.0),
+    "Unix time, every second": 2.0 * math.pi * (1.7e9 + RNG.uniform(0.0, 1e7, 1000)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.parametrize("where", ANGLES)
+def test_large_angles(name, where):
+    x = ANGLES[where]
+    with mpmath.workprec(250):
         exact = np.array([float(getattr(mpmath, name)(mpmath.mpf(float(v)))) for v in x])
     assert np.abs(COMPILED[name](x) - exact).max() <= 4e-16
-    assert np.isnan(COMPILED[name]([1.1e6, -1e300, np.inf, np.nan])).all()
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_no_sine_rather_than_a_wrong_one(name):
+    assert np.isnan(COMPILED[name]([1.1e15, -2e15, 1e22, -1e300, np.inf, np.nan])).all()
 
 
 def test_special_values():

@@ -30,7 +30,9 @@ def begin_lane(A, l):
     stuck = (small & (A[STUCK + l] > 0.0)) | (running & (want != want))
     want = where(want >= hmin, want, hmin)
     short = A[DIR + l]*((t + A[DIR + l]*want) - A[TEND + l]) >= 0.0
-    ha = where(short, left, want)
+    # a step between two representable times: what the clock rounds off would add up where the span is short beside the time
+    ha = where(A[COARSE + l] == 1.0, fabs((t + A[DIR + l]*want) - t), want)
+    ha = where(short, left, ha)
     A[STATUS + l] = where(stuck, where(A[{R['finite']} + l] == 0.0, NON_FINITE, UNDERFLOW), A[STATUS + l])
     A[HS + l] = where(running & ~stuck, A[DIR + l]*ha, 0.0)
     A[{R['h']} + l] = ha
@@ -202,6 +204,7 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[T + l] = t0[b]
     A[TEND + l] = t1[b]
     A[DIR + l] = -1.0 if t1[b] < t0[b] else 1.0
+    A[COARSE + l] = 1.0 if 2.220446049250313e-16*max(fabs(t0[b]), fabs(t1[b])) > 1e-13*fabs(t1[b] - t0[b]) else 0.0
     A[RTOL + l] = rtol[b]
     A[HZERO + l] = h0[b]
     A[H + l] = 0.0

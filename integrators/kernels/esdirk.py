@@ -1,6 +1,7 @@
 """Source of one trial step of an ESDIRK method by simplified Newton, a lane at a time (the equations: `tableaus.esdirk`).
 
-Newton for a stage's increment z, with ||.|| the weighted rms norm, sc = atol + rtol |y|, and theta = ||d_k||/||d_(k-1)||: converged when
+Newton for a stage's increment z, with ||.|| the weighted rms norm, sc = atol + rtol |y| (see `newton.SCALE`), and
+theta = ||d_k||/||d_(k-1)||: converged when
 theta/(1 - theta) ||d_k|| <= kappa, kappa = max(10 eps/rtol, min(.03, sqrt(rtol))); given up when theta >= 1, or when the rest of the
 iterations would not get there at this rate (RADAU5, Hairer & Wanner II, IV.8).  The first iteration judges by the last stage's theta/(1 -
 theta), to the power .8.
@@ -81,7 +82,7 @@ def stages(A, l, kappa):
                 d = scaled*A[K2 + c*W + l]
                 A[ZS + (i*N + c)*W + l] += d
                 A[G + c*W + l] += {gamma!r}*d
-                d = d/scale(A, l, c)
+                d = d/scale(A, l, c, fabs(A[G + c*W + l]), kappa)
                 norm += d*d
             norm = sqrt(norm/N)
             if not norm < math.inf:

@@ -87,6 +87,7 @@ class Layout:
 SCALARS = (
     "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO", "NEXT", "TOUT",
     "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU", "NSOLVE", "DONE", "NOVER",
+    "COARSE",
 )  # fmt: skip
 
 

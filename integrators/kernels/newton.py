@@ -115,10 +115,12 @@ def trusted(A, l):
 """
 
 
-#: weight of component c in Newton's norms
+#: weight of component c in Newton's norms; g: the size of the iterate.  A component at 0 (or nearly) without an absolute tolerance has no
+#: scale in atol + rtol |y|, and nothing would converge in it: below kappa sc = 1e-18 g, far beyond rounding, the scale is the iterate's
 SCALE = """@_piece
-def scale(A, l, c):
+def scale(A, l, c, g, kappa):
     sc = A[ATOL + c*W + l] + A[RTOL + l]*fabs(A[Y + c*W + l])
+    sc = sc if kappa*sc >= 1e-18*g else A[RTOL + l]*g
     return sc if sc > 1e-300 else 1e-300
 
 

@@ -96,7 +96,10 @@ def stages(A, l, kappa):
         back_complex(A, l, FS + N*W, FS + 2*N*W)
         norm = 0.0
         for c in range(N):
-            sc = scale(A, l, c)
+            size = 0.0
+            for i in range(3):
+                size = max(size, fabs(A[Y + c*W + l] + A[ZS + (i*N + c)*W + l]) + fabs(A[FS + (i*N + c)*W + l]))
+            sc = scale(A, l, c, size, kappa)
             for i in range(3):
                 d = scaled*A[FS + (i*N + c)*W + l]
                 A[WS + (i*N + c)*W + l] += d

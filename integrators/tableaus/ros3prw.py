@@ -10,7 +10,9 @@ any other matrix leaves order 2, and order 1 for y_hat, so that the error estima
 that keeps order 3 with any matrix is `ros34pw2`.
 
 Beware: on linear autonomous problems its first two stages agree and b - b_hat is proportional to (1, -1, 0): the error estimate is 0
-there whatever the error.  For use with a step-size controller `ros34pw2` is the better W-method.
+there whatever the error.  No other weights of order 2 would do: three stages leave one direction.  The engine therefore puts a second
+estimate beside it (`kernels.rosenbrock`), at an evaluation and a back-substitution more.  For use with a step-size controller `ros34pw2`
+is the better W-method.  A stage of ros3prw looks 1.37 h beyond the step.
 
 No dense output is published.  The three conditions of order 2 for any matrix,
 

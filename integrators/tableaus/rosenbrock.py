@@ -120,6 +120,17 @@ class RosenbrockTableau:
         return alpha, gammas, product((self.m,), gammas)[0]
 
     @cached_property
+    def estimates_linear(self) -> bool:
+        """Whether the estimate is of use for y' = J y: its terms e Gamma (alpha + Gamma)^(k-1) 1 (hJ)^k are not all 0 (to rounding)."""
+        alpha, gammas, _ = self.classical
+        beta = tuple(tuple(x + y for x, y in zip(*rows, strict=True)) for rows in zip(alpha, gammas, strict=True))
+        weights, power, seen = product((self.e,), gammas)[0], [Fraction(1)] * self.stages, False
+        for _ in range(self.stages):
+            power = [dot(row, power) for row in beta]
+            seen = seen or abs(dot(weights, power)) > ROUNDED
+        return seen
+
+    @cached_property
     def gamma_float(self) -> float:
         """gamma as a float."""
         return float(self.gamma)

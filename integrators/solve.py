@@ -22,6 +22,7 @@ from .pace import Pace
 from .problem import Batch, Problem
 
 _EPS = 2.220446049250313e-16
+LARGEST_RTOL = 100.0  # an error a hundred times the state: no step says anything beyond
 RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
 _NONE = np.empty((1, 0))
 _KERNELS = Recent()
@@ -64,13 +65,13 @@ class Solution:
 
 def _plain(rtol: Any, atol: Any) -> bool:
     """Two numbers that need no further checks."""
-    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol <= 1.0 and 0.0 <= atol < np.inf
+    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol <= LARGEST_RTOL and 0.0 <= atol < np.inf
 
 
 def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> tuple[Any, Any]:
     """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
 
-    Raises OptionError (a ValueError) on negative, NaN or mis-shaped values, on rtol above 1 (an error as large as the state) and where a
+    Raises OptionError (a ValueError) on negative, NaN or mis-shaped values, on rtol above LARGEST_RTOL and where a
     component has neither; warns near machine precision, of `atol` alone by the size of the states y0, (instances, n) or (n,), if given.
     """
     count, n = shape
@@ -80,8 +81,8 @@ def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> 
     for name, v in (("rtol", r), ("atol", a)):
         if not np.all(v >= 0) or not np.all(np.isfinite(v)):
             raise OptionError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
-    if np.any(r > 1.0):
-        raise OptionError(f"rtol must be at most 1, an error as large as the state itself, got {r.max():g}")
+    if np.any(r > LARGEST_RTOL):
+        raise OptionError(f"rtol must be at most {LARGEST_RTOL:g} (1 is an error as large as the state itself), got {r.max():g}")
     if r.shape not in ((), (count,)):
         raise OptionError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
     if a.shape not in ((), (n,), (count, n), (count, 1)):

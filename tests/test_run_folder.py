@@ -239,10 +239,18 @@ def test_without_a_checkpoint_the_run_begins_again_and_says_so(killed, whole, tm
     assert logged(out) == logged(whole("ppo")) and content(out) == content(whole("ppo"))
 
 
-def test_a_run_refused_late_leaves_no_folder(tmp_path):
-    cfg = make("dqn", train={**TRAIN["dqn"], "actions": [[0.0, 2.0], [0.0, 0.0]]})
-    with pytest.raises(ValueError, match="actions must be"):
-        runs.train(cfg, out=tmp_path / "deep" / "run", progress=False)
+def test_a_run_refused_late_leaves_no_folder(tmp_path, monkeypatch):
+    from stepsmith.train import sb3
+
+    out = tmp_path / "deep" / "run"
+
+    def refuse(*args, **kwargs):
+        assert (out / "config.json").exists()
+        raise ValueError("an environment that cannot be made")
+
+    monkeypatch.setattr(sb3, "make_sb3", refuse)
+    with pytest.raises(ValueError, match="cannot be made"):
+        runs.train(make("ppo"), out=out, progress=False)
     assert not (tmp_path / "deep").exists()
 
 
@@ -293,7 +301,9 @@ def test_a_full_disk_and_a_read_only_one(small_disk, whole, tmp_path, capsys):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for extra in (["--out", out, "--resume"], ["--out", small_disk / "new"]):
         code, lines = command(capsys, "train", file, *extra)
-        assert code == 2 and "the disk is read-only" in lines[-1] and len(lines) == 1
+        assert code == 2 and "cannot be written into" in lines[-1] and len(lines) == 1
+    with pytest.raises(RunError, match="the disk is read-only"), held(out):
+        pass
 
 
 # -- one process a folder -------------------------------------------------------------------------------------------------------------
@@ -302,7 +312,7 @@ HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.runfil
 HOLDS += "with held(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
 
 
-def test_two_processes_on_one_folder(killed, tmp_path, capsys):
+def test_two_processes_on_one_folder(killed, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(killed / "es", out)
     other = subprocess.Popen([sys.executable, "-c", HOLDS, str(out)], stdout=subprocess.PIPE, text=True)
@@ -316,6 +326,13 @@ def test_two_processes_on_one_folder(killed, tmp_path, capsys):
         other.kill()
         other.wait()
     capsys.readouterr()
+    # one that begins a new run at the same time as another leaves the other's folder alone
+    with held(tmp_path / "new"), monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda path, real=Path.exists: path.name != "new" and real(path))
+        with pytest.raises(RunError, match=f"process {os.getpid()}"):
+            runs.train(make("es"), out=tmp_path / "new", progress=False)
+        patch.undo()
+        assert (tmp_path / "new" / "run.lock").exists()
     runfiles.wait_free(out, 0.2)
     with held(out):  # one thread against another, too
         with pytest.raises(RunError, match=f"process {os.getpid()}"), held(out):

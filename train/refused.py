@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-#: what a run has learnt or measured: a folder that holds one of them is kept
-WORTH = ("checkpoint*", "controller*", "policy*", "log.jsonl", "replay*", "weights", "model*")
+#: what a run has learnt or measured, or another process that has the folder: one that holds one of them is kept
+WORTH = ("run.lock", "checkpoint*", "controller*", "policy*", "log.jsonl", "replay*", "weights", "model*")
 
 
 @contextlib.contextmanager

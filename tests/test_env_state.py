@@ -224,8 +224,14 @@ def test_a_single_environment_goes_on_from_its_state(name):
 def test_a_core_of_ones_own_pool_and_decision_is_copied():
     pool = make_pool(problems.family("lorenz"), "dopri5", registry.get("pi34"), 4, "train", 3, (1e-3, 1e-6), points=4)
     core = begun(lambda: Core(pool, "dopri5", Decision(), 3, Reward(), pool.span((1e-3, 1e-6)), 100, True))
-    other = copy.deepcopy(core)
-    assert other.pool is core.pool and play(other, 60, 2) == play(core, 60, 2)
+    others = [f(core) for f in COPIES.values()]
+    after = play(core, 60, 2)
+    assert others[0].pool is core.pool and all(play(other, 60, 2) == after for other in others)
+    env = ODEEnv(decision=Decision(law="pi34"), baseline=registry.get("i"), **SMALL)  # objects where names would do
+    env.reset(seed=3)
+    others = [f(env) for f in COPIES.values()]
+    after = roll(env, 20, 2)
+    assert all(roll(other, 20, 2) == after for other in others)
 
 
 @pytest.mark.parametrize("bits", ["MT19937", "PCG64", "Philox", "SFC64"])

@@ -37,7 +37,7 @@ import torch
 import stepsmith as ss
 from stepsmith.controllers import registry, resolve
 from stepsmith.integrators import record as rec
-from stepsmith.integrators.neural.api import FILLS
+from stepsmith.integrators.neural.checks import FILLS
 from stepsmith.train.contestants import HOSTS
 from stepsmith.train.headline import choose_denominator
 from stepsmith.train.metric import Runs, work_ratio

@@ -213,3 +213,10 @@ def test_a_strengths_description_names_what_is_unknown():
         strength.make("linear", l0=1.0, l2=2.0, n=3)
     with pytest.raises(ValueError, match="strength 'linear' needs l1, n"):
         strength.make("linear", l0=1.0)
+
+
+def test_a_plan_takes_times_that_share_a_place_as_torchode_passes_them():
+    reg = regulariser("kinetic") + 0.1 * regulariser("taylor2")
+    plan = reg.plan(lambda t, y: -torch.sin(y) * t, state(), torch.tensor([0.0, 1.0], dtype=F64))
+    t = torch.tensor(0.3, dtype=F64)
+    assert torch.equal(plan.func(t.expand(5)[:, None], plan.y0), plan.func(torch.full((5, 1), 0.3, dtype=F64), plan.y0))

@@ -22,7 +22,7 @@ from ..controllers import registry, resolve
 from ..integrators import record as rec
 from ..integrators.families import LEVELS_PER_DECADE, tolerance_grid
 from ..integrators.neural import odeint
-from ..integrators.neural.api import FILLS
+from ..integrators.neural.checks import FILLS
 from .contestants import HOSTS
 from .curves import Array
 from .headline import Comparison, choose_denominator, compare_runs

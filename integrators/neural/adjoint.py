@@ -166,8 +166,9 @@ def _interval(
     slope = AdjointField(problem.backward, path, params, grads, unit)
     first: np.ndarray | None = np.where(active, h, np.nanmax(h[active])) if np.isfinite(h[active]).all() else None
     settings = replace(
-        set_, t=times, rtol=problem.rtol, atol=problem.atol, first_step=first, heuristics=False, graph="", watch_draws=False, check_start=None
-    )
+        set_, t=times, rtol=problem.rtol, atol=problem.atol, first_step=first, heuristics=False, graph="", watch_draws=False,
+        check_start=None,
+    )  # fmt: skip
     with torch.no_grad():
         done = adaptive_pass(slope, settings, z, want_output=False, watch=slope, active=active)
     _refuse_failures(problem, done.status[active], times)

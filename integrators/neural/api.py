@@ -74,7 +74,8 @@ def odeint(
                     so too under torch.no_grad().
         per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for the whole batch.
                     None: True for a batch, False for one system.
-        first_step  size of the first attempt, positive, cut to the span where it is longer (more than 100 spans are refused); None: Hairer's automatic choice (one more evaluation).
+        first_step  size of the first attempt, positive, cut to the span where it is longer (beyond 100 spans: refused); None:
+                    Hairer's automatic choice (one more evaluation).
         max_steps   attempts a sample may make.
         checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
         heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with gradient, the
@@ -104,7 +105,7 @@ def odeint(
         check_callable(func)
     times = checks.times(t)
     checks.state(y0)
-    per_sample = checks.per_sample(per_sample, y0)
+    per_sample = bool(checks.per_sample(per_sample, y0))
     rtol, atol = checks.tolerances(rtol, atol)
     checks.parameters(adjoint_params)
     back_rtol, back_atol = checks.adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)

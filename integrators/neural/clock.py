@@ -53,12 +53,12 @@ class Clock:
         tol: tuple[float, float],
     ) -> Tensor:  # fmt: skip
         """Decide before a step of signed size h (lanes,) from (t, y); the first slope, evaluated anew where t is float64 from now on."""
-        size = np.abs(h)
-        with np.errstate(all="ignore"):
-            ratio = np.where(run & (size > 0.0), self.eps * np.abs(t) / size, 0.0)
-        worst = float(ratio.max())
-        if worst < self.seen:
+        size, unit = np.abs(h), self.eps * np.abs(t)
+        if not (run & (unit > self.seen * size)).any():
             return k1
+        with np.errstate(all="ignore"):
+            ratio = np.where(run & (size > 0.0), unit / size, 0.0)
+        worst = float(ratio.max())
         self.seen = 2.0 * worst
         if worst <= COARSE:
             narrow = self.times(t, y.device)

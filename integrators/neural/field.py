@@ -116,7 +116,8 @@ def _explain(func: Func, t: Tensor, y: Tensor, error: Exception) -> NoReturn:
     if t.dtype != y.dtype:
         raise ValueError(
             f"func failed: {error}.  Its t is {t.dtype} here, since {y.dtype} does not resolve the steps at "
-            f"t = {float(t.reshape(-1)[0]):.10g}: count t from a nearer origin, make y0 and func float64, or let func cast what it computes from t to y.dtype"
+            f"t = {float(t.reshape(-1)[0]):.10g}: count t from a nearer origin, make y0 and func float64, or let func cast "
+            "what it computes from t to y.dtype"
         ) from error
     for name, p in func.named_parameters() if isinstance(func, torch.nn.Module) else ():
         if p.device != y.device or p.dtype != y.dtype:

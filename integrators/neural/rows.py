@@ -93,7 +93,7 @@ class Draws:
 
     def warn(self) -> None:
         now = _generator_state(self.state[2])
-        if not all(a is None or torch.equal(a, b) for a, b in zip(self.state[:2], now[:2], strict=True)):
+        if not all(a is None or b is None or torch.equal(a, b) for a, b in zip(self.state[:2], now[:2], strict=True)):
             warnings.warn(
                 "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then follow the noise, and "
                 "a replay or backward solve draws others. Call func.eval(), or draw the noise once a solve",

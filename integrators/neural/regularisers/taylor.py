@@ -56,6 +56,8 @@ class Taylor(Regulariser):
 
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
         def value(f: Func, t: Tensor, y: Tensor, dy: Tensor) -> Tensor:
+            # forward mode does not take numbers that share a place, such as another solver's expanded times
+            t, y, dy = t.contiguous(), y.contiguous(), dy.contiguous()
             below = total_derivative(f, self.order - 1)
             return square(jvp(below, (t, y), (torch.ones_like(t), dy))[1], self.over)
 

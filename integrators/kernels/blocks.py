@@ -204,7 +204,7 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[T + l] = t0[b]
     A[TEND + l] = t1[b]
     A[DIR + l] = -1.0 if t1[b] < t0[b] else 1.0
-    A[COARSE + l] = 1.0 if 2.220446049250313e-16*max(fabs(t0[b]), fabs(t1[b])) > 1e-13*fabs(t1[b] - t0[b]) else 0.0
+    A[COARSE + l] = 1.0 if 2.220446049250313e-16*maximum(fabs(t0[b]), fabs(t1[b])) > 1e-13*fabs(t1[b] - t0[b]) else 0.0
     A[RTOL + l] = rtol[b]
     A[HZERO + l] = h0[b]
     A[H + l] = 0.0

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..integrators.names import unknown
+from ..integrators.tableaus import ExplicitTableau
 from . import registry
 from .laws import Law
 
 
-def controller(name: str, family: str | None = None, method: str | None = None) -> Any:
+def controller(name: str, family: str | None = None, method: str | ExplicitTableau | None = None) -> Any:
     """The controller called `name`: a law, "tuned", a zoo name, or the path of a `.safetensors` file or of a tuned law (`.json`).
 
     "tuned" is the law that `stepsmith tune` found for the family and method.  Raises ValueError naming the nearest.
@@ -36,7 +37,7 @@ def controller(name: str, family: str | None = None, method: str | None = None) 
     return _by_name(name)
 
 
-def base_law(law: str | Law | Mapping[str, Any], family: str, method: str | None = None) -> Law:
+def base_law(law: str | Law | Mapping[str, Any], family: str, method: str | ExplicitTableau | None = None) -> Law:
     """A classical law for a residual: an object, a name, "tuned", or {"base": one of these, coefficient: value, ...}.
 
     The last is the base with other coefficients, as a training file writes it: law = { base = "tuned", kappa = 0.0 }.

@@ -52,7 +52,7 @@ def names() -> list[str]:
     return sorted({path.stem for folder in (user_folder(), SHIPPED) if folder.is_dir() for path in folder.glob("*-*.json")})
 
 
-def tuned(family: str, method: str | None = None) -> Law:
+def tuned(family: str, method: Any = None) -> Law:
     """The tuned law of a family, or a suite, and a method (default: its own).
 
     Raises ValueError for an unknown family, a damaged file, and where nothing was tuned yet, naming the command that does it.

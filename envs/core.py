@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, options, rhs_check, tableaus
+from ..integrators import methods, options, rhs_check
 from ..integrators.errors import explained
 from ..integrators.kernels import env as kernel_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.solve import check_controller, slots_of
+from ..integrators.tableaus import ExplicitTableau
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
 
@@ -54,7 +55,7 @@ class Reward:
         return self.kind in ("constraint", "propagated")
 
 
-def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
+def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, propagated: bool) -> Kernel:
     meth = methods.get(method)
     check_controller(decision, meth, pool.batch)
     slots = slots_of(decision)
@@ -67,7 +68,7 @@ def _kernel(pool: Pool, method: str, decision: Any, propagated: bool) -> Kernel:
         rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
-            tableaus.get(method) if propagated else None, fam.floor,
+            meth.tableau if propagated else None, fam.floor,
         )
     return _KERNELS[key]
 
@@ -83,7 +84,7 @@ class Core(Stateful):
     def __init__(
         self,
         pool: Pool,
-        method: str,
+        method: str | ExplicitTableau,
         decision: Any,
         lanes: int,
         reward: Reward,

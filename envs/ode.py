@@ -33,14 +33,15 @@ from .pool import Pool, make_pool
 
 @functools.lru_cache(maxsize=8)
 def _pool(
-    family: str, method: str, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
+    family: str, method: str | ExplicitTableau, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
 ) -> Pool:
     return make_pool(problems.family(family), method, resolve.base_law(baseline, family, method), size, split, seed, rtol, costs=costs)
 
 
 def make_decision(
-    family: str, method: str, law: str | Law | Mapping[str, Any] = "i", features: tuple[str, ...] | None = None, n_act: int = 2
-) -> Decision:
+    family: str, method: str | ExplicitTableau, law: str | Law | Mapping[str, Any] = "i", features: tuple[str, ...] | None = None,
+    n_act: int = 2,
+) -> Decision:  # fmt: skip
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
@@ -92,7 +93,7 @@ def make_core(
     lanes: int,
     same_step: bool,
     family: str = "lorenz",
-    method: str | None = None,
+    method: str | ExplicitTableau | None = None,
     decision: Decision | None = None,
     law: str | Law | Mapping[str, Any] = "i",
     features: tuple[str, ...] | None = None,
@@ -113,12 +114,13 @@ def make_core(
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
-    family: its name.  method (None: the family's own), law (base of the residual, see `controllers.resolve.base_law`), features (None:
-    the decision's default), n_act (1: step size, 2: and acceptance threshold, 4: and dead band and Jacobian), decision (in place of law,
-    features and n_act: a `Decision`), baseline (law whose work the rewards compare with, by name, "tuned" or a `Law`), rtol (loose,
-    tight; None: the family's grid; at most 1), band (draw only tolerances at which the baseline's error lies about the family's band),
-    pool_size instances of `split` drawn with `pool_seed`, reward "matched", "matched_end", "constraint" or "propagated" with `lagrange`,
-    `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an episode, after which it is cut.
+    family: its name. method (None: the family's own; a name or an `ExplicitTableau`), law (base of the residual, see
+    `controllers.resolve.base_law`), features (None: the decision's default), n_act (1: step size, 2: and acceptance threshold, 4: and
+    dead band and Jacobian), decision (in place of law, features and n_act: a `Decision`), baseline (law whose work the rewards compare
+    with, by name, "tuned" or a `Law`), rtol (loose, tight; None: the family's grid; at most 1), band (draw only tolerances at which the
+    baseline's error lies about the family's band), pool_size instances of `split` drawn with `pool_seed`, reward "matched",
+    "matched_end", "constraint" or "propagated" with `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be
+    given itself), max_attempts an episode, after which it is cut.
     costs: {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's linear algebra (None: measured on the family); they are
     part of the work that rewards charge.
     Raises ValueError on unknown names, naming the nearest, on bad values, and on options that would have no effect beside others: law,
@@ -128,9 +130,7 @@ def make_core(
     options.count("num_envs", lanes, high=MOST)
     fam = problems.family(options.text("family", family))
     method = fam.method if method is None else method
-    if not isinstance(method, ExplicitTableau):
-        options.text("method", method)
-    methods.get(method)
+    method = methods.named(method)
     given = decision
     if decision is None:
         decision = make_decision(fam.name, method, law, features, n_act)

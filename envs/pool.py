@@ -31,7 +31,7 @@ class Pool:
     batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
     `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped:
     instances drawn that are left out, because their reference failed its self-check or the baseline failed at every tolerance.
-    method: its name.  costs: of its linear algebra, which is part of the work.  arrivals: what `followed` adds.
+    method: its name, or a tableau.  costs: of its linear algebra, which is part of the work.  arrivals: what `followed` adds.
     """
 
     family: Family
@@ -42,7 +42,7 @@ class Pool:
     log_rtol: np.ndarray
     at_tol: np.ndarray
     dropped: int
-    method: str
+    method: str | tableaus.ExplicitTableau
     costs: Costs = NONE
     arrivals: Arrivals | None = None
 
@@ -52,10 +52,11 @@ class Pool:
         if self.family.error != "final":
             kind, name = self.family.error, self.family.name
             raise ValueError(f"reward 'propagated' needs the error measure 'final'; that of family {name!r} is {kind!r}")
-        if self.method not in tableaus.NAMES:
+        tab = methods.get(self.method).tableau
+        if tab is None:
             known = ", ".join(tableaus.NAMES)
             raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({known}), got {self.method!r}")
-        found = arrivals(self.batch, self.ref[:, -1], tableaus.get(self.method), self.family.components)
+        found = arrivals(self.batch, self.ref[:, -1], tab, self.family.components)
         keep = np.flatnonzero(found.ok)
         if keep.size == 0:
             raise ValueError(f"reward 'propagated': no instance of family {self.family.name!r} lets its final error be predicted")
@@ -71,8 +72,9 @@ class Pool:
         Steps that follow the natural clock with work w commit errors whose sum is w**-p as large as the knots' own.
         """
         assert self.arrivals is not None  # of `followed`
-        tab = tableaus.get(self.method)
-        steps = (np.diff(self.arrivals.first) - 1) * (tab.stages - 1.0)
+        tab = methods.get(self.method).tableau
+        assert tab is not None  # or there were no arrivals
+        steps = (np.diff(self.arrivals.first) - 1) * float(tab.step_cost)
         return 4.0 / (self.arrivals.error * steps**tab.order)
 
     def span(self, rtol: tuple[float, float], band: bool = False, margin: float = 10.0**0.5) -> np.ndarray:
@@ -116,7 +118,7 @@ def envelope_table(log_err: np.ndarray, log_work: np.ndarray, slope: float) -> n
 
 def make_pool(
     family: Family,
-    method: str,
+    method: str | tableaus.ExplicitTableau,
     baseline: Any,
     size: int,
     split: str,

@@ -59,7 +59,7 @@ NONE = Costs()
 
 
 @functools.cache
-def of_family(family: str, method: str) -> Costs:
+def of_family(family: str, method: Any) -> Costs:
     """Costs on training instances of a family, at the ends of their spans; measured once and kept in the cache folder."""
     from . import problems
 

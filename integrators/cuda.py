@@ -17,6 +17,7 @@ from .kernels import layout
 from .lift import lifted
 from .problem import Batch
 from .solve import check_controller, checked_limit, checked_step, slots_of, tolerances
+from .tableaus import ExplicitTableau
 
 _KERNELS = Recent()
 
@@ -62,7 +63,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
 
 def solve_ensemble(
     batch: Batch,
-    method: str,
+    method: str | ExplicitTableau,
     controller: Any,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,

@@ -21,6 +21,7 @@ from .options import OptionError
 from .pace import Pace
 from .problem import Batch, Problem
 from .solve import _numbers, check_controller, checked_limit, checked_step, slots_of, tolerances
+from .tableaus import ExplicitTableau
 
 _KERNELS = Recent()
 
@@ -132,7 +133,7 @@ def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
 
 def solve_ensemble(
     batch: Batch,
-    method: str,
+    method: str | ExplicitTableau,
     controller: Any,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
@@ -143,6 +144,7 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of `batch`.
 
+    method: a name or an `ExplicitTableau`.
     rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  threads:
     None for all cores.  A trajectory that fails (status below 0) keeps its last good state and touches no other.
     """

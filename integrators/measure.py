@@ -10,6 +10,7 @@ from .costs import NONE, Costs
 from .ensemble import solve_ensemble
 from .families import Family
 from .problem import Batch
+from .tableaus import ExplicitTableau
 
 
 def errors(family: Family, batch: Batch, y: np.ndarray, ref: np.ndarray, ok: np.ndarray) -> np.ndarray:
@@ -29,8 +30,8 @@ def errors(family: Family, batch: Batch, y: np.ndarray, ref: np.ndarray, ok: np.
 
 
 def sweep(
-    family: Family, batch: Batch, ref: np.ndarray, method: str, controller: Any, rtols: np.ndarray, max_steps: int = 50_000,
-    costs: Costs = NONE,
+    family: Family, batch: Batch, ref: np.ndarray, method: str | ExplicitTableau, controller: Any, rtols: np.ndarray,
+    max_steps: int = 50_000, costs: Costs = NONE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Error and weighted work (B, K) of a controller on every instance at every tolerance, in one ensemble."""
     count, k = len(batch), len(rtols)

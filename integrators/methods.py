@@ -1,4 +1,4 @@
-"""Methods by name.  Adding one: its file and one line in `_METHODS`."""
+"""Methods by name, and explicit ones of a caller's own by their tableau.  Adding one: its file and one line in `_METHODS`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 from . import digest, record, sparsity, tableaus
 from .names import unknown
+from .options import OptionError, refuse
 from .tableaus.esdirk import EsdirkTableau
 from .tableaus.rosenbrock import RosenbrockTableau
+from .tableaus.tableau import ExplicitTableau
 
 #: optional record slots: filled only for controllers that read them (a method may fill some at all times)
 TIME_SCALES = frozenset({record.TAU_AMUSE, record.TAU_AARSETH, record.TAU_PRS})
@@ -25,8 +27,8 @@ class Method:
     """An integration method.
 
     `order` of the advanced solution; `embedded_order` (0: no error estimate); `fills`: record slots it can fill; `dense_order` of its
-    interpolant; `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch `source`; `implicit`: it solves linear
-    systems.
+    interpolant; `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch `source`; `key(source)`: what beside the
+    name tells its kernels apart; `implicit`: it solves linear systems; `tableau` of an explicit Runge-Kutta method.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Method:
     parts: Callable[[Any, frozenset[int]], Any]
     key: Callable[[Any], tuple]
     implicit: bool = False
+    tableau: ExplicitTableau | None = None
 
 
 _COMMON = frozenset(
@@ -44,18 +47,26 @@ _COMMON = frozenset(
 )  # fmt: skip
 
 
-def _explicit(name: str) -> Method:
-    tab = tableaus.get(name)
+def _explicit(method: str | ExplicitTableau) -> Method:
+    tab = tableaus.get(method)
+    # a name stands for its coefficients, a tableau's name for nothing
+    own = () if isinstance(method, str) else (tab.key,)
 
     def parts(source: Any, slots: frozenset[int]) -> Any:
         from .kernels.build import explicit_parts
 
         return explicit_parts(tab, source.rhs, source.n, slots)
 
-    fills = _COMMON | {record.ERR, record.ORDER, record.CURV, record.YNORM, record.ENORM}
+    fills = _COMMON | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
+    if tab.fsal:
+        fills |= {record.CURV}  # others do not know the slope at the step's end yet
     if tab.stiffness is not None:
         fills |= {record.HS}
-    return Method(name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, lambda source: (digest.identity(source.rhs),))
+
+    def key(source: Any) -> tuple:
+        return digest.identity(source.rhs), *own
+
+    return Method(tab.name, tab.order, tab.embedded_order, fills, tab.dense_order, parts, key, False, tab)
 
 
 def _implicit_key(source: Any) -> tuple:
@@ -114,9 +125,32 @@ def names() -> list[str]:
     return list(_METHODS)
 
 
-@functools.cache
-def get(name: str) -> Method:
-    """The method called `name`; ValueError naming the nearest where there is none."""
-    if name not in _METHODS:
-        raise unknown("method", name, _METHODS)
-    return _METHODS[name](name)
+def get(method: str | ExplicitTableau) -> Method:
+    """The method called `method`, or that of an ExplicitTableau; ValueError naming the nearest where there is none, and for what is
+    neither."""
+    return _built(named(method))
+
+
+@functools.lru_cache(maxsize=256)
+def _built(method: str | ExplicitTableau) -> Method:
+    return _explicit(method) if isinstance(method, ExplicitTableau) else _METHODS[method](method)
+
+
+def named(method: Any) -> str | ExplicitTableau:
+    """`method` as every host passes it on, checked: the name of a method, or a caller's own tableau (a shipped one's becomes its name)."""
+    if isinstance(method, ExplicitTableau):
+        shipped = method.name in tableaus.NAMES and method == tableaus.get(method.name)
+        return method.name if shipped else tableaus.get(method)
+    if not isinstance(method, str):
+        raise refuse("method", f"a method's name ({', '.join(_METHODS)}) or an ExplicitTableau", method)
+    if method not in _METHODS:
+        raise unknown("method", method, _METHODS)
+    return method
+
+
+def registered(method: Any) -> str:
+    """The name of a method that has one, for what is written down under it: comparisons, tuned laws, training runs."""
+    name = named(method)
+    if not isinstance(name, str):
+        raise OptionError(f"method must be a name here ({', '.join(_METHODS)}), for results are kept under it; got {name!r}")
+    return name

@@ -20,6 +20,7 @@ from .lift import lifted
 from .options import OptionError
 from .pace import Pace
 from .problem import Batch, Problem
+from .tableaus import ExplicitTableau
 
 _EPS = 2.220446049250313e-16
 RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
@@ -186,15 +187,12 @@ def _watched(*functions: Callable | None) -> digest.Watch:
     return watch
 
 
-def _resolve(problem: Problem, method: Any, controller: Any, log: bool) -> Any:
+def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, log: bool) -> Any:
     """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is remembered, as long as
     nothing has changed that the problem's functions name."""
     pattern = sparsity.key(problem.sparsity)
     key = (method, problem.rhs, problem.jac, pattern, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
-    try:
-        known = _RESOLVED.get(key)
-    except TypeError:
-        raise options.refuse("method", "the name of a method", method) from None
+    known = _RESOLVED.get(key)
     if known is not None and known[0]() is controller and known[2].same():
         return known[1]
     meth = methods.get(method)
@@ -234,7 +232,7 @@ def _nothing(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def solve(
     problem: Problem,
-    method: str,
+    method: str | ExplicitTableau,
     controller: Any,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
@@ -245,6 +243,7 @@ def solve(
 ) -> Solution:
     """Integrate one trajectory.
 
+    method: a name or an `ExplicitTableau`.
     controller: an object of the controller contract.  rtol: relative tolerance; atol: absolute, scalar or (n,).  t_eval: (k,) output
     times along the span, by dense output; None keeps every accepted step.  first_step: initial size, at most the span (None: Hairer's
     automatic choice).  max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes
@@ -265,6 +264,7 @@ def solve(
     size, limit = checked_step(first_step, abs(t1 - t0)), checked_limit(max_steps)
     if not isinstance(log, bool):
         options.flag("log", log)
+    method = method if type(method) is str else methods.named(method)
     kernel = _resolve(problem, method, controller, log)
     head, pace = _HEAD, Pace()
     pack = np.empty(head + 3 * n + m)

@@ -47,6 +47,6 @@ def members(name: str, method: str | None = None) -> tuple[tuple[str, ...], str]
     """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown names."""
     if is_suite(name):
         suite = get(name)
-        return suite.families, methods.get(method or suite.method).name
+        return suite.families, methods.registered(suite.method if method is None else method)
     family = problems.family(name)
-    return (family.name,), methods.get(method or family.method).name
+    return (family.name,), methods.registered(family.method if method is None else method)

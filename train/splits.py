@@ -152,7 +152,7 @@ def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: C
     Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
     """
     fam = problems.family(family)
-    chosen = methods.get(method or fam.method).name
+    chosen = methods.registered(fam.method if method is None else method)
     n = check_size("n", n, fam)
     seed = settings.seed("seed", seed)
     batch = fam.split(name, int(n), seed)

@@ -24,7 +24,7 @@ class Validator:
         self, family: str, method: str | None, against: Any = "pi34", instances: int = 100, seed: int = 0, costs: Costs | None = None
     ) -> None:
         self.family = problems.family(family)
-        self.method = methods.get(method or self.family.method).name
+        self.method = methods.named(self.family.method if method is None else method)
         batch = self.family.split("validation", instances, seed)
         found = self.family.reference(batch)
         ref: np.ndarray = np.zeros((len(batch), 0, batch.n)) if found is None else found.y

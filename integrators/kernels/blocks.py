@@ -51,11 +51,11 @@ def begin(A):
 """
 
 
-def commit_source(n: int, carry: str, implicit: bool = False) -> str:
+def commit_source(n: int, carry: str, implicit: bool = False, marks: str = "") -> str:
     """`commit(A, tgrid, yout)`: carry out the decision in CO: advance or hold, next size, counts, status, outputs.
 
     `carry` are a method's own lines a component (`acc` says whether the lane advances).  implicit: count Jacobians, factorisations
-    and back-substitutions too.
+    and back-substitutions too.  marks: a method's own lines a lane, after that (ACC says whether it advanced).
     """
     counts = ""
     if implicit:
@@ -89,7 +89,7 @@ def commit_lane(A, l):
 
 """
     head = "acc = A[ACC + l] == 1.0\n"
-    step = "A[T + l] = where(A[ACC + l] == 1.0, A[TN + l], A[T + l])\n"
+    step = "A[T + l] = where(A[ACC + l] == 1.0, A[TN + l], A[T + l])\n" + marks
     defs, loop = traced_loop("advance_0", n, 0, head + body if n > UNROLL else body, step)
     if n <= UNROLL:
         defs = defs.replace("def advance_0(A, l):\n", "def advance_0(A, l):\n    acc = A[ACC + l] == 1.0\n")

@@ -35,7 +35,8 @@ class Kernel:
 class Parts:
     """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
     the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra.
-    together: (first, count) among the extra rows where the elements of a lane lie together, element k of lane l at `l*count + k`."""
+    together: (first, count) among the extra rows where the elements of a lane lie together, element k of lane l at `l*count + k`.
+    marks: its own lines a lane in `commit`, when the lane has advanced."""
 
     attempt: str
     start: str
@@ -46,18 +47,20 @@ class Parts:
     objects: dict[str, Any]
     implicit: bool = False
     together: tuple[tuple[int, int], ...] = ()
+    marks: str = ""
 
 
 def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:
     """Parts of an embedded explicit Runge-Kutta method."""
     return Parts(
         explicit.attempt_source(tableau, n, slots),
-        explicit.start_source(tableau, n),
+        explicit.start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
         explicit.dense_source(tableau),
         explicit.carry_lines(tableau),
         explicit.slope_rows(tableau),
-        0,
+        0 if tableau.fsal else explicit.OWN_ROWS,
         {"rhs": rhs},
+        marks="" if tableau.fsal else explicit.COMMIT_MARKS,
     )
 
 
@@ -175,7 +178,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + blocks.emit_source()
-        + blocks.commit_source(n, parts.carry, parts.implicit)
+        + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
         + blocks.settle_source(n)

@@ -233,7 +233,7 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + blocks.emit_source()
-        + blocks.commit_source(n, parts.carry)
+        + blocks.commit_source(n, parts.carry, marks=parts.marks)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
         + driver_source()

@@ -96,7 +96,7 @@ def env_kernel(
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
         + blocks.begin_source()
         + error_source(error, components, floor)
-        + blocks.commit_source(n, parts.carry, parts.implicit)
+        + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
         + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit)

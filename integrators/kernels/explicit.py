@@ -5,6 +5,10 @@
 
 Stage by stage, the lane loop innermost.  DOP853 combines its two estimates as Hairer's dop853.f does: with the rms norms E5 and E3,
 E = E5^2 / sqrt(E5^2 + 0.01 E3^2).  The last row of an FSAL tableau is evaluated at y1.
+
+A method that is not FSAL evaluates its first slope when an attempt begins, in lanes that do not have it: those that have just
+accepted a step.  Row READY says whether K0 is f(t, y); only `start` and `commit` change it, so an attempt may be repeated.  Where dense
+output has evaluated the slope at the step's end (row AHEAD), the next step takes it over.
 """
 
 from __future__ import annotations
@@ -114,12 +118,20 @@ def _time(c: float) -> str:
 
 def slope_rows(tableau: ExplicitTableau) -> int:
     """Slope rows a block needs: the stages and the extra stages of dense output."""
-    return tableau.stages + len(tableau.dense_c)
+    return max(tableau.stages + len(tableau.dense_c), 3)  # `start` needs three
 
 
-def evaluations(tableau: ExplicitTableau) -> int:
-    """Right-hand sides an attempt costs: the first slope is carried over."""
-    return tableau.stages - 1
+#: rows of a method that is not FSAL
+READY, AHEAD = "A[X + l]", "A[X + W + l]"
+OWN_ROWS = 2
+START_MARKS = f"{READY} = where(fresh, 1.0, {READY})\n{AHEAD} = where(fresh, 0.0, {AHEAD})\n"
+COMMIT_MARKS = f"{READY} = where(A[ACC + l] == 1.0, {AHEAD}, 1.0)\n{AHEAD} = 0.0\n"
+
+
+def evaluations(tableau: ExplicitTableau) -> str:
+    """Right-hand sides an attempt costs, an expression: the first slope is carried over, or is evaluated where it is not there."""
+    known = repr(float(tableau.stages - 1))
+    return known if tableau.fsal else f"{known} + where({READY} == 1.0, 0.0, 1.0)"
 
 
 def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> str:
@@ -127,12 +139,28 @@ def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> s
     s = tableau.stages
     names = [f"K{i}" for i in range(s)]
     src = Source("attempt(A)")
+    if not tableau.fsal:
+        _first_slope(src, n)
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
         body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({_combine(tableau.a[i], names)})\n"
         src.loop(n, 0, body, "", _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
+    if not tableau.fsal:
+        src.loop(n, 0, f"A[YN + j] = A[Y + j] + A[HS + l]*({_combine(tableau.b, names)})\n")
     _error(src, tableau, n, names, slots)
     return src.text()
+
+
+def _first_slope(src: Source, n: int) -> None:
+    """K0 = f(t, y) in the lanes that lack it; the others keep theirs, and where all have it nothing is evaluated."""
+    src.lines += "    lacking = 0\n    for l in range(W):\n"
+    src.lines += f"        lacking += 1 if ({READY} != 1.0) & (A[STATUS + l] == 0.0) else 0\n"
+    inner = Source("attempt(A)")
+    inner.name = "first_slope"
+    inner.lines = "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "G")
+    inner.loop(n, 0, f"A[K0 + j] = where({READY} == 1.0, A[K0 + j], A[G + j])\n")
+    src.defs += inner.defs
+    src.lines += "    if lacking > 0:\n" + re.sub(r"(?m)^(?=.)", "    ", inner.lines)
 
 
 def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> None:
@@ -154,7 +182,7 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
         post += f"err = ha*sqrt(@0*{1.0 / n!r})\n"
     post += f"A[R + {record.ERR}*W + l] = err\n"
     post += f"A[R + {record.ORDER}*W + l] = {float(tableau.embedded_order + 1)!r}\n"
-    post += f"A[R + {record.NF}*W + l] = {float(evaluations(tableau))!r}\n"
+    post += f"A[R + {record.NF}*W + l] = {evaluations(tableau)}\n"
     post += f"A[R + {record.FINITE}*W + l] = where(@1 + 0.0*err == 0.0, 1.0, 0.0)\n"
     if record.ENORM in slots:
         body += f"@{sums} = maximum(@{sums}, fabs(e))\n"
@@ -167,7 +195,7 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
     src.loop(n, sums, body, post)
     if record.HS in slots and tableau.stiffness is not None:
         _stiffness(src, tableau, tableau.stiffness, n)
-    if record.CURV in slots:
+    if record.CURV in slots and tableau.fsal:
         _curvature(src, n, f"K{tableau.stages - 1}")
 
 
@@ -196,47 +224,80 @@ def _curvature(src: Source, n: int, last: str) -> None:
 
 
 def carry_lines(tableau: ExplicitTableau) -> str:
-    """What `commit` does a component beside advancing y: after acceptance the last slope is the next step's first."""
+    """What `commit` does a component beside advancing y: after acceptance the slope at the end, where it is known, is the next first."""
+    if tableau.end is None:
+        return ""
+    if not tableau.fsal:
+        return f"A[K0 + j] = where(acc & ({AHEAD} == 1.0), A[K{tableau.end} + j], A[K0 + j])\n"
     return f"A[K0 + j] = where(acc, A[K{tableau.stages - 1} + j], A[K0 + j])\n"
 
 
 def dense_source(tableau: ExplicitTableau) -> str:
     """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h).
 
-    In the form that is exact at both ends: the cubic u y + th y1 - th u [(u - th)(y1 - y) - h (u k_first - th k_last)], u = 1 - th, plus
-    h th^2 u^2 sum_i k_i sum_j D_ij th^j.
+    In a form that is exact at both ends; u = 1 - th.  Where the slopes of an FSAL method are joined, too, it is the cubic
+    u y + th y1 - th u [(u - th)(y1 - y) - h (u k_first - th k_last)], plus h th^2 u^2 sum_i k_i sum_j D_ij th^j.
+    Else it is u y + th y1 + h th u sum_i k_i sum_j V_ij th^j.
+
+    A slope at the step's end that is not finite ends the trajectory where that step began: its outputs are not known.
     """
     s = tableau.stages
     names = [f"K{i}" for i in range(slope_rows(tableau))]
     src = ""
     for e, a in enumerate(tableau.dense_a):
+        if s + e == tableau.end:
+            continue
         src += f"@_traced\ndef dense_stage_{e}(A, j, l):\n"
         src += f"    A[Z + j] = A[Y + j] + A[HS + l]*({_combine(a, names)})\n\n"
     src += "@_inline\ndef prepare_dense(A, l):\n"
     for e, c in enumerate(tableau.dense_c):
+        if s + e == tableau.end:
+            src += "    " + _rhs("A[TN + l]", "YN", f"K{s + e}") + _known_end(f"K{s + e}")
+            continue
         src += f"    for i in range(N):\n        dense_stage_{e}(A, i*W + l, l)\n"
         src += "    " + _rhs(_time(float(c)), "Z", f"K{s + e}")
     src += f"    return {float(len(tableau.dense_c))!r}\n\n"
-    src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n    h = A[HS + l]\n    y = A[Y + j]\n    d = A[YN + j] - y\n"
+    src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n    h = A[HS + l]\n    y = A[Y + j]\n"
+    src += "    d = A[YN + j] - y\n" if tableau.joins_slopes else ""
     used = []
-    for i, row in enumerate(tableau.D):
+    for i, row in enumerate(tableau.D if tableau.joins_slopes else tableau.V):
         if row.any():
             expr = repr(float(row[-1]))
             for c in row[-2::-1]:
                 expr = f"({float(c)!r} + th*{expr})"
             src += f"    w{i} = {expr}\n"
             used.append(f"w{i}*A[K{i} + j]")
+    if not tableau.joins_slopes:
+        src += f"    A[Z + j] = (u*y + th*A[YN + j]) + h*th*u*({' + '.join(used) or '0.0'})\n\n"
+        return src + DENSE
     src += f"    cubic = (u - th)*d - h*(u*A[K0 + j] - th*A[K{s - 1} + j])\n"
     src += "    rest = " + (f"th*u*h*({' + '.join(used)})" if used else "0.0") + "\n"
     src += "    A[Z + j] = (u*y + th*A[YN + j]) + th*u*(rest - cubic)\n\n"
-    src += "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
-    return src
+    return src + DENSE
 
 
-def start_source(tableau: Embedded, n: int) -> str:
+DENSE = "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
+
+
+def _known_end(row: str) -> str:
+    """Lines of `prepare_dense`, which `emit` calls after the decision: the slope at the end is there, or the lane has failed."""
+    return f"""    bad = 0.0
+    for i in range(N):
+        bad += 0.0*A[{row} + i*W + l]
+    {AHEAD} = 1.0
+    if bad != 0.0:
+        A[STATUS + l] = NON_FINITE
+        A[NACC + l] -= A[ACC + l]
+        A[NREJ + l] += A[ACC + l]
+        A[ACC + l] = 0.0
+"""
+
+
+def start_source(tableau: Embedded, n: int, marks: str = "") -> str:
     """Source of `start(A)`: first slope and first step size of the lanes marked FRESH.
 
-    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).
+    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).  `marks`: a method's own
+    lines (`fresh` says whether the lane starts).
     """
     k = float(tableau.embedded_order + 1)
     src = Source("start(A)")
@@ -273,6 +334,6 @@ def start_source(tableau: Embedded, n: int) -> str:
         "h = minimum(minimum(100.0*h0, h1), fabs(A[TEND + l] - A[T + l]))\n"
         "given = A[HZERO + l] > 0.0\nfresh = A[FRESH + l] == 1.0\n"
         "A[H + l] = where(fresh, where(given, A[HZERO + l], h), A[H + l])\n"
-        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n",
+        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n" + marks,
     )
     return src.text()

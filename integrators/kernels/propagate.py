@@ -32,22 +32,25 @@ def add_rows(lay: Layout, tableau: ExplicitTableau, n: int, components: int) -> 
 def propagate_source(tableau: ExplicitTableau, components: int) -> str:
     """`propagate(A, l, first, knots, arrive, price)`, to be called between decision and commit."""
     s = tableau.stages
-    if not tableau.fsal:
-        raise ValueError(f"{tableau.name}: the propagated error is written for methods whose last stage is the next step's first")
     stages = ""
     for i in range(1, s):
         terms = _combine(tableau.a[i], [f"EK{k}" for k in range(s)])
         stages += f"    for c in range(N):\n        j = c*W + l\n        A[EG + j] = A[src + j] + h*({terms})\n"
         stages += f"    {calls.rhs(f't + {float(tableau.c[i])!r}*h', 'EG', f'EK{i}')}\n"
+    if tableau.fsal:
+        end, slope, between = "A[EG + j]", f"        A[EK0 + j] = A[EK{s - 1} + j]\n", ""
+    else:
+        # the first half step's last slope is not its last stage
+        end, slope = f"A[src + j] + h*({_combine(tableau.b, [f'EK{k}' for k in range(s)])})", ""
+        between = f"    {calls.rhs('A[T + l] + h', 'EY', 'EK0')}\n"
     rich = 2.0**tableau.order / (2.0**tableau.order - 1.0)
     return f"""@_piece
 def half_step(A, l, t, h, src):
-    # from the state in rows src, slope in EK0, to EY with its slope in EK0
+    # from the state in rows src, slope in EK0, to EY{' with its slope in EK0' if tableau.fsal else ''}
 {stages}    for c in range(N):
         j = c*W + l
-        A[EY + j] = A[EG + j]
-        A[EK0 + j] = A[EK{s - 1} + j]
-
+        A[EY + j] = {end}
+{slope}
 
 @_piece
 def propagate(A, l, {ARGS}):
@@ -59,7 +62,7 @@ def propagate(A, l, {ARGS}):
         A[EK0 + c*W + l] = A[K0 + c*W + l]
     h = 0.5*A[HS + l]
     half_step(A, l, A[T + l], h, Y)
-    half_step(A, l, A[T + l] + h, h, EY)
+{between}    half_step(A, l, A[T + l] + h, h, EY)
     t = A[TEND + l] if A[LANDS + l] == 1.0 else A[T + l] + A[HS + l]
     b = int(A[INST + l])
     last = first[b + 1] - first[b] - 1

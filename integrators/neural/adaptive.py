@@ -10,6 +10,10 @@ where truncation would leave a last step of any size, however short (DVERK of T.
 for the last two steps).  Everything of size (lanes,) is kept in NumPy float64 on the host, whatever the dtype and
 device of the state: times in float64 cost nothing there, and one small transfer an attempt is all the synchronisation there is.
 
+Without FSAL the slope at a step's start is evaluated when the step is first attempted, of all lanes where one has accepted, if dense
+output has not evaluated it at the end of the step before.  A lane whose slope there is not finite, but which dense output needs, ends
+where that step began.
+
 Lanes that are done stay where they are, with h = 0.  With `compact` they are taken out of the batch instead, so that they cost
 nothing; func must then treat every row alike, whatever the number of rows.
 
@@ -115,7 +119,8 @@ class Watch:
 
 @dataclass
 class Attempt:
-    """An attempt's lanes `ids` and, each (len(ids),): start, end, signed size, and whether a lane took part, was finite, accepted."""
+    """An attempt's lanes `ids` and, each (len(ids),): start, end, signed size, and whether a lane took part, was finite, accepted.
+    anew: the first slopes were evaluated for this attempt."""
 
     ids: np.ndarray
     t: np.ndarray
@@ -124,6 +129,7 @@ class Attempt:
     run: np.ndarray
     finite: np.ndarray
     accept: np.ndarray
+    anew: bool = False
 
 
 class _Log:
@@ -235,7 +241,8 @@ def adaptive_pass(
         h = control.first(h)
     stepper = stepper_type(tab, field, lanes, width, y0.dtype, y0.device)
     draws = Draws(y0.device) if set_.watch_draws else None
-    outputs = Outputs(set_.t, lanes) if want_output else None
+    # without FSAL the pass looks at the outputs too when the replay gives them: they need a slope that must be finite
+    outputs = Outputs(set_.t, lanes) if want_output or not tab.fsal else None
     dense = watch is not None and watch.dense
     log = _Log(lanes)
 
@@ -249,6 +256,8 @@ def adaptive_pass(
     ids, y, t = np.arange(lanes), y0, np.full(lanes, t0)
     h_next, h_first = np.full(lanes, np.nan), np.full(lanes, np.nan)
     run, stuck, finite = status == RUNNING, np.zeros(lanes, dtype=bool), np.ones(lanes, dtype=bool)
+    # lanes whose k1 is not that of y yet, and lanes whose next attempt pays for it
+    lacking, owing = np.zeros(lanes, dtype=bool), np.zeros(lanes, dtype=bool)
     while True:
         # the size of this attempt
         left = np.abs(t_end - t)
@@ -266,7 +275,7 @@ def adaptive_pass(
                 y_last = y0.clone()
             y_last[torch.from_numpy(ids).to(y0.device)] = y
             y, k1 = y[index], k1[index]
-            ids, t, h, left, hmin, stuck = (a[keep] for a in (ids, t, h, left, hmin, stuck))
+            ids, t, h, left, hmin, stuck, lacking, owing = (a[keep] for a in (ids, t, h, left, hmin, stuck, lacking, owing))
             run = np.ones(len(keep), dtype=bool)
             control.take(keep)
             if watch is not None:
@@ -283,25 +292,45 @@ def adaptive_pass(
         truncated = lands & (want > left)
 
         # the attempt and its record
+        anew = bool((lacking & run).any())
+        if anew:
+            slope = field(clock.times(t, y0.device), y)
+            # func may use its result as a buffer; what a graph holds is not written again
+            slope = slope if stepper.graph else slope.clone()
+            k1 = slope if lacking.all() else torch.where(torch.from_numpy(lacking).to(y0.device)[:, None], slope, k1)
+            lacking[:] = False
+        spent_now = stages - 1 + owing
+        owing = owing & ~run
         h_now = np.where(run, sign * size, 0.0)
         if clock.watches:
             k1 = clock.look(field, t, h_now, run, y, k1, (set_.rtol, set_.atol))
         stepper.wide = clock.wide
         step = stepper.attempt(t, h_now, y, k1)
-        if not stepper.graph:
+        if step.k_end is not None and not stepper.graph:
             # the next step's first slope; func may use its result as a buffer
-            step.k_last = step.k_last.clone()
+            step.k_end = step.k_end.clone()
         if draws is not None:
             draws.warn()
             draws = None
         seen = stepper.measure(step, set_.rtol, set_.atol, slots)
-        record = _record(seen, size, want, truncated, left, tab.embedded_order + 1, stages - 1, set_.rtol)
+        record = _record(seen, size, want, truncated, left, tab.embedded_order + 1, spent_now, set_.rtol)
         out = control.decide(record)
 
         # the decision carried out
         finite = seen[rec.FINITE] == 1.0
         accept = run & finite & (out[ACCEPT] > 0.5)
         end = np.where(lands, t_end, t + sign * size)
+        if not tab.fsal:
+            assert outputs is not None
+            reach = accept if dense else accept & outputs.within(ids, end)
+            if reach.any():
+                stepper.extend(step)
+            if step.k_end is not None:
+                lost = reach & ~torch.isfinite(step.k_end.detach()).all(1).cpu().numpy()
+                status[ids[lost]] = NON_FINITE
+                nrej[ids] += lost
+                nfev[ids] += np.where(lost, spent_now + tab.dense_stages, 0)
+                accept, run = accept & ~lost, run & ~lost
         if accept.any():
             hs = seen[rec.HS] if rec.HS in seen else size
             log.add(ids, accept, t, end, sign * size, seen[rec.ERR], hs)
@@ -312,13 +341,18 @@ def adaptive_pass(
                 rows = np.flatnonzero(accept)
                 for output, pos, theta in outputs.groups(ids[rows], t[rows], end[rows]):
                     at = rows[pos]
-                    outputs.add(output, ids[at], rows_of(step.y1, at) if theta is None else stepper.dense(step, at, theta))
+                    if want_output:
+                        outputs.add(output, ids[at], rows_of(step.y1, at) if theta is None else stepper.dense(step, at, theta))
                     if theta is not None and not dense:
                         nfev[ids[np.unique(at)]] += tab.dense_stages
         if watch is not None:
-            watch.attempt(stepper, step, Attempt(ids, t, end, sign * size, run, finite, accept))
+            watch.attempt(stepper, step, Attempt(ids, t, end, sign * size, run, finite, accept, anew))
         if accept.any():
             y, k1 = _advance(accept, step, y, k1)
+            if not tab.fsal:
+                owing = owing | (accept & ~(reach & (step.k_end is not None)))
+                if step.k_end is None:
+                    lacking = lacking | accept
         with np.errstate(all="ignore"):
             h = np.where(run, np.where(accept & truncated, want, size) * np.exp(out[LOG_FACTOR]), h)
         t = np.where(accept, end, t)
@@ -327,7 +361,7 @@ def adaptive_pass(
         h_first[ids[fresh]] = h[fresh]
         nacc[ids] += accept
         nrej[ids] += stuck
-        nfev[ids] += np.where(run, stages - 1, 0)
+        nfev[ids] += np.where(run, spent_now, 0)
         nfall[ids] += np.where(run, out[FALLBACK] > 0.5, False)
         done = accept & lands
         over = run & ~done & (nacc[ids] + nrej[ids] >= set_.max_steps)
@@ -341,7 +375,7 @@ def adaptive_pass(
         y_last = y.detach()
     grid = log.grid(t0, rec.HS in slots)
     with torch.set_grad_enabled(stepper.graph):
-        answer = outputs.assemble(y0) if outputs is not None else None
+        answer = outputs.assemble(y0) if outputs is not None and want_output else None
     return Pass(grid, status, t_last, y_last, nacc, nrej, nfall, nfev, ok, h_next, h_first, answer, checks + clock.calls)
 
 
@@ -349,7 +383,7 @@ def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarr
     lanes = len(size)
     record = [np.full(lanes, np.nan)] * rec.N_RECORD
     record[rec.H], record[rec.H_FREE], record[rec.T_LEFT] = size, want, left
-    record[rec.ORDER], record[rec.NF] = np.full(lanes, float(order)), np.full(lanes, float(nf))
+    record[rec.ORDER], record[rec.NF] = np.full(lanes, float(order)), nf.astype(np.float64)
     record[rec.TRUNCATED], record[rec.RTOL] = truncated.astype(np.float64), np.full(lanes, rtol)
     for slot, value in seen.items():
         record[slot] = value
@@ -357,7 +391,8 @@ def _record(seen, size, want, truncated, left, order, nf, rtol) -> list[np.ndarr
 
 
 def _advance(accept: np.ndarray, step: Step, y: Tensor, k1: Tensor) -> tuple[Tensor, Tensor]:
+    k_end = k1 if step.k_end is None else step.k_end
     if accept.all():
-        return step.y1, step.k_last
+        return step.y1, k_end
     mask = torch.from_numpy(accept).to(y.device)[:, None]
-    return torch.where(mask, step.y1, y), torch.where(mask, step.k_last, k1)
+    return torch.where(mask, step.y1, y), torch.where(mask, k_end, k1)

@@ -89,16 +89,19 @@ class AdjointField(Watch):
     def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
         if not self.params:
             return
+        fsal = stepper.tableau.fsal
         stages = self.tape[len(self.tape) - stepper.tableau.stages + 1 :]
         kind = stages[-1].t.dtype
-        if not self.begun or (self.first is not None and self.first.t.dtype != kind):
-            # the pass's first evaluation is the first step's first slope; it is made anew where times become float64
+        if not self.begun or at.anew or (self.first is not None and self.first.t.dtype != kind):
+            # the pass's first evaluation is the first step's first slope; it is made anew where times become
+            # float64, and without FSAL where a step was accepted
             self.first, self.begun = next(stage for stage in self.tape if stage.t.dtype == kind), True
         self.tape.clear()
         if at.accept.any():
             self._add(stepper, step, at, stages)
-            # the last stage is the next step's first, if that holds for every lane that goes on
-            self.first = stages[-1] if (at.accept | ~at.run).all() else None
+            if fsal:
+                # the last stage is the next step's first, if that holds for every lane that goes on
+                self.first = stages[-1] if (at.accept | ~at.run).all() else None
 
     def _add(self, stepper: Stepper, step: Step, at: Attempt, stages: list[_Stage]) -> None:
         if self.first is None:

@@ -17,6 +17,7 @@ import torch
 
 from .. import options, trained_method
 from ..kernels.layout import MESSAGES, SUCCESS, message
+from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
 from . import checks
 from .adaptive import Pass, Settings, adaptive_pass
@@ -39,7 +40,7 @@ def odeint(
     func: Callable[[Tensor, Tensor], Tensor],
     y0: Tensor,
     t: Tensor,
-    method: str = "tsit5",
+    method: str | ExplicitTableau = "tsit5",
     controller: object = "pi34",
     rtol: float = 1e-6,
     atol: float = 1e-9,
@@ -65,7 +66,7 @@ def odeint(
                     alone.  t has y's dtype, but float64 where y is float32 and cannot resolve the steps (`clock`).
         y0          (B, *features), a batch; or (D,), one system, for which func gets y of shape (D,).  float32 or float64.
         t           (T,), T >= 2, strictly increasing or decreasing; t[0] belongs to y0.  Outputs between steps come from dense output.
-        method      an explicit tableau: "bs32", "dopri5", "tsit5", "dop853".
+        method      an explicit Runge-Kutta pair: "bs32", "dopri5", "tsit5", "dop853", or an ExplicitTableau.
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over the batch); numbers,
                     rtol at most 1, not both zero.
@@ -208,7 +209,7 @@ def _heuristics(done: Pass, again: Replay | None, set_: Settings, rows: Tensor, 
         stiff = tensor(grid.hs / np.where(size > 0, size, 1.0))
     start = torch.from_numpy(grid.t.copy()).to(rows.device)
     return Heuristics(
-        lanes(start), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name
+        lanes(start), lanes(tensor(size)), lanes(err), None if stiff is None else lanes(stiff), set_.tableau.name, set_.tableau
     )
 
 

@@ -15,7 +15,7 @@ from .adjoint import CONTINUOUS
 
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", *CONTINUOUS, "none")
-#: record slots that every explicit method fills here
+#: record slots that every explicit method fills here; CURV, every FSAL one
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED, rec.FINITE, rec.RTOL,
 })  # fmt: skip
@@ -120,6 +120,7 @@ def graph(heuristics: Any, tableau: ExplicitTableau) -> str:
 def needs(controller: object, tableau: ExplicitTableau) -> None:
     """ValueError where the controller reads what the method does not report."""
     fills = FILLS | {rec.HS} if tableau.stiffness is not None else FILLS
+    fills = fills if tableau.fsal else fills - {rec.CURV}
     missing = [rec.NAMES[i] for i in getattr(controller, "needs", ()) if i not in fills]
     if missing:
         raise ValueError(f"controller needs {', '.join(missing)}, which method {tableau.name!r} does not report here")

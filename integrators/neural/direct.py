@@ -45,8 +45,13 @@ class _GraphStepper(Stepper):
     def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
         with torch.enable_grad():
             step = self.step(t, h, y, k1)
-        torch.mul(step.k_last, step.h, out=self.rows[self.tableau.stages - 1])
+        last = self.tableau.stages - 1
+        torch.mul(step.ks[last], step.h, out=self.rows[last])
         return step
+
+    def extend(self, step: Step) -> None:
+        with torch.enable_grad():
+            self.extend_step(step)
 
     def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         with torch.enable_grad():

@@ -20,6 +20,7 @@ import torch
 
 from .. import options
 from ..kernels.layout import MESSAGES, SUCCESS
+from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
 from . import checks
 from .adjoint import CONTINUOUS, parameters_of
@@ -86,7 +87,7 @@ class NeuralODE(torch.nn.Module):
     def __init__(
         self,
         func: Callable[[Tensor, Tensor], Tensor],
-        method: str = "tsit5",
+        method: str | ExplicitTableau = "tsit5",
         controller: Any = "pi34",
         rtol: float = 1e-6,
         atol: float = 1e-9,

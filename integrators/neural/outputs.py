@@ -59,6 +59,11 @@ class Outputs:
             position, output = position[~at_end], output[~at_end]
             yield output, position, (self.t[output] - t0[position]) / (t1[position] - t0[position])
 
+    def within(self, ids: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Whether the lanes `ids` have an output before they reach the times `end`, each (len(ids),); passes none."""
+        nxt = self.next[ids]
+        return (nxt < len(self.due)) & (self.due[np.minimum(nxt, len(self.due) - 1)] < end * self.sign)
+
     def add(self, output: np.ndarray, ids: np.ndarray, values: Tensor) -> None:
         """Keep `values` (p, width) as outputs `output` (p,) of lanes `ids` (p,)."""
         self.where[output, ids] = self.rows + np.arange(len(output))

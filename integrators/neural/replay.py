@@ -7,8 +7,8 @@ evaluated again in the backward pass: memory for n steps instead of all, for one
 
 A lane that has finished, or that failed, must not reach the others' gradients.  Its inputs are cut from the graph (`where` on the way
 in), its results are dropped (`where` on the way out), and in between func sees the lane's last good state, at which it is known
-to be finite: a zero gradient times an infinite derivative would be NaN whatever is selected afterwards.  With `compact` such lanes are
-not evaluated at all.
+to be finite: a zero gradient times an infinite derivative would be NaN whatever is selected afterwards.  A method that is not FSAL has
+not evaluated func at a lane's last state, so there such a lane lends another's.  With `compact` such lanes are not evaluated at all.
 
 Memory and exactness of the replayed discrete adjoint: X. Zhuang et al., Adaptive checkpoint adjoint method for gradient estimation in
 neural ODE, ICML 2020 (arXiv:2006.02493).  Heuristics with gradient: A. Pal, Y. Ma, V. Shah, C. Rackauckas, ICML 2021 (PMLR 139).
@@ -26,7 +26,7 @@ from .adaptive import Pass, Settings
 from .clock import Clock
 from .field import Field
 from .outputs import Outputs, rows_of
-from .step import Stepper, scaled_error, stiffness
+from .step import Stepper, lend, scaled_error, stiffness
 
 Tensor = torch.Tensor
 
@@ -103,7 +103,7 @@ class _Work:
         self.err: list[tuple[np.ndarray, Tensor]] = []
         self.stiff: list[tuple[np.ndarray, Tensor]] = []
 
-    def run(self, seg: _Segment, y: Tensor, k1: Tensor | None, recompute: bool) -> tuple[Tensor, Tensor]:
+    def run(self, seg: _Segment, y: Tensor, k1: Tensor | None, recompute: bool) -> tuple[Tensor, Tensor | None]:
         lanes, width = y.shape
         if self.stepper is None or self.stepper.lanes != lanes:
             self.stepper = Stepper(self.set.tableau, self.field, lanes, width, self.dtype, self.device)
@@ -133,7 +133,8 @@ class _Work:
         """The steps of a segment; a pure function of y, k1 and func's parameters, so that it can be run again."""
         grid, set_ = self.done.grid, self.set
         errs, stiffs, values = [], [], []
-        if k1 is None:
+        fsal = set_.tableau.fsal
+        if k1 is None and fsal:
             t0 = self.clock.times(np.full(len(y), set_.t[0]), y.device)
             k1 = self.field(t0, y)
         todo = iter(plan)
@@ -144,8 +145,19 @@ class _Work:
             if not whole:
                 mask = torch.from_numpy(live).to(y.device)[:, None]
                 y_held, k_held = y, k1
-                y, k1 = torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
-            step = stepper.step(grid.t[j, seg.ids], grid.h[j, seg.ids], y, k1)
+                if fsal:
+                    assert k1 is not None  # the last step's
+                    y, k1 = torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
+            start, goes_on = grid.t[j, seg.ids], None
+            if not fsal:
+                start = np.where(live, start, start[int(np.argmax(live))])
+                goes_on = grid.count[seg.ids] > j + 1
+                (y,) = lend(live, y)
+                if k1 is None:
+                    k1 = self.field(self.clock.times(start, y.device), y)
+                (k1,) = lend(live, k1)
+            assert k1 is not None
+            step = stepper.step(start, grid.h[j, seg.ids], y, k1)
             if "E" in set_.graph:
                 errs.append(scaled_error(step, stepper.errors(step), set_.rtol, set_.atol))
             if "S" in set_.graph:
@@ -156,12 +168,18 @@ class _Work:
                         kept[-1] = torch.where(mask[:, 0], kept[-1], 0.0)
             while due is not None and due[0] == j:
                 _, _, _, rows, theta = due
-                values.append(rows_of(step.y1, rows) if theta is None else stepper.dense_step(step, rows, theta))
+                if goes_on is not None and theta is not None:
+                    goes_on[rows] = True
+                values.append(rows_of(step.y1, rows) if theta is None else stepper.dense_step(step, rows, theta, goes_on))
                 due = next(todo, None)
+            k_end = step.k_end
             if whole:
-                y, k1 = step.y1, step.k_last
+                y, k1 = step.y1, k_end
+            elif fsal:
+                assert k_end is not None and k_held is not None
+                y, k1 = torch.where(mask, step.y1, y_held), torch.where(mask, k_end, k_held)
             else:
-                y, k1 = torch.where(mask, step.y1, y_held), torch.where(mask, step.k_last, k_held)
+                y, k1 = torch.where(mask, step.y1, y_held), k_end  # of lanes that go on; the others lend
         return y, k1, torch.stack(errs) if errs else None, torch.stack(stiffs) if stiffs else None, values
 
     def heuristic(self, parts: list[tuple[np.ndarray, Tensor]], lanes: int) -> Tensor | None:

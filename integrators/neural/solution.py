@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..tableaus import ExplicitTableau
+from ..tableaus import get as get_tableau
+
 Tensor = torch.Tensor
 
 
@@ -35,6 +38,12 @@ class Heuristics:
     E: Tensor
     S: Tensor | None
     method: str
+    _tableau: ExplicitTableau | None = field(default=None, repr=False)
+
+    @property
+    def tableau(self) -> ExplicitTableau:
+        """The method's coefficients."""
+        return self._tableau or get_tableau(self.method)
 
     @property
     def R_E(self) -> Tensor:

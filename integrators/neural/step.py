@@ -7,6 +7,9 @@ slopes h k_i lie in one buffer (stages, lanes*width), so that a stage is two ope
 its row, and one matrix-vector product.  The differentiable step does the same arithmetic inside `_Combine`, whose backward needs
 nothing but coefficients and h: linear combinations keep no activations alive, and the buffer serves every step again.
 
+A method that is not FSAL leaves no slope at y1: the next step's first one is evaluated when that step begins, if dense output has not
+evaluated it already.
+
 Error and stiffness estimates: see `integrators/tableaus/tableau.py`.
 """
 
@@ -29,11 +32,11 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Step:
-    """What a step leaves: y1 and last slope (lanes, width); the rest is for estimates and dense output."""
+    """What a step leaves: y1 and the slope there (lanes, width), None while it is not known; the rest is for estimates and dense output."""
 
     y: Tensor
     y1: Tensor
-    k_last: Tensor
+    k_end: Tensor | None
     times: Tensor
     h: Tensor
     g_pair: Tensor | None
@@ -49,8 +52,6 @@ class Stepper:
     wide = False
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
-        if not tableau.fsal:
-            raise ValueError(f"method {tableau.name!r} is not first-same-as-last, which this solver relies on")
         self.tableau, self.field, self.lanes, self.width = tableau, field, lanes, width
         self.dtype, self.device = dtype, device
         s, d = tableau.stages, tableau.dense_stages
@@ -63,6 +64,8 @@ class Stepper:
 
         self.floats = [[float(x) for x in row] for row in (*tableau.a, *tableau.dense_a)]
         self.coef = [tensor(row) for row in self.floats]
+        self.b_floats = tableau.B.tolist()
+        self.b_coef = tensor(self.b_floats)
         errors = (tableau.E,) if tableau.error == "embedded" else (tableau.E5, tableau.E3)
         self.err_floats = [row.tolist() for row in errors]
         self.err_coef = [tensor(row) for row in self.err_floats]
@@ -89,16 +92,20 @@ class Stepper:
             torch.mul(k, hc, out=self.rows[i])
             if i == self.pair[0]:
                 g_pair = g
-        return Step(y, g, k, times, hc, g_pair)
+        if self.tableau.fsal:
+            return Step(y, g, k, times, hc, g_pair)
+        y1 = torch.addmv(flat, self.heads[self.tableau.stages], self.b_coef).view(self.lanes, self.width)
+        return Step(y, y1, None, times, hc, g_pair)
 
     def measure(self, step: Step, rtol: float, atol: float, slots: frozenset[int]) -> dict[int, np.ndarray]:
         """Record slots ERR, FINITE and those of HS, CURV, YNORM, ENORM in `slots`: (lanes,) float64, one transfer."""
         s, w = self.tableau.stages, self.width
         size = torch.maximum(step.y.abs(), step.y1.abs())
         top = size.amax(1)
-        if self.err_floats[0][-1] == 0.0:
+        if self.tableau.fsal and self.err_floats[0][-1] == 0.0:
             # the last slope is in no estimate, and it must be finite too: the next step starts from it
-            top = top + step.k_last.abs().amax(1)
+            assert step.k_end is not None  # FSAL
+            top = top + step.k_end.abs().amax(1)
         names, values = [rec.FINITE], [top]
         scale = size.mul_(rtol).add_(atol)
         if atol < 1e-30:
@@ -119,7 +126,7 @@ class Stepper:
             dk, dg = norm(self.rows[j] - self.rows[i], dim=1), norm(step.y1 - step.g_pair, dim=1)
             names.append(rec.HS)
             values.append(torch.where(dg > 0, dk / dg, 0.0))
-        if rec.CURV in slots:
+        if rec.CURV in slots and self.tableau.fsal:
             first, last = self.rows[0], self.rows[s - 1]
             den = norm(first, dim=1) + norm(last, dim=1)
             names.append(rec.CURV)
@@ -141,8 +148,12 @@ class Stepper:
         """Evaluate the method's dense stages of an `attempt`, once."""
         s = self.tableau.stages
         for e in range(0 if step.extended else self.tableau.dense_stages):
-            g = torch.addmv(step.y.view(-1), self.heads[s + e], self.coef[s + e]).view(self.lanes, self.width)
-            torch.mul(self.field(step.times[s + e], g), step.h, out=self.rows[s + e])
+            if s + e == self.tableau.end:
+                k = step.k_end = self.field(step.times[s + e], step.y1).clone()  # func may use its result as a buffer
+            else:
+                g = torch.addmv(step.y.view(-1), self.heads[s + e], self.coef[s + e]).view(self.lanes, self.width)
+                k = self.field(step.times[s + e], g)
+            torch.mul(k, step.h, out=self.rows[s + e])
         step.extended = True
 
     def polynomial(self, step: Step, rows: np.ndarray) -> Tensor:
@@ -174,7 +185,10 @@ class Stepper:
             ks.append(self.field(times[i], g))
             if i == self.pair[0]:
                 g_pair = g
-        return Step(y, g, ks[-1], times, hc, g_pair, ks)
+        if self.tableau.fsal:
+            return Step(y, g, ks[-1], times, hc, g_pair, ks)
+        y1 = _Combine.apply(self, hc, self.tableau.stages, self.b_coef, self.b_floats, y, *ks)
+        return Step(y, y1, None, times, hc, g_pair, ks)
 
     def errors(self, step: Step) -> list[Tensor]:
         """Differentiable error estimates (lanes, width) of a `step`: one, or two for "hairer853"."""
@@ -184,12 +198,21 @@ class Stepper:
             for c, f in zip(self.err_coef, self.err_floats, strict=True)
         ]
 
-    def dense_step(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
-        """As `dense`, differentiable, once after `step` (the dense stages are appended to the step's slopes)."""
+    def extend_step(self, step: Step, live: np.ndarray | None = None) -> None:
+        """Append the dense stages to the slopes of a `step`, once.  live: lanes (lanes,) whose dense stages are known to be finite;
+        the others get the slopes of one of those (None: all are)."""
         s = self.tableau.stages
-        for e in range(self.tableau.dense_stages):
-            g = _Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)
-            step.ks.append(self.field(step.times[s + e], g))
+        for e in range(0 if step.extended else self.tableau.dense_stages):
+            t, end = step.times[s + e], s + e == self.tableau.end
+            g = step.y1 if end else _Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)
+            t, g = lend(live, t, g)
+            step.ks.append(self.field(t, g))
+            step.k_end = step.ks[-1] if end else step.k_end
+        step.extended = True
+
+    def dense_step(self, step: Step, lane: np.ndarray, theta: np.ndarray, live: np.ndarray | None = None) -> Tensor:
+        """As `dense`, differentiable, after `step`; `live` as for `extend_step`."""
+        self.extend_step(step, live)
         return self._interpolate(step.y, torch.stack(step.ks) * step.h, lane, theta)
 
 
@@ -209,6 +232,15 @@ class _Combine(torch.autograd.Function):
     def backward(ctx, g: Tensor):
         hg = g * ctx.h
         return (None,) * 5 + (g if ctx.has_y else None,) + tuple(hg * c if c != 0.0 else None for c in ctx.floats)
+
+
+def lend(live: np.ndarray | None, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Tensors (lanes, ...) whose lanes outside `live` (lanes,) are copies of one within, cut from the graph: func is finite there."""
+    if live is None or live.all():
+        return rows
+    mask = torch.from_numpy(live).to(rows[0].device)
+    one = int(np.argmax(live))
+    return tuple(torch.where(mask.view(-1, *(1,) * (x.dim() - 1)), x, x[one : one + 1].detach()) for x in rows)
 
 
 def _combine_errors(norms: list[Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """Coefficients of one-step methods, one file a method.
 
-`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; `implicit(name)` loads a method for stiff problems
-(Rosenbrock, ESDIRK or Radau), `IMPLICIT` lists those.
+`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; a pair of one's own is an `ExplicitTableau`, which every `method=`
+takes in the place of a name.  `implicit(name)` loads a method for stiff problems (Rosenbrock, ESDIRK or Radau), `IMPLICIT` lists those.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..options import OptionError, refuse
 from .tableau import ExplicitTableau
 
 if TYPE_CHECKING:
@@ -23,11 +24,17 @@ IMPLICIT = ("rodas5p", "ros3prw", "ros34pw2", "kvaerno5", "esdirk43", "radau5")
 __all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
 
 
-def get(name: str) -> ExplicitTableau:
-    """The tableau called `name`, one of `NAMES` (lower case); the same object on every call.
+def get(name: str | ExplicitTableau) -> ExplicitTableau:
+    """The tableau called `name`, one of `NAMES` (lower case), the same object on every call; or the one given, if it can be solved with.
 
-    Raises ValueError for an unknown name, listing the nearest.
+    Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error estimate.
     """
+    if isinstance(name, ExplicitTableau):
+        if name.order < 1 or name.embedded_order < 1:
+            raise OptionError(f"method {name.name!r} has no error estimate (embedded_order is 0), which the choice of step sizes needs")
+        return name
+    if not isinstance(name, str):
+        raise refuse("method", f"a method's name ({', '.join(NAMES)}) or an ExplicitTableau", name)
     return import_module(f".{_known(name, NAMES, 'explicit Runge-Kutta')}", __name__).TABLEAU
 
 

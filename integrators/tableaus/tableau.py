@@ -8,6 +8,10 @@ estimates its error by h sum_i e_i k_i with e = b - b_hat, and interpolates by
 
     y(t + theta h) = y + h sum_i k_i sum_j P_ij theta^(j+1),    0 <= theta <= 1.
 
+A method is FSAL (first same as last) where its last stage is f(t + h, y_new): c_s = 1, a_s = b, b_s = 0.  That slope is the next step's
+first, and an attempt costs s - 1 evaluations.  Without FSAL the first slope of a step is evaluated when the step begins, once however
+often it is attempted.  Whether a method is FSAL follows from its coefficients.
+
 The same polynomial, where it joins values and slopes of neighbouring steps (all methods here, by FSAL), reads
 
     y(t + theta h) = H(theta) + h theta^2 (1 - theta)^2 sum_i k_i sum_j D_ij theta^j
@@ -31,40 +35,51 @@ section IV.2.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, fields
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 Number = Fraction | float
 Row = tuple[Number, ...]
 
-ERROR_KINDS = ("embedded", "hairer853")
-
-
 @dataclass(frozen=True, eq=False)
 class ExplicitTableau:
     """An explicit Runge-Kutta pair; s = `stages`, d = `dense_stages`, q = degree of the dense output.
 
+        heun = ExplicitTableau("heun21", order=2, embedded_order=1, c=(0, 1), a=((), (1,)), b=(F(1, 2), F(1, 2)), b_hat=(1, 0))
+        stepsmith.solve(problem, method=heun)
+
+    Name, orders, c, a, b and one of e and b_hat are all that a method needs; coefficients are ints, Fractions, Decimals or floats.
+
     Fields
         name            method name.
         order           order of y_new (local extrapolation).
-        embedded_order  the error estimate behaves as h^k with a controller's k = embedded_order + 1.
+        embedded_order  the error estimate behaves as h^k with a controller's k = embedded_order + 1.  That is the embedded formula's
+                        order; where that is the higher one, as in Fehlberg's pair, k = order + 1, and `order` is kept here.
+                        0: no estimate, for tableaus that are only looked at: no solver takes them.
         c, a            nodes (s) and strictly lower rows (row i holds i entries).
         b               weights (s).
         e               error weights b - b_hat (s); for "hairer853" the fifth-order formula's, equal to `e5`.
-        fsal            True: the last stage is f(t + h, y_new), its row is b[:-1] and b[-1] is 0.
-        dense           P, (s + d) rows of q entries: coefficient of theta^(j+1) in column j.
-        dense_order     order at which P holds for every theta.
+        b_hat           weights of the embedded formula (s), in the place of e.
+        fsal            whether the last stage is f(t + h, y_new).  Left out it is derived; given, it must agree with the coefficients.
+        dense           P, (s + d) rows of q entries: coefficient of theta^(j+1) in column j.  Left out it is the cubic Hermite interpolant;
+                        without FSAL that takes one dense stage, the slope at the step's end, which is also the next step's first.
+        dense_order     order at which P holds for every theta; left out, it is found.
         dense_c, dense_a  nodes and rows of stages needed for dense output alone; row i holds s + i entries.
         error           "embedded" or "hairer853"; the latter uses `e5` and `e3` (s each), see above.
-        stiffness       (i, j), counted from 0: two stages at c = 1 with different stage values, for
+        stiffness       (i, j), counted from 0: the last two stages of an FSAL method, at c = 1 with different stage values, for
                         S = ||k_j - k_i|| / ||g_j - g_i||; None where the method has no such pair.
-        exact           True: the method is rational and the coefficients are it; False: published decimals.
+        exact           True: the method is rational and the coefficients are it; False: published decimals.  Left out: whether
+                        all are ints or Fractions.
 
-    Raises ValueError from the constructor where the parts do not fit together.
+    Raises ValueError from the constructor where the parts do not fit together, and where the coefficients are not what they are said to
+    be: rows of a that do not sum to c, order conditions up to the orders that do not hold (see `checks`), an estimate that is always 0.
+    Two tableaus are equal where their fields are.
     """
 
     name: str
@@ -73,52 +88,61 @@ class ExplicitTableau:
     c: Row
     a: tuple[Row, ...]
     b: Row
-    e: Row
-    fsal: bool
-    dense: tuple[Row, ...]
-    dense_order: int
-    exact: bool
+    e: Row = ()
+    fsal: bool = None  # type: ignore[assignment]  # a bool once it is built, as `exact`
+    dense: tuple[Row, ...] = ()
+    dense_order: int = None  # type: ignore[assignment]
+    exact: bool = None  # type: ignore[assignment]
     error: str = "embedded"
     e5: Row | None = None
     e3: Row | None = None
     dense_c: Row = ()
     dense_a: tuple[Row, ...] = ()
     stiffness: tuple[int, int] | None = None
+    b_hat: InitVar[Row] = ()
 
-    def __post_init__(self) -> None:
-        def need(ok: bool, what: str) -> None:
-            if not ok:
-                raise ValueError(f"tableau {self.name!r}: {what}")
+    def __post_init__(self, b_hat: Row) -> None:
+        from .checks import complete
 
-        s, d = len(self.c), len(self.dense_c)
-        need(s > 0, "c is empty")
-        need(self.error in ERROR_KINDS, f"error must be one of {ERROR_KINDS}, got {self.error!r}")
-        need(len(self.a) == s, f"a has {len(self.a)} rows, c has {s} nodes")
-        for i, row in enumerate(self.a):
-            need(len(row) == i, f"row {i} of a must have {i} entries, has {len(row)}")
-        need(len(self.dense_a) == d, f"dense_a has {len(self.dense_a)} rows, dense_c has {d} nodes")
-        for i, row in enumerate(self.dense_a):
-            need(len(row) == s + i, f"row {i} of dense_a must have {s + i} entries, has {len(row)}")
-        pair = self.error == "hairer853"
-        for label, extra in (("e5", self.e5), ("e3", self.e3)):
-            need((extra is not None) == pair, f'{label} belongs to error="hairer853", and only there')
-        for label, weights in (("b", self.b), ("e", self.e), ("e5", self.e5), ("e3", self.e3)):
-            need(weights is None or len(weights) == s, f"{label} must have {s} entries")
-        need(not pair or self.e == self.e5, 'e must equal e5 where error="hairer853"')
-        need(len(self.dense) == s + d, f"dense must have {s + d} rows, has {len(self.dense)}")
-        need(len({len(row) for row in self.dense}) == 1, "rows of dense differ in length")
-        if self.fsal:
-            need(self.c[-1] == 1 and self.b[-1] == 0, "fsal needs c[-1] = 1 and b[-1] = 0")
-            need(tuple(self.a[-1]) == tuple(self.b[:-1]), "fsal needs a[-1] = b[:-1]")
-        if self.stiffness is not None:
-            i, j = self.stiffness
-            need(0 <= i < j < s and self.c[i] == self.c[j], "stiffness needs two stages i < j with equal c")
-            need((*self.a[i], *[0] * (j - i)) != tuple(self.a[j]), "stiffness stages have equal stage values")
+        complete(self, b_hat)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExplicitTableau) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"ExplicitTableau({self.name!r}, order {self.order}({self.embedded_order}), {self.stages} stages)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the fields alone: arrays are formed anew, read-only
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all fields: what kernels and caches are told apart by."""
+        return hashlib.sha256(repr([getattr(self, f.name) for f in fields(self)]).encode()).hexdigest()
 
     @property
     def stages(self) -> int:
-        """Stages of one attempt, the FSAL one included (fsal: an attempt costs stages - 1 evaluations)."""
+        """Stages of one attempt, the FSAL one included."""
         return len(self.c)
+
+    @property
+    def step_cost(self) -> int:
+        """Evaluations that an accepted step costs: without FSAL its first slope is one of them.  A rejected attempt costs stages - 1."""
+        return self.stages - int(self.fsal)
+
+    @property
+    def end(self) -> int | None:
+        """Which of the s + d slopes is f(t + h, y_new); None where none is."""
+        if self.fsal:
+            return self.stages - 1
+        for i, (c, row) in enumerate(zip(self.dense_c, self.dense_a, strict=True)):
+            if c == 1 and row[: self.stages] == self.b and not any(row[self.stages :]):
+                return self.stages + i
+        return None
 
     @property
     def dense_stages(self) -> int:
@@ -187,6 +211,32 @@ class ExplicitTableau:
         return _padded(rows, len(rows[0]))
 
     @cached_property
+    def joins_slopes(self) -> bool:
+        """Whether P joins the slopes of neighbouring steps, too, with the last stage as the one at the end: `D` is there."""
+        try:
+            _ = self.D
+        except ValueError:
+            return False
+        return self.fsal
+
+    @cached_property
+    def V(self) -> np.ndarray:
+        """Dense output beyond the chord, (s + d, q - 1) float64, read-only; column j is for theta^j:
+
+        y(t + theta h) = (1 - theta) y + theta y_new + h theta (1 - theta) sum_i k_i sum_j V_ij theta^j, for any P that joins values.
+        """
+        rows = []
+        for row, bi in zip(self.dense, (*self.b, *[Fraction(0)] * self.dense_stages), strict=True):
+            # (P_i - b_i theta)/theta over 1 - theta, lowest power first
+            quotient: list[Number] = []
+            lead: Number = row[0] - bi
+            for x in row[1:]:
+                quotient.append(lead)
+                lead = lead + x
+            rows.append(quotient)
+        return _padded(rows, len(rows[0]))
+
+    @cached_property
     def dense_C(self) -> np.ndarray:
         """Nodes of the dense stages, (d,) float64, read-only."""
         return _array(self.dense_c)
@@ -251,8 +301,8 @@ def fractions(*decimals: str | int) -> tuple[Fraction, ...]:
 def hermite_quartic(b: Sequence[Number], d: Sequence[Number]) -> tuple[Row, ...]:
     """Dense weights: cubic Hermite interpolant plus theta^2 (1 - theta)^2 d_i, as rows (theta ... theta^4).
 
-    The cubic joins y, y_new and their slopes k_0 and k_last (FSAL).  Where every d is 0 the last column is
-    left out. Source: Hairer, Norsett, Wanner I, section II.6.
+    The cubic joins y, y_new and their slopes k_0 and k_last (FSAL, or a last row for the slope at the end).  Where every d is 0 the last
+    column is left out.  Source: Hairer, Norsett, Wanner I, section II.6.
     """
     last = len(b) - 1
     rows = []

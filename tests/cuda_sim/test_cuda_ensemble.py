@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from pairs import FEHLBERG5, HEUN
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.integrators import cuda
@@ -133,3 +134,13 @@ def test_an_empty_batch():
 def test_bad_input(lorenz, change, message):
     with pytest.raises(ValueError, match=message):
         cuda.solve_ensemble(**{"batch": lorenz, "method": "tsit5", "controller": ss.controller("pi34"), **change})
+
+
+@pytest.mark.parametrize("pair", [HEUN, FEHLBERG5], ids=["heun21", "fehlberg5"])
+def test_a_tableau_that_is_not_fsal(lorenz, pair):
+    """Every lane evaluates its own first slopes, and takes over those that its outputs needed."""
+    law, grid = ss.controller("pi34"), [0.0, 0.03, 0.1]
+    batch = dataclasses.replace(lorenz, t1=np.full(8, 0.1))
+    gpu, cpu = (ss.solve_ensemble(batch, pair, law, 1e-2, 1e-3, grid, device=d, max_steps=60) for d in ("cuda", "cpu"))
+    assert cpu.success.sum() >= 6
+    same(gpu, cpu, 1e-9)

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from ... import options
+from ...tableaus import ExplicitTableau
 from ...tableaus import get as get_tableau
 from ..adaptive import Settings, first_step
 from ..clock import Clock
@@ -57,7 +58,7 @@ class Local(Regulariser):
         step: str = "taken",
         of: str = "error",
         hold_first: bool = False,
-        method: str | None = None,
+        method: str | ExplicitTableau | None = None,
         rtol: float | None = None,
         atol: float | None = None,
     ) -> None:
@@ -79,10 +80,10 @@ class Local(Regulariser):
         own = {key: getattr(self, key) for key in ("method", "rtol", "atol") if getattr(self, key) is not None}
         return {"name": self.name, "step": self.step, "of": self.of, "hold_first": self.hold_first, **own}
 
-    def _tableau(self, name: str) -> Any:
+    def _tableau(self, name: str | ExplicitTableau) -> Any:
         tableau = get_tableau(name)
         if self.of == "stiffness" and tableau.stiffness is None:
-            raise ValueError(f"{self.name}: method {name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
         return tableau
 
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
@@ -93,7 +94,8 @@ class Local(Regulariser):
                     f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
                     f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the main solve has them"
                 )
-            solver = Solver(str(self.method), float(self.rtol or 0.0), float(self.atol or 0.0))
+            assert self.method is not None  # not missing
+            solver = Solver(self.method, float(self.rtol or 0.0), float(self.atol or 0.0))
         tableau = self._tableau(self.method or solver.method)
         rtol = solver.rtol if self.rtol is None else self.rtol
         atol = solver.atol if self.atol is None else self.atol
@@ -129,7 +131,7 @@ class Local(Regulariser):
         times, size = (np.take_along_axis(x, chosen[None], axis=0)[0] for x in (start, h))
         coupled = heuristics.h.dim() == 1
         # the main solve's steps are taken again by its own method, whatever the method of the one step
-        main = replace(set_, tableau=get_tableau(heuristics.method))
+        main = replace(set_, tableau=heuristics.tableau)
         y = states_at(func, reading.y[0].detach(), main, start, h, chosen, coupled)
         return self._one_step(reading, func, set_, coupled, times, y, size if self.step == "taken" else None)
 

@@ -23,6 +23,7 @@ import torch
 
 from ... import options
 from ...kernels.layout import SUCCESS
+from ...tableaus import ExplicitTableau
 from .. import checks
 from ..solution import NeuralSolution
 from .augment import Integrand, augment, batch_of_one
@@ -35,7 +36,7 @@ Func = Callable[[Tensor, Tensor], Tensor]
 class Solver:
     """The main solve's method, tolerances and kind of steps, for regularisers that take a step of their own."""
 
-    method: str
+    method: str | ExplicitTableau
     rtol: float
     atol: float
     per_sample: bool | None = False

@@ -39,10 +39,14 @@ def states_at(
     clock = Clock(y.dtype, start[h > 0], h[h > 0])
     stepper.wide = clock.wide
     with torch.no_grad():
-        k1 = field(clock.times(np.full(lanes, set_.t[0]), y.device), y).clone()
+        k1: Tensor | None = field(clock.times(np.full(lanes, set_.t[0]), y.device), y).clone()
         for j in range(int(chosen.max())):
             moving = j < chosen
+            if k1 is None:
+                k1 = field(clock.times(start[j], y.device), y).clone()
             step = stepper.attempt(start[j], np.where(moving, sign * h[j], 0.0), y, k1)
             mask = torch.from_numpy(moving).to(y.device)[:, None]
-            y, k1 = torch.where(mask, step.y1, y), torch.where(mask, step.k_last, k1)
+            y = torch.where(mask, step.y1, y)
+            # a lane that has arrived is not moved by its slope
+            k1 = step.k_end
     return y.reshape(y0.shape)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import torch
 
+from ...tableaus import ExplicitTableau
 from ...tableaus import get as get_tableau
 from ..solution import Heuristics
 from .plan import Func, Reading, Regulariser, Solver, Term
@@ -43,10 +44,11 @@ class StepRegulariser(Regulariser):
             self.check_method(solver.method)
         return Term(self._penalty)
 
-    def check_method(self, method: str) -> None:
+    def check_method(self, method: str | ExplicitTableau) -> None:
         """ValueError where `method` has no stiffness estimate and this regulariser needs one."""
-        if self.quantity == "sr" and get_tableau(method).stiffness is None:
-            raise ValueError(f"{self.name}: method {method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+        tableau = get_tableau(method)
+        if self.quantity == "sr" and tableau.stiffness is None:
+            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
 
     def _penalty(self, reading: Reading) -> Tensor:
         solution = reading.solution
@@ -73,14 +75,14 @@ class StepRegulariser(Regulariser):
         return reading.mean(self._reduce(values, count))
 
     def _values(self, heuristics: Heuristics) -> Tensor:
-        self.check_method(heuristics.method)
+        self.check_method(heuristics.tableau)
         if self.quantity == "er":
             return heuristics.E * heuristics.h
         if self.quantity == "er2":
             return heuristics.E * heuristics.E
         assert heuristics.S is not None  # the method has the estimate
         if self.reduction == "max":
-            return heuristics.S / get_tableau(heuristics.method).stability_radius
+            return heuristics.S / heuristics.tableau.stability_radius
         return heuristics.S * heuristics.h
 
     def _reduce(self, values: Tensor, count: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The hosts of the engine, behind one call: what each makes of the same fault.
 
 `run(host, ...)` integrates one trajectory, with neighbours beside it where the host has lanes, and says how it ended.  The CUDA kernel runs
-in Numba's simulator, in a process of its own: there it is the only host.
+on a GPU where there is one, and in Numba's simulator in a process of its own: there it is the only host.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 import stepsmith as ss
+from stepsmith.integrators import cuda
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-COMPILED = ("cuda",) if SIMULATOR else ("single", "ensemble", "env")
+COMPILED = ("cuda",) if SIMULATOR else ("single", "ensemble", "env", *(("cuda",) if cuda.missing() is None else ()))
 TORCH = () if SIMULATOR else ("torch batch", "torch per sample")
 HOSTS = (*COMPILED, *TORCH)
 LANE = 2  # the trajectory that is looked at, where there are several

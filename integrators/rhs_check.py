@@ -189,7 +189,8 @@ class _Matrix:
     """J; what is written is looked at by `jacobian_check`."""
 
     def __init__(self, run: _Run, n: int) -> None:
-        self.run, self.n, self.values = run, n, {}
+        self.run, self.n = run, n
+        self.values: dict[tuple[int, int], Any] = {}
 
     def _place(self, index: Any) -> tuple[int, int]:
         if not isinstance(index, tuple) or len(index) != 2:

@@ -151,6 +151,7 @@ def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types
         store = getattr(function, "_cache", None)
         if hasattr(store, "save_overload"):
             store.save_overload = functools.partial(_save, store.save_overload)
+            store.load_overload = functools.partial(_stored, store, store.load_overload)
     return module
 
 
@@ -186,6 +187,16 @@ def _save(save: Callable[..., None], *args: Any) -> None:
         save(*args)
     except OSError as error:
         _warn_unwritten(Path(str(error.filename)).parent if error.filename else Path("?"), error)
+
+
+def _stored(store: Any, load: Callable[..., Any], *args: Any) -> Any:
+    """Numba's `load_overload`; None, and nothing stored any more, where the files are damaged (a crash, a full disk)."""
+    try:
+        return load(*args)
+    except Exception:  # truncated pickles raise any of half a dozen types
+        with contextlib.suppress(OSError):
+            store.flush()
+        return None
 
 
 _UNWRITTEN: set[str] = set()

@@ -96,7 +96,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     def make() -> Any:
         rhs_check.check(source, method)
         if jacobian_check.concerns(source, method):
-            jacobian_check.warn_once(source, stacklevel=7)  # the caller of stepsmith.solve_ensemble
+            jacobian_check.warn_once(source)
         parts = method.parts(source, slots)
         return build.build(parts, source.n, source.m, controller, width, drivers.ensemble_source)
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from . import record, sparsity, sparsity_check
 from .digest import identity
-from .errors import JacobianWarning
+from .errors import JacobianWarning, outside
 from .methods import Method
 from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
 from .problem import Batch, Problem
@@ -95,7 +95,7 @@ def concerns(source: Problem | Batch, method: Method) -> bool:
 _SEEN: dict[tuple, bool] = {}
 
 
-def warn_once(source: Problem | Batch, stacklevel: int = 2) -> None:
+def warn_once(source: Problem | Batch) -> None:
     """The check of an implicit solve: once for rhs, jac and pattern, at the first instance with a finite state, in dimensions up to 5000.
 
     Warns with `JacobianWarning` of a wrong Jacobian or too narrow a `sparsity`; raises ValueError where `jac` raises or leaves entries
@@ -117,7 +117,7 @@ def warn_once(source: Problem | Batch, stacklevel: int = 2) -> None:
         _SEEN.clear()
     _SEEN[key] = True
     if fault is not None:
-        warnings.warn(fault.message, JacobianWarning, stacklevel=stacklevel)
+        warnings.warn(fault.message, JacobianWarning, stacklevel=outside())
 
 
 def suspicion(problem: Problem, t: float, y: np.ndarray) -> str:

@@ -200,7 +200,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     rhs_check.check(problem, meth)
     watch = _watched(problem.rhs, problem.jac, problem.accel)
     if jacobian_check.concerns(problem, meth):
-        jacobian_check.warn_once(problem, stacklevel=5)  # the caller of stepsmith.solve
+        jacobian_check.warn_once(problem)
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
     _RESOLVED[key] = (weakref.ref(controller), kernel, watch)
     return kernel

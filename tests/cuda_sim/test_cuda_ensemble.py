@@ -123,7 +123,7 @@ def test_an_empty_batch():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"block": 0}, "block must be between 1 and 1024"),
+        ({"block": 0}, "block must be a whole number from 1 to 1024"),
         ({"max_steps": 0}, "max_steps must be a whole number of at least 1"),
         ({"first_step": -1.0}, "first_step must be a positive finite number"),
         ({"t_eval": [2.0]}, "t_eval must lie within"),

@@ -76,7 +76,7 @@ def _range(rtol: Any) -> tuple[float, float]:
     return loose, tight
 
 
-def _costs(costs: Any, family: str, method: str) -> Costs:
+def _costs(costs: Any, family: str, method: str | ExplicitTableau) -> Costs:
     """The option `costs`."""
     if costs is None:
         return of_family(family, method)

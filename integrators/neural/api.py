@@ -117,7 +117,7 @@ def odeint(
             raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.odeint, or pass resolve=")
         controller = resolve(controller)
     check(controller)
-    tableau = get_tableau(options.text("method", method))
+    tableau = get_tableau(method)
     checks.needs(controller, tableau)
     trained_method.warn_once(controller, tableau.name)
     eps = torch.finfo(y0.dtype).eps

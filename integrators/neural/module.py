@@ -114,7 +114,7 @@ class NeuralODE(torch.nn.Module):
             regulariser = by_name(regulariser)
         if regulariser is not None and not isinstance(regulariser, Regulariser):
             raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
-        tableau = get_tableau(options.text("method", method))
+        tableau = get_tableau(method)
         rtol, atol = checks.tolerances(rtol, atol)
         checks.parameters(adjoint_params)
         checkpoint_every = options.count("checkpoint_every", checkpoint_every, none=True)

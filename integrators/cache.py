@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import digest
+from . import digest, sources
 from .digest import function_key
 from .options import OptionError
 from .recompile import fresh
@@ -40,7 +40,8 @@ KEPT = 128
 
 _OBJECTS: dict[tuple[str, str], Any] = {}
 _LOADED: OrderedDict[str, types.ModuleType] = OrderedDict()
-_LOCK = threading.RLock()
+_LOCK = threading.RLock()  # held while a kernel is built or compiled
+_MAPS = threading.Lock()  # held for the length of a look-up
 
 
 def cache_dir() -> Path:
@@ -100,7 +101,7 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
     Raises `digest.UndigestibleError`, a ValueError, where an object depends on something that cannot be part of a kernel.
     """
     _import_lanes()
-    h = hashlib.sha256((_versions() + digest.source_digest(head + source) + source).encode())
+    h = hashlib.sha256((_versions() + sources.source_digest(head + source) + source).encode())
     for name in sorted(objects):
         obj = objects[name]
         h.update(f"{name} {digest.identity(obj) if callable(obj) else digest.walked(obj, repr(name))[0]}".encode())
@@ -148,7 +149,7 @@ def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types
         del sys.modules[name]
         raise
     for function in vars(module).values():
-        store = getattr(function, "_cache", None)
+        store: Any = getattr(function, "_cache", None)
         if hasattr(store, "save_overload"):
             store.save_overload = functools.partial(_save, store.save_overload)
             store.load_overload = functools.partial(_stored, store, store.load_overload)
@@ -262,14 +263,14 @@ class Recent(OrderedDict):
         self.most = most
 
     def get(self, key: Any, default: Any = None) -> Any:
-        with _LOCK:
+        with _MAPS:
             if key not in self:
                 return default
             self.move_to_end(key)
             return super().__getitem__(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        with _LOCK:
+        with _MAPS:
             super().__setitem__(key, value)
             while len(self) > self.most:
                 self.popitem(last=False)
@@ -285,12 +286,25 @@ class Recent(OrderedDict):
         return found
 
 
+def _locks() -> list[Any]:
+    """Locks that no other thread may hold when this process is forked: in the child nobody would ever release them."""
+    numba = sys.modules.get("numba.core.compiler_lock")
+    return [_LOCK, _MAPS, *([numba.global_compiler_lock._lock] if numba is not None else [])]
+
+
+_HELD: list[Any] = []
+
+
+def _before_fork() -> None:
+    for lock in _locks():
+        lock.acquire()
+        _HELD.append(lock)
+
+
 def _after_fork() -> None:
-    """A thread that held the lock does not exist in a forked process."""
-    global _LOCK
-    _LOCK = threading.RLock()
+    while _HELD:
+        _HELD.pop().release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -7,32 +7,50 @@ written down so (a dict, an instance of somebody's class, a pointer) is refused:
 functions.
 
 `identity` is the same key, remembered a function object.  What a function names can change (a notebook's `K = 3.0`, an array written in
-place), so it also remembers what it saw and looks again at every call, which costs a fraction of a microsecond.
+place), so it also remembers what it saw and looks again at every call: a fraction of a microsecond, and the time to read the arrays.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import dis
 import enum
 import functools
 import hashlib
-import importlib.util
+import os
 import sys
+import sysconfig
+import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-PACKAGE = __name__.split(".")[0]
-#: modules that change with their versions only, which stand in every key
-LIBRARIES = frozenset({*sys.stdlib_module_names, *sys.builtin_module_names, "numpy", "numba", "llvmlite", "scipy", PACKAGE})
+from .sources import PACKAGE, module_digest
+
+_PACKAGES = frozenset({"numpy", "numba", "llvmlite", "scipy", PACKAGE})
+_STDLIB = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
+_SITES = ("site-packages", "dist-packages")
 
 _MISSING = object()
+
+
+def of_library(name: str | None) -> bool:
+    """Whether the module called `name` changes with its version only, which stands in every key: NumPy, SciPy, Numba, this package, and
+    Python's own, told by the place of their files (a user's module may be called `profile` or `signal` too)."""
+    top = (name or "").split(".")[0]
+    if top in _PACKAGES or top in sys.builtin_module_names:
+        return True
+    if top not in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if file is None:  # frozen, or not loaded: then nothing of it is reached
+        return True
+    place = os.path.realpath(file)
+    return place.startswith(_STDLIB) and not any(site in place.split(os.sep) for site in _SITES)
 
 
 class UndigestibleError(ValueError):
@@ -97,7 +115,8 @@ def _snapshot(value: Any) -> Any:
     """Contents of a list, or of an array or scalar of NumPy's, as something to compare with."""
     if isinstance(value, list):
         return [id(v) for v in value]
-    return value.dtype.str, value.shape, value.tobytes()
+    data = value.tobytes()
+    return value.dtype.str, value.shape, data if len(data) <= 256 else hashlib.blake2b(data).digest()
 
 
 class _Walk:
@@ -150,11 +169,11 @@ class _Walk:
         elif isinstance(v, (np.ndarray, np.generic)):
             self.array(v, name)
         elif isinstance(v, type):
-            self.type(v)
+            self.type(v, name)
         elif _is_numba_type(v):
             self.put("numba type", repr(v))
         elif dataclasses.is_dataclass(v) and kind.__module__.split(".")[0] == PACKAGE:
-            self.type(kind)
+            self.type(kind, name)
             for field in dataclasses.fields(v):
                 self.put("field", field.name)
                 self.value(getattr(v, field.name), f"{name}.{field.name}")
@@ -180,20 +199,35 @@ class _Walk:
         if isinstance(v, np.ndarray):
             self.watch.contents.append((v, _snapshot(v)))
 
-    def type(self, v: type) -> None:
-        self.put("type", f"{v.__module__}.{v.__qualname__} {getattr(v, '_fields', '')}")
+    def type(self, v: type, name: str) -> None:
+        self.put("type", f"{v.__module__}.{v.__qualname__}")
         if (v.__module__ or "").split(".")[0] == PACKAGE:
             self.put("source", module_digest(v.__module__))
+        elif of_library(v.__module__):
+            return
+        elif issubclass(v, enum.Enum):
+            for member in v:
+                self.put("member", member.name)
+                self.value(member.value, f"{name}.{member.name}")
+        elif issubclass(v, tuple) and hasattr(v, "_fields"):
+            self.value((v._fields, tuple(sorted(getattr(v, "_field_defaults", {}).items()))), name)
+        elif not issubclass(v, BaseException):
+            raise UndigestibleError(f"{self.root} uses {name}, a class of its own, which cannot be compiled in; use functions and p")
 
     def function(self, v: Any, name: str) -> bool:
         """Write a function of any kind; False where `v` is none."""
         if isinstance(v, types.FunctionType):
-            self.plain(v)
+            self.plain(v, name)
         elif hasattr(v, "py_func") and hasattr(v, "targetoptions"):  # compiled by Numba
             if not self.known(v):
                 self.put("compiled", repr(sorted((k, repr(x)) for k, x in v.targetoptions.items())))
                 self.put("locals", repr(sorted((k, repr(x)) for k, x in getattr(v, "locals", {}).items())))
+                if not getattr(v, "_can_compile", True):  # for the signatures it was given alone
+                    self.put("signatures", repr(list(v.nopython_signatures)))
                 self.value(v.py_func, name)
+        elif type(v).__name__ == "DUFunc" and hasattr(v, "_dispatcher"):  # numba.vectorize
+            self.put("vectorized", repr(list(getattr(v, "types", ()))))
+            self.value(v._dispatcher.py_func, name)
         elif hasattr(v, "_defn") and type(v).__module__.startswith("numba."):  # numba.extending.intrinsic
             self.put("intrinsic", f"{type(v).__qualname__}")
             self.value(v._defn, name)
@@ -203,30 +237,34 @@ class _Walk:
             return False
         return True
 
-    def plain(self, fn: types.FunctionType) -> None:
+    def plain(self, fn: types.FunctionType, name: str) -> None:
         if self.known(fn):
             return
         home = (fn.__module__ or "").split(".")[0]
-        if home in LIBRARIES and home != PACKAGE and _is_attribute(fn):
+        if home != PACKAGE and of_library(fn.__module__) and _is_attribute(fn):
             self.put("library", f"{fn.__module__} {fn.__qualname__}")
             return
-        if hasattr(fn, "py_func") or (fn.__module__ or "").startswith(f"{PACKAGE}.integrators.vecmath"):
+        if fn.__module__ == f"{PACKAGE}.integrators.vecmath" and _is_attribute(fn):
             # an elementary function: its lowering is the module's
             self.put("elementary", f"{fn.__module__} {fn.__qualname__} {module_digest(fn.__module__)}")
             return
+        if home != PACKAGE:
+            for body in _overloads(fn):
+                self.put("overload")
+                self.value(body, name)
         self.watch.functions.append((fn, fn.__code__, fn.__defaults__, fn.__kwdefaults__))
         self.put("traced", str(bool(getattr(fn, "traced", False))))
         self.code(fn.__code__)
         self.value(fn.__defaults__, "a default")
         self.value(tuple(sorted((fn.__kwdefaults__ or {}).items())), "a default")
-        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        for free, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
             content = _content(cell)
             self.watch.cells.append((cell, content))
-            self.put("cell", name)
+            self.put("cell", free)
             if content is _MISSING:
                 self.put("empty")
             else:
-                self.value(content, repr(name))
+                self.value(content, repr(free))
         loaded, attributes = names_of(fn.__code__)
         for name in loaded:
             content = fn.__globals__.get(name, _MISSING)
@@ -234,6 +272,8 @@ class _Walk:
             self.put("global", name)
             if content is _MISSING:
                 self.put("builtin")
+                if name == "getattr" and home != PACKAGE:
+                    raise UndigestibleError(f"{self.root} calls getattr, and what that reaches is not known: name it with a dot")
                 continue
             self.value(content, repr(name))
             if isinstance(content, types.ModuleType):
@@ -245,13 +285,15 @@ class _Walk:
 
     def module(self, module: types.ModuleType, attributes: tuple[str, ...], above: set[int]) -> None:
         """What `module.name` stands for in modules that are not libraries."""
-        if id(module) in above or module.__name__.split(".")[0] in LIBRARIES:
+        if id(module) in above or of_library(module.__name__):
             return
         space = vars(module)
         for name in attributes:
             content = space.get(name, _MISSING)
             self.watch.names.append((space, name, content))
             if content is _MISSING:
+                if getattr(module, name, _MISSING) is not _MISSING:
+                    raise UndigestibleError(f"{self.root} uses '{module.__name__}.{name}', which that module computes: give it a value")
                 continue
             self.put("attribute", name)
             self.value(content, f"'{module.__name__}.{name}'")
@@ -273,7 +315,19 @@ class _Walk:
 def _of_library(v: Any) -> bool:
     """Whether `v` is a callable that a library's module holds under its name (NumPy's array functions, Numba's typed ones)."""
     home = getattr(v, "__module__", None)
-    return callable(v) and isinstance(home, str) and home.split(".")[0] in LIBRARIES and _is_attribute(v)
+    return callable(v) and isinstance(home, str) and of_library(home) and _is_attribute(v)
+
+
+def _overloads(fn: types.FunctionType) -> list[Any]:
+    """Bodies that `numba.extending.overload` gave a function, which stand for it in compiled code."""
+    templates = sys.modules.get("numba.core.typing.templates")
+    if templates is None:
+        return []
+    bodies = []
+    for known, kind in templates.builtin_registry.globals:
+        if known is fn:
+            bodies += [t._overload_func for t in getattr(kind, "templates", ()) if hasattr(t, "_overload_func")]
+    return bodies
 
 
 def _is_numba_type(v: Any) -> bool:
@@ -309,75 +363,30 @@ def function_key(fn: Callable) -> str:
     return walked(fn)[0]
 
 
-_KNOWN: weakref.WeakKeyDictionary[Any, tuple[str, Watch]] = weakref.WeakKeyDictionary()
+_REMEMBERED = 256  # functions; what they name is held as long
+_KNOWN: OrderedDict[int, tuple[weakref.ref, str, Watch]] = OrderedDict()
+_LOCK = threading.Lock()
 
 
 def watched(fn: Callable | None) -> tuple[str, Watch]:
     """`function_key` and what it rests on, as they are now; remembered a function object, and made anew when something changed."""
     if fn is None:
         return "", Watch()
+    known = _KNOWN.get(id(fn))
+    if known is not None and known[0]() is fn and known[2].same():
+        return known[1:]
+    key, watch = walked(fn)
     try:
-        known = _KNOWN.get(fn)
+        own = weakref.ref(fn)
     except TypeError:  # an object without weak references
-        return walked(fn)
-    if known is None or not known[1].same():
-        known = _KNOWN[fn] = walked(fn)
-    return known
+        return key, watch
+    with _LOCK:
+        _KNOWN[id(fn)] = own, key, watch
+        while len(_KNOWN) > _REMEMBERED:
+            _KNOWN.popitem(last=False)
+    return key, watch
 
 
 def identity(fn: Callable | None) -> str:
     """The key of `watched`; "" for None."""
     return watched(fn)[0]
-
-
-# -- the package's own sources ----------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _file(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _imports(tree: ast.AST, module: str, package: bool) -> Iterator[str]:
-    """Modules of the package that a source imports, at any depth of it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parts = module.split(".")
-            base = ".".join(parts[: len(parts) - node.level + package]) if node.level else ""
-            source = ".".join(x for x in (base, node.module) if x)
-            found = [source, *(f"{source}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (name for name in found if name.split(".")[0] == PACKAGE and _file(name) is not None)
-
-
-@functools.cache
-def _direct(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of a module's file and the modules of the package that it imports."""
-    path = _file(module)
-    assert path is not None
-    text = path.read_bytes()
-    return hashlib.sha256(text).hexdigest(), tuple(sorted(set(_imports(ast.parse(text), module, path.name == "__init__.py"))))
-
-
-@functools.cache
-def module_digest(*modules: str) -> str:
-    """Digest of the sources of modules of the package and of all that they import from it, however far."""
-    todo, done = [m for m in modules if _file(m) is not None], {}
-    while todo:
-        name = todo.pop()
-        if name not in done:
-            done[name], more = _direct(name)
-            todo.extend(more)
-    return hashlib.sha256(repr((modules, sorted(done.items()))).encode()).hexdigest()
-
-
-def source_digest(source: str) -> str:
-    """Digest of the modules of the package that a generated source imports: what its code is lowered by."""
-    return module_digest(*sorted(set(_imports(ast.parse(source), "", False))))

@@ -12,6 +12,7 @@ can prove the index, as in loops over constants.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -183,7 +184,8 @@ def wide_vectors(typingctx):
 
 def bounded(fn: Any) -> Callable:
     """As `inline`, with an IndexError where a captured array is indexed outside (views are checked without)."""
-    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy", boundscheck=True)(getattr(fn, "py_func", fn))
+    plain: Any = fn if inspect.isfunction(fn) else fn.py_func  # type: ignore[attr-defined]
+    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy", boundscheck=True)(plain)
 
 
 def inline(fn: Callable) -> Callable:

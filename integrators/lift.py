@@ -54,24 +54,25 @@ def lifted(source: Source) -> Source:
     return copy
 
 
-#: for every function, by its m: types of the captured values, the shared function or None, and the cells that it lifts
-_KNOWN: weakref.WeakKeyDictionary[Any, dict[int, tuple]] = weakref.WeakKeyDictionary()
+#: by a function's identity and m: the function, types of what it captures, its code, the shared function or None, the cells that it lifts
+_KNOWN = Recent(256)
 
 
 def _lift(fn: Any, m: int) -> tuple[Callable, list[float]] | None:
     """The shared function and the values of its further parameters, as they are now; None where there is nothing to lift."""
     if not isinstance(fn, types.FunctionType) or (fn.__module__ or "").split(".")[0] == PACKAGE:
         return None
+    if fn.__defaults__ or fn.__kwdefaults__:  # a closure's own too
+        return None
     try:
         kinds = [type(cell.cell_contents) for cell in fn.__closure__ or ()]
     except ValueError:  # an empty cell
         return None
-    known = _KNOWN.get(fn)
-    entry = None if known is None else known.get(m)
-    if entry is None or entry[0] != kinds or entry[1] is not fn.__code__:
-        entry = kinds, fn.__code__, *_made(fn, m, kinds)
-        _KNOWN.setdefault(fn, {})[m] = entry
-    made, cells = entry[2:]
+    entry = _KNOWN.get((id(fn), m))
+    if entry is None or entry[0]() is not fn or entry[1] != kinds or entry[2] is not fn.__code__:
+        entry = weakref.ref(fn), kinds, fn.__code__, *_made(fn, m, kinds)
+        _KNOWN[id(fn), m] = entry
+    made, cells = entry[3:]
     return None if made is None else (made, [float(cell.cell_contents) for cell in cells])
 
 
@@ -91,8 +92,8 @@ def _made(fn: types.FunctionType, m: int, kinds: list[type]) -> tuple[Callable |
 
 
 def _function(fn: types.FunctionType, code: types.CodeType, cells: tuple) -> types.FunctionType:
-    made = types.FunctionType(code, fn.__globals__, fn.__name__, fn.__defaults__, cells or None)
-    made.__kwdefaults__, made.__module__, made.__qualname__, made.__doc__ = fn.__kwdefaults__, fn.__module__, fn.__qualname__, fn.__doc__
+    made = types.FunctionType(code, fn.__globals__, fn.__name__, None, cells or None)
+    made.__module__, made.__qualname__, made.__doc__ = fn.__module__, fn.__qualname__, fn.__doc__
     return made
 
 

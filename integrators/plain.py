@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,8 @@ class Slopes:
 
 
 def plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return getattr(fn, "py_func", fn)
+    """The Python function of one that Numba compiled; a function that wraps such a one, and took over its attributes, is itself."""
+    return fn if isinstance(fn, types.FunctionType) else getattr(fn, "py_func", fn)
 
 
 def nearby(y: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` with NumPy's elementary functions in place of its own: it then maps y (n, ...) to (...)."""
     names = {"fabs": np.abs, "atan": np.arctan, "pow_": np.power, "where": np.where}
     names |= {k: getattr(np, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "minimum", "maximum")}
-    code = getattr(fn, "py_func", fn)
+    code = fn if isinstance(fn, types.FunctionType) else getattr(fn, "py_func", fn)
     used = {k: v for k, v in names.items() if k in code.__globals__}
     return types.FunctionType(code.__code__, {**code.__globals__, **used}, code.__name__, code.__defaults__,
                               code.__closure__)

@@ -11,21 +11,21 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .digest import LIBRARIES, names_of
+from .digest import names_of, of_library
 
 _EMPTY = object()
 
 
 def fresh(fn: Callable) -> Callable:
     """`fn`, or a copy of it where it is, or calls, a function of the user's that was compiled by Numba."""
-    return _Copies().of(fn) if _reaches_compiled(fn, set()) else fn
+    return _Copies().of(fn, ()) if _reaches(fn, (), set()) else fn
 
 
 def compiled(value: Any) -> bool:
     """Whether `value` is a dispatcher of Numba's for the CPU, other than one of a library's (this package's among them)."""
-    if not (hasattr(value, "py_func") and hasattr(value, "targetoptions") and hasattr(value, "overloads")):
+    if isinstance(value, types.FunctionType) or not (hasattr(value, "py_func") and hasattr(value, "targetoptions")):
         return False
-    return (value.py_func.__module__ or "").split(".")[0] not in LIBRARIES
+    return hasattr(value, "overloads") and not of_library(value.py_func.__module__)
 
 
 def _content(cell: types.CellType) -> Any:
@@ -35,61 +35,67 @@ def _content(cell: types.CellType) -> Any:
         return _EMPTY
 
 
-def _named(fn: types.FunctionType) -> list[Any]:
-    """What a function names: contents of its cells, its globals, and attributes of the user's modules among them."""
-    found = [_content(cell) for cell in fn.__closure__ or ()]
-    loaded, attributes = names_of(fn.__code__)
-    found += [fn.__globals__[name] for name in loaded if name in fn.__globals__]
-    for value in list(found):
-        found += [vars(module)[name] for module in _modules(value, attributes) for name in attributes if name in vars(module)]
-    return found
-
-
-def _modules(value: Any, attributes: tuple[str, ...], above: tuple = ()) -> list[types.ModuleType]:
-    """`value`, if it is a module of the user's, and modules that are reached through it."""
-    if not isinstance(value, types.ModuleType) or value in above or value.__name__.split(".")[0] in LIBRARIES:
-        return []
-    found = [value]
-    for name in attributes:
-        found += _modules(vars(value).get(name), attributes, (*above, value))
-    return found
-
-
-def _reaches_compiled(value: Any, seen: set[int]) -> bool:
+def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
+    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a module."""
     if compiled(value):
         return True
-    if not isinstance(value, types.FunctionType) or id(value) in seen:
+    if id(value) in seen:
+        return False
+    if isinstance(value, (tuple, list)):
+        return any(_reaches(v, attributes, seen) for v in value)
+    if isinstance(value, types.ModuleType) and not of_library(value.__name__):
+        seen.add(id(value))
+        return any(_reaches(vars(value)[name], attributes, seen) for name in attributes if name in vars(value))
+    if not isinstance(value, types.FunctionType):
         return False
     seen.add(id(value))
-    return any(_reaches_compiled(v, seen) for v in _named(value))
+    loaded, used = names_of(value.__code__)
+    named = [_content(cell) for cell in value.__closure__ or ()] + [value.__globals__[n] for n in loaded if n in value.__globals__]
+    return any(_reaches(v, used, seen) for v in named)
 
 
 class _Copies:
     """Copies made so far, by the original's identity: functions may call each other in circles."""
 
     def __init__(self) -> None:
-        self.made: dict[int, Any] = {}
+        self.made: dict[Any, Any] = {}
+        self.kept: list[Any] = []
 
-    def of(self, value: Any) -> Any:
-        if id(value) in self.made:
-            return self.made[id(value)]
+    def of(self, value: Any, attributes: tuple[str, ...]) -> Any:
+        key = (id(value), attributes if isinstance(value, types.ModuleType) else ())
+        if key in self.made:
+            return self.made[key]
+        self.kept.append(value)
         if compiled(value):
-            import numba
-
-            inner = self.plain(value.py_func)
-            options = {k: v for k, v in value.targetoptions.items() if k != "nopython"}
-            copy = self.made[id(value)] = numba.jit(nopython=True, locals=getattr(value, "locals", {}), **options)(inner)
-            self.fill(value.py_func, inner)
-            return copy
-        if isinstance(value, types.FunctionType) and _reaches_compiled(value, set()):
-            copy = self.made[id(value)] = self.plain(value)
+            return self.dispatcher(value, key)
+        if not _reaches(value, attributes, set()):
+            return value
+        if isinstance(value, types.FunctionType):
+            copy = self.made[key] = self.plain(value)
             self.fill(value, copy)
             return copy
-        if isinstance(value, types.ModuleType) and any(_reaches_compiled(v, set()) for v in vars(value).values()) and _modules(value, ()):
-            copy = self.made[id(value)] = types.ModuleType(value.__name__)
-            vars(copy).update({name: self.of(v) for name, v in vars(value).items()})
-            return copy
-        return value
+        if isinstance(value, types.ModuleType):
+            module = self.made[key] = types.ModuleType(value.__name__)
+            vars(module).update(vars(value))
+            vars(module).update({n: self.of(vars(value)[n], attributes) for n in attributes if n in vars(value)})
+            return module
+        members = [self.of(v, attributes) for v in value]
+        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
+
+    def dispatcher(self, value: Any, key: Any) -> Any:
+        """The function compiled anew with its own options, for its own signatures where it was given some."""
+        import numba
+
+        inner = self.plain(value.py_func)
+        options: dict[str, Any] = {k: v for k, v in value.targetoptions.items() if k != "nopython"}
+        options |= {"nopython": True, "locals": getattr(value, "locals", {})}
+        if getattr(value, "_can_compile", True):
+            copy = self.made[key] = numba.jit(**options)(inner)
+            self.fill(value.py_func, inner)
+        else:  # compiled at once
+            self.fill(value.py_func, inner)
+            copy = self.made[key] = numba.jit(list(value.nopython_signatures), **options)(inner)
+        return copy
 
     @staticmethod
     def plain(fn: types.FunctionType) -> types.FunctionType:
@@ -102,9 +108,10 @@ class _Copies:
         return copy
 
     def fill(self, fn: types.FunctionType, copy: types.FunctionType) -> None:
+        loaded, used = names_of(fn.__code__)
         for old, new in zip(fn.__closure__ or (), copy.__closure__ or (), strict=True):
             if _content(old) is not _EMPTY:
-                new.cell_contents = self.of(old.cell_contents)
-        for name in names_of(fn.__code__)[0]:
+                new.cell_contents = self.of(old.cell_contents, used)
+        for name in loaded:
             if name in fn.__globals__:
-                copy.__globals__[name] = self.of(fn.__globals__[name])
+                copy.__globals__[name] = self.of(fn.__globals__[name], used)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import stepsmith as ss
-from stepsmith.integrators import cache, digest
+from stepsmith.integrators import cache
 from stepsmith.integrators.digest import UndigestibleError, function_key, identity
 
 
@@ -266,11 +266,11 @@ HEADER = """
 import os, sys, shutil
 sys.path.insert(0, {place!r})
 import stepsmith
-from stepsmith.integrators import digest
+from stepsmith.integrators import sources
 from stepsmith.integrators.kernels import build
 from stepsmith.integrators.kernels.layout import block_layout
 source = build.header(block_layout(1, 2, 0, 7, 5, 4), 2, 0, 5)
-print(digest.source_digest(source), digest.module_digest("stepsmith.integrators.names"))
+print(sources.source_digest(source), sources.module_digest("stepsmith.integrators.names"))
 """
 
 
@@ -305,4 +305,3 @@ def test_kernels_that_were_not_used_for_long_are_dropped():
     recent["c"] = 3
     assert list(recent) == ["a", "c"]
     assert recent.made("d", lambda: 4) == 4 and recent.get("a") is None
-    assert digest.LIBRARIES >= {"math", "numpy", "stepsmith"}

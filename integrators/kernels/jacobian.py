@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..plain import plain as plain_of
 from ..sparsity import Structure
 from . import calls
 
@@ -33,7 +34,7 @@ def place(st: Structure, i: str, j: str, factors: bool = False) -> str:
 
 def reads_time(rhs: Callable) -> bool:
     """Whether a right-hand side's own code names its first argument; True where that cannot be told."""
-    plain = getattr(rhs, "py_func", rhs)
+    plain = plain_of(rhs)
     code = getattr(plain, "__code__", None)
     if code is None or code.co_argcount < 1 or code.co_varnames[0] in code.co_cellvars:
         return True

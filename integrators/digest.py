@@ -90,13 +90,13 @@ class Watch:
         for space, name, value in self.names:
             if space.get(name, _MISSING) is not value:
                 return False
-        for cell, value in self.cells:
-            if _content(cell) is not value:
-                return False
         for fn, code, defaults, kwdefaults in self.functions:
             if fn.__code__ is not code or fn.__defaults__ is not defaults or fn.__kwdefaults__ is not kwdefaults:
                 return False
-        return all(_snapshot(value) == content for value, content in self.contents)
+        for cell, value in self.cells:
+            if _content(cell) is not value:
+                return False
+        return not self.contents or all(_snapshot(value) == content for value, content in self.contents)
 
     def extend(self, other: Watch) -> None:
         """Watch what `other` watches too."""

@@ -14,13 +14,13 @@ MOST = 2**40
 
 
 class Pace:
-    """`most`: attempts of the next call; `more()` after a call that did not finish."""
+    """`most`: attempts of the next call; `more()` after a call that did not finish.  since: `perf_counter` at the first call's begin."""
 
     __slots__ = ("most", "_since")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float | None = None) -> None:
         self.most = FIRST
-        self._since = time.perf_counter()
+        self._since = time.perf_counter() if since is None else since
 
     def more(self) -> int:
         """Attempts of the next call."""

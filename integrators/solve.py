@@ -18,7 +18,7 @@ from .errors import explained
 from .kernels import layout
 from .lift import lifted
 from .options import OptionError
-from .pace import Pace
+from .pace import FIRST, Pace
 from .problem import Batch, Problem
 from .tableaus import ExplicitTableau
 
@@ -177,7 +177,7 @@ def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: fr
     return _KERNELS.made(key, make)
 
 
-_RESOLVED = Recent()
+_RESOLVED: dict[tuple, tuple[Any, Any, digest.Watch]] = {}
 
 
 def _watched(*functions: Callable | None) -> digest.Watch:
@@ -202,6 +202,8 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem)
     kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    if len(_RESOLVED) > 256:
+        _RESOLVED.clear()
     _RESOLVED[key] = (weakref.ref(controller), kernel, watch)
     return kernel
 
@@ -214,7 +216,8 @@ def _no_output(n: int) -> np.ndarray:
 _N_PACK = len(layout.PACK)
 _HEAD = _N_PACK + layout.N_STATS
 _MOST, _STEPS, _RECORDS = (layout.PACK.index(name) for name in ("most", "steps", "records"))
-_COUNTS = tuple(name for name in Stats.__dataclass_fields__ if name != "wall_s")
+_STATUS, _T = (layout.STATS.index(name) for name in ("status", "t"))
+_COUNTS = tuple(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s")  # the last field
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)
@@ -252,7 +255,8 @@ def solve(
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
-    problem = lifted(problem)
+    if getattr(problem.rhs, "__closure__", None) is not None:
+        problem = lifted(problem)
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
     if _plain(rtol, atol):
@@ -261,14 +265,15 @@ def solve(
         (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
-    size, limit = checked_step(first_step, abs(t1 - t0)), checked_limit(max_steps)
-    if not isinstance(log, bool):
-        options.flag("log", log)
+    size = None if first_step is None else checked_step(first_step, abs(t1 - t0))
+    limit = checked_limit(max_steps)
+    if log is not True and log is not False:
+        log = options.flag("log", log)
     method = method if type(method) is str else methods.named(method)
     kernel = _resolve(problem, method, controller, log)
-    head, pace = _HEAD, Pace()
+    head, pace = _HEAD, None
     pack = np.empty(head + 3 * n + m)
-    pack[:_N_PACK] = t0, t1, r, np.nan if size is None else size, limit, 0.0, 0.0, 0.0, pace.most
+    pack[:_N_PACK] = t0, t1, r, np.nan if size is None else size, limit, 0.0, 0.0, 0.0, FIRST
     pack[head : head + n] = problem.y0
     pack[head + n : head + 2 * n] = a
     pack[head + 3 * n :] = problem.p
@@ -292,6 +297,7 @@ def solve(
         if not full:
             break
         if full == 2:  # an interrupt would have come through here
+            pace = pace or Pace(start)
             pack[_MOST] = pace.more()
             continue
         if t_eval is None and pack[_STEPS] >= len(ts):
@@ -300,9 +306,9 @@ def solve(
             rows = np.concatenate([rows, np.empty_like(rows)])
     wall = time.perf_counter() - start
     steps, records = pack[_STEPS], pack[_RECORDS]
-    found = dict(zip(layout.STATS, pack[_N_PACK:head].tolist(), strict=True))
-    status, t_last = found["status"], found["t"]
-    stats = Stats(**{name: int(found[name]) for name in _COUNTS}, wall_s=wall)
+    found = pack[_N_PACK:head].tolist()
+    status, t_last = found[_STATUS], found[_T]
+    stats = Stats(*[int(found[i]) for i in _COUNTS], wall)
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:

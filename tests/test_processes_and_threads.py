@@ -78,6 +78,7 @@ run = {
     "threads": lambda n: ss.solve_ensemble(batch[np.zeros(2000, int)], "bs32", rtol=1e-9, max_steps=n, threads=2),
 }[sys.argv[1]]
 run(10)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 print("ready", flush=True)
 try:
     run(10**15)
@@ -119,12 +120,14 @@ def test_an_interrupt_is_answered(host):
 def test_many_calls_of_a_driver_are_one_solve(monkeypatch):
     """Returning to Python between attempts changes nothing."""
     from stepsmith.integrators import pace
+    from stepsmith.integrators import solve as solve_module
 
     problem = ss.problems.make("lorenz", seed=1)
     batch = ss.problems.sample("lorenz", n=70, seed=1)
     sizes = []
     for first, enough in ((pace.FIRST, pace.ENOUGH_S), (1, 0.0)):
         monkeypatch.setattr(pace, "FIRST", first)
+        monkeypatch.setattr(solve_module, "FIRST", first)
         monkeypatch.setattr(pace, "ENOUGH_S", enough)
         one, many = ss.solve(problem, "bs32", log=True), ss.solve_ensemble(batch, "bs32", threads=1)
         sizes.append((one.t, one.y, one.record, one.stats.nfev, many.y, many.stats.nfev, many.t))

@@ -67,6 +67,8 @@ def test_masked_samples_leave_the_weights_finite_and_the_penalty_that_of_the_oth
     assert torch.isfinite(out.y).all() and out.solution.y[-1, 17].isnan().all()
     # what the failed sample did reach is its solution: y0 / sqrt(1 - 2 y0^2 t)
     assert out.y[1, 17, 0].item() == pytest.approx(5.0 / math.sqrt(1 - 2 * 25.0 * 0.01), rel=1e-4)
+    # what it did not reach is its y0, a constant
+    assert torch.equal(out.y[-1, 17].detach(), start()[17])
     (head(out.y[-1]).square().mean() + out.penalty).backward()
     optimiser = torch.optim.Adam([*head.parameters(), *ode.parameters()], 1e-2)
     optimiser.step()

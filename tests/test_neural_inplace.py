@@ -175,3 +175,45 @@ def test_states_and_times_that_a_field_keeps_stay_as_they_were(route):
     sol.y_last.zero_()
     for t, y, t_then, y_then in kept:
         assert torch.equal(t, t_then) and torch.equal(y, y_then)
+
+
+class Kept:
+    """y' = y^3 W in a buffer that is filled anew in every call and returned as `kind` says."""
+
+    def __init__(self, w, kind):
+        self.w, self.kind, self.calls = w, kind, 0
+        self.buffer = torch.zeros(2, 1, 2, dtype=F64)
+
+    def __call__(self, t, y):
+        self.calls += 1
+        slope = y**3 @ self.w
+        if self.kind == "halves":
+            self.buffer[self.calls % 2] = slope
+            return self.buffer[self.calls % 2]
+        if self.kind == "itself":
+            if self.calls == 1:
+                self.buffer = torch.zeros(1, 2, dtype=F64)
+            return self.buffer.copy_(slope)
+        self.buffer.copy_(slope.expand(2, 1, 2))
+        return self.buffer[:1].view(1, 2) if self.kind == "view" else self.buffer[1, :]
+
+
+@pytest.mark.parametrize("route", ["replay", "checkpoints", "direct", "backsolve", "interpolating"])
+@pytest.mark.parametrize("kind", ["itself", "view", "slice", "halves"])
+def test_a_buffer_with_gradient_however_it_is_returned_is_right(kind, route):
+    """The same numbers, and the same gradient, as those of a field that makes a new tensor each time."""
+    found = []
+    for make in (lambda w: lambda t, y: y**3 @ w, lambda w: Kept(w, kind)):
+        w = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=F64, requires_grad=True)
+        y0 = torch.tensor([[2.0, 0.0]], dtype=F64)
+        sol = odeint(make(w), y0, [0.0, 0.3, 1.0], rtol=1e-5, atol=1e-7, **options_of(route, w))
+        found.append((sol.y.detach(), torch.autograd.grad(sol.y[1:].sum(), w)[0]))
+    for ours, exact in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_state_that_is_not_contiguous(route):
+    y0 = torch.tensor([[1.0, -2.0, 3.0], [0.5, 4.0, 1.0]], dtype=F64).T
+    sol = odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=1e-9, atol=1e-9, **options_of(route))
+    torch.testing.assert_close(sol.y[-1].detach(), y0 * math.exp(-1.0), rtol=1e-7, atol=0.0)

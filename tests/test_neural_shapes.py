@@ -2,6 +2,7 @@
 
 import gc
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -178,6 +179,59 @@ def test_it_is_looked_for_once_and_counted():
     with pytest.raises(ValueError, match="changes with the other rows"):
         for f in (net, lambda y: other(0.0, y)):
             odeint(lambda t, y, f=f: f(y), state(), [0.0, 1.0])
+
+
+def with_factor(c):
+    return lambda t, y: -y + c * y.mean(0)
+
+
+def with_tensor(c):
+    return with_factor(torch.tensor(c, dtype=F64))
+
+
+class Bound:
+    def __init__(self, c):
+        self.c = c
+
+    def field(self, t, y):
+        return -y + self.c * y.mean(0)
+
+    def __call__(self, t, y):
+        return self.field(t, y)
+
+
+@pytest.mark.parametrize("make", [with_factor, with_tensor, Bound, lambda c: Bound(c).field, lambda c: partial(scaled, c=c)])
+def test_another_func_of_the_same_code_is_looked_at_too(make):
+    good, bad = make(0.0), make(1.0)
+    assert [odeint(good, state(), [0.0, 1.0]).stats.nfev_check for _ in range(2)] == [1, 0]
+    with pytest.raises(ValueError, match="changes with the other rows"):
+        odeint(bad, state(), [0.0, 1.0])
+
+
+def scaled(t, y, c):
+    return -y + c * y.mean(0)
+
+
+def test_a_func_that_raises_on_foreign_rows_is_not_looked_at():
+    limit = torch.tensor([[1.0], [100.0], [10.0], [3.0]], dtype=F64)
+
+    def func(t, y):
+        if bool((y.abs() > limit).any()):
+            raise RuntimeError("outside the table")
+        return -y
+
+    y0 = torch.tensor([[0.5], [90.0], [9.0], [2.0]], dtype=F64)
+    sol = odeint(func, y0, [0.0, 1.0], rtol=1e-9)
+    torch.testing.assert_close(sol.y[-1], y0 * math.exp(-1.0), rtol=1e-7, atol=0.0)
+
+
+def test_running_statistics_are_put_back():
+    func, seen = Normalised().train(), []
+    func.norm.register_forward_hook(lambda m, *_: seen.append(m.running_mean.clone()))
+    with pytest.raises(ValueError, match="changes with the other rows"):
+        odeint(func, state(8), [0.0, 1.0], first_step=0.1)
+    # as after the first evaluation, the solve's own
+    assert len(seen) > 1 and torch.equal(func.norm.running_mean, seen[0])
 
 
 def test_funcs_that_were_looked_at_are_not_kept_alive():

@@ -112,6 +112,42 @@ def test_a_layer_that_cannot_take_such_times_says_what_to_do(per_sample):
         odeint(func, torch.ones(2, 1), span(1e9, 1.0), rtol=1e-4, per_sample=per_sample)
 
 
+class Layer(torch.nn.Module):
+    """A layer that takes t next to y, and fails with a float64 t."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, t, y):
+        return torch.tanh(self.layer(torch.cat([y, t.expand(len(y), 1)], 1)))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("t", [(20.0, 0.0), (100.0, 90.0), (-20.0, 5.0)])
+def test_a_layer_with_a_tiny_first_step_or_a_short_last_one(t, route):
+    """The automatic first step from zero is shorter than 64 ulp of t; the answer is that of the same solve in float64."""
+    func, exact = Layer(), Layer().double()
+    sol = odeint(func, torch.zeros(4, 2), torch.tensor(t), rtol=1e-4, atol=1e-4, **ROUTES[route])
+    reference = odeint(exact, torch.zeros(4, 2, dtype=F64), torch.tensor(t, dtype=F64), rtol=1e-8, atol=1e-8, adjoint="none")
+    assert sol.success
+    torch.testing.assert_close(sol.y[-1].detach().double(), reference.y[-1], rtol=1e-2, atol=1e-2)
+    if sol.y.requires_grad:
+        sol.y[-1].sum().backward()
+        assert torch.isfinite(func.layer.weight.grad).all()
+
+
+def test_a_layer_that_float32_times_do_not_serve_is_warned_of():
+    net = torch.nn.Linear(2, 1)
+
+    def func(t, y):
+        return torch.cos(t) + 0 * net(torch.cat([y, t.expand(len(y), 1)], 1))
+
+    with pytest.warns(UserWarning, match="does not resolve func's slope.*nearer origin"):
+        odeint(func, torch.ones(2, 1), span(1e6, 50.0), rtol=1e-4, atol=1e-4, max_steps=300)
+
+
 def test_float32_output_times_that_fall_together_name_the_remedy():
     with pytest.raises(ValueError, match="holds a time twice in torch.float32: make it float64"):
         odeint(lambda t, y: -y, torch.ones(2, 1), torch.tensor([1e9, 1e9 + 1]))

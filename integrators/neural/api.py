@@ -134,8 +134,8 @@ def odeint(
         tableau, controller, times, rtol, atol, first_step, options.count("max_steps", max_steps), checks.compact(compact, per_sample),
         bool(heuristics), checks.graph(heuristics, tableau), options.flag("even_steps", even_steps), clock, True,
     )  # fmt: skip
-    # a copy: the caller's y0 is not for func to see
-    rows = y0.reshape(batch if per_sample else 1, -1).clone()
+    # a copy: the caller's y0 is not for func to see; row after row whatever the strides of y0
+    rows = y0.reshape(batch if per_sample else 1, -1).clone(memory_format=torch.contiguous_format)
     forward, backward = Field(func, shape, not per_sample), Field(func, shape, not per_sample)
     if per_sample and batch > 1:
         settings = replace(settings, check_start=lambda *start: check_rows(func, *start))

@@ -8,11 +8,14 @@ one time.  A func whose slope depends on t must not be given such times, and one
     h < 2^17 ulp(t)      f(t + ulp, y) is compared with f(t, y): where h times the difference exceeds the tolerance, likewise; looked
                          at again when h / ulp(t) has halved
 
-A func that cannot work with such t fails in its own way, and the error says what to do (`field`).
+A func that cannot work with such t (a layer that takes t next to y) keeps times in y's dtype, unless the whole span is shorter than
+64 ulp: then the error says what to do (`field`).  Before every step of fewer than 64 ulp, a tiny first one or a short last one for
+instance, its slope is then compared as above, and a difference that is too large brings a warning, once.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +37,8 @@ class Clock:
         self.eps = torch.finfo(dtype).eps if dtype != torch.float64 else 0.0
         self.seen = DOUBTFUL
         self.calls = 0
+        #: func has failed with times in float64; that was warned of
+        self.narrow = self.warned = False
         self.wide = self.eps > 0.0 and t is not None and h is not None and bool((self.eps * np.abs(t) > COARSE * np.abs(h)).any())
 
     @property
@@ -59,17 +64,57 @@ class Clock:
         with np.errstate(all="ignore"):
             ratio = np.where(run & (size > 0.0), unit / size, 0.0)
         worst = float(ratio.max())
-        self.seen = 2.0 * worst
-        if worst <= COARSE:
-            narrow = self.times(t, y.device)
-            later = torch.nextafter(narrow, torch.full_like(narrow, float(np.sign(h[run][0])) * np.inf))
-            self.calls += 1
-            moved = torch.from_numpy(size).to(y)[:, None] * (slope(later, y) - k1).detach()
-            reach = torch.maximum(y.detach().abs(), (torch.from_numpy(size).to(y)[:, None] * k1.detach()).abs())
-            scale = tol[1] + max(tol[0], 32 * self.eps) * reach
-            off = (moved / scale.clamp(min=torch.finfo(y.dtype).tiny)).square().mean(1).sqrt().cpu().numpy()
-            if not (off[run & (ratio >= DOUBTFUL)] > 1.0).any():
+        # after steps that hardly move, larger ones are to be asked about again
+        self.seen = 2.0 * worst if worst <= COARSE else DOUBTFUL
+        if worst <= COARSE or self.narrow:
+            if not self._moves(slope, t, size, float(np.sign(h[run][0])), run & (ratio >= DOUBTFUL), y, k1, tol):
                 return k1
+            if self.narrow:
+                return self._doubt(t, k1)
+        try:
+            return self.begin(slope, t, y)
+        except (ValueError, TypeError, RuntimeError):
+            self.wide, self.narrow = False, True
+        if worst > COARSE and not self._moves(slope, t, size, float(np.sign(h[run][0])), run & (ratio >= DOUBTFUL), y, k1, tol):
+            return k1
+        return self._doubt(t, k1)
+
+    def begin(self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, y: Tensor) -> Tensor:
+        """The slope at t in float64, as times are from now on."""
         self.wide = True
         self.calls += 1
         return slope(self.times(t, y.device), y)
+
+    def settle(self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, y: Tensor) -> Tensor:
+        """The slope at t in float64 if times are that and func can take it, else in y's dtype, as times are from then on."""
+        if self.wide:
+            try:
+                return slope(self.times(t, y.device), y)
+            except (ValueError, TypeError, RuntimeError):
+                self.wide, self.narrow = False, True
+        return slope(self.times(t, y.device), y)
+
+    def _doubt(self, t: np.ndarray, k1: Tensor) -> Tensor:
+        if not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"{self.dtype} does not resolve func's slope in time at t = {float(t.reshape(-1)[0]):.10g}, and func fails with a float64 "
+                "t: results may be less accurate than the tolerances ask for. Count t from a nearer origin, make y0 and func float64, or "
+                "let func cast what it computes from t to y.dtype",
+                stacklevel=2,
+            )
+        return k1
+
+    def _moves(
+        self, slope: Callable[[Tensor, Tensor], Tensor], t: np.ndarray, size: np.ndarray, sign: float, asked: np.ndarray, y: Tensor,
+        k1: Tensor, tol: tuple[float, float],
+    ) -> bool:  # fmt: skip
+        """Does the slope of a lane in `asked` change so much within one ulp of t that a step of this size would miss the tolerance?"""
+        here = self.times(t, y.device)
+        later = torch.nextafter(here, torch.full_like(here, sign * np.inf))
+        self.calls += 1
+        moved = torch.from_numpy(size).to(y)[:, None] * (slope(later, y) - k1).detach()
+        reach = torch.maximum(y.detach().abs(), (torch.from_numpy(size).to(y)[:, None] * k1.detach()).abs())
+        scale = tol[1] + max(tol[0], 32 * self.eps) * reach
+        off = (moved / scale.clamp(min=torch.finfo(y.dtype).tiny)).square().mean(1).sqrt().cpu().numpy()
+        return bool((off[asked] > 1.0).any())

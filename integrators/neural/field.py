@@ -53,10 +53,15 @@ class Field:
         return dy.reshape(y.shape)
 
     def _kept(self, dy: Tensor) -> Tensor:
-        """A slope that stays in use beyond this call: with gradient, func must leave it alone; without, it is copied."""
+        """A slope that stays in use beyond this call, as it is now.
+
+        Copied, with its gradient, where func may write there again: what has no gradient, what was written to (a buffer that is filled
+        anew in every call) and views (of such a buffer, whose own count of writes says nothing).  A new tensor is taken as it is, and
+        func must leave it alone from then on.
+        """
         if not dy.requires_grad:
             return dy.clone()
-        place = dy.data_ptr()
+        place = dy.untyped_storage().data_ptr()
         known = self._returned.get(place)
         if known is not None:
             old = known[0]()
@@ -65,7 +70,9 @@ class Field:
                     "func returned a tensor and wrote over it in a later call, while its gradient was still needed: "
                     "return a new tensor each time, or the buffer's .clone()"
                 )
-        elif len(self._returned) >= 64:
+        if dy._is_view() or dy._version > 0:
+            return dy.clone()
+        if len(self._returned) >= 64:
             self._returned.clear()
         self._returned[place] = weakref.ref(dy), dy._version
         return dy

@@ -63,11 +63,11 @@ class NeuralODE(torch.nn.Module):
         adjoint_rtol, adjoint_atol, resolve   as for `odeint`.
         per_sample  False, the default, as in the papers on regularised neural ODEs: one step for the whole batch, func gets a 0-d t.  True:
                     steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).  None: True for a batch, False for one
-                    system of shape (D,).
+                    system of shape (D,), where compact=True has nothing to take out and does nothing.
         heuristics  as for `odeint`; None: gradient only where the regulariser needs it.
         on_failure  where samples do not reach the end: "raise" a RuntimeError; "mask": a warning, `out.mask` is False for them, they are
-                    left out of the penalty, and what they did not reach is filled with their last good state, a constant, so that a loss
-                    over all samples stays finite (`out.solution.y` keeps its NaN); "status": nothing is said, outputs are NaN,
+                    left out of the penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
+                    samples stays finite and of ordinary size (`out.solution.y` keeps its NaN); "status": nothing is said, outputs are NaN,
                     and the caller looks at `out.mask` or `out.solution.status`.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
         warm_start  begin a solve in training mode with the size that suited the last one's first step (`stats.first_step`): no
@@ -167,7 +167,7 @@ class NeuralODE(torch.nn.Module):
             mask = self._mask(solution)
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
-            y = _filled(y, solution, mask)
+            y = _filled(y, y0)
         return NeuralOutput(y, penalty, solution, mask)
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:
@@ -189,7 +189,7 @@ class NeuralODE(torch.nn.Module):
             text = _failures(solution)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
-            rest = "masked: out.mask is False for what failed, and its unreached outputs are its last good state"
+            rest = "masked: out.mask is False for what failed, and its unreached outputs are its y0"
             warnings.warn(f"{text}; {rest}", stacklevel=3)
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
@@ -233,15 +233,13 @@ def _failures(solution: NeuralSolution) -> str:
     return f"{text}. What helps: a field that stays bounded, a shorter span, looser tolerances, or a larger max_steps{alone}"
 
 
-def _filled(y: Tensor, solution: NeuralSolution, mask: Tensor) -> Tensor:
-    """y with what failed samples did not reach replaced by their last good state, zero where that is not finite, without gradient."""
-    last = solution.y_last.detach()
-    if mask.numel() == 1 and y.dim() == 2:
-        last = last.reshape(-1)[: y.shape[1]]
-    elif last.shape != y.shape[1:]:
-        # columns that a regulariser added come last
-        last = last.reshape(len(mask), -1)[:, : y[0].numel() // len(mask)].reshape(y.shape[1:])
-    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(last), last, 0.0))
+def _filled(y: Tensor, y0: Tensor) -> Tensor:
+    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, zero where that is not finite, without gradient.
+
+    The last good state of a sample that blew up may be of any size, and a loss over all samples would follow it alone.
+    """
+    start = y0.detach()
+    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))
 
 
 def _check_controller(controller: Any, resolve: Callable[[str], object] | None, tableau: Any) -> None:

@@ -1,11 +1,13 @@
 """Does a row's slope depend on that row alone?  Steps per sample need that it does, and a func that it does not is refused.
 
-With steps per sample the stages of different rows stand at different times, and rejected rows hold trial states: batch normalisation or
-attention across the batch would mix them.  So the first slope is evaluated once more with half of the rows replaced by
-copies of the other half, states that func is known to accept.  The rows that stay must keep their slopes.  The number of rows is the
-same, as func may hold something for each of them; round-off is told apart by what a plain repetition yields.  That is one evaluation of
-func more, in its first solve; modules are looked at again when they change between training and eval mode.  What depends on a few
-rows alone, a maximum over the batch for instance, may be missed where those are among the rows that stay.
+With steps per sample the stages of different rows stand at different times, and rejected rows hold trial states: batch
+normalisation or attention across the batch would mix them. So the first slope is evaluated once more with half of the rows
+replaced by copies of the other half, states that func is known to accept. The rows that stay must keep their slopes. The number
+of rows is the same, as func may hold something for each of them, and where it raises all the same nothing is said; round-off is
+told apart by what a plain repetition yields. That is one evaluation of func more, in its first solve: a func made anew counts
+as the same while its code and what it closes over are the same; modules are looked at again when they change between training
+and eval mode. What depends on a few rows alone, a maximum over the batch for instance, may be missed where those are among the
+rows that stay.
 
 A func that draws random numbers in every call is another matter: it brings a warning (`Draws`).
 """
@@ -22,8 +24,10 @@ from typing import Any
 import torch
 
 Tensor = torch.Tensor
+#: what is told apart by value
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 #: by code object or callable: the modules and functions in use (weakly) with their modes, of solves that were found in order
-_SEEN: weakref.WeakKeyDictionary[Any, list[tuple[list[weakref.ref[Any]], list[bool]]]] = weakref.WeakKeyDictionary()
+_SEEN: weakref.WeakKeyDictionary[Any, list[tuple[list[Callable[[], Any]], list[bool]]]] = weakref.WeakKeyDictionary()
 
 
 def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: Tensor, k1: Tensor, ok: Tensor) -> None:
@@ -32,9 +36,13 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
         return
     keep, mixed = _mix(y, ok)
     state = _generator_state(y.device)
+    buffers = [(b, b.detach().clone()) for m in _modules(func) for b in m.buffers()]
     try:
         with torch.no_grad():
-            found = slope(mixed)
+            try:
+                found = slope(mixed)
+            except Exception:  # a func that holds something for each row may refuse the rows of others, and says nothing of dependence
+                return
             off = (found - k1)[keep].abs()
             if bool((off > 0).any()) or not bool(torch.isfinite(off).all()):
                 # random draws and inexact sums are no dependence: repeat, each time with the same draws
@@ -51,6 +59,10 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
                     )
     finally:
         _restore(state)
+        with torch.no_grad():
+            for buffer, before in buffers:  # running statistics
+                if buffer.shape == before.shape and not torch.equal(buffer, before):
+                    buffer.copy_(before)
     _remember(func)
 
 
@@ -105,7 +117,10 @@ class Draws:
 
 
 def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """Modules and functions that `thing` is made of, as far as a closure, a global name, a method or a partial shows them."""
+    """Modules, functions, objects and numbers that `thing` is made of, as far as a closure, a global name, a method or a partial shows."""
+    if isinstance(thing, _PLAIN):
+        yield thing
+        return
     if id(thing) in seen:
         return
     seen.add(id(thing))
@@ -123,15 +138,38 @@ def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
                 pass  # an empty cell
         for name in thing.__code__.co_names:
             yield from _parts(thing.__globals__.get(name), seen)
-        for value in thing.__defaults__ or ():
+        for value in (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()):
+            yield from _parts(value, seen)
+    elif isinstance(thing, tuple):
+        for value in thing:
             yield from _parts(value, seen)
     elif isinstance(thing, functools.partial):
         for value in (thing.func, *thing.args, *thing.keywords.values()):
             yield from _parts(value, seen)
+    else:
+        yield thing
+
+
+def _modules(func: Callable[..., Any]) -> Iterator[torch.nn.Module]:
+    for part in _parts(func, set()):
+        for thing in (part, *getattr(part, "__dict__", {}).values()):
+            if isinstance(thing, torch.nn.Module) and not isinstance(part, types.ModuleType):
+                yield thing
+
+
+def _reference(part: Any) -> Callable[[], Any]:
+    """What gives the part again while it lives; TypeError where it cannot be told from another later."""
+    if isinstance(part, _PLAIN):
+        return lambda: part
+    return weakref.ref(part)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or isinstance(a, _PLAIN) and type(a) is type(b) and a == b
 
 
 def _description(func: Callable[..., Any]) -> tuple[list[Any], list[bool]]:
-    parts = list(_parts(func, set())) or [func]
+    parts = [func] if isinstance(func, types.BuiltinFunctionType) else list(_parts(func, set()))
     return parts, [m.training for part in parts if isinstance(part, torch.nn.Module) for m in part.modules()]
 
 
@@ -142,15 +180,15 @@ def _known(func: Callable[..., Any]) -> bool:
     except TypeError:
         return False  # no weak references to such an object
     return any(
-        modes == mode and len(refs) == len(parts) and all(r() is p for r, p in zip(refs, parts, strict=True)) for refs, mode in records
+        modes == mode and len(refs) == len(parts) and all(_same(r(), p) for r, p in zip(refs, parts, strict=True)) for refs, mode in records
     )
 
 
 def _remember(func: Callable[..., Any]) -> None:
     parts, modes = _description(func)
     try:
-        refs = [weakref.ref(part) for part in parts]
-        alive = [r for r in _SEEN.get(parts[0], []) if all(ref() is not None for ref in r[0])]
+        refs = [_reference(part) for part in parts]
+        alive = [r for r in _SEEN.get(parts[0], []) if all(not isinstance(ref, weakref.ref) or ref() is not None for ref in r[0])]
         _SEEN[parts[0]] = [*alive[-31:], (refs, modes)]
     except TypeError:
         pass

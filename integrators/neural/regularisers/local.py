@@ -154,7 +154,7 @@ class Local(Regulariser):
         """The penalty of a step from y (B, *features) at t (lanes,), of `size` (lanes,) or the automatic one."""
         ok = reading.ok.cpu().numpy()
         live = np.array([ok.all()]) if coupled else ok.copy()
-        rows = y.reshape(len(t), -1)
+        rows = y.reshape(len(t), -1).contiguous()
         end, sign = float(set_.t[-1]), 1.0 if set_.t[-1] > set_.t[0] else -1.0
         field = Field(func, (-1, *y.shape[1:]), coupled)
         stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
@@ -171,8 +171,8 @@ class Local(Regulariser):
                     _, h, _, _ = first_step(field, automatic, here, sign, Clock(y.dtype, at, end - at))
             h = np.minimum(np.where(live, h, h[healthy]), np.abs(end - at))
             clock = Clock(y.dtype, at, h)
+            k1 = clock.settle(field, at, here)
             stepper.wide = clock.wide
-            k1 = field(clock.times(at, y.device), here)
             k1 = k1.detach() if self.hold_first else k1
             step = stepper.step(at, sign * h, here, k1)
             if self.of == "error":

@@ -31,15 +31,15 @@ def states_at(
     """y (B, *features) at the start of step chosen[i] of every lane i; start, h (n_steps, lanes) float64, h positive."""
     field = Field(func, (-1, *y0.shape[1:]), coupled)
     lanes = len(chosen)
-    y = y0.reshape(lanes, -1)
+    y = y0.reshape(lanes, -1).contiguous()
     sign = 1.0 if set_.t[-1] > set_.t[0] else -1.0
     if not (chosen > 0).any():
         return y0
     stepper = Stepper(set_.tableau, field, lanes, y.shape[1], y.dtype, y.device)
     clock = Clock(y.dtype, start[h > 0], h[h > 0])
-    stepper.wide = clock.wide
     with torch.no_grad():
-        k1: Tensor | None = field(clock.times(np.full(lanes, set_.t[0]), y.device), y).clone()
+        k1: Tensor | None = clock.settle(field, np.full(lanes, set_.t[0]), y).clone()
+        stepper.wide = clock.wide
         for j in range(int(chosen.max())):
             moving = j < chosen
             if k1 is None:

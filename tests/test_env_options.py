@@ -31,7 +31,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"family": ["a"]}, r"family must be a name, got \['a'\]"),
     ({"family": None}, "family must be a name, got None"),
     ({"method": "dorpi5"}, "did you mean 'dopri5'"),
-    ({"method": ""}, "method must be"),
+    ({"method": ""}, "unknown method ''"),
     ({"method": []}, "method must be"),
     ({"law": "pi43"}, "unknown"),
     ({"law": 3}, "law must be the name of a law, a Law"),

@@ -8,6 +8,7 @@ from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.laws import Law
 from stepsmith.controllers.learned import Learned
 from stepsmith.integrators import ensemble, problems
+from stepsmith.integrators.cache import Recent
 from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import fuse
 
@@ -20,7 +21,7 @@ def make(activation, squash, **rest):
 
 def run(controller, monkeypatch, largest):
     monkeypatch.setattr(fuse, "LARGEST", largest)
-    monkeypatch.setattr(ensemble, "_KERNELS", {})
+    monkeypatch.setattr(ensemble, "_KERNELS", Recent())
     batch = problems.family("lotka_volterra").split("train", 40, 0)
     return solve_ensemble(batch, "tsit5", controller, 1e-5, 1e-5, threads=1)
 

@@ -160,7 +160,7 @@ def wrong_jac(t, y, p, J):
 
 
 def test_a_jacobian_that_writes_outside_its_matrix_is_refused():
-    with pytest.raises(ValueError, match="raises IndexError"):
+    with pytest.raises(ValueError, match=r"raises IndexError|index \(2, 0\) is outside a matrix of 1 by 1"):
         solve(Problem(growth, [1.0], (0.0, 0.5), [1.0], jac=wrong_jac), "rodas5p", "rodas")
 
 

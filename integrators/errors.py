@@ -28,7 +28,7 @@ def explained(error: Exception, source: Any) -> Exception:
     from .rhs_check import name_of
 
     if isinstance(error, IndexError):
-        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures outside of it: {error}")
+        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures or makes outside of it: {error}")
     if not isinstance(error, NumbaError):
         return error
     for role, fn, takes, fills in (

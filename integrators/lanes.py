@@ -6,8 +6,8 @@ consecutive addresses and LLVM turns it into packed instructions.  With W = 1 th
 
 A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a compile-time error
 where it is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and what is written is NaN in the view's
-first element, so that the solve ends with an unsuccessful status and no other memory is touched.  LLVM drops the check where it
-can prove the index, as in loops over constants.
+first element.  No other memory is touched.  Where that NaN reaches the slope the solve ends with an unsuccessful status; a comparison,
+`max`, or a later write to the first element can swallow it.  LLVM drops the check where it can prove the index, as in loops over constants.
 """
 
 from __future__ import annotations
@@ -183,9 +183,16 @@ def wide_vectors(typingctx):
 
 
 def bounded(fn: Any) -> Callable:
-    """As `inline`, with an IndexError where a captured array is indexed outside (views are checked without)."""
+    """As `inline`, with an IndexError where an array is indexed outside (views are checked without).
+
+    A function that is compiled already keeps its options.
+    """
+    options: dict[str, Any] = {"forceinline": True, "fastmath": FASTMATH, "error_model": "numpy"}
+    if isinstance(fn, numba.core.dispatcher.Dispatcher):
+        options = {k: v for k, v in fn.targetoptions.items() if k != "nopython"}
+        options["locals"] = getattr(fn, "locals", {})
     plain: Any = fn if inspect.isfunction(fn) else fn.py_func  # type: ignore[attr-defined]
-    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy", boundscheck=True)(plain)
+    return numba.njit(**{**options, "boundscheck": True})(plain)
 
 
 def inline(fn: Callable) -> Callable:

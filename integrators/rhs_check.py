@@ -14,18 +14,26 @@ fill dy with NaN before each call (`kernels.calls`).  Indices that depend on dat
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
+import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import digest
+from .arrays_reached import indexes_arrays
 from .options import shown
 
-ACCESSES = 500_000  # after so many the run is given up: it is to take less than the compiler
+__all__ = ["check", "check_function", "indexes_arrays", "interpreted", "name_of", "proved"]
+
+#: after so many accesses, or so many seconds, the run is given up: it is to take less than the compiler
+ACCESSES = 500_000
+SECONDS = 0.5
 
 #: methods whose steps use `accel`, or the forces of `nbody`, and no right-hand side
 WITHOUT_RHS = frozenset({"hermite4", "hermite4_pec", "leapfrog", "composition8"})
@@ -82,19 +90,6 @@ def check_function(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarr
 def proved(fn: Callable, role: str, n: int, m: int) -> bool:
     """Whether a checked function is known to write every component at every call."""
     return _CHECKED.get(_key(fn, role, n, m), False) and _straight(fn, set())
-
-
-def captures_array(fn: Any) -> bool:
-    """Whether a plain Python function names a NumPy array, which compiled code would index without a check."""
-    if not isinstance(fn, types.FunctionType):
-        return False
-    named = [fn.__globals__.get(name) for name in fn.__code__.co_names]
-    for cell in fn.__closure__ or ():
-        try:
-            named.append(cell.cell_contents)
-        except ValueError:  # not filled yet
-            pass
-    return any(isinstance(value, np.ndarray) for value in named)
 
 
 def _key(fn: Callable, role: str, n: int, m: int) -> tuple[str, str, int, int]:
@@ -224,7 +219,9 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            answer = interpreted(fn)(*args)
+            plain = interpreted(fn)
+            with _limited(SECONDS):
+                answer = plain(*args)
     except IndexError as error:
         run.fail(f"{type(error).__name__}: {error}", UNUSABLE)
     except (Exception, _Enough):  # the user's own, at a state that may be outside its domain
@@ -239,6 +236,27 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
     if out is not None and None in out.values:
         raise _refusal(fn, role, f"it does not write {_listed(out)}; every component must be written at every call, zeros too", UNUSABLE)
     return True
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise `_Enough` in this thread, at the next line of a function of the user's, once so much time has passed."""
+    end, clock, here = time.perf_counter() + seconds, time.perf_counter, __file__
+
+    def line(frame: types.FrameType, event: str, arg: Any) -> Any:
+        if clock() > end:
+            raise _Enough
+        return line
+
+    def call(frame: types.FrameType, event: str, arg: Any) -> Any:
+        return None if frame.f_code.co_filename == here else line(frame, event, arg)
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def _listed(out: _Filled) -> str:

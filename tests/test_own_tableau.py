@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from dataclasses import replace
 from decimal import Decimal
@@ -14,8 +15,9 @@ import pytest
 
 import stepsmith as ss
 from pairs import FEHLBERG4, FEHLBERG5, FOUR, HEUN, KUTTA, PAIRS
+from stepsmith.controllers.contract import N_HEAD, Lane
 from stepsmith.envs.ode import make_core
-from stepsmith.integrators import methods
+from stepsmith.integrators import methods, record
 from stepsmith.integrators.solve import solve
 from stepsmith.integrators.tableaus import ExplicitTableau, get
 
@@ -84,6 +86,36 @@ def test_the_orders_of_fehlbergs_pair():
     assert (FEHLBERG4.order, FEHLBERG4.embedded_order) == (4, 4)  # the estimate is the lower formula's error: h^5
     assert (FEHLBERG5.order, FEHLBERG5.embedded_order) == (5, 4)
     assert [t.step_cost for t in (HEUN, KUTTA, FEHLBERG4, get("tsit5"))] == [2, 3, 6, 6]
+
+
+def stops_short(t, y, p, dy):
+    dy[0] = y[0] if y[0] < 1.102 else math.nan
+
+
+def accept(params, state, record, out):
+    out[0] = 1.0
+    out[1] = out[2] = out[3] = 0.0
+
+
+def nothing(params, state):
+    state[0] = 0.0
+
+
+class AcceptsAll:
+    """A controller that takes every step, whatever its error."""
+
+    name, n_state, params, phases, key = "yes", N_HEAD, np.zeros(1), (Lane(accept),), ("accepts all, own tableau",)
+    needs = frozenset({record.ERR})
+    init = staticmethod(nothing)
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 1e-7])
+def test_a_step_whose_end_has_no_slope_leaves_nothing(tolerance):
+    """Heun's step of 0.1 goes from 1 to 1.105 by way of 1.1: only dense output asks for the slope at 1.105, which is not there."""
+    problem = ss.Problem(stops_short, (1.0,), (0.0, 0.1))
+    many = ss.solve_ensemble(problem.batch(), HEUN, AcceptsAll(), tolerance, tolerance, t_eval=[0.05, 0.1], first_step=0.1)
+    assert not many.success[0] and many.t[0] == 0.0 and np.isnan(many.y_eval).all()
+    assert (many.stats.naccept[0], many.stats.naccept_over[0]) == (0, 0)
 
 
 # What is refused --------------------------------------------------------------------------------------------

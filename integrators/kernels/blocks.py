@@ -163,6 +163,8 @@ def emit(A, l, tgrid, yout):
     q = int(A[NEXT + l])
     # an output at the step's end needs no dense output
     A[NFEV + l] += prepare_dense(A, l) if tgrid[row, q] != A[TN + l] else 0.0
+    if A[ACC + l] != 1.0:  # the slope at the end is not finite: the step is taken back, and its outputs with it
+        return
     while q < nt and A[DIR + l]*tgrid[row, q] <= A[DIR + l]*A[TN + l]:
         if tgrid[row, q] == A[TN + l]:
             for i in range(N):

@@ -2,7 +2,8 @@
 
 A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it writes every
 component at every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite
-instead of keeping the value of an earlier call.  Where it captures NumPy arrays, indices outside them raise IndexError.
+instead of keeping the value of an earlier call.  Where it may index NumPy arrays (`arrays_reached`), indices outside them
+raise IndexError.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
     out = ""
     for name in ("rhs", "accel", "jac"):
         if name in objects:
-            blank, bounded = _blank(name, objects, n, m), not device and rhs_check.captures_array(objects[name])
+            blank, bounded = _blank(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
             out += _guard(name, blank, bounded, "y", "p", "dy") if blank or bounded else ""
     return out
 
@@ -54,7 +55,7 @@ def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
     fills = {"rhs": f"view(dy, 0, 1, {n})", "jac": f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})"}
     for name, dy in fills.items():
         if name in objects:
-            bounded = rhs_check.captures_array(objects[name])
+            bounded = rhs_check.indexes_arrays(objects[name])
             out += _guard(name, _blank(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
     return out
 

@@ -59,7 +59,9 @@ def emit(A, l, tgrid, ref):
     b = int(A[INST + l])
     nt = tgrid.shape[1]
     q = int(A[NEXT + l])
-    extra = prepare_dense(A, l) if tgrid[b, q] != A[TN + l] else 0.0
+    A[NFEV + l] += prepare_dense(A, l) if tgrid[b, q] != A[TN + l] else 0.0
+    if A[ACC + l] != 1.0:  # the slope at the end is not finite: the step is taken back, and its outputs with it
+        return
     worst = A[ERRMAX + l]
     while q < nt and A[DIR + l]*tgrid[b, q] <= A[DIR + l]*A[TN + l]:
         A[TOUT + l] = A[DIR + l]*tgrid[b, q]
@@ -73,7 +75,6 @@ def emit(A, l, tgrid, ref):
             worst = e
         q += 1
     A[ERRMAX + l] = worst
-    A[NFEV + l] += extra
     A[NEXT + l] = q
     A[TOUT + l] = A[DIR + l]*tgrid[b, q] if q < nt else math.inf
 

@@ -289,6 +289,7 @@ def _known_end(row: str) -> str:
         A[STATUS + l] = NON_FINITE
         A[NACC + l] -= A[ACC + l]
         A[NREJ + l] += A[ACC + l]
+        A[NOVER + l] -= where(A[R + {record.ERR}*W + l] > 1.0, A[ACC + l], 0.0)
         A[ACC + l] = 0.0
 """
 

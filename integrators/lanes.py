@@ -191,7 +191,7 @@ def bounded(fn: Any) -> Callable:
     if isinstance(fn, numba.core.dispatcher.Dispatcher):
         options = {k: v for k, v in fn.targetoptions.items() if k != "nopython"}
         options["locals"] = getattr(fn, "locals", {})
-    plain: Any = fn if inspect.isfunction(fn) else fn.py_func  # type: ignore[attr-defined]
+    plain: Any = fn if inspect.isfunction(fn) else fn.py_func
     return numba.njit(**{**options, "boundscheck": True})(plain)
 
 

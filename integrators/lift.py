@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .cache import Recent
-from .digest import PACKAGE
 from .problem import Batch, Problem
+from .sources import PACKAGE
 
 Source = TypeVar("Source", Problem, Batch)
 

@@ -308,7 +308,7 @@ def solve(
     steps, records = pack[_STEPS], pack[_RECORDS]
     found = pack[_N_PACK:head].tolist()
     status, t_last = found[_STATUS], found[_T]
-    stats = Stats(*[int(found[i]) for i in _COUNTS], wall)
+    stats = Stats(*[int(found[i]) for i in _COUNTS], wall)  # type: ignore[call-arg]
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:

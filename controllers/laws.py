@@ -192,7 +192,8 @@ class Law:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
-        return _restored, (self.name, self.kind, dict(self.values), self.rules, self.doc, self.source, self.known, self._whole, self.trained_method)
+        texts = (self.rules, self.doc, self.source)
+        return _restored, (self.name, self.kind, dict(self.values), *texts, self.known, self._whole, self.trained_method)
 
     def general(self) -> Law:
         """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions slower.

@@ -106,7 +106,8 @@ def _of_fields(source: Any) -> Statistics | None:
         count = float(np.asarray(getattr(rms, "count", np.nan), np.float64))
     except (TypeError, ValueError):
         count = np.nan
-    if not count >= 1.0:  # a new one counts 1e-4
+    # a new one counts 1e-4; statistics that were set by hand are not those it begins with
+    if not count >= 1.0 and np.all(np.asarray(rms.mean, float) == 0.0) and np.all(np.asarray(rms.var, float) == 1.0):
         raise ValueError("the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the training")
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)
 

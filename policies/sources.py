@@ -16,8 +16,8 @@ _REMEDY = (
     "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
 )
 _SHOW = (
-    "give it as normaliser= (the VecNormalize, the path of its file, or mean and var) or within env=, as where rewards alone were normalised, "
-    "or say with normalisation.keep(model, False) that observations were not"
+    "give it as normaliser= (the VecNormalize, the path of its file, or mean and var) or within env=, "
+    "as where rewards alone were normalised, or say with normalisation.keep(model, False) that observations were not"
 )
 
 

@@ -290,6 +290,8 @@ def _law(law: dict[str, Any]) -> Law:
     coefficients = _mapping(law["coefficients"], "law.coefficients")
     _keys(coefficients, set(SPECS[law["kind"]]) - (_LATER - set(coefficients)), "law.coefficients")
     values = {k: _read_number(v, f"law.coefficients.{k}") for k, v in coefficients.items()}
+    if law["kind"] == "constant":
+        raise ValueError("law.kind 'constant' cannot stand in a file: it accepts every error, on any method")
     return Law(texts["name"], law["kind"], values, texts["rules"], texts["doc"], texts["source"])
 
 

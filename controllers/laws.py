@@ -147,6 +147,8 @@ class Law:
     _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
     _params: np.ndarray = field(init=False, repr=False)
     _whole: bool = field(default=False, init=False, repr=False)
+    #: method that a law out of a file was tuned for; solves with another one warn
+    trained_method: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in SPECS:
@@ -190,7 +192,8 @@ class Law:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
-        return _restored, (self.name, self.kind, dict(self.values), self.rules, self.doc, self.source, self.known, self._whole)
+        texts = (self.rules, self.doc, self.source)
+        return _restored, (self.name, self.kind, dict(self.values), *texts, self.known, self._whole, self.trained_method)
 
     def general(self) -> Law:
         """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions slower.
@@ -291,11 +294,15 @@ class Law:
         return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
 
 
-def _restored(name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool) -> Law:
+def _restored(
+    name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool,
+    trained_method: str | None = None,
+) -> Law:  # fmt: skip
     """A law out of a pickle, with the choices of `general` and `specialised`."""
     law = Law(name, kind, values, rules, doc, source)
     object.__setattr__(law, "known", known)
     object.__setattr__(law, "_whole", whole)
+    object.__setattr__(law, "trained_method", trained_method)
     return law
 
 

@@ -20,8 +20,8 @@ from ..integrators.reading import parse_json, read_bytes
 from .laws import SPECS, Law
 
 SCHEMA = 1
-#: largest scaled error that a law in a file may accept, unless it accepts by its factor: the bound of the search
-ACCEPT_MOST = 1e4
+#: largest scaled error that a law in a file may accept, whatever its factor: `decision.ACCEPT_MAX`, as of learned controllers
+ACCEPT_MOST = 50.0
 SHIPPED = Path(__file__).resolve().parent / "zoo" / "tuned"
 
 
@@ -68,11 +68,14 @@ def tuned(family: str, method: Any = None) -> Law:
 
 
 def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
-    """Write a linear law and the facts of its search (JSON values), replacing the file in one move."""
+    """Write a linear law and the facts of its search (JSON values), replacing the file in one move.
+
+    What the law accepts is written as at most `ACCEPT_MOST`, which is what `read` takes.
+    """
     if law.kind != "linear":
         raise ValueError(f"law {law.name!r} is of kind {law.kind!r}; only linear laws are tuned")
     # JSON has no infinity
-    values = {k: v if math.isfinite(v) else repr(v) for k, v in law.values.items()}
+    values = {k: v if math.isfinite(v) else repr(v) for k, v in {**law.values, "accept_err": bounded(law)}.items()}
     data = {"schema": SCHEMA, "law": {"rules": law.rules, "values": values}, **facts}
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,11 @@ def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
         file.write(text)
     os.chmod(tmp, 0o644)  # mkstemp's files are private
     os.replace(tmp, path)
+
+
+def bounded(law: Law) -> float:
+    """The scaled error up to which a file may let a law accept: its own, at most `ACCEPT_MOST`."""
+    return min(law["accept_err"], ACCEPT_MOST)
 
 
 def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
@@ -100,10 +108,14 @@ def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
             raise ValueError(f"coefficients {', '.join(missing)} are missing")
         values = {k: math.inf if v == "inf" else v for k, v in stored["values"].items()}  # JSON has no infinity
         law = Law("tuned", "linear", values, str(stored["rules"]), str(data.get("doc", "")), str(data.get("source", "")))
-        if law["accept_err"] > ACCEPT_MOST and law["accept_factor"] == 0.0:
-            raise ValueError(f"it accepts any error: accept_err must be at most {ACCEPT_MOST:g} where accept_factor is 0")
+        # what ships was measured where it is used
+        if law["accept_err"] > ACCEPT_MOST and path.resolve().parent != SHIPPED:
+            raise ValueError(f"it accepts errors far above the tolerance: accept_err must be at most {ACCEPT_MOST:g}")
     except KeyError as error:
         raise ValueError(f"{path}: not a tuned law: {error.args[0]!r} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a tuned law: {error}") from None
-    return law.specialised(), data
+    method = data.get("method")
+    law = law.specialised()
+    object.__setattr__(law, "trained_method", method if isinstance(method, str) and method else None)
+    return law, data

@@ -115,8 +115,13 @@ class Single(_Options, gym.Env):
         """Go on from `state` bit for bit; it may come from another environment made with the same arguments, in another process too, or
         be one lane of a vector environment.  ValueError where it is damaged or of an environment with other arguments; nothing has
         changed then."""
+        try:
+            trace = np.asarray(state.get("trace", ()) if isinstance(state, Mapping) else (), np.float64)
+        except (TypeError, ValueError):
+            raise check.OptionError("state: 'trace' must be an array of numbers") from None
+        if trace.size and (trace.ndim != 2 or trace.shape[1] < 4):
+            raise check.OptionError(f"state: 'trace' must have shape (attempts + 1, 3 + n), got {trace.shape}")
         saved.set_face(self, state)
-        trace = np.asarray(state.get("trace", ()), np.float64)
         self._trace = list(trace) if self.render_mode is not None else []
         if not self._trace and self._keyed:
             self._note()

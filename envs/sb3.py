@@ -85,10 +85,24 @@ class StepsmithVecEnv(VecEnv):
         """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to overwrite; `state`
         then holds as many, in this order, or one for each of them.  ValueError where it is damaged or of another environment."""
         whole = indices is None and isinstance(state, Mapping) and "pending" in state
-        pending = saved.unpacked("pending", state["pending"]) if whole else None
+        pending = self._pending(saved.unpacked("pending", state["pending"])) if whole else None
         saved.set_face(self, state, indices)
         if pending is not None:
             self._seeds, self._options = pending["seeds"], pending["options"]
+
+    def _pending(self, found: Any) -> dict[str, list[Any]]:
+        """Seeds and options of the next reset, one a lane; ValueError where they are anything else."""
+        if not isinstance(found, dict) or any(
+            not isinstance(found.get(k), list) or len(found[k]) != self.num_envs for k in ("seeds", "options")
+        ):
+            raise options.OptionError(f"state: 'pending' must hold seeds and options of {self.num_envs} lanes")
+        for seed in found["seeds"]:
+            seed_of(seed)
+        for given in found["options"]:
+            if not isinstance(given, dict):
+                raise options.OptionError("state: 'pending' must hold options as a mapping a lane")
+            reset_options(given)
+        return found
 
     def close(self) -> None:
         """Nothing to release."""

@@ -3,7 +3,8 @@
     rows (lanes, rows of the kernel's block) float64: a lane's integration, its pending attempt, controller state and episode
     keys, episodes (lanes,): its generator;   obs, final_obs, reward, terminated, truncated, stats: the buffers as the last call left them
     settings: what may change between steps (the constraint's multiplier);   started (1,) bool
-    about: what the state belongs to, JSON as uint8;   computed: sums over what was computed for the pool;   check: CRC-32 of `rows`
+    about: what the state belongs to, JSON as uint8;   computed: sums over what was computed for the pool;   check: CRC-32 of all these
+    arrays
 
 A state holds lanes, not blocks: a lane of a single environment may go on in a vector environment, and lanes may be copied onto others.
 From the same state the same actions give the same numbers to the last bit, whichever lane they are in.
@@ -21,7 +22,7 @@ import numpy as np
 
 from ..integrators import options
 
-VERSION = 1
+VERSION = 2
 BUFFERS = ("keys", "episodes", "obs", "final_obs", "reward", "terminated", "truncated", "stats")
 #: how far sums over references, baseline and costs may differ: machines round differently, other pools differ by more
 SAME = 1e-4
@@ -49,6 +50,14 @@ def total(values: np.ndarray) -> float:
 def packed(data: Any) -> np.ndarray:
     """Plain data as an array of bytes."""
     return np.frombuffer(json.dumps(data, sort_keys=True, default=lambda x: x.tolist()).encode(), np.uint8).copy()
+
+
+def checksum(state: Mapping[str, Any]) -> int:
+    """CRC-32 of everything that a core restores."""
+    crc = 0
+    for name in ("computed", "settings", "started", "rows", *BUFFERS):
+        crc = zlib.crc32(np.ascontiguousarray(state[name]).tobytes(), crc)
+    return crc
 
 
 def unpacked(name: str, array: Any) -> Any:
@@ -117,11 +126,11 @@ class Stateful:
         at = self._pick(indices)
         rows = self._blocks[self._places(at)]
         about, computed = self._identity()
-        state = {name: getattr(self, name)[at] for name in BUFFERS}
-        return {
+        state = {
             "about": about.copy(), "computed": computed.copy(), "settings": self.settings_view.copy(),
-            "started": np.array([self._started]), "rows": rows, "check": np.array([zlib.crc32(rows.data)], np.uint32), **state,
+            "started": np.array([self._started]), "rows": rows, **{name: getattr(self, name)[at] for name in BUFFERS},
         }  # fmt: skip
+        return {**state, "check": np.array([checksum(state)], np.uint32)}
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
         """Go on from `state`: bit for bit what followed, or would have followed, the `get_state` that gave it.
@@ -177,14 +186,14 @@ class Stateful:
         for name, a, b in zip(self._computed(), found["computed"], computed, strict=True):
             if not abs(a - b) <= SAME * max(abs(a), abs(b)):
                 raise options.OptionError(f"state belongs to another environment: its {name} differ from those computed here")
-        if zlib.crc32(np.ascontiguousarray(found["rows"]).data) != int(found["check"][0]):
-            raise options.OptionError("state is damaged: 'rows' does not have its checksum")
         if part and self._made.get("in_turn"):
             raise options.OptionError("indices cannot be given where lanes play instances in turn: which comes next depends on the lane")
         if part and not (self._started and found["started"][0]):
             raise options.OptionError("indices need an environment, and a state, whose reset() has been called")
         if part and not np.array_equal(found["settings"], self.settings_view):
             raise options.OptionError(f"state was saved with lagrange {found['settings'].tolist()}, which is one number for all lanes")
+        if checksum(found) != int(found["check"][0]):
+            raise options.OptionError("state is damaged: its arrays do not have their checksum")
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -230,6 +239,9 @@ def set_face(face: Any, state: Mapping[str, Any], indices: Any = None) -> None:
         except (KeyError, ValueError, TypeError) as error:
             raise options.OptionError(f"state: 'generator' is damaged ({error})") from None
         generator = np.random.Generator(bits)
+    keyed = np.asarray(state.get("keyed", False) if isinstance(state, Mapping) else False)
+    if keyed.dtype != np.bool_ or keyed.size != 1:
+        raise options.OptionError(f"state: 'keyed' must be one bool, got {keyed.dtype} of shape {keyed.shape}")
     face.core.set_state(state, indices)
     if indices is None:
         face._keyed = bool(np.asarray(state.get("keyed", state["started"])).all())

@@ -194,6 +194,7 @@ def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statist
     if not cores:
         raise ValueError("env must be one of stepsmith's environments, wrapped or not: of another one raw observations are not known")
     _check_decision(decision, cores)
+    _check_bounds(model.policy.observation_space, env.observation_space)
     raw: list[np.ndarray] = []
     shown: list[np.ndarray] = []
     with sources.Resting(env):
@@ -213,6 +214,15 @@ def _check_decision(decision: Decision, cores: list[Any]) -> None:
         theirs = core.decision
         if theirs.key != decision.key or not np.array_equal(theirs.params, decision.params):
             raise ValueError(f"the environment was made with another decision, {theirs!r}, than the one given, {decision!r}")
+
+
+def _check_bounds(policy: Any, env: Any) -> None:
+    """ValueError unless the policy was made for observations within the bounds of the environment's: a normalising wrapper changes them."""
+    if not (np.array_equal(policy.low, env.low) and np.array_equal(policy.high, env.high)):
+        raise ValueError(
+            f"the policy was made for observations from {policy.low.tolist()} to {policy.high.tolist()}, and env shows them from "
+            f"{env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from env, or in another environment"
+        )
 
 
 def _alike(model: Any, learned: Learned, ours: np.ndarray, theirs: np.ndarray, complaint: str) -> None:

@@ -102,6 +102,13 @@ def _of_fields(source: Any) -> Statistics | None:
     rms: Any = getattr(source, "obs_rms", None)
     if not hasattr(rms, "mean") or not hasattr(rms, "var"):
         raise ValueError("the VecNormalize must hold statistics of one vector of observations")
+    try:
+        count = float(np.asarray(getattr(rms, "count", np.nan), np.float64))
+    except (TypeError, ValueError):
+        count = np.nan
+    # a new one counts 1e-4; statistics that were set by hand are not those it begins with
+    if not count >= 1.0 and np.all(np.asarray(rms.mean, float) == 0.0) and np.all(np.asarray(rms.var, float) == 1.0):
+        raise ValueError("the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the training")
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)
 
 
@@ -109,7 +116,8 @@ def keep(model: Any, normaliser: Any = None) -> None:
     """Let an SB3 model know what its observations were normalised by, so that `model.save` keeps it and an export finds it.
 
     normaliser: as `Statistics.of` takes it; None: the VecNormalize that the model holds.  ValueError where there is none: say
-    `keep(model, False)` for observations as the environment gives them.
+    `keep(model, False)` for observations as the environment gives them.  Call it when the training is over: an export refuses statistics
+    of another number of steps.
     """
     if normaliser is None:
         normaliser = model.get_vec_normalize_env()
@@ -117,7 +125,7 @@ def keep(model: Any, normaliser: Any = None) -> None:
             raise ValueError("the model holds no VecNormalize: give the statistics, or False for observations as they come")
     found = None if normaliser is False else Statistics.of(normaliser)
     kept = None if found is None else {"mean": found.mean.tolist(), "var": found.var.tolist(), "epsilon": found.epsilon, "clip": found.clip}
-    setattr(model, ATTRIBUTE, {"normaliser": kept})
+    setattr(model, ATTRIBUTE, {"normaliser": kept, "num_timesteps": int(model.num_timesteps)})
 
 
 def _read(path: Path) -> Statistics | None:

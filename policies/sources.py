@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..integrators import options
 from .normalisation import ATTRIBUTE, Statistics
 
 _REMEDY = (
     "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was trained in, wrappers "
     "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
+)
+_SHOW = (
+    "give it as normaliser= (the VecNormalize, the path of its file, or mean and var) or within env=, "
+    "as where rewards alone were normalised, or say with normalisation.keep(model, False) that observations were not"
 )
 
 
@@ -31,17 +36,20 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
     else:
         wrapper = _wrapper(model, env)
         found, known = (Statistics.of(wrapper), False) if wrapper is not None else _kept(model)
+    _enough(model, wrapper if normaliser is None else normaliser)
     if found is not None and normalised is False:
         raise ValueError("normalised=False, but there are statistics of observations: of the normaliser given, or of the model's own")
     if found is None and normalised is True:
         raise ValueError("normalised=True, but there are no statistics: give normaliser=")
+    if not known and normalised is False and _under_normalize(model) and not (wrapper is not None and not wrapper.norm_obs):
+        raise ValueError(f"normalised=False, but the model was trained under a VecNormalize: {_SHOW}")
     # of an env that is given, the answers are compared on its observations
     if known or normalised is False or (found is not None and env is not None):
         return found
-    if wrapper is None and getattr(model, "_last_original_obs", None) is not None:
+    if wrapper is None and _under_normalize(model):
         raise ValueError(
             "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be shown observations "
-            f"that it was not trained on; {_REMEDY} (as where rewards alone were normalised)"
+            f"that it was not trained on; {_SHOW}"
         )
     if env is not None:
         return found
@@ -52,6 +60,22 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
     if doubtful:
         raise ValueError(f"the model's environment is wrapped in {doubtful}, which may change observations: {_REMEDY}")
     return found
+
+
+def _under_normalize(model: Any) -> bool:
+    """Whether the model has learned under a VecNormalize: SB3 then keeps observations as they were before it, in the model's zip too."""
+    return getattr(model, "_last_original_obs", None) is not None
+
+
+def _enough(model: Any, source: Any) -> None:
+    """ValueError where a VecNormalize has seen far fewer observations than the model has learned from."""
+    rms = getattr(source, "obs_rms", None)
+    count = getattr(rms, "count", None)
+    if getattr(source, "norm_obs", False) and isinstance(count, (int, float)) and count < 0.5 * model.num_timesteps:
+        raise ValueError(
+            f"the VecNormalize has seen {count:.0f} observations, and the model has learned from {model.num_timesteps}: give the one that "
+            "it was trained under, or its statistics"
+        )
 
 
 def _wrapper(model: Any, env: Any) -> Any:
@@ -68,7 +92,15 @@ def _kept(model: Any) -> tuple[Statistics | None, bool]:
     kept = getattr(model, ATTRIBUTE, None)
     if not isinstance(kept, dict) or "normaliser" not in kept:
         return None, False
-    return (None if kept["normaliser"] is None else Statistics.of(kept["normaliser"])), True
+    if kept["normaliser"] is None:
+        return None, True
+    then, now = kept.get("num_timesteps"), int(model.num_timesteps)
+    if then != now:
+        raise ValueError(
+            f"the statistics that the model keeps are of step {options.shown(then)}, and it has learned up to step {now}: call "
+            f"normalisation.keep(model) again after learning, or {_REMEDY}"
+        )
+    return Statistics.of(kept["normaliser"]), True
 
 
 def changes(env: Any, taken: Any = None) -> str | None:

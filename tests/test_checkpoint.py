@@ -1,5 +1,6 @@
 """Checkpoints: trees that come back as they were, what is refused, pycma's state against an unbroken search, neural run folders."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -183,6 +184,30 @@ def test_a_neural_run_goes_on_from_the_last_whole_checkpoint(neural, how, tmp_pa
     assert ("checkpoint.previous.pt" in said) == (how in spoilt) and ("begins again" in said) == (how == "none")
     assert rows(out) == rows(whole)
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_neural_run_takes_no_other_runs_checkpoint(neural, tmp_path):
+    from stepsmith.train.neural_tasks import loop
+
+    cfg, _, cut = neural
+    out = tmp_path / "run"
+    shutil.copytree(cut, out)
+    path = out / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seed": cfg.seed + 1}))
+    with pytest.raises(RunError, match="belongs to another run"):
+        loop.train(dataclasses.replace(cfg, seed=cfg.seed + 1), out=out, resume=True, progress=False)
+
+
+def test_a_row_without_its_epoch_is_named(neural, tmp_path):
+    from stepsmith.train.neural_tasks import loop
+
+    cfg, _, cut = neural
+    out = tmp_path / "run"
+    shutil.copytree(cut, out)
+    log = out / "log.jsonl"
+    log.write_text('{"a": 1}\n' + log.read_text())
+    with pytest.raises(RunError, match=r"log\.jsonl, line 1: damaged, it names no epoch"):
+        loop.train(cfg, out=out, resume=True, progress=False)
 
 
 def test_neural_folders_name_what_is_wrong(neural, tmp_path):

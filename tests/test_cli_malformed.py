@@ -5,6 +5,8 @@ The positive control, what ships, is in `test_settings.py`.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytest.importorskip("torch")
@@ -12,7 +14,7 @@ pytest.importorskip("stable_baselines3")
 pytest.importorskip("cma")
 
 from malformed import CONFIGS, EFFECTS, ES, SWEEP, changed, command_of, ident, write  # noqa: E402
-from stepsmith.train import cli  # noqa: E402
+from stepsmith.train import cli, reading  # noqa: E402
 
 DEEP_LIST, DEEP_TABLE = "[" * 100_000 + "]" * 100_000, "x = " + "[" * 5_000 + "]" * 5_000
 
@@ -28,7 +30,7 @@ CALLS = [
     (["train", "{binary}"], "not a TOML file"),
     (["train", "{empty}"], "missing"),
     (["train", "{folder}"], "a folder, not a TOML file"),
-    (["train", "/dev/zero"], "more than 16 MiB"),
+    (["train", "/dev/zero"], "a device or socket"),
     (["train", "{not_toml}"], "not a TOML file"),
     (["train", "{digits}"], "not a TOML file"),
     (["train", "{good}", "--seed", "-1"], "--seed"),
@@ -57,6 +59,7 @@ CALLS = [
     (["tune", "lorenz", "--start", "{list_json}"], "not a tuned law"),
     (["tune", "lorenz", "--out", "{folder}"], "--out"),
     (["tune", "lorenz", "--warm"], "--warm"),
+    (["tune", "lorenz", "--batch", "7"], "--batch"),
     (["compare"], "Missing"),
     (["compare", "lorens"], "did you mean 'lorenz'"),
     (["compare", "lorenz", "--n", "x"], "--n"),
@@ -172,6 +175,25 @@ def test_a_malformed_config_is_refused_in_one_line(refused, tmp_path, base, name
 @pytest.mark.parametrize("args, says", CALLS, ids=ident)
 def test_a_malformed_call_is_refused_in_one_line(refused, files, args, says):
     assert says in refused(*(a.format(**files) if "{" in a else a for a in args))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
+@pytest.mark.parametrize("args", [
+    ["inspect", "pipe.json"], ["tune", "lorenz", "--start", "pipe.json"], ["compare", "lorenz", "-c", "pipe.json"],
+    ["train", "pipe.toml"], ["sweep", "pipe.toml"], ["effects", "pipe.toml"],
+], ids=lambda args: args[0])  # fmt: skip
+def test_a_named_pipe_is_refused_and_not_waited_for(refused, tmp_path, args):
+    path = tmp_path / args[-1]
+    os.mkfifo(path)
+    assert "a pipe" in refused(*args[:-1], path)
+
+
+def test_a_large_text_is_refused(tmp_path):
+    path = tmp_path / "large.toml"
+    with path.open("wb") as f:
+        f.truncate(2**24 + 1)
+    with pytest.raises(ValueError, match="more than the limit of 16777216 bytes for a TOML file"):
+        reading.toml(path)
 
 
 def test_the_tables_are_as_long_as_they_must_be():

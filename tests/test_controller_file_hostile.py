@@ -3,8 +3,10 @@
 import copy
 import json
 import os
+import pickle
 import struct
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
 import stepsmith as ss
-from stepsmith.controllers import file, tuned, zoo
+from stepsmith.controllers import decision, file, learned, registry, tuned, zoo
 from stepsmith.controllers.contract import ACCEPT, LOG_FACTOR, N_HEAD
 from stepsmith.controllers.decision import ACCEPT_MAX
 from stepsmith.integrators import reading
@@ -149,8 +151,9 @@ LAW = {"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 1.
     [
         ("[" * 100_000, "nested more than 12 deep"), ('{"a":' * 100_000, "nested more"), ("", "not valid JSON"), ("\xff", "not valid JSON"),
         (json.dumps(LAW).replace("0.9", "1e999"), "too large"), (json.dumps(LAW).replace("plain", "\\ud800"), "cannot be printed"),
-        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": "inf"'), "accepts any error"),
-        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 2e4'), "accepts any error"),
+        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": "inf"'), "accept_err must be at most 50"),
+        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 2e4'), "accept_err must be at most 50"),
+        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 50.1, "accept_factor": 0.8'), "accept_err must be at most 50"),
         (json.dumps(LAW).replace('"b1"', '"' + "b" * 4000 + '": 1, "b1"'), "unknown coefficient"),
         (json.dumps({"schema": "9" * 4000}), "schema"), ('{"schema": 1, "schema": 1}', "a key is repeated"), ("3", "schema None"),
     ],
@@ -159,6 +162,35 @@ def test_law_files(text, match, tmp_path):
     path = tmp_path / "law.json"
     path.write_bytes(text.encode("latin-1"))
     refused(path, match, tuned.read)
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    """Laws that accept by their factor have no bound of their own."""
+    path = tmp_path / "law.json"
+    assert tuned.ACCEPT_MOST == decision.ACCEPT_MAX
+    tuned.write(path, registry.get("h0211"), {"method": "dopri5"})
+    assert tuned.read(path)[0]["accept_err"] == 50.0
+    assert json.loads(path.read_text())["law"]["values"]["accept_err"] == 50.0
+
+
+def test_a_constant_step_does_not_go_into_a_file(tmp_path):
+    d = decision.Decision(("streak",), registry.constant(0.1), n_act=1)
+    net = learned.Learned.random(d, (4,), np.random.default_rng(0), 0.1, "tanh", "clip")
+    with pytest.raises(ValueError, match="accepts every error"):
+        file.save(net, tmp_path / "c.safetensors")
+
+
+def test_a_tuned_law_warns_on_another_method_than_its_own():
+    path = str(tuned.SHIPPED / "kepler-dopri5.json")
+    problem = ss.problems.make("kepler", seed=0)
+    with pytest.warns(UserWarning, match="trained with method 'dopri5' and is used with 'bs32'"):
+        ss.solve(problem, "bs32", path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ss.solve(problem, "dopri5", path)
+        ss.solve(problem, "dopri5", registry.get("pi34"))
+    law = tuned.read(path)[0]
+    assert law.trained_method == pickle.loads(pickle.dumps(law)).trained_method == "dopri5"
 
 
 def test_every_shipped_law_is_read():

@@ -24,6 +24,7 @@ from stepsmith.envs import make_sb3
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
 from stepsmith.envs.pool import make_pool
+from stepsmith.envs.state import packed
 from stepsmith.envs.three_body_paper import ThreeBodyPaperEnv
 from stepsmith.envs.three_body_paper import make_core as make_paper_core
 from stepsmith.integrators import problems
@@ -138,6 +139,35 @@ def test_damaged_states_and_wrong_lanes_are_refused():
     for indices in ([5], [1.0], [1, 1], [], "a", [True]):
         with pytest.raises(ValueError, match="indices must be"):
             core.get_state(indices)
+
+
+@pytest.mark.parametrize("name", ["keys", "episodes", "obs", "final_obs", "reward", "terminated", "stats", "settings"])
+def test_every_array_has_a_checksum(name):
+    core = begun(CORES["same step"])
+    before = core.get_state()
+    bad = before[name].copy()
+    bad.view(np.uint8).reshape(-1)[0] ^= 1
+    with pytest.raises(ValueError, match="checksum"):
+        core.set_state({**before, name: bad})
+    after = core.get_state()
+    assert all(after[k].tobytes() == before[k].tobytes() for k in before)
+
+
+@pytest.mark.parametrize("name, bad", [
+    ("pending", packed({"seeds": [None]})), ("pending", packed([1])), ("pending", packed({"seeds": [None] * 3, "options": [{}] * 2})),
+    ("pending", packed({"seeds": ["a"] * 3, "options": [{}] * 3})), ("pending", packed({"seeds": [None] * 3, "options": [1] * 3})),
+    ("keyed", np.array(["a"])), ("keyed", np.zeros(0, bool)), ("trace", np.zeros(3)), ("trace", np.array(["a"])),
+])  # fmt: skip
+def test_what_a_face_keeps_is_checked_before_its_core_changes(name, bad):
+    env = ODEEnv(**SMALL) if name == "trace" else make_sb3("stepsmith/ODE-v0", 3, seed=3, **SMALL)
+    env.reset()
+    state = env.get_state()
+    env.step(env.action_space.sample() if name == "trace" else np.zeros((3, 2), np.float32))
+    before = env.get_state()
+    with pytest.raises(ValueError, match=name if name != "pending" else "pending|seed"):
+        env.set_state({**state, name: bad})
+    after = env.get_state()
+    assert all(after[k].tobytes() == before[k].tobytes() for k in before)
 
 
 def test_lanes_go_on_in_other_lanes():

@@ -183,8 +183,10 @@ def test_a_wrapper_that_changes_observations_is_found():
         from_sb3(model, decision)
     with pytest.raises(ValueError, match="does not answer as the policy"):
         from_sb3(model, decision, env=venv)
+    normalised = VecNormalize(venv)
+    normalised.reset()
     with pytest.raises(ValueError, match="wrapped in Halved"):  # under the statistics there is more
-        from_sb3(stir(make(VecNormalize(venv))), decision)
+        from_sb3(stir(make(normalised)), decision)
 
 
 def test_wrappers_of_gymnasium():
@@ -215,8 +217,54 @@ def test_rewards_alone(tmp_path):
     loaded = PPO.load(tmp_path / "m.zip", device="cpu")
     with pytest.raises(ValueError, match="as where rewards alone were normalised"):
         from_sb3(loaded, decision)
-    for kw in ({"normalised": False}, {"normaliser": tmp_path / "s.pkl"}, {"env": venv}):
+    with pytest.raises(ValueError, match="normalised=False, but the model was trained under a VecNormalize"):
+        from_sb3(loaded, decision, normalised=False)
+    for kw in ({"normaliser": tmp_path / "s.pkl"}, {"env": venv}, {"env": venv, "normalised": False}):
         assert from_sb3(loaded, decision, **kw).decision.plain
+    keep(loaded, False)
+    assert from_sb3(loaded, decision, normalised=False).decision.plain
+
+
+def test_a_new_vecnormalize_has_no_statistics(trained, tmp_path):
+    model, venv, folder = trained
+    decision = decision_of(venv)
+    loaded = PPO.load(folder / "model.zip", device="cpu")
+    fresh = VecNormalize(bare())
+    fresh.save(tmp_path / "s.pkl")
+    for kw in ({"normaliser": fresh}, {"normaliser": tmp_path / "s.pkl"}, {"env": fresh}):
+        with pytest.raises(ValueError, match="has seen no observations"):
+            from_sb3(loaded, decision, **kw)
+    with pytest.raises(ValueError, match="has seen no observations"):
+        from_sb3(PPO.load(folder / "model.zip", env=VecNormalize(bare()), device="cpu"), decision)
+    fresh.reset()
+    for kw in ({"normaliser": fresh}, {"env": fresh}):
+        with pytest.raises(ValueError, match="has seen 8 observations, and the model has learned from 256"):
+            from_sb3(loaded, decision, **kw)
+    with pytest.raises(ValueError, match="normalised=False, but the model was trained under a VecNormalize"):
+        from_sb3(loaded, decision, normalised=False)
+
+
+def test_kept_statistics_belong_to_their_step(tmp_path):
+    venv = VecNormalize(bare())
+    model = make(venv)
+    model.learn(128)
+    keep(model)
+    model.learn(128, reset_num_timesteps=False)
+    model.save(tmp_path / "m.zip")
+    with pytest.raises(ValueError, match="are of step 128, and it has learned up to step 256"):
+        from_sb3(PPO.load(tmp_path / "m.zip", device="cpu"), decision_of(venv))
+    keep(model)
+    model.save(tmp_path / "m.zip")
+    np.testing.assert_array_equal(from_sb3(PPO.load(tmp_path / "m.zip", device="cpu"), decision_of(venv)).decision.shift, venv.obs_rms.mean)
+
+
+def test_a_policy_of_other_bounds_is_refused(tmp_path):
+    env = gymnasium.make("stepsmith/ODE-v0", **ENV)
+    model = make(DummyVecEnv([lambda: gymnasium.wrappers.NormalizeObservation(env)]))
+    model.save(tmp_path / "m.zip")
+    loaded = PPO.load(tmp_path / "m.zip", device="cpu")
+    with pytest.raises(ValueError, match="a wrapper that is missing from env"):
+        from_sb3(loaded, env.unwrapped.core.decision, env=gymnasium.make("stepsmith/ODE-v0", **ENV))
 
 
 def test_another_decision_than_the_environments_is_refused(plain):

@@ -125,8 +125,8 @@ def tune(
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
     batch: Annotated[
-        int, typer.Option(help="Of training runs: subjects that share a step.", min=1, max=MOST_INSTANCES)
-    ] = 32,
+        int | None, typer.Option(help="Of training runs: subjects that share a step (default 32).", min=1, max=MOST_INSTANCES)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
     ] = None,
@@ -150,10 +150,10 @@ def tune(
         if out is None or validation is None:
             raise ValueError("of training runs: --validation must name other runs to choose the law on, and --out where it is to go")
         options: dict[str, Any] = {"restarts": restarts, "start": first, "n_validation": n_validation or 1, "warm": warm, "even": even}
-        options["batch"] = batch
+        options["batch"] = batch or 32
         result = tune_fields(family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, **options)
-    elif warm or even or validation:
-        raise ValueError(f"--warm, --even and --validation belong to folders of training runs, and {family!r} is none")
+    elif warm or even or validation or batch is not None:
+        raise ValueError(f"--warm, --even, --batch and --validation belong to folders of training runs, and {family!r} is none")
     else:
         result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
     path = result.save(out)

@@ -1,7 +1,7 @@
 """Text files that a user names: read up to a size, and parsed, with one line on what is wrong with them.
 
-A parser that runs out of Python's stack on a deeply nested file, or out of digits, has met a malformed file and says so.  Pipes are read
-as files are.
+A parser that runs out of Python's stack on a deeply nested file, or out of digits, has met a malformed file and says so.  Only regular
+files are read: a named pipe would keep the program waiting.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..integrators.reading import read_bytes
+
 LARGEST = 2**24  # bytes: thousands of times what a config or a law takes
 
 
 def text(path: str | os.PathLike[str], what: str) -> str:
-    """The file's text; ValueError naming the file where it is none: a folder, larger than `LARGEST`, not UTF-8.  what: "a TOML file"."""
+    """The file's text; ValueError naming the file where it is none: a folder, a pipe or a device, larger than `LARGEST`,
+    not UTF-8.  what: "a TOML file"."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: a folder, not {what}")
     try:
-        with path.open("rb") as f:
-            data = f.read(LARGEST + 1)
+        data = read_bytes(path, what.removeprefix("a "), LARGEST)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(data) > LARGEST:
-        raise ValueError(f"{path}: not {what}: more than {LARGEST // 2**20} MiB")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -220,7 +220,7 @@ def tune_splits(
         **({} if start is None else {"start": {k: v if np.isfinite(v) else repr(v) for k, v in start.values.items()}}),
         **provenance(),
     }  # fmt: skip
-    law = Law("tuned", "linear", law.values, law.rules, str(facts["doc"]), "")
+    law = Law("tuned", "linear", {**law.values, "accept_err": files.bounded(law)}, law.rules, str(facts["doc"]), "")
     return Tuned(law, chosen, base, ratios, facts)
 
 
@@ -266,7 +266,7 @@ def _search(
         inject = published if name else []
 
         def evaluate(vector: np.ndarray, base: str = base) -> float:
-            return objective(space.from_vector(vector, laws[base]))
+            return objective(_law(space, vector, laws[base]))
 
         def report(value: float) -> None:
             nonlocal lowest
@@ -277,9 +277,18 @@ def _search(
         if value < top[2]:
             top = (base, vector, value)
         label = f"{base}/{k + 1}"
-        out.append((label, space.from_vector(vector, laws[base], label), value, base))
-        out.append((f"{label}m", space.from_vector(mean, laws[base], f"{label}m"), evaluate(mean), base))
+        out.append((label, _law(space, vector, laws[base], label), value, base))
+        out.append((f"{label}m", _law(space, mean, laws[base], f"{label}m"), evaluate(mean), base))
     return out
+
+
+def _law(space: search.SearchSpace, vector: np.ndarray, base: Law, name: str = "tuned") -> Law:
+    """The law of a vector, accepting no more than a file may."""
+    law = space.from_vector(vector, base, name)
+    most = files.bounded(law)
+    if law["accept_err"] == most:
+        return law
+    return Law(law.name, law.kind, {**law.values, "accept_err": most}, law.rules, law.doc, law.source)
 
 
 def _distinct(space: search.SearchSpace, laws: dict[str, Law], count: int) -> list[str]:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, digest
 from ..provenance import changes, provenance
-from ..runfiles import append_log, held, put, read_json, read_log, say, write_json
+from ..runfiles import RunError, append_log, held, put, read_json, read_log, say, write_json
 from .config import NeuralConfig, from_dict
 
 FIRST = ("config.json", "provenance.json", "state.json")
@@ -48,7 +48,11 @@ class NeuralRun:
             raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
-        self.checkpoint = Checkpoint(self.path, name="checkpoint.pt", write=_write_state, read=_read_state)
+        mark = digest(config.as_dict())
+        self.checkpoint = Checkpoint(
+            self.path, name="checkpoint.pt",
+            write=lambda f, state: _write_state(f, {**state, "run": mark}), read=lambda path: _read_state(path, mark),
+        )  # fmt: skip
         self.state("running", "", None)
         if not resume:
             self.write("provenance.json", {**provenance(), "threads": config.train.threads, "load": _load()})
@@ -78,11 +82,15 @@ class NeuralRun:
         """The checkpoint, or None, with a word, where the run had not finished an epoch; rows of the log behind it are taken away."""
         log = self.path / "log.jsonl"
         rows, _ = read_log(log)
+        for i, row in enumerate(rows):
+            epoch = row.get("epoch")
+            if isinstance(epoch, bool) or not isinstance(epoch, int):
+                raise RunError(f"{log}, line {i + 1}: damaged, it names no epoch; mend or remove the line to go on")
         state = self.checkpoint.load()
         if state is None:
             say(f"{self.path} holds no checkpoint: the run begins again from its start")
-        epoch = -1 if state is None else int(state["epoch"])
-        self.rows = [row for row in rows if row["epoch"] <= epoch]
+        last = -1 if state is None else int(state["epoch"])
+        self.rows = [row for row in rows if row["epoch"] <= last]
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
         put(log, lambda f: f.write(text.encode()))
         if self.rows:
@@ -131,8 +139,8 @@ def _write_state(f: Any, state: dict[str, Any]) -> None:
     f.write(data.getbuffer())
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    """The state in a file of torch's; ValueError and torch's errors where it is none or not whole."""
+def _read_state(path: Path, mark: str) -> dict[str, Any]:
+    """The state in a file of torch's; ValueError and torch's errors where it is none, not whole, or not of the run `mark`."""
     if not path.stat().st_size:
         raise ValueError("the file is empty")
     with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
@@ -141,6 +149,8 @@ def _read_state(path: Path) -> dict[str, Any]:
     state = torch.load(path, weights_only=True, map_location="cpu")
     if not isinstance(state, dict) or "epoch" not in state:
         raise ValueError("it is no checkpoint of a neural run")
+    if state.pop("run", None) != mark:
+        raise ValueError("it belongs to another run, or to one of an earlier version, which did not say")
     return state
 
 

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 
 from ..integrators.binding import bind as bind
 
+#: no learned decision, no law out of a file and no rules of a published code accept a scaled error above this.  The shipped controllers
+#: accept up to 8.9 in use and could ask for 40.5 (a law that accepts 8.1, times e^T = 5); the laws tuned for one family and shipped as
+#: bases accept up to 47 (Lorenz)
+ACCEPT_MAX = 50.0
+
 # state head, the same for every controller
 S_LE1 = 0
 S_LE2 = 1

@@ -37,7 +37,7 @@ import numpy as np
 from ..integrators.options import shown
 from ..integrators.record import ERR, LU_SHIFT, NEWTON_RATE, ORDER
 from . import nbody, registry
-from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
+from .contract import ACCEPT, ACCEPT_MAX, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
     FAR,
     P_ACCEPT_ERR,
@@ -80,9 +80,6 @@ REFRESH_SCALE = 6.907755278982137  # log 1000
 LOG_SHRINK = math.log(SHRINK)
 LIMIT = 1.0 + SLACK
 
-#: no learned decision accepts a scaled error above this.  The shipped controllers accept up to 8.9 in use and could ask for 40.5 (a law
-#: that accepts 8.1, times e^T = 5); the laws tuned for one family and shipped as bases accept up to 47 (Lorenz)
-ACCEPT_MAX = 50.0
 #: widest learned range of thresholds that makes sense below it: one from 1/50 of the law's to fifty times it
 THRESHOLD_MOST = 3.912023005428146  # log 50
 

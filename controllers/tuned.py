@@ -17,11 +17,10 @@ from typing import Any
 
 from ..integrators.options import shown
 from ..integrators.reading import parse_json, read_bytes
+from .contract import ACCEPT_MAX
 from .laws import SPECS, Law
 
 SCHEMA = 1
-#: largest scaled error that a law in a file may accept, whatever its factor: `decision.ACCEPT_MAX`, as of learned controllers
-ACCEPT_MOST = 50.0
 SHIPPED = Path(__file__).resolve().parent / "zoo" / "tuned"
 
 
@@ -70,7 +69,7 @@ def tuned(family: str, method: Any = None) -> Law:
 def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
     """Write a linear law and the facts of its search (JSON values), replacing the file in one move.
 
-    What the law accepts is written as at most `ACCEPT_MOST`, which is what `read` takes.
+    What the law accepts is written as at most `ACCEPT_MAX`, which is what `read` takes.
     """
     if law.kind != "linear":
         raise ValueError(f"law {law.name!r} is of kind {law.kind!r}; only linear laws are tuned")
@@ -87,8 +86,8 @@ def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
 
 
 def bounded(law: Law) -> float:
-    """The scaled error up to which a file may let a law accept: its own, at most `ACCEPT_MOST`."""
-    return min(law["accept_err"], ACCEPT_MOST)
+    """The scaled error up to which a file may let a law accept: its own, at most `ACCEPT_MAX`."""
+    return min(law["accept_err"], ACCEPT_MAX)
 
 
 def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
@@ -109,8 +108,8 @@ def read(path: str | Path) -> tuple[Law, dict[str, Any]]:
         values = {k: math.inf if v == "inf" else v for k, v in stored["values"].items()}  # JSON has no infinity
         law = Law("tuned", "linear", values, str(stored["rules"]), str(data.get("doc", "")), str(data.get("source", "")))
         # what ships was measured where it is used
-        if law["accept_err"] > ACCEPT_MOST and path.resolve().parent != SHIPPED:
-            raise ValueError(f"it accepts errors far above the tolerance: accept_err must be at most {ACCEPT_MOST:g}")
+        if law["accept_err"] > ACCEPT_MAX and path.resolve().parent != SHIPPED:
+            raise ValueError(f"it accepts errors far above the tolerance: accept_err must be at most {ACCEPT_MAX:g}")
     except KeyError as error:
         raise ValueError(f"{path}: not a tuned law: {error.args[0]!r} is missing") from None
     except (ValueError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ import random
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -61,24 +61,24 @@ def main() -> int:
     if options.cases < 1 or options.workers < 1:
         parser.error("--cases and --workers must be at least 1")
     count = -(-options.cases // (FUNCTIONS * METHODS * VARIANTS))
-    start, sums, findings = time.time(), dict.fromkeys(("cases", "compared", "failed", "unjudged"), 0), []
-    worst = 0.0
+    start, findings = time.time(), []
+    sums: dict[str, float] = {}
     with ThreadPoolExecutor(options.workers) as pool:
-        for k, found in enumerate(pool.map(shard, [options.seed * 100_003 + k for k in range(count)]), 1):
-            for name in sums:
-                sums[name] += found.get(name, 0)
-            worst = max(worst, found.get("worst", 0.0))
+        running = [pool.submit(shard, options.seed * 100_003 + k) for k in range(count)]
+        for k, done in enumerate(as_completed(running), 1):
+            found = done.result()
+            for name, value in found.items():
+                if name != "findings":
+                    sums[name] = max(sums.get(name, 0), value) if name.startswith("worst") else sums.get(name, 0) + value
+            for finding in found["findings"]:  # at once: nothing is lost where the run is cut short
+                print(f"FINDING {finding}\n", flush=True)
             findings += found["findings"]
-            print(f"{k}/{count} processes, {sums['cases']} cases, {len(findings)} findings, {time.time() - start:.0f} s", flush=True)
-    print(
-        f"{sums['cases']} cases: {sums['compared']} successes compared (the worst {worst:.3g} tolerances off), {sums['failed']} failed and "
-        f"said so, {sums['unjudged']} without a reference; {len(findings)} findings"
-    )
+            took = time.time() - start
+            print(f"{k}/{count} processes, {sums['cases']} cases, {len(findings)} findings, {took:.0f} s", flush=True)
+    print(", ".join(f"{name} {value:.4g}" for name, value in sums.items()) + f", findings {len(findings)}")
     text = "\n\n".join(findings)
     if options.out is not None:
         options.out.write_text(text)
-    elif findings:
-        print(text[:20_000])
     return 1 if findings else 0
 
 

@@ -93,6 +93,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         "from stepsmith.integrators.lane_matrix import matrix\n"
         "from stepsmith.integrators.band_matrix import band\n"
         "from stepsmith.integrators.sparse_matrix import sparse\n"
+        "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
         "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
         f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_ANSWER}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"

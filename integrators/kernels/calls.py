@@ -1,9 +1,9 @@
 """Source of the calls of a user's functions, in one wording for all kernels, and of what stands around those functions.
 
-A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it writes every
-component at every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite
-instead of keeping the value of an earlier call.  Where it may index NumPy arrays (`arrays_reached`), indices outside them
-raise IndexError.
+A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it does the same at
+every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite instead of keeping
+the value of an earlier call.  And its views note whether an index leaves them (`noted`): all that it fills is NaN then.  Where it
+may index NumPy arrays (`arrays_reached`), indices outside them raise IndexError.
 """
 
 from __future__ import annotations
@@ -40,33 +40,48 @@ def invariant(time: str, state: str) -> str:
 
 
 def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> str:
-    """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p."""
+    """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p.
+
+    device: for CUDA, where an index outside an array is not checked.
+    """
     out = ""
     for name in ("rhs", "accel", "jac"):
         if name in objects:
-            blank, bounded = _blank(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
-            out += _guard(name, blank, bounded, "y", "p", "dy") if blank or bounded else ""
+            unproved, bounded = _unproved(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
+            out += _guard(name, unproved, bounded, "y", "p", "dy") if unproved or bounded else ""
     return out
 
 
 def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
     """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with views."""
-    out = "from stepsmith.integrators.lanes import frozen, view\nfrom stepsmith.integrators.lane_matrix import matrix\nimport math\n"
+    out = (
+        "from stepsmith.integrators.lanes import frozen, view\n"
+        "from stepsmith.integrators.lane_matrix import matrix\n"
+        "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
+        "import math\n"
+    )
     fills = {"rhs": f"view(dy, 0, 1, {n})", "jac": f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})"}
     for name, dy in fills.items():
         if name in objects:
             bounded = rhs_check.indexes_arrays(objects[name])
-            out += _guard(name, _blank(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
+            out += _guard(name, _unproved(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
     return out
 
 
-def _blank(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
-    return name != "jac" and not rhs_check.proved(objects[name], name, n, m)
+def _unproved(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
+    return not rhs_check.proved(objects[name], name, n, m)
 
 
-def _guard(name: str, blank: bool, bounded: bool, y: str, p: str, dy: str) -> str:
+def _guard(name: str, unproved: bool, bounded: bool, y: str, p: str, dy: str) -> str:
     text = "from stepsmith.integrators.lanes import bounded as _bounded\n" if bounded else ""
     text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
-    if blank:
+    if not unproved:
+        return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"
+    # a Jacobian may leave entries out: they are 0
+    blank = "        dy[0, 0] = math.nan\n" if name == "jac" else "        for i in range(len(dy)):\n            dy[i] = math.nan\n"
+    if name != "jac":
         text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
-    return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"
+    return text + (
+        f"    fault = new_fault()\n    given_{name}(t, noted({y}, fault), noted({p}, fault), noted({dy}, fault))\n"
+        f"    if faulty(fault):\n{blank}\n"
+    )

@@ -164,14 +164,21 @@ def bind_rhs(fn: Callable) -> Callable:
     return bind(fn, found, device)
 
 
+_VIEWS = (
+    "from stepsmith.integrators.lanes import frozen, view\n"
+    "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
+)  # fmt: skip
+_SIMULATED = "from stepsmith.integrators.kernels.simulated import faulty, frozen, new_fault, noted, view\n"
+
+
 def header(lay: Layout, n: int, m: int) -> str:
     """Imports and constants of a kernel module for the device."""
     statuses = {"RUNNING": RUNNING, "SUCCESS": SUCCESS, "IDLE": IDLE, "MAX_STEPS": MAX_STEPS, "UNDERFLOW": UNDERFLOW,
                 "NON_FINITE": NON_FINITE, "BAD_START": BAD_START}  # fmt: skip
     return (
         "import math\nfrom numba import cuda, float64\n"
-        f"from stepsmith.integrators.{'kernels.simulated' if SIMULATOR else 'lanes'} import frozen, view\n"
-        f"W = 1\nN = {n}\nM = {m}\nSIZE = {lay.size}\n"
+        + (_SIMULATED if SIMULATOR else _VIEWS)
+        + f"W = 1\nN = {n}\nM = {m}\nSIZE = {lay.size}\n"
         + "".join(f"{name} = {value}\n" for name, value in statuses.items())
         + lay.constants()
         + "\n"

@@ -1,7 +1,7 @@
 """Random right-hand sides from a grammar: arithmetic, elementary functions, helpers, closures, loops, globals.
 
-`text(rng)` gives the source of `make(c0, c1, ...)`, a factory of a right-hand side that closes over numbers; `build(case)` runs it.  Slopes
-are tame on purpose (bounded feedback, damping): a fuzzer that only meets blow-up compares nothing.
+`case(rng)` holds the source of `make(c0, c1, ...)`, a factory of a right-hand side that closes over numbers; `build(case)` runs it, and
+`build(case, ours=False)` with the standard library's elementary functions in the place of ours.  Slopes are tame on purpose (bounded feedback, damping): a fuzzer that only meets blow-up compares nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
+OURS = "from stepsmith.integrators.vecmath import atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where\n"
+STANDARD = """from math import atan, cos, exp, fabs, log, sin, sqrt, tanh
+
+maximum = numba.njit(lambda a, b: a if a != a or a > b else b)
+minimum = numba.njit(lambda a, b: a if a != a or a < b else b)
+where = numba.njit(lambda c, a, b: a if c else b)
+"""
 HEADER = """import numba
-from stepsmith.integrators.vecmath import atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where
+{functions}
 
 G = {g!r}
 COUNT = {n}
@@ -72,7 +79,7 @@ def case(rng: random.Random) -> Case:
     w.inside = True
     helper = w.expression(2)
     w.inside = False
-    text = HEADER.format(g=round(rng.uniform(-1.0, 1.0), 3), n=n, helper=helper)
+    text = HEADER.format(functions=OURS, g=round(rng.uniform(-1.0, 1.0), 3), n=n, helper=helper)
     text += f"\ndef make({', '.join(f'c{i}' for i in range(k))}):\n    def rhs(t, y, p, dy):\n"
     looped = n > 1 and rng.random() < 0.4
     if looped:
@@ -89,8 +96,9 @@ def case(rng: random.Random) -> Case:
     return Case(text, n, m, tuple(round(rng.uniform(-1.5, 1.5), 3) for _ in range(k)))
 
 
-def build(made: Case) -> Any:
+def build(made: Case, ours: bool = True) -> Any:
     """The right-hand side of a case."""
     module = types.ModuleType("fuzzed")
-    exec(compile(made.source, "<fuzzed>", "exec"), vars(module))
+    source = made.source if ours else made.source.replace(OURS, STANDARD)
+    exec(compile(source, "<fuzzed>", "exec"), vars(module))
     return module.make(*made.captured)

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import numpy as np
+from numba import njit
 
 import stepsmith as ss
 
@@ -38,6 +39,45 @@ def parameters(t, y, p, dy):
     """p has one value."""
     dy[0] = p[int(2.0 * t)]
     dy[1] = 0.0
+
+
+def swallowed_by_max(t, y, p, dy):
+    """Reads y[2] and further from t = .2 on; max(1, NaN) is 1."""
+    dy[0] = max(1.0, 0.1 * y[int(10.0 * t)])
+    dy[1] = -y[1]
+
+
+def swallowed_by_a_branch(t, y, p, dy):
+    """A comparison with NaN is false."""
+    dy[0] = 1.0 if y[int(10.0 * t)] > 1e9 else 2.0
+    dy[1] = -y[1]
+
+
+def overwritten(t, y, p, dy):
+    """Writes outside from t = .5 on, and the first element after that."""
+    dy[1] = 1.0
+    dy[1 if t < 0.5 else 1000000] = 1.0
+    dy[0] = 1.0
+
+
+@njit
+def deep(values, k):
+    return max(1.0, 0.1 * values[k])
+
+
+def in_a_helper(t, y, p, dy):
+    dy[0] = deep(p, int(2.0 * t))
+    dy[1] = -y[1]
+
+
+def overwritten_jacobian(t, y, p, J):
+    """Writes outside from t = .5 on, and every entry after that."""
+    k = 0 if t < 0.5 else 5000
+    J[k, k] = 1.0
+    J[0, 0] = -1.0
+    J[0, 1] = 0.0
+    J[1, 0] = y[1]
+    J[1, 1] = y[0]
 
 
 def table(t, y, p, dy):
@@ -80,7 +120,7 @@ def both(rhs, method="bs32", **options):
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["cuda"]:
-        for rhs in (reads, writes):
+        for rhs in (reads, writes, swallowed_by_max, overwritten):
             show(rhs.__name__, "bs32", both(rhs, device="cuda")["many"])
     else:
         warnings.simplefilter("ignore")  # the Jacobian is wrong, which is not the point
@@ -88,6 +128,12 @@ if __name__ == "__main__":
         show("writes", "bs32", both(writes)["many"])
         show("below", "bs32", both(below)["many"])
         show("parameters", "bs32", both(parameters)["one"])
+        for rhs in (swallowed_by_max, swallowed_by_a_branch, overwritten, in_a_helper):
+            show(rhs.__name__, "bs32", both(rhs)["one"])
+            show(rhs.__name__ + "_lanes", "bs32", both(rhs)["many"])
+        for sparsity in ("dense", "band", "sparse"):
+            name = f"overwritten_jacobian_{sparsity}"
+            show(name, "rodas5p", both(linear, "rodas5p", jac=overwritten_jacobian)["one"])
         show("table", "bs32", both(table)["many"])
         show("jacobian", "rodas5p", both(linear, "rodas5p", jac=jacobian)["one"])
     print("end")

@@ -25,7 +25,8 @@ from ..integrators.names import unknown
 from ..integrators.options import shown
 from ..integrators.reading import MAX_DEPTH, line, parse_json, read_bytes
 from . import zoo
-from .decision import ACCEPT_MAX, HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, THRESHOLD_MOST, Decision
+from .contract import ACCEPT_MAX
+from .decision import HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, THRESHOLD_MOST, Decision
 from .laws import SPECS, Law
 from .learned import ACTIVATIONS, SQUASHES, Learned
 from .observation import FEATURES, HUGE, Observation

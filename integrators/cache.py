@@ -119,7 +119,7 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
 
 def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types.ModuleType:
     for name, obj in objects.items():
-        _OBJECTS[key, name] = fresh(obj) if callable(obj) else obj
+        _OBJECTS[key, name] = fresh(obj, check_indices=head == _HEAD) if callable(obj) else obj
     text = "from stepsmith.integrators.cache import fetch as _fetch\n" + head
     for name, obj in sorted(objects.items()):
         call = f"_fetch({key!r}, {name!r})"

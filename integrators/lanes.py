@@ -6,8 +6,8 @@ consecutive addresses and LLVM turns it into packed instructions.  With W = 1 th
 
 A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a compile-time error
 where it is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and what is written is NaN in the view's
-first element.  No other memory is touched.  Where that NaN reaches the slope the solve ends with an unsuccessful status; a comparison,
-`max`, or a later write to the first element can swallow it.  LLVM drops the check where it can prove the index, as in loops over constants.
+first element.  No other memory is touched.  A comparison, `max`, or a later write to the first element can swallow that NaN: `noted` views
+set a flag as well.  LLVM drops the check where it can prove the index, as in loops over constants.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def named(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        if not options.keys() <= known:
+        if options and not options.keys() <= known:
             check_names(where, options, known)
         return function(*args, **options)
 

@@ -2,7 +2,8 @@
 
 Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go on with a value
 of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a kernel is made of copies: every function
-of the user's that was compiled by Numba is wrapped again, with its own options, and whatever calls it calls the copy.
+of the user's that was compiled by Numba is wrapped again, with its own options, and whatever calls it calls the copy.  Where they may index
+NumPy arrays (`arrays_reached`) the copies raise IndexError outside of them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .arrays_reached import indexes_arrays
 from .digest import names_of, of_library
 
 _EMPTY = object()
 
 
-def fresh(fn: Callable) -> Callable:
-    """`fn`, or a copy of it where it is, or calls, a function of the user's that was compiled by Numba."""
-    return _Copies().of(fn, ()) if _reaches(fn, (), set()) else fn
+def fresh(fn: Callable, check_indices: bool = False) -> Callable:
+    """`fn`, or a copy of it where it is, or calls, a function of the user's that was compiled by Numba.
+
+    check_indices: let these raise IndexError where they index an array outside of it, whatever their own options say.
+    """
+    return _Copies(check_indices and indexes_arrays(fn)).of(fn, ()) if _reaches(fn, (), set()) else fn
 
 
 def compiled(value: Any) -> bool:
@@ -57,7 +62,8 @@ def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
 class _Copies:
     """Copies made so far, by the original's identity: functions may call each other in circles."""
 
-    def __init__(self) -> None:
+    def __init__(self, check_indices: bool) -> None:
+        self.check_indices = check_indices
         self.made: dict[Any, Any] = {}
         self.kept: list[Any] = []
 
@@ -89,6 +95,8 @@ class _Copies:
         inner = self.plain(value.py_func)
         options: dict[str, Any] = {k: v for k, v in value.targetoptions.items() if k != "nopython"}
         options |= {"nopython": True, "locals": getattr(value, "locals", {})}
+        if self.check_indices:
+            options["boundscheck"] = True
         if getattr(value, "_can_compile", True):
             copy = self.made[key] = numba.jit(**options)(inner)
             self.fill(value.py_func, inner)

@@ -28,6 +28,7 @@ import numpy as np
 from . import digest
 from .arrays_reached import indexes_arrays
 from .options import shown
+from .plain import plain as plain_function
 
 __all__ = ["check", "check_function", "indexes_arrays", "interpreted", "name_of", "proved"]
 
@@ -106,7 +107,7 @@ def _refusal(fn: Callable, role: str, words: str, what: str = "cannot be compile
 
 
 def _check_kind(fn: Callable, role: str) -> None:
-    plain = getattr(fn, "py_func", fn)
+    plain = plain_function(fn)
     code = getattr(plain, "__code__", None)
     if not isinstance(plain, types.FunctionType) or code is None:
         raise _refusal(fn, role, f"it must be a function written in Python, got {shown(fn)}")
@@ -268,7 +269,7 @@ def _listed(out: _Filled) -> str:
 def interpreted(fn: Callable, done: dict[int, Callable] | None = None) -> Callable:
     """`fn` as plain Python that calls nothing compiled by Numba: not the functions it names, nor those that these name."""
     done = {} if done is None else done
-    plain = getattr(fn, "py_func", fn)
+    plain = plain_function(fn)
     if not isinstance(plain, types.FunctionType):
         return fn
     if id(plain) in done:
@@ -323,7 +324,7 @@ def _straight(fn: Callable, seen: set[int]) -> bool:
     nothing that makes whole numbers or truth of floats.  False where that cannot be told."""
     import dis
 
-    plain = getattr(fn, "py_func", fn)
+    plain = plain_function(fn)
     if not isinstance(plain, types.FunctionType) or id(plain) in seen:
         return isinstance(plain, types.FunctionType)
     seen.add(id(plain))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import time
 import warnings
 import weakref
@@ -217,7 +218,7 @@ _N_PACK = len(layout.PACK)
 _HEAD = _N_PACK + layout.N_STATS
 _MOST, _STEPS, _RECORDS = (layout.PACK.index(name) for name in ("most", "steps", "records"))
 _STATUS, _T = (layout.STATS.index(name) for name in ("status", "t"))
-_COUNTS = tuple(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s")  # the last field
+_counts = operator.itemgetter(*(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s"))  # the last field
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)
@@ -308,7 +309,7 @@ def solve(
     steps, records = pack[_STEPS], pack[_RECORDS]
     found = pack[_N_PACK:head].tolist()
     status, t_last = found[_STATUS], found[_T]
-    stats = Stats(*[int(found[i]) for i in _COUNTS], wall)  # type: ignore[call-arg]
+    stats = Stats(*map(int, _counts(found)), wall)  # type: ignore[call-arg]
     if t_eval is None:
         t, y = ts[: int(steps)], ys[: int(steps)]
     else:
@@ -316,7 +317,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     status = int(status)
-    message = layout.message(status, stats.naccept_over)
+    message = layout.message(status, stats.naccept_over) if stats.naccept_over else layout.MESSAGES[status]
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
         message += jacobian_check.suspicion(problem, t_last, pack[head + 2 * n : head + 3 * n].copy())
     return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows[: int(records)] if log else None)

@@ -9,6 +9,7 @@ Names of controllers and problems are resolved here; heavy parts (numba, torch) 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,20 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
 
 
+@functools.cache  # an import statement costs as much as a short solve's own Python
+def _solver() -> Any:
+    from .integrators.solve import solve
+
+    return solve
+
+
+@functools.cache
+def _resolver() -> Any:
+    from .controllers.resolve import controller
+
+    return controller
+
+
 def controller(name_or_object: Any, family: str | None = None, method: str | None = None) -> Any:
     """A controller object from a law's name, "tuned" (needs the family), a zoo name, the path of a controller file, or itself.
 
@@ -64,9 +79,7 @@ def controller(name_or_object: Any, family: str | None = None, method: str | Non
     """
     if not isinstance(name_or_object, (str, os.PathLike)):
         return name_or_object
-    from .controllers import resolve
-
-    return resolve.controller(os.fspath(name_or_object), family, method)
+    return _resolver()(os.fspath(name_or_object), family, method)
 
 
 @named
@@ -83,9 +96,7 @@ def solve(
     log: bool = False,
 ) -> Solution:
     """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.solve.solve`."""
-    from .integrators.solve import solve as run
-
-    return run(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
+    return _solver()(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
 
 
 @named

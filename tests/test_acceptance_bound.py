@@ -8,8 +8,8 @@ import torch
 
 import stepsmith as ss
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Lane
-from stepsmith.controllers.decision import ACCEPT_MAX, SHRINK, Decision
+from stepsmith.controllers.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_HEAD, Lane
+from stepsmith.controllers.decision import SHRINK, Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.integrators import record as R
 from stepsmith.integrators import trained_method

@@ -15,8 +15,7 @@ from safetensors.numpy import save as st_save
 
 import stepsmith as ss
 from stepsmith.controllers import decision, file, learned, registry, tuned, zoo
-from stepsmith.controllers.contract import ACCEPT, LOG_FACTOR, N_HEAD
-from stepsmith.controllers.decision import ACCEPT_MAX
+from stepsmith.controllers.contract import ACCEPT, ACCEPT_MAX, LOG_FACTOR, N_HEAD
 from stepsmith.integrators import reading
 from stepsmith.integrators import record as R
 

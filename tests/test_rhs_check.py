@@ -288,12 +288,19 @@ def test_indices_that_leave_the_arrays_in_mid_solve():
         status, t = found[name].split()
         assert int(status) < 0, (name, found[name])
         assert at - 1e-6 <= float(t) < at + (0.1 if name == "jacobian" else 1e-6), (name, t)
+    for name, at in (("swallowed_by_max", 0.2), ("swallowed_by_a_branch", 0.2), ("overwritten", 0.5), ("in_a_helper", 0.5)):
+        for host in (name, f"{name}_lanes"):  # the value is not used, or NaN decides like a number
+            status, t = found[host].split()
+            assert int(status) < 0 and abs(float(t) - at) < 1e-6, (host, t)
+    for kind in ("dense", "band", "sparse"):
+        status, t = found[f"overwritten_jacobian_{kind}"].split()
+        assert int(status) < 0 and 0.5 - 1e-6 <= float(t) < 0.8, (kind, found)
     assert found["table"].startswith("ValueError right-hand side 'table' indexes an array that it captures or makes outside of it")
 
 
 def test_the_cuda_simulator_agrees():
     found = run_faults("cuda", NUMBA_ENABLE_CUDASIM="1")
-    for name, at in (("reads", 0.2), ("writes", 0.5)):
+    for name, at in (("reads", 0.2), ("writes", 0.5), ("swallowed_by_max", 0.2), ("overwritten", 0.5)):
         status, t = found[name].split()
         assert int(status) < 0 and abs(float(t) - at) < 1e-6, (name, found[name])
 

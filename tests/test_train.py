@@ -49,6 +49,7 @@ def test_evolution_improves_on_its_law_and_leaves_a_whole_folder(tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["generations"] == 30
     whole = json.loads((tmp_path / "run" / "resolved.json").read_text())
     assert whole["train"] == {**dataclasses.asdict(Settings()), **ES["train"]} and whole["env"]["baseline"] == "pi34"
+    assert learned.trained_method == whole["env"]["method"]  # another one warns
     assert {"commit", "versions"} <= set(json.loads((tmp_path / "run" / "provenance.json").read_text()))
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 

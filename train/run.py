@@ -111,8 +111,10 @@ def _evolve(cfg: Config, out: Path, resume: bool, progress: bool) -> Path:
                 board.add_scalar("validation/ratio", ratio, attempts)
                 if ratio < best:
                     best = ratio
-                    training: dict[str, Any] = {"algorithm": "es", "seed": cfg.seed, "env_steps": attempts, "generation": generation,
-                                                **({"costs": costs} if costs else {}), **provenance()}  # fmt: skip
+                    training: dict[str, Any] = {
+                        "algorithm": "es", "method": method, "seed": cfg.seed, "env_steps": attempts, "generation": generation,
+                        **({"costs": costs} if costs else {}), **provenance(),
+                    }  # fmt: skip
                     figures = {"validation_ratio": ratio, "against": cfg.evaluate.against, "instances": cfg.evaluate.instances}
                     save(mean.replace(name=cfg.name, family=family, provenance=training, measured=figures), run.controller)
                 run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)

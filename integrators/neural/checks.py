@@ -145,6 +145,6 @@ def compact(value: Any, steps_per_sample: bool | None) -> bool:
 
 
 def parameters(params: Iterable[Tensor] | None) -> None:
-    """ValueError where `adjoint_params` is one tensor instead of several."""
-    if isinstance(params, (Tensor, str)):
+    """OptionError where `adjoint_params` is no collection of tensors."""
+    if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):
         raise options.refuse("adjoint_params", "a list or tuple of tensors", params)

@@ -54,6 +54,24 @@ def makes_alike(t, y, p, dy):
     dy[0] = 1.0 + 0.0 * buf[0]
 
 
+@numba.njit
+def look(i):
+    return TAB[i] & 1
+
+
+@numba.njit
+def look_in(table, i):
+    return table[i] & 1
+
+
+def calls_look(t, y, p, dy):
+    dy[0] = 1.0 * look(int(3.9 * t))
+
+
+def hands_over(t, y, p, dy):
+    dy[0] = 1.0 * look_in(TAB, int(3.9 * t))
+
+
 def closes_over(table):
     def closed(t, y, p, dy):
         dy[0] = 1.0 * (table[0][int(3.9 * t)] & 1)
@@ -61,7 +79,11 @@ def closes_over(table):
     return closed
 
 
-CASES = (in_tuple, in_tuples, in_module, below_a_module, compiled, makes, makes_alike, closes_over((np.array([1, 0, 1]),)))
+CASES = (
+    in_tuple, in_tuples, in_module, below_a_module, compiled, makes, makes_alike, calls_look, hands_over,
+    closes_over((np.array([1, 0, 1]),)),
+)  # fmt: skip
+
 
 if __name__ == "__main__":
     law = registry.get("pi34")

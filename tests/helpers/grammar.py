@@ -1,7 +1,8 @@
 """Random right-hand sides from a grammar: arithmetic, elementary functions, helpers, closures, loops, globals.
 
 `case(rng)` holds the source of `make(c0, c1, ...)`, a factory of a right-hand side that closes over numbers; `build(case)` runs it, and
-`build(case, ours=False)` with the standard library's elementary functions in the place of ours.  Slopes are tame on purpose (bounded feedback, damping): a fuzzer that only meets blow-up compares nothing.
+`build(case, ours=False)` does so with the standard library's elementary functions in the place of ours.  Slopes are tame on purpose
+(bounded feedback, damping): a fuzzer that only meets blow-up compares nothing.
 """
 
 from __future__ import annotations

@@ -70,14 +70,21 @@ def in_a_helper(t, y, p, dy):
     dy[1] = -y[1]
 
 
+WIDE = 24
+
+
+def decay(t, y, p, dy):
+    for i in range(WIDE):
+        dy[i] = -y[i]
+
+
 def overwritten_jacobian(t, y, p, J):
-    """Writes outside from t = .5 on, and every entry after that."""
+    """Writes outside from t = .5 on, and the diagonal after that."""
     k = 0 if t < 0.5 else 5000
     J[k, k] = 1.0
-    J[0, 0] = -1.0
-    J[0, 1] = 0.0
-    J[1, 0] = y[1]
-    J[1, 1] = y[0]
+    for i in range(WIDE):
+        for j in range(WIDE):
+            J[i, j] = -1.0 if i == j else 0.0
 
 
 def table(t, y, p, dy):
@@ -131,9 +138,10 @@ if __name__ == "__main__":
         for rhs in (swallowed_by_max, swallowed_by_a_branch, overwritten, in_a_helper):
             show(rhs.__name__, "bs32", both(rhs)["one"])
             show(rhs.__name__ + "_lanes", "bs32", both(rhs)["many"])
-        for sparsity in ("dense", "band", "sparse"):
-            name = f"overwritten_jacobian_{sparsity}"
-            show(name, "rodas5p", both(linear, "rodas5p", jac=overwritten_jacobian)["one"])
+        patterns = {"dense": None, "band": (0, 0), "sparse": np.eye(WIDE) + np.eye(WIDE, k=WIDE // 2) + np.eye(WIDE)[[0] * WIDE]}
+        for name, sparsity in patterns.items():
+            wide = ss.Problem(decay, np.ones(WIDE), (0.0, 1.0), jac=overwritten_jacobian, sparsity=sparsity)
+            show(f"overwritten_jacobian_{name}", "rodas5p", lambda wide=wide: ss.solve(wide, "rodas5p", "pi34", max_steps=2000))
         show("table", "bs32", both(table)["many"])
         show("jacobian", "rodas5p", both(linear, "rodas5p", jac=jacobian)["one"])
     print("end")

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import Lane
-from stepsmith.integrators import record as rec
+from stepsmith.integrators.core import record as rec
+from stepsmith.integrators.core.contract import Lane
 from stepsmith.integrators.tableaus import get as get_tableau
 from stepsmith.train.neural_tasks import fields
 from stepsmith.train.progress import Progress

@@ -36,7 +36,7 @@ import torch
 
 import stepsmith as ss
 from stepsmith.controllers import registry, resolve
-from stepsmith.integrators import record as rec
+from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.neural.checks import FILLS
 from stepsmith.train.contestants import HOSTS
 from stepsmith.train.headline import choose_denominator

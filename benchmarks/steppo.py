@@ -32,7 +32,8 @@ import numpy as np
 import stepsmith as ss
 from stepsmith.controllers import registry, resolve
 from stepsmith.controllers.laws import Law
-from stepsmith.integrators import problems, record
+from stepsmith.integrators import problems
+from stepsmith.integrators.core import record
 from stepsmith.integrators.problem import Problem
 from stepsmith.integrators.stiff_reference import stiff_reference
 

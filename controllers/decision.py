@@ -34,10 +34,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..integrators.options import shown
-from ..integrators.record import ERR, LU_SHIFT, NEWTON_RATE, ORDER
+from ..integrators.core.contract import ACCEPT, ACCEPT_MAX, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
+from ..integrators.core.errors import shown
+from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.record import ERR, LU_SHIFT, NEWTON_RATE, ORDER
 from . import nbody, registry
-from .contract import ACCEPT, ACCEPT_MAX, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from .formula import (
     FAR,
     P_ACCEPT_ERR,
@@ -57,7 +58,6 @@ from .formula import (
     usable,
 )
 from .laws import Law
-from .namespaces import NUMPY
 from .observation import HUGE, OBS_AT, Observation
 
 where = NUMPY["where"]

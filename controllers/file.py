@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators.names import unknown
-from ..integrators.options import shown
+from ..integrators.core.contract import ACCEPT_MAX
+from ..integrators.core.dense import ACTIVATIONS
+from ..integrators.core.errors import shown
+from ..integrators.core.names import unknown
 from ..integrators.reading import MAX_DEPTH, line, parse_json, read_bytes
 from . import zoo
-from .contract import ACCEPT_MAX
 from .decision import HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, THRESHOLD_MOST, Decision
 from .laws import SPECS, Law
-from .learned import ACTIVATIONS, SQUASHES, Learned
+from .learned import SQUASHES, Learned
 from .observation import FEATURES, HUGE, Observation
 
 FORMAT = "stepsmith-controller"

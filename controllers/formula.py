@@ -18,17 +18,7 @@ bound to NumPy.
 
 from __future__ import annotations
 
-from ..integrators.record import (
-    ERR,
-    FINITE,
-    LU_SHIFT,
-    NEWTON_ITERS,
-    NEWTON_RATE,
-    ORDER,
-    TRUNCATED,
-    H,
-)
-from .contract import (
+from ..integrators.core.contract import (
     ACCEPT,
     FALLBACK,
     FLAGS,
@@ -44,7 +34,8 @@ from .contract import (
     S_NACC,
     S_STREAK,
 )
-from .namespaces import NUMPY
+from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.record import ERR, FINITE, LU_SHIFT, NEWTON_ITERS, NEWTON_RATE, ORDER, TRUNCATED, H
 
 where = NUMPY["where"]
 log = NUMPY["log"]

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import record
-from ..integrators.names import unknown
-from ..integrators.options import shown
+from ..integrators.core import record
+from ..integrators.core.contract import N_HEAD, S_LH1, S_LH2, Lane, bind
+from ..integrators.core.errors import shown
+from ..integrators.core.names import unknown
 from . import formula as F
 from . import nbody
-from .contract import N_HEAD, S_LH1, S_LH2, Lane, bind
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators.options import shown
-from .contract import N_HEAD, N_OUT, Dense, Lane, bind
+from ..integrators.core import dense
+from ..integrators.core.contract import N_HEAD, N_OUT, Dense, Lane, bind
+from ..integrators.core.dense import ACTIVATIONS
+from ..integrators.core.errors import shown
+from ..integrators.core.namespaces import NUMPY
 from .decision import Decision
-from .namespaces import NUMPY
 
 where = NUMPY["where"]
 
-ACTIVATIONS = ("tanh", "relu", "linear")
 SQUASHES = ("clip", "tanh", "argmax")
 
 # compile-time values of `choose`, bound for each structure
@@ -60,10 +61,6 @@ def choose(params, state, record, out):
 @functools.cache
 def _choose(q_at: int, n_q: int, table_at: int, act: int, n_act: int) -> Callable[..., None]:
     return bind(choose, {"Q_AT": q_at, "N_Q": n_q, "TABLE_AT": table_at, "ACT": act, "N_ACT": n_act})
-
-
-def _activate(z: np.ndarray, activation: str) -> np.ndarray:
-    return np.tanh(z) if activation == "tanh" else np.where(z < 0.0, 0.0, z) if activation == "relu" else z
 
 
 class Learned:
@@ -259,7 +256,7 @@ class Learned:
             raise ValueError(f"obs must have shape (..., {self.decision.n_obs}), got {z.shape}")
         with np.errstate(all="ignore"):
             for weight, bias, activation in self.layers:
-                z = _activate(z @ weight.T + bias, activation)
+                z = dense.activate(z @ weight.T + bias, activation)
             if self.table is not None:
                 return self.table[np.argmax(z, axis=-1)] + np.sum(z - z, axis=-1, keepdims=True)
             return (np.clip(z, -1.0, 1.0) if self.squash == "clip" else np.tanh(z)) + (z - z)
@@ -276,11 +273,9 @@ class Learned:
                 if isinstance(phase, Lane):
                     phase.fn(params, state, record, out)
                 else:
-                    mid = phase.offset + phase.n_in * phase.n_out
-                    weight = params[phase.offset : mid].reshape(phase.n_out, phase.n_in)
-                    bias = params[mid : mid + phase.n_out].reshape(-1, *(1,) * (state.ndim - 1))
-                    z = weight @ state[phase.src : phase.src + phase.n_in] + bias
-                    state[phase.dst : phase.dst + phase.n_out] = _activate(z, phase.activation)
+                    weight, bias = dense.weights(phase, params)
+                    z = weight @ state[phase.src : phase.src + phase.n_in] + bias.reshape(-1, *(1,) * (state.ndim - 1))
+                    state[phase.dst : phase.dst + phase.n_out] = dense.activate(z, phase.activation)
         return out
 
     def __repr__(self) -> str:

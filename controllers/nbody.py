@@ -14,10 +14,10 @@ for (`H_FREE`), from which the engine goes on.
 
 from __future__ import annotations
 
-from ..integrators.record import ERR, FINITE, H_FREE, TAU_AARSETH, TAU_AMUSE, TAU_PRS, TRUNCATED, H
-from .contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR
+from ..integrators.core.contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR
+from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.record import ERR, FINITE, H_FREE, TAU_AARSETH, TAU_AMUSE, TAU_PRS, TRUNCATED, H
 from .formula import head_update
-from .namespaces import NUMPY
 
 where = NUMPY["where"]
 log = NUMPY["log"]

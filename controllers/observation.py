@@ -20,9 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..integrators import record as rec
-from ..integrators.names import unknown
-from ..integrators.record import (
+from ..integrators.core import record as rec
+from ..integrators.core.contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
+from ..integrators.core.names import unknown
+from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.record import (
     CURV,
     ENORM,
     ERR,
@@ -41,8 +43,6 @@ from ..integrators.record import (
     YNORM,
     H,
 )
-from .contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
-from .namespaces import NUMPY
 
 where = NUMPY["where"]
 log = NUMPY["log"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from .laws import Law
 from .table import LAWS, RULES
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from ..integrators.tableaus import ExplicitTableau
 from . import registry
 from .laws import Law

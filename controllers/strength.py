@@ -91,7 +91,7 @@ def of(formula: Callable[[float], float]) -> Strength:
 
 def make(kind: str, **numbers: float) -> Strength:
     """A strength from its description: make(**s.describe()).  ValueError for an unknown kind, naming the nearest, or wrong numbers."""
-    from ..integrators.names import unknown
+    from ..integrators.core.names import unknown
 
     makers: dict[str, Callable[..., Strength]] = {"constant": constant, "exponential": exponential, "linear": linear}
     if not isinstance(kind, str) or kind not in makers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .contract import ACCEPT_MAX
+from ..integrators.core.contract import ACCEPT_MAX
 
 #: acceptance, safety, limiter, floors and rejection rules of codes
 RULES: dict[str, dict[str, float]] = {

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..integrators.options import shown
+from ..integrators.core.contract import ACCEPT_MAX
+from ..integrators.core.errors import shown
 from ..integrators.reading import parse_json, read_bytes
-from .contract import ACCEPT_MAX
 from .laws import SPECS, Law
 
 SCHEMA = 1

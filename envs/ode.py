@@ -22,7 +22,8 @@ from ..controllers import resolve
 from ..controllers.decision import N_ACTS, Decision
 from ..controllers.laws import Law
 from ..controllers.observation import FEATURES, STIFF
-from ..integrators import methods, options, problems, record
+from ..integrators import methods, options, problems
+from ..integrators.core import record
 from ..integrators.costs import Costs, of_family
 from ..integrators.families import SPLITS
 from ..integrators.tableaus import ExplicitTableau

@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..integrators import options
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from . import state as saved
 from .faces import arguments, key_from, reset_options, seed_of
 

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..integrators import methods, options, record
+from ..integrators import methods, options
+from ..integrators.core import record
 from ..integrators.kernels import paper_env
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.problem import Batch

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from . import digest, sources
+from .core.errors import OptionError
 from .digest import function_key
-from .options import OptionError
 from .recompile import fresh
 
 __all__ = ["KEPT", "Recent", "cache_dir", "compiled", "discard_damaged", "fetch", "function_key", "load_module"]

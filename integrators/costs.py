@@ -24,6 +24,7 @@ import numpy as np
 
 from . import methods, rhs_check
 from .cache import cache_dir, load_module
+from .core.contract import N_OUT
 from .kernels import build, calls
 from .kernels.layout import block_layout
 from .kernels.linear import Algebra
@@ -136,7 +137,7 @@ def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) 
     pair = meth.name == "radau5"
     algebra = Algebra(source, pair)
     n, m, width = source.n, source.m, build.lanes_for(source.n)
-    lay = block_layout(width, n, m, 3, 1, build.N_ANSWER, algebra.rows)
+    lay = block_layout(width, n, m, 3, 1, N_OUT, algebra.rows)
     body = algebra.lines + algebra.source() + _SOURCE.format(pair=_PAIR if pair else "", rhs=calls.rhs("A[T + l]", "Y", "K1"))
     text = build.header(lay, n, m, 1) + calls.guards(algebra.objects, n, m) + build.substitute(body, lay, n, m, 1, False)
     run = load_module(text, algebra.objects).run

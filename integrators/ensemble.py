@@ -14,10 +14,10 @@ import numpy as np
 
 from . import jacobian_check, methods, options, rhs_check
 from .cache import Recent, compiled, discard_damaged
+from .core.errors import OptionError
 from .errors import explained
 from .kernels import layout
 from .lift import lifted
-from .options import OptionError
 from .pace import Pace
 from .problem import Batch, Problem
 from .solve import _numbers, check_controller, checked_limit, checked_step, slots_of, tolerances

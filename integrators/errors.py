@@ -1,13 +1,11 @@
-"""Warnings; compiler errors in words: why a right-hand side cannot be compiled, and the line, not the compiler's own story."""
+"""Compiler errors in words: why a right-hand side cannot be compiled, and the line, not the compiler's own story."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
-_PACKAGE = __name__.split(".")[0]
 _NOISE = (
     "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument", "- Of which",
     "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
@@ -15,10 +13,6 @@ _NOISE = (
 
 #: what views say of their misuse; where the compiler says it, nothing else needs to be told
 _OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of")
-
-
-class JacobianWarning(UserWarning):
-    """A problem's `jac` disagrees with differences of its `rhs`: implicit methods lose their order or their speed (`jacobian_check`)."""
 
 
 def explained(error: Exception, source: Any) -> Exception:
@@ -69,11 +63,3 @@ def _short(error: Exception, lines: int = 12) -> str:
             where = next((k.strip() for k in kept if k.strip().startswith("File ")), "")
             return line.strip() + (f" ({where.rstrip(':')})" if where else "")
     return "\n".join(kept[:lines])
-
-
-def outside() -> int:
-    """`stacklevel` for a warning: the first frame outside the package, as seen from the caller."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == _PACKAGE:
-        frame, level = frame.f_back, level + 1
-    return level

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from . import record, sparsity, sparsity_check
+from . import sparsity, sparsity_check
+from .core import record
+from .core.errors import JacobianWarning, outside
 from .digest import identity
-from .errors import JacobianWarning, outside
 from .methods import Method
 from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
 from .problem import Batch, Problem

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import digest, record, sparsity, tableaus
-from .names import unknown
-from .options import OptionError, refuse
+from . import digest, sparsity, tableaus
+from .core import record
+from .core.errors import OptionError, refuse
+from .core.names import unknown
 from .tableaus.esdirk import EsdirkTableau
 from .tableaus.rosenbrock import RosenbrockTableau
 from .tableaus.tableau import ExplicitTableau

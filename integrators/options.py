@@ -16,30 +16,16 @@ import numbers
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .names import nearest, unknown
+from .core.errors import OptionError, refuse, shown
+from .core.names import nearest, unknown
+
+__all__ = [
+    "LARGEST_COUNT", "OptionError", "check_names", "choice", "count", "flag", "named", "number", "positive", "refuse", "shown", "text",
+]  # fmt: skip
 
 LARGEST_COUNT = 2**53  # whole numbers up to here are exact in a float64, which kernels count in
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class OptionError(ValueError, TypeError):
-    """An option has the wrong type or value, or there is no such option; caught as either of Python's two errors."""
-
-
-def shown(value: Any, limit: int = 80) -> str:
-    """`value` as it stands in a message: its repr, printable, at most `limit` characters."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"an object of type {type(value).__name__}"
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def refuse(name: str, takes: str, value: Any) -> OptionError:
-    """Return (not raise) the error: `name` must be `takes`, got `value`."""
-    return OptionError(f"{name} must be {takes}, got {shown(value)}")
 
 
 def _real(value: Any) -> Any:

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .options import shown
+from .core.errors import shown
 
 #: bytes of a JSON file, unless the caller states less or more
 MAX_JSON = 2**20

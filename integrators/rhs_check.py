@@ -27,7 +27,7 @@ import numpy as np
 
 from . import digest
 from .arrays_reached import indexes_arrays
-from .options import shown
+from .core.errors import shown
 from .plain import plain as plain_function
 
 __all__ = ["check", "check_function", "indexes_arrays", "interpreted", "name_of", "proved"]

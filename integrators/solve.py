@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from . import digest, jacobian_check, methods, options, record, rhs_check, sparsity, trained_method
+from . import digest, jacobian_check, methods, options, rhs_check, sparsity, trained_method
 from .cache import Recent, compiled, discard_damaged
+from .core import contract, record
+from .core.errors import OptionError
 from .errors import explained
 from .kernels import layout
 from .lift import lifted
-from .options import OptionError
 from .pace import FIRST, Pace
 from .problem import Batch, Problem
 from .tableaus import ExplicitTableau
@@ -154,7 +155,7 @@ def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
 def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
     """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`; a warning
     where it was trained with another method."""
-    if not all(hasattr(controller, part) for part in ("name", "params", "n_state", "phases", "key")):
+    if contract.missing(controller):
         raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
     needs = frozenset(getattr(controller, "needs", ()))
     missing = ", ".join(sorted(record.NAMES[i] for i in needs - method.fills))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import methods, problems
-from .names import unknown
+from .core.names import unknown
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from .errors import outside
-from .options import shown
+from .core.errors import outside, shown
 
 _TOLD: set[tuple[str, str, str]] = set()
 

@@ -13,6 +13,8 @@ import math
 
 import numpy as np
 
+from .core.namespaces import Namespace
+from .lanes import inline
 from .trace import F64, I64, clean, elementary, select
 
 
@@ -238,7 +240,7 @@ def cos(x):
 
 
 #: names that `bind` replaces when a formula is compiled for lanes
-NAMESPACE = {
+NAMESPACE = Namespace({
     "where": where, "minimum": minimum, "maximum": maximum, "fabs": fabs, "sqrt": sqrt, "exp": exp, "log": log,
     "pow_": pow_, "tanh": tanh, "atan": atan, "sin": sin, "cos": cos,
-}  # fmt: skip
+}, wrap=inline)  # fmt: skip

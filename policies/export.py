@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..controllers.contract import N_HEAD, S_STREAK
 from ..controllers.decision import Decision
 from ..controllers.learned import Learned
 from ..controllers.observation import HUGE
 from ..integrators import options
-from ..integrators.record import FINITE, N_RECORD, TRUNCATED
+from ..integrators.core.contract import N_HEAD, S_STREAK
+from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
 from . import sources
 from .normalisation import Statistics
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
 
-from .integrators.options import OptionError, choice, named
+from .integrators.core.errors import OptionError
+from .integrators.options import choice, named
 
 if TYPE_CHECKING:
     from .integrators.ensemble import EnsembleSolution

@@ -8,13 +8,13 @@ import torch
 
 import stepsmith as ss
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_HEAD, Lane
 from stepsmith.controllers.decision import SHRINK, Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import record as R
 from stepsmith.integrators import trained_method
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_HEAD, Lane
+from stepsmith.integrators.core.runner import Runner
 from stepsmith.integrators.kernels import layout
-from stepsmith.integrators.neural.controller import LaneController
 
 BIG = np.array([1.01, 5.0, 0.999 * ACCEPT_MAX, 1.001 * ACCEPT_MAX, 1e3, 20_861.0, 1e12, np.inf, np.nan])
 
@@ -45,7 +45,7 @@ def test_no_learned_decision_accepts_more(law, n_act):
         c = Learned(d, [(np.full((n_act, 1), value), np.full(n_act, value), "linear")], squash)  # 1e308: overflows, and falls back
         answers = {}
         for hosts in ("numpy", "torch"):
-            lanes = LaneController(c, len(BIG), hosts)
+            lanes = Runner(c, len(BIG), hosts)
             rows = record(BIG)
             rows = list(rows) if hosts == "numpy" else list(torch.from_numpy(rows))
             answers[hosts] = np.array([np.asarray(x) for x in lanes.decide(rows)])

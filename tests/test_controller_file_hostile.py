@@ -15,9 +15,9 @@ from safetensors.numpy import save as st_save
 
 import stepsmith as ss
 from stepsmith.controllers import decision, file, learned, registry, tuned, zoo
-from stepsmith.controllers.contract import ACCEPT, ACCEPT_MAX, LOG_FACTOR, N_HEAD
 from stepsmith.integrators import reading
-from stepsmith.integrators import record as R
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, LOG_FACTOR, N_HEAD
 
 LONG = 200  # characters that a message may have beside the file's name
 

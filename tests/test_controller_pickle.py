@@ -12,10 +12,10 @@ import torch
 
 import stepsmith as ss
 from stepsmith.controllers import registry, strength
-from stepsmith.controllers.contract import N_OUT
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import record as R
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import N_OUT
 
 torch.set_num_threads(1)
 

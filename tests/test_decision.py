@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_OUT, S_LE1, S_LH1, S_NACC, S_STREAK, bind
 from stepsmith.controllers.decision import SHRINK, SLACK, Decision
 from stepsmith.controllers.observation import Observation
-from stepsmith.integrators import record as R
 from stepsmith.integrators import vecmath
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import (
+    ACCEPT,
+    ACCEPT_MAX,
+    FALLBACK,
+    LOG_FACTOR,
+    N_OUT,
+    S_LE1,
+    S_LH1,
+    S_NACC,
+    S_STREAK,
+    bind,
+)
 
 LINEAR = registry.names("linear")
 TAUS = (R.TAU_AMUSE, R.TAU_AARSETH, R.TAU_PRS)

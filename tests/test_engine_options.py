@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.integrators.options import OptionError
+from stepsmith.integrators.core.errors import OptionError
 
 PROBLEM = ss.problems.make("lotka_volterra", seed=0)
 BATCH = ss.problems.sample("lotka_volterra", n=3, seed=0)

@@ -16,7 +16,7 @@ from stepsmith.envs import make_sb3
 from stepsmith.envs.core import Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
 from stepsmith.envs.three_body_paper import ThreeBodyPaperEnv, ThreeBodyPaperVectorEnv
-from stepsmith.integrators.options import OptionError
+from stepsmith.integrators.core.errors import OptionError
 
 SMALL: dict[str, Any] = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 NAN, INF = float("nan"), float("inf")

@@ -14,8 +14,8 @@ import stepsmith as ss
 from stepsmith import Problem
 from stepsmith.controllers import registry
 from stepsmith.integrators import jacobian_check, methods, plain, problems
+from stepsmith.integrators.core.errors import JacobianWarning
 from stepsmith.integrators.ensemble import ensemble_kernel
-from stepsmith.integrators.errors import JacobianWarning
 
 STIFF = [name for name in problems.names() if problems.family(name).stiff]
 

@@ -10,7 +10,9 @@ import pytest
 
 from law_driver import row
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import (
+from stepsmith.integrators import vecmath
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import (
     ACCEPT,
     FALLBACK,
     FLAGS,
@@ -25,9 +27,7 @@ from stepsmith.controllers.contract import (
     S_STREAK,
     bind,
 )
-from stepsmith.controllers.namespaces import SCALAR, torch_namespace
-from stepsmith.integrators import record as R
-from stepsmith.integrators import vecmath
+from stepsmith.integrators.core.namespaces import SCALAR, torch_namespace
 
 LINEAR = registry.names("linear")
 LAWS = [registry.get(n) for n in LINEAR] + [registry.amuse(), registry.aarseth(), registry.ias15(), registry.constant(0.01)]

@@ -8,9 +8,9 @@ import pytest
 
 from law_driver import Driver, row
 from stepsmith.controllers import laws, registry
-from stepsmith.controllers.contract import ACCEPT, LOG_FACTOR, N_OUT, S_LE1, S_NACC, S_STREAK
 from stepsmith.controllers.search import search_space
 from stepsmith.controllers.table import LAWS, RULES
+from stepsmith.integrators.core.contract import ACCEPT, LOG_FACTOR, N_OUT, S_LE1, S_NACC, S_STREAK
 
 #: a law without anything around it: no safety, no limits, accepts everything finite
 BARE = {

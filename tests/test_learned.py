@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_OUT, Dense
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.controllers.observation import TIER0
-from stepsmith.integrators import record as R
 from stepsmith.integrators.cache import load_module
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_OUT, Dense
+from stepsmith.integrators.core.runner import Runner
 from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import blocks, build
-from stepsmith.integrators.neural.controller import LaneController
 from stepsmith.integrators.problem import Batch, Problem
 from stepsmith.integrators.solve import solve
 
@@ -153,7 +153,7 @@ def test_batched_hosts_agree(make, xp):
     c = make()
     recs = records(5, 6)
     expected, _ = play_numpy(c, recs)
-    host = LaneController(c, 6, xp)
+    host = Runner(c, 6, xp)
     convert = torch.tensor if xp == "torch" else np.array
     for r, want in zip(recs, expected, strict=True):
         got = host.decide([convert(row) for row in r])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepsmith.integrators.names import nearest, unknown
+from stepsmith.integrators.core.names import nearest, unknown
 
 METHODS = ("bs32", "dopri5", "tsit5", "dop853", "hermite4", "leapfrog")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import N_OUT
-from stepsmith.controllers.namespaces import NUMPY, SCALAR, torch_namespace
-from stepsmith.integrators import record as R
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import N_OUT
+from stepsmith.integrators.core.namespaces import NUMPY, SCALAR, torch_namespace
 
 torch = pytest.importorskip("torch")
-ONE = ("log", "exp", "fabs", "sqrt", "tanh", "atan")
+ONE = ("log", "exp", "fabs", "sqrt", "tanh", "atan", "sin", "cos")
 TWO = ("minimum", "maximum")
 VALUES = np.array([0.25, 1.0, 3.5])
 SCALARS = (0.75, 2, np.float64(0.75), np.float32(0.75))
@@ -19,7 +19,7 @@ DTYPES = {"float32": 3e-7, "float64": 1e-15}
 
 
 def test_the_three_namespaces_hold_the_same_names():
-    assert set(torch_namespace()) == set(NUMPY) == set(SCALAR) == {"where", *ONE, *TWO}
+    assert set(torch_namespace()) == set(NUMPY) == set(SCALAR) == {"where", "pow_", *ONE, *TWO}
 
 
 def check(got, expected, dtype):
@@ -45,6 +45,23 @@ def test_functions_of_two_arguments(name, dtype):
         check(f(s, x), NUMPY[name](s, VALUES), dtype)
         check(f(s, 1.0), NUMPY[name](s, 1.0), "float64")
     assert torch.isnan(f(x, float("nan"))).all()
+
+
+def test_powers():
+    x = torch.tensor(VALUES)
+    for given, exponent in ((VALUES, -0.7), (VALUES, 2.0)):
+        check(torch_namespace()["pow_"](x, exponent), given**exponent, "float64")
+        np.testing.assert_allclose(NUMPY["pow_"](given, exponent), given**exponent, rtol=1e-15)
+        np.testing.assert_allclose([SCALAR["pow_"](v, exponent) for v in given], given**exponent, rtol=1e-15)
+
+
+@pytest.mark.parametrize("x", [0.0, -1.0, np.inf, -np.inf, np.nan, 800.0, -800.0])
+@pytest.mark.parametrize("name", ONE)
+def test_numbers_behave_as_arrays_at_the_edges(name, x):
+    with np.errstate(all="ignore"):
+        expected = NUMPY[name](np.array([x]))[0]
+        np.testing.assert_allclose(SCALAR[name](np.float64(x)), expected, rtol=1e-15)
+        np.testing.assert_allclose(torch_namespace()[name](x).numpy(), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

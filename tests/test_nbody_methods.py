@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
-from stepsmith.integrators import record as rec
+from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import layout
 from stepsmith.integrators.kernels.composition import GAMMA, coefficients

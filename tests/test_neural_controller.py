@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.controllers.namespaces import NUMPY
-from stepsmith.integrators import record as rec
-from stepsmith.integrators.neural import LaneController, odeint
+from stepsmith.integrators.core import record as rec
+from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
+from stepsmith.integrators.core.namespaces import NUMPY
+from stepsmith.integrators.neural import Runner, odeint
 from stepsmith.integrators.problem import Problem
 from stepsmith.integrators.solve import solve
 
@@ -41,8 +41,8 @@ def attempts(lanes, n, seed=0):
 @pytest.mark.parametrize("name", LAWS)
 def test_numpy_torch_and_one_lane_decide_as_the_contract_does(name):
     law, lanes = registry.get(name), 40
-    array, tensor = LaneController(law, lanes), LaneController(law, lanes, "torch")
-    single = [LaneController(law, 1) for _ in range(lanes)]
+    array, tensor = Runner(law, lanes), Runner(law, lanes, "torch")
+    single = [Runner(law, 1) for _ in range(lanes)]
     formula = bind(law.phases[0].fn, NUMPY)
     state, out = np.zeros((law.n_state, lanes)), np.zeros((4, lanes))
     law.init(law.params, state)
@@ -93,7 +93,7 @@ def test_dense_phases():
         record[rec.ERR], record[rec.H] = err, h
         if xp == "torch":
             record = [torch.from_numpy(r) for r in record]
-        out = [np.asarray(x) for x in LaneController(c, lanes, xp).decide(record)]
+        out = [np.asarray(x) for x in Runner(c, lanes, xp).decide(record)]
         net = np.tanh(w2 @ np.tanh(w1 @ np.stack([np.minimum(err, 5), np.exp(-h)]) + b1[:, None]) + b2[:, None])[0]
         np.testing.assert_allclose(out[LOG_FACTOR], np.where(err <= 1, 0.3, -0.7) + 0.1 * net, rtol=1e-13)
         np.testing.assert_array_equal(out[ACCEPT], err <= 1)
@@ -129,8 +129,8 @@ def test_learned_controllers_decide_alike_in_every_form(law, squash):
     ]
     table = rng.uniform(-1, 1, (5, 2)) if squash == "argmax" else None
     learned, lanes = Learned(decision, layers, squash, table), 30
-    array, tensor = LaneController(learned, lanes), LaneController(learned, lanes, "torch")
-    single = [LaneController(learned, 1) for _ in range(lanes)]
+    array, tensor = Runner(learned, lanes), Runner(learned, lanes, "torch")
+    single = [Runner(learned, 1) for _ in range(lanes)]
     answers = []
     for row in attempts(lanes, 20):
         row[rec.HS] = row[rec.CURV] = row[rec.ENORM] = row[rec.YNORM] = 0.3
@@ -169,11 +169,11 @@ def test_a_controller_that_never_shrinks_runs_out_of_steps():
 
 def test_controllers_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="activation"):
-        LaneController(SimpleNamespace(params=np.zeros(2), n_state=8, phases=(Dense(6, 7, 1, 1, 0, "gelu"),)), 3)
+        Runner(SimpleNamespace(params=np.zeros(2), n_state=8, phases=(Dense(6, 7, 1, 1, 0, "gelu"),)), 3)
     with pytest.raises(TypeError, match="neither a formula"):
-        LaneController(SimpleNamespace(params=np.zeros(2), n_state=8, phases=("law",)), 3)
+        Runner(SimpleNamespace(params=np.zeros(2), n_state=8, phases=("law",)), 3)
     with pytest.raises(ValueError, match="numpy"):
-        LaneController(registry.get("i"), 3, "jax")
+        Runner(registry.get("i"), 3, "jax")
     greedy = _network()
     greedy.needs = (rec.NEWTON_RATE, rec.HS)
     y0, t = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0.0, 1.0])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import stepsmith as ss
-from stepsmith.integrators.options import OptionError
+from stepsmith.integrators.core.errors import OptionError
 from torch_fields import F64, state
 
 odeint, NeuralODE, regulariser, strength = ss.neural.odeint, ss.neural.NeuralODE, ss.neural.regulariser, ss.neural.strength

@@ -92,7 +92,7 @@ class Recite:
     n_state, needs = 1, ()
 
     def __init__(self, sizes):
-        from stepsmith.controllers.contract import Lane
+        from stepsmith.integrators.core.contract import Lane
 
         ratios = np.append(sizes[1:] / sizes[:-1], 1.0)
         ratios[-2] *= 1.5  # the last step is cut to land on the end

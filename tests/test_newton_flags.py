@@ -7,8 +7,9 @@ import pytest
 
 from stepsmith import Problem, solve
 from stepsmith.controllers import registry
-from stepsmith.controllers.contract import FLAGS, KEEP_JACOBIAN, KEEP_LU, REFRESH_JACOBIAN
-from stepsmith.integrators import problems, record
+from stepsmith.integrators import problems
+from stepsmith.integrators.core import record
+from stepsmith.integrators.core.contract import FLAGS, KEEP_JACOBIAN, KEEP_LU, REFRESH_JACOBIAN
 
 PUBLISHED = problems.family("vdpol_stiff").published()  # to t = 2000, mu = 1000
 VDP = np.array([1.706167732170469, -8.928097010248125e-4])  # its end point in the Bari/CWI test set

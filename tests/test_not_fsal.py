@@ -9,7 +9,8 @@ from scipy.integrate import solve_ivp
 import stepsmith as ss
 from pairs import FEHLBERG5, HEUN, KUTTA, NAMES, PAIRS, scipys
 from stepsmith.controllers import registry
-from stepsmith.integrators import cuda, methods, record
+from stepsmith.integrators import cuda, methods
+from stepsmith.integrators.core import record
 from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels.layout import NON_FINITE
 from stepsmith.integrators.solve import solve

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from stepsmith.controllers import observation as O
-from stepsmith.controllers.contract import N_HEAD, N_OUT, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK, bind
-from stepsmith.controllers.namespaces import NUMPY, SCALAR, torch_namespace
-from stepsmith.integrators import record as R
 from stepsmith.integrators import vecmath
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import N_HEAD, N_OUT, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK, bind
+from stepsmith.integrators.core.namespaces import NUMPY, SCALAR, torch_namespace
 
 ALL = tuple(O.FEATURES)
 

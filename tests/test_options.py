@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepsmith.integrators import options
-from stepsmith.integrators.options import OptionError
+from stepsmith.integrators.core.errors import OptionError
 
 
 @pytest.mark.parametrize("value", [True, np.True_, 1.5, 1.0, math.nan, math.inf, "5", None, [1], 0, -3, 2**53 + 1, 1j])

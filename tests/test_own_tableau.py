@@ -15,9 +15,10 @@ import pytest
 
 import stepsmith as ss
 from pairs import FEHLBERG4, FEHLBERG5, FOUR, HEUN, KUTTA, PAIRS
-from stepsmith.controllers.contract import N_HEAD, Lane
 from stepsmith.envs.ode import make_core
-from stepsmith.integrators import methods, record
+from stepsmith.integrators import methods
+from stepsmith.integrators.core import record
+from stepsmith.integrators.core.contract import N_HEAD, Lane
 from stepsmith.integrators.solve import solve
 from stepsmith.integrators.tableaus import ExplicitTableau, get
 

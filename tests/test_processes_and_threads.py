@@ -12,7 +12,7 @@ import pytest
 
 import stepsmith as ss
 from stepsmith.integrators.cache import cache_dir
-from stepsmith.integrators.options import OptionError
+from stepsmith.integrators.core.errors import OptionError
 
 HEAD = """
 import os, signal, sys, threading, time

@@ -11,7 +11,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
-from stepsmith.integrators import record
+from stepsmith.integrators.core import record
 from stepsmith.integrators.ensemble import solve_ensemble
 from stepsmith.integrators.kernels.layout import MAX_STEPS, SUCCESS
 from stepsmith.integrators.problem import Problem

@@ -13,7 +13,7 @@ import pytest
 import stepsmith as ss
 from stepsmith import Batch, Problem
 from stepsmith.integrators import jacobian_check, problems, tableaus
-from stepsmith.integrators.errors import JacobianWarning
+from stepsmith.integrators.core.errors import JacobianWarning
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS, UNDERFLOW
 from stepsmith.integrators.vecmath import cos, sin, where
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..integrators.names import unknown
-from ..integrators.options import shown
+from ..integrators.core.errors import shown
+from ..integrators.core.names import unknown
 from . import reading
 from .settings import LARGEST_SEED, MOST_INSTANCES
 

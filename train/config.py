@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ..integrators import options
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from . import reading, settings
 
 ALGORITHMS = ("ppo", "sac", "dqn", "es")

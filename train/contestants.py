@@ -16,6 +16,7 @@ import numpy as np
 from ..controllers import registry, resolve
 from ..controllers.laws import Law
 from ..integrators import methods, options
+from ..integrators.core import contract
 from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep
@@ -113,7 +114,7 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
     """
     if isinstance(given, (str, os.PathLike)):
         given = [given]
-    if all(hasattr(given, a) for a in ("name", "params", "phases")):
+    if not contract.missing(given, compiled=False):
         given = [given]
     if not isinstance(given, Iterable):
         raise options.refuse("controllers", "a name, a path, a controller, or a list or mapping of them", given)
@@ -128,7 +129,7 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
             raise ValueError("an empty list of training seeds")
         seeds = tuple(resolve.controller(os.fspath(m), family, method) if isinstance(m, (str, os.PathLike)) else m for m in members)
         for s in seeds:
-            if not all(hasattr(s, a) for a in ("name", "params", "phases")):
+            if contract.missing(s, compiled=False):
                 raise ValueError(f"not a controller: {s!r}; give a name, a path or a controller object")
         kind = "classical" if isinstance(seeds[0], Law) else "learned"
         name = str(label or seeds[0].name)

@@ -22,7 +22,8 @@ from ..controllers import registry
 from ..controllers.decision import Decision
 from ..controllers.learned import Learned
 from ..envs.three_body_paper import PaperCore
-from ..integrators import methods, options, record
+from ..integrators import methods, options
+from ..integrators.core import record
 from ..integrators.kernels.build import Kernel, aligned, build
 from ..integrators.kernels.drivers import ARGS
 from ..integrators.kernels.layout import N_STATS, SUCCESS

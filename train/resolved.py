@@ -14,7 +14,7 @@ import gymnasium
 from ..controllers import resolve
 from ..controllers.decision import Decision
 from ..integrators import methods, options, problems, suites, tableaus
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from ..integrators.solve import check_controller
 from . import settings
 from .config import Config

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..integrators import options
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 
 Rule = Callable[[str, Any], Any]
 Rules = Mapping[str, Rule]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..integrators import options
-from ..integrators.names import unknown
+from ..integrators.core.names import unknown
 from . import config as configs
 from . import reading, settings
 from .config import Config, Evaluate, Policy

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..controllers import registry, resolve
-from ..integrators import record as rec
+from ..integrators.core import record as rec
 from ..integrators.families import LEVELS_PER_DECADE, tolerance_grid
 from ..integrators.neural import odeint
 from ..integrators.neural.checks import FILLS

@@ -7,7 +7,8 @@ the record and the decision.
 
 from __future__ import annotations
 
-from .. import record as rec
+from ..core import dense
+from ..core import record as rec
 from .explicit import UNROLL, traced_loop
 from .layout import STATS_ROWS
 
@@ -269,29 +270,5 @@ def decide_source(phases: list, n_record: int, n_state: int, n_out: int) -> str:
                 f"view(A, CO + l, WIDTH, {n_out}))\n"
             )
         else:
-            src += dense_layer(what)
+            src += dense.source(what)
     return src + "    return\n\n"
-
-
-def dense_layer(layer, chunk: int = 32) -> str:
-    """A network layer over state rows: one weight row at a time, inputs unrolled, lanes innermost."""
-    stride = layer.n_in
-    bias = layer.offset + layer.n_in * layer.n_out
-    src = f"    for o in range({layer.n_out}):\n        bias = params[{bias} + o]\n"
-    src += "        for l in range(W):\n"
-    src += f"            A[CS + ({layer.dst} + o)*W + l] = bias\n"
-    for lo in range(0, layer.n_in, chunk):
-        hi = min(lo + chunk, layer.n_in)
-        for i in range(lo, hi):
-            src += f"        w{i - lo} = params[{layer.offset} + {stride}*o + {i}]\n"
-        terms = " + ".join(f"w{i - lo}*A[CS + {layer.src + i}*W + l]" for i in range(lo, hi))
-        src += f"        for l in range(W):\n            A[CS + ({layer.dst} + o)*W + l] += {terms}\n"
-    out = f"A[CS + ({layer.dst} + o)*W + l]"
-    if layer.activation == "tanh":
-        src += f"        for l in range(W):\n            {out} = tanh({out})\n"
-    elif layer.activation == "relu":
-        # written so that NaN stays NaN
-        src += f"        for l in range(W):\n            {out} = where({out} < 0.0, 0.0, {out})\n"
-    elif layer.activation != "linear":
-        raise ValueError(f"activation must be 'tanh', 'relu' or 'linear', got {layer.activation!r}")
-    return src

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -12,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
-from ..binding import bind
 from ..cache import load_module
+from ..core import record
+from ..core.binding import bind
+from ..core.contract import N_OUT, Dense
 from ..tableaus.tableau import ExplicitTableau
 from . import blocks, calls, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
-
-N_ANSWER = 4
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         "from stepsmith.integrators.sparse_matrix import sparse\n"
         "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
         "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
-        f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_ANSWER}\nTHRESHOLD = {max(1, w // 8)}\n"
+        f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_OUT}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
         # a function of its own: called, not copied into its callers
@@ -115,7 +113,7 @@ def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -
     from ..vecmath import NAMESPACE
 
     plain = bind(fn, NAMESPACE, lambda helper: helper)
-    if not traceable(plain, (None, n_state, record.N_RECORD, N_ANSWER)):
+    if not traceable(plain, (None, n_state, record.N_RECORD, N_OUT)):
         return bind(fn, NAMESPACE)
     if params or state:
         inner = plain
@@ -142,8 +140,8 @@ def phase_list(
     from ..vecmath import NAMESPACE
 
     if fuse.small(phases):
-        steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else dataclasses.astuple(p) for p in phases)
-        if all(isinstance(s, tuple) or getattr(s, "traced", False) for s in steps):
+        steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else p for p in phases)
+        if all(isinstance(s, Dense) or getattr(s, "traced", False) for s in steps):
             objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"])
             return [("lane", "phase0")]
     out = []
@@ -167,7 +165,7 @@ def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: boo
 def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:
     """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops."""
     wide = width > 1 and wide_machine()
-    lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_ANSWER, parts.extra)
+    lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_OUT, parts.extra)
     from ..vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
@@ -181,7 +179,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         + blocks.emit_source()
         + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
-        + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
+        + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_OUT)
         + blocks.settle_source(n)
         + driver(wide)
     )  # fmt: skip

@@ -19,7 +19,7 @@ Rows: K0 = a at the start, K1 = a at the end (carried over), K2 and Z are dense 
 
 from __future__ import annotations
 
-from .. import record
+from ..core import record
 from . import calls
 from .pairs import UNROLLED, Lanes, criterion, element, forces, indent, shifted
 

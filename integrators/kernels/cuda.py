@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import record
-from ..binding import bind
 from ..cache import cache_dir, load_module
+from ..core import record
+from ..core.binding import bind
+from ..core.contract import N_OUT
 from . import blocks, calls
-from .build import N_ANSWER, Kernel, Parts, substitute
+from .build import Kernel, Parts, substitute
 from .drivers import ARGS
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
 
@@ -224,7 +225,7 @@ HEAD = "from stepsmith.integrators.kernels.cuda import device as _inline, device
 
 def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
     """Kernel of a method's parts and a controller's structure; its module's `run` is launched with one thread a trajectory."""
-    lay = block_layout(1, n, m, parts.slopes, controller.n_state, N_ANSWER, parts.extra)
+    lay = block_layout(1, n, m, parts.slopes, controller.n_state, N_OUT, parts.extra)
     objects: dict[str, Any] = {name: bind_rhs(obj) if callable(obj) else obj for name, obj in parts.objects.items()}
     objects.update(NAMESPACE)
     objects["init"] = bind(controller.init, NAMESPACE, device)
@@ -242,7 +243,7 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
         + blocks.emit_source()
         + blocks.commit_source(n, parts.carry, marks=parts.marks)
         + blocks.refill_source(first is not None)
-        + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_ANSWER)
+        + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_OUT)
         + driver_source()
     )  # fmt: skip
     # with one lane the view that a controller gets is a slice; the user's functions, which are given frozen views too, get those of the CPU

@@ -27,11 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..binding import bind
 from ..cache import load_module
+from ..core.binding import bind
+from ..core.contract import N_OUT
 from ..tableaus import ExplicitTableau
 from . import blocks, calls, propagate, splitmix
-from .build import N_ANSWER, Kernel, Parts, formula, header, known, substitute, wide_machine
+from .build import Kernel, Parts, formula, header, known, substitute, wide_machine
 from .env_source import driver_source, error_source
 from .layout import block_layout
 
@@ -71,7 +72,7 @@ def env_kernel(
     from ..vecmath import NAMESPACE
 
     wide = width > 1 and wide_machine()
-    lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_ANSWER, parts.extra, parts.together)
+    lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_OUT, parts.extra, parts.together)
     for row in ROWS:
         lay.add(row)
     if propagated is not None:

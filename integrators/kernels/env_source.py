@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from .. import record
+from ..core import record
+from ..core.contract import N_OUT
 from . import calls, propagate, splitmix
-from .build import N_ANSWER
 
 POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
 
@@ -103,7 +103,7 @@ def driver_source(
     lane = (
         "    for l in range(W):\n"
         "        {fn}(params, view(A, CS + l, WIDTH, NSTATE), "
-        f"view(A, R + l, WIDTH, {record.N_RECORD}), view(A, CO + l, WIDTH, {N_ANSWER}))\n"
+        f"view(A, R + l, WIDTH, {record.N_RECORD}), view(A, CO + l, WIDTH, {N_OUT}))\n"
     )
     act = "".join(f"        A[CS + {act_at + i}*W + l] = actions[base + l, {i}]\n" for i in range(n_act))
     obs = "".join(f"        obs[base + l, {i}] = A[CS + {obs_at + i}*W + l]\n" for i in range(n_obs))

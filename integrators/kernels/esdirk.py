@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
+from ..core import record
 from ..tableaus.esdirk import EsdirkTableau
 from . import calls
 from .linear import Algebra

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from .. import record
+from ..core import record
 from ..tableaus.tableau import ExplicitTableau
 from . import calls
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core import dense
+from ..core.contract import Dense
+
 #: multiplications up to which a network is written out; larger ones gain more from running a layer over all lanes
 LARGEST = 256
 
@@ -35,29 +38,16 @@ def small(phases: tuple) -> bool:
 
 
 def fused(steps: tuple, n_head: int, where: Callable, tanh: Callable) -> Callable[..., None]:
-    """`f(params, state, record, out)`: the steps in a row, each a bound function with these arguments or the fields of a dense layer.
+    """`f(params, state, record, out)`: the steps in a row, each a bound function with these arguments or a dense layer.
 
     `n_head`: rows of the state that outlive a decision.
     """
 
-    def dense(layer: tuple, params: Any, state: Any) -> None:
-        src, dst, n_in, n_out, offset, activation = layer
-        inputs = [state[src + i] for i in range(n_in)]
-        for o in range(n_out):
-            z = params[offset + n_in * n_out + o]
-            for i, x in enumerate(inputs):
-                z = z + params[offset + n_in * o + i] * x
-            if activation == "tanh":
-                z = tanh(z)
-            elif activation == "relu":
-                z = where(z < 0.0, 0.0, z)  # NaN stays NaN
-            state[dst + o] = z
-
     def decide(params, state, record, out):
         rows = Registers(state)
         for step in steps:
-            if isinstance(step, tuple):
-                dense(step, params, rows)
+            if isinstance(step, Dense):
+                dense.written_out(step, params, rows, where, tanh)
             else:
                 step(params, rows, record, out)
         for i, x in rows.kept.items():

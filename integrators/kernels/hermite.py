@@ -30,7 +30,7 @@ passes through zero would ask for no step at all), guarded for systems at rest. 
 
 from __future__ import annotations
 
-from .. import record
+from ..core import record
 from .pairs import UNROLLED, Index, Lanes, element, forces, shifted
 
 ERROR_ORDER = 4.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import record
+from ..core import record
 
 # status of a lane, as stored in the STATUS row
 RUNNING = 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import record
+from ..core import record
 from .explicit import Embedded, start_source
 
 R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}

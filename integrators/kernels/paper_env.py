@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import record
-from ..binding import bind
 from ..cache import load_module
+from ..core import record
+from ..core.binding import bind
+from ..core.contract import N_OUT
 from . import calls, splitmix
-from .build import N_ANSWER, Kernel, Parts, header, substitute, wide_machine
+from .build import Kernel, Parts, header, substitute, wide_machine
 from .layout import block_layout
 
 #: columns of the per-lane episode statistics, valid where an episode has just ended (nsteps: Hermite steps; error: |dE| at the end)
@@ -290,7 +291,7 @@ def paper_kernel(parts: Parts, n: int, m: int, n_obs: int, width: int, invariant
     from ..vecmath import NAMESPACE
 
     wide = width > 1 and wide_machine()
-    lay = block_layout(width, n, m, parts.slopes, 0, N_ANSWER, parts.extra)
+    lay = block_layout(width, n, m, parts.slopes, 0, N_OUT, parts.extra)
     for row in ROWS:
         lay.add(row)
     objects: dict[str, Any] = {"invariant": bind(invariant, NAMESPACE), **parts.objects}

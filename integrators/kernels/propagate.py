@@ -8,7 +8,7 @@ relative final error so far, with cancellation.
 
 from __future__ import annotations
 
-from .. import record
+from ..core import record
 from ..tableaus import ExplicitTableau
 from . import calls
 from .explicit import _combine

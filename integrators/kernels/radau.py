@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
+from ..core import record
 from ..tableaus.radau5 import RadauTableau
 from . import calls
 from .linear import Algebra

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
+from ..core import record
 from ..tableaus.rosenbrock import RosenbrockTableau
 from . import calls
 from .explicit import Source, _combine, _rhs, start_source

@@ -29,11 +29,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import record as rec
+from ..core import record as rec
+from ..core.contract import ACCEPT, FALLBACK, LOG_FACTOR
+from ..core.runner import Runner, slots_read
 from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
 from ..tableaus.tableau import ExplicitTableau
 from .clock import Clock
-from .controller import ACCEPT, FALLBACK, LOG_FACTOR, LaneController, slots_read
 from .outputs import Outputs, rows_of
 from .rows import Draws
 from .step import Slope, Step, Stepper
@@ -236,7 +237,7 @@ def adaptive_pass(
             return field(clock.times(np.full(lanes, t0), y.device), y)
 
         set_.check_start(at_start, y0, k1, torch.from_numpy(ok).to(y0.device))
-    control = LaneController(set_.controller, lanes)
+    control = Runner(set_.controller, lanes)
     if set_.first_step is None:
         h = control.first(h)
     stepper = stepper_type(tab, field, lanes, width, y0.dtype, y0.device)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .. import options, trained_method
+from ..core.runner import check
 from ..kernels.layout import MESSAGES, SUCCESS, message
 from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
@@ -24,7 +25,6 @@ from .adaptive import Pass, Settings, adaptive_pass
 from .adjoint import CONTINUOUS, Continuous, parameters_of, solve
 from .checks import ADJOINTS
 from .clock import Clock
-from .controller import check
 from .direct import direct
 from .field import Field, check_callable
 from .replay import Replay, replay

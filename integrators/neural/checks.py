@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .. import options
-from .. import record as rec
+from ..core import record as rec
 from ..tableaus import ExplicitTableau
 from .adjoint import CONTINUOUS
 

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from .. import options
+from ..core.runner import check
 from ..kernels.layout import MESSAGES, SUCCESS
 from ..tableaus import ExplicitTableau
 from ..tableaus import get as get_tableau
 from . import checks
 from .adjoint import CONTINUOUS, parameters_of
 from .api import odeint
-from .controller import check
 from .field import check_callable
 from .regularisers import Regulariser, Solver
 from .regularisers import regulariser as by_name

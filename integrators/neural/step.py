@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import record as rec
+from ..core import record as rec
 from ..tableaus.tableau import ExplicitTableau
 
 Tensor = torch.Tensor

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import importlib
 
+from ..core.names import unknown
 from ..families import Family
-from ..names import unknown
 from ..problem import Batch, Problem
 
 _FILES = (

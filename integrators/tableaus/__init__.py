@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..options import OptionError, refuse
+from ..core.errors import OptionError, refuse
 from .tableau import ExplicitTableau
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..options import OptionError, count, flag, shown
+from ..core.errors import OptionError, shown
+from ..options import count, flag
 from .tableau import hermite_quartic
 from .trees import Tree, density, rooted_trees
 

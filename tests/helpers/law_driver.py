@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from stepsmith.controllers.contract import ACCEPT, LOG_FACTOR, N_OUT
-from stepsmith.integrators import record as R
+from stepsmith.integrators.core import record as R
+from stepsmith.integrators.core.contract import ACCEPT, LOG_FACTOR, N_OUT
 
 
 def row(err, h=0.1, order=5.0, **slots):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...integrators.names import unknown
+from ...integrators.core.names import unknown
 from .dataset import Images, Series, Split
 from .digits import digits
 from .mnist import mnist5k

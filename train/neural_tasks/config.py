@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...integrators import options
-from ...integrators.names import unknown
+from ...integrators.core.names import unknown
 from .. import settings
 from ..settings import Rules, check, choice, count, flag, mapping, number, text
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from ...integrators import options
-from ...integrators.names import unknown
+from ...integrators.core.names import unknown
 from .. import config as configs
 from .. import reading, settings
 from ..runfiles import read_json, read_log, write_json

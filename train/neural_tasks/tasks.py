@@ -25,7 +25,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from ... import neural
-from ...integrators.names import unknown
+from ...integrators.core.names import unknown
 from .. import data
 from ..settings import MOST_WEIGHTS
 from .config import SIZES, NeuralConfig, RegulariserSpec

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ...names import unknown
+from ...core.names import unknown
 from ...options import check_names
 from .kinetic import Frobenius, Kinetic, rnode
 from .local import Local

@@ -47,6 +47,10 @@ def imported(source: str, module: str) -> Iterator[tuple[int, str]]:
                 yield node.level, ".".join([*base, alias.name])
 
 
+#: the floor below the rooms
+CORE = "stepsmith.integrators.core"
+
+
 def wrong_imports(source: str, module: str) -> list[str]:
     """Say which imports of the room module `module` point upwards, or are written in full."""
     room = module.split(".")[1]
@@ -58,6 +62,8 @@ def wrong_imports(source: str, module: str) -> list[str]:
             other = other if other in BELOW else ""
             if other not in BELOW[room] | {room}:
                 wrong.append(f"{room} imports {name}")
+            elif f"{module}.".startswith(f"{CORE}.") and not f"{name}.".startswith(f"{CORE}."):
+                wrong.append(f"the core imports {name}")
             elif level == 0:
                 wrong.append(f"{name} is not imported relatively")
     return wrong
@@ -104,6 +110,8 @@ def test_a_file_is_read_in_one_sitting() -> None:
         ("stepsmith.policies.net", "from ..envs import spaces"),
         ("stepsmith.envs.single", "from stepsmith.controllers import contract"),
         ("stepsmith.train.cli", "import stepsmith.envs"),
+        ("stepsmith.integrators.core.binding", "from ..lanes import inline"),
+        ("stepsmith.integrators.core.binding", "from .. import options"),
     ],
 )
 def test_the_check_sees_a_wrong_import(module: str, source: str) -> None:
@@ -117,6 +125,7 @@ def test_the_check_sees_a_wrong_import(module: str, source: str) -> None:
         ("stepsmith.integrators.problems.__init__", "from ..names import unknown\nfrom .lorenz import rhs"),
         ("stepsmith.controllers.zoo.__init__", "from ...integrators import record"),
         ("stepsmith.train.cli", "from .. import solve\nfrom ..envs import single"),
+        ("stepsmith.integrators.core.runner", "from . import dense\nfrom .record import N_RECORD"),
     ],
 )
 def test_the_check_lets_a_right_import_pass(module: str, source: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
 
+from .integrators.core import moved as _moved
 from .integrators.core.errors import OptionError
 from .integrators.options import choice, named
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .integrators.solve import Solution
 
 __version__ = "0.1.0"
+
+_moved.install()
 
 _LAZY = {
     "problems": (".integrators.problems", None),

@@ -115,6 +115,10 @@ class Runner:
         self.out = [o[index] for o in self.out]
 
 
+#: its former name
+LaneController = Runner
+
+
 class _Probe(list):
     """A record that notes which slots are read."""
 

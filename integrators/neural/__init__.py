@@ -4,11 +4,10 @@ Importing this package imports torch.
 """
 
 from ..core.namespaces import NUMPY, torch_namespace
-from ..core.runner import Runner
+from ..core.runner import LaneController
 from .api import ADJOINTS, odeint
 from .solution import Heuristics, NeuralSolution, NeuralStats
 
 __all__ = ["ADJOINTS", "NUMPY", "TORCH", "Heuristics", "LaneController", "NeuralSolution", "NeuralStats", "odeint"]
 
-#: the names under which a batched controller was known
-LaneController, TORCH = Runner, torch_namespace()
+TORCH = torch_namespace()

@@ -16,9 +16,9 @@ import time
 import numpy as np
 
 from stepsmith.controllers import registry
-from stepsmith.integrators import cuda
-from stepsmith.integrators.ensemble import solve_ensemble
-from stepsmith.integrators.problems import lorenz
+from stepsmith.integrators.engine import cuda
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.problems.nonstiff import lorenz
 
 TOL = 1e-8
 

@@ -18,10 +18,10 @@ import time
 import numpy as np
 
 from stepsmith.controllers import registry
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.kernels.layout import MAX_STEPS
-from stepsmith.integrators.problem import Batch
-from stepsmith.integrators.problems import three_body
+from stepsmith.integrators.problems.nbody import three_body
+from stepsmith.integrators.problems.problem import Batch
 
 TARGET = 15.0
 RUNS = (

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import stepsmith as ss
-from stepsmith.integrators.problems import lorenz
+from stepsmith.integrators.problems.nonstiff import lorenz
 
 P = np.array([10.0, 28.0, 8.0 / 3.0])
 Run = Callable[[], np.ndarray]

@@ -25,7 +25,7 @@ import torch
 from stepsmith.controllers import registry
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.contract import Lane
-from stepsmith.integrators.tableaus import get as get_tableau
+from stepsmith.integrators.methods.tableaus import get as get_tableau
 from stepsmith.train.neural_tasks import fields
 from stepsmith.train.progress import Progress
 from stepsmith.train.provenance import provenance

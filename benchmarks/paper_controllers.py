@@ -36,7 +36,7 @@ import numpy as np
 
 from stepsmith.controllers import file, registry
 from stepsmith.envs.three_body_paper import MUS, make_core
-from stepsmith.integrators.problems.three_body_paper import FAMILY, instances
+from stepsmith.integrators.problems.nbody.three_body_paper import FAMILY, instances
 from stepsmith.train import curves, paper
 from stepsmith.train.evolution import Settings
 from stepsmith.train.headline import choose_denominator

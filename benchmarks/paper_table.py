@@ -18,12 +18,12 @@ import numpy as np
 
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
+from stepsmith.integrators.engine.solve import slots_of
 from stepsmith.integrators.kernels.build import Kernel, aligned, build
 from stepsmith.integrators.kernels.drivers import ARGS
 from stepsmith.integrators.kernels.layout import N_STATS
-from stepsmith.integrators.problem import Batch
-from stepsmith.integrators.problems import three_body_paper
-from stepsmith.integrators.solve import slots_of
+from stepsmith.integrators.problems.nbody import three_body_paper
+from stepsmith.integrators.problems.problem import Batch
 
 CALLS, LENGTH, WIDTH = 300, 0.1, 32
 

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 import stepsmith as ss
-from stepsmith.integrators.problems import lorenz, lotka_volterra
+from stepsmith.integrators.problems.nonstiff import lorenz, lotka_volterra
 
 PROBLEMS = {
     "LV": (lotka_volterra.published(), np.array([1.0263447675750894, 0.9096910781360417])),

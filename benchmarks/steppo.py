@@ -34,8 +34,8 @@ from stepsmith.controllers import registry, resolve
 from stepsmith.controllers.laws import Law
 from stepsmith.integrators import problems
 from stepsmith.integrators.core import record
-from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.stiff_reference import stiff_reference
+from stepsmith.integrators.problems.problem import Problem
+from stepsmith.integrators.reference.radau import stiff_reference
 
 RTOL, ATOL = 1e-3, 1e-6
 #: values of the system's parameter; first step, least and largest step of its published runs

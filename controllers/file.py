@@ -25,7 +25,7 @@ from ..integrators.core.contract import ACCEPT_MAX
 from ..integrators.core.dense import ACTIVATIONS
 from ..integrators.core.errors import shown
 from ..integrators.core.names import unknown
-from ..integrators.reading import MAX_DEPTH, line, parse_json, read_bytes
+from ..integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
 from . import zoo
 from .decision import HOLD_SCALE, N_ACTS, REFRESH_SCALE, SHRINK, SLACK, THRESHOLD_MOST, Decision
 from .laws import SPECS, Law

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..integrators.core.names import unknown
-from ..integrators.tableaus import ExplicitTableau
+from ..integrators.methods.tableaus import ExplicitTableau
 from . import registry
 from .laws import Law
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 
 
 def _not_negative(what: str, value: Any) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..integrators.core.contract import ACCEPT_MAX
 from ..integrators.core.errors import shown
-from ..integrators.reading import parse_json, read_bytes
+from ..integrators.core.reading import parse_json, read_bytes
 from .laws import SPECS, Law
 
 SCHEMA = 1
@@ -56,7 +56,7 @@ def tuned(family: str, method: Any = None) -> Law:
 
     Raises ValueError for an unknown family, a damaged file, and where nothing was tuned yet, naming the command that does it.
     """
-    from ..integrators import suites
+    from ..integrators.problems import suites
 
     method = suites.members(family, method)[1]
     path = find(family, method)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, options, rhs_check
-from ..integrators.errors import explained
-from ..integrators.kernels import env as kernel_env
+from ..integrators import methods
+from ..integrators.checks import rhs_check
+from ..integrators.core import options
+from ..integrators.engine.explained import explained
+from ..integrators.engine.solve import check_controller, slots_of
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
-from ..integrators.solve import check_controller, slots_of
-from ..integrators.tableaus import ExplicitTableau
+from ..integrators.kernels.environment import env as kernel_env
+from ..integrators.methods.tableaus import ExplicitTableau
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
 

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from ..integrators import options as check
+from ..integrators.core import options as check
 from . import state as saved
 
 

@@ -22,11 +22,11 @@ from ..controllers import resolve
 from ..controllers.decision import N_ACTS, Decision
 from ..controllers.laws import Law
 from ..controllers.observation import FEATURES, STIFF
-from ..integrators import methods, options, problems
-from ..integrators.core import record
-from ..integrators.costs import Costs, of_family
-from ..integrators.families import SPLITS
-from ..integrators.tableaus import ExplicitTableau
+from ..integrators import methods, problems
+from ..integrators.core import options, record
+from ..integrators.engine.costs import Costs, of_family
+from ..integrators.methods.tableaus import ExplicitTableau
+from ..integrators.problems.families import SPLITS
 from .core import MOST, Core, Reward
 from .faces import Native, Single
 from .pool import Pool, make_pool

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import methods, tableaus
-from ..integrators.costs import NONE, Costs
-from ..integrators.families import Family
-from ..integrators.measure import sweep
-from ..integrators.problem import Batch
-from ..integrators.sensitivity import Arrivals, arrivals
+from ..integrators import methods
+from ..integrators.engine.costs import NONE, Costs
+from ..integrators.engine.measure import sweep
+from ..integrators.methods import tableaus
+from ..integrators.problems.families import Family
+from ..integrators.problems.problem import Batch
+from ..integrators.reference.sensitivity import Arrivals, arrivals
 
 ERROR_GRID = np.linspace(np.log(1e-13), np.log(1e1), 160)  # log error, uniform: what `table` is tabulated on
 LARGEST = 10.0  # an error beyond this is as bad as this

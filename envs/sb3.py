@@ -12,7 +12,7 @@ from gymnasium.utils import seeding
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from ..integrators import options
+from ..integrators.core import options
 from ..integrators.core.names import unknown
 from . import state as saved
 from .faces import arguments, key_from, reset_options, seed_of

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import options
+from ..integrators.core import options
 
 VERSION = 2
 BUFFERS = ("keys", "episodes", "obs", "final_obs", "reward", "terminated", "truncated", "stats")

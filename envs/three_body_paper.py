@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..integrators import methods, options
-from ..integrators.core import record
-from ..integrators.kernels import paper_env
+from ..integrators import methods
+from ..integrators.core import options, record
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
-from ..integrators.problem import Batch
-from ..integrators.problems.three_body_paper import FAMILY, energy, instances
+from ..integrators.kernels.environment import paper_env
+from ..integrators.problems.nbody.three_body_paper import FAMILY, energy, instances
+from ..integrators.problems.problem import Batch
 from .core import MOST
 from .faces import Native, Single
 from .ode import check_pool

@@ -16,7 +16,7 @@ import numpy as np
 from ..controllers.decision import Decision
 from ..controllers.learned import Learned
 from ..controllers.observation import HUGE
-from ..integrators import options
+from ..integrators.core import options
 from ..integrators.core.contract import N_HEAD, S_STREAK
 from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
 from . import sources

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..integrators import options
-from ..integrators.reading import read_bytes
+from ..integrators.core import options
+from ..integrators.core.reading import read_bytes
 
 #: attribute of a model under which `keep` leaves what it knows; SB3's `save` writes it into the zip as JSON
 ATTRIBUTE = "stepsmith_observations"

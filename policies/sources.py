@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 from .normalisation import ATTRIBUTE, Statistics
 
 _REMEDY = (

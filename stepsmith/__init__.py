@@ -18,11 +18,11 @@ import gymnasium as _gym
 
 from .integrators.core import moved as _moved
 from .integrators.core.errors import OptionError
-from .integrators.options import choice, named
+from .integrators.core.options import choice, named
 
 if TYPE_CHECKING:
-    from .integrators.ensemble import EnsembleSolution
-    from .integrators.solve import Solution
+    from .integrators.engine.ensemble import EnsembleSolution
+    from .integrators.engine.solve import Solution
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ def __dir__() -> list[str]:
 
 @functools.cache  # an import statement costs as much as a short solve's own Python
 def _solver() -> Any:
-    from .integrators.solve import solve
+    from .integrators.engine.solve import solve
 
     return solve
 
@@ -99,7 +99,7 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.solve.solve`."""
+    """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.engine.solve.solve`."""
     return _solver()(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
 
 
@@ -121,17 +121,17 @@ def solve_ensemble(
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
     threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
-    See `stepsmith.integrators.ensemble.solve_ensemble` and `stepsmith.integrators.cuda.solve_ensemble`.
+    See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
     law = _controller(controller, batch, method)
     if device == "cuda":
-        from .integrators import cuda
+        from .integrators.engine import cuda
 
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
         return cuda.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block)
-    from .integrators import ensemble
+    from .integrators.engine import ensemble
 
     if block is not None:
         raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")

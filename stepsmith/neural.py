@@ -15,7 +15,7 @@ import torch
 
 from . import controller as _resolve
 from .controllers import strength
-from .integrators import options as _options
+from .integrators.core import options as _options
 from .integrators.neural import NeuralSolution, regularisers
 from .integrators.neural import odeint as _odeint
 from .integrators.neural.module import NeuralODE as _NeuralODE

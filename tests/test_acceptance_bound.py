@@ -10,10 +10,10 @@ import stepsmith as ss
 from stepsmith.controllers import registry
 from stepsmith.controllers.decision import SHRINK, Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import trained_method
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_HEAD, Lane
 from stepsmith.integrators.core.runner import Runner
+from stepsmith.integrators.engine import trained_method
 from stepsmith.integrators.kernels import layout
 
 BIG = np.array([1.01, 5.0, 0.999 * ACCEPT_MAX, 1.001 * ACCEPT_MAX, 1e3, 20_861.0, 1e12, np.inf, np.nan])

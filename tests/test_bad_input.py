@@ -10,12 +10,12 @@ import pytest
 import stepsmith as ss
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.compile.vecmath import log
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, MESSAGES, NON_FINITE, SUCCESS, UNDERFLOW
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.problems import lotka_volterra
-from stepsmith.integrators.solve import solve
-from stepsmith.integrators.vecmath import log
+from stepsmith.integrators.problems.nonstiff import lotka_volterra
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 LAW = registry.get("pi34")
 LV = lotka_volterra.published()

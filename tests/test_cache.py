@@ -11,13 +11,13 @@ import types
 import numpy as np
 import pytest
 
-from stepsmith.integrators import cache
+from stepsmith.integrators.compile import cache
 
 PROGRAM = """
 import json
 from stepsmith.controllers import registry
 from stepsmith.integrators import solve as S
-from stepsmith.integrators.problem import Problem
+from stepsmith.integrators.problems.problem import Problem
 
 def rhs(t, y, p, dy):
     dy[0] = -p[0]*y[0]

@@ -12,9 +12,10 @@ import pytest
 
 import array_faults
 from stepsmith.controllers import registry
-from stepsmith.integrators import rhs_check, vecmath
-from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.checks import rhs_check
+from stepsmith.integrators.compile import vecmath
+from stepsmith.integrators.engine.solve import solve
+from stepsmith.integrators.problems.problem import Problem
 
 
 def test_indices_outside_end_in_one_error():

@@ -10,7 +10,7 @@ import stepsmith as ss
 from stepsmith.controllers import registry, tuned
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators.families import Family
+from stepsmith.integrators.problems.families import Family
 from stepsmith.train import compare, contestants
 from stepsmith.train.metric import work_ratio
 from stepsmith.train.splits import draw

@@ -15,7 +15,7 @@ from safetensors.numpy import save as st_save
 
 import stepsmith as ss
 from stepsmith.controllers import decision, file, learned, registry, tuned, zoo
-from stepsmith.integrators import reading
+from stepsmith.integrators.core import reading
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, LOG_FACTOR, N_HEAD
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stepsmith.integrators import costs, problems
-from stepsmith.integrators.costs import NONE, Costs
+from stepsmith.integrators import problems
+from stepsmith.integrators.engine import costs
+from stepsmith.integrators.engine.costs import NONE, Costs
 
 
 def stats(**counts):

@@ -15,10 +15,11 @@ import pytest
 import stepsmith as ss
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import cuda, methods
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators import methods
+from stepsmith.integrators.compile.vecmath import NAMESPACE
+from stepsmith.integrators.engine import cuda
+from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import cuda as kernels
-from stepsmith.integrators.vecmath import NAMESPACE
 
 MISSING = cuda.missing()
 

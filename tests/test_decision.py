@@ -9,7 +9,7 @@ import pytest
 from stepsmith.controllers import registry
 from stepsmith.controllers.decision import SHRINK, SLACK, Decision
 from stepsmith.controllers.observation import Observation
-from stepsmith.integrators import vecmath
+from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import (
     ACCEPT,

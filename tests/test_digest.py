@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import stepsmith as ss
-from stepsmith.integrators import cache
-from stepsmith.integrators.digest import UndigestibleError, function_key, identity
+from stepsmith.integrators.compile import cache
+from stepsmith.integrators.compile.digest import UndigestibleError, function_key, identity
 
 
 def build(source, name="f", **names):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.integrators import digest
-from stepsmith.integrators.digest import UndigestibleError, function_key, identity
+from stepsmith.integrators.compile import digest
+from stepsmith.integrators.compile.digest import UndigestibleError, function_key, identity
 
 
 def build(source, name="f", **names):
@@ -52,7 +52,8 @@ def test_defaults_of_closures_are_their_own():
 
 @pytest.mark.parametrize("name", ["profile", "signal"])
 def test_a_module_that_is_called_like_one_of_pythons(name, tmp_path):
-    text = "import sys\nsys.path.insert(0, {place!r})\nimport {name} as mine\nfrom stepsmith.integrators.digest import function_key\n"
+    text = "import sys\nsys.path.insert(0, {place!r})\nimport {name} as mine\n"
+    text += "from stepsmith.integrators.compile.digest import function_key\n"
     text += "keys = [function_key(mine.f)]\nmine.K = 5\nkeys.append(function_key(mine.f))\nprint(*keys)\n"
     keys = []
     for body in ("K*x", "K*K*x"):

@@ -9,13 +9,13 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
-from stepsmith.integrators import ensemble
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine import ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels import build
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS, UNDERFLOW
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.problems import lotka_volterra
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.problems.nonstiff import lotka_volterra
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 LAW = registry.get("pi34")
 TOL = dict(rtol=1e-6, atol=1e-8)

@@ -12,10 +12,11 @@ from stepsmith.controllers.decision import Decision
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, make_core
 from stepsmith.envs.pool import ERROR_GRID, Pool
-from stepsmith.integrators import problems, tableaus
-from stepsmith.integrators.families import Family
-from stepsmith.integrators.problem import Batch
-from stepsmith.integrators.sensitivity import arrivals
+from stepsmith.integrators import problems
+from stepsmith.integrators.methods import tableaus
+from stepsmith.integrators.problems.families import Family
+from stepsmith.integrators.problems.problem import Batch
+from stepsmith.integrators.reference.sensitivity import arrivals
 
 BODIES = {"family": "three_body", "method": "tsit5", "reward": "propagated", "pool_size": 24, "rtol": (1e-4, 1e-8), "law": "pi34"}
 

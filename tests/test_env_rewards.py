@@ -12,9 +12,9 @@ from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import make_core
 from stepsmith.envs.pool import ERROR_GRID, make_pool
 from stepsmith.integrators import problems
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.measure import errors
 from stepsmith.integrators.kernels.layout import BAD_START, SUCCESS
-from stepsmith.integrators.measure import errors
 
 LORENZ = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 LANES = 20
@@ -223,7 +223,7 @@ def energy_pool():
 
 
 def test_energy_errors_are_those_of_the_comparison():
-    pytest.importorskip("stepsmith.integrators.kernels.hermite")
+    pytest.importorskip("stepsmith.integrators.kernels.nbody.hermite")
     from stepsmith.controllers.decision import Decision
 
     pool = energy_pool()

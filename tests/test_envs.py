@@ -17,9 +17,9 @@ from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
 from stepsmith.envs.pool import ERROR_GRID, LARGEST, Pool, make_pool
 from stepsmith.integrators import problems
-from stepsmith.integrators.families import Family
 from stepsmith.integrators.kernels.layout import NON_FINITE, SUCCESS, UNDERFLOW
-from stepsmith.integrators.problem import Batch
+from stepsmith.integrators.problems.families import Family
+from stepsmith.integrators.problems.problem import Batch
 from stepsmith.train.validate import Validator
 
 SMALL = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from stepsmith.integrators import measure, problems
-from stepsmith.integrators.families import Family, early_outputs, tolerance_grid
-from stepsmith.integrators.problem import Batch
+from stepsmith.integrators import problems
+from stepsmith.integrators.engine import measure
+from stepsmith.integrators.problems.families import Family, early_outputs, tolerance_grid
+from stepsmith.integrators.problems.problem import Batch
 
 NAMES = problems.names()
 
@@ -152,7 +153,7 @@ def test_plummer_is_in_henon_units():
 
 def test_plummer_density_profile():
     """Mass within r of the unscaled model: r^3/(1 + r^2)^1.5; its virial mean square speed: 3 pi/32 for G = M = a = 1."""
-    from stepsmith.integrators.problems.plummer import cluster
+    from stepsmith.integrators.problems.nbody.plummer import cluster
 
     x, v = cluster(np.random.default_rng(5), 1000)
     # in Henon units the scale length is 3 pi / 16 (Heggie and Mathieu 1986)
@@ -164,7 +165,7 @@ def test_plummer_density_profile():
 
 
 def test_kepler_elements():
-    from stepsmith.integrators.problems.kepler import eccentric_anomaly
+    from stepsmith.integrators.problems.nbody.kepler import eccentric_anomaly
 
     batch = problems.sample("kepler", 200, seed=2)
     x, v = (batch.y0[:, s + 2 : s + 4] - batch.y0[:, s : s + 2] for s in (0, 4))

@@ -7,9 +7,10 @@ from stepsmith.controllers import registry, resolve
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.laws import Law
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import ensemble, problems
-from stepsmith.integrators.cache import Recent
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators import problems
+from stepsmith.integrators.compile.cache import Recent
+from stepsmith.integrators.engine import ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import fuse
 
 FEATURES = ("log_err", "log_err_1", "log_ratio_1", "log_left", "log_hs", "streak")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuzz_case import check
 from grammar import build, case
-from stepsmith.integrators.digest import function_key
+from stepsmith.integrators.compile.digest import function_key
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

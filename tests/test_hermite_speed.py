@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stepsmith.controllers import registry
-from stepsmith.integrators.ensemble import solve_ensemble
-from stepsmith.integrators.problems import three_body
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.problems.nbody import three_body
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from scipy.integrate import solve_ivp
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers import registry
-from stepsmith.integrators import cuda, methods, problems
+from stepsmith.integrators import methods, problems
 from stepsmith.integrators.core import record
+from stepsmith.integrators.engine import cuda
 from stepsmith.integrators.kernels.layout import BAD_START, SUCCESS
 
 METHODS = {"kvaerno5": 5, "esdirk43": 4, "radau5": 5}

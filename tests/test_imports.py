@@ -101,9 +101,9 @@ def test_a_file_is_read_in_one_sitting() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("stepsmith.integrators.engine", "from ..controllers import contract"),
-        ("stepsmith.integrators.engine", "from .. import controllers"),
-        ("stepsmith.integrators.problems.lorenz", "from ...envs.base import Base"),
+        ("stepsmith.integrators.engine.solve", "from ...controllers import laws"),
+        ("stepsmith.integrators.engine.solve", "from ... import controllers"),
+        ("stepsmith.integrators.problems.nonstiff.lorenz", "from ....envs.base import Base"),
         ("stepsmith.integrators.problems.__init__", "def f():\n    from ...train import cli"),
         ("stepsmith.controllers.laws", "import stepsmith.policies.export"),
         ("stepsmith.controllers.laws", "from .. import solve"),
@@ -121,9 +121,9 @@ def test_the_check_sees_a_wrong_import(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("stepsmith.integrators.engine", "from . import record\nfrom .tableaus.tsit5 import A\nimport numpy"),
-        ("stepsmith.integrators.problems.__init__", "from ..names import unknown\nfrom .lorenz import rhs"),
-        ("stepsmith.controllers.zoo.__init__", "from ...integrators import record"),
+        ("stepsmith.integrators.engine.solve", "from ..core import record\nfrom ..methods.explicit.tsit5 import A\nimport numpy"),
+        ("stepsmith.integrators.problems.__init__", "from ..core.names import unknown\nfrom .nonstiff.lorenz import rhs"),
+        ("stepsmith.controllers.zoo.__init__", "from ...integrators.core import record"),
         ("stepsmith.train.cli", "from .. import solve\nfrom ..envs import single"),
         ("stepsmith.integrators.core.runner", "from . import dense\nfrom .record import N_RECORD"),
     ],

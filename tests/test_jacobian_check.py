@@ -13,9 +13,10 @@ import pytest
 import stepsmith as ss
 from stepsmith import Problem
 from stepsmith.controllers import registry
-from stepsmith.integrators import jacobian_check, methods, plain, problems
+from stepsmith.integrators import methods, problems
+from stepsmith.integrators.checks import jacobian_check, plain
 from stepsmith.integrators.core.errors import JacobianWarning
-from stepsmith.integrators.ensemble import ensemble_kernel
+from stepsmith.integrators.engine.ensemble import ensemble_kernel
 
 STIFF = [name for name in problems.names() if problems.family(name).stiff]
 

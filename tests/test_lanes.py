@@ -12,12 +12,14 @@ from llvmlite import binding
 from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
-from stepsmith.integrators import ensemble, methods, trace
-from stepsmith.integrators.lanes import FASTMATH, inline, view
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.problems import lorenz
-from stepsmith.integrators.solve import solve
-from stepsmith.integrators.vecmath import exp, log, maximum, where
+from stepsmith.integrators import methods
+from stepsmith.integrators.compile import trace
+from stepsmith.integrators.compile.lanes import FASTMATH, inline, view
+from stepsmith.integrators.compile.vecmath import exp, log, maximum, where
+from stepsmith.integrators.engine import ensemble
+from stepsmith.integrators.engine.solve import solve
+from stepsmith.integrators.problems.nonstiff import lorenz
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 LAW = registry.get("pi34")
 COUNT = 3

@@ -10,7 +10,7 @@ import pytest
 
 from law_driver import row
 from stepsmith.controllers import registry
-from stepsmith.integrators import vecmath
+from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import (
     ACCEPT,

@@ -10,14 +10,14 @@ from stepsmith.controllers import registry
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.controllers.observation import TIER0
-from stepsmith.integrators.cache import load_module
+from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_OUT, Dense
 from stepsmith.integrators.core.runner import Runner
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels import blocks, build
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 
 def lotka_volterra(t, y, p, dy):
@@ -28,8 +28,8 @@ def lotka_volterra(t, y, p, dy):
 PARAMS = np.array([1.5, 1.0, 1.0, 3.0])
 PROBLEM = Problem(rhs=lotka_volterra, y0=[1.0, 1.0], t_span=(0.0, 20.0), p=PARAMS)
 HEAD = """from numba import njit as _njit
-from stepsmith.integrators.lanes import view
-from stepsmith.integrators.vecmath import tanh, where
+from stepsmith.integrators.compile.lanes import view
+from stepsmith.integrators.compile.vecmath import tanh, where
 W = {0}
 R = 0
 CS = {1}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.integrators import lift
-from stepsmith.integrators.digest import identity
-from stepsmith.integrators.problem import Problem
+from stepsmith.integrators.compile import lift
+from stepsmith.integrators.compile.digest import identity
+from stepsmith.integrators.problems.problem import Problem
 
 
 def decay(rate, shift=0.0):
@@ -29,7 +29,7 @@ def solved(problem, **options):
 
 
 def test_one_kernel_for_many_numbers():
-    from stepsmith.integrators.solve import _KERNELS
+    from stepsmith.integrators.engine.solve import _KERNELS
 
     before = len(_KERNELS)
     for rate in (0.5, 1.0, 2.0):

@@ -12,12 +12,12 @@ from scipy.optimize import brentq
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.core import record as rec
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels import layout
-from stepsmith.integrators.kernels.composition import GAMMA, coefficients
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.problems import kepler, three_body
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.kernels.nbody.composition import GAMMA, coefficients
+from stepsmith.integrators.problems.nbody import kepler, three_body
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 E, SHARE, START = 0.3, 0.4, 0.2  # Kepler orbit: eccentricity, mass share, eccentric anomaly at t = 0
 PERIOD = 2 * np.pi
@@ -344,7 +344,7 @@ def test_refusals():
 
 def test_pairs_are_counted_once():
     """The unrolled source has one square root a pair."""
-    from stepsmith.integrators.kernels.hermite import attempt_source
+    from stepsmith.integrators.kernels.nbody.hermite import attempt_source
 
     text = attempt_source(5, 3, frozenset(), pece=False)
     assert text.count("sqrt(") == len(list(combinations(range(5), 2)))

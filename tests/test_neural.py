@@ -8,8 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
+from stepsmith.integrators.methods.tableaus import get as get_tableau
 from stepsmith.integrators.neural.step import _Scaled
-from stepsmith.integrators.tableaus import get as get_tableau
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
 
 METHODS = ["bs32", "dopri5", "tsit5", "dop853"]

@@ -12,9 +12,9 @@ from stepsmith.controllers.learned import Learned
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
 from stepsmith.integrators.core.namespaces import NUMPY
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.neural import Runner, odeint
-from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.problems.problem import Problem
 
 torch.set_num_threads(1)
 exp, maximum, minimum, where = (NUMPY[name] for name in ("exp", "maximum", "minimum", "where"))
@@ -191,7 +191,7 @@ def vdp_compiled(t, y, p, dy):
 @pytest.mark.parametrize("method", ["bs32", "dopri5", "tsit5", "dop853"])
 @pytest.mark.parametrize("span", [(0.0, 3.75), (4.0, 2.5)])
 def test_records_are_those_of_the_compiled_engine(method, span):
-    """Every slot of every attempt, rejected and truncated ones included, against `stepsmith.integrators.solve`."""
+    """Every slot of every attempt, rejected and truncated ones included, against `stepsmith.integrators.engine.solve`."""
     law, seen = registry.get("pi34"), []
 
     def spy(params, state, record, out):

@@ -9,12 +9,13 @@ from scipy.integrate import solve_ivp
 import stepsmith as ss
 from pairs import FEHLBERG5, HEUN, KUTTA, NAMES, PAIRS, scipys
 from stepsmith.controllers import registry
-from stepsmith.integrators import cuda, methods
+from stepsmith.integrators import methods
+from stepsmith.integrators.compile.vecmath import cos
 from stepsmith.integrators.core import record
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine import cuda
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels.layout import NON_FINITE
-from stepsmith.integrators.solve import solve
-from stepsmith.integrators.vecmath import cos
 
 LAW = registry.get("scipy")
 each = pytest.mark.parametrize("pair", PAIRS, ids=NAMES)

@@ -9,10 +9,10 @@ torch = pytest.importorskip("torch")
 
 import stepsmith as ss  # noqa: E402
 from pairs import FEHLBERG4, FEHLBERG5, HEUN, KUTTA, NAMES, PAIRS  # noqa: E402
-from stepsmith.integrators.ensemble import solve_ensemble  # noqa: E402
+from stepsmith.integrators.compile.vecmath import cos  # noqa: E402
+from stepsmith.integrators.engine.ensemble import solve_ensemble  # noqa: E402
 from stepsmith.integrators.kernels.layout import NON_FINITE  # noqa: E402
-from stepsmith.integrators.tableaus import ExplicitTableau, get  # noqa: E402
-from stepsmith.integrators.vecmath import cos  # noqa: E402
+from stepsmith.integrators.methods.tableaus import ExplicitTableau, get  # noqa: E402
 
 LAW = ss.controller("pi34")
 each = pytest.mark.parametrize("pair", PAIRS, ids=NAMES)

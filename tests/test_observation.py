@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stepsmith.controllers import observation as O
-from stepsmith.integrators import vecmath
+from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import N_HEAD, N_OUT, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK, bind
 from stepsmith.integrators.core.namespaces import NUMPY, SCALAR, torch_namespace

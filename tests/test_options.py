@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from stepsmith.integrators import options
+from stepsmith.integrators.core import options
 from stepsmith.integrators.core.errors import OptionError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from stepsmith.integrators.tableaus import get
+from stepsmith.integrators.methods.tableaus import get
 from stepsmith.train.oracle import Oracle
 
 BS32 = get("bs32")

@@ -19,8 +19,8 @@ from stepsmith.envs.ode import make_core
 from stepsmith.integrators import methods
 from stepsmith.integrators.core import record
 from stepsmith.integrators.core.contract import N_HEAD, Lane
-from stepsmith.integrators.solve import solve
-from stepsmith.integrators.tableaus import ExplicitTableau, get
+from stepsmith.integrators.engine.solve import solve
+from stepsmith.integrators.methods.tableaus import ExplicitTableau, get
 
 HEUN_ROWS = {"c": (0, 1), "a": ((), (1,)), "b": (F(1, 2), F(1, 2))}
 

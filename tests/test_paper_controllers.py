@@ -12,7 +12,7 @@ from stepsmith.controllers import file, registry
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
 from stepsmith.envs.three_body_paper import make_core
-from stepsmith.integrators.problems.three_body_paper import instances
+from stepsmith.integrators.problems.nbody.three_body_paper import instances
 from stepsmith.train import config, paper
 from stepsmith.train.evolution import Settings
 

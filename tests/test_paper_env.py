@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 import stepsmith  # noqa: F401 (registers the id)
 from stepsmith.envs.three_body_paper import MUS, ThreeBodyPaperEnv, ThreeBodyPaperVectorEnv, make_core
-from stepsmith.integrators.problems.three_body_paper import FAMILY, instances
+from stepsmith.integrators.problems.nbody.three_body_paper import FAMILY, instances
 
 ID = "stepsmith/ThreeBodyPaper-v0"
 PC = 4 * np.pi**2

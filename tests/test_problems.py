@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith.integrators import problems
-from stepsmith.integrators.problem import Batch, Problem, vectorised
+from stepsmith.integrators.problems.problem import Batch, Problem, vectorised
 
 
 def decay(t, y, p, dy):

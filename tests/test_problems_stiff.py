@@ -9,8 +9,9 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.special import lambertw
 
-from stepsmith.integrators import problems, stiff_reference
-from stepsmith.integrators.problem import Batch, Problem
+from stepsmith.integrators import problems
+from stepsmith.integrators.problems.problem import Batch, Problem
+from stepsmith.integrators.reference.gbs import radau as stiff_reference
 
 DATA = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").read_text())
 STIFF = [name for name in problems.names() if problems.family(name).stiff]

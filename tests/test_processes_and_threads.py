@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.integrators.cache import cache_dir
+from stepsmith.integrators.compile.cache import cache_dir
 from stepsmith.integrators.core.errors import OptionError
 
 HEAD = """
@@ -119,8 +119,8 @@ def test_an_interrupt_is_answered(host):
 
 def test_many_calls_of_a_driver_are_one_solve(monkeypatch):
     """Returning to Python between attempts changes nothing."""
-    from stepsmith.integrators import pace
-    from stepsmith.integrators import solve as solve_module
+    from stepsmith.integrators.engine import pace
+    from stepsmith.integrators.engine import solve as solve_module
 
     problem = ss.problems.make("lorenz", seed=1)
     batch = ss.problems.sample("lorenz", n=70, seed=1)
@@ -142,7 +142,7 @@ def test_an_empty_cache_directory_is_refused(monkeypatch):
 
 
 TEMPORARY = HEAD + """
-from stepsmith.integrators.cache import cache_dir
+from stepsmith.integrators.compile.cache import cache_dir
 check(ss.solve(problem, "bs32").y[-1, 0])
 print(cache_dir())
 """

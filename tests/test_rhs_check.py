@@ -15,13 +15,16 @@ import pytest
 from stepsmith.controllers import registry
 from stepsmith.controllers.decision import Decision
 from stepsmith.envs import core
-from stepsmith.integrators import costs, cuda, methods, rhs_check, tableaus
-from stepsmith.integrators.ensemble import solve_ensemble
-from stepsmith.integrators.errors import explained
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.reference import reference
-from stepsmith.integrators.solve import solve
-from stepsmith.integrators.stiff_reference import stiff_reference
+from stepsmith.integrators import methods
+from stepsmith.integrators.checks import rhs_check
+from stepsmith.integrators.engine import costs, cuda
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.explained import explained
+from stepsmith.integrators.engine.solve import solve
+from stepsmith.integrators.methods import tableaus
+from stepsmith.integrators.problems.problem import Batch, Problem
+from stepsmith.integrators.reference.gbs import reference
+from stepsmith.integrators.reference.radau import stiff_reference
 from stepsmith.train.oracle import Oracle
 
 LAW = registry.get("pi34")

@@ -8,8 +8,8 @@ import time
 import numba
 import pytest
 
-from stepsmith.integrators import rhs_check
-from stepsmith.integrators.problem import Problem
+from stepsmith.integrators.checks import rhs_check
+from stepsmith.integrators.problems.problem import Problem
 
 
 def sums(t, y, p, dy):

@@ -9,9 +9,9 @@ from scipy.integrate import solve_ivp
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers import registry
 from stepsmith.envs.ode import make_core
-from stepsmith.integrators import tableaus
-from stepsmith.integrators.kernels.jacobian import reads_time
+from stepsmith.integrators.kernels.implicit.jacobian import reads_time
 from stepsmith.integrators.kernels.layout import MAX_STEPS, NON_FINITE, UNDERFLOW
+from stepsmith.integrators.methods import tableaus
 
 METHODS = ("rodas5p", "ros34pw2")
 

@@ -12,11 +12,12 @@ from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
 from stepsmith.integrators.core import record
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import RECORD_NAMES, solve
 from stepsmith.integrators.kernels.layout import MAX_STEPS, SUCCESS
-from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.problems import arenstorf, kepler, lorenz, lotka_volterra, pleiades
-from stepsmith.integrators.solve import RECORD_NAMES, solve
+from stepsmith.integrators.problems.nbody import kepler, pleiades
+from stepsmith.integrators.problems.nonstiff import arenstorf, lorenz, lotka_volterra
+from stepsmith.integrators.problems.problem import Problem
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").read_text())
 METHODS = {"bs32": "RK23", "dopri5": "RK45", "tsit5": None, "dop853": "DOP853"}

@@ -9,12 +9,12 @@ from scipy.sparse import csc_matrix, csr_matrix, eye
 from scipy.sparse.linalg import splu
 
 from stepsmith import Problem, solve
-from stepsmith.integrators.cache import load_module
+from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.kernels import build
+from stepsmith.integrators.kernels.implicit.linear import Algebra
 from stepsmith.integrators.kernels.layout import block_layout
-from stepsmith.integrators.kernels.linear import Algebra
-from stepsmith.integrators.sparse_factors import fill, minimum_degree
-from stepsmith.integrators.sparsity import checked, structure
+from stepsmith.integrators.problems.sparse_factors import fill, minimum_degree
+from stepsmith.integrators.problems.sparsity import checked, structure
 
 WIDTH = 4
 N = 60

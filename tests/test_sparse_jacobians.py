@@ -10,11 +10,11 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
-from stepsmith.integrators.cache import load_module
+from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.kernels import build
+from stepsmith.integrators.kernels.implicit.linear import Algebra
 from stepsmith.integrators.kernels.layout import block_layout
-from stepsmith.integrators.kernels.linear import Algebra
-from stepsmith.integrators.sparsity import checked, structure
+from stepsmith.integrators.problems.sparsity import checked, structure
 
 N = 24
 SHUFFLE = np.random.default_rng(3).permutation(N)  # SHUFFLE[i]: where component i of the line stands

@@ -10,7 +10,8 @@ import pytest
 from scipy.sparse import random as random_matrix
 
 import stepsmith as ss
-from stepsmith.integrators import jacobian_check, methods, problems
+from stepsmith.integrators import methods, problems
+from stepsmith.integrators.checks import jacobian_check
 from stepsmith.integrators.core.errors import JacobianWarning
 
 PATTERNED = [name for name in problems.names() if problems.family(name).stiff and problems.family(name).canonical().sparsity is not None]

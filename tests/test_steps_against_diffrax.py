@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.integrators.problem import Problem
+from stepsmith.integrators.problems.problem import Problem
 
 # lambda: (attempts, times of the accepted steps, states there)
 DIFFRAX = {

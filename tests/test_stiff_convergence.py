@@ -12,7 +12,7 @@ import pytest
 from stepsmith import Problem, solve
 from stepsmith.controllers import registry
 from stepsmith.integrators import methods
-from stepsmith.integrators.vecmath import cos, sin
+from stepsmith.integrators.compile.vecmath import cos, sin
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,12 @@ import pytest
 
 import stepsmith as ss
 from stepsmith import Batch, Problem
-from stepsmith.integrators import jacobian_check, problems, tableaus
+from stepsmith.integrators import problems
+from stepsmith.integrators.checks import jacobian_check
+from stepsmith.integrators.compile.vecmath import cos, sin, where
 from stepsmith.integrators.core.errors import JacobianWarning
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS, UNDERFLOW
-from stepsmith.integrators.vecmath import cos, sin, where
+from stepsmith.integrators.methods import tableaus
 
 LAWS = {"rodas5p": "rodas", "ros34pw2": "rodas", "ros3prw": "rodas", "radau5": "radau5", "kvaerno5": "radau5", "esdirk43": "radau5"}
 NEWTON = ("radau5", "kvaerno5", "esdirk43")
@@ -68,7 +70,7 @@ def test_newton_that_converges_at_tiny_steps_only_runs_into_the_limit(method):
 def test_a_wrong_jacobian_is_warned_of(method, monkeypatch):
     """With a Jacobian 1e8 times too large Rosenbrock methods stand still and succeed: the warning is all there is."""
     monkeypatch.setattr(jacobian_check, "_SEEN", {})
-    monkeypatch.setattr(sys.modules["stepsmith.integrators.solve"], "_RESOLVED", {})
+    monkeypatch.setattr(sys.modules["stepsmith.integrators.engine.solve"], "_RESOLVED", {})
     problem = case(-1.0, jac_factors=(1e8, 1.0, 1.0))
     with pytest.warns(JacobianWarning, match=r"entry \(0, 0\) is -1e\+08, differences of the right-hand side give -1 "):
         sol = ss.solve(problem, method, LAWS[method], rtol=1e-6, atol=1e-9, max_steps=1000)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from stepsmith.integrators import problems
-from stepsmith.integrators.problem import Batch, Problem
-from stepsmith.integrators.stiff_reference import bandwidth, coefficients, stiff_reference
+from stepsmith.integrators.problems.problem import Batch, Problem
+from stepsmith.integrators.reference.radau import bandwidth, coefficients, stiff_reference
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Results go to an empty folder, compiled modules stay where they are."""
-    from stepsmith.integrators import reference as module
+    from stepsmith.integrators.reference.gbs import gbs as module
 
     monkeypatch.setattr(module, "_folder", lambda: tmp_path)
     return tmp_path

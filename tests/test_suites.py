@@ -9,8 +9,8 @@ import pytest
 
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import suites
-from stepsmith.integrators.suites import Suite
+from stepsmith.integrators.problems import suites
+from stepsmith.integrators.problems.suites import Suite
 from stepsmith.train import config as configs
 from stepsmith.train.metric import Runs
 from stepsmith.train.suite_compare import compare_suite, hindsight

@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from stepsmith.integrators.tableaus import NAMES, ExplicitTableau, get
+from stepsmith.integrators.methods.tableaus import NAMES, ExplicitTableau, get
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ def test_unstable_method_has_no_stability_radius():
 
 def test_import_stays_light():
     code = (
-        "import sys; import stepsmith.integrators.tableaus as t; t.get('dop853');"
+        "import sys; import stepsmith.integrators.methods.tableaus as t; t.get('dop853');"
         "print(sorted({'scipy', 'numba', 'torch', 'mpmath'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

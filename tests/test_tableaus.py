@@ -9,8 +9,8 @@ import pytest
 from scipy import integrate
 from scipy.integrate._ivp import dop853_coefficients
 
-from stepsmith.integrators.tableaus import NAMES, get
-from stepsmith.integrators.tableaus.trees import StageWeights, density, nodes, rooted_trees
+from stepsmith.integrators.methods.tableaus import NAMES, get
+from stepsmith.integrators.methods.trees import StageWeights, density, nodes, rooted_trees
 
 DECIMAL = {"tsit5": mpmath.mpf("1e-38"), "dop853": mpmath.mpf("1e-25")}
 

@@ -10,9 +10,9 @@ from scipy.integrate import Radau, solve_ivp
 from scipy.integrate._ivp import radau as scipy_radau
 from scipy.optimize import fsolve
 
-from stepsmith.integrators.tableaus import IMPLICIT, NAMES, implicit
-from stepsmith.integrators.tableaus.rational import root
-from stepsmith.integrators.tableaus.trees import StageWeights, density, rooted_trees
+from stepsmith.integrators.methods.rational import root
+from stepsmith.integrators.methods.tableaus import IMPLICIT, NAMES, implicit
+from stepsmith.integrators.methods.trees import StageWeights, density, rooted_trees
 
 ESDIRK = ("kvaerno5", "esdirk43")
 # Defects that the published digits leave, of y_new and of y_hat.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from stepsmith.integrators.tableaus import implicit
-from stepsmith.integrators.tableaus.trees import density, rooted_trees
+from stepsmith.integrators.methods.tableaus import implicit
+from stepsmith.integrators.methods.trees import density, rooted_trees
 
 NAMES = ("rodas5p", "ros3prw", "ros34pw2")
 # Defects that the published digits leave.

@@ -10,7 +10,7 @@ import pytest
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers import registry
-from stepsmith.integrators.vecmath import cos, sin
+from stepsmith.integrators.compile.vecmath import cos, sin
 
 INF = 1e300
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stepsmith.controllers import registry, tuned
-from stepsmith.integrators import methods, problems, suites
+from stepsmith.integrators import methods, problems
+from stepsmith.integrators.problems import suites
 from stepsmith.train.splits import draw
 from stepsmith.train.tune import Objective
 

@@ -9,10 +9,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
-from stepsmith.integrators import tableaus
-from stepsmith.integrators.kernels.rosenbrock import rosenbrock_parts
-from stepsmith.integrators.tableaus.rational import dot, product
-from stepsmith.integrators.vecmath import tanh
+from stepsmith.integrators.compile.vecmath import tanh
+from stepsmith.integrators.kernels.implicit.rosenbrock import rosenbrock_parts
+from stepsmith.integrators.methods import tableaus
+from stepsmith.integrators.methods.rational import dot, product
 
 
 def terms(e, matrix, nodes, most=10):

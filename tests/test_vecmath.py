@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import pytest
 
-from stepsmith.integrators import vecmath
-from stepsmith.integrators.lanes import FASTMATH
+from stepsmith.integrators.compile import vecmath
+from stepsmith.integrators.compile.lanes import FASTMATH
 
 RNG = np.random.default_rng(0)
 

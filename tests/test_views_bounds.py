@@ -6,9 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from stepsmith.integrators.band_matrix import band
-from stepsmith.integrators.lane_matrix import matrix
-from stepsmith.integrators.lanes import FROZEN, frozen, view
+from stepsmith.integrators.compile.band_matrix import band
+from stepsmith.integrators.compile.lane_matrix import matrix
+from stepsmith.integrators.compile.lanes import FROZEN, frozen, view
 
 
 @numba.njit

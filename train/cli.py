@@ -188,7 +188,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare controllers with the best classical laws by matched-error work."""
-    from ..integrators import suites
+    from ..integrators.problems import suites
     from .compare import compare as run
     from .suite_compare import compare_suite as run_suite
 

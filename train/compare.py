@@ -22,9 +22,11 @@ import numpy as np
 from ..controllers import registry
 from ..controllers import tuned as tuned_files
 from ..controllers.laws import Law
-from ..integrators import methods, options, problems, tableaus
-from ..integrators.families import Family
-from ..integrators.solve import check_controller
+from ..integrators import methods, problems
+from ..integrators.core import options
+from ..integrators.engine.solve import check_controller
+from ..integrators.methods import tableaus
+from ..integrators.problems.families import Family
 from . import contestants, settings
 from .contestants import Contestant
 from .curves import COVERAGE, log_work_at
@@ -316,7 +318,7 @@ def _oracle(split: Split, reached: Sweep, count: int) -> list[Runs]:
     "oracle": optimal step sequences of the first `count`, errors cancelling as they can be made to.  "plan": the best sequences without
     designed cancellation, on all of them that the plans cover: what perfect foresight, but no luck, would need.
     """
-    from ..integrators import tableaus
+    from ..integrators.methods import tableaus
     from .oracle import PRICES, Oracle
 
     oracle, b, levels = Oracle(split.batch.rhs, tableaus.get(split.method)), split.batch, split.family.error_levels

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 from ..integrators.core.names import unknown
 from . import reading, settings
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..controllers import registry, resolve
 from ..controllers.laws import Law
-from ..integrators import methods, options
-from ..integrators.core import contract
+from ..integrators import methods
+from ..integrators.core import contract, options
 from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 from . import reading, settings
 from .demo_report import Teller, exact_rows, sentences
 

@@ -25,8 +25,8 @@ import cma
 import numpy as np
 
 from ..controllers.learned import Learned
-from ..integrators.ensemble import available_cores, solve_ensemble
-from ..integrators.measure import errors, sweep
+from ..integrators.engine.ensemble import available_cores, solve_ensemble
+from ..integrators.engine.measure import errors, sweep
 from . import curves, es_state
 from .checkpoint import Checkpoint
 from .settings import ES, check

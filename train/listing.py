@@ -48,7 +48,7 @@ def _tuned() -> list[tuple[str, str]]:
 
 
 def _rewards() -> list[tuple[str, str]]:
-    from ..integrators.kernels import env
+    from ..integrators.kernels.environment import env
 
     return [(name, "reward of the environments") for name in env.REWARDS]
 

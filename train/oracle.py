@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..integrators import rhs_check
-from ..integrators.cache import load_module
+from ..integrators.checks import rhs_check
+from ..integrators.compile.cache import load_module
 from ..integrators.kernels.calls import array_guards
-from ..integrators.tableaus import ExplicitTableau
+from ..integrators.methods.tableaus import ExplicitTableau
 from .oracle_kernel import SOURCE
 
 Array = NDArray[np.float64]

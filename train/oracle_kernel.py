@@ -3,7 +3,7 @@
 What the functions compute together is told in `oracle.py`.
 """
 
-from ..integrators import sensitivity
+from ..integrators.reference import sensitivity
 
 SOURCE = (
     sensitivity.SOURCE

@@ -22,14 +22,14 @@ from ..controllers import registry
 from ..controllers.decision import Decision
 from ..controllers.learned import Learned
 from ..envs.three_body_paper import PaperCore
-from ..integrators import methods, options
-from ..integrators.core import record
+from ..integrators import methods
+from ..integrators.core import options, record
+from ..integrators.engine.solve import slots_of
 from ..integrators.kernels.build import Kernel, aligned, build
 from ..integrators.kernels.drivers import ARGS
 from ..integrators.kernels.layout import N_STATS, SUCCESS
-from ..integrators.problem import Batch
-from ..integrators.problems.three_body_paper import FAMILY
-from ..integrators.solve import slots_of
+from ..integrators.problems.nbody.three_body_paper import FAMILY
+from ..integrators.problems.problem import Batch
 from . import curves
 from . import settings as rules
 from .curves import Array

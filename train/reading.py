@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..integrators.reading import read_bytes
+from ..integrators.core.reading import read_bytes
 
 LARGEST = 2**24  # bytes: thousands of times what a config or a law takes
 

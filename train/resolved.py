@@ -13,9 +13,12 @@ import gymnasium
 
 from ..controllers import resolve
 from ..controllers.decision import Decision
-from ..integrators import methods, options, problems, suites, tableaus
+from ..integrators import methods, problems
+from ..integrators.core import options
 from ..integrators.core.names import unknown
-from ..integrators.solve import check_controller
+from ..integrators.engine.solve import check_controller
+from ..integrators.methods import tableaus
+from ..integrators.problems import suites
 from . import settings
 from .config import Config
 from .splits import check_size

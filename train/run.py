@@ -58,8 +58,9 @@ def _evolve(cfg: Config, out: Path, resume: bool, progress: bool) -> Path:
     from ..controllers.laws import Law
     from ..controllers.learned import Learned
     from ..envs.ode import make_decision
-    from ..integrators import methods, suites
-    from ..integrators.costs import Costs
+    from ..integrators import methods
+    from ..integrators.engine.costs import Costs
+    from ..integrators.problems import suites
     from .evolution import Fitness, Settings, Together, evolve
     from .progress import Progress
     from .provenance import provenance

@@ -27,7 +27,7 @@ from ..controllers.learned import Learned
 from ..envs import make_sb3
 from ..envs.three_body_paper import PaperCore
 from ..envs.three_body_paper import make_core as make_paper_core
-from ..integrators.costs import NONE
+from ..integrators.engine.costs import NONE
 from ..policies.export import from_sb3
 from ..policies.normalisation import keep
 from .config import Config

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 from ..integrators.core.names import unknown
 
 Rule = Callable[[str, Any], Any]

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..integrators import methods, problems
-from ..integrators.costs import NONE, Costs, of_family
-from ..integrators.ensemble import solve_ensemble
-from ..integrators.families import Family
-from ..integrators.measure import errors
-from ..integrators.problem import Batch
+from ..integrators.engine.costs import NONE, Costs, of_family
+from ..integrators.engine.ensemble import solve_ensemble
+from ..integrators.engine.measure import errors
+from ..integrators.problems.families import Family
+from ..integrators.problems.problem import Batch
 from . import settings
 from .curves import Array
 

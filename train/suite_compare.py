@@ -18,7 +18,9 @@ import numpy as np
 
 from ..controllers import registry
 from ..controllers import tuned as tuned_files
-from ..integrators import options, problems, suites
+from ..integrators import problems
+from ..integrators.core import options
+from ..integrators.problems import suites
 from . import contestants, settings
 from .compare import MOST_REPEATS, _wall
 from .contestants import Contestant

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..integrators import options
+from ..integrators.core import options
 from ..integrators.core.names import unknown
 from . import config as configs
 from . import reading, settings

@@ -20,9 +20,9 @@ import torch
 
 from ..controllers import registry, resolve
 from ..integrators.core import record as rec
-from ..integrators.families import LEVELS_PER_DECADE, tolerance_grid
 from ..integrators.neural import odeint
 from ..integrators.neural.checks import FILLS
+from ..integrators.problems.families import LEVELS_PER_DECADE, tolerance_grid
 from .contestants import HOSTS
 from .curves import Array
 from .headline import Comparison, choose_denominator, compare_runs

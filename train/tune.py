@@ -26,9 +26,11 @@ import numpy as np
 from ..controllers import registry, search
 from ..controllers import tuned as files
 from ..controllers.laws import Law
-from ..integrators import methods, options, problems, suites
-from ..integrators.costs import NONE
-from ..integrators.ensemble import available_cores
+from ..integrators import methods, problems
+from ..integrators.core import options
+from ..integrators.engine.costs import NONE
+from ..integrators.engine.ensemble import available_cores
+from ..integrators.problems import suites
 from . import curves, settings
 from .progress import Progress
 from .provenance import provenance

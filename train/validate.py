@@ -9,8 +9,8 @@ import numpy as np
 
 from ..controllers import resolve
 from ..integrators import methods, problems
-from ..integrators.costs import Costs, of_family
-from ..integrators.measure import sweep
+from ..integrators.engine.costs import Costs, of_family
+from ..integrators.engine.measure import sweep
 from .metric import Runs, work_ratio
 
 

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -20,23 +20,129 @@ PACKAGE = __name__.partition(".")[0]
 
 #: old name: new name, counted from the package; what lies below a package moves with it
 MOVED = {
-    "integrators.record": "integrators.core.record",
-    "integrators.names": "integrators.core.names",
-    "integrators.binding": "integrators.core.binding",
-    "integrators.neural.controller": "integrators.core.runner",
+    "integrators.arrays_reached": "integrators.checks.arrays_reached",
+    "integrators.jacobian_check": "integrators.checks.jacobian_check",
+    "integrators.plain": "integrators.checks.plain",
+    "integrators.rhs_check": "integrators.checks.rhs_check",
+    "integrators.sparsity_check": "integrators.checks.sparsity_check",
+    "integrators.band_matrix": "integrators.compile.band_matrix",
+    "integrators.cache": "integrators.compile.cache",
+    "integrators.digest": "integrators.compile.digest",
+    "integrators.lane_matrix": "integrators.compile.lane_matrix",
+    "integrators.lanes": "integrators.compile.lanes",
+    "integrators.lift": "integrators.compile.lift",
+    "integrators.noted": "integrators.compile.noted",
+    "integrators.recompile": "integrators.compile.recompile",
+    "integrators.sources": "integrators.compile.sources",
+    "integrators.sparse_matrix": "integrators.compile.sparse_matrix",
+    "integrators.trace": "integrators.compile.trace",
+    "integrators.vecmath": "integrators.compile.vecmath",
     "controllers.contract": "integrators.core.contract",
     "controllers.namespaces": "integrators.core.namespaces",
+    "integrators.binding": "integrators.core.binding",
+    "integrators.names": "integrators.core.names",
+    "integrators.neural.controller": "integrators.core.runner",
+    "integrators.options": "integrators.core.options",
+    "integrators.reading": "integrators.core.reading",
+    "integrators.record": "integrators.core.record",
+    "integrators.costs": "integrators.engine.costs",
+    "integrators.cuda": "integrators.engine.cuda",
+    "integrators.ensemble": "integrators.engine.ensemble",
+    "integrators.errors": "integrators.engine.explained",
+    "integrators.measure": "integrators.engine.measure",
+    "integrators.pace": "integrators.engine.pace",
+    "integrators.solve": "integrators.engine.solve",
+    "integrators.trained_method": "integrators.engine.trained_method",
+    "integrators.kernels.env": "integrators.kernels.environment.env",
+    "integrators.kernels.env_source": "integrators.kernels.environment.env_source",
+    "integrators.kernels.paper_env": "integrators.kernels.environment.paper_env",
+    "integrators.kernels.propagate": "integrators.kernels.environment.propagate",
+    "integrators.kernels.splitmix": "integrators.kernels.environment.splitmix",
+    "integrators.kernels.esdirk": "integrators.kernels.implicit.esdirk",
+    "integrators.kernels.jacobian": "integrators.kernels.implicit.jacobian",
+    "integrators.kernels.linear": "integrators.kernels.implicit.linear",
+    "integrators.kernels.newton": "integrators.kernels.implicit.newton",
+    "integrators.kernels.radau": "integrators.kernels.implicit.radau",
+    "integrators.kernels.rosenbrock": "integrators.kernels.implicit.rosenbrock",
+    "integrators.kernels.sparse_linear": "integrators.kernels.implicit.sparse_linear",
+    "integrators.kernels.composition": "integrators.kernels.nbody.composition",
+    "integrators.kernels.hermite": "integrators.kernels.nbody.hermite",
+    "integrators.kernels.pairs": "integrators.kernels.nbody.pairs",
+    "integrators.tableaus": "integrators.methods.tableaus",
+    "integrators.tableaus.checks": "integrators.methods.checks",
+    "integrators.tableaus.rational": "integrators.methods.rational",
+    "integrators.tableaus.trees": "integrators.methods.trees",
+    "integrators.tableaus.esdirk": "integrators.methods.esdirk.tableau",
+    "integrators.tableaus.esdirk43": "integrators.methods.esdirk.esdirk43",
+    "integrators.tableaus.kvaerno5": "integrators.methods.esdirk.kvaerno5",
+    "integrators.tableaus.bs32": "integrators.methods.explicit.bs32",
+    "integrators.tableaus.dop853": "integrators.methods.explicit.dop853",
+    "integrators.tableaus.dopri5": "integrators.methods.explicit.dopri5",
+    "integrators.tableaus.tableau": "integrators.methods.explicit.tableau",
+    "integrators.tableaus.tsit5": "integrators.methods.explicit.tsit5",
+    "integrators.tableaus.radau5": "integrators.methods.radau.radau5",
+    "integrators.tableaus.rodas5p": "integrators.methods.rosenbrock.rodas5p",
+    "integrators.tableaus.ros34pw2": "integrators.methods.rosenbrock.ros34pw2",
+    "integrators.tableaus.ros3prw": "integrators.methods.rosenbrock.ros3prw",
+    "integrators.tableaus.rosenbrock": "integrators.methods.rosenbrock.tableau",
+    "integrators.families": "integrators.problems.families",
+    "integrators.problem": "integrators.problems.problem",
+    "integrators.sparse_factors": "integrators.problems.sparse_factors",
+    "integrators.sparsity": "integrators.problems.sparsity",
+    "integrators.suites": "integrators.problems.suites",
+    "integrators.problems.brusselator_1d": "integrators.problems.lines.brusselator_1d",
+    "integrators.problems.gray_scott_1d": "integrators.problems.lines.gray_scott_1d",
+    "integrators.problems.medical_akzo": "integrators.problems.lines.medical_akzo",
+    "integrators.problems._nbody": "integrators.problems.nbody.newtonian",
+    "integrators.problems.kepler": "integrators.problems.nbody.kepler",
+    "integrators.problems.pleiades": "integrators.problems.nbody.pleiades",
+    "integrators.problems.plummer": "integrators.problems.nbody.plummer",
+    "integrators.problems.three_body": "integrators.problems.nbody.three_body",
+    "integrators.problems.three_body_paper": "integrators.problems.nbody.three_body_paper",
+    "integrators.problems.arenstorf": "integrators.problems.nonstiff.arenstorf",
+    "integrators.problems.brusselator": "integrators.problems.nonstiff.brusselator",
+    "integrators.problems.double_pendulum": "integrators.problems.nonstiff.double_pendulum",
+    "integrators.problems.fitzhugh_nagumo": "integrators.problems.nonstiff.fitzhugh_nagumo",
+    "integrators.problems.henon_heiles": "integrators.problems.nonstiff.henon_heiles",
+    "integrators.problems.lorenz": "integrators.problems.nonstiff.lorenz",
+    "integrators.problems.lotka_volterra": "integrators.problems.nonstiff.lotka_volterra",
+    "integrators.problems.neural_field": "integrators.problems.nonstiff.neural_field",
+    "integrators.problems.vanderpol": "integrators.problems.nonstiff.vanderpol",
+    "integrators.problems._stiff": "integrators.problems.stiff.shared",
+    "integrators.problems.chua": "integrators.problems.stiff.chua",
+    "integrators.problems.e5": "integrators.problems.stiff.e5",
+    "integrators.problems.flame": "integrators.problems.stiff.flame",
+    "integrators.problems.friction": "integrators.problems.stiff.friction",
+    "integrators.problems.hires": "integrators.problems.stiff.hires",
+    "integrators.problems.hodgkin_huxley": "integrators.problems.stiff.hodgkin_huxley",
+    "integrators.problems.ignition": "integrators.problems.stiff.ignition",
+    "integrators.problems.orego": "integrators.problems.stiff.orego",
+    "integrators.problems.pollu": "integrators.problems.stiff.pollu",
+    "integrators.problems.ring_modulator": "integrators.problems.stiff.ring_modulator",
+    "integrators.problems.rober": "integrators.problems.stiff.rober",
+    "integrators.problems.steppo_brusselator": "integrators.problems.stiff.steppo_brusselator",
+    "integrators.problems.steppo_decay": "integrators.problems.stiff.steppo_decay",
+    "integrators.problems.steppo_vdpol": "integrators.problems.stiff.steppo_vdpol",
+    "integrators.problems.vdpol_stiff": "integrators.problems.stiff.vdpol_stiff",
+    "integrators.sensitivity": "integrators.reference.sensitivity",
+    "integrators.stiff_reference": "integrators.reference.radau",
+    "integrators.stiff_reference_kernel": "integrators.reference.radau_kernel",
 }
 
+#: old names that documents give to users, and that stay: no warning
+KEPT = frozenset({"integrators.vecmath", "integrators.tableaus", "integrators.problem", "integrators.families"})
 
 def new_name(old: str) -> str | None:
     """What the module `old`, a full name, is called now; None where it has not moved."""
     top, _, rest = old.partition(".")
     if top != PACKAGE:
         return None
-    for moved, to in MOVED.items():
-        if rest == moved or rest.startswith(f"{moved}."):
-            return f"{PACKAGE}.{to}{rest[len(moved) :]}"
+    below = ""
+    while rest:
+        if rest in MOVED:
+            return f"{PACKAGE}.{MOVED[rest]}{below}"
+        rest, _, last = rest.rpartition(".")
+        below = f".{last}{below}"
     return None
 
 
@@ -58,8 +164,20 @@ class _Finder(MetaPathFinder):
         new = new_name(fullname)
         if new is None:
             return None
-        warnings.warn(f"{fullname} has moved to {new}", DeprecationWarning, stacklevel=2)
+        if fullname.partition(".")[2] not in KEPT:
+            warnings.warn(f"{fullname} has moved to {new}", DeprecationWarning, stacklevel=2)
         return importlib.util.spec_from_loader(fullname, _Same(importlib.import_module(new)))
+
+
+def attributes(package: str) -> Callable[[str], ModuleType]:
+    """The `__getattr__` of a package: modules that were in it are its attributes still."""
+
+    def look_up(name: str) -> ModuleType:
+        if new_name(f"{package}.{name}") is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return importlib.import_module(f"{package}.{name}")
+
+    return look_up
 
 
 def install() -> None:

@@ -1,7 +1,7 @@
 """Array libraries for formulas: what `bind` puts in the place of where, log, exp, ..., and what the runner makes arrays with.
 
 `NUMPY` works on rows (one lane a column), `SCALAR` on single numbers (a host that takes one decision a step: no array overhead),
-`torch_namespace()` on tensors.  Compiled code binds `stepsmith.integrators.vecmath.NAMESPACE`.  All of them follow IEEE 754: a
+`torch_namespace()` on tensors.  Compiled code binds `stepsmith.integrators.compile.vecmath.NAMESPACE`.  All of them follow IEEE 754: a
 logarithm of 0 is -inf, one of a negative number NaN, and nothing raises.  A formula assigns to `state[i]` and `out[i]`; a library with
 immutable arrays passes lists of arrays.
 """

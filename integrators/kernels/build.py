@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import load_module
+from ..compile.cache import load_module
 from ..core import record
 from ..core.binding import bind
 from ..core.contract import N_OUT, Dense
-from ..tableaus.tableau import ExplicitTableau
+from ..methods.explicit.tableau import ExplicitTableau
 from . import blocks, calls, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
 
@@ -87,12 +87,12 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
     w = lay.width
     return (
         "import math\nfrom numba import njit as _njit\n"
-        "from stepsmith.integrators.lanes import FASTMATH as _FASTMATH, frozen, view, wide_vectors\n"
-        "from stepsmith.integrators.lane_matrix import matrix\n"
-        "from stepsmith.integrators.band_matrix import band\n"
-        "from stepsmith.integrators.sparse_matrix import sparse\n"
-        "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
-        "from stepsmith.integrators.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
+        "from stepsmith.integrators.compile.lanes import FASTMATH as _FASTMATH, frozen, view, wide_vectors\n"
+        "from stepsmith.integrators.compile.lane_matrix import matrix\n"
+        "from stepsmith.integrators.compile.band_matrix import band\n"
+        "from stepsmith.integrators.compile.sparse_matrix import sparse\n"
+        "from stepsmith.integrators.compile.noted import faulty, new_fault, noted\n"
+        "from stepsmith.integrators.compile.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
         f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_OUT}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
@@ -109,8 +109,8 @@ def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -
 
     `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no result.
     """
-    from ..trace import Known, traceable
-    from ..vecmath import NAMESPACE
+    from ..compile.trace import Known, traceable
+    from ..compile.vecmath import NAMESPACE
 
     plain = bind(fn, NAMESPACE, lambda helper: helper)
     if not traceable(plain, (None, n_state, record.N_RECORD, N_OUT)):
@@ -137,7 +137,7 @@ def phase_list(
 
     kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see `fuse`).
     """
-    from ..vecmath import NAMESPACE
+    from ..compile.vecmath import NAMESPACE
 
     if fuse.small(phases):
         steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else p for p in phases)
@@ -166,7 +166,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
     """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops."""
     wide = width > 1 and wide_machine()
     lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_OUT, parts.extra)
-    from ..vecmath import NAMESPACE
+    from ..compile.vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
     phases = phase_list(controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None))

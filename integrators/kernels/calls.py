@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import rhs_check
+from ..checks import rhs_check
 
 
 def reads(state: str) -> str:
@@ -55,9 +55,9 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
 def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
     """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with views."""
     out = (
-        "from stepsmith.integrators.lanes import frozen, view\n"
-        "from stepsmith.integrators.lane_matrix import matrix\n"
-        "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
+        "from stepsmith.integrators.compile.lanes import frozen, view\n"
+        "from stepsmith.integrators.compile.lane_matrix import matrix\n"
+        "from stepsmith.integrators.compile.noted import faulty, new_fault, noted\n"
         "import math\n"
     )
     fills = {"rhs": f"view(dy, 0, 1, {n})", "jac": f"matrix(dy.reshape({n * n}), 0, 1, {n}, {n})"}
@@ -73,7 +73,7 @@ def _unproved(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
 
 
 def _guard(name: str, unproved: bool, bounded: bool, y: str, p: str, dy: str) -> str:
-    text = "from stepsmith.integrators.lanes import bounded as _bounded\n" if bounded else ""
+    text = "from stepsmith.integrators.compile.lanes import bounded as _bounded\n" if bounded else ""
     text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
     if not unproved:
         return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"

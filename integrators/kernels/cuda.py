@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..cache import cache_dir, load_module
+from ..compile.cache import cache_dir, load_module
 from ..core import record
 from ..core.binding import bind
 from ..core.contract import N_OUT
@@ -136,7 +136,7 @@ def cos(x):
 
 
 def _namespace() -> dict[str, Callable]:
-    from ..vecmath import NAMESPACE
+    from ..compile.vecmath import NAMESPACE
 
     if SIMULATOR:
         return dict(NAMESPACE)  # NumPy's functions: infinities and NaN instead of Python's exceptions
@@ -156,7 +156,7 @@ def bind_rhs(fn: Callable) -> Callable:
 
     Other globals of a user's function stay as they are; plain functions of this package are bound with it.
     """
-    from .. import vecmath
+    from ..compile import vecmath
 
     own = {id(f): name for name, f in vecmath.NAMESPACE.items()}
     found = {name: NAMESPACE[own[id(v)]] for name, v in fn.__globals__.items() if id(v) in own}
@@ -166,8 +166,8 @@ def bind_rhs(fn: Callable) -> Callable:
 
 
 _VIEWS = (
-    "from stepsmith.integrators.lanes import frozen, view\n"
-    "from stepsmith.integrators.noted import faulty, new_fault, noted\n"
+    "from stepsmith.integrators.compile.lanes import frozen, view\n"
+    "from stepsmith.integrators.compile.noted import faulty, new_fault, noted\n"
 )  # fmt: skip
 _SIMULATED = "from stepsmith.integrators.kernels.simulated import faulty, frozen, new_fault, noted, view\n"
 

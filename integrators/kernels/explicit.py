@@ -17,7 +17,7 @@ import re
 from typing import Protocol
 
 from ..core import record
-from ..tableaus.tableau import ExplicitTableau
+from ..methods.explicit.tableau import ExplicitTableau
 from . import calls
 
 

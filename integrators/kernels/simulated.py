@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lanes import FROZEN
+from ..compile.lanes import FROZEN
 
 
 class View:

@@ -33,7 +33,7 @@ from ..core import record as rec
 from ..core.contract import ACCEPT, FALLBACK, LOG_FACTOR
 from ..core.runner import Runner, slots_read
 from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
-from ..tableaus.tableau import ExplicitTableau
+from ..methods.explicit.tableau import ExplicitTableau
 from .clock import Clock
 from .outputs import Outputs, rows_of
 from .rows import Draws

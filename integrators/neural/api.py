@@ -15,11 +15,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .. import options, trained_method
+from ..core import options
 from ..core.runner import check
+from ..engine import trained_method
 from ..kernels.layout import MESSAGES, SUCCESS, message
-from ..tableaus import ExplicitTableau
-from ..tableaus import get as get_tableau
+from ..methods.tableaus import ExplicitTableau
+from ..methods.tableaus import get as get_tableau
 from . import checks
 from .adaptive import Pass, Settings, adaptive_pass
 from .adjoint import CONTINUOUS, Continuous, parameters_of, solve

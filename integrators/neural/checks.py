@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import options
+from ..core import options
 from ..core import record as rec
-from ..tableaus import ExplicitTableau
+from ..methods.tableaus import ExplicitTableau
 from .adjoint import CONTINUOUS
 
 Tensor = torch.Tensor

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from .. import options
+from ..core import options
 from ..core.runner import check
 from ..kernels.layout import MESSAGES, SUCCESS
-from ..tableaus import ExplicitTableau
-from ..tableaus import get as get_tableau
+from ..methods.tableaus import ExplicitTableau
+from ..methods.tableaus import get as get_tableau
 from . import checks
 from .adjoint import CONTINUOUS, parameters_of
 from .api import odeint

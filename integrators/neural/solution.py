@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..tableaus import ExplicitTableau
-from ..tableaus import get as get_tableau
+from ..methods.tableaus import ExplicitTableau
+from ..methods.tableaus import get as get_tableau
 
 Tensor = torch.Tensor
 

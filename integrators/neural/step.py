@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ..core import record as rec
-from ..tableaus.tableau import ExplicitTableau
+from ..methods.explicit.tableau import ExplicitTableau
 
 Tensor = torch.Tensor
 #: slope of all lanes: (t (lanes,), y (lanes, width)) -> (lanes, width)

@@ -1,4 +1,4 @@
-"""The families that ship, by name. Adding one: a file here that defines `FAMILY`, and a line in `_FILES`.
+"""The families that ship, by name. Adding one: a file in a folder here that defines `FAMILY`, and a line in `_PLACES`.
 
 Families in `_SIZED` come from the method of lines; NAME_<points>, as in brusselator_1d_100, is the family on so many points.
 """
@@ -7,51 +7,52 @@ from __future__ import annotations
 
 import functools
 import importlib
+from typing import Any
 
 from ..core.names import unknown
-from ..families import Family
-from ..problem import Batch, Problem
+from .families import Family
+from .problem import Batch, Problem
 
-_FILES = (
-    "arenstorf",
-    "brusselator",
-    "brusselator_1d",
-    "chua",
-    "double_pendulum",
-    "e5",
-    "fitzhugh_nagumo",
-    "flame",
-    "friction",
-    "gray_scott_1d",
-    "henon_heiles",
-    "hires",
-    "hodgkin_huxley",
-    "ignition",
-    "kepler",
-    "lorenz",
-    "lotka_volterra",
-    "medical_akzo",
-    "neural_field",
-    "orego",
-    "pleiades",
-    "plummer",
-    "pollu",
-    "ring_modulator",
-    "rober",
-    "steppo_brusselator",
-    "steppo_decay",
-    "steppo_vdpol",
-    "three_body",
-    "three_body_paper",
-    "vanderpol",
-    "vdpol_stiff",
-)
+_PLACES = {
+    "arenstorf": "nonstiff",
+    "brusselator": "nonstiff",
+    "brusselator_1d": "lines",
+    "chua": "stiff",
+    "double_pendulum": "nonstiff",
+    "e5": "stiff",
+    "fitzhugh_nagumo": "nonstiff",
+    "flame": "stiff",
+    "friction": "stiff",
+    "gray_scott_1d": "lines",
+    "henon_heiles": "nonstiff",
+    "hires": "stiff",
+    "hodgkin_huxley": "stiff",
+    "ignition": "stiff",
+    "kepler": "nbody",
+    "lorenz": "nonstiff",
+    "lotka_volterra": "nonstiff",
+    "medical_akzo": "lines",
+    "neural_field": "nonstiff",
+    "orego": "stiff",
+    "pleiades": "nbody",
+    "plummer": "nbody",
+    "pollu": "stiff",
+    "ring_modulator": "stiff",
+    "rober": "stiff",
+    "steppo_brusselator": "stiff",
+    "steppo_decay": "stiff",
+    "steppo_vdpol": "stiff",
+    "three_body": "nbody",
+    "three_body_paper": "nbody",
+    "vanderpol": "nonstiff",
+    "vdpol_stiff": "stiff",
+}
 _SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo")
 
 
 def names() -> tuple[str, ...]:
     """Names of all families, sorted."""
-    return _FILES
+    return tuple(_PLACES)
 
 
 @functools.cache
@@ -59,10 +60,14 @@ def family(name: str) -> Family:
     """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
     base, _, points = name.rpartition("_")
     if base in _SIZED and points.isdigit():
-        return importlib.import_module(f".{base}", __name__).of_size(int(points))
-    if name not in _FILES:
-        raise unknown("problem family", name, _FILES)
-    return importlib.import_module(f".{name}", __name__).FAMILY
+        return _module(base).of_size(int(points))
+    if name not in _PLACES:
+        raise unknown("problem family", name, _PLACES)
+    return _module(name).FAMILY
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f".{_PLACES[name]}.{name}", __name__)
 
 
 def make(name: str, seed: int | None = None) -> Problem:

@@ -14,11 +14,11 @@ import stepsmith as ss
 from pairs import FEHLBERG5, HEUN
 from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.learned import Learned
-from stepsmith.integrators import cuda
-from stepsmith.integrators.ensemble import solve_ensemble
+from stepsmith.integrators.compile.vecmath import exp as e_to
+from stepsmith.integrators.engine import cuda
+from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.kernels import layout
-from stepsmith.integrators.problem import Batch
-from stepsmith.integrators.vecmath import exp as e_to
+from stepsmith.integrators.problems.problem import Batch
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, for the infinities of failing lanes
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fault_hosts import COMPILED, HOSTS, LANES, TORCH, run
-from stepsmith.integrators.vecmath import exp, sqrt, where
+from stepsmith.integrators.compile.vecmath import exp, sqrt, where
 
 DECAY, NAN, INF, BLOW_UP, EDGE, STEEP = range(6)
 

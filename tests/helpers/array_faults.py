@@ -8,9 +8,9 @@ import numba
 import numpy as np
 
 from stepsmith.controllers import registry
-from stepsmith.integrators.ensemble import solve_ensemble
-from stepsmith.integrators.problem import Problem
-from stepsmith.integrators.solve import solve
+from stepsmith.integrators.engine.ensemble import solve_ensemble
+from stepsmith.integrators.engine.solve import solve
+from stepsmith.integrators.problems.problem import Problem
 
 TAB = np.array([1, 0, 1])
 IN_TUPLE = (np.array([1, 0, 1]),)

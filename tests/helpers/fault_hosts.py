@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import stepsmith as ss
-from stepsmith.integrators import cuda
+from stepsmith.integrators.engine import cuda
 
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 COMPILED = ("cuda",) if SIMULATOR else ("single", "ensemble", "env", *(("cuda",) if cuda.missing() is None else ()))
@@ -39,7 +39,7 @@ def env_core(rhs: Any, y0: Any, t_span: Any, p: Any, good: Any, max_attempts: in
     from stepsmith.controllers.decision import Decision
     from stepsmith.envs.core import Core, Reward
     from stepsmith.envs.pool import ERROR_GRID, Pool
-    from stepsmith.integrators.families import Family
+    from stepsmith.integrators.problems.families import Family
 
     n = len(y0)
     family = Family("faults", "", rhs, n, len(p), lambda rng, count: None, error="final", n_out=32)  # type: ignore[arg-type, return-value]

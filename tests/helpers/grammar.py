@@ -12,7 +12,7 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-OURS = "from stepsmith.integrators.vecmath import atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where\n"
+OURS = "from stepsmith.integrators.compile.vecmath import atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where\n"
 STANDARD = """from math import atan, cos, exp, fabs, log, sin, sqrt, tanh
 
 maximum = numba.njit(lambda a, b: a if a != a or a > b else b)

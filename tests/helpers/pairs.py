@@ -12,7 +12,7 @@ from fractions import Fraction as F
 import numpy as np
 from scipy.integrate._ivp.rk import RungeKutta
 
-from stepsmith.integrators.tableaus import ExplicitTableau
+from stepsmith.integrators.methods.tableaus import ExplicitTableau
 
 HALF = F(1, 2)
 HEUN = ExplicitTableau("heun21", 2, 1, c=(0, 1), a=((), (1,)), b=(HALF, HALF), b_hat=(1, 0))

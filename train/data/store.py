@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...integrators.cache import cache_dir
+from ...integrators.compile.cache import cache_dir
 
 Arrays = dict[str, np.ndarray]
 EXTRA = "neural-data"

@@ -39,7 +39,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...integrators import options
+from ...integrators.core import options
 from ...integrators.core.names import unknown
 from .. import settings
 from ..settings import Rules, check, choice, count, flag, mapping, number, text

@@ -25,11 +25,11 @@ import torch
 
 from ... import neural
 from ...controllers import registry
-from ...integrators import options as checks
-from ...integrators.costs import NONE, Costs
-from ...integrators.families import tolerance_grid
-from ...integrators.tableaus import NAMES as TABLEAUS
-from ...integrators.tableaus import get as get_tableau
+from ...integrators.core import options as checks
+from ...integrators.engine.costs import NONE, Costs
+from ...integrators.methods.tableaus import NAMES as TABLEAUS
+from ...integrators.methods.tableaus import get as get_tableau
+from ...integrators.problems.families import tolerance_grid
 from ..curves import Array, error_levels
 from ..settings import MOST_INSTANCES
 from ..splits import Sweep

@@ -45,7 +45,8 @@ from ...controllers.file import save
 from ...controllers.laws import Law
 from ...controllers.learned import Learned
 from ...controllers.tuned import read as read_law
-from ...integrators import options, tableaus
+from ...integrators.core import options
+from ...integrators.methods import tableaus
 from .. import curves, reading, settings
 from ..config import Policy, _section
 from ..evolution import Settings, evolve

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ...core.names import unknown
-from ...options import check_names
+from ...core.options import check_names
 from .kinetic import Frobenius, Kinetic, rnode
 from .local import Local
 from .plan import Plan, Regulariser, Solver, Sum, Term

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ... import options
+from ...core import options
 from .augment import Integrand
 from .draws import normal_like
 from .plan import Func, Reading, Regulariser, Solver, Sum, Term

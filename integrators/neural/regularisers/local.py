@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import options
-from ...tableaus import ExplicitTableau
-from ...tableaus import get as get_tableau
+from ...core import options
+from ...methods.tableaus import ExplicitTableau
+from ...methods.tableaus import get as get_tableau
 from ..adaptive import Settings, first_step
 from ..clock import Clock
 from ..field import Field

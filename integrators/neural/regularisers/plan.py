@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from ... import options
+from ...core import options
 from ...kernels.layout import SUCCESS
-from ...tableaus import ExplicitTableau
+from ...methods.tableaus import ExplicitTableau
 from .. import checks
 from ..solution import NeuralSolution
 from .augment import Integrand, augment, batch_of_one

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ... import options
+from ...core import options
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term
 

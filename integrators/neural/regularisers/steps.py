@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import torch
 
-from ...tableaus import ExplicitTableau
-from ...tableaus import get as get_tableau
+from ...methods.tableaus import ExplicitTableau
+from ...methods.tableaus import get as get_tableau
 from ..solution import Heuristics
 from .plan import Func, Reading, Regulariser, Solver, Term
 

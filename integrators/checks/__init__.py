@@ -1,0 +1,1 @@
+"""Whether what a caller gave is right: right-hand sides, Jacobians, sparsity patterns."""

@@ -1,0 +1,1 @@
+"""From functions and generated source to machine code: keys, the kernel cache, lane views, the tracer, elementary functions."""

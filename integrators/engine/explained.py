@@ -1,0 +1,65 @@
+"""Compiler errors in words: why a right-hand side cannot be compiled, and the line, not the compiler's own story."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+_NOISE = (
+    "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument", "- Of which",
+    "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
+)  # fmt: skip
+
+#: what views say of their misuse; where the compiler says it, nothing else needs to be told
+_OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of")
+
+
+def explained(error: Exception, source: Any) -> Exception:
+    """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem or Batch `source`."""
+    from numba.core.errors import NumbaError
+
+    from ..checks.rhs_check import name_of
+
+    if isinstance(error, IndexError):
+        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures or makes outside of it: {error}")
+    if not isinstance(error, NumbaError):
+        return error
+    for role, fn, takes, fills in (
+        ("right-hand side", source.rhs, "(t, y, p, dy)", "dy"), ("accelerations", source.accel, "(t, y, p, a)", "a"),
+        ("Jacobian", source.jac, "(t, y, p, J)", "J"),
+    ):  # fmt: skip
+        own = None if fn is None else _alone(fn, source.n, source.m, fills)
+        if own is not None:
+            text = f"{role} {name_of(fn)} cannot be compiled: {_short(own)}"
+            if not any(words in text for words in _OWN_WORDS):
+                text += f"\nIt takes {takes}, writes {fills} in place, indexes with whole numbers and allocates no arrays."
+            return ValueError(text)
+    return ValueError(f"the kernel of {name_of(source.rhs)} cannot be compiled: {_short(error)}")
+
+
+def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
+    """What the compiler says of a function alone."""
+    from numba import float64
+
+    from ..compile.lane_matrix import LaneMatrixType
+    from ..compile.lanes import LaneViewType, inline
+
+    out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, n if fills == "dy" else n // 2)
+    try:
+        compiled: Any = inline(fn)
+        compiled.compile((float64, LaneViewType(1, n, True), LaneViewType(1, m, True), out))
+    except Exception as error:
+        return error
+    return None
+
+
+def _short(error: Exception, lines: int = 12) -> str:
+    """The informative lines of a compiler error."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    kept = [line.rstrip() for line in text.splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
+    for line in kept:
+        if any(words in line for words in _OWN_WORDS):
+            where = next((k.strip() for k in kept if k.strip().startswith("File ")), "")
+            return line.strip() + (f" ({where.rstrip(':')})" if where else "")
+    return "\n".join(kept[:lines])

@@ -1,0 +1,1 @@
+"""The loop opened up between the record and the decision, for the environments."""

@@ -1,0 +1,211 @@
+"""Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations: `tableaus.rosenbrock`).
+
+J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.
+A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next, shorter one has a new J.
+
+f_t is a difference on the step's own scale that stays inside the step; right-hand sides that do not read the time have none.  With
+r = eps max(|t|/h, 1), what the clock resolves of the step, a forward difference with the increment d = r^(1/2) h balances the truncation
+d/(2 h) against the noise r h/d of a function whose argument is rounded.  Where the whole span is short beside the time (row COARSE, see
+`blocks.load`) three points, 0, d/2 and d = r^(1/3) h, bring both down from r^(1/2) to r^(2/3), for one evaluation more; and as the
+stage's time t + c h is then off by something like r h, r h f_t is added to what f gives at the time that there is.
+
+An embedded formula that agrees with the method on linear autonomous problems (`estimates_linear`) says nothing where f is as good as
+linear.  There a second estimate of order 2 stands beside it, component by component the larger one counts: the distance to the
+trapezoidal rule, (I - h gamma J)^-1 (y_new - y - h/2 (f(t, y) + f(t + h, y_new))), filtered as in RADAU5 (Hairer & Wanner II, IV.8), which
+vanishes with the third derivative only.  It takes an evaluation and a back-substitution more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core import record
+from ...methods.rosenbrock.tableau import RosenbrockTableau
+from .. import calls
+from ..explicit import Source, _combine, _rhs, start_source
+from .jacobian import EPS, reads_time
+from .linear import Algebra
+
+R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
+
+
+def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[int]):
+    """`build.Parts` of the method for a Problem or Batch."""
+    from ..build import Parts
+
+    n, s = source.n, tableau.stages
+    algebra = Algebra(source)
+    moving = reads_time(source.rhs)
+    for name in (*(["FT"] if moving else []), *(f"U{i}" for i in range(s))):
+        algebra.add(name, n)
+    if moving:
+        algebra.add("FTH", 1)
+    if not tableau.estimates_linear:
+        if tableau.embedded_order != 2:
+            raise ValueError(f"{tableau.name}: its error estimate is 0 on linear problems, and of order {tableau.embedded_order}, not 2")
+        algebra.add("UE", n)
+    attempt = algebra.lines + algebra.source() + _begin(moving) + _attempt(tableau, n, slots, moving)
+    # a lane just loaded has no Jacobian
+    start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n"
+    start += "        A[TJ + l] = math.nan if A[FRESH + l] == 1.0 else A[TJ + l]\n\n"
+    return Parts(attempt, start, _dense(tableau), "", 3, algebra.rows, algebra.objects, implicit=True)
+
+
+def _begin(moving: bool) -> str:
+    """`linearise(A, l)`: f, J and f_t at the step's start unless they are there already; what that cost into the record."""
+    again = f"        {R['nf']} = 0.0\n"
+    if moving:
+        # one taken for a step this much longer says little about this one; one that is not finite may be with a shorter step
+        again = f"        {R['nf']} = time_slope(A, l) if 100.0*fabs(A[HS + l]) < A[FTH + l] else 0.0\n"
+    return f"""{_TIME_SLOPE if moving else ""}@_piece
+def linearise(A, l):
+    # once an attempt: one that is looked at again (see `env`) finds its record as it is
+    {R['nlu']} = 1.0
+    if A[TJ + l] == A[T + l]:
+        {R['njac']} = 0.0
+{again}        A[JAGE + l] += 1.0
+        {R['jac_age']} = A[JAGE + l]
+        return
+    {calls.rhs("A[T + l]", "Y", "K0")}
+    spent = 1.0 + jacobian(A, l){" + time_slope(A, l)" if moving else ""}
+    A[TJ + l] = A[T + l]
+    A[JAGE + l] = 0.0
+    {R['jac_age']} = 0.0
+    {R['njac']} = 1.0
+    {R['nf']} = spent
+
+
+"""
+
+
+#: `time_slope(A, l)`: f_t at (t, y) into FT, from K0 = f(t, y); the evaluations it took.  K1 is scratch.
+_TIME_SLOPE = f"""@_piece
+def time_slope(A, l):
+    t = A[T + l]
+    h = fabs(A[HS + l])
+    # what the clock resolves of the step
+    fine = min(max({EPS!r}*fabs(t)/h, {EPS!r}), 1.0)
+    d = (t + A[DIR + l]*(0.5*fine**(1.0/3.0)*h)) - t
+    if A[COARSE + l] == 1.0 and d != 0.0 and 2.0*fabs(d) <= h:
+        {calls.rhs("t + d", "Y", "K1")}
+        {calls.rhs("t + 2.0*d", "Y", "FT")}
+        spent = 2.0
+        for c in range(N):
+            f = A[K0 + c*W + l]
+            A[FT + c*W + l] = (4.0*(A[K1 + c*W + l] - f) - (A[FT + c*W + l] - f))/(2.0*d)
+    else:
+        d = (t + A[DIR + l]*(sqrt(fine)*h)) - t
+        d = d if d != 0.0 else A[HS + l]
+        {calls.rhs("t + d", "Y", "FT")}
+        spent = 1.0
+        for c in range(N):
+            A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d
+    check = 0.0
+    for c in range(N):
+        check += 0.0*A[FT + c*W + l]
+    A[FTH + l] = h if check == 0.0 else math.inf
+    return spent
+
+
+"""
+
+
+def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: bool) -> str:
+    s = tableau.stages
+    us = [f"U{i}" for i in range(s)]
+    second = 0 if tableau.estimates_linear else 1
+    extra = sum(any(float(x) != 0.0 for x in row) for row in tableau.a) + second
+    src = Source("attempt(A)")
+    src.lines += f"""    for l in range(W):
+        if A[STATUS + l] != 0.0:
+            A[LUOK + l] = math.nan
+        elif A[DONE + l] == 0.0:
+            linearise(A, l)
+            good = factor(A, l, {1.0 / tableau.gamma_float!r}/A[HS + l])
+            A[LUOK + l] = 1.0 if good else math.nan
+            {R['nsolve']} = {float(s + second)!r} if good else 0.0
+            {R['nf']} += {float(extra)!r}
+            # one by differences may be finite with smaller increments
+            A[TJ + l] = A[T + l] if good else math.nan
+            A[DONE + l] = 1.0
+"""
+    for i in range(s):
+        stage, c = "K0", float(tableau.c[i])
+        if any(float(x) != 0.0 for x in tableau.a[i]):
+            stage = "K1"
+            time = "A[S4 + l]" if moving else "A[T + l]"
+            post = f"A[S4 + l] = {_stage_time(c)}\n" if moving else ""
+            src.loop(n, 0, f"A[G + j] = A[Y + j] + {_combine(tableau.a[i], us)}\n", post, _rhs(time, "G", "K1"))
+        elif i > 0:
+            raise ValueError(f"{tableau.name}: stage {i} has no argument of its own")
+        body = f"b = A[{stage} + j]\n"
+        if any(float(x) != 0.0 for x in tableau.C[i]):
+            body += f"b += ({_combine(tableau.C[i], us)})/A[HS + l]\n"
+        if moving and float(tableau.d[i]) != 0.0:
+            body += f"b += A[HS + l]*{float(tableau.d[i])!r}*A[FT + j]\n"
+        if moving and c != 0.0:
+            # what the clock cannot resolve of the stage's time
+            body += f"b += where(A[COARSE + l] == 1.0, ({c!r}*A[HS + l] - (A[S4 + l] - A[T + l]))*A[FT + j], 0.0)\n"
+        src.loop(n, 0, body + f"A[U{i} + j] = b\n")
+        src.lines += f"    for l in range(W):\n        if A[LUOK + l] == 1.0:\n            back(A, l, U{i})\n"
+    if second:
+        _trapezoidal(src, tableau, n, us)
+    _error(src, tableau, n, us, slots)
+    return src.text()
+
+
+def _trapezoidal(src: Source, tableau: RosenbrockTableau, n: int, us: list[str]) -> None:
+    """The second estimate, into UE."""
+    src.loop(n, 0, f"A[G + j] = A[Y + j] + {_combine(tableau.m, us)}\n", "", _rhs(_stage_time(1.0), "G", "K1"))
+    body = "w = (A[G + j] - A[Y + j])/A[HS + l] - 0.5*(A[K0 + j] + A[K1 + j])\n"
+    src.loop(n, 0, body + f"A[UE + j] = {1.0 / tableau.gamma_float!r}*w\n")
+    src.lines += "    for l in range(W):\n        if A[LUOK + l] == 1.0:\n            back(A, l, UE)\n"
+
+
+def _stage_time(c: float) -> str:
+    """T + c h; the last step ends where the span does, to the last bit."""
+    if c == 1.0:
+        return "where(A[LANDS + l] == 1.0, A[TEND + l], A[T + l] + A[HS + l])"
+    return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
+
+
+def _error(src: Source, tableau: RosenbrockTableau, n: int, us: list[str], slots: frozenset[int]) -> None:
+    body = f"A[YN + j] = A[Y + j] + {_combine(tableau.m, us)}\n"
+    body += "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
+    body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
+    body += f"e = ({_combine(tableau.e, us)})*rs\n"
+    if not tableau.estimates_linear:
+        # NaN in the second estimate counts; in the first it is in the new state too
+        body += "e2 = A[UE + j]*rs\ne = where(fabs(e) > fabs(e2), e, e2)\n"
+    body += "@0 += e*e\n@1 += 0.0*A[YN + j]\n"
+    sums = 2
+    post = f"err = sqrt(@0*{1.0 / n!r})\n{R['err']} = err\n{R['order']} = {float(tableau.embedded_order + 1)!r}\n"
+    post += f"{R['lu_age']} = 0.0\n"
+    post += f"{R['finite']} = where((@1 + 0.0*err == 0.0) & (A[LUOK + l] == 1.0), 1.0, 0.0)\n"
+    if record.ENORM in slots:
+        body += f"@{sums} = maximum(@{sums}, fabs(e))\n"
+        post += f"{R['enorm']} = where(err > 0.0, @{sums}/err, 1.0)\n"
+        sums += 1
+    if record.YNORM in slots:
+        body += f"r = A[Y + j]*rs\n@{sums} += r*r\n"
+        post += f"{R['ynorm']} = sqrt(@{sums}*{1.0 / n!r})\n"
+        sums += 1
+    src.loop(n, sums, body, post)
+
+
+def _dense(tableau: RosenbrockTableau) -> str:
+    """(1 - th) y + th y1 + th (1 - th) sum_j th^j K_j, exact at both ends."""
+    src = "@_inline\ndef prepare_dense(A, l):\n    return 0.0\n\n"
+    src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n"
+    used = []
+    for i, row in enumerate(tableau.D):
+        if row.any():
+            expr = repr(float(row[-1]))
+            for c in row[-2::-1]:
+                expr = f"({float(c)!r} + th*{expr})"
+            src += f"    w{i} = {expr}\n"
+            used.append(f"w{i}*A[U{i} + j]")
+    rest = " + ".join(used) if used else "0.0"
+    src += f"    A[Z + j] = (u*A[Y + j] + th*A[YN + j]) + th*u*({rest})\n\n"
+    src += "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
+    return src

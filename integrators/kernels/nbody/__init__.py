@@ -1,0 +1,1 @@
+"""Pieces of methods for bodies that attract each other."""

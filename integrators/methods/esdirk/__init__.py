@@ -1,0 +1,1 @@
+"""Singly diagonally implicit Runge-Kutta methods with an explicit first stage."""

@@ -1,0 +1,1 @@
+"""Embedded explicit Runge-Kutta pairs."""

@@ -1,0 +1,61 @@
+"""Coefficients of one-step methods, one file a method.
+
+`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; a pair of one's own is an `ExplicitTableau`, which every `method=`
+takes in the place of a name.  `implicit(name)` loads a method for stiff problems (Rosenbrock, ESDIRK or Radau), `IMPLICIT` lists those.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..core.errors import OptionError, refuse
+from .explicit.tableau import ExplicitTableau
+
+if TYPE_CHECKING:
+    from .esdirk.tableau import EsdirkTableau
+    from .radau.radau5 import RadauTableau
+    from .rosenbrock.tableau import RosenbrockTableau
+
+NAMES = ("bs32", "dopri5", "tsit5", "dop853")
+_PLACES = {
+    "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "kvaerno5": "esdirk", "esdirk43": "esdirk",
+    "radau5": "radau",
+}  # fmt: skip
+IMPLICIT = tuple(_PLACES)
+
+#: the modules of tableaus were in a package of this name (see `core.moved`)
+__path__: list[str] = []
+
+__all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
+
+
+def get(name: str | ExplicitTableau) -> ExplicitTableau:
+    """The tableau called `name`, one of `NAMES` (lower case), the same object on every call; or the one given, if it can be solved with.
+
+    Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error estimate.
+    """
+    if isinstance(name, ExplicitTableau):
+        if name.order < 1 or name.embedded_order < 1:
+            raise OptionError(f"method {name.name!r} has no error estimate (embedded_order is 0), which the choice of step sizes needs")
+        return name
+    if not isinstance(name, str):
+        raise refuse("method", f"a method's name ({', '.join(NAMES)}) or an ExplicitTableau", name)
+    return import_module(f"..explicit.{_known(name, NAMES, 'explicit Runge-Kutta')}", __name__).TABLEAU
+
+
+def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
+    """The tableau called `name`, one of `IMPLICIT` (lower case); the same object on every call.
+
+    Raises ValueError for an unknown name, listing the nearest.
+    """
+    found = _known(name, IMPLICIT, "implicit")
+    return import_module(f"..{_PLACES[found]}.{found}", __name__).TABLEAU
+
+
+def _known(name: str, names: tuple[str, ...], kind: str) -> str:
+    if not isinstance(name, str) or name not in names:
+        near = get_close_matches(str(name).lower(), names, n=3, cutoff=0.5) or names
+        raise ValueError(f"unknown {kind} method {name!r}; nearest: {', '.join(near)}")
+    return name

@@ -1,0 +1,1 @@
+"""Families from the method of lines, of any number of points."""

@@ -1,0 +1,1 @@
+"""Families of bodies that attract each other."""

@@ -1,0 +1,1 @@
+"""Families for implicit methods."""

@@ -1,0 +1,3 @@
+"""Reference solutions, by methods of their own, and sensitivities."""
+
+from .gbs import reference as reference

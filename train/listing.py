@@ -20,7 +20,7 @@ def _methods() -> list[tuple[str, str]]:
     from ..integrators import methods
 
     found = [methods.get(name) for name in methods.names()]
-    return [(m.name, f"order {m.order}" + (f", error estimate of order {m.embedded_order}" if m.embedded_order else "")) for m in found]
+    return [(m.name, f"order {m.order}({m.embedded_order}): {m.doc}" if m.embedded_order else f"order {m.order}: {m.doc}") for m in found]
 
 
 def _families() -> list[tuple[str, str]]:

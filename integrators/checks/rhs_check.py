@@ -37,9 +37,6 @@ __all__ = ["check", "check_function", "indexes_arrays", "interpreted", "name_of"
 ACCESSES = 500_000
 SECONDS = 0.5
 
-#: methods whose steps use `accel`, or the forces of `nbody`, and no right-hand side
-WITHOUT_RHS = frozenset({"hermite4", "hermite4_pec", "leapfrog", "composition8"})
-
 #: function a role stands for, and what it fills
 ROLES = {"rhs": ("right-hand side", "dy"), "accel": ("accelerations", "a"), "jac": ("Jacobian", "J"), "invariant": ("invariant", "")}
 
@@ -64,7 +61,7 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
     """
     if source.y0.ndim == 2 and len(source.y0) == 0:
         return
-    plain_rhs = method is None or method.name not in WITHOUT_RHS
+    plain_rhs = method is None or method.uses == "rhs"
     found: list[tuple[str, Callable]] = [("rhs", source.rhs)] if plain_rhs else []
     if source.accel is not None and (method is None or (not plain_rhs and source.nbody is None)):
         found.append(("accel", source.accel))

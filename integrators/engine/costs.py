@@ -139,7 +139,7 @@ def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) 
     if len(source) == 0:
         raise ValueError("costs are measured on at least one instance")
     rhs_check.check(source, meth)
-    pair = meth.name == "radau5"
+    pair = meth.factor_pairs
     algebra = Algebra(source, pair)
     n, m, width = source.n, source.m, build.lanes_for(source.n)
     lay = block_layout(width, n, m, 3, 1, N_OUT, algebra.rows)

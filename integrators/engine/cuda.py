@@ -55,10 +55,10 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
 
     def make() -> Any:
         rhs_check.check(source, method)
-        parts = method.parts(source, slots)
-        if parts.implicit:
-            raise ValueError(f"method {method.name!r} is implicit: such methods run on the CPU only")
-        return kernels.build(parts, source.n, source.m, controller)
+        if "cuda" not in method.devices:
+            why = "is implicit: such methods run" if method.implicit else "runs"
+            raise ValueError(f"method {method.name!r} {why} on the CPU only")
+        return kernels.build(method.parts(source, slots), source.n, source.m, controller)
 
     return _KERNELS.made(key, make)
 

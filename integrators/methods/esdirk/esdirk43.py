@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from ..explicit.tableau import fractions
 from ..rational import root
+from .method import esdirk
 from .tableau import EsdirkTableau, damped_dense, quadratic_predictor
 
 _r2 = root(2, 2)
@@ -63,3 +64,5 @@ TABLEAU = EsdirkTableau(
     dense_order=3,
     predictor=((), *(quadratic_predictor(_c, i) for i in range(1, 6))),
 )
+
+METHOD = esdirk(TABLEAU, "ESDIRK, six stages, stiffly accurate, L-stable", "C. A. Kennedy, M. H. Carpenter, NASA/TM-2016-219173")

@@ -11,6 +11,7 @@ predicts z_7 up to the error estimate.  Dense output of order 4 is derived in `e
 from fractions import Fraction
 
 from ..explicit.tableau import fractions
+from .method import esdirk
 from .tableau import EsdirkTableau, damped_dense, quadratic_predictor
 
 _gamma = Fraction(26, 100)
@@ -55,3 +56,5 @@ TABLEAU = EsdirkTableau(
     dense_order=4,
     predictor=((), *(quadratic_predictor(_c, i) for i in range(1, 6)), (*[Fraction(0)] * 5, Fraction(1))),
 )
+
+METHOD = esdirk(TABLEAU, "ESDIRK, seven stages, stiffly accurate, L-stable", "A. Kvaerno, BIT Numer. Math. 44 (2004) 489")

@@ -5,6 +5,7 @@ Dense output is the cubic Hermite interpolant, of order 3 like the method.  No t
 there is no stage-based stiffness estimate.
 """
 
+from .method import explicit
 from .tableau import ExplicitTableau, fractions, hermite_quartic
 
 _b = fractions("2/9", "1/3", "4/9", 0)
@@ -23,3 +24,5 @@ TABLEAU = ExplicitTableau(
     dense_order=3,
     exact=True,
 )
+
+METHOD = explicit(TABLEAU, "Bogacki-Shampine, four stages, FSAL", "P. Bogacki, L. F. Shampine, Appl. Math. Lett. 2 (1989) 321")

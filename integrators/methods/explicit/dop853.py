@@ -18,6 +18,7 @@ linear in the stages, so that expanding the products, in exact arithmetic, gives
 
 from fractions import Fraction
 
+from .method import explicit
 from .tableau import ExplicitTableau, fractions
 
 # fmt: off
@@ -188,3 +189,8 @@ TABLEAU = ExplicitTableau(
     dense_a=_dense_a,
     stiffness=(11, 12),
 )
+
+METHOD = explicit(
+    TABLEAU, "Dormand-Prince in Hairer's form, thirteen stages, FSAL, two error estimates",
+    "E. Hairer, S. P. Norsett, G. Wanner, Solving ODEs I, 1993, II.10",
+)  # fmt: skip

@@ -7,6 +7,7 @@ Math. Comp. 46 (1986) 135-150, in the form of Hairer, Norsett, Wanner, Solving O
 Equations I, section II.6 (`d` as in dopri5.f).
 """
 
+from .method import explicit
 from .tableau import ExplicitTableau, fractions, hermite_quartic
 
 _b = fractions("35/384", 0, "500/1113", "125/192", "-2187/6784", "11/84", 0)
@@ -45,3 +46,5 @@ TABLEAU = ExplicitTableau(
     stiffness=(5, 6),
     exact=True,
 )
+
+METHOD = explicit(TABLEAU, "Dormand-Prince, seven stages, FSAL", "J. R. Dormand, P. J. Prince, J. Comput. Appl. Math. 6 (1980) 19")

@@ -12,6 +12,7 @@ of the d free; the paper's choice is d_7 = 5/2, which gives d_2 = 0.1017 exactly
 the paper's 17-19 digits are continued to 40.
 """
 
+from .method import explicit
 from .tableau import ExplicitTableau, fractions, hermite_quartic
 
 _c5 = "0.9800255409045096857298102862870245954942137979563024768854764293221195950761080302604"
@@ -83,3 +84,5 @@ TABLEAU = ExplicitTableau(
     stiffness=(5, 6),
     exact=False,
 )
+
+METHOD = explicit(TABLEAU, "Tsitouras, seven stages, FSAL", "Ch. Tsitouras, Comput. Math. Appl. 62 (2011) 770")

@@ -36,9 +36,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from ..implicit import implicit
 from ..rational import Matrix, Vector, array, bridge, identity, product, root, solve, vector
 
 ROUNDED = Fraction(1, 10**50)
@@ -217,3 +219,15 @@ def _radau() -> RadauTableau:
 
 
 TABLEAU = _radau()
+
+
+def _parts(tableau: Any, source: Any, slots: frozenset[int]) -> Any:
+    from ...kernels.implicit.radau import radau_parts
+
+    return radau_parts(tableau, source, slots)
+
+
+METHOD = implicit(
+    TABLEAU, "Radau IIA, three stages, collocation, stiffly accurate, L-stable",
+    "E. Hairer, G. Wanner, Solving ODEs II, 1996, IV.8", _parts, newton=True, factor_pairs=True,
+)  # fmt: skip

@@ -15,6 +15,7 @@ The paper's dense output is (1 - theta) y + theta (y_new + (1 - theta) (K_1 + th
 from fractions import Fraction
 
 from ..explicit.tableau import fractions
+from .method import rosenbrock
 from .tableau import RosenbrockTableau
 
 # fmt: off
@@ -89,3 +90,5 @@ TABLEAU = RosenbrockTableau(
     dense_order=4,
     stiffly_accurate=True,
 )
+
+METHOD = rosenbrock(TABLEAU, "Rosenbrock, eight stages, stiffly accurate, L-stable", "G. Steinebach, BIT Numer. Math. 63 (2023) 27")

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from ..explicit.tableau import fractions
 from ..rational import product
+from .method import rosenbrock
 from .tableau import RosenbrockTableau, transformed
 
 # fmt: off
@@ -59,4 +60,8 @@ TABLEAU = RosenbrockTableau(
     dense=tuple(zip(*_columns, strict=True)),
     dense_order=3,
     stiffly_accurate=True,
+)
+
+METHOD = rosenbrock(
+    TABLEAU, "Rosenbrock-W, four stages, stiffly accurate, L-stable", "J. Rang, L. Angermann, BIT Numer. Math. 45 (2005) 761"
 )

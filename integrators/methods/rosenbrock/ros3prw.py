@@ -25,6 +25,7 @@ from fractions import Fraction
 
 from ..explicit.tableau import fractions
 from ..rational import product, solve
+from .method import rosenbrock
 from .tableau import RosenbrockTableau, transformed
 
 _gamma = Fraction("0.78867513459481287")
@@ -60,3 +61,5 @@ TABLEAU = RosenbrockTableau(
     dense_order=2,
     stiffly_accurate=False,
 )
+
+METHOD = rosenbrock(TABLEAU, "Rosenbrock, three stages, A-stable", "J. Rang, J. Comput. Appl. Math. 262 (2014) 105")

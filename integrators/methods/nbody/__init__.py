@@ -1,0 +1,1 @@
+"""Methods of second-order systems and of bodies that attract each other."""

@@ -1,0 +1,5 @@
+"""`hermite4`: see `hermite`."""
+
+from .hermite import PECE as METHOD
+
+__all__ = ["METHOD"]

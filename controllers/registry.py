@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ..integrators.core.errors import OptionError, refuse, shown
 from ..integrators.core.names import unknown
 from .laws import Law
 from .table import LAWS, RULES
@@ -64,9 +65,32 @@ def _positive(name: str, value: float) -> float:
 _MAKERS: dict[str, Callable[..., Law]] = {"amuse": amuse, "aarseth": aarseth, "ias15": ias15, "constant": constant}
 
 
+_REGISTERED: dict[str, Law] = {}
+
+
+def register(law: Law) -> Law:
+    """Let `law.name` name a law of a caller's own wherever a law is named in this process; returns it.
+
+    A law that was registered under the name before is replaced.  ValueError for what is no `Law`, and for the name of a law that ships.
+    """
+    if not isinstance(law, Law):
+        raise refuse("law", "a stepsmith.controllers.laws.Law", law)
+    if law.name in LAWS or law.name in _MAKERS:
+        raise OptionError(f"law {shown(law.name)} ships with the package: give this one another name")
+    _REGISTERED[law.name] = law
+    return law
+
+
+def of_caller(name: str) -> Law | None:
+    """The law that a caller registered under the name, or None."""
+    return _REGISTERED.get(name)
+
+
 def names(kind: str | None = None) -> list[str]:
     """Names of the laws, sorted; only those of `kind` ("linear", "criterion", "constant") if given."""
     kinds = {"linear": list(LAWS), "criterion": list(_CRITERIA), "constant": ["constant"]}
+    for law in _REGISTERED.values():
+        kinds[law.kind].append(law.name)
     if kind is None:
         return sorted(n for group in kinds.values() for n in group)
     if kind not in kinds:
@@ -86,6 +110,8 @@ def get(name_or_law: str | Law, *, rules: str | None = None, **coefficients: flo
         if rules is not None:
             return _with_rules(name_or_law, rules, {}).replace(**coefficients)
         return name_or_law.replace(**coefficients) if coefficients else name_or_law
+    if name_or_law in _REGISTERED:
+        return get(_REGISTERED[name_or_law], rules=rules, **coefficients)
     if name_or_law in _MAKERS:
         if rules is not None:
             raise ValueError(f"law {name_or_law!r} takes no rules")

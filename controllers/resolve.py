@@ -52,8 +52,13 @@ def base_law(law: str | Law | Mapping[str, Any], family: str, method: str | Expl
     return controller(law, family, method) if law == "tuned" else registry.get(law)
 
 
-@functools.cache
 def _by_name(name: str) -> Any:
+    own = registry.of_caller(name)
+    return _shipped(name) if own is None else own
+
+
+@functools.cache
+def _shipped(name: str) -> Any:
     if name in registry.names():
         return registry.get(name)
     from .zoo import names as zoo_names

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import stepsmith as ss
 from law_driver import Driver, row
 from stepsmith.controllers import laws, registry
+from stepsmith.controllers.laws import Law
 from stepsmith.controllers.search import search_space
 from stepsmith.controllers.table import LAWS, RULES
 from stepsmith.integrators.core.contract import ACCEPT, LOG_FACTOR, N_OUT, S_LE1, S_NACC, S_STREAK
@@ -309,3 +311,28 @@ def test_every_name_and_rule_is_documented():
 def test_an_error_floor_that_is_never_accepted_is_refused():
     with pytest.raises(ValueError, match="err_min"):
         registry.get("pi34").replace("stuck", err_min=0.5, accept_err=0.4)
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    return registry.register(Law("mine", "linear", {**RULES["plain"], "b1": 0.5, "b2": -0.3}, "plain", "a law of one's own", ""))
+
+
+def test_a_registered_law_is_known_by_its_name(mine):
+    assert registry.get("mine") is mine and "mine" in registry.names() and "mine" in registry.names("linear")
+    assert registry.get("mine", safety=0.8)["safety"] == 0.8
+    problem = ss.problems.make("lotka_volterra", seed=0)
+    assert ss.solve(problem, "bs32", "mine").stats.nfev == ss.solve(problem, "bs32", mine).stats.nfev
+    again = registry.register(mine.replace(safety=0.7))  # a cell that is changed and runs again
+    assert ss.controller("mine") is again
+    with pytest.raises(ValueError, match="did you mean 'mine'"):
+        registry.get("mime")
+
+
+def test_names_of_shipped_laws_are_taken(mine):
+    for name in ("pi34", "amuse"):
+        with pytest.raises(ValueError, match=f"law '{name}' ships with the package"):
+            registry.register(Law(name, "linear", mine.values, "plain", "", ""))
+    with pytest.raises(ValueError, match="law must be a stepsmith.controllers.laws.Law"):
+        registry.register("pi34")

@@ -35,13 +35,14 @@ def names() -> list[str]:
 def register(method: Method) -> Method:
     """Let `method.name` name a method of a caller's own wherever a method is named in this process; returns it.
 
-    The same method may be registered again (a notebook's cell that runs twice).  OptionError for what is no `Method`, and for a name that
-    is taken.
+    The same tableau may be registered again (a notebook's cell that runs twice).  OptionError for what is no `Method`, and for a name that
+    is taken: kernels are kept by a method's name.
     """
     if not isinstance(method, Method):
         raise refuse("method", "a stepsmith.integrators.methods.Method", method)
     known = _REGISTERED.get(method.name)
-    if method.name in _PLACES or (known is not None and known.tableau != method.tableau):
+    again = known is method or (known is not None and known.tableau is not None and known.tableau == method.tableau)
+    if method.name in _PLACES or (known is not None and not again):
         raise OptionError(f"there is a method {method.name!r} already: give this one another name")
     _REGISTERED[method.name] = method
     _built.cache_clear()

@@ -36,7 +36,7 @@ import numpy as np
 
 from ..integrators.core.contract import ACCEPT, ACCEPT_MAX, FALLBACK, FLAGS, LOG_FACTOR, N_HEAD, S_NACC, Lane, bind
 from ..integrators.core.errors import shown
-from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.formulas import exp, fabs, log, maximum, minimum, tanh, where
 from ..integrators.core.record import ERR, LU_SHIFT, NEWTON_RATE, ORDER
 from . import nbody, registry
 from .formula import (
@@ -59,14 +59,6 @@ from .formula import (
 )
 from .laws import Law
 from .observation import HUGE, OBS_AT, Observation
-
-where = NUMPY["where"]
-log = NUMPY["log"]
-exp = NUMPY["exp"]
-tanh = NUMPY["tanh"]
-fabs = NUMPY["fabs"]
-minimum = NUMPY["minimum"]
-maximum = NUMPY["maximum"]
 
 #: an attempt rejected by a learned decision is repeated with at most this part of its size
 SHRINK = 0.9

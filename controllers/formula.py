@@ -34,17 +34,8 @@ from ..integrators.core.contract import (
     S_NACC,
     S_STREAK,
 )
-from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.formulas import atan, exp, fabs, log, maximum, minimum, tanh, where
 from ..integrators.core.record import ERR, FINITE, LU_SHIFT, NEWTON_ITERS, NEWTON_RATE, ORDER, TRUNCATED, H
-
-where = NUMPY["where"]
-log = NUMPY["log"]
-exp = NUMPY["exp"]
-minimum = NUMPY["minimum"]
-maximum = NUMPY["maximum"]
-atan = NUMPY["atan"]
-fabs = NUMPY["fabs"]
-tanh = NUMPY["tanh"]
 
 # compile-time switches, bound to False where a law does not need the piece (they save an exp, an atan and
 # two logarithms)

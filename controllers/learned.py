@@ -25,10 +25,8 @@ from ..integrators.core import dense
 from ..integrators.core.contract import N_HEAD, N_OUT, Dense, Lane, bind
 from ..integrators.core.dense import ACTIVATIONS
 from ..integrators.core.errors import shown
-from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.formulas import where
 from .decision import Decision
-
-where = NUMPY["where"]
 
 SQUASHES = ("clip", "tanh", "argmax")
 

@@ -15,14 +15,9 @@ for (`H_FREE`), from which the engine goes on.
 from __future__ import annotations
 
 from ..integrators.core.contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR
-from ..integrators.core.namespaces import NUMPY
+from ..integrators.core.formulas import log, maximum, minimum, where
 from ..integrators.core.record import ERR, FINITE, H_FREE, TAU_AARSETH, TAU_AMUSE, TAU_PRS, TRUNCATED, H
 from .formula import head_update
-
-where = NUMPY["where"]
-log = NUMPY["log"]
-minimum = NUMPY["minimum"]
-maximum = NUMPY["maximum"]
 
 # slots 0 and 1 are those of `formula` (error floors of the head)
 C_AMUSE = 2  # constants; 0: criterion not in use

@@ -14,8 +14,9 @@ def bind(
 ) -> Callable[..., Any]:
     """Return `formula` with its global names looked up in `namespace` first.
 
-    Plain functions of this package that `formula` calls by a global name are bound with it.  `wrap` is applied to those: a compiler
-    cannot call a plain function.  None: what the namespace asks for (`namespaces.Namespace.wrap`), if anything.
+    Plain functions of this package, and those marked by `formulas.formula`, are bound with it where `formula` calls them by a global
+    name.  `wrap` is applied to them: a compiler cannot call a plain function.  None: what the namespace asks for
+    (`namespaces.Namespace.wrap`), if anything.
     """
     if wrap is None:
         wrap = getattr(namespace, "wrap", None) or _same
@@ -36,7 +37,7 @@ def _bind(formula: Callable, namespace: dict, wrap: Callable, done: dict) -> Cal
         helper = formula.__globals__.get(name)
         if name in namespace or not isinstance(helper, types.FunctionType):
             continue
-        if (helper.__module__ or "").split(".")[0] == _PACKAGE:
+        if (helper.__module__ or "").split(".")[0] == _PACKAGE or getattr(helper, "formula", False):
             if helper not in done:
                 done[helper] = wrap(_bind(helper, namespace, wrap, done))
             glb[name] = done[helper]

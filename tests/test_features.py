@@ -1,0 +1,81 @@
+"""Features by name: the default spaces do not change, and a caller's own feature works wherever features are named."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+import stepsmith as ss
+from stepsmith.controllers import features
+from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.file import load_controller, save
+from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.observation import Observation
+from stepsmith.integrators.core import record
+from stepsmith.integrators.core.formulas import formula, log, maximum, where
+from stepsmith.integrators.core.runner import Runner
+
+OWN = ("log_err", "streak", "log_size")
+
+
+@formula
+def log_size(state, record):
+    """log of the attempted size over one."""
+    return where(record[1] > 0.0, log(maximum(record[1], 1e-300)), 0.0)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr(features, "FEATURES", features.FEATURES)
+    yield features.register(log_size, -12.0, 2.0, -3.0, 0.3, slots=[record.H])
+    features.FEATURES.pop("log_size", None)
+
+
+def test_the_default_spaces_are_frozen(own):
+    assert "log_size" in features.FEATURES
+    for tier, n in ((0, 8), (1, 11), (2, 14)):
+        assert Observation.of_tier(tier).n == n
+    assert Observation().features == features.TIER2 and len(features.STIFF) == 16
+    assert gymnasium.make("stepsmith/ODE-v0", family="lotka_volterra", pool_size=4).observation_space.shape == (14,)
+
+
+def test_a_feature_of_ones_own_is_compiled_and_hosted_alike(own, tmp_path):
+    d = Decision(OWN, "i", n_act=1)
+    c = Learned.random(d, (4,), rng=np.random.default_rng(3), scale=1.0)
+    problem = ss.problems.make("lotka_volterra", seed=0)
+    sol = ss.solve(problem, "bs32", c, 1e-4, 1e-6, log=True)
+    plain = ss.solve(problem, "bs32", "i", 1e-4, 1e-6)
+    assert sol.success and sol.stats.naccept != plain.stats.naccept  # the network has a say
+    runner = Runner(c, 1)
+    for row in sol.record[:40]:
+        accept, log_factor = (float(x[0]) for x in runner.decide([np.array([v]) for v in row[: record.N_RECORD]])[:2])
+        assert accept == row[record.N_RECORD] and np.isclose(log_factor, row[record.N_RECORD + 1], rtol=1e-9, atol=1e-12)
+    ens = ss.solve_ensemble(problem.batch(), "bs32", c, 1e-4, 1e-6)
+    assert ens.stats.naccept[0] == sol.stats.naccept
+    save(c, tmp_path / "own.safetensors")
+    assert load_controller(tmp_path / "own.safetensors").decision.observation.features == OWN
+    features.FEATURES.pop("log_size")
+    with pytest.raises(ValueError, match="log_size"):
+        load_controller(tmp_path / "own.safetensors")
+
+
+def test_an_environment_shows_it(own):
+    env = gymnasium.make("stepsmith/ODE-v0", family="lotka_volterra", features=OWN, pool_size=4)
+    obs, _ = env.reset(seed=0)
+    assert obs.shape == (3,) and env.observation_space.contains(obs)
+    assert obs[2] != 0.0
+
+
+def test_what_does_not_fit_is_refused(own):
+    for arguments, words in (
+        ((lambda state, record: 0.0, 0.0, 1.0, 0.0, 1.0), "marked by"),
+        ((log_size, 1.0, 0.0, 0.0, 1.0), "low must be"),
+        ((log_size, 0.0, 1.0, 0.0, -1.0), "scale must be a positive"),
+        ((log_size, 0.0, 1.0, 0.0, 1.0, [99]), "slot must be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            features.register(*arguments)
+    with pytest.raises(ValueError, match="feature 'log_err' ships with the package"):
+        features.register(log_size, 0.0, 1.0, 0.0, 1.0, name="log_err")
+    assert features.register(log_size, -10.0, 2.0, -3.0, 0.3, slots=[record.H]).low == -10.0  # a cell that runs again

@@ -321,7 +321,7 @@ class Decision:
     @property
     def key(self) -> tuple:
         """Structure: what to compile."""
-        return ("decision", self.observation.features, self.law.key, self.n_act, self.plain)
+        return ("decision", self.observation.key, self.law.key, self.n_act, self.plain)
 
     @property
     def plain(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..integrators.compile.digest import identity
 from ..integrators.core import record as rec
 from ..integrators.core.contract import N_HEAD
 from ..integrators.core.names import unknown
@@ -67,6 +68,11 @@ class Observation:
     def table(self) -> tuple[Feature, ...]:
         """The selected features."""
         return tuple(FEATURES[name] for name in self.features)
+
+    @property
+    def key(self) -> tuple:
+        """What is compiled: names, and of a caller's own features what they compute."""
+        return tuple((f.name, identity(f.fn), f.low, f.high, f.shift, f.scale) if f.own else f.name for f in self.table)
 
     @property
     def tier(self) -> int:

@@ -13,11 +13,13 @@ import numpy as np
 
 from ..integrators import methods
 from ..integrators.checks import rhs_check
+from ..integrators.compile.digest import identity
 from ..integrators.core import options
 from ..integrators.engine.explained import explained
 from ..integrators.engine.solve import check_controller, slots_of
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.kernels.environment import env as kernel_env
+from ..integrators.kernels.environment import rewards
 from ..integrators.methods.tableaus import ExplicitTableau
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
@@ -42,35 +44,35 @@ class Reward:
     window: float = 0.0
 
     def __post_init__(self) -> None:
-        options.choice("reward", self.kind, kernel_env.REWARDS)
+        options.choice("reward", self.kind, rewards.RULES)
         for name in ("lagrange", "fail", "window"):
             object.__setattr__(self, name, options.number(name, getattr(self, name), low=0.0))
         object.__setattr__(self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0))
-        if self.window > 0 and self.kind == "propagated":
-            raise options.OptionError("window has no effect on the reward 'propagated', which prices the error itself")
+        if self.window > 0 and (self.kind == "propagated" or rewards.RULES[self.kind].code == rewards.OWN):
+            raise options.OptionError(f"window has no effect on the reward {self.kind!r}, which prices the error itself")
         if self.lagrange != 1.0 and not self.priced:
             raise options.OptionError(f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it")
 
     @property
     def priced(self) -> bool:
         """Whether `lagrange` is a part of it."""
-        return self.kind in ("constraint", "propagated")
+        return rewards.RULES[self.kind].priced
 
 
-def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, propagated: bool) -> Kernel:
+def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule) -> Kernel:
     meth = methods.get(method)
     check_controller(decision, meth, pool.batch)
     slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
     key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components,
-           propagated, fam.floor)  # fmt: skip
+           rule.name == "propagated", fam.floor, *(identity(fn) for fn in (rule.step, rule.end) if fn is not None))  # fmt: skip
     if key not in _KERNELS:
         invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
         rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
-            meth.tableau if propagated else None, fam.floor,
+            meth.tableau if rule.name == "propagated" else None, fam.floor, rule,
         )
     return _KERNELS[key]
 
@@ -105,7 +107,7 @@ class Core(Stateful):
         self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward, "span": span,
                       "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
         propagated = reward.kind == "propagated"
-        self.kernel = _kernel(pool, method, decision, propagated)
+        self.kernel = _kernel(pool, method, decision, rewards.RULES[reward.kind])
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
         extra: tuple[np.ndarray, ...] = ()
@@ -121,7 +123,7 @@ class Core(Stateful):
         lr_step = pool.log_rtol[1] - pool.log_rtol[0] if len(pool.log_rtol) > 1 else 1.0
         self.consts = np.array(
             [
-                kernel_env.REWARDS[reward.kind], reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
+                rewards.RULES[reward.kind].code, reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
                 fam.atol_factor, reward.window, pool.costs.jacobian, pool.costs.lu, pool.costs.solve,
             ]
         )  # fmt: skip

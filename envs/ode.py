@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..controllers import resolve
+from ..controllers import registry, resolve
 from ..controllers.decision import N_ACTS, Decision
 from ..controllers.laws import Law
 from ..controllers.observation import FEATURES, STIFF
@@ -26,7 +26,7 @@ from ..integrators import methods, problems
 from ..integrators.core import options, record
 from ..integrators.engine.costs import Costs, of_family
 from ..integrators.methods.tableaus import ExplicitTableau
-from ..integrators.problems.families import SPLITS
+from ..integrators.problems.families import SPLITS, Family
 from .core import MOST, Core, Reward
 from .faces import Native, Single
 from .pool import Pool, make_pool
@@ -34,9 +34,21 @@ from .pool import Pool, make_pool
 
 @functools.lru_cache(maxsize=8)
 def _pool(
-    family: str, method: str | ExplicitTableau, baseline: str, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
+    family: Family, method: str | ExplicitTableau, baseline: Law, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
 ) -> Pool:
-    return make_pool(problems.family(family), method, resolve.base_law(baseline, family, method), size, split, seed, rtol, costs=costs)
+    return make_pool(family, method, baseline, size, split, seed, rtol, costs=costs)
+
+
+@functools.lru_cache(maxsize=64)
+def _shipped_law(name: str, family: str, method: str | ExplicitTableau) -> Law:
+    return resolve.base_law(name, family, method)
+
+
+def _law(baseline: str | Law, family: str, method: str | ExplicitTableau) -> Law:
+    """The baseline; the same object for the same law, so that pools are found again."""
+    if isinstance(baseline, Law) or registry.of_caller(baseline) is not None:
+        return resolve.base_law(baseline, family, method)
+    return _shipped_law(baseline, family, method)
 
 
 def make_decision(
@@ -151,7 +163,7 @@ def make_core(
     if not isinstance(baseline, (str, Law)):
         raise options.refuse("baseline", "the name of a law, 'tuned' or a Law", baseline)
     price = _costs(costs, fam.name, method)
-    pool = _pool(fam.name, method, baseline, pool_size, split, pool_seed, span, price)
+    pool = _pool(fam, method, _law(baseline, fam.name, method), pool_size, split, pool_seed, span, price)
     pool = pool.followed if rule.kind == "propagated" else pool
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {

@@ -48,9 +48,9 @@ def _tuned() -> list[tuple[str, str]]:
 
 
 def _rewards() -> list[tuple[str, str]]:
-    from ..integrators.kernels.environment import env
+    from ..integrators.kernels.environment import rewards
 
-    return [(name, "reward of the environments") for name in env.REWARDS]
+    return [(name, rule.doc) for name, rule in rewards.RULES.items()]
 
 
 def _features() -> list[tuple[str, str]]:

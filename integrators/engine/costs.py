@@ -29,6 +29,7 @@ from ..core.contract import N_OUT
 from ..kernels import build, calls
 from ..kernels.implicit.linear import Algebra
 from ..kernels.layout import block_layout
+from ..problems.families import Family
 from ..problems.problem import Batch
 
 
@@ -60,25 +61,27 @@ class Costs:
 NONE = Costs()
 
 
-@functools.cache
 def of_family(family: str, method: Any) -> Costs:
-    """Costs on training instances of a family, at the ends of their spans; measured once and kept in the cache folder."""
+    """Costs on training instances of a family, at the ends of their spans; measured once, those of families that ship once a machine."""
     from .. import problems
 
-    if not methods.get(method).implicit:
-        return NONE
-    fam = problems.family(family)
+    return _of(problems.family(family), method, problems.ships(family)) if methods.get(method).implicit else NONE
+
+
+@functools.cache
+def _of(fam: Family, method: Any, kept: bool) -> Costs:
     batch = fam.split("train", 64, 0)
     path = cache_dir() / f"costs-{fam.name}-{method}-{_machine()}.json"
-    if path.exists():
+    if kept and path.exists():
         return Costs(**json.loads(path.read_text()))
     ends = fam.reference(batch)
     good = np.flatnonzero(ends.ok)
     if good.size == 0:
-        raise ValueError(f"no reference of family {family!r} passed its self-check: there are no states to measure costs at")
+        raise ValueError(f"no reference of family {fam.name!r} passed its self-check: there are no states to measure costs at")
     found = measure(replace(batch[good], y0=ends.y[good, -1], t0=batch.t1[good], validate=False), method)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found.as_dict()) + "\n")
+    if kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found.as_dict()) + "\n")
     return found
 
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 from typing import Any
 
+from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
 from .families import Family
 from .problem import Batch, Problem
@@ -50,19 +51,45 @@ _PLACES = {
 _SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo")
 
 
+_REGISTERED: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Let `family.name` name a family of a caller's own wherever a family is named in this process; returns it.
+
+    A family that was registered under the name before is replaced.  OptionError for what is no `Family`, and for the name of one that
+    ships.
+    """
+    if not isinstance(family, Family):
+        raise refuse("family", "a stepsmith.Family", family)
+    if family.name in _PLACES:
+        raise OptionError(f"family {shown(family.name)} ships with the package: give this one another name")
+    _REGISTERED[family.name] = family
+    return family
+
+
+def ships(name: str) -> bool:
+    """Whether the name is that of a family that ships, and not one of a caller's own."""
+    return name not in _REGISTERED
+
+
 def names() -> tuple[str, ...]:
-    """Names of all families, sorted."""
-    return tuple(_PLACES)
+    """Names of all families: those that ship, sorted, then those that were registered."""
+    return (*_PLACES, *_REGISTERED)
+
+
+def family(name: str) -> Family:
+    """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
+    return _REGISTERED[name] if name in _REGISTERED else _shipped(name)
 
 
 @functools.cache
-def family(name: str) -> Family:
-    """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
+def _shipped(name: str) -> Family:
     base, _, points = name.rpartition("_")
     if base in _SIZED and points.isdigit():
         return _module(base).of_size(int(points))
     if name not in _PLACES:
-        raise unknown("problem family", name, _PLACES)
+        raise unknown("problem family", name, names())
     return _module(name).FAMILY
 
 

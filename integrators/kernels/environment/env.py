@@ -34,7 +34,7 @@ from ...methods.tableaus import ExplicitTableau
 from .. import blocks, calls
 from ..build import Kernel, Parts, formula, header, known, substitute, wide_machine
 from ..layout import block_layout
-from . import propagate, splitmix
+from . import propagate, rewards, splitmix
 from .env_source import driver_source, error_source
 
 #: columns of the per-lane episode statistics, valid where an episode has just ended
@@ -43,9 +43,6 @@ EPISODE = ("return", "length", "nfev", "naccept", "nreject", "error", "log_ratio
 #: entries of the `consts` array
 CONSTS = ("reward", "lambda", "fail", "log_gamma_t", "max_attempts", "same_step", "atol_factor", "window",
           "jacobian", "lu", "solve")  # fmt: skip
-
-#: `consts[0]`
-REWARDS = {"matched": 0.0, "constraint": 1.0, "matched_end": 2.0, "propagated": 3.0}
 
 # rows of the environment, behind those of the method.  PAID: 1 where a finished episode waits for the next call, 2 where a lane is
 # padding.  OVER: 1 terminated, 2 cut in this call.  WPAID: right-hand sides paid for.  BASEI: 1/w_base(tol).  PART: time discount
@@ -63,12 +60,13 @@ def env_kernel(
     invariant: Callable | None = None,
     propagated: ExplicitTableau | None = None,
     floor: float = 0.0,
+    reward: rewards.RewardRule | None = None,
 ) -> Kernel:
     """Environment kernel of a method's parts and a decision (features, apply and the slots between them).
 
     error: "final" or "grid" (relative, against reference states at the instances' output times, over `components`) or "energy" (relative
     change of `invariant(t, y, p)` at the output times); the largest counts.  propagated: the method's tableau,
-    for a kernel that can pay the reward of that name.
+    for a kernel that can pay the reward of that name.  reward: a caller's own, for a kernel that pays it.
     """
     from ...compile.vecmath import NAMESPACE
 
@@ -78,6 +76,10 @@ def env_kernel(
         lay.add(row)
     if propagated is not None:
         propagate.add_rows(lay, propagated, n, len(components))
+    own = reward is not None and reward.step is not None
+    if own:
+        for row in rewards.rows():
+            lay.add(row)
     # the law's parameters stand first; its lags are not dropped, features read them
     fixed = known(decision.law)[0] if hasattr(decision, "law") else ()
     objects: dict[str, Any] = {
@@ -85,6 +87,7 @@ def env_kernel(
         "features": formula(decision.features, decision.n_state),
         "apply": formula(decision.apply, decision.n_state, fixed),
         **parts.objects,
+        **(rewards.objects(reward) if reward is not None else {}),
     }
     first = getattr(decision, "first", None)
     if first is not None:
@@ -101,7 +104,7 @@ def env_kernel(
         + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
         + (propagate.propagate_source(propagated, len(components)) if propagated is not None else "")
-        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit)
+        + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit, own)
     )  # fmt: skip
     head = header(lay, n, m, decision.n_state) + calls.guards(parts.objects, n, m) + splitmix.CONSTANTS
     source = head + substitute(body, lay, n, m, decision.n_state, wide)

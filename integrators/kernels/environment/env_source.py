@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...core import record
 from ...core.contract import N_OUT
 from .. import calls
-from . import propagate, splitmix
+from . import propagate, rewards, splitmix
 
 POOL_ARGS = "y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta, span, consts, keys, episodes"
 
@@ -83,13 +83,17 @@ def emit(A, l, tgrid, ref):
 
 
 def driver_source(
-    n_obs: int, obs_at: int, n_act: int, act_at: int, propagated: int = 0, components: int = 0, implicit: bool = False
+    n_obs: int, obs_at: int, n_act: int, act_at: int, propagated: int = 0, components: int = 0, implicit: bool = False, own: bool = False
 ) -> str:
     """The rest of the kernel.  propagated: the method's order where the kernel has `propagate` and its reward; implicit: linear algebra is
-    part of the work."""
+    part of the work; own: the reward is a caller's (`rewards`)."""
     algebra = " + params[8]*A[NJEV + l] + params[9]*A[NLU + l] + params[10]*A[NSOLVE + l]" if implicit else ""
     args = f"{POOL_ARGS}, {propagate.ARGS}" if propagated else POOL_ARGS
-    carried = paid = again = ""
+    carried = paid = again = own_step = own_pay = own_end = ""
+    if own:
+        carried, own_step, own_end = rewards.seen_source(), rewards.step_source(algebra), rewards.END
+        own_pay = "        for l in range(W):\n            own_lane(A, consts, l)\n"
+        paid = f"    r = where(params[0] == {rewards.OWN}, A[OWNPAY + l], r)\n"
     if propagated:
         carried = f"        for l in range(count):\n            propagate(A, l, {propagate.ARGS})\n"
         paid = f"""    cost = params[1]*A[PROP + l]*{2.0/propagated!r}
@@ -182,7 +186,7 @@ def discount_lane(A, params, l):
     A[PART + l] = exp(params[3]*(1.0 - fabs(A[TEND + l] - A[T + l])/A[SPAN + l]))
 
 
-@_traced
+{own_step}@_traced
 def pay_lane(A, params, l):
     w = A[NFEV + l]{algebra}
     lw = log(maximum(w, 1.0))
@@ -216,7 +220,7 @@ def settle(A, l, k, table, grid_meta, consts, stats):
             r = 0.0 if good else -100.0*consts[2]
         else:
             r -= consts[7]*max(0.0, abs(decades) - 1.0) if good else consts[2]
-        r *= A[PART + l]
+{own_end}        r *= A[PART + l]
         A[PAY + l] += r
         A[RETURN + l] += r
         ratio = base - A[LOGW + l]
@@ -302,7 +306,7 @@ def env_step(blocks, lanes, params, actions, {args}, obs, reward, terminated, tr
         if consts[3] != 0.0:
             for l in range(W):
                 discount_lane(A, consts, l)
-        for l in range(W):
+{own_pay}        for l in range(W):
             pay_lane(A, consts, l)
         ended = 0
         cut = 0

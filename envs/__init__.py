@@ -10,7 +10,8 @@ __all__ = ["make_sb3"]
 def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> Any:
     """A Stable-Baselines3 VecEnv of `num_envs` compiled lanes.
 
-    env_id: "stepsmith/ODE-v0", "stepsmith/ThreeBody-v0", "stepsmith/Stiff-v0" or "stepsmith/ThreeBodyPaper-v0".  seed: of lane 0, lane i
+    env_id: one of `specs.SPECS`: "stepsmith/ODE-v0", "stepsmith/ThreeBody-v0", "stepsmith/Stiff-v0" or
+    "stepsmith/ThreeBodyPaper-v0".  seed: of lane 0, lane i
     gets seed + i (None: drawn).  kwargs: the environment's options; `stepsmith.envs.ode.make_core` (three-body paper:
     `stepsmith.envs.three_body_paper.make_core`) says which, with their defaults.  ValueError on unknown names and bad values.
     """

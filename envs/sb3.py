@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,14 +15,7 @@ from ..integrators.core import options
 from ..integrators.core.names import unknown
 from . import state as saved
 from .faces import arguments, key_from, reset_options, seed_of
-
-#: id: module of this package with `make_core` and `spaces_of`, and its fixed arguments
-IDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "stepsmith/ODE-v0": ("ode", {}),
-    "stepsmith/ThreeBody-v0": ("ode", {"family": "three_body"}),
-    "stepsmith/Stiff-v0": ("ode", {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4}),
-    "stepsmith/ThreeBodyPaper-v0": ("three_body_paper", {}),
-}
+from .specs import SPECS
 
 
 class StepsmithVecEnv(VecEnv):
@@ -155,11 +147,11 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: 
 
     ValueError on an unknown id or option, which names the nearest, and on values out of range.
     """
-    name, fixed = IDS[options.choice("environment", env_id, IDS)]
-    module = importlib.import_module(f".{name}", __package__)
+    spec = SPECS[options.choice("environment", env_id, SPECS)]
+    module = spec.load()
     options.check_names(env_id, kwargs, [p.name for p in arguments(module.make_core)])
     seed = seed_of(seed)
-    core = module.make_core(num_envs, True, **{**fixed, **kwargs})
+    core = module.make_core(num_envs, True, **{**spec.fixed, **kwargs})
     venv = StepsmithVecEnv(core, *module.spaces_of(core))
     if seed is not None:
         venv.seed(seed)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as _gym
 
+from .envs import specs as _specs
 from .integrators.core import moved as _moved
 from .integrators.core.errors import OptionError
 from .integrators.core.options import choice, named
@@ -144,16 +145,4 @@ def _controller(value: Any, source: Any, method: str) -> Any:
     return controller(value, getattr(source, "family", None), method)
 
 
-for _id, _name, _kwargs in (
-    ("stepsmith/ODE-v0", "ode:ODE", {}),
-    ("stepsmith/ThreeBody-v0", "ode:ODE", {"family": "three_body"}),
-    ("stepsmith/Stiff-v0", "ode:ODE", {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4}),
-    ("stepsmith/ThreeBodyPaper-v0", "three_body_paper:ThreeBodyPaper", {}),
-):
-    _gym.register(
-        id=_id,
-        entry_point=f"stepsmith.envs.{_name}Env",
-        vector_entry_point=f"stepsmith.envs.{_name}VectorEnv",
-        kwargs=_kwargs,
-        disable_env_checker=False,
-    )
+_specs.register_all(_gym.register)

@@ -30,9 +30,9 @@ def _families() -> list[tuple[str, str]]:
 
 
 def _envs() -> list[tuple[str, str]]:
-    import gymnasium
+    from ..envs.specs import SPECS
 
-    return [(name, str(spec.entry_point)) for name, spec in sorted(gymnasium.registry.items()) if name.startswith("stepsmith/")]
+    return [(spec.id, spec.doc) for spec in SPECS.values()]
 
 
 def _zoo() -> list[tuple[str, str]]:

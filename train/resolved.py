@@ -6,13 +6,11 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
-
-import gymnasium
 
 from ..controllers import resolve
 from ..controllers.decision import Decision
+from ..envs.specs import SPECS
 from ..integrators import methods, problems
 from ..integrators.core import options
 from ..integrators.core.names import unknown
@@ -23,7 +21,6 @@ from . import settings
 from .config import Config
 from .splits import check_size
 
-_PACKAGE = __package__.rsplit(".", 1)[0]
 #: keys of [train] that `train.sb3` reads itself, with the values that it takes where they are missing; None: Stable-Baselines3's own.
 #: Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
@@ -75,13 +72,12 @@ def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
     """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and where the evolution
     strategy, which trains step-size controllers, is given an environment of anything else."""
     ident = config.env.get("id", "stepsmith/ODE-v0")
-    known = {name: spec for name, spec in gymnasium.registry.items() if name.startswith("stepsmith/")}
-    if ident not in known:
-        raise unknown("environment", ident, known)
-    module = str(known[ident].entry_point).partition(":")[0].removeprefix(_PACKAGE)
-    if config.algorithm == "es" and module != ".envs.ode":
+    if ident not in SPECS:
+        raise unknown("environment", ident, SPECS)
+    spec = SPECS[ident]
+    if config.algorithm == "es" and not spec.steps:
         raise ValueError(f"es trains step-size controllers; the actions of {ident} are none")
-    return import_module(module, _PACKAGE).make_core, dict(known[ident].kwargs)
+    return spec.make_core(), dict(spec.fixed)
 
 
 def env_arguments(config: Config) -> dict[str, Any]:

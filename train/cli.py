@@ -1,4 +1,4 @@
-"""The command line: `stepsmith demo | train | tune | compare | export | inspect | list | sweep`.
+"""The command line: `stepsmith demo | train | kernel | tune | compare | export | inspect | list | sweep`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to standard error.
 Every command imports what it needs when it runs, so that `--help` answers at once.
@@ -97,6 +97,23 @@ def train(
     from .run import train as run
 
     print(run(config, seed, out, resume))
+
+
+@app.command("kernel")
+def kernel(
+    family: Annotated[str, typer.Argument(help="Problem family, whose published instance is taken.")],
+    method: Method = None,
+    controller: Annotated[str, typer.Option("--controller", "-c", help="A law, a zoo name, or the path of a file.")] = "pi34",
+    lanes: Annotated[bool, typer.Option("--lanes", help="The loop of an ensemble, many trajectories side by side.")] = False,
+) -> None:
+    """Print the generated module that solves a problem, with its rows explained: the loop that really runs."""
+    from ..controllers import resolve
+    from ..integrators import problems
+    from ..integrators.engine.shown import kernel_text
+
+    problem = problems.make(family)
+    method = problems.family(family).method if method is None else method
+    print(kernel_text(problem, method, resolve.controller(controller, family, method), lanes))
 
 
 @app.command("tune")

@@ -170,7 +170,8 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
     trained_method.warn_once(controller, method.name)
 
 
-def _kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
+def single_kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:
+    """The kernel of single solves for a Problem; loaded from the disk cache where it was compiled before."""
     structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
     key = (method.name, method.key(problem), problem.n, problem.m, structure, slots)
 
@@ -207,7 +208,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     watch = _watched(problem.rhs, problem.jac, problem.accel)
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem)
-    kernel = _kernel(problem, meth, controller, slots_of(controller, log))
+    kernel = single_kernel(problem, meth, controller, slots_of(controller, log))
     if len(_RESOLVED) > 256:
         _RESOLVED.clear()
     _RESOLVED[key] = (weakref.ref(controller), kernel, watch)

@@ -1,0 +1,99 @@
+"""What the rows of a block hold: meaning, unit, which piece of the loop writes them, which ones read them.
+
+`layout` says where they lie; `docs/kernels.md` shows this table, and `stepsmith kernel` prints it above a generated module.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .layout import Layout
+
+#: row: (what it holds, its unit, who writes it, who reads it); "y" stands for the units of a state component, "t" for those of time
+ROWS: dict[str, tuple[str, str, str, str]] = {
+    "T": ("time of the state", "t", "load, commit", "begin, attempt, dense"),
+    "TEND": ("end of the span", "t", "load", "begin, commit"),
+    "DIR": ("direction of integration, 1 or -1", "-", "load", "begin, start, commit"),
+    "H": ("size asked for next, positive", "t", "start, commit", "begin"),
+    "HS": ("size of the attempt with its sign; 0 where the lane stands still", "t", "begin", "attempt, commit, dense"),
+    "STATUS": ("RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit", "all"),
+    "INST": ("number of the instance in the lane, -1 for none", "-", "load, store", "store, emit"),
+    "FRESH": ("1 where the lane has just been loaded", "-", "load, start_fresh", "start, start_fresh"),
+    "NACC": ("accepted attempts", "count", "load, commit", "store"),
+    "NREJ": ("rejected attempts", "count", "load, commit", "store"),
+    "NFEV": ("right-hand sides", "count", "load, start, commit, emit", "store"),
+    "NFALL": ("answers of a learned controller that its base law gave instead", "count", "load, commit", "store"),
+    "RTOL": ("relative tolerance", "-", "load", "begin, attempt, start"),
+    "HZERO": ("first size that the caller gave, else NaN", "t", "load", "start"),
+    "NEXT": ("index of the next output", "count", "load, emit", "emit"),
+    "TOUT": ("time of the next output, times DIR; inf behind the last", "t", "load, emit", "commit"),
+    "MAXSTEP": ("attempts the lane may make", "count", "load", "commit"),
+    "HLAST": ("size of the last accepted attempt", "t", "load, commit", "store"),
+    "STUCK": ("1 where the last attempt was rejected", "-", "load, commit", "begin"),
+    "LANDS": ("1 where the attempt ends at TEND", "-", "begin", "commit, attempt"),
+    "ACC": ("1 where the attempt was accepted", "-", "commit, emit", "commit"),
+    "TN": ("time at the end of the attempt", "t", "commit", "commit, emit"),
+    "S0": ("scratch", "-", "attempt, start", "attempt, start"),
+    "S1": ("scratch", "-", "attempt, start", "attempt, start"),
+    "S2": ("scratch", "-", "attempt, start", "attempt, start"),
+    "S3": ("scratch", "-", "attempt, start", "attempt, start"),
+    "S4": ("scratch; of Rosenbrock methods the time of a stage", "-", "attempt, start", "attempt, start"),
+    "NJEV": ("Jacobians", "count", "load, commit", "store"),
+    "NLU": ("factorisations", "count", "load, commit", "store"),
+    "NSOLVE": ("back-substitutions", "count", "load, commit", "store"),
+    "DONE": ("1 where an implicit attempt has run and waits for its decision", "-", "attempt, commit", "attempt"),
+    "NOVER": ("accepted attempts with an error estimate above 1", "count", "load, commit", "store"),
+    "COARSE": ("1 where the span is short beside the clock's resolution", "-", "load", "begin, attempt"),
+    "R": ("the attempt record (`core.record`)", "see there", "begin, attempt", "decide, commit"),
+    "CS": ("the controller's state, the shared head first", "-", "start_fresh, decide", "decide"),
+    "CO": ("the controller's answer (`core.contract`)", "-", "decide", "commit"),
+    "Y": ("state", "y", "load, commit", "attempt, dense, store"),
+    "YN": ("state at the end of the attempt", "y", "attempt", "commit, emit"),
+    "G": ("state of a stage", "y", "attempt, start", "attempt, start"),
+    "Z": ("state at an output time", "y", "dense", "emit"),
+    "ATOL": ("absolute tolerance", "y", "load", "attempt, start"),
+    "P": ("parameters of the problem", "the problem's", "load", "right-hand side"),
+    "K": ("slopes of the stages, K0 at the start of the step", "y/t", "start, attempt, commit", "attempt, dense"),
+    "X": ("rows of the method's own: Jacobian, factors, what is kept from attempt to attempt", "-", "attempt, start", "attempt, dense"),
+    # environments
+    "ERRMAX": ("largest error of the episode so far, by the family's measure", "-", "restart, emit", "settle"),
+    "LOGW": ("log of the work so far", "-", "started_lane, pay_lane", "pay_lane, settle"),
+    "LOGW0": ("log of the work of the start; -1 before it is known", "-", "restart, started_lane", "settle"),
+    "WPAID": ("work that has been paid for", "count", "restart, pay_lane", "pay_lane"),
+    "RETURN": ("sum of the episode's rewards", "-", "restart, pay_lane, settle", "settle"),
+    "LENGTH": ("attempts of the episode", "count", "restart, pay_lane", "pay_lane, settle"),
+    "SPAN": ("length of the span", "t", "restart", "discount_lane"),
+    "BASEI": ("1 over the baseline's work at this tolerance", "1/count", "restart", "pay_lane"),
+    "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "settle"),
+    "PAID": ("1 where a finished episode waits for the next call, 2 in padding", "-", "restart, env_step", "pay_lane, env_step"),
+    "OVER": ("1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane", "env_step"),
+    "PART": ("discount of the time that has passed", "-", "restart, discount_lane", "pay_lane, settle"),
+    "PAY": ("reward of the call", "-", "pay_lane, settle", "write_ends"),
+    "E0": ("energy at the start", "the invariant's", "restart", "emit"),
+    "FACT": ("what a caller's own reward may look at (`environment.rewards`)", "-", "env_step, own_lane, settle", "own_lane, settle"),
+    "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "pay_lane"),
+}
+
+
+def entry(row: str) -> tuple[str, str, str, str] | None:
+    """The entry of a row, by its name or by that of its group (K0, K1, ...: K); None where there is none."""
+    return ROWS.get(row) or ROWS.get(re.sub(r"\d+$", "", row))
+
+
+def markdown() -> str:
+    """The table of `docs/kernels.md`."""
+    lines = ["| row | what it holds | unit | written by | read by |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {' | '.join(cells)} |" for name, cells in ROWS.items())])
+
+
+def comments(lay: Layout) -> str:
+    """The rows of a block as comment lines."""
+    out, seen = [], set()
+    for name, row in lay.rows.items():
+        group = name if name in ROWS else re.sub(r"\d+$", "", name)
+        found = entry(name)
+        if found is None or group in seen:
+            continue
+        seen.add(group)
+        out.append(f"#   {group:<8} from row {row:>4}  {found[0]} [{found[1]}]")
+    return "\n".join(out) + "\n"

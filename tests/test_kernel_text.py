@@ -34,7 +34,7 @@ def test_a_module_parses_lints_and_is_explained(family, method, controller, lane
     text = kernel_text(ss.problems.make(family), method, ss.controller(controller), lanes)
     tree = ast.parse(text)
     names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert {"attempt", "begin", "decide", "commit", "load", "run_ensemble" if lanes else "run_single"} <= names
+    assert {"attempt", "begin", "decide", "commit", "load", "run" if lanes else "run_single"} <= names
     for row in ("T ", "HS ", "R ", "CS ", "Y "):
         assert f"#   {row}" in text
     assert "state at the end of the attempt [y]" in text

@@ -16,7 +16,7 @@ from stepsmith.integrators.compile import cache
 PROGRAM = """
 import json
 from stepsmith.controllers import registry
-from stepsmith.integrators import solve as S
+from stepsmith.integrators.engine import solve as S
 from stepsmith.integrators.problems.problem import Problem
 
 def rhs(t, y, p, dy):

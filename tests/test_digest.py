@@ -266,15 +266,17 @@ HEADER = """
 import os, sys, shutil
 sys.path.insert(0, {place!r})
 import stepsmith
-from stepsmith.integrators import sources
+from stepsmith.integrators.compile import sources
 from stepsmith.integrators.kernels import build
 from stepsmith.integrators.kernels.layout import block_layout
 source = build.header(block_layout(1, 2, 0, 7, 5, 4), 2, 0, 5)
-print(sources.source_digest(source), sources.module_digest("stepsmith.integrators.names"))
+print(sources.source_digest(source), sources.module_digest("stepsmith.integrators.core.names"))
 """
 
 
-@pytest.mark.parametrize("changed", ["lane_matrix", "band_matrix", "sparse_matrix", "trace", "names"])
+@pytest.mark.parametrize(
+    "changed", ["compile/lane_matrix", "compile/band_matrix", "compile/sparse_matrix", "compile/noted", "compile/trace", "core/names"]
+)
 def test_a_changed_lowering_changes_the_digest(changed, tmp_path):
     """Whatever a generated module imports is part of its key, and what that imports; what it does not import is not."""
     import stepsmith
@@ -295,7 +297,7 @@ def test_a_changed_lowering_changes_the_digest(changed, tmp_path):
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run([sys.executable, "-c", HEADER.format(place=str(place))], capture_output=True, text=True, env=env, check=True)
         found.append(done.stdout.split())
-    assert (found[0][0] != found[1][0]) == (changed != "names")
+    assert (found[0][0] != found[1][0]) == (changed != "core/names")
 
 
 def test_kernels_that_were_not_used_for_long_are_dropped():

@@ -58,6 +58,7 @@ def test_a_registered_method_is_known_by_its_name(heun):
     named = ss.solve(problem, "heun_of_mine", "pi34", 1e-4, 1e-4)
     given = ss.solve(problem, heun.tableau, "pi34", 1e-4, 1e-4)
     assert named.success and named.stats.nfev == given.stats.nfev and (named.y == given.y).all()
+    assert tableaus.get("heun_of_mine") is heun.tableau
     assert "heun_of_mine" in methods.names() and methods.registered("heun_of_mine") == "heun_of_mine"
     with pytest.raises(ValueError, match="did you mean 'heun_of_mine'"):
         methods.get("heun_of_mime")

@@ -214,7 +214,7 @@ def _check(
         options.count("oracle", oracle, 0, settings.MOST_INSTANCES)
     if oracle and fam.error != "final":
         raise ValueError(f"the oracle measures final-state errors; {fam.name!r} is measured by {fam.error!r}")
-    if oracle and chosen not in tableaus.NAMES:
+    if oracle and methods.get(chosen).tableau is None:
         raise ValueError(f"the oracle needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got {chosen!r}")
     return fam, chosen
 

@@ -1,6 +1,6 @@
 """Methods by name, and explicit ones of a caller's own by their tableau.
 
-Adding one: a file that defines `METHOD` (`method.Method`), and a line in `_PLACES`; outside the package, `register(METHOD)`.
+Adding one: a file that defines `METHOD` (`method.Method`), and a line in `places.PLACES`; outside the package, `register(METHOD)`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from ..core.names import unknown
 from . import tableaus
 from .explicit.tableau import ExplicitTableau
 from .method import DEVICES, OPTIONAL, TIME_SCALES, Method
+from .places import PLACES
 
 __all__ = ["DEVICES", "OPTIONAL", "TIME_SCALES", "Method", "get", "named", "names", "register", "registered"]
-
-_PLACES = {
-    "bs32": "explicit", "dopri5": "explicit", "tsit5": "explicit", "dop853": "explicit",
-    "hermite4": "nbody", "hermite4_pec": "nbody", "leapfrog": "nbody", "composition8": "nbody",
-    "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "kvaerno5": "esdirk", "esdirk43": "esdirk",
-    "radau5": "radau",
-}  # fmt: skip
 
 _REGISTERED: dict[str, Method] = {}
 
 
+def of_caller(name: str) -> Method | None:
+    """The method that a caller registered under the name, or None."""
+    return _REGISTERED.get(name)
+
+
 def names() -> list[str]:
     """Names of all methods, those that were registered last."""
-    return [*_PLACES, *_REGISTERED]
+    return [*PLACES, *_REGISTERED]
 
 
 def register(method: Method) -> Method:
@@ -42,7 +41,7 @@ def register(method: Method) -> Method:
         raise refuse("method", "a stepsmith.integrators.methods.Method", method)
     known = _REGISTERED.get(method.name)
     again = known is method or (known is not None and known.tableau is not None and known.tableau == method.tableau)
-    if method.name in _PLACES or (known is not None and not again):
+    if method.name in PLACES or (known is not None and not again):
         raise OptionError(f"there is a method {method.name!r} already: give this one another name")
     _REGISTERED[method.name] = method
     _built.cache_clear()
@@ -61,7 +60,7 @@ def _built(method: str | ExplicitTableau) -> Method:
         from .explicit.method import explicit
 
         return explicit(method, own=True)
-    return _REGISTERED[method] if method in _REGISTERED else importlib.import_module(f".{_PLACES[method]}.{method}", __name__).METHOD
+    return _REGISTERED[method] if method in _REGISTERED else importlib.import_module(f".{PLACES[method]}.{method}", __name__).METHOD
 
 
 def named(method: Any) -> str | ExplicitTableau:
@@ -71,7 +70,7 @@ def named(method: Any) -> str | ExplicitTableau:
         return method.name if shipped else tableaus.get(method)
     if not isinstance(method, str):
         raise refuse("method", f"a method's name ({', '.join(names())}) or an ExplicitTableau", method)
-    if method not in _PLACES and method not in _REGISTERED:
+    if method not in PLACES and method not in _REGISTERED:
         raise unknown("method", method, names())
     return method
 

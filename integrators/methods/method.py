@@ -1,6 +1,6 @@
 """What a method is to the engine: a `Method`, one for each file of coefficients or kernels.
 
-A file of a method exports one, `METHOD`, and stands in the registry with one line (`methods._PLACES`).  Tests, `stepsmith list methods`,
+A file of a method exports one, `METHOD`, and stands in the registry with one line (`methods.places`).  Tests, `stepsmith list methods`,
 error messages and the table in the documentation are made from it.
 """
 

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import OptionError, refuse
 from .explicit.tableau import ExplicitTableau
+from .places import PLACES
 
 if TYPE_CHECKING:
     from .esdirk.tableau import EsdirkTableau
     from .radau.radau5 import RadauTableau
     from .rosenbrock.tableau import RosenbrockTableau
 
-NAMES = ("bs32", "dopri5", "tsit5", "dop853")
-_PLACES = {
-    "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "kvaerno5": "esdirk", "esdirk43": "esdirk",
-    "radau5": "radau",
-}  # fmt: skip
-IMPLICIT = tuple(_PLACES)
+NAMES = tuple(name for name, place in PLACES.items() if place == "explicit")
+IMPLICIT = tuple(name for name, place in PLACES.items() if place in ("rosenbrock", "esdirk", "radau"))
 
 #: the modules of tableaus were in a package of this name (see `core.moved`)
 __path__: list[str] = []
@@ -40,6 +37,12 @@ def get(name: str | ExplicitTableau) -> ExplicitTableau:
         if name.order < 1 or name.embedded_order < 1:
             raise OptionError(f"method {name.name!r} has no error estimate (embedded_order is 0), which the choice of step sizes needs")
         return name
+    if isinstance(name, str) and name not in NAMES:
+        from . import of_caller
+
+        own = of_caller(name)
+        if own is not None and own.tableau is not None:
+            return own.tableau
     if not isinstance(name, str):
         raise refuse("method", f"a method's name ({', '.join(NAMES)}) or an ExplicitTableau", name)
     return import_module(f"..explicit.{_known(name, NAMES, 'explicit Runge-Kutta')}", __name__).TABLEAU
@@ -51,7 +54,7 @@ def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
     Raises ValueError for an unknown name, listing the nearest.
     """
     found = _known(name, IMPLICIT, "implicit")
-    return import_module(f"..{_PLACES[found]}.{found}", __name__).TABLEAU
+    return import_module(f"..{PLACES[found]}.{found}", __name__).TABLEAU
 
 
 def _known(name: str, names: tuple[str, ...], kind: str) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "docs" / "extending.md").read_text()
-EXAMPLES = {m[1]: m[0] for m in re.finditer(r"(?ms)^# (\w+\.py)\n.*?(?=^```)", GUIDE)}
+import guide
+
+EXAMPLES = guide.examples()
 
 
 def test_the_guide_has_its_examples():
     assert set(EXAMPLES) == {"ralston.py", "my_law.py", "my_family.py", "my_feature.py", "my_reward.py", "my_host.py"}
-    assert len(EXAMPLES) == GUIDE.count("```python")
+    assert len(EXAMPLES) == guide.GUIDE.read_text().count("```python")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

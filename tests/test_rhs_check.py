@@ -150,7 +150,9 @@ def jac(t, y, p, J):
 def environment(batch):
     """The kernel of environments, for a pool of this batch."""
     family = SimpleNamespace(n=batch.n, m=batch.m, components=None, error="final", floor=0.0)
-    return core._kernel(SimpleNamespace(batch=batch, family=family), "tsit5", Decision(law="pi34"), False)
+    from stepsmith.integrators.kernels.environment.rewards import RULES
+
+    return core._kernel(SimpleNamespace(batch=batch, family=family), "tsit5", Decision(law="pi34"), RULES["matched"])
 
 
 HOSTS = {

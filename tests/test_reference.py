@@ -18,7 +18,7 @@ DATA = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Results go to an empty folder, compiled modules stay where they are."""
-    from stepsmith.integrators.reference.gbs import gbs as module
+    from stepsmith.integrators.reference import gbs as module
 
     monkeypatch.setattr(module, "_folder", lambda: tmp_path)
     return tmp_path
@@ -165,7 +165,7 @@ def test_bound_decides():
 
 
 def test_results_are_kept_on_disk(own_cache, monkeypatch):
-    from stepsmith.integrators.reference.gbs import gbs as module
+    from stepsmith.integrators.reference import gbs as module
 
     batch = problems.sample("lorenz", 3, seed=0)
     first = reference(batch, [0.5, 1.0])

@@ -11,7 +11,7 @@ from stepsmith.integrators.reference.radau import bandwidth, coefficients, stiff
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Results go to an empty folder, compiled modules stay where they are."""
-    from stepsmith.integrators.reference.gbs import gbs as module
+    from stepsmith.integrators.reference import gbs as module
 
     monkeypatch.setattr(module, "_folder", lambda: tmp_path)
     return tmp_path

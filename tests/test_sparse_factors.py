@@ -69,7 +69,7 @@ def factored(matrices: np.ndarray, b: np.ndarray, re: float, im: float, given: b
     )
     algebra = Algebra(problem, pair=True)
     assert algebra.structure.factors is not None
-    lay = block_layout(WIDTH, N, N * N, 3, 1, build.N_ANSWER, algebra.rows)
+    lay = block_layout(WIDTH, N, N * N, 3, 1, build.N_OUT, algebra.rows)
     text = build.header(lay, N, N * N, 1) + build.substitute(algebra.lines + algebra.source() + ALGEBRA, lay, N, N * N, 1, False)
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)

@@ -203,7 +203,7 @@ def test_factors_of_a_reordered_unsymmetric_matrix_against_numpy(given):
     problem = Problem(linear, _RNG.standard_normal(M), (0.0, 1.0), jac=linear_jac if given else None, sparsity=LINEAR != 0)
     algebra, width = Algebra(problem, pair=True), 4
     assert not algebra.structure.dense and algebra.structure.order is not None
-    lay = block_layout(width, M, 0, 3, 1, build.N_ANSWER, algebra.rows)
+    lay = block_layout(width, M, 0, 3, 1, build.N_OUT, algebra.rows)
     text = build.header(lay, M, 0, 1) + build.substitute(algebra.lines + algebra.source() + ALGEBRA, lay, M, 0, 1, False)
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)

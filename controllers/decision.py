@@ -319,6 +319,11 @@ class Decision:
         return self.law.needs
 
     @property
+    def functions(self) -> tuple[Callable, ...]:
+        """Functions of a caller's own that are compiled in: what they name may change between two solves."""
+        return tuple(f.fn for f in self.observation.table if f.own)
+
+    @property
     def key(self) -> tuple:
         """Structure: what to compile."""
         return ("decision", self.observation.key, self.law.key, self.n_act, self.plain)

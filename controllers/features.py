@@ -12,10 +12,13 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..integrators.core import options
 from ..integrators.core import record as rec
-from ..integrators.core.contract import S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
+from ..integrators.core.contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
 from ..integrators.core.errors import OptionError, refuse, shown
 from ..integrators.core.formulas import log, maximum, minimum, where
 from ..integrators.core.record import (
@@ -230,27 +233,61 @@ STIFF: tuple[str, ...] = TIER1 + NEWTON
 
 
 def register(
-    fn: Callable, low: float, high: float, shift: float, scale: float, slots: Iterable[int] = (), tier: int = 2, name: str | None = None
-) -> Feature:
+    fn: Callable, low: float, high: float, shift: float, scale: float, slots: Iterable[int] | None = None, tier: int = 2,
+    name: str | None = None,
+) -> Feature:  # fmt: skip
     """Let a caller's feature be asked for by name (`fn.__name__` unless `name` is given) wherever features are named in this process.
 
     fn: `fn(state, record)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by `formula`; its docstring says
-    what it is.
-    low, high: what its value is clipped to; then (x - shift)*scale, which ought to be of size 1.  slots: the record slots that it reads
-    (`stepsmith.integrators.core.record`).  tier: what a host must offer (0: an error estimate; 1: norms; 2: stages).  A feature that was
-    registered under the name before is replaced.  OptionError for the name of a feature that ships, and where something does not fit.
+    what it is.  low, high: what its value is clipped to; then (x - shift)*scale, which ought to be of size 1.  slots: the record
+    slots that it reads (`stepsmith.integrators.core.record`); None: they are found.  tier: what a host must offer (0: an error
+    estimate; 1: norms; 2: stages).  A feature that was registered under the name before is replaced: selections made before
+    keep theirs.  OptionError for the name of a feature that ships, and where something does not fit.
     """
     if not isinstance(fn, types.FunctionType) or not getattr(fn, "formula", False):
         raise refuse("fn", "a function marked by stepsmith.integrators.core.formulas.formula", fn)
-    name = fn.__name__ if name is None else name
-    if not isinstance(name, str) or not name.isidentifier():
-        raise refuse("name", "an identifier", name)
+    held = [fn.__globals__.get(name) for name in fn.__code__.co_names] + [cell.cell_contents for cell in fn.__closure__ or ()]
+    if any(isinstance(value, (np.ndarray, list, tuple)) for value in held):
+        raise OptionError(f"fn {shown(fn.__name__)} must be made of numbers and stepsmith.integrators.core.formulas, not of arrays")
+    name = options.text("name", fn.__name__ if name is None else name)
     if name in FEATURES and not FEATURES[name].own:
         raise OptionError(f"feature {shown(name)} ships with the package: give this one another name")
-    options.number("low", low, below=options.number("high", high))
-    options.number("shift", shift)
-    options.positive("scale", scale)
-    options.count("tier", tier, 0, 2)
-    asked = frozenset(options.count("slot", slot, 0, rec.N_RECORD - 1) for slot in slots)
-    FEATURES[name] = Feature(name, tier, fn, low, high, shift, scale, asked, own=True)
+    high = options.number("high", high)
+    low = options.number("low", low, below=high)
+    read = _read(fn)
+    if slots is not None:
+        if isinstance(slots, (str, bytes)) or not isinstance(slots, Iterable):
+            raise refuse("slots", "record slots or None", slots)
+        declared = frozenset(options.count("slot", slot, 0, rec.N_RECORD - 1) for slot in slots)
+        if not read <= declared:
+            missing = ", ".join(rec.NAMES[i] for i in sorted(read - declared))
+            raise OptionError(f"slots must hold what fn reads: {missing} is missing (None: they are found)")
+        read = declared
+    tier, shift, scale = options.count("tier", tier, 0, 2), options.number("shift", shift), options.positive("scale", scale)
+    FEATURES[name] = Feature(name, tier, fn, low, high, shift, scale, read, own=True)
     return FEATURES[name]
+
+
+class _Probe(list):
+    """A record that notes which slots are read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__([np.ones(1)] * size)
+        self.read: set[int] = set()
+
+    def __getitem__(self, i: Any) -> Any:
+        self.read.add(i)
+        return super().__getitem__(i)
+
+
+def _read(fn: Callable) -> frozenset[int]:
+    """Slots that a feature reads: it is branch-free, so one evaluation shows them all.  OptionError where it does not give a number."""
+    probe = _Probe(rec.N_RECORD)
+    try:
+        with np.errstate(all="ignore"):
+            found = np.asarray(fn([np.zeros(1)] * N_HEAD, probe), dtype=np.float64)
+    except Exception as error:
+        raise OptionError(f"fn must be a function of state and record that gives a number: {type(error).__name__}: {error}") from None
+    if found.size != 1:
+        raise OptionError(f"fn must be a function of state and record that gives a number, got shape {found.shape}")
+    return frozenset(probe.read)

@@ -203,6 +203,11 @@ class Learned:
         return method if isinstance(method, str) and method else None
 
     @property
+    def functions(self) -> tuple[Callable, ...]:
+        """Functions of a caller's own that are compiled in (see `Decision.functions`)."""
+        return self.decision.functions
+
+    @property
     def n_state(self) -> int:
         """State rows."""
         return self._n_state

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Observation:
     """
 
     features: tuple[str, ...] = TIER2
+    #: the features as they were when the selection was made: registering another one under a name changes no selection
+    chosen: tuple[Feature, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, str):
@@ -51,6 +53,7 @@ class Observation:
             raise ValueError(f"features are repeated: {', '.join(twice)}")
         if not self.features:
             raise ValueError("an observation needs at least one feature")
+        object.__setattr__(self, "chosen", tuple(FEATURES[name] for name in self.features))
 
     @classmethod
     def of_tier(cls, tier: int) -> Observation:
@@ -67,7 +70,7 @@ class Observation:
     @property
     def table(self) -> tuple[Feature, ...]:
         """The selected features."""
-        return tuple(FEATURES[name] for name in self.features)
+        return self.chosen
 
     @property
     def key(self) -> tuple:
@@ -107,12 +110,12 @@ def _function(features: tuple[Feature, ...], at: int, plain: bool) -> Callable[.
     n = len(features)
     src = "def features(params, state, record, out):\n"
     for i, f in enumerate(features):
-        src += f"    x{i} = clipped({f.name}(state, record), {f.low!r}, {f.high!r}, {f.shift!r}, {f.scale!r})\n"
+        src += f"    x{i} = clipped(feature{i}(state, record), {f.low!r}, {f.high!r}, {f.shift!r}, {f.scale!r})\n"
         if not plain:
             src += f"    x{i} = normalised(x{i}, params[{at + i}], params[{at + n + i}], params[{at + 2 * n}])\n"
     # everything is read before anything is written
     src += "".join(f"    state[{OBS_AT + i}] = x{i}\n" for i in range(n))
-    glb = {**globals(), **{f.name: f.fn for f in features}}
+    glb = {**globals(), **{f"feature{i}": f.fn for i, f in enumerate(features)}}
     # the text is made of table names and numbers of this file only
     exec(compile(src, "<stepsmith observation>", "exec"), glb)
     fn = glb["features"]

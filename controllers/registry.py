@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 
 from ..integrators.core.errors import OptionError, refuse, shown
 from ..integrators.core.names import unknown
+from ..integrators.core.options import text
 from .laws import Law
 from .table import LAWS, RULES
 
@@ -73,10 +75,15 @@ def register(law: Law) -> Law:
 
     A law that was registered under the name before is replaced.  ValueError for what is no `Law`, and for the name of a law that ships.
     """
+    from .zoo import names as zoo_names
+
     if not isinstance(law, Law):
         raise refuse("law", "a stepsmith.controllers.laws.Law", law)
-    if law.name in LAWS or law.name in _MAKERS:
-        raise OptionError(f"law {shown(law.name)} ships with the package: give this one another name")
+    name = text("law.name", law.name)
+    if name in LAWS or name in _MAKERS or name == "tuned" or name in zoo_names():
+        raise OptionError(f"law {shown(name)} ships with the package, or is a name of its own: give this one another name")
+    if os.sep in name or name.endswith((".json", ".safetensors")):
+        raise OptionError(f"law {shown(name)} has the name of a file: give it another one")
     _REGISTERED[law.name] = law
     return law
 
@@ -110,6 +117,8 @@ def get(name_or_law: str | Law, *, rules: str | None = None, **coefficients: flo
         if rules is not None:
             return _with_rules(name_or_law, rules, {}).replace(**coefficients)
         return name_or_law.replace(**coefficients) if coefficients else name_or_law
+    if not isinstance(name_or_law, str):
+        raise unknown("law", name_or_law, names())
     if name_or_law in _REGISTERED:
         return get(_REGISTERED[name_or_law], rules=rules, **coefficients)
     if name_or_law in _MAKERS:

@@ -88,8 +88,8 @@ class SearchSpace:
         values["safety_inside"] = 1.0
         if base["fmax_first"] == base["fmax"]:
             values["fmax_first"] = 0.0
-        if base["reject_b1"] == base["b1"]:
-            values["reject_b1"] = 0.0  # the law's own b1
+        if base.values.get("reject_b1", 0.0) == 0.0:
+            values["reject_b1"] = 0.0  # the law's own b1, whatever that becomes
         law = base.replace(name, **values)
         return Law(law.name, law.kind, law.values, law.rules, f"searched, base {base.name}", "")
 

@@ -48,15 +48,18 @@ class Reward:
         for name in ("lagrange", "fail", "window"):
             object.__setattr__(self, name, options.number(name, getattr(self, name), low=0.0))
         object.__setattr__(self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0))
-        if self.window > 0 and (self.kind == "propagated" or rewards.RULES[self.kind].code == rewards.OWN):
+        own = rewards.rule(self.kind).code == rewards.OWN
+        if self.window > 0 and (self.kind == "propagated" or own):
             raise options.OptionError(f"window has no effect on the reward {self.kind!r}, which prices the error itself")
+        if own and self.fail != 1.0:
+            raise options.OptionError(f"fail has no effect on the reward {self.kind!r}, whose own `end` says what a failure costs")
         if self.lagrange != 1.0 and not self.priced:
             raise options.OptionError(f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it")
 
     @property
     def priced(self) -> bool:
         """Whether `lagrange` is a part of it."""
-        return rewards.RULES[self.kind].priced
+        return rewards.rule(self.kind).priced
 
 
 def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule) -> Kernel:
@@ -65,10 +68,10 @@ def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewa
     slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
+    invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
     key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components,
-           rule.name == "propagated", fam.floor, *(identity(fn) for fn in (rule.step, rule.end) if fn is not None))  # fmt: skip
+           rule.name == "propagated", fam.floor, *(identity(fn) for fn in (rule.step, rule.end, invariant) if fn is not None))  # fmt: skip
     if key not in _KERNELS:
-        invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
         rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
@@ -107,7 +110,7 @@ class Core(Stateful):
         self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward, "span": span,
                       "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
         propagated = reward.kind == "propagated"
-        self.kernel = _kernel(pool, method, decision, rewards.RULES[reward.kind])
+        self.kernel = _kernel(pool, method, decision, rewards.rule(reward.kind))
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
         extra: tuple[np.ndarray, ...] = ()
@@ -123,7 +126,7 @@ class Core(Stateful):
         lr_step = pool.log_rtol[1] - pool.log_rtol[0] if len(pool.log_rtol) > 1 else 1.0
         self.consts = np.array(
             [
-                rewards.RULES[reward.kind].code, reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
+                rewards.rule(reward.kind).code, reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
                 fam.atol_factor, reward.window, pool.costs.jacobian, pool.costs.lu, pool.costs.solve,
             ]
         )  # fmt: skip

@@ -274,3 +274,59 @@ def test_bad_protocols(change, word):
     fam = problems.family("lorenz")
     with pytest.raises(ValueError, match=word):
         Family(**({"name": "x", "doc": "x", "rhs": fam.rhs, "n": 3, "m": 3, "sampler": fam.sampler} | change))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(problems, "_REGISTERED", {})
+
+
+def _mine(energy, name="mine"):
+    def sampler(rng, count):
+        y0 = np.column_stack([rng.uniform(0.5, 1.5, count), np.zeros(count)])
+        return Batch(_oscillator, y0, np.zeros((count, 0)), np.zeros(count), np.full(count, 6.0), name=name, invariants={"energy": energy})
+
+    return Family(name=name, doc="oscillator", rhs=_oscillator, n=2, m=0, sampler=sampler, error="energy", levels=(1e-6, 1e-3))
+
+
+def _oscillator(t, y, p, dy):
+    dy[0] = y[1]
+    dy[1] = -y[0]
+
+
+def _right(t, y, p):
+    return 0.5 * (y[0] * y[0] + y[1] * y[1])
+
+
+def _wrong(t, y, p):
+    return 0.5 * y[0] * y[0] + 1.0
+
+
+def test_a_registered_family_is_known_by_its_name_and_replaced_whole(registered):
+    import gymnasium
+
+    def errors():
+        env = gymnasium.make("stepsmith/ODE-v0", family="mine", pool_size=4, rtol=(1e-3, 1e-4))
+        env.reset(seed=0)
+        for _ in range(2000):
+            *_, terminated, truncated, info = env.step(np.zeros(2, np.float32))
+            if terminated or truncated:
+                return info["stepsmith"]["error"]
+        raise AssertionError("the episode does not end")
+
+    problems.register(_mine(_wrong))
+    assert "mine" in problems.names() and errors() > 0.1
+    problems.register(_mine(_right))  # a notebook's cell that is corrected and runs again
+    assert errors() < 1e-2
+    with pytest.raises(ValueError, match="did you mean 'mine'"):
+        problems.family("mime")
+
+
+def test_names_of_shipped_families_are_taken(registered):
+    for name in ("lorenz", "brusselator_1d_100"):
+        with pytest.raises(ValueError, match=f"family '{name}' ships with the package"):
+            problems.register(_mine(_right, name))
+    with pytest.raises(ValueError, match="family must be a stepsmith.Family"):
+        problems.register("lorenz")
+    with pytest.raises(ValueError, match="family must be a name"):
+        problems.family({})

@@ -25,11 +25,65 @@ def log_size(state, record):
     return where(record[1] > 0.0, log(maximum(record[1], 1e-300)), 0.0)
 
 
+SCALE = 3.0
+TABLE = np.array([1.0, 2.0])
+
+
+@formula
+def scaled(state, record):
+    """A number of this module times the curvature."""
+    return SCALE * where(record[5] > 0.0, log(maximum(record[5], 1e-300)), 0.0)
+
+
+def controller(feature="scaled"):
+    return Learned.random(Decision(("log_err", feature), "i", n_act=1), (4,), rng=np.random.default_rng(3), scale=1.0)
+
+
+def evaluations(c, many=False, **options):
+    problem = ss.problems.make("lotka_volterra", seed=0)
+    if many:
+        return int(ss.solve_ensemble(problem.batch(), "bs32", c, 1e-4, 1e-6).stats.nfev[0])
+    return ss.solve(problem, "bs32", c, 1e-4, 1e-6, **options).stats.nfev
+
+
+def test_a_feature_that_is_replaced_leaves_selections_alone(own):
+    features.register(scaled, -30.0, 30.0, 0.0, 0.1)
+    old = controller()
+    before = evaluations(old), evaluations(old, many=True)
+    features.register(formula(lambda state, record: -scaled(state, record)), -30.0, 30.0, 0.0, 0.1, name="scaled")
+    new = controller()
+    assert evaluations(old, many=True) == before[1] == before[0] == evaluations(old)
+    assert evaluations(new, many=True) == evaluations(new) != before[0]
+    features.FEATURES.pop("scaled")
+    assert evaluations(old, many=True) == before[1] and old.decision.observation.key != new.decision.observation.key
+
+
+def test_what_a_feature_names_may_change(own, monkeypatch):
+    features.register(scaled, -30.0, 30.0, 0.0, 0.1)
+    c = controller()
+    before = evaluations(c)
+    monkeypatch.setitem(scaled.__globals__, "SCALE", -9.0)
+    assert evaluations(c) == evaluations(c, many=True) == evaluations(controller()) != before
+
+
+def test_slots_are_found(own):
+    feature = features.register(scaled, -30.0, 30.0, 0.0, 0.1)
+    assert feature.slots == {record.CURV}
+    assert evaluations(controller()) == evaluations(controller(), log=True)
+
+
+@pytest.mark.parametrize("name", ["for", "state", "clipped", "x0", "out"])
+def test_any_name_will_do(own, name):
+    features.register(log_size, -12.0, 2.0, -3.0, np.float32(0.3), name=name)
+    assert evaluations(controller(name)) > 0
+
+
 @pytest.fixture
-def own(monkeypatch):
-    monkeypatch.setattr(features, "FEATURES", features.FEATURES)
-    yield features.register(log_size, -12.0, 2.0, -3.0, 0.3, slots=[record.H])
-    features.FEATURES.pop("log_size", None)
+def own():
+    before = dict(features.FEATURES)
+    yield features.register(log_size, -12.0, 2.0, -3.0, 0.3)
+    features.FEATURES.clear()
+    features.FEATURES.update(before)
 
 
 def test_the_default_spaces_are_frozen(own):
@@ -70,6 +124,10 @@ def test_an_environment_shows_it(own):
 def test_what_does_not_fit_is_refused(own):
     for arguments, words in (
         ((lambda state, record: 0.0, 0.0, 1.0, 0.0, 1.0), "marked by"),
+        ((formula(lambda state, record: TABLE[0]), 0.0, 1.0, 0.0, 1.0), "not of arrays"),
+        ((formula(lambda: 0.0), 0.0, 1.0, 0.0, 1.0), "fn must be a function of state and record"),
+        ((log_size, 0.0, 1.0, 0.0, 1.0, [record.CURV]), "slots must hold what fn reads: h is missing"),
+        ((log_size, 0.0, 1.0, 0.0, 1.0, 7), "slots must be record slots or None"),
         ((log_size, 1.0, 0.0, 0.0, 1.0), "low must be"),
         ((log_size, 0.0, 1.0, 0.0, -1.0), "scale must be a positive"),
         ((log_size, 0.0, 1.0, 0.0, 1.0, [99]), "slot must be"),

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import stepsmith as ss
 from stepsmith.integrators.engine.shown import kernel_text
 from stepsmith.integrators.kernels import glossary, layout
-from stepsmith.integrators.kernels.environment import env, rewards
+from stepsmith.integrators.kernels.environment import env, propagate, rewards
+from stepsmith.integrators.methods import tableaus
 from stepsmith.train.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ CASES = [("lorenz", "dopri5", "pi34", False), ("lorenz", "tsit5", "three-body", 
 
 def test_every_row_has_an_entry():
     lay = layout.block_layout(8, 3, 2, 7, 10, 4, 5)
+    propagate.add_rows(lay, tableaus.get("tsit5"), 3, 2)
     for row in (*lay.rows, *env.ROWS, *rewards.rows()):
         assert glossary.entry(row) is not None, row
     assert glossary.markdown() in (ROOT / "docs" / "kernels.md").read_text()

@@ -334,5 +334,18 @@ def test_names_of_shipped_laws_are_taken(mine):
     for name in ("pi34", "amuse"):
         with pytest.raises(ValueError, match=f"law '{name}' ships with the package"):
             registry.register(Law(name, "linear", mine.values, "plain", "", ""))
+    refused = {"three-body": "ships", "tuned": "ships", "x.json": "name of a file", "a/b": "name of a file", "": "a name"}
+    for name, words in refused.items():
+        with pytest.raises(ValueError, match=words):
+            registry.register(Law(name, "linear", mine.values, "plain", "", ""))
     with pytest.raises(ValueError, match="law must be a stepsmith.controllers.laws.Law"):
         registry.register("pi34")
+
+
+def test_a_search_keeps_what_a_law_does_when_it_rejects():
+    """`reject_b1` is kept where it is set, also where it happens to equal b1."""
+    space = search_space()
+    for base in ("h211b", registry.get("i", rules="petsc")):
+        law = space.from_vector(space.to_vector(registry.get("pi42")), base)
+        assert law["reject_b1"] == 1.0 and law["reject_own"] == 0.0
+    assert space.from_vector(space.to_vector(registry.get("pi34")), "dopri5_pi")["reject_b1"] == pytest.approx(registry.get("pi34")["b1"])

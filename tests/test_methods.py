@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -71,5 +72,12 @@ def test_names_that_are_taken_and_things_that_are_no_method(heun):
         methods.register(explicit(other))
     with pytest.raises(ValueError, match="there is a method 'tsit5' already"):
         methods.register(methods.get("tsit5"))
+    for changed in ({"order": 3}, {"parts": methods.get("bs32").parts}):
+        with pytest.raises(ValueError, match="there is a method 'heun_of_mine' already"):
+            methods.register(dataclasses.replace(heun, **changed))
+    with pytest.raises(ValueError, match="method.name must be a name"):
+        methods.register(dataclasses.replace(heun, name=""))
+    with pytest.raises(ValueError, match="a method and its tableau have one name"):
+        methods.register(dataclasses.replace(methods.get("dopri5"), name="mine"))
     with pytest.raises(ValueError, match="method must be a stepsmith.integrators.methods.Method"):
         methods.register("tsit5")

@@ -93,12 +93,19 @@ def test_a_function_that_changed_is_another_reward(own):
 
 
 def test_what_does_not_fit_is_refused(own):
-    for step, end, words in ((lambda: 1.0, nothing, "step must be"), (work, lambda facts: "x", "end must be"), (work, 3, "end must be")):
+    table = np.array([1.0, 2.0])
+    for step, end, words in (
+        (lambda: 1.0, nothing, "step must be"), (lambda facts: table[int(facts[0])], nothing, "step must be made of numbers"),
+        (lambda facts: "1", nothing, "step must be"), (work, np.float64, "end must be"),
+        (work, lambda facts: "x", "end must be"), (work, 3, "end must be"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             rewards.register("odd", step, end)
     with pytest.raises(ValueError, match="reward 'matched' ships with the package"):
         rewards.register("matched", work, nothing)
     with pytest.raises(ValueError, match="window has no effect on the reward 'own_work'"):
         make_core(1, True, reward="own_work", window=1.0, **OPTIONS)
+    with pytest.raises(ValueError, match="fail has no effect on the reward 'own_work'"):
+        make_core(1, True, reward="own_work", fail=5.0, **OPTIONS)
     with pytest.raises(ValueError, match="did you mean 'own_work'"):
         make_core(1, True, reward="own_wrok", **OPTIONS)

@@ -65,7 +65,9 @@ def of_family(family: str, method: Any) -> Costs:
     """Costs on training instances of a family, at the ends of their spans; measured once, those of families that ship once a machine."""
     from .. import problems
 
-    return _of(problems.family(family), method, problems.ships(family)) if methods.get(method).implicit else NONE
+    if not methods.get(method).implicit:
+        return NONE
+    return _of(problems.family(family), method, problems.ships(family) and methods.of_caller(method) is None)
 
 
 @functools.cache

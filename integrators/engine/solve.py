@@ -205,7 +205,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     meth = methods.get(method)
     check_controller(controller, meth, problem)
     rhs_check.check(problem, meth)
-    watch = _watched(problem.rhs, problem.jac, problem.accel)
+    watch = _watched(problem.rhs, problem.jac, problem.accel, *getattr(controller, "functions", ()))
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem)
     kernel = single_kernel(problem, meth, controller, slots_of(controller, log))

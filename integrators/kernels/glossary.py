@@ -14,17 +14,17 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "T": ("time of the state", "t", "load, commit", "begin, attempt, dense"),
     "TEND": ("end of the span", "t", "load", "begin, commit"),
     "DIR": ("direction of integration, 1 or -1", "-", "load", "begin, start, commit"),
-    "H": ("size asked for next, positive", "t", "start, commit", "begin"),
-    "HS": ("size of the attempt with its sign; 0 where the lane stands still", "t", "begin", "attempt, commit, dense"),
-    "STATUS": ("RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit", "all"),
-    "INST": ("number of the instance in the lane, -1 for none", "-", "load, store", "store, emit"),
+    "H": ("size asked for next, positive", "t", "load, start, start_fresh, commit", "begin"),
+    "HS": ("size of the attempt with its sign; 0 where the lane stands still", "t", "load, begin", "attempt, commit, dense"),
+    "STATUS": ("RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit, store, env_step", "all"),
+    "INST": ("number of the instance in the lane, -1 for none", "-", "load, store", "store, emit, settle"),
     "FRESH": ("1 where the lane has just been loaded", "-", "load, start_fresh", "start, start_fresh"),
     "NACC": ("accepted attempts", "count", "load, commit", "store"),
     "NREJ": ("rejected attempts", "count", "load, commit", "store"),
     "NFEV": ("right-hand sides", "count", "load, start, commit, emit", "store"),
     "NFALL": ("answers of a learned controller that its base law gave instead", "count", "load, commit", "store"),
     "RTOL": ("relative tolerance", "-", "load", "begin, attempt, start"),
-    "HZERO": ("first size that the caller gave, else NaN", "t", "load", "start"),
+    "HZERO": ("first size that the caller gave, else NaN", "t", "load", "start, start_fresh"),
     "NEXT": ("index of the next output", "count", "load, emit", "emit"),
     "TOUT": ("time of the next output, times DIR; inf behind the last", "t", "load, emit", "commit"),
     "MAXSTEP": ("attempts the lane may make", "count", "load", "commit"),
@@ -48,7 +48,7 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "CS": ("the controller's state, the shared head first", "-", "start_fresh, decide", "decide"),
     "CO": ("the controller's answer (`core.contract`)", "-", "decide", "commit"),
     "Y": ("state", "y", "load, commit", "attempt, dense, store"),
-    "YN": ("state at the end of the attempt", "y", "attempt", "commit, emit"),
+    "YN": ("state at the end of the attempt", "y", "load, attempt", "commit, emit"),
     "G": ("state of a stage", "y", "attempt, start", "attempt, start"),
     "Z": ("state at an output time", "y", "dense", "emit"),
     "ATOL": ("absolute tolerance", "y", "load", "attempt, start"),
@@ -59,20 +59,32 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "ERRMAX": ("largest error of the episode so far, by the family's measure", "-", "restart, emit", "settle"),
     "LOGW": ("log of the work so far", "-", "started_lane, pay_lane", "pay_lane, settle"),
     "LOGW0": ("log of the work of the start; -1 before it is known", "-", "restart, started_lane", "settle"),
-    "WPAID": ("work that has been paid for", "count", "restart, pay_lane", "pay_lane"),
+    "WPAID": ("work that has been paid for", "count", "restart, pay_lane", "pay_lane, own_lane"),
     "RETURN": ("sum of the episode's rewards", "-", "restart, pay_lane, settle", "settle"),
     "LENGTH": ("attempts of the episode", "count", "restart, pay_lane", "pay_lane, settle"),
-    "SPAN": ("length of the span", "t", "restart", "discount_lane"),
-    "BASEI": ("1 over the baseline's work at this tolerance", "1/count", "restart", "pay_lane"),
+    "SPAN": ("length of the span", "t", "restart, env_reset", "discount_lane, own_lane"),
+    "BASEI": ("1 over the baseline's work at this tolerance", "1/count", "restart", "pay_lane, own_lane"),
     "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "settle"),
-    "PAID": ("1 where a finished episode waits for the next call, 2 in padding", "-", "restart, env_step", "pay_lane, env_step"),
-    "OVER": ("1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane", "env_step"),
+    "PAID": (
+        "1 where a finished episode waits for the next call, 2 in padding", "-", "restart, env_reset, env_step",
+        "pay_lane, own_lane, env_step",
+    ),
+    "OVER": ("1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane", "settle, write_ends, env_step"),
     "PART": ("discount of the time that has passed", "-", "restart, discount_lane", "pay_lane, settle"),
     "PAY": ("reward of the call", "-", "pay_lane, settle", "write_ends"),
     "E0": ("energy at the start", "the invariant's", "restart", "emit"),
+    "NODE": ("propagated reward: the last knot of the sensitivities that was passed", "count", "restart, propagate", "propagate"),
+    "CLOCK": ("propagated reward: knots passed, as a share of all", "-", "restart, propagate", "propagate"),
+    "PROP": ("propagated reward: what the attempt added to log(1 + price |v|)", "-", "propagate", "pay_lane"),
+    "GAIN": ("propagated reward: what the attempt added to the clock", "-", "propagate", "pay_lane"),
+    "PRICE": ("propagated reward: price of |v|", "-", "restart", "propagate"),
+    "EV": ("propagated reward: v, what errors became at the end, a component", "y", "restart, propagate", "propagate"),
+    "EY": ("propagated reward: state of the half steps that measure the local error", "y", "propagate", "propagate"),
+    "EG": ("propagated reward: stage of the half steps", "y", "propagate", "propagate"),
+    "EK": ("propagated reward: slopes of the half steps", "y/t", "propagate", "propagate"),
     "FACT": ("what a caller's own reward may look at (`environment.rewards`)", "-", "env_step, own_lane, settle", "own_lane, settle"),
     "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "pay_lane"),
-}
+}  # fmt: skip
 
 
 def entry(row: str) -> tuple[str, str, str, str] | None:
@@ -92,7 +104,9 @@ def comments(lay: Layout) -> str:
     for name, row in lay.rows.items():
         group = name if name in ROWS else re.sub(r"\d+$", "", name)
         found = entry(name)
-        if found is None or group in seen:
+        if found is None:
+            raise KeyError(f"row {name} has no entry in the glossary")
+        if group in seen:
             continue
         seen.add(group)
         out.append(f"#   {group:<8} from row {row:>4}  {found[0]} [{found[1]}]")

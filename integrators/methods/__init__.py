@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+from dataclasses import fields
 from typing import Any
 
-from ..core.errors import OptionError, refuse
+from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
+from ..core.options import text
 from . import tableaus
 from .explicit.tableau import ExplicitTableau
 from .method import DEVICES, OPTIONAL, TIME_SCALES, Method
@@ -39,13 +41,28 @@ def register(method: Method) -> Method:
     """
     if not isinstance(method, Method):
         raise refuse("method", "a stepsmith.integrators.methods.Method", method)
+    text("method.name", method.name)
+    if method.tableau is not None and method.tableau.name != method.name:
+        raise OptionError(f"a method and its tableau have one name, got {shown(method.name)} and {shown(method.tableau.name)}")
     known = _REGISTERED.get(method.name)
-    again = known is method or (known is not None and known.tableau is not None and known.tableau == method.tableau)
-    if method.name in PLACES or (known is not None and not again):
+    if method.name in PLACES or (known is not None and known is not method and not _same(known, method)):
         raise OptionError(f"there is a method {method.name!r} already: give this one another name")
     _REGISTERED[method.name] = method
     _built.cache_clear()
     return method
+
+
+def _same(known: Method, other: Method) -> bool:
+    """Whether two methods of explicit tableaus are the same in all that they say, and their kernels are made by the same code."""
+    said = [f.name for f in fields(Method) if f.name not in ("parts", "key")]
+    alike = all(getattr(known, name) == getattr(other, name) for name in said)
+    return alike and known.tableau is not None and _made_by(known.parts) == _made_by(other.parts)
+
+
+def _made_by(fn: Any) -> Any:
+    """What a function does: its code and what it closes over; itself where it has no code."""
+    code = getattr(fn, "__code__", None)
+    return fn if code is None else (code, [cell.cell_contents for cell in fn.__closure__ or ()])
 
 
 def get(method: str | ExplicitTableau) -> Method:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
+from ..core.options import text
 from .families import Family
 from .problem import Batch, Problem
 
@@ -62,7 +63,8 @@ def register(family: Family) -> Family:
     """
     if not isinstance(family, Family):
         raise refuse("family", "a stepsmith.Family", family)
-    if family.name in _PLACES:
+    base, _, points = text("family.name", family.name).rpartition("_")
+    if family.name in _PLACES or (base in _SIZED and points.isdigit()):
         raise OptionError(f"family {shown(family.name)} ships with the package: give this one another name")
     _REGISTERED[family.name] = family
     return family
@@ -80,6 +82,7 @@ def names() -> tuple[str, ...]:
 
 def family(name: str) -> Family:
     """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
+    text("family", name)
     return _REGISTERED[name] if name in _REGISTERED else _shipped(name)
 
 

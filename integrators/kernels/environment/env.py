@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...checks import rhs_check
 from ...compile.cache import load_module
 from ...core.binding import bind
 from ...core.contract import N_OUT
@@ -107,6 +108,8 @@ def env_kernel(
         + driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, order, len(components), parts.implicit, own)
     )  # fmt: skip
     head = header(lay, n, m, decision.n_state) + calls.guards(parts.objects, n, m) + splitmix.CONSTANTS
+    if "invariant" in objects and rhs_check.indexes_arrays(invariant):
+        head += "from stepsmith.integrators.compile.lanes import bounded as _bounded\ninvariant = _bounded(invariant)\n"
     source = head + substitute(body, lay, n, m, decision.n_state, wide)
     if wide:
         source = source.replace("def set_out(A, params):\n", "def set_out(A, params):\n    wide_vectors()\n")

@@ -6,13 +6,16 @@ pays besides.  They are compiled into the loop, as a right-hand side is: numbers
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...checks.arrays_reached import indexes_arrays
 from ...core.errors import OptionError, refuse, shown
+from ...core.names import unknown
 from ..blocks import R
 
 #: what a reward may look at, by index; the last three are known at the end of an episode only, and NaN before
@@ -48,7 +51,7 @@ class RewardRule:
     end: Callable | None = None
 
 
-RULES: dict[str, RewardRule] = {rule.name: rule for rule in (
+RULES: dict[str, RewardRule] = {shipped.name: shipped for shipped in (
     RewardRule("matched", "matched-error return: work saved against the baseline at the error that was reached, paid as it comes", 0.0),
     RewardRule("constraint", "work, and an error above the baseline's at the price `lagrange`", 1.0, True),
     RewardRule("matched_end", "the matched-error return, paid at the end", 2.0),
@@ -59,21 +62,33 @@ RULES: dict[str, RewardRule] = {rule.name: rule for rule in (
 def register(name: str, step: Callable, end: Callable, doc: str = "") -> RewardRule:
     """Let `name` name a reward of a caller's own wherever a reward is named in this process; returns it.
 
-    step, end: `f(facts) -> float`, facts a row of `FACTS`.  A reward that was registered under the name before is replaced.
-    OptionError for the name of a reward that ships, and where a function does not give a number for a row of ones.
+    step, end: `f(facts) -> float`, facts a row of `FACTS`; `end` is not asked where an episode is cut.  A reward that was registered under
+    the name before is replaced.  OptionError for the name of a reward that ships, and where a function does not give a number for a
+    row of ones, or looks into arrays.
     """
     if not isinstance(name, str) or not name:
         raise refuse("name", "a name", name)
     if name in RULES and RULES[name].code != OWN:
         raise OptionError(f"reward {shown(name)} ships with the package: give this one another name")
     for what, fn in (("step", step), ("end", end)):
+        if not isinstance(getattr(fn, "py_func", fn), types.FunctionType):
+            raise refuse(what, "a function of a row of facts that gives a number", fn)
+        if indexes_arrays(fn):
+            raise OptionError(f"{what} must be made of numbers, branches and functions of stepsmith.integrators.vecmath, not of arrays")
         try:
-            found = float(fn(np.ones(len(FACTS))))
+            found = fn(np.ones(len(FACTS)))
         except Exception as error:
             raise OptionError(f"{what} must be a function of a row of facts that gives a number: {type(error).__name__}: {error}") from None
-        if np.isnan(found):
-            raise OptionError(f"{what} must be a function of a row of facts that gives a number, got nan for a row of ones")
+        if isinstance(found, bool) or not isinstance(found, (int, float, np.number)) or np.isnan(found):
+            raise OptionError(f"{what} must be a function of a row of facts that gives a number, got {shown(found)} for a row of ones")
     RULES[name] = RewardRule(name, doc or (step.__doc__ or "").strip(), OWN, True, step, end)
+    return RULES[name]
+
+
+def rule(name: str) -> RewardRule:
+    """The reward called `name`; ValueError naming the nearest where there is none (one that another process has registered, perhaps)."""
+    if name not in RULES:
+        raise unknown("reward", name, RULES)
     return RULES[name]
 
 
@@ -82,9 +97,9 @@ def rows() -> list[str]:
     return [*(f"FACT{i}" for i in range(len(FACTS))), "OWNPAY"]
 
 
-def objects(rule: RewardRule) -> dict[str, Any]:
+def objects(given: RewardRule) -> dict[str, Any]:
     """The functions that the sources below name; none for a reward that ships."""
-    return {} if rule.step is None else {"reward_step": rule.step, "reward_end": rule.end}
+    return {} if given.step is None else {"reward_step": given.step, "reward_end": given.end}
 
 
 def seen_source() -> str:

@@ -12,8 +12,9 @@ from stepsmith.controllers.learned import Learned
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
 from stepsmith.integrators.core.namespaces import NUMPY
+from stepsmith.integrators.core.runner import Runner
 from stepsmith.integrators.engine.solve import solve
-from stepsmith.integrators.neural import Runner, odeint
+from stepsmith.integrators.neural import odeint
 from stepsmith.integrators.problems.problem import Problem
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from scipy.special import lambertw
 
 from stepsmith.integrators import problems
 from stepsmith.integrators.problems.problem import Batch, Problem
-from stepsmith.integrators.reference.gbs import radau as stiff_reference
+from stepsmith.integrators.reference import radau as stiff_reference
 
 DATA = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").read_text())
 STIFF = [name for name in problems.names() if problems.family(name).stiff]
@@ -371,4 +371,4 @@ def test_sizes(name):
     with pytest.raises(ValueError, match=name):
         problems.family(f"{name}_x")
     with pytest.raises(AttributeError, match="no attribute"):
-        __import__(f"stepsmith.integrators.problems.{name}", fromlist=["x"]).nothing_here  # noqa: B018
+        __import__(f"stepsmith.integrators.problems.lines.{name}", fromlist=["x"]).nothing_here  # noqa: B018

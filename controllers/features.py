@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..integrators.checks.arrays_reached import indexes_arrays
 from ..integrators.core import options
 from ..integrators.core import record as rec
+from ..integrators.core.binding import bind
 from ..integrators.core.contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
 from ..integrators.core.errors import OptionError, refuse, shown
 from ..integrators.core.formulas import log, maximum, minimum, where
@@ -244,10 +246,11 @@ def register(
     estimate; 1: norms; 2: stages).  A feature that was registered under the name before is replaced: selections made before
     keep theirs.  OptionError for the name of a feature that ships, and where something does not fit.
     """
+    from ..integrators.compile.vecmath import NAMESPACE
+
     if not isinstance(fn, types.FunctionType) or not getattr(fn, "formula", False):
         raise refuse("fn", "a function marked by stepsmith.integrators.core.formulas.formula", fn)
-    held = [fn.__globals__.get(name) for name in fn.__code__.co_names] + [cell.cell_contents for cell in fn.__closure__ or ()]
-    if any(isinstance(value, (np.ndarray, list, tuple)) for value in held):
+    if indexes_arrays(bind(fn, NAMESPACE, lambda helper: helper)):  # it is compiled without checks of indices
         raise OptionError(f"fn {shown(fn.__name__)} must be made of numbers and stepsmith.integrators.core.formulas, not of arrays")
     name = options.text("name", fn.__name__ if name is None else name)
     if name in FEATURES and not FEATURES[name].own:

@@ -55,6 +55,10 @@ class Observation:
             raise ValueError("an observation needs at least one feature")
         object.__setattr__(self, "chosen", tuple(FEATURES[name] for name in self.features))
 
+    def __setstate__(self, state: dict) -> None:
+        """A pickle of an earlier version holds names alone."""
+        vars(self).update({"chosen": tuple(FEATURES[name] for name in state["features"]), **state})
+
     @classmethod
     def of_tier(cls, tier: int) -> Observation:
         """All features of a tier (0, 1, 2) and those below."""

@@ -151,6 +151,8 @@ class Core(Stateful):
         batch, reward = self.pool.batch, self.rule
         meth = methods.get(self.method)
         rule = {k: getattr(reward, k) for k in ("kind", "fail", "time_discount", "window")}
+        if (own := rewards.objects(rewards.rule(reward.kind))):
+            rule |= {name: identity(fn) for name, fn in own.items()}
         return {
             "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
             "decision's parameters": digest(self.decision.key, self._params), "instances": len(batch),

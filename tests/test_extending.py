@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,12 @@ def test_an_example_runs_outside_the_repository(name, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()
     assert "Warning" not in done.stderr, done.stderr
+
+
+def test_registered_things_called_as_a_person_would(tmp_path):
+    """By name in solves, environments and configs; pickled, copied, in threads and a forked process."""
+    for file, text in EXAMPLES.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "ways.py").write_text((Path(__file__).parent / "helpers" / "registered_ways.py").read_text())
+    done = subprocess.run([sys.executable, "ways.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.endswith("all\n"), done.stderr[-2000:]

@@ -30,6 +30,18 @@ TABLE = np.array([1.0, 2.0])
 
 
 @formula
+def helper(record):
+    """Looks into an array one call further down."""
+    return TABLE[0] + record[0]
+
+
+def test_what_was_pickled_before_features_could_be_registered():
+    old = Observation.__new__(Observation)
+    old.__setstate__({"features": ("log_err", "streak")})
+    assert old.table == Observation(("log_err", "streak")).table and old == Observation(("log_err", "streak"))
+
+
+@formula
 def scaled(state, record):
     """A number of this module times the curvature."""
     return SCALE * where(record[5] > 0.0, log(maximum(record[5], 1e-300)), 0.0)
@@ -125,6 +137,7 @@ def test_what_does_not_fit_is_refused(own):
     for arguments, words in (
         ((lambda state, record: 0.0, 0.0, 1.0, 0.0, 1.0), "marked by"),
         ((formula(lambda state, record: TABLE[0]), 0.0, 1.0, 0.0, 1.0), "not of arrays"),
+        ((formula(lambda state, record: helper(record)), 0.0, 1.0, 0.0, 1.0), "not of arrays"),
         ((formula(lambda: 0.0), 0.0, 1.0, 0.0, 1.0), "fn must be a function of state and record"),
         ((log_size, 0.0, 1.0, 0.0, 1.0, [record.CURV]), "slots must hold what fn reads: h is missing"),
         ((log_size, 0.0, 1.0, 0.0, 1.0, 7), "slots must be record slots or None"),

@@ -109,3 +109,13 @@ def test_what_does_not_fit_is_refused(own):
         make_core(1, True, reward="own_work", fail=5.0, **OPTIONS)
     with pytest.raises(ValueError, match="did you mean 'own_work'"):
         make_core(1, True, reward="own_wrok", **OPTIONS)
+
+
+def test_a_state_belongs_to_the_functions_that_it_was_paid_by(own):
+    state = make_core(2, True, reward="own_work", **OPTIONS)
+    state.reset(np.array([1, 2]))
+    saved = state.get_state()
+    make_core(2, True, reward="own_work", **OPTIONS).set_state(saved)
+    rewards.register("own_work", lambda facts: 3.0, nothing)
+    with pytest.raises(ValueError, match="reward"):
+        make_core(2, True, reward="own_work", **OPTIONS).set_state(saved)

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..controllers import registry, resolve
-from ..controllers.decision import N_ACTS, Decision
-from ..controllers.laws import Law
-from ..controllers.observation import FEATURES, STIFF
+from ..controllers import resolve
+from ..controllers.laws import registry
+from ..controllers.laws.law import Law
+from ..controllers.learned.actions import SETS
+from ..controllers.learned.decision import Decision
+from ..controllers.learned.observation import FEATURES, STIFF
 from ..integrators import methods, problems
 from ..integrators.core import options, record
 from ..integrators.engine.costs import Costs, of_family
@@ -58,7 +60,7 @@ def make_decision(
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
-    if options.count("n_act", n_act) not in N_ACTS:
+    if options.count("n_act", n_act) not in SETS:
         raise options.refuse("n_act", "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)", n_act)
     if features is not None and (isinstance(features, str) or not isinstance(features, Sequence)):
         raise options.refuse("features", "a sequence of names or None", features)

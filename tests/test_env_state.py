@@ -15,8 +15,8 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs import make_sb3
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core

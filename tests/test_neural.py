@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.methods.tableaus import get as get_tableau
 from stepsmith.integrators.neural.step import _Scaled
 from torch_fields import F64, field_of, mlp, odeint, state, vdp

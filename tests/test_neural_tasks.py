@@ -13,11 +13,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train import config as configs  # noqa: E402
-from stepsmith.train.neural_tasks import effects, loop, tasks  # noqa: E402
-from stepsmith.train.neural_tasks.config import NeuralConfig, from_dict  # noqa: E402
-from stepsmith.train.neural_tasks.folder import NeuralRun  # noqa: E402
-from stepsmith.train.run import train  # noqa: E402
+from stepsmith.train.config import config as configs  # noqa: E402
+from stepsmith.train.neural import effects, loop, tasks  # noqa: E402
+from stepsmith.train.neural.config import NeuralConfig, from_dict  # noqa: E402
+from stepsmith.train.neural.folder import NeuralRun  # noqa: E402
+from stepsmith.train.run.run import train  # noqa: E402
 
 DIGITS = {
     "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},

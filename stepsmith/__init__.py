@@ -37,6 +37,7 @@ _LAZY = {
     "Solution": (".integrators.engine.solve", "Solution"),
     "load_controller": (".controllers.file", "load_controller"),
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
+    "family": (".train.fit.family", "family"),
     "compare": (".train.evaluate.compare", "compare"),
     "envs": (".envs", None),
     "controllers": (".controllers", None),

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
 from ..core.options import text
+from . import places
 from .families import Family
 from .problem import Batch, Problem
 
@@ -63,8 +64,7 @@ def register(family: Family) -> Family:
     """
     if not isinstance(family, Family):
         raise refuse("family", "a stepsmith.Family", family)
-    base, _, points = text("family.name", family.name).rpartition("_")
-    if family.name in _PLACES or (base in _SIZED and points.isdigit()):
+    if _is_ours(text("family.name", family.name)):
         raise OptionError(f"family {shown(family.name)} ships with the package: give this one another name")
     _REGISTERED[family.name] = family
     return family
@@ -80,10 +80,36 @@ def names() -> tuple[str, ...]:
     return (*_PLACES, *_REGISTERED)
 
 
-def family(name: str) -> Family:
-    """The family called `name`. Raises ValueError, naming the nearest, if there is none."""
-    text("family", name)
-    return _REGISTERED[name] if name in _REGISTERED else _shipped(name)
+def family(given: str | Family) -> Family:
+    """The family that is given: itself, or by its name, or by where it is (`places`: file.py:NAME, package.module:NAME).
+
+    Raises ValueError, naming the nearest, where there is none, and what is wrong with a file.
+    """
+    if isinstance(given, Family):
+        return given
+    name = text("family", given)
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if places.is_place(name):
+        return places.find(name)
+    offered = {} if name in _PLACES else places.offered()
+    return places.find(offered[name]) if name in offered else _shipped(name)
+
+
+def named(given: str | Family) -> str:
+    """The name under which `family` finds what is given, in this process: a family of a caller's own is registered under its own name.
+
+    Raises as `family` does, and OptionError where a family that ships has that name.
+    """
+    found = family(given)
+    if _REGISTERED.get(found.name) is found or (_is_ours(found.name) and _shipped(found.name) is found):
+        return found.name
+    return register(found).name
+
+
+def _is_ours(name: str) -> bool:
+    base, _, points = name.rpartition("_")
+    return name in _PLACES or (base in _SIZED and points.isdigit())
 
 
 @functools.cache
@@ -100,12 +126,12 @@ def _module(name: str) -> Any:
     return importlib.import_module(f".{_PLACES[name]}.{name}", __name__)
 
 
-def make(name: str, seed: int | None = None) -> Problem:
+def make(name: str | Family, seed: int | None = None) -> Problem:
     """One problem of a family: the published instance, or with `seed` the instance of that number."""
-    fam = family(name)
+    fam = family(named(name))
     return fam.canonical() if seed is None else fam.instance(seed)
 
 
-def sample(name: str, n: int, seed: int = 0) -> Batch:
+def sample(name: str | Family, n: int, seed: int = 0) -> Batch:
     """`n` instances of a family. The same seed gives the same instances; apart from all comparison splits."""
-    return family(name).draw(n, seed)
+    return family(named(name)).draw(n, seed)

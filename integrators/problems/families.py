@@ -48,6 +48,7 @@ class Family:
     taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).  tags: search words.
     etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
     from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
+    wanted_error: what results are to have; 0 for the middle of the band.  said: how the protocol was found, in words.
     stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`.
     Raises ValueError on an inconsistent protocol.
     """
@@ -72,6 +73,8 @@ class Family:
     stiff: bool = False
     outputs: tuple[float, ...] = ()
     floor: float = 0.0
+    wanted_error: float = 0.0
+    said: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.method:
@@ -89,6 +92,8 @@ class Family:
             raise ValueError(f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final error")
         if not 0 <= self.floor < np.inf:
             raise ValueError(f"{self.name}: floor must be a finite number, not negative, got {self.floor}")
+        if not 0 <= self.wanted_error < 1:
+            raise ValueError(f"{self.name}: wanted_error must be in (0, 1), or 0 for the middle of the band, got {self.wanted_error}")
         if not self.atol_factor >= 0:
             raise ValueError(f"{self.name}: atol_factor must not be negative, got {self.atol_factor}")
 
@@ -104,6 +109,11 @@ class Family:
         if self.outputs:
             return np.array(self.outputs)
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out
+
+    @property
+    def wanted(self) -> float:
+        """The relative error that results are to have: `wanted_error`, or the geometric middle of the band of levels."""
+        return self.wanted_error or float(np.sqrt(self.levels[0] * self.levels[1]))
 
     @property
     def reference_bound(self) -> float:

@@ -107,7 +107,7 @@ def _costs(costs: Any, family: str, method: str | ExplicitTableau) -> Costs:
 def make_core(
     lanes: int,
     same_step: bool,
-    family: str = "lorenz",
+    family: str | Family = "lorenz",
     method: str | ExplicitTableau | None = None,
     decision: Decision | None = None,
     law: str | Law | Mapping[str, Any] = "i",
@@ -129,7 +129,7 @@ def make_core(
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
-    family: its name. method (None: the family's own; a name or an `ExplicitTableau`), law (base of the residual, see
+    family: its name, where it is (file.py:NAME), or a `Family`. method (None: the family's own; a name or an `ExplicitTableau`), law (base of the residual, see
     `controllers.resolve.base_law`), features (None: the decision's default), n_act (1: step size, 2: and acceptance threshold, 4: and
     dead band and Jacobian), decision (in place of law, features and n_act: a `Decision`), baseline (law whose work the rewards compare
     with, by name, "tuned" or a `Law`), rtol (loose, tight; None: the family's grid; at most 1), band (draw only tolerances at which the
@@ -143,7 +143,7 @@ def make_core(
     it, `costs` under a method without linear algebra.
     """
     options.count("num_envs", lanes, high=MOST)
-    fam = problems.family(options.text("family", family))
+    fam = problems.family(problems.named(family))
     method = fam.method if method is None else method
     method = methods.named(method)
     given = decision

@@ -38,6 +38,8 @@ _LAZY = {
     "load_controller": (".controllers.file", "load_controller"),
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
     "family": (".train.fit.family", "family"),
+    "fit": (".train.fit.fit", "fit"),
+    "settings": (".train.fit.settings_file", "settings"),
     "compare": (".train.evaluate.compare", "compare"),
     "envs": (".envs", None),
     "controllers": (".controllers", None),

@@ -30,7 +30,9 @@ def tolerance_grid(loose: float, tight: float, count: int = 16) -> tuple[float, 
 
 
 def early_outputs(first: float, early: int = 32, even: int = 32) -> tuple[float, ...]:
-    """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically spaced from `first`."""
+    """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically
+    spaced from `first`.
+    """
     return (*(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)), *(k / even for k in range(1, even + 1)))
 
 
@@ -38,19 +40,18 @@ def early_outputs(first: float, early: int = 32, even: int = 32) -> tuple[float,
 class Family:
     """A distribution of instances and its protocol.
 
-    name, doc, rhs; n, m: state and parameter dimensions.
-    sampler: `sampler(rng, count) -> Batch`.  published: makes the instance of the literature, or None.
-    error: "final", "grid" or "energy"; n_out: output times of the last two (>= 32).  outputs: these times as fractions of the span,
-    increasing up to 1, where they are not equally spaced (see `early_outputs`); () for n_out equally spaced ones.
-    floor: least size that a reference counts as in a relative error, where it dies away; 0 for its own size always.
-    tolerances: rtol grid, decreasing, >= 12 values; atol = atol_factor * rtol.
-    levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are
-    taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).  tags: search words.
-    etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
-    from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
+    name, doc, rhs; n, m: state and parameter dimensions. sampler: `sampler(rng, count) -> Batch`.  published: makes the
+    instance of the literature, or None. error: "final", "grid" or "energy"; n_out: output times of the last two (>=
+    32).  outputs: these times as fractions of the span, increasing up to 1, where they are not equally spaced (see
+    `early_outputs`); () for n_out equally spaced ones. floor: least size that a reference counts as in a relative
+    error, where it dies away; 0 for its own size always. tolerances: rtol grid, decreasing, >= 12 values; atol =
+    atol_factor * rtol. levels: (lo, hi), the band of error levels.  components: indices of the state that relative
+    errors are taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).
+    tags: search words. etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no
+    bodies. from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
     wanted_error: what results are to have; 0 for the middle of the band.  said: how the protocol was found, in words.
-    stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`.
-    Raises ValueError on an inconsistent protocol.
+    stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`. Raises
+    ValueError on an inconsistent protocol.
     """
 
     name: str
@@ -105,7 +106,9 @@ class Family:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Output times as fractions of the span: (1.0,) for "final", else `outputs` or n_out equally spaced ones up to 1."""
+        """Output times as fractions of the span: (1.0,) for "final", else `outputs` or n_out equally spaced ones up to
+        1.
+        """
         if self.outputs:
             return np.array(self.outputs)
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out

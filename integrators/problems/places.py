@@ -1,7 +1,8 @@
-"""Families of a caller's own by where they are: `file.py:NAME`, `package.module:NAME`, and entry points of installed packages.
+"""Families of a caller's own by where they are: `file.py:NAME`, `package.module:NAME`, and entry points of installed
+packages.
 
-A file is read once for every content that it has: a cell of a notebook that is run again after the file was changed gets the new family.
-A module that is found this way stays in `sys.modules`, so that what it defines can be pickled.
+A file is read once for every content that it has: a cell of a notebook that is run again after the file was changed
+gets the new family. A module that is found this way stays in `sys.modules`, so that what it defines can be pickled.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ def is_place(name: str) -> bool:
 
 
 def find(place: str) -> Family:
-    """The family at `place`: "path/to/file.py:NAME", "package.module:NAME", or "path/to/file.py" where it holds only one.
+    """The family at `place`: "path/to/file.py:NAME", "package.module:NAME", or "path/to/file.py" where it holds only
+    one.
 
-    NAME is a `Family`, or a function without arguments that makes one.  OptionError that says what is missing: no such file or module, an
-    error while it runs, no such name in it (naming the nearest), something that is no family.
+    NAME is a `Family`, or a function without arguments that makes one.  OptionError that says what is missing: no such
+    file or module, an error while it runs, no such name in it (naming the nearest), something that is no family.
     """
     where, _, name = place.rpartition(":") if ".py:" in place or not place.endswith(".py") else (place, "", "")
     module = _file(where) if where.endswith(".py") else _module(where)
@@ -75,7 +77,8 @@ def _family(value: Any, place: str) -> Family:
         return value
     if isinstance(value, Problem):
         raise OptionError(
-            f"{place} is a Problem, one instance: say what varies, stepsmith.family(problem, vary=...), and name the result"
+            f"{place} is a Problem, one instance: say what varies, stepsmith.family(problem, vary=...), and name the "
+            "result"
         )
     if callable(value):
         made = _run(place, value)
@@ -113,7 +116,7 @@ def _file(name: str) -> ModuleType:
     before, sys.modules[full] = sys.modules.get(full), module
     sys.path.insert(0, str(path.parent))  # modules beside it
     try:
-        _run(name, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+        _run(name, lambda: spec.loader.exec_module(module))
     except BaseException:
         sys.modules.pop(full)
         if before is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .. import methods, problems
 from ..core.names import unknown
+from .families import Family
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ SUITES: dict[str, Suite] = {s.name: s for s in (
 )}  # fmt: skip
 
 
-def is_suite(name: str) -> bool:
+def is_suite(name: str | Family) -> bool:
     """Whether a suite, not a family, is called that."""
     return name in SUITES
 
@@ -43,10 +44,10 @@ def get(name: str) -> Suite:
     return SUITES[name]
 
 
-def members(name: str, method: str | None = None) -> tuple[tuple[str, ...], str]:
+def members(name: str | Family, method: str | None = None) -> tuple[tuple[str, ...], str]:
     """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown names."""
-    if is_suite(name):
+    if isinstance(name, str) and is_suite(name):
         suite = get(name)
         return suite.families, methods.registered(suite.method if method is None else method)
-    family = problems.family(name)
+    family = problems.family(problems.named(name))
     return (family.name,), methods.registered(family.method if method is None else method)

@@ -1,9 +1,10 @@
 """A sampler made from one problem and what varies in it.
 
-    vary={"p[1]": (20.0, 40.0), "y0[0]": ("log", 1e-3, 1.0), "t1": (5.0, 10.0), "p[0]": [1.0, 2.0], "y0[1]": scipy.stats.norm(0, 0.1)}
+    vary={"p[1]": (20.0, 40.0), "y0[0]": ("log", 1e-3, 1.0), "t1": (5.0, 10.0), "p[0]": [1.0, 2.0], "y0[1]":
+      scipy.stats.norm(0, 0.1)}
 
-A key names a number of the problem ("p[1]", "y0[0]", "t0", "t1"), or all numbers of an array ("p", "y0"), which then vary one by one.
-A value says how it is drawn:
+A key names a number of the problem ("p[1]", "y0[0]", "t0", "t1"), or all numbers of an array ("p", "y0"), which then
+vary one by one. A value says how it is drawn:
 
     (low, high)             uniformly between the two
     ("log", low, high)      uniformly in the logarithm, both positive
@@ -63,8 +64,8 @@ class Varied:
 def varied(problem: Problem, vary: Mapping[str, Any]) -> Varied:
     """The sampler that `vary` describes (the module's first lines).
 
-    OptionError, naming the key, for what is no number of the problem, for two keys that name the same one, and for a way of drawing
-    that is not understood.
+    OptionError, naming the key, for what is no number of the problem, for two keys that name the same one, and for a
+    way of drawing that is not understood.
     """
     if not isinstance(vary, Mapping) or not vary:
         raise OptionError(f'vary must say what varies, such as {{"p[0]": (low, high)}}, got {shown(vary)}')
@@ -83,7 +84,9 @@ def varied(problem: Problem, vary: Mapping[str, Any]) -> Varied:
 def _places(problem: Problem, key: Any) -> tuple[str, range]:
     found = _KEY.fullmatch(key.replace(" ", "")) if isinstance(key, str) else None
     if found is None:
-        raise OptionError(f'vary: {shown(key)} names no number of a problem; keys are like "p[0]", "y0[1]", "p", "y0", "t0", "t1"')
+        raise OptionError(
+            f'vary: {shown(key)} names no number of a problem; keys are like "p[0]", "y0[1]", "p", "y0", "t0", "t1"'
+        )
     if found[3]:
         return found[3], range(1)
     name, size = found[1], problem.m if found[1] == "p" else problem.n

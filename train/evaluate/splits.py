@@ -160,14 +160,14 @@ def check_size(name: str, n: Any, family: Family) -> int:
     return found
 
 
-def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: Costs | None = None) -> Split:
+def draw(family: str | Family, method: str | None, name: str, n: int, seed: int, costs: Costs | None = None) -> Split:
     """`n` instances of the split `name` ("train", "validation", "test") with their references.
 
     costs: of the method's linear algebra; None measures them where there is any.
 
     Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
     """
-    fam = problems.family(family)
+    fam = problems.family(problems.named(family))
     chosen = methods.registered(fam.method if method is None else method)
     n = check_size("n", n, fam)
     seed = settings.seed("seed", seed)

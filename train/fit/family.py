@@ -1,9 +1,11 @@
-"""A family from one problem and what varies in it: what a fair comparison fixes in advance is found by a few solves, and said.
+"""A family from one problem and what varies in it: what a fair comparison fixes in advance is found by a few solves,
+and said.
 
-`family` draws some instances, and measures on them (`probe`) what `integrators.problems.families.Family` must know: how large the
-components are (the absolute tolerance), whether an implicit method is the cheaper one (stiffness), which tolerances give errors about the
-wanted one, how small a state may become before a relative error of it means nothing (the floor), and whether references pass their
-self-check.  All of it is printed, kept on disk, and can be given instead.
+`family` draws some instances, and measures on them (`probe`) what `integrators.problems.families.Family` must know: how
+large the components are (the absolute tolerance), whether an implicit method is the cheaper one (stiffness), which
+tolerances give errors about the wanted one, how small a state may become before a relative error of it means nothing
+(the floor), and whether references pass their self-check.  All of it is printed, kept on disk, and can be given
+instead.
 """
 
 from __future__ import annotations
@@ -50,16 +52,16 @@ def family(
 ) -> Family:
     """A family of a caller's own: instances of `problem` in which something varies.
 
-    problem: an instance, also the one that `make` gives.  vary: which numbers vary and how they are drawn (`problems.vary`), or sampler:
-    `sampler(rng, count) -> Batch`; one of the two.  name: the family's (default: the problem's, or its right-hand side's).  span: (t0, t1)
-    in place of the problem's.  wanted_error: the relative error that results are to have, in (0, 1).
-    error: "grid", the largest relative error at n_out >= 32 output times; "final", at the end; "energy", of the invariant of that name.
-    components: of the state, that errors are taken over; None: all.
-    stiff, method, levels, tolerances, atol_factor, floor: as in `Family`; None: found on PROBES instances, and printed unless `quiet`.
-    What was found is kept on disk, under everything that it depends on.
+    problem: an instance, also the one that `make` gives.  vary: which numbers vary and how they are drawn
+    (`problems.vary`), or sampler: `sampler(rng, count) -> Batch`; one of the two.  name: the family's (default: the
+    problem's, or its right-hand side's).  span: (t0, t1) in place of the problem's.  wanted_error: the relative error
+    that results are to have, in (0, 1). error: "grid", the largest relative error at n_out >= 32 output times; "final",
+    at the end; "energy", of the invariant of that name. components: of the state, that errors are taken over; None:
+    all. stiff, method, levels, tolerances, atol_factor, floor: as in `Family`; None: found on PROBES instances, and
+    printed unless `quiet`. What was found is kept on disk, under everything that it depends on.
 
-    Raises OptionError where an argument does not fit, and where the instances cannot be solved or have no references: the
-    message says what was tried.
+    Raises OptionError where an argument does not fit, and where the instances cannot be solved or have no references:
+    the message says what was tried.
     """
     if not isinstance(problem, Problem):
         raise refuse("problem", "a stepsmith.Problem", problem)
@@ -67,16 +69,22 @@ def family(
     options.choice("error", error, ERRORS)
     if span is not None:
         problem = dataclasses.replace(problem, t_span=span)
-    if (vary is None) == (sampler is None):
-        raise OptionError('say what varies: either vary, such as {"p[0]": (low, high)}, or sampler, a function of rng and count')
+    if vary is not None and sampler is None:
+        sampler = varied(problem, vary)
+    elif sampler is None or vary is not None:
+        raise OptionError(
+            'say what varies: either vary, such as {"p[0]": (low, high)}, or sampler, a function of rng and count'
+        )
     label = name or (problem.name if problem.name != "user" else getattr(problem.rhs, "__name__", "user"))
     draft = Family(
         options.text("name", label), doc or f"instances of {label}", problem.rhs, problem.n, problem.m,
-        varied(problem, vary) if vary is not None else sampler, lambda: problem,
-        error=error, n_out=n_out, components=None if components is None else tuple(components), wanted_error=wanted_error,
+        sampler, lambda: problem,
+        error=error, n_out=n_out, components=None if components is None else tuple(components),
+        wanted_error=wanted_error,
     )  # fmt: skip
     given = {
-        "stiff": stiff, "method": method, "levels": levels, "tolerances": tolerances, "atol_factor": atol_factor, "floor": floor,
+        "stiff": stiff, "method": method, "levels": levels, "tolerances": tolerances, "atol_factor": atol_factor,
+        "floor": floor,
     }  # fmt: skip
     found = _kept(draft, given)
     if not quiet:

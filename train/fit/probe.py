@@ -26,7 +26,9 @@ VERSION = 1  # of what is kept on disk
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the solves found, or what was given: the fields of `Family` that make its errors comparable, and lines on how."""
+    """What the solves found, or what was given: the fields of `Family` that make its errors comparable, and lines on
+    how.
+    """
 
     error: str
     stiff: bool
@@ -67,7 +69,12 @@ class Probe:
         wanted = self.draft.wanted_error
         levels = self.given["levels"] or (wanted / 10.0, wanted * 10.0)
         fam = dataclasses.replace(
-            self.draft, stiff=stiff, method=methods.registered(method), atol_factor=atol_factor, floor=floor, levels=tuple(levels)
+            self.draft,
+            stiff=stiff,
+            method=methods.registered(method),
+            atol_factor=atol_factor,
+            floor=floor,
+            levels=tuple(levels),
         )
         ref, rows = self.reference(fam)
         tolerances = self.given["tolerances"] or self.grid(fam, ref, rows)
@@ -76,7 +83,14 @@ class Probe:
         over = "all components" if fam.components is None else f"components {', '.join(map(str, fam.components))}"
         self.said.append(f"error: {how}, over {over}; levels {levels[0]:.0e} to {levels[1]:.0e}, {wanted:.0e} wanted")
         return Protocol(
-            fam.error, stiff, fam.method, atol_factor, floor, tuple(map(float, levels)), tuple(map(float, tolerances)), tuple(self.said)
+            fam.error,
+            stiff,
+            fam.method,
+            atol_factor,
+            floor,
+            (float(levels[0]), float(levels[1])),
+            tuple(map(float, tolerances)),
+            tuple(self.said),
         )
 
     def sizes(self) -> tuple[float, np.ndarray]:
@@ -93,7 +107,8 @@ class Probe:
         else:
             worst = next(i for i in range(len(self.batch)) if not sol.success[i])
             raise OptionError(
-                f"family {self.draft.name}: the instances cannot be solved at rtol 1e-4 ({'; '.join(tried)} succeed; instance "
+                f"family {self.draft.name}: the instances cannot be solved at rtol 1e-4 ({'; '.join(tried)} succeed; "
+                "instance "
                 f"{worst}: {sol.message(worst)}): look at them with ss.solve(family.instance(...)), or vary less"
             )
         y = sol.y_eval[sol.success]
@@ -103,7 +118,8 @@ class Probe:
         if self.given["atol_factor"] is not None:
             factor = float(self.given["atol_factor"])
         self.said.append(
-            f"components are of size {seen.min():.1e} to {seen.max():.1e}: absolute tolerance {factor:.0e} times the relative one"
+            f"components are of size {seen.min():.1e} to {seen.max():.1e}: absolute tolerance {factor:.0e} times the "
+            "relative one"
         )
         if seen.max() > 1e3 * seen.min() and self.draft.components is None and self.draft.error != "energy":
             self.said.append("the error is that of the largest components: components=(...) picks others")
@@ -122,13 +138,17 @@ class Probe:
         for method in (EXPLICIT, IMPLICIT):
             runs = [self.solve(method, rtol, rtol * atol_factor) for _ in range(2)]
             seconds[method], done[method] = min(sol.stats.wall_s for sol in runs), int(runs[0].success.sum())
-        stiff = done[EXPLICIT] < done[IMPLICIT] or (done[EXPLICIT] == done[IMPLICIT] and seconds[IMPLICIT] < 0.5 * seconds[EXPLICIT])
+        stiff = done[EXPLICIT] < done[IMPLICIT] or (
+            done[EXPLICIT] == done[IMPLICIT] and seconds[IMPLICIT] < 0.5 * seconds[EXPLICIT]
+        )
         times = "; ".join(f"{m} {1e3 * seconds[m]:.3g} ms, {done[m]} of {len(self.batch)} solved" for m in seconds)
         self.said.append(f"{'stiff' if stiff else 'not stiff'}: at rtol {rtol:.0e} {times}")
         return stiff
 
     def floor(self, y: np.ndarray) -> float:
-        """Least size that a state counts as in a relative error: where states die away to a thousandth of their largest or less."""
+        """Least size that a state counts as in a relative error: where states die away to a thousandth of their largest
+        or less.
+        """
         if self.given["floor"] is not None:
             return float(self.given["floor"])
         pick = slice(None) if self.draft.components is None else list(self.draft.components)
@@ -149,11 +169,15 @@ class Probe:
         if rows.size < len(self.batch) // 2:
             worst = np.sort(found.self_error)[len(self.batch) // 2]
             raise OptionError(
-                f"family {fam.name}: references of {len(self.batch) - rows.size} of {len(self.batch)} instances do not pass their "
-                f"self-check (two runs differ by {worst:.0e} in the median, {fam.reference_bound:.0e} is wanted): a chaotic system "
+                f"family {fam.name}: references of {len(self.batch) - rows.size} of {len(self.batch)} instances do not "
+                "pass their "
+                f"self-check (two runs differ by {worst:.0e} in the median, {fam.reference_bound:.0e} is wanted): a "
+                "chaotic system "
                 "needs a shorter span, a larger wanted_error, or error='energy' where an energy is conserved"
             )
-        self.said.append(f"references: {rows.size} of {len(self.batch)} pass their self-check at {fam.reference_bound:.0e}")
+        self.said.append(
+            f"references: {rows.size} of {len(self.batch)} pass their self-check at {fam.reference_bound:.0e}"
+        )
         return np.ascontiguousarray(found.y[rows]), rows
 
     def grid(self, fam: Family, ref: np.ndarray, rows: np.ndarray) -> tuple[float, ...]:
@@ -169,7 +193,8 @@ class Probe:
         below = np.flatnonzero(err <= lo)
         if below.size == 0:
             raise OptionError(
-                f"family {fam.name}: no tolerance from {tried[0]:.0e} to {tried[-1]:.0e} gives errors of {lo:.0e} under {fam.method}; the "
+                f"family {fam.name}: no tolerance from {tried[0]:.0e} to {tried[-1]:.0e} gives errors of {lo:.0e} "
+                f"under {fam.method}; the "
                 f"least is {np.min(err):.1e}: a larger wanted_error, or another method"
             )
         above = np.flatnonzero(err > 3.0 * hi)
@@ -178,7 +203,9 @@ class Probe:
         self.said.append(f"tolerances: {loose:.0e} to {tight:.0e}")
         return tolerance_grid(float(loose), float(tight))
 
-    def solve(self, method: str, rtol: float, atol: float, batch: Batch | None = None, fam: Family | None = None) -> Any:
+    def solve(
+        self, method: str, rtol: float, atol: float, batch: Batch | None = None, fam: Family | None = None
+    ) -> Any:
         """One ensemble at one tolerance, with outputs at the family's times."""
         batch, fam = self.batch if batch is None else batch, self.draft if fam is None else fam
         law = controller(LAWS.get(method, "pi34"))

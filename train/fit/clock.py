@@ -1,0 +1,156 @@
+"""The clock of a fit: single solves of every instance, the sides taking turns, and SciPy on the same instances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...integrators.compile.cache import load_module
+from ...integrators.core.errors import OptionError
+from ...integrators.engine.measure import errors
+from ...integrators.engine.solve import solve
+from ...integrators.kernels.calls import array_guards
+from ...integrators.problems.problem import Problem
+from ..evaluate import curves
+from ..evaluate.curves import Array
+from ..evaluate.splits import Split
+
+ROUNDS = 5
+MAX_STEPS = 100_000
+SCIPY = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
+
+_FUNCTIONS = """
+import numpy as np
+from numba import njit
+
+@njit(error_model="numpy", cache=True)
+def slope(t, y, p):
+    dy = np.empty(y.size)
+    rhs(t, y, p, dy)
+    return dy
+"""
+_JACOBIAN = """
+@njit(error_model="numpy", cache=True)
+def jacobian(t, y, p):
+    J = np.zeros((y.size, y.size))
+    jac(t, y, p, J)
+    return J
+"""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of one side over that of another: geometric mean over instances and its 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """As JSON; what is not finite becomes null."""
+        return {k: v if np.isfinite(v) else None for k, v in vars(self).items()}
+
+
+def ratio(a: Array, b: Array, seed: int = 0) -> Ratio:
+    """Of two times (B,) of the same instances, by a bootstrap over instances (BCa)."""
+    logs = np.log(np.asarray(a) / np.asarray(b))
+    low, high = curves.bca_interval(lambda index: logs[index].mean(axis=-1), logs.size, seed=seed, resamples=2000)
+    return Ratio(float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)))
+
+
+def ours(split: Split, method: str, controller: Any, rtol: float) -> list[Callable[[], Any]]:
+    """A call a instance that solves it, outputs at the family's times included."""
+    times, atol = split.batch.times(split.family.fractions), rtol * split.family.atol_factor
+
+    def one(i: int) -> Callable[[], Any]:
+        problem = split.batch[i]
+        return lambda: solve(problem, method, controller, rtol, atol, times[i], None, MAX_STEPS)
+
+    return [one(i) for i in range(len(split.batch))]
+
+
+def seconds(
+    sides: Mapping[str, Sequence[Callable[[], Any]]], rounds: int = ROUNDS, limit: float = 20.0
+) -> dict[str, Array]:
+    """Least time (B,) of every call over `rounds`, the sides taking turns instance by instance; fewer rounds, at least
+    one, after `limit` seconds.
+    """
+    count = len(next(iter(sides.values())))
+    found = {name: np.full(count, np.inf) for name in sides}
+    for calls in sides.values():
+        calls[0]()  # compiles
+    start = time.perf_counter()
+    for _ in range(rounds):
+        for i in range(count):
+            for name, calls in sides.items():
+                before = time.perf_counter()
+                calls[i]()
+                found[name][i] = min(found[name][i], time.perf_counter() - before)
+        if time.perf_counter() - start > limit:
+            break
+    return found
+
+
+class SciPy:
+    """`scipy.integrate.solve_ivp` with the compiled right-hand side (and Jacobian, where there is one) of a split's
+    problem.
+    """
+
+    def __init__(self, split: Split, method: str) -> None:
+        self.split, self.method = split, method
+        objects = {"rhs": split.batch.rhs} | ({} if split.batch.jac is None else {"jac": split.batch.jac})
+        source = (
+            array_guards(objects, split.batch.n, split.batch.m) + _FUNCTIONS + (_JACOBIAN if "jac" in objects else "")
+        )
+        self.module = load_module(source, objects)
+
+    def call(self, i: int, rtol: float, atol: float) -> Callable[[], Any]:
+        """A call that solves instance i."""
+        from scipy.integrate import solve_ivp
+
+        problem: Problem = self.split.batch[i]
+        times = self.split.batch.times(self.split.family.fractions)[i]
+        slope, p = self.module.slope, problem.p
+        more: dict[str, Any] = {}
+        if problem.jac is not None and self.method in ("Radau", "BDF", "LSODA"):
+            jacobian = self.module.jacobian
+            more["jac"] = lambda t, y: jacobian(t, y, p)
+        return lambda: solve_ivp(
+            lambda t, y: slope(t, y, p), problem.t_span, problem.y0, self.method, times, rtol=rtol, atol=atol, **more
+        )
+
+    def error(self, rtol: float, atol: float, rows: Sequence[int]) -> float:
+        """The error that nine of ten of the instances `rows` have at most."""
+        found = []
+        for i in rows:
+            sol = self.call(i, rtol, atol)()
+            good = np.array([sol.success and sol.y.shape[1] == len(sol.t)])
+            want = (1, len(self.split.family.fractions), self.split.batch.n)
+            y = sol.y.T[None] if sol.y.T[None].shape == want else np.full(want, np.nan)
+            one = slice(i, i + 1)
+            ref = self.split.ref[one] if self.split.ref.shape[1] else self.split.ref
+            found.append(errors(self.split.family, self.split.batch[one], y, ref, good)[0])
+        return float(np.quantile(found, 0.9, method="higher"))
+
+
+def parse_baseline(text: str) -> tuple[str, float, float]:
+    """(method, rtol, atol) of "scipy:METHOD,RTOL" or "scipy:METHOD,RTOL,ATOL"; OptionError for anything else."""
+    host, _, rest = text.partition(":")
+    parts = rest.split(",")
+    try:
+        if host != "scipy" or parts[0] not in SCIPY or len(parts) not in (2, 3):
+            raise ValueError
+        numbers = [float(v) for v in parts[1:]]
+        if not all(np.isfinite(v) and v > 0 for v in numbers):
+            raise ValueError
+    except ValueError:
+        raise OptionError(
+            f"baseline must be scipy:METHOD,RTOL[,ATOL] with METHOD one of {', '.join(SCIPY)}, for instance "
+            "scipy:LSODA,1e-6, "
+            f"got {text!r}"
+        ) from None
+    return parts[0], numbers[0], numbers[1] if len(numbers) == 2 else numbers[0] * 1e-3

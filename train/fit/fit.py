@@ -1,0 +1,350 @@
+"""`fit`: which method, law, tolerance and controller reach the wanted error on a family in the least time.
+
+Steps, each only where time is left, every step kept in the folder so that a fit that is interrupted goes on:
+
+1. every method that makes sense, under a few published laws; of the cheapest ones, all published laws (validation
+   instances)
+2. by the clock, the best law of the cheapest methods
+3. a tuned law for the fastest method, and learned controllers that ship for it or are given
+4. a choice, simplest first: a tuned law replaces the published one, and a learned controller replaces a law, where the
+   interval of the ratio of times lies below 1
+5. on test instances that nothing has been chosen on: the recommended solver against the solver that runs where nothing
+   is asked for, and against the baseline
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...controllers import resolve, zoo
+from ...controllers.laws import registry
+from ...integrators import methods, problems
+from ...integrators.core import options
+from ...integrators.core.errors import OptionError
+from ...integrators.problems.families import Family
+from ..config import settings
+from ..evaluate.curves import Array
+from ..evaluate.splits import Split, draw
+from ..tune.search import published as published_names
+from ..tune.search import tune_splits
+from . import clock
+from .candidates import FIRST, Candidate, cheapest, method_names, published, sweep
+from .notes import Notes
+from .report import Fit, Row
+
+TRAIN, VALIDATION, TEST = 48, 32, 48
+TOLERANCES = 10
+MAX_STEPS = 50_000  # attempts of a solve in a sweep
+DEFAULT = ("tsit5", "pi34")
+NEAR = 1.5  # methods within this factor of the least work are clocked
+
+
+@dataclass
+class _Clock:
+    """What is left of the time."""
+
+    end: float
+
+    @property
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+
+@options.named
+def fit(
+    family: str | Family,
+    wanted_error: float | None = None,
+    minutes: float = 10.0,
+    *,
+    controllers: Sequence[Any] = (),
+    baseline: str | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    n: int | None = None,
+    progress: bool = True,
+) -> Fit:
+    """The fastest solver found for a family at a wanted error.
+
+    family: a `Family`, its name, or where it is (file.py:NAME).  wanted_error: the relative error, by the family's
+    measure, that nine of ten instances are to have at most; None for the family's own.  minutes: what the search may
+    take; the last measurements come on top. controllers: names, paths or objects to try beside those that ship for the
+    methods.  baseline: "scipy:LSODA,1e-6" times SciPy with the compiled right-hand side at that tolerance.  out: folder
+    of the files, and of what goes on where it was interrupted (default: fits/<family>).  seed: of instances and
+    searches.  n: test instances (48).
+
+    Raises ValueError for unknown names and values that do not fit, and where no method reaches the wanted error: the
+    message says what the best one reached.
+    """
+    fam = problems.family(problems.named(family))
+    error = fam.wanted if wanted_error is None else options.number("wanted_error", wanted_error, above=0.0, below=1.0)
+    minutes = options.number("minutes", minutes, above=0.0)
+    base = None if baseline is None else clock.parse_baseline(options.text("baseline", baseline))
+    settings.seed("seed", seed)
+    count = TEST if n is None else options.count("n", n, 2, settings.MOST_INSTANCES)
+    out = Path("fits") / fam.name if out is None else Path(out)
+    notes = Notes(out, fam, error, seed, minutes)
+    return _Search(
+        fam, error, _Clock(time.monotonic() + 60.0 * minutes), notes, seed, count, list(controllers), base, progress
+    ).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        fam: Family,
+        error: float,
+        clock_: _Clock,
+        notes: Notes,
+        seed: int,
+        count: int,
+        guests: list[Any],
+        base: Any,
+        progress: bool,
+    ) -> None:
+        self.fam, self.error, self.clock, self.notes, self.seed = fam, error, clock_, notes, seed
+        self.count, self.guests, self.base, self.progress = count, guests, base, progress
+        tight, loose = fam.tolerances[-1], fam.tolerances[0]
+        self.rtols: Array = np.geomspace(loose, max(tight, 1e-13), TOLERANCES)
+        self.skipped: list[str] = []
+        self.splits: dict[str, Split] = {}
+
+    def say(self, text: str) -> None:
+        self.notes.say(text, self.progress)
+
+    def split(self, method: str, name: str = "validation", n: int = VALIDATION) -> Split:
+        """A split under a method; instances and references are drawn once."""
+        key = f"{name} {method}"
+        if key not in self.splits:
+            known = next((s for k, s in self.splits.items() if k.startswith(f"{name} ")), None)
+            if known is None or methods.get(method).implicit:
+                self.splits[key] = draw(self.fam.name, method, name, n, self.seed)
+            else:
+                from dataclasses import replace
+
+                from ...integrators.engine.costs import NONE
+
+                self.splits[key] = replace(known, method=method, costs=NONE)
+        return self.splits[key]
+
+    def run(self) -> Fit:
+        """All steps."""
+        self.say(f"fit {self.fam.name}: error {self.error:.1e} wanted, at most {self.clock.left / 60:.3g} minutes")
+        best = self.by_method()
+        timed = self.by_clock(best)
+        chosen = self.step_up(timed)
+        return self.measured(chosen, timed)
+
+    def by_method(self) -> list[Candidate]:
+        """The cheapest published law of every method, the cheapest method first."""
+        tried, check = method_names(self.fam, self.split(self.fam.method).batch.nbody is not None)
+        found: list[Candidate] = []
+        for k, method in enumerate([*tried[:2], *check, *tried[2:]]):
+            if k >= 2 and self.clock.left < 0.0:
+                self.skipped.append(method)
+                continue
+            best = self.published(method, FIRST)
+            if best is not None:
+                found.append(best)
+        if not found:
+            raise OptionError(
+                f"fit {self.fam.name}: no method reaches an error of {self.error:.1e} at tolerances from "
+                f"{self.rtols[0]:.0e} to "
+                f"{self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family tighter tolerances"
+            )
+        found.sort(key=lambda c: self.work(c))
+        least = self.work(found[0])
+        close = [
+            c
+            for c in found
+            if self.work(c) <= NEAR * least or methods.get(c.method).implicit != methods.get(found[0].method).implicit
+        ]
+        out = []
+        for c in close:
+            best = self.published(c.method, None) if self.clock.left > 0.0 else None
+            out.append(c if best is None else best)
+        return out
+
+    def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
+        """The cheapest published law of a method, on validation instances."""
+        label = f"{method}: {'a few laws' if only else 'all published laws'}"
+        kept = self.notes.get(label)
+        if kept is not None:
+            return None if kept["law"] is None else self.candidate(method, kept["law"])
+        start = time.monotonic()
+        found = published(self.split(method), self.rtols, MAX_STEPS, only)
+        best = cheapest(found, self.error)
+        self.notes.put(label, {"law": None if best is None else best.name})
+        point = None if best is None else best.at(self.error)
+        what = "does not reach the error" if best is None or point is None else (
+            f"{best.name} {point.nfev:.0f} f-evaluations at rtol {point.rtol:.1e}")  # fmt: skip
+        self.say(f"  {label}: {what} ({time.monotonic() - start:.1f} s)")
+        return best
+
+    def candidate(self, method: str, law: str) -> Candidate:
+        split = self.split(method)
+        made = registry.get(law)
+        made = made.general() if methods.get(method).implicit else made
+        return sweep(split, law, "published", made, self.rtols, MAX_STEPS)
+
+    def work(self, c: Candidate) -> float:
+        point = c.at(self.error)
+        return np.inf if point is None else point.work
+
+    def calls(self, c: Candidate, name: str = "validation", n: int = VALIDATION) -> Any:
+        point = c.at(self.error)
+        assert point is not None  # candidates that do not reach the error are left out before
+        return clock.ours(self.split(c.method, name, n), c.method, c.controller, point.rtol)
+
+    def by_clock(self, candidates: list[Candidate]) -> list[tuple[Candidate, Array]]:
+        """Candidates with their times (B,) on validation instances, the fastest first."""
+        sides = {f"{c.method} {c.name} {k}": self.calls(c) for k, c in enumerate(candidates)}
+        times = clock.seconds(sides, limit=min(20.0, max(1.0, 0.1 * self.clock.left)))
+        rows = sorted(zip(candidates, times.values(), strict=True), key=lambda row: float(np.log(row[1]).mean()))
+        for c, t in rows:
+            self.say(f"  clock: {c.method} under {c.name} {1e6 * float(np.exp(np.log(t).mean())):.4g} us a solve")
+        return rows
+
+    def step_up(self, timed: list[tuple[Candidate, Array]]) -> Candidate:
+        """The fastest published law, or what is faster than it beyond doubt."""
+        chosen = timed[0][0]
+        for c in [*self.tuned(chosen), *self.learned(chosen.method)]:
+            times = clock.seconds({"new": self.calls(c), "old": self.calls(chosen)}, limit=20.0)
+            r = clock.ratio(times["new"], times["old"], self.seed)
+            pays = r.high < 1.0
+            self.say(
+                f"  {c.kind} {c.name}: {r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}] of {chosen.name}'s time, "
+                + ("taken" if pays else "which does not pay beyond doubt: the simpler one stays")
+            )
+            self.notes.steps.append(
+                {"controller": c.name, "kind": c.kind, "against": chosen.name, **r.to_json(), "taken": pays}
+            )
+            chosen = c if pays else chosen
+        return chosen
+
+    def tuned(self, best: Candidate) -> list[Candidate]:
+        """The law tuned on training instances, in half of the time that is left."""
+        method, path = best.method, self.notes.folder / f"tuned-{best.method}.json"
+        if not path.is_file():
+            train = self.split(method, "train", TRAIN)
+            start = time.monotonic()
+            train.sweep(registry.get(FIRST[0]).general(), threads=1)
+            each = time.monotonic() - start
+            budget = int(min(2000.0, 0.5 * self.clock.left / max(each, 1e-4)))
+            if budget < len(published_names(method)) + 40:
+                self.say("  no tuned law: the time that is left is too short to search one")
+                self.skipped.append("tuned law")
+                return []
+            result = tune_splits(
+                self.fam.name, [train], [self.split(method)], budget, self.seed, restarts=2, progress=self.progress
+            )
+            result.save(path)
+        law = resolve.controller(str(path))
+        found = sweep(self.split(method), "tuned", "tuned", law, self.rtols, MAX_STEPS)
+        return [found] if found.at(self.error) is not None else []
+
+    def learned(self, method: str) -> list[Candidate]:
+        """Learned controllers for the method: given ones, and those that ship for it."""
+        shipped = [resolve.controller(name) for name in zoo.names()]
+        shipped = [c for c in shipped if getattr(c, "trained_method", None) == method]
+        given = [
+            resolve.controller(str(c), self.fam.name, method) if isinstance(c, (str, Path)) else c for c in self.guests
+        ]
+        out = []
+        for controller in [*given, *shipped]:
+            if self.clock.left < 0.0:
+                self.skipped.append(controller.name)
+                continue
+            found = sweep(self.split(method), controller.name, "learned", controller, self.rtols, MAX_STEPS)
+            if found.at(self.error) is not None:
+                out.append(found)
+        return out
+
+    def measured(self, chosen: Candidate, timed: list[tuple[Candidate, Array]]) -> Fit:
+        """The figures, on test instances."""
+        others = [c for c, _ in timed if (c.method, c.name) != (chosen.method, chosen.name)][:5]
+        point = chosen.at(self.error)
+        assert point is not None
+        rows = self.rows([chosen, *others])
+        against = {"default": self.default(chosen)}
+        if self.base is not None:
+            against[f"scipy:{self.base[0]}"] = self.against_scipy(chosen)
+        result = Fit(
+            self.fam, self.error, chosen, point, rows, against, tuple(self.skipped), tuple(self.notes.said),
+            tuple(self.notes.steps),
+            self.split(chosen.method, "test", self.count),
+        )  # fmt: skip
+        result.write(self.notes.folder)
+        self.say(result.sentence)
+        return result
+
+    def rows(self, candidates: list[Candidate]) -> list[Row]:
+        """A row a candidate, the recommended one first, against which the others stand."""
+        tests = [self.split(c.method, "test", self.count) for c in candidates]
+        points = [c.at(self.error) for c in candidates]
+        swept = [
+            t.sweep(c.controller, np.array([p.rtol]))
+            for t, c, p in zip(tests, candidates, points, strict=True)
+            if p is not None
+        ]
+        sides = {str(k): self.calls(c, "test", self.count) for k, c in enumerate(candidates)}
+        times = clock.seconds(sides)
+        out = []
+        for k, (c, p, s) in enumerate(zip(candidates, points, swept, strict=True)):
+            assert p is not None
+            out.append(Row(
+                c.method, c.name, c.kind, p.rtol, p.rtol * self.fam.atol_factor,
+                float(np.quantile(s.err, 0.9, method="higher")),
+                float(s.nfev.mean()), float(np.exp(np.log(times[str(k)]).mean())),
+                clock.ratio(s.nfev[:, 0], swept[0].nfev[:, 0]),
+                clock.ratio(times[str(k)], times["0"]),
+            ))  # fmt: skip
+        return out
+
+    def default(self, chosen: Candidate) -> dict[str, Any]:
+        """The recommended solver over `ss.solve`'s default method and law, at the tolerance at which it has the wanted
+        error.
+        """
+        method, law = DEFAULT
+        valid, test = self.split(method), self.split(method, "test", self.count)
+        plain = sweep(valid, law, "published", registry.get(law), self.rtols, MAX_STEPS)
+        point = plain.at(self.error)
+        said = {"method": method, "controller": law}
+        if point is None:
+            return {**said, "reached": False}
+        mine, ours = self.split(chosen.method, "test", self.count), chosen.at(self.error)
+        assert ours is not None
+        theirs = clock.ours(test, method, registry.get(law), point.rtol)
+        times = clock.seconds({"ours": self.calls(chosen, "test", self.count), "theirs": theirs})
+        counts = [s.sweep(c, np.array([r])).nfev[:, 0] for s, c, r in (
+            (mine, chosen.controller, ours.rtol), (test, registry.get(law), point.rtol))]  # fmt: skip
+        return {
+            **said, "reached": True, "rtol": point.rtol, "nfev": clock.ratio(counts[0], counts[1]).to_json(),
+            "wall": clock.ratio(times["ours"], times["theirs"]).to_json(),
+            "seconds": float(np.exp(np.log(times["theirs"]).mean())),
+        }  # fmt: skip
+
+    def against_scipy(self, chosen: Candidate) -> dict[str, Any]:
+        """The recommended solver over SciPy at SciPy's tolerance, both at the error that SciPy has there."""
+        method, rtol, atol = self.base
+        test = self.split(chosen.method, "test", self.count)
+        host = clock.SciPy(test, method)
+        some = list(range(min(16, len(test.batch))))
+        error = host.error(rtol, atol, some)
+        said = {"rtol": rtol, "atol": atol, "error": error if np.isfinite(error) else None}
+        point = chosen.at(error) if np.isfinite(error) else None
+        if point is None:
+            return {**said, "reached": False}
+        mine = clock.ours(test, chosen.method, chosen.controller, point.rtol)
+        sides = {"ours": [mine[i] for i in some], "theirs": [host.call(i, rtol, atol) for i in some]}
+        times = clock.seconds(sides, rounds=3)
+        return {
+            **said, "reached": True, "our_rtol": point.rtol,
+            "wall": clock.ratio(times["ours"], times["theirs"]).to_json(),
+            "seconds": float(np.exp(np.log(times["theirs"]).mean())),
+        }  # fmt: skip

@@ -69,8 +69,8 @@ class Candidate:
 def method_names(family: Family, nbody: bool) -> tuple[list[str], list[str]]:
     """(methods to try, methods that only check the choice between explicit and implicit), the family's own first.
 
-    A stiff family is tried with every implicit method, and checked with one explicit one; another one the other way
-    round.
+    A stiff family is tried with every implicit method, and checked with the default, which is explicit; another one is
+    tried with every explicit method, and checked with one implicit one.
     """
     linear = [name for name in methods.names() if _adaptive(name, nbody)]
     implicit = [name for name in linear if methods.get(name).implicit]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ...controllers.laws import registry
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError
+from ...integrators.engine.costs import NONE
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..evaluate.curves import Array
@@ -125,10 +126,6 @@ class _Search:
             if known is None or methods.get(method).implicit:
                 self.splits[key] = draw(self.fam.name, method, name, n, self.seed)
             else:
-                from dataclasses import replace
-
-                from ...integrators.engine.costs import NONE
-
                 self.splits[key] = replace(known, method=method, costs=NONE)
         return self.splits[key]
 
@@ -144,8 +141,10 @@ class _Search:
         """The cheapest published law of every method, the cheapest method first."""
         tried, check = method_names(self.fam, self.split(self.fam.method).batch.nbody is not None)
         found: list[Candidate] = []
-        for k, method in enumerate([*tried[:2], *check, *tried[2:]]):
-            if k >= 2 and self.clock.left < 0.0:
+        # the default's method always, the family's own, and one of the other kind, however short the time is
+        first = list(dict.fromkeys([DEFAULT[0], tried[0], *check]))
+        for method in [*first, *(name for name in tried if name not in first)]:
+            if method not in first and self.clock.left < 0.0:
                 self.skipped.append(method)
                 continue
             best = self.published(method, FIRST)
@@ -154,8 +153,7 @@ class _Search:
         if not found:
             raise OptionError(
                 f"fit {self.fam.name}: no method reaches an error of {self.error:.1e} at tolerances from "
-                f"{self.rtols[0]:.0e} to "
-                f"{self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family tighter tolerances"
+                f"{self.rtols[0]:.0e} to {self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family tighter tolerances"
             )
         found.sort(key=lambda c: self.work(c))
         least = self.work(found[0])
@@ -164,11 +162,9 @@ class _Search:
             for c in found
             if self.work(c) <= NEAR * least or methods.get(c.method).implicit != methods.get(found[0].method).implicit
         ]
-        out = []
-        for c in close:
-            best = self.published(c.method, None) if self.clock.left > 0.0 else None
-            out.append(c if best is None else best)
-        return out
+        out = [self.published(c.method, None) if self.clock.left > 0.0 else c for c in close]
+        out.append(self.candidate(*DEFAULT))  # what is recommended is not slower than what runs where nothing is asked for
+        return [c for c in out if c is not None and self.work(c) < np.inf]
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
         """The cheapest published law of a method, on validation instances."""

@@ -27,10 +27,12 @@ import numpy as np
 import torch
 
 from ..kernels.layout import MESSAGES, SUCCESS
-from .adaptive import Pass, Settings, adaptive_pass
+from .adaptive import adaptive_pass
 from .adjoint_dense import Recorder, Trajectory
 from .adjoint_field import AdjointField
 from .field import Field
+from .settings import Settings
+from .totals import Pass
 
 Tensor = torch.Tensor
 CONTINUOUS = ("backsolve", "interpolating")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Watch
 from .step import Step, Stepper
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 

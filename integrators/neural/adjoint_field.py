@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Watch
 from .adjoint_dense import Trajectory
 from .field import Field
 from .step import Step, Stepper
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 

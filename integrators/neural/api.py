@@ -22,7 +22,7 @@ from ..kernels.layout import MESSAGES, SUCCESS, message
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
 from . import checks
-from .adaptive import Pass, Settings, adaptive_pass
+from .adaptive import adaptive_pass
 from .adjoint import CONTINUOUS, Continuous, parameters_of, solve
 from .checks import ADJOINTS
 from .clock import Clock
@@ -30,7 +30,9 @@ from .direct import direct
 from .field import Field, check_callable
 from .replay import Replay, replay
 from .rows import check_rows
+from .settings import Settings
 from .solution import Heuristics, NeuralSolution, NeuralStats
+from .totals import Pass
 
 Tensor = torch.Tensor
 __all__ = ["ADJOINTS", "odeint"]

@@ -10,10 +10,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Pass, Settings, Watch, adaptive_pass
+from .adaptive import adaptive_pass
 from .field import Field
 from .replay import Replay
+from .settings import Settings
 from .step import Step, Stepper, scaled_error, stiffness
+from .totals import Pass
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 

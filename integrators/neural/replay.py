@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .adaptive import Pass, Settings
 from .clock import Clock
 from .field import Field
 from .outputs import Outputs, rows_of
+from .settings import Settings
 from .step import Stepper, lend, scaled_error, stiffness
+from .totals import Pass
 
 Tensor = torch.Tensor
 

@@ -32,9 +32,10 @@ import torch
 from ...core import options
 from ...methods.tableaus import ExplicitTableau
 from ...methods.tableaus import get as get_tableau
-from ..adaptive import Settings, first_step
 from ..clock import Clock
 from ..field import Field
+from ..settings import Settings
+from ..start import first_step
 from ..step import Stepper, scaled_error, stiffness
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..adaptive import Settings
 from ..clock import Clock
 from ..field import Field
+from ..settings import Settings
 from ..step import Stepper
 
 Tensor = torch.Tensor

@@ -13,13 +13,13 @@ from ..checks import rhs_check
 from ..compile.cache import Recent
 from ..compile.lift import lifted
 from ..core import options
+from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems.problem import Batch
 from .ensemble import EnsembleSolution, check_batch, counted, longest
-from .ensemble import _grid as output_grid
 from .explained import explained
-from .solve import check_controller, checked_limit, checked_step, slots_of, tolerances
+from .solve import check_controller, slots_of
 
 _KERNELS = Recent()
 
@@ -86,7 +86,7 @@ def solve_ensemble(
     batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
-    tgrid = output_grid(t_eval, batch)
+    tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("block", block, 1, 1024)
     check_controller(controller, meth, batch)

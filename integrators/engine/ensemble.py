@@ -17,13 +17,13 @@ from ..checks import jacobian_check, rhs_check
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.lift import lifted
 from ..core import options
-from ..core.errors import OptionError
+from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems.problem import Batch, Problem
 from .explained import explained
 from .pace import Pace
-from .solve import _numbers, check_controller, checked_limit, checked_step, slots_of, tolerances
+from .solve import check_controller, slots_of
 
 _KERNELS = Recent()
 
@@ -117,22 +117,6 @@ def longest(batch: Batch) -> float:
     return float(np.abs(batch.t1 - batch.t0).max(initial=0.0))
 
 
-def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
-    if t_eval is None:
-        return np.empty((1, 0))
-    t = np.ascontiguousarray(_numbers("t_eval", t_eval))
-    if t.ndim == 1:
-        t = t[None]
-    if t.ndim != 2 or t.shape[0] not in (1, len(batch)):
-        raise OptionError(f"t_eval must have shape (k,) or ({len(batch)}, k), got {np.shape(t_eval)}")
-    lo, hi = np.minimum(batch.t0, batch.t1)[:, None], np.maximum(batch.t0, batch.t1)[:, None]
-    if not np.all((t >= lo) & (t <= hi)):
-        raise OptionError("t_eval must lie within every trajectory's span")
-    if np.any(np.diff(t, axis=1) * np.where(batch.t1 >= batch.t0, 1.0, -1.0)[:, None] < 0):
-        raise OptionError("t_eval must be ordered along the direction of integration")
-    return t
-
-
 def solve_ensemble(
     batch: Batch,
     method: str | ExplicitTableau,
@@ -155,7 +139,7 @@ def solve_ensemble(
     batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
-    tgrid = _grid(t_eval, batch)
+    tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("threads", threads, none=True)
     check_controller(controller, meth, batch)

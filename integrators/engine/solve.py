@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from ..compile import digest
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.lift import lifted
 from ..core import contract, options, record
-from ..core.errors import OptionError
+from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
@@ -28,7 +27,6 @@ from . import trained_method
 from .explained import explained
 from .pace import FIRST, Pace
 
-_EPS = 2.220446049250313e-16
 RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
 _NONE = np.empty((1, 0))
 _KERNELS = Recent()
@@ -69,85 +67,6 @@ class Solution:
     record_names = RECORD_NAMES  # a plain class attribute, not a field
 
 
-#: families go up to 1, an error as large as the state, and an environment's pool is solved a factor 10 beyond its range
-LARGEST_RTOL = 10.0 * (1.0 + 1e-9)
-
-
-def _plain(rtol: Any, atol: Any) -> bool:
-    """Two numbers that need no further checks."""
-    return type(rtol) is float and type(atol) is float and 100 * _EPS <= rtol <= 1.0 and 0.0 <= atol < np.inf
-
-
-def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> tuple[Any, Any]:
-    """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
-
-    Raises OptionError (a ValueError) on negative, NaN or mis-shaped values, on rtol above `LARGEST_RTOL` and where a component has neither;
-    warns near machine precision, of `atol` alone by the size of the states y0, (instances, n) or (n,), if given.
-    """
-    count, n = shape
-    if _plain(rtol, atol):
-        return np.full(count, rtol), np.full((count, n), atol)
-    r, a = _numbers("rtol", rtol), _numbers("atol", atol)
-    for name, v in (("rtol", r), ("atol", a)):
-        if not np.all(v >= 0) or not np.all(np.isfinite(v)):
-            raise OptionError(f"{name} must be finite and not negative, got {v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()}")
-    if np.any(r > LARGEST_RTOL):
-        raise OptionError(f"rtol must be at most {LARGEST_RTOL:g}, an error far larger than the state itself, got {r.max():g}")
-    if r.shape not in ((), (count,)):
-        raise OptionError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
-    if a.shape not in ((), (n,), (count, n), (count, 1)):
-        raise OptionError(f"atol must be a number or have shape ({n},), ({count}, 1) or ({count}, {n}), got shape {a.shape}")
-    r = np.ascontiguousarray(np.broadcast_to(r, (count,)))
-    a = np.ascontiguousarray(np.broadcast_to(a, (count, n)))
-    if np.any((r == 0)[:, None] & (a == 0)):
-        raise OptionError("rtol and atol are both 0 for at least one component: the error has no scale")
-    if np.any((r < 100 * _EPS) & (r > 0)):
-        warnings.warn(f"rtol {float(r[r > 0].min()):.2g} is near the precision of float64 ({_EPS:.2g}): errors are then round-off",
-                      stacklevel=3)  # fmt: skip
-    if y0 is not None and np.any(low := (r == 0)[:, None] & (a < 100 * _EPS * np.abs(y0))):
-        warnings.warn(f"atol {float(a[low].min()):.2g} is near the precision of float64 at the initial state's size: errors are then "
-                      "round-off", stacklevel=3)  # fmt: skip
-    return r, a
-
-
-def _numbers(name: str, value: Any) -> np.ndarray:
-    try:
-        raw = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError):  # ragged, or an object that refuses to become an array
-        raise options.refuse(name, "a real number or an array of them", value) from None
-    if raw.dtype.kind not in "fiu":
-        raise options.refuse(name, "a real number or an array of them", value)
-    return raw.astype(np.float64)
-
-
-def checked_step(first_step: Any, longest: float) -> float | None:
-    """`first_step` as a positive float or None; OptionError where it is neither, or exceeds the `longest` span."""
-    if first_step is None:
-        return None
-    size = options.positive("first_step", first_step)
-    if size > longest > 0.0:
-        raise OptionError(f"first_step must not exceed the span, {longest:g} long, got {size:g}")
-    return size
-
-
-def checked_limit(max_steps: Any) -> int:
-    """`max_steps` as a whole number of at least 1."""
-    return max_steps if type(max_steps) is int and 0 < max_steps <= 1_000_000 else options.count("max_steps", max_steps)
-
-
-def output_times(t_eval: Any, t0: float, t1: float) -> np.ndarray:
-    """`t_eval` as a (1, nt) float64 array; ValueError where it leaves the span or is not ordered along it."""
-    t = np.atleast_1d(_numbers("t_eval", t_eval))
-    if t.ndim != 1:
-        raise OptionError(f"t_eval must be one-dimensional, got shape {t.shape}")
-    lo, hi = min(t0, t1), max(t0, t1)
-    if not np.all((t >= lo) & (t <= hi)):
-        raise OptionError(f"t_eval must lie within the span [{lo}, {hi}]")
-    if np.any(np.diff(t) * (1.0 if t1 >= t0 else -1.0) < 0):
-        raise OptionError("t_eval must be ordered along the direction of integration")
-    return t[None]
-
-
 def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
     """Optional record slots a controller reads (all of them with `extra`)."""
     if extra:
@@ -161,11 +80,9 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
     where it was trained with another method."""
     if contract.missing(controller):
         raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
-    needs = frozenset(getattr(controller, "needs", ()))
-    missing = ", ".join(sorted(record.NAMES[i] for i in needs - method.fills))
-    if missing:
+    if missing := unmet(controller, method.fills):
         raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
-    if source.nbody is None and needs & methods.TIME_SCALES:
+    if source.nbody is None and methods.TIME_SCALES & frozenset(getattr(controller, "needs", ())):
         raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
     trained_method.warn_once(controller, method.name)
 
@@ -266,7 +183,7 @@ def solve(
         problem = lifted(problem)
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
-    if _plain(rtol, atol):
+    if plain(rtol, atol):
         r, a = rtol, atol
     else:
         (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)

@@ -2,8 +2,9 @@
 
     loss = task_loss(out.y[-1]) + strength * out.penalty,    out = ode(y0, t)
 
-In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode, and without
-gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the regulariser.
+In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode,
+and without gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the
+regulariser.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any
 import torch
 
 from ..core import options
-from ..core.runner import check
 from ..kernels.layout import MESSAGES, SUCCESS
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
@@ -40,11 +40,13 @@ ON_FAILURE = ("raise", "mask", "status")
 class NeuralOutput:
     """What a NeuralODE gives.
 
-    y           (T, B, *features), or (T, D) of one system, at the times asked for; with STEER in training mode the last one is at the
+    y           (T, B, *features), or (T, D) of one system, at the times asked for; with STEER in training mode the last
+                one is at the
                     drawn end time.
-    penalty     0-d, y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and without gradients.
-    solution    NeuralSolution of what was solved: in training mode the regulariser may have added times to `solution.t` and columns to
-                `solution.y`.  Counts are in `solution.stats`.
+    penalty     0-d, y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and without
+                gradients.
+    solution    NeuralSolution of what was solved: in training mode the regulariser may have added times to `solution.t`
+                and columns to `solution.y`.  Counts are in `solution.stats`.
     mask        (B,) bool on y's device, B = 1 for one system: the samples that reached the end.
     """
 
@@ -58,27 +60,32 @@ class NeuralODE(torch.nn.Module):
     """y' = func(t, y) solved from y0 through the times t, with a penalty on the way.
 
     Parameters
-        func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and y.
-        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps, adjoint_params,
+        func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and
+                    y.
+        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
+        adjoint_params,
         adjoint_rtol, adjoint_atol, resolve   as for `odeint`.
-        per_sample  False, the default, as in the papers on regularised neural ODEs: one step for the whole batch, func gets a 0-d t.  True:
-                    steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).  None: True for a batch, False for one
-                    system of shape (D,), where compact=True has nothing to take out and does nothing.
+        per_sample  False, the default, as in the papers on regularised neural ODEs: one step for the whole batch, func
+                    gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
+                    None: True for a batch, False for one system of shape (D,), where compact=True has nothing to take
+                    out and does nothing.
         heuristics  as for `odeint`; None: gradient only where the regulariser needs it.
-        on_failure  where samples do not reach the end: "raise" a RuntimeError; "mask": a warning, `out.mask` is False for them, they are
-                    left out of the penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
-                    samples stays finite and of ordinary size (`out.solution.y` keeps its NaN); "status": nothing is said, outputs are NaN,
-                    and the caller looks at `out.mask` or `out.solution.status`.
+        on_failure  where samples do not reach the end: "raise" a RuntimeError; "mask": a warning, `out.mask` is False
+                    for them, they are left out of the penalty, and what they did not reach is filled with their y0, a
+                    constant, so that a loss over all samples stays finite and of ordinary size (`out.solution.y` keeps
+                    its NaN); "status": nothing is said, outputs are NaN, and the caller looks at `out.mask` or
+                    `out.solution.status`.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
-        warm_start  begin a solve in training mode with the size that suited the last one's first step (`stats.first_step`): no
-                    automatic choice, which takes an evaluation more, and no small steps to recover from it.  Needs one step for the
-                    whole batch.  The size is kept in the buffer `first_step_size`, so that a training run that goes on from a
-                    state_dict is the same.
+        warm_start  begin a solve in training mode with the size that suited the last one's first step
+                    (`stats.first_step`): no automatic choice, which takes an evaluation more, and no small steps to
+                    recover from it.  Needs one step for the whole batch.  The size is kept in the buffer
+                    `first_step_size`, so that a training run that goes on from a state_dict is the same.
 
-    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: func's arguments, names,
-    tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
-    heuristics; columns with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a
-    gradient.  A call raises RuntimeError where samples fail, unless on_failure says otherwise.
+    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: func's
+    arguments, names, tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of
+    all steps need adjoint="discrete" and heuristics; columns with a random probe do not go with compact=True; with
+    adjoint="none" only local regularisers have a gradient.  A call raises RuntimeError where samples fail, unless
+    on_failure says otherwise.
     """
 
     first_step_size: Tensor
@@ -115,29 +122,48 @@ class NeuralODE(torch.nn.Module):
         if regulariser is not None and not isinstance(regulariser, Regulariser):
             raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
         tableau = get_tableau(method)
-        rtol, atol = checks.tolerances(rtol, atol)
-        checks.parameters(adjoint_params)
-        checkpoint_every = options.count("checkpoint_every", checkpoint_every, none=True)
-        checks.adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
-        if adjoint_params is not None:
-            adjoint_params = tuple(adjoint_params)  # a generator would serve one solve
-        if adjoint in CONTINUOUS:
-            parameters_of(func, adjoint_params)
         per_sample = checks.per_sample(per_sample)
         heuristics = _heuristics(regulariser) if heuristics is None else heuristics
-        checks.graph(heuristics, tableau)
+        asked = checks.solver_options(
+            tableau,
+            per_sample,
+            None,
+            rtol=rtol,
+            atol=atol,
+            adjoint=adjoint,
+            adjoint_params=adjoint_params,
+            adjoint_rtol=adjoint_rtol,
+            adjoint_atol=adjoint_atol,
+            first_step=first_step,
+            max_steps=max_steps,
+            checkpoint_every=checkpoint_every,
+            heuristics=heuristics,
+            compact=compact,
+            even_steps=even_steps,
+        )
+        if adjoint in CONTINUOUS:
+            parameters_of(func, asked.adjoint_params)
+        checks.controller(controller, resolve, tableau, "NeuralODE")
         self.options: dict[str, Any] = {
-            "adjoint": adjoint, "first_step": checks.first_step(first_step), "max_steps": options.count("max_steps", max_steps),
-            "checkpoint_every": checkpoint_every, "heuristics": heuristics, "compact": checks.compact(compact, per_sample),
-            "even_steps": options.flag("even_steps", even_steps), "adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol,
-            "adjoint_atol": adjoint_atol, "resolve": resolve,
-        }  # fmt: skip
-        _check_controller(controller, resolve, tableau)
+            "adjoint": adjoint,
+            "first_step": asked.first_step,
+            "max_steps": asked.max_steps,
+            "checkpoint_every": asked.checkpoint_every,
+            "heuristics": heuristics,
+            "compact": asked.compact,
+            "even_steps": asked.even_steps,
+            "adjoint_params": asked.adjoint_params,
+            "adjoint_rtol": adjoint_rtol,
+            "adjoint_atol": adjoint_atol,
+            "resolve": resolve,
+        }
         if regulariser is not None:
             _check_fit(regulariser, adjoint, self.options)
         if options.flag("warm_start", warm_start):
             if per_sample is not False:
-                raise ValueError("warm_start needs per_sample=False: the samples of a new batch are not those of the last one")
+                raise ValueError(
+                    "warm_start needs per_sample=False: the samples of a new batch are not those of the last one"
+                )
             if first_step is not None:
                 raise ValueError("warm_start chooses the first step, and first_step was given too")
             self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
@@ -145,11 +171,12 @@ class NeuralODE(torch.nn.Module):
         self.warm_start = bool(warm_start)
         self.func = func
         self.regulariser = regulariser
-        self.solver = Solver(method, rtol, atol, per_sample)
+        self.solver = Solver(method, asked.rtol, asked.atol, per_sample)
         self.controller = controller
 
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
-        """Solve from y0, (B, *features) or (D,), through t (T,); `generator` draws what the regulariser draws, None being torch's own.
+        """Solve from y0, (B, *features) or (D,), through t (T,); `generator` draws what the regulariser draws, None
+        being torch's own.
 
         Raises RuntimeError where samples fail and on_failure is "raise"; ValueError as `odeint` does.
         """
@@ -177,9 +204,12 @@ class NeuralODE(torch.nn.Module):
             times = checks.times(t)
             given = {**given, "first_step": min(size, abs(float(times[-1] - times[0])))}
         # columns added to one system make a batch of one of it, and it goes on having one step
-        solution = odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given)
+        solution = odeint(
+            func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given
+        )
         if warm:
-            # a solve that failed, or took a field that is not finite, is no example to follow: the next one chooses for itself
+            # a solve that failed, or took a field that is not finite, is no example to follow: the next one chooses for
+            # itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
         return solution
 
@@ -224,7 +254,9 @@ def _failures(solution: NeuralSolution) -> str:
     reasons = {code: MESSAGES[int(code)].partition(";")[0] for code in status[failed]}
     if failed.all() and len(set(solution.t_last)) == 1 and coupled:
         text = f"the solve failed at {at}: {reasons[status[0]]}"
-        alone = "" if len(status) == 1 else "; per_sample=True, or a smaller batch, keeps a failing sample from the others"
+        alone = (
+            "" if len(status) == 1 else "; per_sample=True, or a smaller batch, keeps a failing sample from the others"
+        )
     else:
         counted = Counter(int(code) for code in status[failed])
         causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
@@ -234,20 +266,13 @@ def _failures(solution: NeuralSolution) -> str:
 
 
 def _filled(y: Tensor, y0: Tensor) -> Tensor:
-    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, zero where that is not finite, without gradient.
+    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, zero where that is not finite,
+    without gradient.
 
     The last good state of a sample that blew up may be of any size, and a loss over all samples would follow it alone.
     """
     start = y0.detach()
     return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))
-
-
-def _check_controller(controller: Any, resolve: Callable[[str], object] | None, tableau: Any) -> None:
-    if isinstance(controller, str) and resolve is None:
-        raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.NeuralODE, or pass resolve=")
-    found = resolve(controller) if isinstance(controller, str) and resolve is not None else controller
-    check(found)
-    checks.needs(found, tableau)
 
 
 def _check_fit(regulariser: Regulariser, adjoint: str, given_options: dict[str, Any]) -> None:

@@ -23,6 +23,11 @@ from ..methods.tableaus import get as get_tableau
 Tensor = torch.Tensor
 
 
+def no_stiffness(method: str, who: str = "") -> ValueError:
+    """The error (to raise) for asking S of a method that has none; who: what is put before it, "er_sum: " for instance."""
+    return ValueError(f"{who}method {method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+
+
 @dataclass(frozen=True)
 class Heuristics:
     """Per accepted step; with per-sample steps (n_steps, B), zero behind a sample's last step, else (n_steps,).
@@ -59,7 +64,7 @@ class Heuristics:
     def R_S(self) -> Tensor:
         """sum_j S_j |h_j|: (B,) with per-sample steps, else 0-d.  ValueError where the method has no S."""
         if self.S is None:
-            raise ValueError(f"method {self.method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(self.method)
         return (self.S * self.h).sum(0)
 
 

@@ -35,6 +35,7 @@ from ...methods.tableaus import get as get_tableau
 from ..clock import Clock
 from ..field import Field
 from ..settings import Settings
+from ..solution import no_stiffness
 from ..start import first_step
 from ..step import Stepper, scaled_error, stiffness
 from .draws import uniform
@@ -84,7 +85,7 @@ class Local(Regulariser):
     def _tableau(self, name: str | ExplicitTableau) -> Any:
         tableau = get_tableau(name)
         if self.of == "stiffness" and tableau.stiffness is None:
-            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(tableau.name, f"{self.name}: ")
         return tableau
 
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:

@@ -21,7 +21,7 @@ import torch
 
 from ...methods.tableaus import ExplicitTableau
 from ...methods.tableaus import get as get_tableau
-from ..solution import Heuristics
+from ..solution import Heuristics, no_stiffness
 from .plan import Func, Reading, Regulariser, Solver, Term
 
 Tensor = torch.Tensor
@@ -48,7 +48,7 @@ class StepRegulariser(Regulariser):
         """ValueError where `method` has no stiffness estimate and this regulariser needs one."""
         tableau = get_tableau(method)
         if self.quantity == "sr" and tableau.stiffness is None:
-            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(tableau.name, f"{self.name}: ")
 
     def _penalty(self, reading: Reading) -> Tensor:
         solution = reading.solution

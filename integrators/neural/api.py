@@ -1,9 +1,7 @@
 """`odeint`: a differentiable explicit solver for batches of initial-value problems in torch, with any controller.
 
-The solve is an adaptive pass without gradient (`adaptive`), then, for adjoint="discrete", a replay of the recorded
-steps with gradient (`replay`): the gradient is that of the numerical solution on its grid, step sizes being constants.
-A batch with one step size has the same gradient from the adaptive pass itself (`direct`).  The continuous adjoints
-(`adjoint`) solve for it backwards in time instead.
+This file checks the arguments.  `solving` chooses the way to the solution and its gradient, and `answer` makes the
+answer.  The gradient of adjoint="discrete" is that of the numerical solution on its grid, step sizes being constants.
 """
 
 from __future__ import annotations
@@ -57,50 +55,52 @@ def odeint(
 
     Parameters
         func        func(t, y) -> dy/dt of y's shape, dtype and device, which must leave t and y as they are.  t is 0-d
-                    with one step for all, else (B, 1, ..., 1) with y's number of axes.  With per-sample steps a row's
-                    slope must depend on that row alone.  t has y's dtype, but float64 where y is float32 and cannot
-                    resolve the steps (`clock`).
+                    with one step size for all, else (B, 1, ..., 1) with y's number of axes.  With steps per sample a
+                    row's slope must depend on that row alone.  t has y's dtype, but float64 where y is float32 and
+                    cannot resolve the steps (`clock`).
         y0          (B, *features), a batch; or (D,), one system, for which func gets y of shape (D,).  float32 or
                     float64.
         t           (T,), T >= 2, strictly increasing or decreasing; t[0] belongs to y0.  Outputs between steps come
                     from dense output.
         method      an explicit Runge-Kutta pair: "bs32", "dopri5", "tsit5", "dop853", or an ExplicitTableau.
         controller  an object of the controller contract, or a name if `resolve` is given.
-        rtol, atol  error per step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or over
-                    the batch); numbers, rtol at most 1, not both zero.
-        adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": by solving the
-                    adjoint equation backwards (see `adjoint`); first derivatives only, and heuristics have none.
-                    "none": no gradient, no replay; so too under torch.no_grad().
-        per_sample  True: every sample has its own steps and its own status.  False: one step size, one error norm for
-                    the whole batch. None: True for a batch, False for one system.
-        first_step  size of the first attempt, positive, cut to the span where it is longer (beyond 100 spans: refused);
-                    None: Hairer's automatic choice (one more evaluation).
-        max_steps   attempts a sample may make.
-        checkpoint_every   None, or n: keep every n-th state only and evaluate steps again in the backward pass.
+        rtol, atol  error allowed a step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or
+                    over the batch).  Numbers, rtol at most 1, not both zero.
+        adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": gradients by
+                    solving the adjoint equation backwards (see `adjoint`); first derivatives only, and heuristics have
+                    none.  "none": no gradient and no replay; so too under torch.no_grad().
+        per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
+                    for the whole batch.  None: True for a batch, False for one system.
+        first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
+                    100 spans.  None: Hairer's automatic choice, which takes one more evaluation.
+        max_steps   attempts that a sample may make.
+        checkpoint_every
+                    None, or n: keep every n-th state only and evaluate steps again in the backward pass.
         heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with
-                    gradient, the other's numbers; "values": numbers alone, which cost next to nothing.  False: None.
-        compact     per-sample steps only: take samples out of the batch once they are done.  func must then accept any
-                    number of rows, in an order of the solver's choosing.
+                    gradient, and the other's numbers.  "values": numbers alone, which cost next to nothing.  False:
+                    `.heuristics` is None.
+        compact     with steps per sample only: take samples out of the batch once they are done.  func must then accept
+                    any number of rows, in an order of the solver's choosing.
         even_steps  take the largest of equal steps that end at t[-1] and are no longer than the controller asks for, in
-                    the place of that size and a short last step (a continuous adjoint's backward solve: between every
-                    two output times).  For solves of a few steps on smooth fields; see docs/neural.md.
-        adjoint_params   continuous adjoints only: the tensors to differentiate in; None: the parameters of func, which
-                         must then be
-                    a torch.nn.Module.  What func closes over besides gets no gradient.
-        adjoint_rtol, adjoint_atol   tolerances of the backward solve; None: rtol, atol.  The adjoint counts in units of
-                                     its own size.
+                    the place of that size and a short last step (in a continuous adjoint's backward solve: between
+                    every two output times).  For solves of a few steps on smooth fields; see docs/neural.md.
+        adjoint_params
+                    continuous adjoints only: the tensors to differentiate in.  None: the parameters of func, which must
+                    then be a torch.nn.Module.  What func closes over besides gets no gradient.
+        adjoint_rtol, adjoint_atol
+                    tolerances of the backward solve; None: rtol, atol.  The adjoint counts in units of its own size.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
-    Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step
+    Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step size
     underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on; the others are not
     touched.
 
     Raises ValueError for arguments that do not fit, for a func that modifies t or y or writes over what it has
-    returned, and, with per-sample steps, for one whose rows depend on each other (looked for in the first solve of a
-    func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; in the
-    backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where rtol
-    is below eight ulp of y0's dtype: there round-off, not the method's error, sets the step size; and where func draws
-    random numbers in every call.
+    returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
+    of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
+    the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
+    rtol is below eight ulp of y0's dtype, for there round-off, not the method's error, sets the step size; and where
+    func draws random numbers in every call.
     """
     began = time.perf_counter()
     if not callable(func):

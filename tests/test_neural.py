@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 
 from stepsmith.controllers import registry
 from stepsmith.integrators.methods.tableaus import get as get_tableau
-from stepsmith.integrators.neural.step import _Scaled
+from stepsmith.integrators.neural.estimates import ScaledError
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
 
 METHODS = ["bs32", "dopri5", "tsit5", "dop853"]
@@ -355,8 +355,8 @@ def test_error_norm_against_autograd(atol):
 
     weight = torch.tensor([1.0, -2.0, 3.0, 0.5, 0.0], dtype=F64)
     wanted = torch.autograd.grad((weight * plainly(e, y, y1)).sum(), (e, y, y1), create_graph=True)
-    found = torch.autograd.grad((weight * _Scaled.apply(e, y, y1, 0.7, atol)).sum(), (e, y, y1), create_graph=True)
-    torch.testing.assert_close(_Scaled.apply(e, y, y1, 0.7, atol), plainly(e, y, y1), rtol=1e-14, atol=0.0)
+    found = torch.autograd.grad((weight * ScaledError.apply(e, y, y1, 0.7, atol)).sum(), (e, y, y1), create_graph=True)
+    torch.testing.assert_close(ScaledError.apply(e, y, y1, 0.7, atol), plainly(e, y, y1), rtol=1e-14, atol=0.0)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
     # and once more
     again = [torch.autograd.grad(sum((g * g).sum() for g in first), (e, y, y1)) for first in (found, wanted)]
@@ -367,7 +367,7 @@ def test_error_norm_where_nothing_moved():
     # the scale has two equal ends: together they have its derivative
     e, y = torch.tensor([[0.3, -0.4]], dtype=F64), torch.tensor([[1.5, -2.0]], dtype=F64)
     ends = (y.clone().requires_grad_(), y.clone().requires_grad_())
-    gy, g1 = torch.autograd.grad(_Scaled.apply(e, *ends, 0.7, 0.1).sum(), ends)
+    gy, g1 = torch.autograd.grad(ScaledError.apply(e, *ends, 0.7, 0.1).sum(), ends)
     both = y.clone().requires_grad_()
     (g,) = torch.autograd.grad((e / (0.7 * both.abs() + 0.1)).square().mean().sqrt(), both)
     torch.testing.assert_close(gy + g1, g, rtol=1e-13, atol=0.0)
@@ -375,7 +375,7 @@ def test_error_norm_where_nothing_moved():
 
 def test_a_lane_without_weight_may_hold_anything():
     e, y = torch.tensor([[1.0, 2.0], [math.nan, math.inf]], dtype=F64, requires_grad=True), torch.ones(2, 2, dtype=F64)
-    err = _Scaled.apply(e, y, 2.0 * y, 1e-3, 1e-3)
+    err = ScaledError.apply(e, y, 2.0 * y, 1e-3, 1e-3)
     (g,) = torch.autograd.grad(torch.where(torch.tensor([True, False]), err, 0.0).sum(), e)
     assert torch.isfinite(g).all() and not g[1].any() and g[0].all()
 

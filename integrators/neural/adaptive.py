@@ -30,6 +30,7 @@ from ..core.contract import ACCEPT, LOG_FACTOR
 from ..core.runner import Runner, slots_read
 from ..kernels.layout import RUNNING
 from .clock import Clock
+from .estimates import measure
 from .grid import GridLog
 from .outputs import Outputs, rows_of
 from .rows import Draws
@@ -136,7 +137,7 @@ class _Loop:
         cost = set_.tableau.stages - 1 + self.owing
         self.owing = self.owing & ~self.run
         step = self._attempt(sizes)
-        seen = self.stepper.measure(step, set_.rtol, set_.atol, self.slots)
+        seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots)
         out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol))
 
         self.finite = seen[rec.FINITE] == 1.0

@@ -1,8 +1,9 @@
-"""The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, and nothing is replayed.
+"""The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, and nothing is
+replayed.
 
-Possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph is then exactly the
-replay's, for half of its evaluations.  With per-sample steps an accepted attempt holds other samples' rejected, possibly NaN, stages; those
-solves are replayed.
+Possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph is then
+exactly the replay's, for half of its evaluations.  With per-sample steps an accepted attempt holds other samples'
+rejected, possibly NaN, stages; those solves are replayed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from .adaptive import adaptive_pass
+from .estimates import scaled_error, stiffness
 from .field import Field
 from .replay import Replay
 from .settings import Settings
-from .step import Step, Stepper, scaled_error, stiffness
+from .step import Step, Stepper
 from .totals import Pass
 from .watch import Attempt, Watch
 

@@ -27,7 +27,8 @@ def told(solution: NeuralSolution) -> str:
     else:
         counted = Counter(int(code) for code in status[failed])
         causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
-        text = f"{int(failed.sum())} of {len(status)} samples failed, the first of them, sample {first}, at {at} ({causes})"
+        many = f"{int(failed.sum())} of {len(status)} samples failed"
+        text = f"{many}, the first of them, sample {first}, at {at} ({causes})"
     return f"{text}. What helps: {helps}"
 
 

@@ -26,10 +26,11 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from .clock import Clock
+from .estimates import scaled_error, stiffness
 from .field import Field
 from .outputs import Outputs, rows_of
 from .settings import Settings
-from .step import Step, Stepper, lend, scaled_error, stiffness
+from .step import Step, Stepper, lend
 from .totals import Pass
 
 Tensor = torch.Tensor

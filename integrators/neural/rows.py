@@ -1,13 +1,14 @@
-"""Does a row's slope depend on that row alone?  Steps per sample need that it does, and a func that it does not is refused.
+"""Does a row's slope depend on that row alone?  Steps per sample need that it does, and a func that it does not is
+refused.
 
 With steps per sample the stages of different rows stand at different times, and rejected rows hold trial states: batch
-normalisation or attention across the batch would mix them. So the first slope is evaluated once more with half of the rows
-replaced by copies of the other half, states that func is known to accept. The rows that stay must keep their slopes. The number
-of rows is the same, as func may hold something for each of them, and where it raises all the same nothing is said; round-off is
-told apart by what a plain repetition yields. That is one evaluation of func more, in its first solve: a func made anew counts
-as the same while its code and what it closes over are the same; modules are looked at again when they change between training
-and eval mode. What depends on a few rows alone, a maximum over the batch for instance, may be missed where those are among the
-rows that stay.
+normalisation or attention across the batch would mix them. So the first slope is evaluated once more with half of the
+rows replaced by copies of the other half, states that func is known to accept. The rows that stay must keep their
+slopes. The number of rows is the same, as func may hold something for each of them, and where it raises all the same
+nothing is said; round-off is told apart by what a plain repetition yields. That is one evaluation of func more, in its
+first solve: a func made anew counts as the same while its code and what it closes over are the same; modules are looked
+at again when they change between training and eval mode. What depends on a few rows alone, a maximum over the batch for
+instance, may be missed where those are among the rows that stay.
 
 A func that draws random numbers in every call is another matter: it brings a warning (`Draws`).
 """
@@ -26,12 +27,14 @@ import torch
 Tensor = torch.Tensor
 #: what is told apart by value
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-#: by code object or callable: the modules and functions in use (weakly) with their modes, of solves that were found in order
+#: by code object or callable: the modules and functions in use (weakly) with their modes, of solves that were found in
+#: order
 _SEEN: weakref.WeakKeyDictionary[Any, list[tuple[list[Callable[[], Any]], list[bool]]]] = weakref.WeakKeyDictionary()
 
 
 def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: Tensor, k1: Tensor, ok: Tensor) -> None:
-    """ValueError where a row's slope depends on others.  y, k1 (lanes, width), k1 = slope(y); ok (lanes,): both are finite there."""
+    """ValueError where a row's slope depends on others.  y, k1 (lanes, width), k1 = slope(y); ok (lanes,): both are
+    finite there."""
     if int(ok.sum()) < 2 or _known(func):
         return
     keep, mixed = _mix(y, ok)
@@ -41,7 +44,9 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
         with torch.no_grad():
             try:
                 found = slope(mixed)
-            except Exception:  # a func that holds something for each row may refuse the rows of others, and says nothing of dependence
+            except Exception:
+                # a func that holds something for each row may refuse the rows of others: that says nothing of
+                # dependence
                 return
             off = (found - k1)[keep].abs()
             if bool((off > 0).any()) or not bool(torch.isfinite(off).all()):
@@ -54,8 +59,9 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
                 limit = 100 * noise + 1e3 * torch.finfo(y.dtype).eps * plain[keep].abs().amax(1, keepdim=True)
                 if not bool((off <= limit).all()):
                     raise ValueError(
-                        "the slope that func gives for one row changes with the other rows (batch normalisation, or attention or sums over "
-                        "the batch?), which steps per sample would mix at different times: use per_sample=False, one step for the batch"
+                        "the slope that func gives for one row changes with the other rows (batch normalisation, or "
+                        "attention or sums over the batch?), which steps per sample would mix at different times: use "
+                        "per_sample=False, one step for the batch"
                     )
     finally:
         _restore(state)
@@ -67,7 +73,8 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
 
 
 def _mix(y: Tensor, ok: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows to keep, and y with the others replaced by copies of them.  The first, the last and the larger rows are replaced."""
+    """Rows to keep, and y with the others replaced by copies of them.  The first, the last and the larger rows are
+    replaced."""
     good = torch.nonzero(ok)[:, 0]
     size = y[good].abs().amax(1)
     size[0] = torch.inf
@@ -107,17 +114,19 @@ class Draws:
         now = _generator_state(self.state[2])
         if not all(a is None or b is None or torch.equal(a, b) for a, b in zip(self.state[:2], now[:2], strict=True)):
             warnings.warn(
-                "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then follow the noise, and "
-                "a replay or backward solve draws others. Call func.eval(), or draw the noise once a solve",
+                "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then "
+                "follow the noise, and a replay or backward solve draws others. Call func.eval(), or draw the noise "
+                "once a solve",
                 stacklevel=2,
             )
 
 
-# -- which funcs have been looked at ---------------------------------------------------------------------------------------
+# -- which funcs have been looked at -----------------------------------------------------------------------------------
 
 
 def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """Modules, functions, objects and numbers that `thing` is made of, as far as a closure, a global name, a method or a partial shows."""
+    """Modules, functions, objects and numbers that `thing` is made of, as far as a closure, a global name, a method or
+    a partial shows."""
     if isinstance(thing, _PLAIN):
         yield thing
         return
@@ -180,7 +189,8 @@ def _known(func: Callable[..., Any]) -> bool:
     except TypeError:
         return False  # no weak references to such an object
     return any(
-        modes == mode and len(refs) == len(parts) and all(_same(r(), p) for r, p in zip(refs, parts, strict=True)) for refs, mode in records
+        modes == mode and len(refs) == len(parts) and all(_same(r(), p) for r, p in zip(refs, parts, strict=True))
+        for refs, mode in records
     )
 
 
@@ -188,7 +198,11 @@ def _remember(func: Callable[..., Any]) -> None:
     parts, modes = _description(func)
     try:
         refs = [_reference(part) for part in parts]
-        alive = [r for r in _SEEN.get(parts[0], []) if all(not isinstance(ref, weakref.ref) or ref() is not None for ref in r[0])]
+        alive = [
+            r
+            for r in _SEEN.get(parts[0], [])
+            if all(not isinstance(ref, weakref.ref) or ref() is not None for ref in r[0])
+        ]
         _SEEN[parts[0]] = [*alive[-31:], (refs, modes)]
     except TypeError:
         pass

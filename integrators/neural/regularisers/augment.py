@@ -2,9 +2,10 @@
 
     z = (y, c_1, ..., c_m),    y' = f(t, y),    c_i' = sign(t1 - t0) g_i(t, y),    c_i(t0) = 0
 
-so that c_i(t1) is the integral of g_i over the interval, positive whichever way time runs.  z is (B, D + m): y's features flattened, and
-one number a sample for each column.  The solver controls the error of the columns as of every other component: they belong to its error
-norm, and the penalty is as accurate as the state.  So a solve with columns may take other steps than the plain one.
+so that c_i(t1) is the integral of g_i over the interval, positive whichever way time runs.  z is (B, D + m): y's
+features flattened, and one number a sample for each column.  The solver controls the error of the columns as of every
+other component: they belong to its error norm, and the penalty is as accurate as the state.  So a solve with columns
+may take other steps than the plain one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Func = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Integrand:
-    """value(func, t, y, dy) -> (B,), with dy = func(t, y); `reverse`: dy must carry a graph back to y even where gradients are off."""
+    """value(func, t, y, dy) -> (B,), with dy = func(t, y); `reverse`: dy must carry a graph back to y even where
+    gradients are off."""
 
     value: Callable[[Func, Tensor, Tensor, Tensor], Tensor]
     reverse: bool = False
@@ -69,7 +71,8 @@ def batch_of_one(func: Func, y0: Tensor) -> tuple[Func, Tensor]:
 
 
 def augment(func: Func, y0: Tensor, integrands: Sequence[Integrand], sign: float) -> tuple[Func, Tensor]:
-    """(func, y0) with a column for each integrand; unchanged without any.  A Module stays one, with the same parameters."""
+    """(func, y0) with a column for each integrand; unchanged without any.  A Module stays one, with the same
+    parameters."""
     if not integrands:
         return func, y0
     wide = Augmented(func, tuple(y0.shape[1:]), integrands, sign)

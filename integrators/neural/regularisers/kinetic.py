@@ -4,13 +4,14 @@
     frobenius   F = (1/d) int ||eps^T df/dy||^2 dt,    eps ~ N(0, 1)^d,    E ||eps^T J||^2 = ||J||_F^2
     rnode       energy K + jacobian F
 
-means over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  K favours straight trajectories of constant
-speed, F a field that changes little from place to place.  eps is drawn once a solve and a sample, so that the integrand is smooth in
-time; F costs one vector-Jacobian product an evaluation.
+means over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  K favours straight trajectories
+of constant speed, F a field that changes little from place to place.  eps is drawn once a solve and a sample, so that
+the integrand is smooth in time; F costs one vector-Jacobian product an evaluation.
 
-C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman, How to Train Your Neural ODE: the World of Jacobian and Kinetic Regularization,
-ICML 2020, PMLR 119:3154-3164 (arXiv:2002.02798), where the loss with both terms is divided by batch size times dimension and both
-coefficients are .01.  (Its code has K/2: a coefficient taken from there counts half here.)
+C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman, How to Train Your Neural ODE: the World of Jacobian and Kinetic
+Regularization, ICML 2020, PMLR 119:3154-3164 (arXiv:2002.02798), where the loss with both terms is divided by batch
+size times dimension and both coefficients are .01.  (Its code has K/2: a coefficient taken from there counts half
+here.)
 """
 
 from __future__ import annotations
@@ -72,11 +73,15 @@ class Frobenius(Regulariser):
 
         def value(f: Func, t: Tensor, y: Tensor, dy: Tensor) -> Tensor:
             if len(y) != len(probe):
-                raise ValueError(f"frobenius: the probe has {len(probe)} rows and the state {len(y)}; solve with compact=False")
+                raise ValueError(
+                    f"frobenius: the probe has {len(probe)} rows and the state {len(y)}; solve with compact=False"
+                )
             if not dy.requires_grad:
                 # f does not depend on y, or on anything that has a gradient
                 return y.new_zeros(len(y))
-            (product,) = torch.autograd.grad(dy, y, probe, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True)
+            (product,) = torch.autograd.grad(
+                dy, y, probe, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True
+            )
             return y.new_zeros(len(y)) if product is None else square(product, self.over)
 
         return Term(mean_integral, integrand=Integrand(value, reverse=True))

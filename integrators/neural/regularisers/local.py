@@ -1,24 +1,27 @@
 """Local regularisers: the error or stiffness estimate of one step, at one random time of the solve.
 
     draw "uniform" (unbiased)   t_r ~ U(t0, t1), one for the batch; y(t_r) is read as a further output of the main solve
-    draw "steps"   (biased)     t_r uniform over the starts of the solver's accepted steps, a sample's own where steps are
+    draw "steps"   (biased)     t_r uniform over the starts of the solver's accepted steps, a sample's own where steps
+                   are
 
     penalty = E(t_r) h    or    S(t_r) h,    with E, S of one step of size h from (t_r, y(t_r))
 
-y(t_r), t_r and h are constants; gradient runs through that one step alone.  So the main solve may use any adjoint, and with the
-uniform draw and the automatic size it may be another library's.  h is, by choice of `step`,
+y(t_r), t_r and h are constants; gradient runs through that one step alone.  So the main solve may use any adjoint, and
+with the uniform draw and the automatic size it may be another library's.  h is, by choice of `step`,
 
     "taken"       the size of the solver's own step across t_r
     "automatic"   Hairer's automatic first step at (t_r, y(t_r)), as in the papers' code
 
-and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of order 5, and so
-E, about h^5 / tol, is a small number that does not depend on the tolerance, in float32 less than its round-off.
+and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of
+order 5, and so E, about h^5 / tol, is a small number that does not depend on the tolerance, in float32 less than its
+round-off.
 
-A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to Remain Closed!,
-ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r; it holds the first stage constant
-(`hold_first=True` here), so that the stages do not cancel in a gradient that is larger by orders of magnitude; and it
-counts t1 among the points of the biased draw, where no step is left.  Hairer's first step: E. Hairer, S. P. Norsett, G. Wanner,
-Solving Ordinary Differential Equations I, 2nd ed., Springer 1993, II.4.
+A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to
+Remain Closed!, ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r;
+it holds the first stage constant (`hold_first=True` here), so that the stages do not cancel in a gradient that is
+larger by orders of magnitude; and it counts t1 among the points of the biased draw, where no step is left.  Hairer's
+first step: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed., Springer 1993,
+II.4.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ from ...core import options
 from ...methods.tableaus import ExplicitTableau
 from ...methods.tableaus import get as get_tableau
 from ..clock import Clock
+from ..estimates import scaled_error, stiffness
 from ..field import Field
 from ..settings import Settings
 from ..solution import no_stiffness
 from ..start import first_step
-from ..step import Stepper, scaled_error, stiffness
+from ..step import Stepper
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term
 from .retake import states_at
@@ -51,7 +55,8 @@ class Local(Regulariser):
     draw        "uniform" or "steps".
     step        "taken" or "automatic".
     hold_first  no gradient through the first stage f(t_r, y(t_r)).
-    method, rtol, atol   of the step; None: those of the main solve, which a NeuralODE knows and another solver's user must give.
+    method, rtol, atol   of the step; None: those of the main solve, which a NeuralODE knows and another solver's user
+                         must give.
     """
 
     def __init__(
@@ -65,8 +70,10 @@ class Local(Regulariser):
         atol: float | None = None,
     ) -> None:
         for what, value, known in (
-            ("draw", draw, ("uniform", "steps")), ("step", step, ("automatic", "taken")), ("of", of, ("error", "stiffness")),
-        ):  # fmt: skip
+            ("draw", draw, ("uniform", "steps")),
+            ("step", step, ("automatic", "taken")),
+            ("of", of, ("error", "stiffness")),
+        ):
             options.choice(f"local: {what}", value, known)
         for what, tol in (("rtol", rtol), ("atol", atol)):
             options.number(f"local: {what}", tol, 0.0, 1.0 if what == "rtol" else np.inf, none=True)
@@ -94,7 +101,8 @@ class Local(Regulariser):
             if missing:
                 raise ValueError(
                     f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
-                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the main solve has them"
+                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the "
+                    "main solve has them"
                 )
             assert self.method is not None  # not missing
             solver = Solver(self.method, float(self.rtol or 0.0), float(self.atol or 0.0))
@@ -117,8 +125,7 @@ class Local(Regulariser):
         times, size = np.full(lanes, at), None
         if self.step == "taken" and bool(reading.ok.any()):
             start, h, count = self._grid(reading)
-            sign = 1.0 if set_.t[-1] > set_.t[0] else -1.0
-            behind = (sign * start <= sign * at) & (np.arange(len(start))[:, None] < count)
+            behind = (set_.sign * start <= set_.sign * at) & (np.arange(len(start))[:, None] < count)
             size = np.take_along_axis(h, np.maximum(behind.sum(0) - 1, 0)[None], axis=0)[0]
         return self._one_step(reading, func, set_, coupled, times, reading.extra.detach(), size)
 
@@ -141,8 +148,9 @@ class Local(Regulariser):
         """Starts and sizes (n_steps, lanes), and each lane's number of steps."""
         if reading.solution is None or reading.solution.heuristics is None:
             raise ValueError(
-                f"{self.name} with step={self.step!r} needs the steps that the solver took, which a tensor of states does not hold: "
-                "solve with stepsmith.neural.odeint and heuristics=True, or use draw='uniform' and step='automatic'"
+                f"{self.name} with step={self.step!r} needs the steps that the solver took, which a tensor of states "
+                "does not hold: solve with stepsmith.neural.odeint and heuristics=True, or use draw='uniform' and "
+                "step='automatic'"
             )
         heuristics = reading.solution.heuristics
         start, h = (x.detach().double().cpu().numpy() for x in (heuristics.t, heuristics.h))
@@ -151,13 +159,20 @@ class Local(Regulariser):
         return start, h, reading.solution.stats.naccept_per_sample
 
     def _one_step(
-        self, reading: Reading, func: Func, set_: Settings, coupled: bool, t: np.ndarray, y: Tensor, size: np.ndarray | None
+        self,
+        reading: Reading,
+        func: Func,
+        set_: Settings,
+        coupled: bool,
+        t: np.ndarray,
+        y: Tensor,
+        size: np.ndarray | None,
     ) -> Tensor:
         """The penalty of a step from y (B, *features) at t (lanes,), of `size` (lanes,) or the automatic one."""
         ok = reading.ok.cpu().numpy()
         live = np.array([ok.all()]) if coupled else ok.copy()
         rows = y.reshape(len(t), -1).contiguous()
-        end, sign = float(set_.t[-1]), 1.0 if set_.t[-1] > set_.t[0] else -1.0
+        end, sign = float(set_.t[-1]), set_.sign
         field = Field(func, (-1, *y.shape[1:]), coupled)
         stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
         while live.any():
@@ -192,7 +207,8 @@ class Local(Regulariser):
 
 
 def _finite(values: Tensor, *rows: Tensor) -> np.ndarray:
-    """Lanes (lanes,) of which every number of a step is finite; the estimates' norms turn NaN into zero and do not tell."""
+    """Lanes (lanes,) of which every number of a step is finite; the estimates' norms turn NaN into zero and do not
+    tell."""
     finite = torch.isfinite(values.detach())
     for x in rows:
         finite = finite & torch.isfinite(x.detach()).all(1)

@@ -6,13 +6,14 @@ With E_j, S_j, h_j of the accepted steps j = 1..n of a sample (`integrators/neur
     er2_sum  sum_j E_j^2            er2_mean  (1/n) sum_j E_j^2
     sr_sum   sum_j S_j h_j          sr_mean   (1/n) sum_j S_j h_j       sr_max   max_j S_j / r
 
-with r the length of the method's stability interval on the negative real axis (Tsit5 3.5068, DP5 3.3066).  With steps per sample the
-penalty is the mean over samples, n being each sample's own number of steps; with one step for the whole batch the norms behind E and S
-run over the batch already.  Step sizes are constants: gradients run through stages and states.
+with r the length of the method's stability interval on the negative real axis (Tsit5 3.5068, DP5 3.3066).  With steps
+per sample the penalty is the mean over samples, n being each sample's own number of steps; with one step for the whole
+batch the norms behind E and S run over the batch already.  Step sizes are constants: gradients run through stages and
+states.
 
-er_sum is R_E, er2_sum R_E2, sr_sum R_S of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the Blackbox: Accelerating Neural Differential
-Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335; er_mean and sr_max are what the code released with
-it computes, and its strengths (100 to 10; .0285) belong to those.
+er_sum is R_E, er2_sum R_E2, sr_sum R_S of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the Blackbox: Accelerating
+Neural Differential Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335; er_mean and
+sr_max are what the code released with it computes, and its strengths (100 to 10; .0285) belong to those.
 """
 
 from __future__ import annotations
@@ -54,15 +55,17 @@ class StepRegulariser(Regulariser):
         solution = reading.solution
         if solution is None:
             raise ValueError(
-                f"{self.name} needs the error and stiffness estimates of every step, which a tensor of states does not hold: "
-                "solve with stepsmith.neural.odeint (kinetic, taylor, steer and local regularisers work with any solver)"
+                f"{self.name} needs the error and stiffness estimates of every step, which a tensor of states does not "
+                "hold: solve with stepsmith.neural.odeint (kinetic, taylor, steer and local regularisers work with any "
+                "solver)"
             )
         if solution.heuristics is None:
             raise ValueError(f"{self.name} needs the solver's heuristics: leave heuristics=True")
         estimate = solution.heuristics.E if self.estimates == "E" else solution.heuristics.S
         if solution.y.requires_grad and estimate is not None and not estimate.requires_grad:
             raise ValueError(
-                f'{self.name} needs gradients through every step: solve with adjoint="discrete" and heuristics={self.estimates!r} or True'
+                f'{self.name} needs gradients through every step: solve with adjoint="discrete" and '
+                f'heuristics={self.estimates!r} or True'
             )
         if len(solution.heuristics.E) == 0:
             # nobody took a step, so nobody reached the end

@@ -35,6 +35,7 @@ def square(x: Tensor, over: str) -> Tensor:
 
 
 def check_over(name: str, over: str) -> str:
+    """The option `over` of the regulariser `name`, checked."""
     return options.choice(f"{name}: over", over, ("mean", "sum"))
 
 
@@ -45,7 +46,7 @@ def mean_integral(reading: Reading) -> Tensor:
 
 
 class Kinetic(Regulariser):
-    """K; `over`: "mean" or "sum" over a sample's numbers."""
+    """The kinetic energy K of the flow; `over`: "mean" or "sum" over a sample's numbers."""
 
     name = "kinetic"
 
@@ -60,7 +61,7 @@ class Kinetic(Regulariser):
 
 
 class Frobenius(Regulariser):
-    """F, by one probe a sample and solve; `over`: "mean" or "sum" over a sample's numbers."""
+    """The size F of the Jacobian, by one probe a sample and solve; `over`: "mean" or "sum" over a sample's numbers."""
 
     name = "frobenius"
     fixed_rows = True
@@ -91,5 +92,5 @@ class Frobenius(Regulariser):
 
 
 def rnode(energy: float = 1.0, jacobian: float = 1.0, over: str = "mean") -> Sum:
-    """energy * K + jacobian * F, both weights positive."""
+    """The sum energy * K + jacobian * F; both weights are positive."""
     return Sum((energy, Kinetic(over)), (jacobian, Frobenius(over)))

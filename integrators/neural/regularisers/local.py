@@ -55,8 +55,9 @@ class Local(Regulariser):
     draw        "uniform" or "steps".
     step        "taken" or "automatic".
     hold_first  no gradient through the first stage f(t_r, y(t_r)).
-    method, rtol, atol   of the step; None: those of the main solve, which a NeuralODE knows and another solver's user
-                         must give.
+    method, rtol, atol
+                of the step.  None: those of the main solve, which a NeuralODE knows, and which the user of another
+                solver must give.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Local(Regulariser):
         return {"name": self.name, "step": self.step, "of": self.of, "hold_first": self.hold_first, **own}
 
     def _tableau(self, name: str | ExplicitTableau) -> Any:
+        """The method's coefficients; ValueError where they lack the estimate that is wanted."""
         tableau = get_tableau(name)
         if self.of == "stiffness" and tableau.stiffness is None:
             raise no_stiffness(tableau.name, f"{self.name}: ")
@@ -117,6 +119,7 @@ class Local(Regulariser):
         return Term(lambda reading: self._at_step(reading, func, settings, shares))
 
     def _at_time(self, reading: Reading, func: Func, set_: Settings, solver: Solver, at: float) -> Tensor:
+        """The penalty at the drawn time `at`; the state there is a further output of the main solve."""
         assert reading.extra is not None  # the term has a time
         coupled, lanes = not solver.per_sample, 1 if not solver.per_sample else len(reading.ok)
         if reading.solution is not None and reading.solution.heuristics is not None:
@@ -130,6 +133,7 @@ class Local(Regulariser):
         return self._one_step(reading, func, set_, coupled, times, reading.extra.detach(), size)
 
     def _at_step(self, reading: Reading, func: Func, set_: Settings, shares: np.ndarray) -> Tensor:
+        """The penalty at the start of an accepted step, number shares * (number of steps), shares (B,) in [0, 1)."""
         start, h, count = self._grid(reading)
         lanes = len(count)
         if len(start) == 0:
@@ -172,7 +176,6 @@ class Local(Regulariser):
         ok = reading.ok.cpu().numpy()
         live = np.array([ok.all()]) if coupled else ok.copy()
         rows = y.reshape(len(t), -1).contiguous()
-        end, sign = float(set_.t[-1]), set_.sign
         field = Field(func, (-1, *y.shape[1:]), coupled)
         stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
         while live.any():
@@ -180,30 +183,41 @@ class Local(Regulariser):
             healthy = int(np.argmax(live))
             mask = torch.from_numpy(live).to(y.device)
             at, here = np.where(live, t, t[healthy]), torch.where(mask[:, None], rows, rows[healthy : healthy + 1])
-            h = size
-            if h is None:
-                # times (2, lanes): each lane starts at its own
-                automatic = replace(set_, t=np.stack([at, np.full(len(at), end)]))
-                with torch.no_grad():
-                    _, h, _, _ = first_step(field, automatic, here, sign, Clock(y.dtype, at, end - at))
-            h = np.minimum(np.where(live, h, h[healthy]), np.abs(end - at))
-            clock = Clock(y.dtype, at, h)
-            k1 = clock.settle(field, at, here)
-            stepper.wide = clock.wide
-            k1 = k1.detach() if self.hold_first else k1
-            step = stepper.step(at, sign * h, here, k1)
-            if self.of == "error":
-                estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
-            else:
-                assert set_.tableau.stiffness is not None  # asked for when the plan was made
-                estimate = stiffness(step, set_.tableau.stiffness)
-            values = estimate * torch.from_numpy(h).to(estimate)
-            finite = _finite(values, step.y1, *step.ks)
+            h = _automatic(field, set_, at, here) if size is None else size
+            h = np.minimum(np.where(live, h, h[healthy]), np.abs(float(set_.t[-1]) - at))
+            values, finite = self._estimated(stepper, set_, at, h, here)
             if finite[live].all():
                 return values[mask].mean()
             # once more without the samples that blew up in this step
             live &= finite
         return y.new_zeros(())
+
+    def _estimated(
+        self, stepper: Stepper, set_: Settings, t: np.ndarray, h: np.ndarray, y: Tensor
+    ) -> tuple[Tensor, np.ndarray]:
+        """E h or S h of a step of size h from (t, y), (lanes,), and which lanes were finite throughout."""
+        clock = Clock(y.dtype, t, h)
+        k1 = clock.settle(stepper.field, t, y)
+        stepper.wide = clock.wide
+        k1 = k1.detach() if self.hold_first else k1
+        step = stepper.step(t, set_.sign * h, y, k1)
+        if self.of == "error":
+            estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+        else:
+            assert set_.tableau.stiffness is not None  # asked for when the plan was made
+            estimate = stiffness(step, set_.tableau.stiffness)
+        values = estimate * torch.from_numpy(h).to(estimate)
+        return values, _finite(values, step.y1, *step.ks)
+
+
+def _automatic(field: Field, set_: Settings, t: np.ndarray, y: Tensor) -> np.ndarray:
+    """The automatic first size (lanes,) of solves from (t, y) to the end."""
+    end = float(set_.t[-1])
+    # times (2, lanes): each lane starts at its own
+    own = replace(set_, t=np.stack([t, np.full(len(t), end)]))
+    with torch.no_grad():
+        _, h, _, _ = first_step(field, own, y, set_.sign, Clock(y.dtype, t, end - t))
+    return h
 
 
 def _finite(values: Tensor, *rows: Tensor) -> np.ndarray:

@@ -73,8 +73,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Term:
-    """One regulariser's part in a plan: how its penalty is read, the time it wants y at, the integrand it wants
-    integrated."""
+    """One regulariser's part in a plan.
+
+    penalty     reads the penalty, 0-d, off what the solve left.
+    time        a time at which the term wants the state, or None.
+    integrand   what the term wants integrated along the trajectory, or None.
+    """
 
     penalty: Callable[[Reading], Tensor]
     time: float | None = None
@@ -82,23 +86,29 @@ class Term:
 
 
 class Regulariser(ABC):
-    """A penalty on a solve.  Sums and positive multiples are regularisers too: `er + 0.1 * sr`."""
+    """A penalty on a solve.  Sums and positive multiples are regularisers too: `er + 0.1 * sr`.
 
-    #: name in the registry
+    name          its name in the registry.
+    estimates     which of E and S of every step it needs with gradient: "", "E", "S" or "ES".  If any, it needs our
+                  solver with adjoint="discrete".
+    needs_steps   whether it needs the steps that the solver took, without gradient, and so our solver.
+    own_gradient  whether its penalty has a gradient whatever the main solve's adjoint is, none included.
+    fixed_rows    whether it holds numbers that belong to rows of the batch, so that no row may be taken out during the
+                  solve.
+    """
+
     name: str = ""
-    #: which of E and S of every step it needs with gradient, "", "E", "S" or "ES": our solver with adjoint="discrete"
     estimates: str = ""
-    #: needs the steps that the solver took, without gradient: our solver
     needs_steps: bool = False
-    #: its penalty has a gradient whatever the main solve's adjoint is, none included
     own_gradient: bool = False
-    #: holds numbers that belong to rows of the batch, so that no row may be taken out during the solve
     fixed_rows: bool = False
 
     @abstractmethod
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
-        """This regulariser's part in a plan; t (T,) float64 on the CPU, its last entry already the one that is solved
-        to."""
+        """This regulariser's part in a plan.
+
+        t: (T,) float64 on the CPU; its last entry is already the one that is solved to.  The others as for `plan`.
+        """
 
     def end(self, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """The times to solve for, from the user's; t (T,) float64 on the CPU."""
@@ -253,8 +263,10 @@ class Plan:
 
 
 def _in_dtype(x: float, dtype: torch.dtype) -> float:
+    """x as it is after a rounding to `dtype`."""
     return float(torch.tensor(x, dtype=torch.float64).to(dtype))
 
 
 def _index(times: Tensor, x: float) -> int:
+    """Where the time x stands in `times`."""
     return int(torch.nonzero(times == x)[0])

@@ -133,9 +133,11 @@ class _Loop:
         if set_.compact and 4 * np.count_nonzero(self.run) <= 3 * len(self.ids):
             hmin = hmin[self._take_out()]
         sizes = choose(self.t, self.h, hmin, self.t_end, sign, set_.even)
-        anew = self._first_slopes()
+        fsal = set_.tableau.fsal
+        anew = False if fsal else self._first_slopes()
         cost = set_.tableau.stages - 1 + self.owing
-        self.owing = self.owing & ~self.run
+        if not fsal:
+            self.owing = self.owing & ~self.run
         step = self._attempt(sizes)
         seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots)
         out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol))
@@ -144,7 +146,7 @@ class _Loop:
         accept = self.run & self.finite & (out[ACCEPT] > 0.5)
         end = np.where(sizes.lands, self.t_end, self.t + sign * sizes.size)
         reach = accept
-        if not set_.tableau.fsal:
+        if not fsal:
             accept, reach = self._end_slopes(step, accept, end, cost)
         some = bool(accept.any())
         if some:
@@ -162,7 +164,10 @@ class _Loop:
     def _end_stuck(self, hmin: np.ndarray) -> None:
         """End the lanes whose size fell below what the time variable resolves (`hmin`) after a rejection, or is no
         number."""
-        ended = self.run & (((self.h < hmin) & self.stuck) | (self.h != self.h))
+        large = self.h >= hmin
+        if large.all():
+            return
+        ended = self.run & ~large & (self.stuck | (self.h != self.h))
         if ended.any():
             self.totals.underflow(self.ids[ended], self.finite[ended])
             self.run = self.run & ~ended
@@ -185,7 +190,8 @@ class _Loop:
         return keep
 
     def _first_slopes(self) -> bool:
-        """Evaluate the slopes at the start of the step where they are lacking.  Returns whether they were."""
+        """Without FSAL: evaluate the slopes at the start of the step where they are lacking.  Returns whether they
+        were."""
         if not (self.lacking & self.run).any():
             return False
         slope = self.field(self.clock.times(self.t, self.y0.device), self.y)
@@ -282,7 +288,7 @@ class _Loop:
         self.stuck = run & ~accept
         fresh = accept & (totals.naccept[ids] == 0)
         totals.h_first[ids[fresh]] = self.h[fresh]
-        totals.count(ids, run, accept, cost, out)
+        totals.count(ids, run, accept, self.stuck, cost, out)
         self.run = totals.end(ids, run, accept & sizes.lands, self.set.max_steps)
         totals.t_last[ids], totals.h_next[ids] = self.t, self.h
 

@@ -74,12 +74,21 @@ class Totals:
         self.nfev[ids] += np.where(lost, cost, 0)
 
     def count(
-        self, ids: np.ndarray, run: np.ndarray, accept: np.ndarray, cost: np.ndarray, out: list[np.ndarray]
+        self,
+        ids: np.ndarray,
+        run: np.ndarray,
+        accept: np.ndarray,
+        reject: np.ndarray,
+        cost: np.ndarray,
+        out: list[np.ndarray],
     ) -> None:
-        """Count an attempt that the `run` ones of the lanes `ids` took part in: decided on by `out`, of `cost`
-        evaluations."""
+        """Count an attempt that the `run` ones of the lanes `ids` took part in.
+
+        accept, reject: the lanes whose attempt was accepted or rejected; cost: its evaluations; out: the controller's
+        answer.  All have the shape of `ids`.
+        """
         self.naccept[ids] += accept
-        self.nreject[ids] += run & ~accept
+        self.nreject[ids] += reject
         self.nfev[ids] += np.where(run, cost, 0)
         self.nfallback[ids] += np.where(run, out[FALLBACK] > 0.5, False)
 

@@ -1,7 +1,7 @@
 """The batch core behind every environment: lanes of one compiled kernel, their instances, actions in, observations out.
 
-Single environment, native vector environment and the Stable-Baselines3 adapter are three faces of a `Core`; the single one is a core
-with one lane of the same kernel, so its numbers are the vector's to the last bit.
+Single environment, native vector environment and the Stable-Baselines3 adapter are three faces of a `Core`; the single
+one is a core with one lane of the same kernel, so its numbers are the vector's to the last bit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ MOST = 10_000_000  # lanes, and instances of a pool: more is a mistake, and woul
 
 @dataclass(frozen=True)
 class Reward:
-    """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor bootstrapping it
-    has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or "propagated" (progress, work and
-    what every local error becomes at the end, all paid at once; `lagrange` 1 weighs work and error alike); `fail`: extra
-    cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
-    decade of leaving the baseline's error at the same tolerance by more than a decade.  ValueError on unknown kinds, values out of range,
-    and a `lagrange` or `window` other than the default where the kind does not use it."""
+    """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor
+    bootstrapping it has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or
+    "propagated" (progress, work and what every local error becomes at the end, all paid at once; `lagrange` 1 weighs
+    work and error alike); `fail`: extra cost of a trajectory that does not reach its end; `time_discount`: discount per
+    span of physical time, 1 for none; `window`: cost a decade of leaving the baseline's error at the same tolerance by
+    more than a decade.  ValueError on unknown kinds, values out of range, and a `lagrange` or `window` other than the
+    default where the kind does not use it."""
 
     kind: str = "matched"
     lagrange: float = 1.0
@@ -47,14 +48,22 @@ class Reward:
         options.choice("reward", self.kind, rewards.RULES)
         for name in ("lagrange", "fail", "window"):
             object.__setattr__(self, name, options.number(name, getattr(self, name), low=0.0))
-        object.__setattr__(self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0))
+        object.__setattr__(
+            self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0)
+        )
         own = rewards.rule(self.kind).code == rewards.OWN
         if self.window > 0 and (self.kind == "propagated" or own):
-            raise options.OptionError(f"window has no effect on the reward {self.kind!r}, which prices the error itself")
+            raise options.OptionError(
+                f"window has no effect on the reward {self.kind!r}, which prices the error itself"
+            )
         if own and self.fail != 1.0:
-            raise options.OptionError(f"fail has no effect on the reward {self.kind!r}, whose own `end` says what a failure costs")
+            raise options.OptionError(
+                f"fail has no effect on the reward {self.kind!r}, whose own `end` says what a failure costs"
+            )
         if self.lagrange != 1.0 and not self.priced:
-            raise options.OptionError(f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it")
+            raise options.OptionError(
+                f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it"
+            )
 
     @property
     def priced(self) -> bool:
@@ -81,11 +90,12 @@ def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewa
 
 
 class Core(Stateful):
-    """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
-    `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
-    obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
-    columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, whose first entries, as
-    many as the last call returned, are the lanes whose episode ended.  `get_state`, `set_state`: see `state.Stateful`.
+    """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last
+    observation is in `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core
+    and overwritten by every call: obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated
+    (lanes,) bool; stats (lanes, k) float64 with the columns `kernels.env.EPISODE`, valid where an episode has just
+    ended; ended (lanes,) int64, whose first entries, as many as the last call returned, are the lanes whose episode
+    ended.  `get_state`, `set_state`: see `state.Stateful`.
     """
 
     def __init__(
@@ -173,8 +183,8 @@ class Core(Stateful):
         return self.consts[1:2]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
-        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
-        anew."""
+        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their
+        count of episodes anew."""
         self.keys[:] = np.where(mask, keys, self.keys)
         self.episodes[:] = np.where(mask, 0, self.episodes)
 
@@ -194,8 +204,8 @@ class Core(Stateful):
     def step(self, actions: np.ndarray) -> int:
         """Carry out `actions` (lanes, n_act) and fill the buffers; returns how many episodes ended.
 
-        Actions are real numbers in [-1, 1], taken as float32.  One that is not finite or lies outside is answered by the law and counted
-        (`nfallback`); a wrong shape, or what holds no real numbers, is a ValueError.
+        Actions are real numbers in [-1, 1], taken as float32.  One that is not finite or lies outside is answered by
+        the law and counted (`nfallback`); a wrong shape, or what holds no real numbers, is a ValueError.
         """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")

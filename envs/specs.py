@@ -1,4 +1,5 @@
-"""The environments by id, in one table: `gymnasium.make`, `gymnasium.make_vec`, `make_sb3` and training configs are made from it.
+"""The environments by id, in one table: `gymnasium.make`, `gymnasium.make_vec`, `make_sb3` and training configs are
+made from it.
 
 Imports nothing heavy, for `import stepsmith` reads it to register the ids.
 """
@@ -16,8 +17,9 @@ _ROOM = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """id; module of this room with `make_core` and `spaces_of`; prefix of its classes (`<prefix>Env`, `<prefix>VectorEnv`); the arguments
-    that the id fixes; doc: one line; steps: its actions are step sizes, so that a controller comes out of its training."""
+    """id; module of this room with `make_core` and `spaces_of`; prefix of its classes (`<prefix>Env`,
+    `<prefix>VectorEnv`); the arguments that the id fixes; doc: one line; steps: its actions are step sizes, so that a
+    controller comes out of its training."""
 
     id: str
     module: str
@@ -35,18 +37,27 @@ class EnvSpec:
         return self.load().make_core
 
 
-SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
-    EnvSpec("stepsmith/ODE-v0", "ode", "ODE", "step size of any method on any family"),
-    EnvSpec("stepsmith/ThreeBody-v0", "ode", "ODE", "step size on three bodies", {"family": "three_body"}),
-    EnvSpec(
-        "stepsmith/Stiff-v0", "ode", "ODE", "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
-        {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
-    ),
-    EnvSpec(
-        "stepsmith/ThreeBodyPaper-v0", "three_body_paper", "ThreeBodyPaper", "accuracy parameter of Hermite's method, arXiv:2502.12809",
-        steps=False,
-    ),
-)}  # fmt: skip
+SPECS: dict[str, EnvSpec] = {
+    spec.id: spec
+    for spec in (
+        EnvSpec("stepsmith/ODE-v0", "ode", "ODE", "step size of any method on any family"),
+        EnvSpec("stepsmith/ThreeBody-v0", "ode", "ODE", "step size on three bodies", {"family": "three_body"}),
+        EnvSpec(
+            "stepsmith/Stiff-v0",
+            "ode",
+            "ODE",
+            "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
+            {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
+        ),
+        EnvSpec(
+            "stepsmith/ThreeBodyPaper-v0",
+            "three_body_paper",
+            "ThreeBodyPaper",
+            "accuracy parameter of Hermite's method, arXiv:2502.12809",
+            steps=False,
+        ),
+    )
+}
 
 
 def register_all(register: Callable[..., None]) -> None:

@@ -30,13 +30,23 @@ MOST = 10_000_000  # lanes, and instances of a pool: more is a mistake, and woul
 
 @dataclass(frozen=True)
 class Reward:
-    """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor
-    bootstrapping it has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or
-    "propagated" (progress, work and what every local error becomes at the end, all paid at once; `lagrange` 1 weighs
-    work and error alike); `fail`: extra cost of a trajectory that does not reach its end; `time_discount`: discount per
-    span of physical time, 1 for none; `window`: cost a decade of leaving the baseline's error at the same tolerance by
-    more than a decade.  ValueError on unknown kinds, values out of range, and a `lagrange` or `window` other than the
-    default where the kind does not use it."""
+    """What an environment pays.
+
+    kind           "matched": the matched-error return.
+                   "matched_end": the same, paid at the end; with neither discount nor bootstrapping it has far less
+                   variance.
+                   "constraint": work, with an error constraint at the multiplier `lagrange`.
+                   "propagated": progress, work and what every local error becomes at the end, all paid at once; with
+                   `lagrange` 1 it weighs work and error alike.
+                   Or the name of a registered reward.
+    lagrange       price of the error, where the kind has one.
+    fail           extra cost of a trajectory that does not reach its end.
+    time_discount  discount per span of physical time; 1 for none.
+    window         cost a decade of leaving the baseline's error at the same tolerance by more than a decade.
+
+    Raises ValueError on unknown kinds, on values out of range, and on a `lagrange`, `window` or `fail` other than the
+    default where the kind does not use it.
+    """
 
     kind: str = "matched"
     lagrange: float = 1.0
@@ -90,12 +100,26 @@ def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewa
 
 
 class Core(Stateful):
-    """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last
-    observation is in `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core
-    and overwritten by every call: obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated
-    (lanes,) bool; stats (lanes, k) float64 with the columns `kernels.env.EPISODE`, valid where an episode has just
-    ended; ended (lanes,) int64, whose first entries, as many as the last call returned, are the lanes whose episode
-    ended.  `get_state`, `set_state`: see `state.Stateful`.
+    """`lanes` environments in lock-step.
+
+    pool, method, decision   the instances, the method that integrates them, and what observes and decides.
+    reward                   what is paid.
+    span                     (instances, 2): the range of the logarithm of an instance's relative tolerance.
+    max_attempts             attempts after which an episode is cut.
+    same_step                a finished lane restarts within the call that ended it, and its last observation is in
+                             `final_obs`; otherwise it restarts in the next call, whose action it ignores.
+
+    Buffers are owned by the core and overwritten by every call:
+
+    obs, final_obs           (lanes, n_obs) float32.
+    reward                   (lanes,) float32.
+    terminated, truncated    (lanes,) bool.
+    stats                    (lanes, k) float64, with the columns `kernels.environment.env.EPISODE`; valid where an
+                             episode has just ended.
+    ended                    (lanes,) int64: its first entries, as many as the last call returned, are the lanes whose
+                             episode ended.
+
+    `get_state` and `set_state`: see `state.Stateful`.
     """
 
     def __init__(

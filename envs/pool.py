@@ -29,11 +29,14 @@ LARGEST = 10.0  # an error beyond this is as bad as this
 class Pool:
     """Instances with their references and baseline.
 
-    batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log
-    errors of `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.
-    dropped: instances drawn that are left out, because their reference failed its self-check or the baseline failed at
-    every tolerance. method: its name, or a tableau.  costs: of its linear algebra, which is part of the work.
-    arrivals: what `followed` adds.
+    batch     I instances of `family`.
+    tgrid     (I, nt) output times; `ref` (I, nt, n), the reference states there.
+    table     (I, G) log work of the baseline at the log errors of `ERROR_GRID`.
+    log_rtol  (K,) uniform grid of log tolerances; `at_tol` (2, I, K), the baseline's log work and log error there.
+    dropped   number of instances drawn that are left out, because their reference failed its self-check or the baseline
+              failed at every tolerance.
+    method    its name, or a tableau; `costs`, those of its linear algebra, which are part of the work.
+    arrivals  what `followed` adds.
     """
 
     family: Family

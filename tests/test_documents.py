@@ -17,6 +17,7 @@ ROOMS = ("integrators", "controllers", "policies", "envs", "train")
 WIDTH = 120
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|json|safetensors|png)|[\w.-]+(?:/[\w.-]+)+/?|[\w-]+/")
@@ -27,8 +28,10 @@ TOP = {path.name for path in ROOT.iterdir()} | {"stepsmith"}
 
 
 def prose(text: str) -> str:
-    """The document without its fenced blocks of code; their lines stay, empty, so that line numbers hold."""
-    return FENCE.sub(lambda block: "\n" * block.group().count("\n"), text)
+    """The document without its blocks of code, fenced or indented; their lines stay, empty: line numbers hold."""
+    for code in (FENCE, INDENTED):
+        text = code.sub(lambda block: "\n" * block.group().count("\n"), text)
+    return text
 
 
 def anchors(text: str) -> set[str]:
@@ -104,11 +107,9 @@ def test_every_module_that_is_named_can_be_imported(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_prose_is_wrapped(document):
-    """Tables, blocks of code (fenced, or indented by four) and lines that hold a link may be longer."""
+    """Tables, blocks of code and lines that hold a link may be longer."""
     lines = enumerate(prose(read(document)).splitlines(), 1)
-    free = ("|", "    ")
-    long = [number for number, line in lines if len(line) > WIDTH and not line.startswith(free) and "](" not in line]
-    assert long == []
+    assert [n for n, line in lines if len(line) > WIDTH and not line.startswith("|") and "](" not in line] == []
 
 
 def test_the_checks_see_what_is_wrong():

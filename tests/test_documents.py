@@ -23,8 +23,8 @@ CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|json|safetensors|png)|[\w.-]+(?:/[\w.-]+)+/?|[\w-]+/")
 ENVIRONMENT = re.compile(r".+-v\d+")
 MODULE = re.compile(r"stepsmith(?:\.[A-Za-z_]\w*)+")
-TOP = {path.name for path in ROOT.iterdir()} | {"stepsmith"}
-"""Names at the top of the repository: a path that begins with one of them is meant to be a file or folder of it."""
+TOP = {*ROOMS, "stepsmith", "benchmarks", "docs", "examples", "tests", ".ci"}
+"""Folders at the top of the repository: a path that begins with one of them is meant to be in it."""
 
 
 def prose(text: str) -> str:
@@ -86,7 +86,7 @@ def test_every_relative_link_leads_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_that_is_named_exists(document):
     named = [word for word in words(read(document)) if FILE.fullmatch(word) and not ENVIRONMENT.fullmatch(word)]
-    ours = [word for word in named if word.split("/")[0] in TOP or word.endswith(".py")]
+    ours = [word for word in named if word.split("/")[0] in TOP or word.endswith((".py", ".md"))]
     assert [word for word in ours if not is_there(word, document)] == []
 
 

@@ -13,8 +13,8 @@ import argparse
 
 import numpy as np
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.table import LAWS
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.table import LAWS
 from stepsmith.integrators import problems
 from stepsmith.integrators.engine.measure import sweep
 

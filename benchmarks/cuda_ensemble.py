@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine import cuda
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.problems.nonstiff import lorenz

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from stepsmith.controllers.observation import NBODY, TIER0
+from stepsmith.controllers.learned.observation import NBODY, TIER0
 
 LORENZ = {"family": "lorenz", "method": "dopri5"}
 HERMITE = {"family": "three_body", "method": "hermite4_pec", "law": "amuse", "n_act": 1, "rtol": (1e-4, 1e-8)}

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.kernels.layout import MAX_STEPS
 from stepsmith.integrators.problems.nbody import three_body

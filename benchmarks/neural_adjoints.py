@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import stepsmith as ss
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 
 STEPS = (5, 10, 20, 40, 80, 160)
 KINDS = {

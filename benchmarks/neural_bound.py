@@ -22,13 +22,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.contract import Lane
 from stepsmith.integrators.methods.tableaus import get as get_tableau
-from stepsmith.train.neural_tasks import fields
-from stepsmith.train.progress import Progress
-from stepsmith.train.provenance import provenance
+from stepsmith.train.neural import fields
+from stepsmith.train.run.progress import Progress
+from stepsmith.train.run.provenance import provenance
 
 METHOD, TOLERANCES = "tsit5", (1e-3, 1e-4, 1e-5, 1e-6)
 

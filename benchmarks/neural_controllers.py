@@ -1,24 +1,27 @@
-"""Controllers during the training of neural ODEs, at matched error: the fields that training runs met, in four kinds of solves.
+"""Controllers during the training of neural ODEs, at matched error: the fields that training runs met, in four kinds of
+solves.
 
-    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 16] [--batches 1] [--out FILE]
+    python benchmarks/neural_controllers.py RUN [RUN ...] --validation RUN [RUN ...] [-c FILE ...] [--batch 16]
+      [--batches 1] [--out FILE]
 
-A RUN is a folder of `stepsmith train` that keeps weights ([train] keep = [...]); an instance is kept weights and a batch of test
-(validation) subjects.  In every kind of solve the law that others are measured against is chosen on the validation runs.  Rows: every
-published law, torchdiffeq's default (dopri5 under its law; everything else is tsit5), the law tuned on the compiled family `neural_field`,
-the zoo's `neural-field`, and files given with -c.
+A RUN is a folder of `stepsmith train` that keeps weights ([train] keep = [...]); an instance is kept weights and a
+batch of test (validation) subjects.  In every kind of solve the law that others are measured against is chosen on the
+validation runs.  Rows: every published law, torchdiffeq's default (dopri5 under its law; everything else is tsit5), the
+law tuned on the compiled family `neural_field`, the zoo's `neural-field`, and files given with -c.
 
     cold         as `odeint` does it
     even         with even_steps
     warm         the solve begins with the step that suited another batch of the same weights, as under NeuralODE(warm_start=True)
     warm, even   both
 
-Hosts' laws run cold alone; of the published laws, the --top best on the validation runs go to the other kinds.  One task at a time:
-tolerances that match an error belong to a task.  Weights of one run are not independent: intervals resample instances, and say little
-with few runs.  What stands here is the work at equal error of `train.metric`, in f-evaluations; the clock, and what inference costs, are
-seen in training (`neural_training.toml`).
+Hosts' laws run cold alone; of the published laws, the --top best on the validation runs go to the other kinds.  One
+task at a time: tolerances that match an error belong to a task.  Weights of one run are not independent: intervals
+resample instances, and say little with few runs.  What stands here is the work at equal error of
+`train.evaluate.metric`, in f-evaluations; the clock, and what inference costs, are seen in training
+(`neural_training.toml`).
 
-Columns: f-evaluations over torchdiffeq's default (cold) at equal error, and, for cold and "warm, even", over the best law of the same kind.
-`neural_match.py` finds the tolerances at which controllers reach the same error.
+Columns: f-evaluations over torchdiffeq's default (cold) at equal error, and, for cold and "warm, even", over the best
+law of the same kind. `neural_match.py` finds the tolerances at which controllers reach the same error.
 """
 
 from __future__ import annotations
@@ -35,16 +38,17 @@ import numpy as np
 import torch
 
 import stepsmith as ss
-from stepsmith.controllers import registry, resolve
+from stepsmith.controllers import resolve
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.neural.checks import FILLS
-from stepsmith.train.contestants import HOSTS
-from stepsmith.train.headline import choose_denominator
-from stepsmith.train.metric import Runs, work_ratio
-from stepsmith.train.neural_tasks import fields
-from stepsmith.train.neural_tasks.folder import read_config
-from stepsmith.train.progress import Progress
-from stepsmith.train.provenance import provenance
+from stepsmith.train.evaluate.contestants import HOSTS
+from stepsmith.train.evaluate.headline import choose_denominator
+from stepsmith.train.evaluate.metric import Runs, work_ratio
+from stepsmith.train.neural import fields
+from stepsmith.train.neural.folder import read_config
+from stepsmith.train.run.progress import Progress
+from stepsmith.train.run.provenance import provenance
 
 DEFAULT = "torchdiffeq's default"
 KINDS = {"cold": (False, False), "even": (False, True), "warm": (True, False), "warm, even": (True, True)}

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 import stepsmith as ss
-from stepsmith.controllers import registry
-from stepsmith.train.neural_tasks import fields
+from stepsmith.controllers.laws import registry
+from stepsmith.train.neural import fields
 
 TARGETS = (1e-5, 1e-6, 1e-7)
 LOG_TOL = np.log(np.array(fields.TOLERANCES))

@@ -34,14 +34,15 @@ from typing import Any
 
 import numpy as np
 
-from stepsmith.controllers import file, registry
+from stepsmith.controllers import file
+from stepsmith.controllers.laws import registry
 from stepsmith.envs.three_body_paper import MUS, make_core
 from stepsmith.integrators.problems.nbody.three_body_paper import FAMILY, instances
-from stepsmith.train import curves, paper
-from stepsmith.train.evolution import Settings
-from stepsmith.train.headline import choose_denominator
-from stepsmith.train.metric import Figure, Runs, across_seeds, work_ratio
-from stepsmith.train.provenance import provenance
+from stepsmith.train.algorithms.evolution import Settings
+from stepsmith.train.evaluate import curves, paper
+from stepsmith.train.evaluate.headline import choose_denominator
+from stepsmith.train.evaluate.metric import Figure, Runs, across_seeds, work_ratio
+from stepsmith.train.run.provenance import provenance
 
 GRID = np.array(FAMILY.etas)
 LEVELS = FAMILY.error_levels

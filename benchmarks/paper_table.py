@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.engine.solve import slots_of
 from stepsmith.integrators.kernels.build import Kernel, aligned, build

@@ -70,7 +70,7 @@ def solves() -> Iterator[tuple[str, str]]:
     cases += [(method, name, family) for name, (family, method) in ZOO.items()]
     for method, law, family in cases:
         problem = ss.problems.make(family, seed=1)
-        controller = ss.controllers.registry.constant(0.01) if law == "constant" else law
+        controller = ss.controllers.laws.registry.constant(0.01) if law == "constant" else law
         for rtol in (1e-4, 1e-7):
             label = f"solve {family} {method} {law} {rtol:g}"
             try:

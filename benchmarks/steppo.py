@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 
 import stepsmith as ss
-from stepsmith.controllers import registry, resolve
-from stepsmith.controllers.laws import Law
+from stepsmith.controllers import resolve
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.law import Law
 from stepsmith.integrators import problems
 from stepsmith.integrators.core import record
 from stepsmith.integrators.problems.problem import Problem

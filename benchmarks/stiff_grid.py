@@ -25,7 +25,7 @@ from scipy.integrate import solve_ivp
 from scipy.sparse import coo_array
 
 import stepsmith as ss
-from stepsmith.train.curves import log_work_at
+from stepsmith.train.evaluate.curves import log_work_at
 
 LEVELS = np.logspace(-7, -4, 25)
 TOLERANCES = 10.0 ** np.arange(-1.0, -8.01, -0.5)

@@ -18,7 +18,7 @@ import numpy as np
 
 import stepsmith as ss
 from stepsmith.integrators import methods, problems
-from stepsmith.train.curves import tolerance_slope
+from stepsmith.train.evaluate.curves import tolerance_slope
 
 PROBLEMS = ("rober", "hires", "orego", "vdpol_stiff", "pollu", "e5", "medical_akzo_20")
 LAWS = {"rodas5p": "rodas", "radau5": "radau5", "kvaerno5": "radau5", "esdirk43": "radau5"}

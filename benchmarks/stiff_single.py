@@ -26,7 +26,7 @@ import numpy as np
 
 import stepsmith as ss
 from stepsmith.integrators import problems
-from stepsmith.train.curves import log_work_at
+from stepsmith.train.evaluate.curves import log_work_at
 
 NAMES = ("vdpol_stiff", "rober", "hires", "orego", "pollu", "e5", "medical_akzo_20", "medical_akzo")
 LEVELS = np.logspace(-7, -3, 33)

@@ -9,23 +9,26 @@ from typing import Any
 
 from ..integrators.core.names import unknown
 from ..integrators.methods.tableaus import ExplicitTableau
-from . import registry
-from .laws import Law
+from .laws import registry
+from .laws.law import Law
 
 
 def controller(name: str, family: str | None = None, method: str | ExplicitTableau | None = None) -> Any:
-    """The controller called `name`: a law, "tuned", a zoo name, or the path of a `.safetensors` file or of a tuned law (`.json`).
+    """The controller called `name`: a law, "tuned", a zoo name, or the path of a `.safetensors` file or of a tuned law
+    (`.json`).
 
     "tuned" is the law that `stepsmith tune` found for the family and method.  Raises ValueError naming the nearest.
     """
     if name == "tuned":
-        from .tuned import tuned
+        from .laws.tuned import tuned
 
         if family is None:
-            raise ValueError("controller 'tuned' belongs to a family; this problem has none: name a law or a controller file")
+            raise ValueError(
+                "controller 'tuned' belongs to a family; this problem has none: name a law or a controller file"
+            )
         return tuned(family, method)
     if name.endswith(".json"):
-        from .tuned import read
+        from .laws.tuned import read
 
         if not os.path.exists(name):
             raise ValueError(f"{name}: there is no such file")

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..controllers import registry, resolve
-from ..controllers.decision import N_ACTS, Decision
-from ..controllers.laws import Law
-from ..controllers.observation import FEATURES, STIFF
+from ..controllers import resolve
+from ..controllers.laws import registry
+from ..controllers.laws.law import Law
+from ..controllers.learned.actions import SETS
+from ..controllers.learned.decision import Decision
+from ..controllers.learned.observation import FEATURES, STIFF
 from ..integrators import methods, problems
 from ..integrators.core import options, record
 from ..integrators.engine.costs import Costs, of_family
@@ -63,7 +65,7 @@ def make_decision(
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
-    if options.count("n_act", n_act) not in N_ACTS:
+    if options.count("n_act", n_act) not in SETS:
         raise options.refuse(
             "n_act", "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)", n_act
         )
@@ -252,12 +254,12 @@ class ODEEnv(Single):
     | 3 | 4 | the rate of Newton's iteration above which the Jacobian is renewed |
 
     Four actions are for implicit methods with Newton's iteration.  How far each reaches stands in
-    `controllers/decision.py`.  An action that is not finite or lies outside is answered by the law, and counted.
+    `controllers/learned/actions.py`.  An action that is not finite or lies outside is answered by the law, and counted.
 
     ## Observation Space
 
     `Box(low, high, (n_obs,), float32)`: the features of the last attempt that `features` names, scale-free, clipped and
-    normalised (`controllers/observation.py`); the bounds are those of the features.  The default is that of `Decision`,
+    normalised (`controllers/learned/observation.py`); the bounds are those of the features.  The default is that of `Decision`,
     and for implicit methods `observation.STIFF`.  The work so far and the error that was reached are not observed.
 
     ## Rewards

@@ -1,5 +1,5 @@
-"""The environments by id, in one table: `gymnasium.make`, `gymnasium.make_vec`, `make_sb3` and training configs are
-made from it.
+"""The environments by id, in one table: `gymnasium.make`, `gymnasium.make_vec`, `make_sb3` and training configs read
+it.
 
 Imports nothing heavy, for `import stepsmith` reads it to register the ids.
 """
@@ -7,6 +7,7 @@ Imports nothing heavy, for `import stepsmith` reads it to register the ids.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -17,9 +18,12 @@ _ROOM = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """id; module of this room with `make_core` and `spaces_of`; prefix of its classes (`<prefix>Env`,
-    `<prefix>VectorEnv`); the arguments that the id fixes; doc: one line; steps: its actions are step sizes, so that a
-    controller comes out of its training."""
+    """One environment.
+
+    id: "namespace/Name-v0".  module: where it is, `make_core` and the classes `<prefix>Env` and `<prefix>VectorEnv`;
+    with a dot in front, in this room.  doc: one line.  fixed: arguments that the id fixes.  steps: its actions are step
+    sizes, so that a controller comes out of its training.
+    """
 
     id: str
     module: str
@@ -30,41 +34,61 @@ class EnvSpec:
 
     def load(self) -> ModuleType:
         """The module (imports the engine)."""
-        return importlib.import_module(f"{_ROOM}.{self.module}")
+        return importlib.import_module(self.module, _ROOM)
 
     def make_core(self) -> Callable[..., Any]:
         """`make_core(lanes, same_step, **options)` of the module."""
         return self.load().make_core
 
+    @property
+    def gymnasium(self) -> dict[str, Any]:
+        """Arguments of `gymnasium.register`."""
+        classes = f"{_ROOM if self.module.startswith('.') else ''}{self.module}:{self.prefix}"
+        return {
+            "id": self.id, "entry_point": f"{classes}Env", "vector_entry_point": f"{classes}VectorEnv",
+            "kwargs": dict(self.fixed), "disable_env_checker": False,
+        }  # fmt: skip
 
-SPECS: dict[str, EnvSpec] = {
-    spec.id: spec
-    for spec in (
-        EnvSpec("stepsmith/ODE-v0", "ode", "ODE", "step size of any method on any family"),
-        EnvSpec("stepsmith/ThreeBody-v0", "ode", "ODE", "step size on three bodies", {"family": "three_body"}),
-        EnvSpec(
-            "stepsmith/Stiff-v0",
-            "ode",
-            "ODE",
-            "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
-            {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
-        ),
-        EnvSpec(
-            "stepsmith/ThreeBodyPaper-v0",
-            "three_body_paper",
-            "ThreeBodyPaper",
-            "accuracy parameter of Hermite's method, arXiv:2502.12809",
-            steps=False,
-        ),
-    )
-}
+
+SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
+    EnvSpec("stepsmith/ODE-v0", ".ode", "ODE", "step size of any method on any family"),
+    EnvSpec("stepsmith/ThreeBody-v0", ".ode", "ODE", "step size on three bodies", {"family": "three_body"}),
+    EnvSpec(
+        "stepsmith/Stiff-v0", ".ode", "ODE", "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
+        {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
+    ),
+    EnvSpec(
+        "stepsmith/ThreeBodyPaper-v0", ".three_body_paper", "ThreeBodyPaper", "accuracy parameter of Hermite's method, arXiv:2502.12809",
+        steps=False,
+    ),
+)}  # fmt: skip
+
+_SHIPPED = frozenset(SPECS)
+_ID = re.compile(r"[\w:.-]+/[\w:.-]+-v\d+")
 
 
 def register_all(register: Callable[..., None]) -> None:
     """Call `register` (`gymnasium.register`) for every id."""
     for spec in SPECS.values():
-        classes = f"{_ROOM}.{spec.module}:{spec.prefix}"
-        register(
-            id=spec.id, entry_point=f"{classes}Env", vector_entry_point=f"{classes}VectorEnv", kwargs=dict(spec.fixed),
-            disable_env_checker=False,
-        )  # fmt: skip
+        register(**spec.gymnasium)
+
+
+def register(spec: EnvSpec) -> EnvSpec:
+    """Let `spec.id` name an environment wherever one is named in this process; returns `spec`.
+
+    An environment that was registered under the id before is replaced.  ValueError for an id that ships and for one
+    that is not "namespace/Name-v0".
+    """
+    import gymnasium
+
+    if not isinstance(spec, EnvSpec):
+        raise TypeError(f"an environment is registered by an EnvSpec, got {type(spec).__name__}")
+    if not _ID.fullmatch(spec.id):
+        raise ValueError(f"the id of an environment must be like 'mine/Name-v0', got {spec.id!r}")
+    if spec.id in _SHIPPED:
+        raise ValueError(f"environment {spec.id!r} ships with the package: give this one another id")
+    if spec.id in SPECS:
+        gymnasium.registry.pop(spec.id, None)
+    SPECS[spec.id] = spec
+    gymnasium.register(**spec.gymnasium)
+    return spec

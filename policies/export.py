@@ -1,9 +1,10 @@
 """From a trained Stable-Baselines3 model to a controller: what its deterministic policy computes, layer by layer.
 
-PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1].  SAC: tanh of the mean.  DQN: the action of the greatest value out
-of a table.  Observation statistics of a `VecNormalize` become the decision's normaliser; whether there were any is asked until it is
-known (`sources`).  Layers are read off by type, whatever is not understood is refused by name, and the result is compared with
-`model.predict(deterministic=True)` on raw observations before it is handed out.
+PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1].  SAC: tanh of the mean.  DQN: the action of the
+greatest value out of a table.  Observation statistics of a `VecNormalize` become the decision's normaliser; whether
+there were any is asked until it is known (`sources`).  Layers are read off by type, whatever is not understood is
+refused by name, and the result is compared with `model.predict(deterministic=True)` on raw observations before it is
+handed out.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..controllers.decision import Decision
-from ..controllers.learned import Learned
-from ..controllers.observation import HUGE
+from ..controllers.learned.decision import Decision
+from ..controllers.learned.network import Learned
+from ..controllers.learned.observation import HUGE
 from ..integrators.core import options
 from ..integrators.core.contract import N_HEAD, S_STREAK
 from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
@@ -33,26 +34,27 @@ Layers = list[tuple[np.ndarray, np.ndarray, str]]
 
 
 def from_sb3(
-    model: BaseAlgorithm, decision: Decision, normaliser: Any = None, actions: Any = None, *, normalised: bool | None = None,
+    model: BaseAlgorithm, decision: Decision, normaliser: Any = None, actions: Any = None, *,
+    normalised: bool | None = None,
     env: Any = None, **rest: Any,
 ) -> Learned:  # fmt: skip
     """The controller that `model`'s deterministic policy is.
 
-    model: PPO, A2C, SAC or DQN with an MLP policy (tanh or ReLU) over decision's observation.
-    decision: observation, action and base law that it was trained with.
-    normaliser: what its observations were normalised by: the VecNormalize, the path of the file that its `save` wrote, or a mapping with
-    mean, var (n_obs,), epsilon and clip (`normalisation.Statistics`).  None: that of env, of the environment that the model still
-    holds, or what `normalisation.keep` left on the model.
-    actions: DQN only, (n,) or (n, n_act) table in [-1, 1]: the action that each of its n discrete ones stands for.
-    normalised: False says that the policy saw observations as stepsmith's environment gives them; needed where nothing else tells, as of a
-    model out of `PPO.load`.
-    env: the environment that it was trained in, wrappers included, VecEnv or Gymnasium: it is reset and stepped, and the controller must
-    answer its raw observations as the policy answers those that the wrappers show it.
-    rest: name, family, provenance, measured of the `Learned`.
+    model: PPO, A2C, SAC or DQN with an MLP policy (tanh or ReLU) over decision's observation. decision: observation,
+    action and base law that it was trained with. normaliser: what its observations were normalised by: the
+    VecNormalize, the path of the file that its `save` wrote, or a mapping with mean, var (n_obs,), epsilon and clip
+    (`normalisation.Statistics`).  None: that of env, of the environment that the model still holds, or what
+    `normalisation.keep` left on the model. actions: DQN only, (n,) or (n, n_act) table in [-1, 1]: the action that each
+    of its n discrete ones stands for. normalised: False says that the policy saw observations as stepsmith's
+    environment gives them; needed where nothing else tells, as of a model out of `PPO.load`. env: the environment that
+    it was trained in, wrappers included, VecEnv or Gymnasium: it is reset and stepped, and the controller must answer
+    its raw observations as the policy answers those that the wrappers show it. rest: name, family, provenance, measured
+    of the `Learned`.
 
-    Raises ValueError where it is not known whether observations were normalised, where the model was trained under a VecNormalize whose
-    statistics are missing, and on anything that is not understood: dict or image observations, other extractors, layers, distributions or
-    bounds, recurrent policies, SAC's state-dependent exploration (it clips its mean another way), shapes that do not fit the decision.
+    Raises ValueError where it is not known whether observations were normalised, where the model was trained under a
+    VecNormalize whose statistics are missing, and on anything that is not understood: dict or image observations, other
+    extractors, layers, distributions or bounds, recurrent policies, SAC's state-dependent exploration (it clips its
+    mean another way), shapes that do not fit the decision.
     """
     from gymnasium import spaces
     from stable_baselines3.common.policies import ActorCriticPolicy
@@ -62,7 +64,9 @@ def from_sb3(
     policy: Any = getattr(model, "policy", None)
     space = getattr(policy, "observation_space", None)
     if not isinstance(space, spaces.Box) or space.shape != (decision.n_obs,):
-        raise ValueError(f"the policy must observe a Box of shape ({decision.n_obs},), as the decision does, got {space}")
+        raise ValueError(
+            f"the policy must observe a Box of shape ({decision.n_obs},), as the decision does, got {space}"
+        )
     if hasattr(policy, "lstm_actor"):
         raise ValueError("recurrent policies cannot be exported: a controller's network has no memory of its own")
     if getattr(model, "use_sde", False) and isinstance(policy, SACPolicy):
@@ -73,7 +77,9 @@ def from_sb3(
         raise ValueError(f"actions are for DQN, which chooses among them, not for {type(policy).__name__}")
     elif isinstance(policy, ActorCriticPolicy):
         _check_actions(policy, decision)
-        extractor = policy.pi_features_extractor if hasattr(policy, "pi_features_extractor") else policy.features_extractor
+        extractor = (
+            policy.pi_features_extractor if hasattr(policy, "pi_features_extractor") else policy.features_extractor
+        )
         _check_extractor(extractor)
         layers, squash = _layers([policy.mlp_extractor.policy_net, policy.action_net]), "clip"
     elif isinstance(policy, SACPolicy):
@@ -81,7 +87,9 @@ def from_sb3(
         _check_extractor(policy.actor.features_extractor)
         layers, squash = _layers([policy.actor.latent_pi, policy.actor.mu]), "tanh"
     else:
-        raise ValueError(f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC and DQN are understood")
+        raise ValueError(
+            f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC and DQN are understood"
+        )
     if normalised is not None:
         normalised = options.flag("normalised", normalised)
     found = sources.statistics(model, normaliser, normalised, env)
@@ -99,7 +107,9 @@ def _check_actions(policy: Any, decision: Decision) -> None:
 
     space = policy.action_space
     if not isinstance(space, spaces.Box) or space.shape != (decision.n_act,):
-        raise ValueError(f"the policy must act in a Box of shape ({decision.n_act},), as the decision does, got {space}")
+        raise ValueError(
+            f"the policy must act in a Box of shape ({decision.n_act},), as the decision does, got {space}"
+        )
     if np.any(space.low != -1.0) or np.any(space.high != 1.0):
         raise ValueError(f"actions must be bounded by -1 and 1, got {space.low.tolist()} and {space.high.tolist()}")
 
@@ -108,7 +118,10 @@ def _check_extractor(extractor: Any) -> None:
     from stable_baselines3.common.torch_layers import FlattenExtractor
 
     if type(extractor) is not FlattenExtractor:
-        raise ValueError(f"a feature extractor of type {type(extractor).__name__} cannot be exported: observations must come as they are")
+        raise ValueError(
+            f"a feature extractor of type {type(extractor).__name__} cannot be exported: observations must come as "
+            "they are"
+        )
 
 
 def _value_layers(policy: Any, actions: Any) -> Layers:
@@ -133,12 +146,17 @@ def _layers(modules: Iterable[Any]) -> Layers:
             kind = type(part)
             if kind is nn.Linear:
                 weight = part.weight.detach().cpu().numpy().astype(np.float64)
-                bias = np.zeros(len(weight)) if part.bias is None else part.bias.detach().cpu().numpy().astype(np.float64)
+                bias = (
+                    np.zeros(len(weight)) if part.bias is None else part.bias.detach().cpu().numpy().astype(np.float64)
+                )
                 out.append((weight, bias, "linear"))
             elif kind in names and out and out[-1][2] == "linear":
                 out[-1] = (*out[-1][:2], names[kind])
             else:
-                raise ValueError(f"a layer of type {kind.__name__} cannot be exported here: Linear, each followed by Tanh or ReLU, is")
+                raise ValueError(
+                    f"a layer of type {kind.__name__} cannot be exported here: Linear, each followed by Tanh or ReLU, "
+                    "is"
+                )
     return out
 
 
@@ -155,7 +173,8 @@ def _with_normaliser(decision: Decision, found: Statistics | None) -> Decision:
 def _compare(model: Any, learned: Learned, decision: Decision, found: Statistics | None) -> None:
     """ValueError unless the controller answers *raw* observations as `model.predict` does what SB3 makes of them.
 
-    Half of them come from the whole range of the features, half from random attempts, through the formulas that a host evaluates.
+    Half of them come from the whole range of the features, half from random attempts, through the formulas that a host
+    evaluates.
     """
     low, high = decision.observation.low, decision.observation.high
     rng = np.random.default_rng(0)
@@ -180,19 +199,25 @@ def _compare(model: Any, learned: Learned, decision: Decision, found: Statistics
 
 
 def _normalised(learned: Learned, raw: np.ndarray, found: Statistics | None) -> np.ndarray:
-    """Raw observations as the controller's network gets them.  Without statistics the decision's own normaliser was the environment's."""
+    """Raw observations as the controller's network gets them.  Without statistics the decision's own normaliser was the
+    environment's.
+    """
     d = learned.decision
     return raw if found is None else np.clip((raw - d.shift) * d.scale, -d.obs_clip, d.obs_clip)
 
 
 def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statistics | None, env: Any) -> None:
-    """ValueError unless the controller, given what the environment itself observes, answers as the policy, given what its wrappers show."""
+    """ValueError unless the controller, given what the environment itself observes, answers as the policy, given what
+    its wrappers show.
+    """
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
     env = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])
     cores = sources.cores_of(env)
     if not cores:
-        raise ValueError("env must be one of stepsmith's environments, wrapped or not: of another one raw observations are not known")
+        raise ValueError(
+            "env must be one of stepsmith's environments, wrapped or not: of another one raw observations are not known"
+        )
     _check_decision(decision, cores)
     _check_bounds(model.policy.observation_space, env.observation_space)
     raw: list[np.ndarray] = []
@@ -205,7 +230,8 @@ def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statist
             action, _ = model.predict(seen, deterministic=False)
             seen, *_ = env.step(action)
     _alike(model, learned, _normalised(learned, np.concatenate(raw), found), np.concatenate(shown), "on observations of the environment "
-           "the exported controller does not answer as the policy: a wrapper changes what the policy sees, and its statistics are missing "
+           "the exported controller does not answer as the policy: a wrapper changes what the policy sees, and its "
+           "statistics are missing "
            "or others")  # fmt: skip
 
 
@@ -213,15 +239,21 @@ def _check_decision(decision: Decision, cores: list[Any]) -> None:
     for core in cores:
         theirs = core.decision
         if theirs.key != decision.key or not np.array_equal(theirs.params, decision.params):
-            raise ValueError(f"the environment was made with another decision, {theirs!r}, than the one given, {decision!r}")
+            raise ValueError(
+                f"the environment was made with another decision, {theirs!r}, than the one given, {decision!r}"
+            )
 
 
 def _check_bounds(policy: Any, env: Any) -> None:
-    """ValueError unless the policy was made for observations within the bounds of the environment's: a normalising wrapper changes them."""
+    """ValueError unless the policy was made for observations within the bounds of the environment's: a normalising
+    wrapper changes them.
+    """
     if not (np.array_equal(policy.low, env.low) and np.array_equal(policy.high, env.high)):
         raise ValueError(
-            f"the policy was made for observations from {policy.low.tolist()} to {policy.high.tolist()}, and env shows them from "
-            f"{env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from env, or in another environment"
+            f"the policy was made for observations from {policy.low.tolist()} to {policy.high.tolist()}, and env shows "
+            "them from "
+            f"{env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from env, or "
+            "in another environment"
         )
 
 

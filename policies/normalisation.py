@@ -2,9 +2,9 @@
 
     seen = clip((observation - mean) / sqrt(var + epsilon), -clip, clip)
 
-Statistics travel as arrays: in the controller file as its normaliser, in a `.npz` by `Statistics.save`, in the model's own zip by
-`keep(model)`.  SB3 keeps those of a `VecNormalize` in a pickle beside the model, which loading the model does not look at;
-`Statistics.of` takes the numbers out of it without running what it holds.
+Statistics travel as arrays: in the controller file as its normaliser, in a `.npz` by `Statistics.save`, in the model's
+own zip by `keep(model)`.  SB3 keeps those of a `VecNormalize` in a pickle beside the model, which loading the model
+does not look at; `Statistics.of` takes the numbers out of it without running what it holds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _FIELDS = ("mean", "var", "epsilon", "clip")
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """mean, var: (n,) float64, finite, var not negative.  epsilon > 0 is added to var, clip > 0 bounds what the policy sees (inf: not).
+    """mean, var: (n,) float64, finite, var not negative.  epsilon > 0 is added to var, clip > 0 bounds what the policy
+    sees (inf: not).
 
     Raises ValueError where they are anything else.
     """
@@ -47,16 +48,24 @@ class Statistics:
             try:
                 v = np.array(getattr(self, name), dtype=np.float64)
             except (TypeError, ValueError):
-                raise options.refuse(f"{name} of the observations", "an array of numbers", getattr(self, name)) from None
+                raise options.refuse(
+                    f"{name} of the observations", "an array of numbers", getattr(self, name)
+                ) from None
             if v.ndim != 1 or not v.size or not np.all(np.isfinite(v)) or (name == "var" and np.any(v < 0.0)):
-                raise ValueError(f"{name} of the observations must be a vector of finite numbers{', not negative' * (name == 'var')}")
+                raise ValueError(
+                    f"{name} of the observations must be a vector of finite numbers{', not negative' * (name == 'var')}"
+                )
             v.flags.writeable = False
             object.__setattr__(self, name, v)
         if self.mean.shape != self.var.shape:
-            raise ValueError(f"mean and var of the observations must be equally long, got {len(self.mean)} and {len(self.var)}")
+            raise ValueError(
+                f"mean and var of the observations must be equally long, got {len(self.mean)} and {len(self.var)}"
+            )
         object.__setattr__(self, "epsilon", options.positive("epsilon of the observations", self.epsilon))
         clip = self.clip
-        object.__setattr__(self, "clip", np.inf if clip == np.inf else options.positive("clip of the observations", clip))
+        object.__setattr__(
+            self, "clip", np.inf if clip == np.inf else options.positive("clip of the observations", clip)
+        )
 
     @property
     def scale(self) -> np.ndarray:
@@ -65,7 +74,11 @@ class Statistics:
 
     def seen(self, observation: Any) -> np.ndarray:
         """What the policy is shown of observations (..., n)."""
-        return np.clip((np.asarray(observation, dtype=np.float64) - self.mean) / np.sqrt(self.var + self.epsilon), -self.clip, self.clip)
+        return np.clip(
+            (np.asarray(observation, dtype=np.float64) - self.mean) / np.sqrt(self.var + self.epsilon),
+            -self.clip,
+            self.clip,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write them as a NumPy archive, whose name must end in .npz; returns the path."""
@@ -77,8 +90,8 @@ class Statistics:
 
     @classmethod
     def of(cls, source: Any) -> Statistics | None:
-        """From a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var, epsilon, clip), or
-        Statistics themselves; None where it normalises rewards alone.
+        """From a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var,
+        epsilon, clip), or Statistics themselves; None where it normalises rewards alone.
 
         Raises ValueError for anything else, and FileNotFoundError where a path leads to nothing.
         """
@@ -92,7 +105,9 @@ class Statistics:
                 raise ValueError("statistics of observations need mean and var")
             return cls(**source)
         if not hasattr(source, "norm_obs"):
-            raise options.refuse("normaliser", "a VecNormalize, the path of its file, or statistics (mean, var)", source)
+            raise options.refuse(
+                "normaliser", "a VecNormalize, the path of its file, or statistics (mean, var)", source
+            )
         return _of_fields(source)
 
 
@@ -108,23 +123,33 @@ def _of_fields(source: Any) -> Statistics | None:
         count = np.nan
     # a new one counts 1e-4; statistics that were set by hand are not those it begins with
     if not count >= 1.0 and np.all(np.asarray(rms.mean, float) == 0.0) and np.all(np.asarray(rms.var, float) == 1.0):
-        raise ValueError("the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the training")
+        raise ValueError(
+            "the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the "
+            "training"
+        )
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)
 
 
 def keep(model: Any, normaliser: Any = None) -> None:
-    """Let an SB3 model know what its observations were normalised by, so that `model.save` keeps it and an export finds it.
+    """Let an SB3 model know what its observations were normalised by, so that `model.save` keeps it and an export finds
+    it.
 
-    normaliser: as `Statistics.of` takes it; None: the VecNormalize that the model holds.  ValueError where there is none: say
-    `keep(model, False)` for observations as the environment gives them.  Call it when the training is over: an export refuses statistics
-    of another number of steps.
+    normaliser: as `Statistics.of` takes it; None: the VecNormalize that the model holds.  ValueError where there is
+    none: say `keep(model, False)` for observations as the environment gives them.  Call it when the training is over:
+    an export refuses statistics of another number of steps.
     """
     if normaliser is None:
         normaliser = model.get_vec_normalize_env()
         if normaliser is None:
-            raise ValueError("the model holds no VecNormalize: give the statistics, or False for observations as they come")
+            raise ValueError(
+                "the model holds no VecNormalize: give the statistics, or False for observations as they come"
+            )
     found = None if normaliser is False else Statistics.of(normaliser)
-    kept = None if found is None else {"mean": found.mean.tolist(), "var": found.var.tolist(), "epsilon": found.epsilon, "clip": found.clip}
+    kept = (
+        None
+        if found is None
+        else {"mean": found.mean.tolist(), "var": found.var.tolist(), "epsilon": found.epsilon, "clip": found.clip}
+    )
     setattr(model, ATTRIBUTE, {"normaliser": kept, "num_timesteps": int(model.num_timesteps)})
 
 
@@ -135,14 +160,18 @@ def _read(path: Path) -> Statistics | None:
     try:
         if data[:2] == b"PK":
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return Statistics.of({name: arrays[name] if arrays[name].ndim else float(arrays[name]) for name in arrays.files})
+                return Statistics.of(
+                    {name: arrays[name] if arrays[name].ndim else float(arrays[name]) for name in arrays.files}
+                )
         held = _Numbers(io.BytesIO(data)).load()
         if not hasattr(held, "norm_obs"):
             raise ValueError("it holds no VecNormalize")
         return _of_fields(held)
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
             OverflowError, MemoryError, RecursionError, SystemError) as error:  # fmt: skip
-        raise ValueError(f"{path}: not the statistics of a VecNormalize: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(
+            f"{path}: not the statistics of a VecNormalize: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 class _Inert:
@@ -178,7 +207,9 @@ class _Type(_Inert):
 
 
 class _Array(_Inert):
-    """A NumPy array out of its bytes.  NumPy's own constructors trust what they are given, and a damaged pickle would crash them."""
+    """A NumPy array out of its bytes.  NumPy's own constructors trust what they are given, and a damaged pickle would
+    crash them.
+    """
 
     value: np.ndarray | None = None
 
@@ -206,7 +237,9 @@ def _reconstruct(*_: Any) -> _Array:
 
 def _frombuffer(data: Any, kind: Any, shape: Any, *_: Any) -> _Array:
     array = _Array()
-    array.value = _numbers(bytes(data) if isinstance(data, (bytes, bytearray, pickle.PickleBuffer)) else None, kind, shape)
+    array.value = _numbers(
+        bytes(data) if isinstance(data, (bytes, bytearray, pickle.PickleBuffer)) else None, kind, shape
+    )
     return array
 
 
@@ -220,7 +253,13 @@ class _Numbers(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Stand-ins for the constructors that arrays need, an inert class for everything else."""
-        known = {"dtype": _Type, "ndarray": _Array, "_reconstruct": _reconstruct, "_frombuffer": _frombuffer, "scalar": _scalar}
+        known = {
+            "dtype": _Type,
+            "ndarray": _Array,
+            "_reconstruct": _reconstruct,
+            "_frombuffer": _frombuffer,
+            "scalar": _scalar,
+        }
         if module.partition(".")[0] == "numpy" and name in known:
             return known[name]
         return type("Inert", (_Inert,), {})

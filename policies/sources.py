@@ -1,7 +1,8 @@
 """Whether a model's observations were normalised: what the caller says, what the model holds, and what cannot be known.
 
-`PPO.load` gives a model without its environment, and SB3 keeps a VecNormalize's statistics in a file of their own.  A network that was
-trained on normalised observations and runs on raw ones still answers; nothing looks wrong.  So an export asks until it knows.
+`PPO.load` gives a model without its environment, and SB3 keeps a VecNormalize's statistics in a file of their own.  A
+network that was trained on normalised observations and runs on raw ones still answers; nothing looks wrong.  So an
+export asks until it knows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from ..integrators.core import options
 from .normalisation import ATTRIBUTE, Statistics
 
 _REMEDY = (
-    "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was trained in, wrappers "
+    "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was "
+    "trained in, wrappers "
     "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
 )
 _SHOW = (
@@ -24,11 +26,11 @@ _SHOW = (
 def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -> Statistics | None:
     """What the policy's observations were normalised by; None where they were not.
 
-    Sought in this order: `normaliser`, the VecNormalize of `env`, that of the model's own environment, what `normalisation.keep` left
-    on the model.
+    Sought in this order: `normaliser`, the VecNormalize of `env`, that of the model's own environment, what
+    `normalisation.keep` left on the model.
 
-    Raises ValueError where they contradict `normalised`, where the model was trained under a VecNormalize and has no statistics, and
-    where nothing says what the policy saw.
+    Raises ValueError where they contradict `normalised`, where the model was trained under a VecNormalize and has no
+    statistics, and where nothing says what the policy saw.
     """
     wrapper = None
     if normaliser is not None:
@@ -38,24 +40,34 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
         found, known = (Statistics.of(wrapper), False) if wrapper is not None else _kept(model)
     _enough(model, wrapper if normaliser is None else normaliser)
     if found is not None and normalised is False:
-        raise ValueError("normalised=False, but there are statistics of observations: of the normaliser given, or of the model's own")
+        raise ValueError(
+            "normalised=False, but there are statistics of observations: of the normaliser given, or of the model's own"
+        )
     if found is None and normalised is True:
         raise ValueError("normalised=True, but there are no statistics: give normaliser=")
-    if not known and normalised is False and _under_normalize(model) and not (wrapper is not None and not wrapper.norm_obs):
+    if (
+        not known
+        and normalised is False
+        and _under_normalize(model)
+        and not (wrapper is not None and not wrapper.norm_obs)
+    ):
         raise ValueError(f"normalised=False, but the model was trained under a VecNormalize: {_SHOW}")
     # of an env that is given, the answers are compared on its observations
     if known or normalised is False or (found is not None and env is not None):
         return found
     if wrapper is None and _under_normalize(model):
         raise ValueError(
-            "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be shown observations "
+            "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be "
+            "shown observations "
             f"that it was not trained on; {_SHOW}"
         )
     if env is not None:
         return found
     own = model.get_env()
     if own is None:
-        raise ValueError(f"the model has no environment, and nothing says whether its observations were normalised: {_REMEDY}")
+        raise ValueError(
+            f"the model has no environment, and nothing says whether its observations were normalised: {_REMEDY}"
+        )
     doubtful = changes(own, wrapper)
     if doubtful:
         raise ValueError(f"the model's environment is wrapped in {doubtful}, which may change observations: {_REMEDY}")
@@ -63,7 +75,9 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
 
 
 def _under_normalize(model: Any) -> bool:
-    """Whether the model has learned under a VecNormalize: SB3 then keeps observations as they were before it, in the model's zip too."""
+    """Whether the model has learned under a VecNormalize: SB3 then keeps observations as they were before it, in the
+    model's zip too.
+    """
     return getattr(model, "_last_original_obs", None) is not None
 
 
@@ -73,7 +87,8 @@ def _enough(model: Any, source: Any) -> None:
     count = getattr(rms, "count", None)
     if getattr(source, "norm_obs", False) and isinstance(count, (int, float)) and count < 0.5 * model.num_timesteps:
         raise ValueError(
-            f"the VecNormalize has seen {count:.0f} observations, and the model has learned from {model.num_timesteps}: give the one that "
+            f"the VecNormalize has seen {count:.0f} observations, and the model has learned from "
+            f"{model.num_timesteps}: give the one that "
             "it was trained under, or its statistics"
         )
 
@@ -97,16 +112,19 @@ def _kept(model: Any) -> tuple[Statistics | None, bool]:
     then, now = kept.get("num_timesteps"), int(model.num_timesteps)
     if then != now:
         raise ValueError(
-            f"the statistics that the model keeps are of step {options.shown(then)}, and it has learned up to step {now}: call "
+            f"the statistics that the model keeps are of step {options.shown(then)}, and it has learned up to step "
+            f"{now}: call "
             f"normalisation.keep(model) again after learning, or {_REMEDY}"
         )
     return Statistics.of(kept["normaliser"]), True
 
 
 def changes(env: Any, taken: Any = None) -> str | None:
-    """Name of the outermost wrapper that may change observations, but for `taken`, whose statistics are known; None where there is none.
+    """Name of the outermost wrapper that may change observations, but for `taken`, whose statistics are known; None
+    where there is none.
 
-    Wrappers of SB3 and Gymnasium that leave observations alone are known; one of your own says so by `passes_observations = True`.
+    Wrappers of SB3 and Gymnasium that leave observations alone are known; one of your own says so by
+    `passes_observations = True`.
     """
     import gymnasium
     from gymnasium import wrappers as gym

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from . import controller as _resolve
-from .controllers import strength
 from .integrators.core import options as _options
-from .integrators.neural import NeuralSolution, regularisers
+from .integrators.neural import NeuralSolution, regularisers, strength
 from .integrators.neural import odeint as _odeint
 from .integrators.neural.module import NeuralODE as _NeuralODE
 from .integrators.neural.module import NeuralOutput

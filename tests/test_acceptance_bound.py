@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import stepsmith as ss
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import SHRINK, Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.controllers.learned.residual import SHRINK
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, FALLBACK, LOG_FACTOR, N_HEAD, Lane
 from stepsmith.integrators.core.runner import Runner

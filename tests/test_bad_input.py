@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile.vecmath import log
 from stepsmith.integrators.engine.ensemble import solve_ensemble

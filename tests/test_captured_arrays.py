@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import array_faults
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.checks import rhs_check
 from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.engine.solve import solve

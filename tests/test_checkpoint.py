@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from stepsmith.train.checkpoint import Checkpoint, read_tree, write_tree
-from stepsmith.train.runfiles import RunError, append_log, plain, read_log
+from stepsmith.train.run.checkpoint import Checkpoint, read_tree, write_tree
+from stepsmith.train.run.runfiles import RunError, append_log, plain, read_log
 
 
 def there_and_back(tmp_path, tree):
@@ -106,7 +106,7 @@ def test_a_log_is_json_to_the_letter(tmp_path):
 @pytest.mark.parametrize("at", [0, 1, 9])
 def test_pycma_goes_on_as_if_nothing_had_been(tmp_path, n, generations, at):
     cma = pytest.importorskip("cma")
-    from stepsmith.train import es_state
+    from stepsmith.train.algorithms import es_state
 
     def make():
         options = {"seed": 3, "verbose": -9, "maxiter": generations, "CMA_diagonal": n > 400, "popsize": 8}
@@ -137,8 +137,8 @@ def neural(tmp_path_factory):
     """A finished neural run of three epochs, and its folder as it was in the third."""
     pytest.importorskip("torch")
     pytest.importorskip("sklearn")
-    from stepsmith.train.neural_tasks import loop
-    from stepsmith.train.neural_tasks.config import from_dict
+    from stepsmith.train.neural import loop
+    from stepsmith.train.neural.config import from_dict
 
     out = tmp_path_factory.mktemp("neural")
     cfg = from_dict({"name": "toy", "task": {"name": "digits", "hidden": 4}, "solver": {"tolerance": 1e-2},
@@ -164,7 +164,7 @@ def rows(folder):
 
 @pytest.mark.parametrize("how", ["whole", "flipped", "truncated", "empty", "none"])
 def test_a_neural_run_goes_on_from_the_last_whole_checkpoint(neural, how, tmp_path, capsys):
-    from stepsmith.train.neural_tasks import loop
+    from stepsmith.train.neural import loop
 
     cfg, whole, cut = neural
     out = tmp_path / "run"
@@ -187,7 +187,7 @@ def test_a_neural_run_goes_on_from_the_last_whole_checkpoint(neural, how, tmp_pa
 
 
 def test_a_neural_run_takes_no_other_runs_checkpoint(neural, tmp_path):
-    from stepsmith.train.neural_tasks import loop
+    from stepsmith.train.neural import loop
 
     cfg, _, cut = neural
     out = tmp_path / "run"
@@ -199,7 +199,7 @@ def test_a_neural_run_takes_no_other_runs_checkpoint(neural, tmp_path):
 
 
 def test_a_row_without_its_epoch_is_named(neural, tmp_path):
-    from stepsmith.train.neural_tasks import loop
+    from stepsmith.train.neural import loop
 
     cfg, _, cut = neural
     out = tmp_path / "run"
@@ -211,8 +211,8 @@ def test_a_row_without_its_epoch_is_named(neural, tmp_path):
 
 
 def test_neural_folders_name_what_is_wrong(neural, tmp_path):
-    from stepsmith.train.neural_tasks import loop
-    from stepsmith.train.runfiles import held
+    from stepsmith.train.neural import loop
+    from stepsmith.train.run.runfiles import held
 
     cfg, _, cut = neural
     out = tmp_path / "run"

@@ -7,11 +7,12 @@ import sys
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers import registry, tuned
-from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.file import save
-from stepsmith.controllers.learned import Learned
-from stepsmith.train import cli
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.train.cli import program as cli
+from stepsmith.train.cli.showing import KINDS
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
 
@@ -49,7 +50,7 @@ def test_no_command_is_help(run):
     assert code == 0 and "compare" in out and err == ""
 
 
-@pytest.mark.parametrize("kind", cli.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_lists(run, kind):
     code, out, _ = run("list", kind, "--json")
     rows = json.loads(out)

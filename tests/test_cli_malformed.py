@@ -14,7 +14,8 @@ pytest.importorskip("stable_baselines3")
 pytest.importorskip("cma")
 
 from malformed import CONFIGS, EFFECTS, ES, SWEEP, changed, command_of, ident, write  # noqa: E402
-from stepsmith.train import cli, reading  # noqa: E402
+from stepsmith.train.cli import program as cli
+from stepsmith.train.config import reading  # noqa: E402
 
 DEEP_LIST, DEEP_TABLE = "[" * 100_000 + "]" * 100_000, "x = " + "[" * 5_000 + "]" * 5_000
 
@@ -114,8 +115,11 @@ CALLS = [
 @pytest.fixture
 def refused(capsys, monkeypatch, tmp_path):
     """refused(*args): runs the command, which must end with one line on standard error; returns the line."""
-    from stepsmith.train import compare, rundir, suite_compare, sweep, tune
-    from stepsmith.train.neural_tasks import effects, folder
+    from stepsmith.train.evaluate import compare, suite_compare
+    from stepsmith.train.neural import effects, folder
+    from stepsmith.train.run import rundir
+    from stepsmith.train.tune import search as tune
+    from stepsmith.train.tune import sweep
 
     def began(*args, **kwargs):
         raise AssertionError("work began")

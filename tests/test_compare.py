@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers import registry, tuned
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.problems.families import Family
-from stepsmith.train import compare, contestants
-from stepsmith.train.metric import work_ratio
-from stepsmith.train.splits import draw
+from stepsmith.train.evaluate import compare, contestants
+from stepsmith.train.evaluate.metric import work_ratio
+from stepsmith.train.evaluate.splits import draw
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
 SIZES = {"n": 6, "n_validation": 4, "progress": False}
@@ -113,7 +113,7 @@ def test_the_median_seed_stands_with_the_range(report):
         e = contestants.by_tolerance("net", "learned", s, split)
         single.append(e.runs(split, e.sweep(split)))
     base = next(r for r in report.comparison.runs if r.name == report.headline["against"])
-    from stepsmith.train.metric import work_ratio
+    from stepsmith.train.evaluate.metric import work_ratio
 
     ratios = sorted(work_ratio(r, base, report.comparison.levels, intervals=False).figure.ratio for r in single)
     assert row.seeds == {"n": 3.0, "median": ratios[1], "low": ratios[0], "high": ratios[2]}

@@ -12,10 +12,12 @@ from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
 import stepsmith
-from stepsmith.controllers import file, registry, zoo
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
-from stepsmith.controllers.observation import FEATURES, TIER0
+from stepsmith.controllers import file, zoo
+from stepsmith.controllers.file.layout import digest
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.controllers.learned.observation import FEATURES, TIER0
 
 
 def network():
@@ -58,7 +60,7 @@ def parts(path):
 def forge(path, doc, arrays, text=None):
     """Write a file with a digest that fits: what a tamperer who knows the format would do."""
     text = json.dumps(doc) if text is None else text
-    path.write_bytes(st_save(arrays, {"stepsmith": text, "sha256": file._digest(text, arrays)}))
+    path.write_bytes(st_save(arrays, {"stepsmith": text, "sha256": digest(text, arrays)}))
     return path
 
 
@@ -337,7 +339,7 @@ def test_what_cannot_be_read_is_not_written(tmp_path):
 
 def test_too_large_a_file_is_not_read(tmp_path, monkeypatch):
     path = file.save(network(), tmp_path / "c.safetensors")
-    monkeypatch.setattr(file, "MAX_FILE", 100)
+    monkeypatch.setattr(file.reading, "MAX_FILE", 100)
     with pytest.raises(ValueError, match="more than the limit of 100"):
         file.load(path)
 

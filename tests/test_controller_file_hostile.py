@@ -14,7 +14,11 @@ from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
 import stepsmith as ss
-from stepsmith.controllers import decision, file, learned, registry, tuned, zoo
+from stepsmith.controllers import file, zoo
+from stepsmith.controllers.file.layout import digest
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.controllers.learned import decision
+from stepsmith.controllers.learned import network as learned
 from stepsmith.integrators.core import reading
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, ACCEPT_MAX, LOG_FACTOR, N_HEAD
@@ -31,7 +35,7 @@ def parts(name="three-body"):
 def forge(path, doc, arrays):
     """A file with a digest that fits: what somebody writes who knows the format."""
     text = doc if isinstance(doc, str) else json.dumps(doc)
-    path.write_bytes(st_save(arrays, {"stepsmith": text, "sha256": file._digest(text, arrays)}))
+    path.write_bytes(st_save(arrays, {"stepsmith": text, "sha256": digest(text, arrays)}))
     return path
 
 

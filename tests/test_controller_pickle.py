@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import stepsmith as ss
-from stepsmith.controllers import registry, strength
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import N_OUT
+from stepsmith.integrators.neural import strength
 
 torch.set_num_threads(1)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile.vecmath import NAMESPACE
 from stepsmith.integrators.engine import cuda

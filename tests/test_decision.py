@@ -6,9 +6,10 @@ import numba
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import SHRINK, SLACK, Decision
-from stepsmith.controllers.observation import Observation
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.observation import Observation
+from stepsmith.controllers.learned.residual import SHRINK, SLACK
 from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import (

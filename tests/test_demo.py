@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers import registry, tuned
-from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.file import load_controller, save
-from stepsmith.controllers.learned import Learned
-from stepsmith.train import demo as module
-from stepsmith.train import trained_field
-from stepsmith.train.demo_report import chosen, exact_rows, sentences
-from stepsmith.train.neural_demo import digits_demo
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.train.cli import demo as module
+from stepsmith.train.cli.demo_report import chosen, exact_rows, sentences
+from stepsmith.train.neural import trained_field
+from stepsmith.train.neural.digits_field import digits_demo
 
 torch.set_num_threads(1)
 

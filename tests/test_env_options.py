@@ -11,7 +11,7 @@ import pytest
 from stable_baselines3.common.env_checker import check_env
 
 import stepsmith  # noqa: F401 (registers the ids)
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs import make_sb3
 from stepsmith.envs.core import Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core

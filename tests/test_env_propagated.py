@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, make_core
 from stepsmith.envs.pool import ERROR_GRID, Pool

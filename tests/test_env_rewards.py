@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import make_core
 from stepsmith.envs.pool import ERROR_GRID, make_pool
@@ -224,7 +224,7 @@ def energy_pool():
 
 def test_energy_errors_are_those_of_the_comparison():
     pytest.importorskip("stepsmith.integrators.kernels.nbody.hermite")
-    from stepsmith.controllers.decision import Decision
+    from stepsmith.controllers.learned.decision import Decision
 
     pool = energy_pool()
     c = Core(pool, "hermite4_pec", Decision(law="pi34"), 6, Reward(), pool.span((1e-4, 1e-7)), 50_000, True)

@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
 from rolls import roll, vector_roll
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs import make_sb3
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core

@@ -11,8 +11,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs.core import Core, Reward
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv, make_core
 from stepsmith.envs.pool import ERROR_GRID, LARGEST, Pool, make_pool
@@ -20,7 +20,7 @@ from stepsmith.integrators import problems
 from stepsmith.integrators.kernels.layout import NON_FINITE, SUCCESS, UNDERFLOW
 from stepsmith.integrators.problems.families import Family
 from stepsmith.integrators.problems.problem import Batch
-from stepsmith.train.validate import Validator
+from stepsmith.train.algorithms.validate import Validator
 
 SMALL = {"family": "lorenz", "method": "dopri5", "pool_size": 12, "rtol": (1e-3, 1e-6)}
 BODIES = {"pool_size": 6, "rtol": (1e-3, 1e-6), "method": "tsit5"}

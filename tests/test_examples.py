@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.file import save
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 
 # y'' = -y - y^3/2 from (1, 0): (y, y') at t = 20 by mpmath's Taylor solver with 20 digits
 EXACT = (-0.13935911357834674, 1.1092721685935279)

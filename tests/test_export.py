@@ -9,10 +9,10 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.file import load, save
-from stepsmith.controllers.observation import TIER0
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.observation import TIER0
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import LOG_FACTOR, N_OUT
 from stepsmith.policies.export import from_sb3

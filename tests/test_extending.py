@@ -15,7 +15,8 @@ EXAMPLES = guide.examples()
 
 
 def test_the_guide_has_its_examples():
-    assert set(EXAMPLES) == {"ralston.py", "my_law.py", "my_family.py", "my_feature.py", "my_reward.py", "my_host.py"}
+    kinds = ("law", "family", "feature", "action", "reward", "env", "host")
+    assert set(EXAMPLES) == {"ralston.py", *(f"my_{kind}.py" for kind in kinds)}
     assert len(EXAMPLES) == guide.GUIDE.read_text().count("```python")
 
 

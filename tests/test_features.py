@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers import features
-from stepsmith.controllers.decision import Decision
 from stepsmith.controllers.file import load_controller, save
-from stepsmith.controllers.learned import Learned
-from stepsmith.controllers.observation import Observation
+from stepsmith.controllers.learned import features
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.controllers.learned.observation import Observation
 from stepsmith.integrators.core import record
 from stepsmith.integrators.core.formulas import formula, log, maximum, where
 from stepsmith.integrators.core.runner import Runner

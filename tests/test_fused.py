@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry, resolve
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.laws import Law
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers import resolve
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.law import Law
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import problems
 from stepsmith.integrators.compile.cache import Recent
 from stepsmith.integrators.engine import ensemble

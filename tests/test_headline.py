@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from stepsmith.train import curves, provenance
-from stepsmith.train.headline import choose_denominator, compare_runs
-from stepsmith.train.metric import NO_GAIN, Runs
+from stepsmith.train.evaluate import curves
+from stepsmith.train.evaluate.headline import choose_denominator, compare_runs
+from stepsmith.train.evaluate.metric import NO_GAIN, Runs
+from stepsmith.train.run import provenance
 
 LEVELS = curves.error_levels(1e-3, 1e-7)
 TOL = np.geomspace(1e-1, 1e-9, 17)

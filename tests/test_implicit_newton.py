@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.core import record
 from stepsmith.integrators.engine import cuda

@@ -12,7 +12,7 @@ import pytest
 
 import stepsmith as ss
 from stepsmith import Problem
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.checks import jacobian_check, plain
 from stepsmith.integrators.core.errors import JacobianWarning

@@ -11,7 +11,7 @@ import pytest
 from llvmlite import binding
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile import trace
 from stepsmith.integrators.compile.lanes import FASTMATH, inline, view

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from law_driver import row
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import (

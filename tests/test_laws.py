@@ -8,10 +8,11 @@ import pytest
 
 import stepsmith as ss
 from law_driver import Driver, row
-from stepsmith.controllers import laws, registry
-from stepsmith.controllers.laws import Law
-from stepsmith.controllers.search import search_space
-from stepsmith.controllers.table import LAWS, RULES
+from stepsmith.controllers.laws import law as laws
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.law import Law
+from stepsmith.controllers.laws.search import search_space
+from stepsmith.controllers.laws.table import LAWS, RULES
 from stepsmith.integrators.core.contract import ACCEPT, LOG_FACTOR, N_OUT, S_LE1, S_NACC, S_STREAK
 
 #: a law without anything around it: no safety, no limits, accepts everything finite

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from law_driver import Driver
-from stepsmith.controllers import registry
-from stepsmith.controllers.table import LAWS
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.table import LAWS
 
 
 def closed_loop_errors(seed):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
-from stepsmith.controllers.observation import TIER0
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.controllers.learned.observation import TIER0
 from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_OUT, Dense

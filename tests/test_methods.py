@@ -13,7 +13,7 @@ from stepsmith.integrators.core import record
 from stepsmith.integrators.methods import tableaus
 from stepsmith.integrators.methods.explicit.method import explicit
 from stepsmith.integrators.methods.explicit.tableau import ExplicitTableau
-from stepsmith.train import listing
+from stepsmith.train.cli import listing
 
 ROOT = Path(__file__).parents[1]
 

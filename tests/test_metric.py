@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stepsmith.train import curves
-from stepsmith.train.metric import NO_GAIN, Runs, across_seeds, make_row, work_ratio
+from stepsmith.train.evaluate import curves
+from stepsmith.train.evaluate.metric import NO_GAIN, Runs, across_seeds, make_row, work_ratio
 
 LEVELS = curves.error_levels(1e-3, 1e-7)
 TOL = np.geomspace(1e-1, 1e-9, 17)

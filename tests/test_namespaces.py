@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import N_OUT
 from stepsmith.integrators.core.namespaces import NUMPY, SCALAR, torch_namespace

@@ -9,7 +9,7 @@ from mpmath import mp, mpf
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.engine.ensemble import solve_ensemble

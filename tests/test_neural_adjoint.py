@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from torch_fields import F64, mlp, odeint, state
 
 CONTINUOUS = ["backsolve", "interpolating"]

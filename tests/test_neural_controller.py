@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_HEAD, Dense, Lane, bind
 from stepsmith.integrators.core.namespaces import NUMPY

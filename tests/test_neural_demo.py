@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stepsmith.train.neural_demo import digits, digits_demo
+from stepsmith.train.neural.digits_field import digits, digits_demo
 
 torch.set_num_threads(1)
 

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from stepsmith.train.neural_tasks import loop  # noqa: E402
-from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
+from stepsmith.train.neural import loop  # noqa: E402
+from stepsmith.train.neural.config import from_dict  # noqa: E402
 
 LATENT = {
     "name": "l", "task": {"name": "pbcseq", "hidden": 4, "width": 6, "latent": 3, "pairs": 1}, "solver": {"tolerance": 1e-2},

@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train.neural_tasks import effects, effects_picture, effects_table, loop  # noqa: E402
-from stepsmith.train.neural_tasks.tasks import regulariser_of  # noqa: E402
+from stepsmith.train.neural import effects, effects_picture, effects_table, loop  # noqa: E402
+from stepsmith.train.neural.tasks import regulariser_of  # noqa: E402
 
 SPEC = {
     "name": "tiny", "seeds": [0, 1], "tolerances": [1e-2], "baseline": "vanilla",

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.neural.estimates import ScaledError
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
 

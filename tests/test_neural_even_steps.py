@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import stepsmith as ss
-from stepsmith.controllers import registry
-from stepsmith.controllers.laws import Law
-from stepsmith.train.curves import log_work_at
-from stepsmith.train.neural_tasks.config import from_dict
-from stepsmith.train.neural_tasks.tasks import build
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.laws.law import Law
+from stepsmith.train.evaluate.curves import log_work_at
+from stepsmith.train.neural.config import from_dict
+from stepsmith.train.neural.tasks import build
 from torch_fields import F64, mlp, odeint, state
 
 OPTIONS = {"rtol": 1e-7, "atol": 1e-7}

@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 import stepsmith as ss  # noqa: E402
-from stepsmith.controllers import registry  # noqa: E402
+from stepsmith.controllers.laws import registry  # noqa: E402
 from stepsmith.integrators.neural import odeint  # noqa: E402
-from stepsmith.train.curves import log_work_at  # noqa: E402
-from stepsmith.train.neural_tasks import fields, loop  # noqa: E402
-from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
-from stepsmith.train.tune import tune_splits  # noqa: E402
+from stepsmith.train.evaluate.curves import log_work_at  # noqa: E402
+from stepsmith.train.neural import fields, loop  # noqa: E402
+from stepsmith.train.neural.config import from_dict  # noqa: E402
+from stepsmith.train.tune.search import tune_splits  # noqa: E402
 
 CONFIG = {
     "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.methods.tableaus import get as get_tableau
 from torch_fields import F64, field_of, mlp, odeint, state
 

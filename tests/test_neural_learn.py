@@ -13,12 +13,12 @@ pytest.importorskip("sklearn")
 pytest.importorskip("cma")
 
 import stepsmith as ss  # noqa: E402
-from stepsmith.controllers import registry  # noqa: E402
-from stepsmith.controllers.decision import Decision  # noqa: E402
-from stepsmith.controllers.learned import Learned  # noqa: E402
-from stepsmith.train.evolution import Settings  # noqa: E402
-from stepsmith.train.neural_tasks import fields, learn, loop  # noqa: E402
-from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
+from stepsmith.controllers.laws import registry  # noqa: E402
+from stepsmith.controllers.learned.decision import Decision  # noqa: E402
+from stepsmith.controllers.learned.network import Learned  # noqa: E402
+from stepsmith.train.algorithms.evolution import Settings  # noqa: E402
+from stepsmith.train.neural import fields, learn, loop  # noqa: E402
+from stepsmith.train.neural.config import from_dict  # noqa: E402
 
 TASK = {
     "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},
@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on_to_the_same(folders, tmp_path, monkeypatch):
 
 
 def test_a_law_that_changed_on_the_way_is_refused(folders, tmp_path):
-    from stepsmith.controllers import tuned
+    from stepsmith.controllers.laws import tuned
 
     file = tmp_path / "law.json"
     data = config(folders)

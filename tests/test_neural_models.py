@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train.neural_tasks import models, tasks  # noqa: E402
-from stepsmith.train.neural_tasks.config import from_dict  # noqa: E402
+from stepsmith.train.neural import models, tasks  # noqa: E402
+from stepsmith.train.neural.config import from_dict  # noqa: E402
 
 
 def built(name, **changes):

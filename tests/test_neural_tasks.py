@@ -13,11 +13,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from stepsmith.train import config as configs  # noqa: E402
-from stepsmith.train.neural_tasks import effects, loop, tasks  # noqa: E402
-from stepsmith.train.neural_tasks.config import NeuralConfig, from_dict  # noqa: E402
-from stepsmith.train.neural_tasks.folder import NeuralRun  # noqa: E402
-from stepsmith.train.run import train  # noqa: E402
+from stepsmith.train.config import config as configs  # noqa: E402
+from stepsmith.train.neural import effects, loop, tasks  # noqa: E402
+from stepsmith.train.neural.config import NeuralConfig, from_dict  # noqa: E402
+from stepsmith.train.neural.folder import NeuralRun  # noqa: E402
+from stepsmith.train.run.run import train  # noqa: E402
 
 DIGITS = {
     "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},
@@ -283,7 +283,7 @@ def test_bad_settings_leave_no_folder(change, message, tmp_path):
 
 
 def test_shipped_configs_and_the_train_command(tmp_path):
-    shipped = sorted(p.stem for p in (Path(configs.__file__).parent / "configs").glob("neural_*.toml"))
+    shipped = sorted(p.stem for p in (Path(configs.__file__).parents[1] / "configs").glob("neural_*.toml"))
     found = {n: from_dict(configs.read(n)) for n in shipped if "task" in configs.read(n)}
     assert {c.task["name"] for c in found.values()} == set(tasks._TASKS)
     file = tmp_path / "toy.toml"

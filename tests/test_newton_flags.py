@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepsmith import Problem, solve
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import problems
 from stepsmith.integrators.core import record
 from stepsmith.integrators.core.contract import FLAGS, KEEP_JACOBIAN, KEEP_LU, REFRESH_JACOBIAN

@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 import stepsmith as ss
 from pairs import FEHLBERG5, HEUN, KUTTA, NAMES, PAIRS, scipys
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile.vecmath import cos
 from stepsmith.integrators.core import record

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stepsmith.controllers import observation as O
+from stepsmith.controllers.learned import observation as O
 from stepsmith.integrators.compile import vecmath
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import N_HEAD, N_OUT, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK, bind

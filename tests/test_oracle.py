@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 
 from stepsmith.integrators.methods.tableaus import get
-from stepsmith.train.oracle import Oracle
+from stepsmith.train.oracle.oracle import Oracle
 
 BS32 = get("bs32")
 TSIT5 = get("tsit5")

@@ -8,13 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from stepsmith.controllers import file, registry
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers import file
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.envs.three_body_paper import make_core
 from stepsmith.integrators.problems.nbody.three_body_paper import instances
-from stepsmith.train import config, paper
-from stepsmith.train.evolution import Settings
+from stepsmith.train.algorithms.evolution import Settings
+from stepsmith.train.config import config
+from stepsmith.train.evaluate import paper
 
 HIDDEN = (8,)
 
@@ -101,7 +103,7 @@ def test_dqn_in_the_paper_environment(tmp_path):
     pytest.importorskip("tensorboard")
     from stable_baselines3 import DQN
 
-    from stepsmith.train.sb3 import PaperCheck, train
+    from stepsmith.train.algorithms.sb3 import PaperCheck, train
 
     cfg = small("three_body_paper_dqn")
     path = train(cfg, tmp_path / "run", progress=False)
@@ -120,7 +122,7 @@ def test_dqn_in_the_paper_environment(tmp_path):
 
 def test_dqn_from_a_table_becomes_a_controller(tmp_path):
     pytest.importorskip("tensorboard")
-    from stepsmith.train.sb3 import train
+    from stepsmith.train.algorithms.sb3 import train
 
     cfg = small("three_body_paper_dqn", actions=[-0.5, 0.0, 0.5])
     env = {"family": "lotka_volterra", "method": "tsit5", "law": "pi34", "n_act": 1, "pool_size": 8, "features": ["log_err", "streak"]}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stepsmith.train import curves, picture, report
-from stepsmith.train.headline import compare_runs
-from stepsmith.train.metric import Runs
+from stepsmith.train.evaluate import curves, picture, report
+from stepsmith.train.evaluate.headline import compare_runs
+from stepsmith.train.evaluate.metric import Runs
 
 TOL = np.geomspace(1e-2, 1e-9, 13)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -155,5 +155,5 @@ def test_a_controller_whose_runs_all_failed_still_has_its_row(tmp_path):
 
 
 def test_importing_the_picture_leaves_matplotlib_alone():
-    code = "import stepsmith.train.picture, sys; sys.exit('matplotlib' in sys.modules)"
+    code = "import stepsmith.train.evaluate.picture, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry
-from stepsmith.controllers.decision import Decision
+from stepsmith.controllers.laws import registry
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs import core
 from stepsmith.integrators import methods
 from stepsmith.integrators.checks import rhs_check
@@ -25,7 +25,7 @@ from stepsmith.integrators.methods import tableaus
 from stepsmith.integrators.problems.problem import Batch, Problem
 from stepsmith.integrators.reference.gbs import reference
 from stepsmith.integrators.reference.radau import stiff_reference
-from stepsmith.train.oracle import Oracle
+from stepsmith.train.oracle.oracle import Oracle
 
 LAW = registry.get("pi34")
 SIZE = 4

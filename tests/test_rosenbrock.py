@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.envs.ode import make_core
 from stepsmith.integrators.kernels.implicit.jacobian import reads_time
 from stepsmith.integrators.kernels.layout import MAX_STEPS, NON_FINITE, UNDERFLOW

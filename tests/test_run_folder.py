@@ -19,10 +19,11 @@ pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 
 from stepsmith.controllers.file import document, load_controller
-from stepsmith.train import cli, runfiles
-from stepsmith.train import config as configs
-from stepsmith.train import run as runs
-from stepsmith.train.runfiles import RunError, held
+from stepsmith.train.cli import program as cli
+from stepsmith.train.config import config as configs
+from stepsmith.train.run import run as runs
+from stepsmith.train.run import runfiles
+from stepsmith.train.run.runfiles import RunError, held
 
 ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
 OFF = {"total_steps": 1024, "num_envs": 16, "buffer_size": 800, "batch_size": 32, "learning_starts": 128, "train_freq": 4}
@@ -240,7 +241,7 @@ def test_without_a_checkpoint_the_run_begins_again_and_says_so(killed, whole, tm
 
 
 def test_a_run_refused_late_leaves_no_folder(tmp_path, monkeypatch):
-    from stepsmith.train import sb3
+    from stepsmith.train.algorithms import sb3
 
     out = tmp_path / "deep" / "run"
 
@@ -308,7 +309,7 @@ def test_a_full_disk_and_a_read_only_one(small_disk, whole, tmp_path, capsys):
 
 # -- one process a folder -------------------------------------------------------------------------------------------------------------
 
-HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.runfiles import held\n"
+HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.run.runfiles import held\n"
 HOLDS += "with held(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
 
 
@@ -360,7 +361,7 @@ def test_a_killed_sweep_takes_its_trainer_with_it(tmp_path):
     file = config_file(tmp_path)
     file.write_text(file.read_text().replace("generations = 30", "generations = 1_000_000") + SWEEP)
     folder = tmp_path / "sweep"
-    code = f"from stepsmith.train.sweep import sweep; sweep({str(file)!r}, {str(folder)!r}, progress=False)"
+    code = f"from stepsmith.train.tune.sweep import sweep; sweep({str(file)!r}, {str(folder)!r}, progress=False)"
     parent = subprocess.Popen([sys.executable, "-c", code])
     log, end = folder / "trial-000" / "s0" / "log.jsonl", time.monotonic() + 120
     while not (log.exists() and log.stat().st_size):

@@ -12,7 +12,7 @@ pytest.importorskip("stable_baselines3")
 pytest.importorskip("cma")
 
 from malformed import DQN, EFFECTS, ES, FIELDS, PAPER, PPO, REGULARISED, SAC, SWEEP, TASK, ident, write  # noqa: E402
-from stepsmith.train import config as configs  # noqa: E402
+from stepsmith.train.config import config as configs  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,14 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize("base", [ES, PPO, SAC, DQN, PAPER], ids=ident)
 def test_the_bases_pass(base):
-    from stepsmith.train.resolved import resolved
+    from stepsmith.train.config.resolved import resolved
 
     assert resolved(configs.from_dict(copy.deepcopy(base)))["name"] == "toy"
 
 
 def test_the_other_bases_pass(tmp_path):
-    from stepsmith.train import sweep_space
-    from stepsmith.train.neural_tasks import config, effects, learn, tasks
+    from stepsmith.train.neural import config, effects, learn, tasks
+    from stepsmith.train.tune import sweep_space
 
     for base in (TASK, REGULARISED):
         tasks.check(config.from_dict(copy.deepcopy(base)))
@@ -40,8 +40,8 @@ def test_the_other_bases_pass(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train" / "configs").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_config_passes(path):
-    from stepsmith.train.neural_tasks import config, tasks
-    from stepsmith.train.resolved import resolved
+    from stepsmith.train.config.resolved import resolved
+    from stepsmith.train.neural import config, tasks
 
     data = configs.read(path)
     assert data == configs.read(path.stem)
@@ -54,7 +54,7 @@ def test_every_shipped_config_passes(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_benchmark_file_passes(path, monkeypatch):
-    from stepsmith.train.neural_tasks import effects, learn
+    from stepsmith.train.neural import effects, learn
 
     monkeypatch.chdir(ROOT)  # their paths begin there
     data = configs.read(path)
@@ -65,7 +65,7 @@ def test_every_benchmark_file_passes(path, monkeypatch):
 
 
 def test_the_example_of_a_sweep_passes():
-    from stepsmith.train import sweep_space
+    from stepsmith.train.tune import sweep_space
 
     assert sweep_space.load(ROOT / "examples" / "three_body_sweep.toml").trials == 12
 
@@ -76,8 +76,8 @@ def test_the_example_of_a_sweep_passes():
 @pytest.mark.parametrize("algorithm", ["ppo", "sac", "dqn", "es"])
 def test_every_argument_of_an_algorithm_has_a_rule_that_takes_its_default(algorithm):
     """The names and defaults are Stable-Baselines3's own."""
-    from stepsmith.train import settings
-    from stepsmith.train.resolved import train_defaults
+    from stepsmith.train.config import settings
+    from stepsmith.train.config.resolved import train_defaults
 
     base = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES}[algorithm]
     defaults = train_defaults(configs.from_dict(copy.deepcopy(base)))
@@ -88,8 +88,8 @@ def test_every_argument_of_an_algorithm_has_a_rule_that_takes_its_default(algori
 
 @pytest.mark.parametrize("base", [PPO, PAPER], ids=ident)
 def test_every_argument_of_an_environment_has_a_rule(base):
-    from stepsmith.train import settings
-    from stepsmith.train.resolved import env_keys
+    from stepsmith.train.config import settings
+    from stepsmith.train.config.resolved import env_keys
 
     rules = settings.PAPER if base is PAPER else settings.ODE
     assert env_keys(configs.from_dict(copy.deepcopy(base))) | {"id"} == set(rules)
@@ -100,7 +100,8 @@ def test_every_argument_of_an_environment_has_a_rule(base):
 
 @pytest.mark.parametrize("base", [ES, PPO], ids=ident)
 def test_a_run_refused_late_leaves_its_place_to_the_corrected_one(base, tmp_path, monkeypatch):
-    from stepsmith.train import run, splits
+    from stepsmith.train.evaluate import splits
+    from stepsmith.train.run import run
 
     def late(*args, **kwargs):
         raise ValueError("no reference passed its self-check")
@@ -108,14 +109,14 @@ def test_a_run_refused_late_leaves_its_place_to_the_corrected_one(base, tmp_path
     out = tmp_path / "runs" / "toy"
     with monkeypatch.context() as patch:
         patch.setattr(splits, "draw", late)
-        patch.setattr("stepsmith.train.sb3.make_sb3", late)
+        patch.setattr("stepsmith.train.algorithms.sb3.make_sb3", late)
         with pytest.raises(ValueError, match="self-check"):
             run.train(configs.from_dict(copy.deepcopy(base)), out=out, progress=False)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_holds_something_learnt_is_kept(tmp_path):
-    from stepsmith.train.refused import leaving_nothing
+    from stepsmith.train.run.refused import leaving_nothing
 
     def fail(path, *names, error=ValueError):
         with pytest.raises(error), leaving_nothing(path):
@@ -138,8 +139,8 @@ def test_a_folder_that_holds_something_learnt_is_kept(tmp_path):
 
 @pytest.mark.parametrize("change, says", [({"seed": -1}, "seed"), ({"hidden": "12"}, "hidden"), ({"settings": {}}, "settings")])
 def test_the_papers_training_refuses_the_same(change, says):
-    from stepsmith.train.evolution import Settings
-    from stepsmith.train.paper import train_residual
+    from stepsmith.train.algorithms.evolution import Settings
+    from stepsmith.train.evaluate.paper import train_residual
 
     with pytest.raises(ValueError, match=f"{says} must be"):
         train_residual(**{"seed": 0, "settings": Settings(generations=1), "progress": False, **change})

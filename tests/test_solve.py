@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core import record
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import RECORD_NAMES, solve

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stepsmith import Problem, solve
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile.vecmath import cos, sin
 

@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 
 import stepsmith as ss
 from stepsmith.controllers import resolve
-from stepsmith.controllers.observation import STIFF
+from stepsmith.controllers.learned.observation import STIFF
 from stepsmith.envs.ode import make_core
 
 COSTS = {"jacobian": 1.0, "lu": 5.0, "solve": 2.0}

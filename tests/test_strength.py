@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stepsmith.controllers import strength
+from stepsmith.integrators.neural import strength
 
 
 def test_a_constant_is_constant():

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.problems import suites
 from stepsmith.integrators.problems.suites import Suite
-from stepsmith.train import config as configs
-from stepsmith.train.metric import Runs
-from stepsmith.train.suite_compare import compare_suite, hindsight
-from stepsmith.train.tune import tune
+from stepsmith.train.config import config as configs
+from stepsmith.train.evaluate.metric import Runs
+from stepsmith.train.evaluate.suite_compare import compare_suite, hindsight
+from stepsmith.train.tune.search import tune
 
 TOY = Suite("toy", "tsit5", ("lotka_volterra", "fitzhugh_nagumo"), ("vanderpol",), "for tests")
 DECISION = Decision(("log_err", "log_err_1", "log_ratio_1"), "i")
@@ -103,7 +103,7 @@ def test_several_controllers_are_refused():
 def test_the_evolution_strategy_trains_on_a_suite(toy):
     pytest.importorskip("torch")
     from stepsmith.controllers.file import load_controller
-    from stepsmith.train.run import train
+    from stepsmith.train.run.run import train
 
     data = {
         "name": "toy", "algorithm": "es",

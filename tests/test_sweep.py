@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stepsmith.train import cli
-from stepsmith.train.sweep_space import load
+from stepsmith.train.cli import program as cli
+from stepsmith.train.tune.sweep_space import load
 
 TINY = """
 name = "tiny"
@@ -143,7 +143,7 @@ def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
 def test_a_sweep_is_cut_short_and_goes_on(tmp_path, capsys, monkeypatch):
     """Ctrl-C in the second run of the first trial; then to the end; then a third trial; then the same by one call."""
     optuna = pytest.importorskip("optuna")
-    from stepsmith.train import sweep as module
+    from stepsmith.train.tune import sweep as module
 
     folder, train, runs = tmp_path / "o", module._train, []
 
@@ -194,7 +194,7 @@ def test_a_sweep_is_cut_short_and_goes_on(tmp_path, capsys, monkeypatch):
 
 def test_failures_are_kept_and_end_a_hopeless_sweep(tmp_path):
     pytest.importorskip("optuna")
-    from stepsmith.train import sweep as module
+    from stepsmith.train.tune import sweep as module
 
     # what only the training finds out: no instance is cheap enough
     text = TINY.replace("generations = 2", "generations = 2\ndearest = 1e-9").replace("trials = 2", "trials = 1")
@@ -207,7 +207,7 @@ def test_failures_are_kept_and_end_a_hopeless_sweep(tmp_path):
 def test_a_bad_trial_is_pruned(tmp_path, monkeypatch):
     """Figures that come one by one, those of one trial far above the others'."""
     pytest.importorskip("optuna")
-    from stepsmith.train import sweep as module
+    from stepsmith.train.tune import sweep as module
 
     given, seen = [[1.0, 0.9, 0.8]] * 6 + [[1.0, 5.0, 0.1]], []
 
@@ -230,7 +230,7 @@ def test_a_pruned_run_is_stopped(tmp_path):
     optuna = pytest.importorskip("optuna")
     import tomllib
 
-    from stepsmith.train import sweep as module
+    from stepsmith.train.tune import sweep as module
 
     class Judge:
         reports = []

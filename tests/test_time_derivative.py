@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepsmith import Batch, Problem, solve, solve_ensemble
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.compile.vecmath import cos, sin
 
 INF = 1e300

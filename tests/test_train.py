@@ -10,12 +10,12 @@ pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 
 from stepsmith.controllers.file import load_controller
-from stepsmith.train import config as configs
-from stepsmith.train import run as runs
-from stepsmith.train.evolution import Settings
-from stepsmith.train.resolved import env_arguments, resolved
-from stepsmith.train.rundir import RunDir
-from stepsmith.train.sb3 import Falling
+from stepsmith.train.algorithms.evolution import Settings
+from stepsmith.train.algorithms.sb3 import Falling
+from stepsmith.train.config import config as configs
+from stepsmith.train.config.resolved import env_arguments, resolved
+from stepsmith.train.run import run as runs
+from stepsmith.train.run.rundir import RunDir
 
 ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
 ES = {
@@ -55,7 +55,7 @@ def test_evolution_improves_on_its_law_and_leaves_a_whole_folder(tmp_path):
 
 
 def test_interrupted_evolution_goes_on_and_keeps_its_best(tmp_path, monkeypatch):
-    from stepsmith.train import evolution
+    from stepsmith.train.algorithms import evolution
 
     whole, cfg, out = evolution.evolve, make(ES), tmp_path / "run"
 
@@ -89,7 +89,7 @@ def test_interrupted_evolution_goes_on_and_keeps_its_best(tmp_path, monkeypatch)
 
 
 def test_ppo_trains_resumes_and_exports_what_it_validated(tmp_path):
-    from stepsmith.train.validate import Validator
+    from stepsmith.train.algorithms.validate import Validator
 
     cfg, out = make(PPO), tmp_path / "run"
     path = runs.train(cfg, out=out, progress=False)
@@ -104,7 +104,7 @@ def test_ppo_trains_resumes_and_exports_what_it_validated(tmp_path):
 
 
 def test_interrupted_sac_goes_on_with_its_replay_buffer(tmp_path, monkeypatch):
-    from stepsmith.train import sb3
+    from stepsmith.train.algorithms import sb3
 
     train = {"total_steps": 2048, "num_envs": 16, "buffer_size": 5000, "batch_size": 64, "learning_starts": 256, "train_freq": 4}
     cfg, out = make(PPO, algorithm="sac", train=train), tmp_path / "run"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers import registry, search, tuned
+from stepsmith.controllers.laws import registry, search, tuned
 from stepsmith.integrators import methods
-from stepsmith.train import curves
-from stepsmith.train.splits import draw
-from stepsmith.train.tune import Objective, log_work, published, tune
+from stepsmith.train.evaluate import curves
+from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.tune.search import Objective, log_work, published, tune
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
 

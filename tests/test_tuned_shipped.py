@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry, tuned
+from stepsmith.controllers.laws import registry, tuned
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.problems import suites
-from stepsmith.train.splits import draw
-from stepsmith.train.tune import Objective
+from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.tune.search import Objective
 
 FILES = sorted(tuned.SHIPPED.glob("*.json"))
 

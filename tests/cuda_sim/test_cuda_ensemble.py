@@ -12,8 +12,8 @@ import pytest
 
 import stepsmith as ss
 from pairs import FEHLBERG5, HEUN
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.compile.vecmath import exp as e_to
 from stepsmith.integrators.engine import cuda
 from stepsmith.integrators.engine.ensemble import solve_ensemble

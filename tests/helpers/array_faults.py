@@ -7,7 +7,7 @@ import types
 import numba
 import numpy as np
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.problems.problem import Problem

@@ -36,7 +36,7 @@ class Outcome:
 
 def env_core(rhs: Any, y0: Any, t_span: Any, p: Any, good: Any, max_attempts: int = 10_000, lanes: int = LANES) -> Any:
     """A batch core whose instances are the trajectory and, `good` being their parameters, its neighbours."""
-    from stepsmith.controllers.decision import Decision
+    from stepsmith.controllers.learned.decision import Decision
     from stepsmith.envs.core import Core, Reward
     from stepsmith.envs.pool import ERROR_GRID, Pool
     from stepsmith.integrators.problems.families import Family

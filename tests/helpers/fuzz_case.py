@@ -19,7 +19,7 @@ from scipy.integrate import solve_ivp
 
 import stepsmith as ss
 from grammar import Case, build
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core.contract import ACCEPT_MAX
 
 METHODS = ("bs32", "dopri5", "tsit5", "dop853", "rodas5p", "ros34pw2", "ros3prw", "kvaerno5", "esdirk43", "radau5")

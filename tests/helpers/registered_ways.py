@@ -14,9 +14,9 @@ import numpy as np
 import ralston  # noqa: F401
 
 import stepsmith as ss
-from stepsmith.controllers.decision import Decision
-from stepsmith.controllers.learned import Learned
-from stepsmith.train import config, resolved
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
+from stepsmith.train.config import config, resolved
 
 FEATURES = ("log_err", "log_evaluations")
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.neural import odeint as raw_odeint
 
 torch.set_num_threads(1)

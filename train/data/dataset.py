@@ -65,8 +65,9 @@ class Series:
     classes: int = 0
 
     def union(self, rows: Ints) -> tuple[Floats, Ints]:
-        """All times at which one of the subjects `rows` was observed, (U,) ascending, and where each subject's own are in them,
-        (len(rows), T); padding points at 0.  ValueError without subjects."""
+        """All times at which one of the subjects `rows` was observed, (U,) ascending, and where each subject's own are
+        in them, (len(rows), T); padding points at 0.  ValueError without subjects.
+        """
         if len(rows) == 0:
             raise ValueError("the union of observation times needs at least one subject")
         times = self.times[rows]
@@ -76,23 +77,27 @@ class Series:
 
 
 def draw_split(n: int, seed: int, validation: float, test: float, labels: Ints | None = None) -> Split:
-    """Subjects 0..n-1 dealt out once: the shares `validation` and `test`, the rest for training; with labels (n,), the shares hold
-    in every class."""
+    """Subjects 0..n-1 dealt out once: the shares `validation` and `test`, the rest for training; with labels (n,), the
+    shares hold in every class.
+    """
     rng = np.random.default_rng(seed)
     groups = [np.arange(n)] if labels is None else [np.flatnonzero(labels == c) for c in np.unique(labels)]
     parts: list[list[Ints]] = [[], [], []]
     for group in groups:
         drawn = rng.permutation(group)
         n_valid, n_test = round(validation * len(group)), round(test * len(group))
-        for part, some in zip(parts, np.split(drawn, [len(group) - n_valid - n_test, len(group) - n_test]), strict=True):
+        for part, some in zip(
+            parts, np.split(drawn, [len(group) - n_valid - n_test, len(group) - n_test]), strict=True
+        ):
             part.append(some)
     train, valid, held = (np.sort(np.concatenate(p)).astype(np.int64) for p in parts)
     return Split(train, valid, held)
 
 
 def standardised(values: Floats, mask: NDArray[np.bool_], train: Ints) -> tuple[Floats, Floats, Floats]:
-    """(values - centre) / scale with 0 where not observed, centre (D,), scale (D,): mean and standard deviation over what was observed of
-    the training subjects."""
+    """(values - centre) / scale with 0 where not observed, centre (D,), scale (D,): mean and standard deviation over
+    what was observed of the training subjects.
+    """
     seen, here = values[train], mask[train]
     n = here.sum((0, 1))
     centre = np.where(here, seen, 0.0).sum((0, 1)) / n

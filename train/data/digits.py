@@ -1,8 +1,9 @@
 """Digits: 1797 handwritten digits of 8 x 8 pixels, 17 grey values, in scikit-learn.
 
-E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository 1998, doi 10.24432/C50P49 (CC BY 4.0);
-the test part of that set, as scikit-learn (BSD 3-Clause) ships it.  Nearly linearly separable: logistic regression is right on 96 to 98 %.
-Good for showing mechanics, no evidence of what a flow or its regularisation is worth.
+E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository 1998, doi
+10.24432/C50P49 (CC BY 4.0); the test part of that set, as scikit-learn (BSD 3-Clause) ships it.  Nearly linearly
+separable: logistic regression is right on 96 to 98 %. Good for showing mechanics, no evidence of what a flow or its
+regularisation is worth.
 """
 
 from __future__ import annotations

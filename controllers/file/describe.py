@@ -1,0 +1,49 @@
+"""What a controller is, in plain text."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from ...integrators.core.contract import ACCEPT_MAX
+from ...integrators.core.reading import line
+from ..laws.law import SPECS
+from ..learned.network import Learned
+from .layout import document
+
+
+def describe(controller: Learned) -> str:
+    """What a controller is, in plain text: what `stepsmith inspect` prints."""
+    doc, d = document(controller), controller.decision
+    net = "-".join(str(n) for n in (d.n_obs, *(b for _, b, _ in controller.shapes)))
+    acts = ", ".join(act for _, _, act in controller.shapes)
+    least, most = math.exp(-d.residual_scale), math.exp(d.residual_scale)
+    lines = [
+        f"{line(controller.name)}: learned controller"
+        + (f", trained on {line(controller.family)}" if controller.family else ""),
+        f"network      {net} ({acts}; {controller.squash}), {controller.n_weights} weights",
+        f"base law     {line(d.law.name)} ({d.law.kind}), a residual factor of {least:.3g} to {most:.3g}",
+    ]
+    turned = {action.knob: action for action in d.actions}
+    if "threshold" in turned:
+        low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
+        lines.append(
+            f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold, at most {ACCEPT_MAX:g} "
+            "tolerances"
+        )
+    elif d.law.kind == "linear":
+        lines.append(f"acceptance   the law's, at most {ACCEPT_MAX:g} tolerances")
+    else:
+        lines.append("acceptance   the law's, which looks at no error")
+    if "hold" in turned:
+        lines.append(f"hold         learned: dead band up to {math.exp(turned['hold'].scale):.3g} wider")
+    if "renewal" in turned:
+        lines.append("Jacobian     learned: renewed at a Newton rate of its own")
+    lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
+    lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
+    lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
+    changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]
+    lines.append(f"law differs  {', '.join(changed) or 'in nothing'} (from the defaults of its kind)")
+    for title, part in (("provenance", doc["provenance"]), ("measured", doc["measured"])):
+        lines += [f"{title:<12} {line(k)}: {line(v if isinstance(v, str) else json.dumps(v))}" for k, v in part.items()]
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""What a controller file holds: its JSON document, its tensors, and the digest of both (`docs/controller_file.md`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...integrators.core.contract import ACCEPT_MAX
+from ..laws.law import SPECS
+from ..learned.actions import ACTIONS, SETS
+from ..learned.network import Learned
+from ..learned.residual import SHRINK, SLACK
+
+FORMAT = "stepsmith-controller"
+SCHEMA = 1
+SUFFIX = ".safetensors"
+
+# limits on what is read
+MAX_FILE = 64 * 2**20
+MAX_DOCUMENT = 2**18
+MAX_LAYERS = 16
+MAX_WIDTH = 1024
+MAX_ACTIONS = 1024
+MAX_TEXT = 2000
+
+# coefficients younger than the schema: written only where they differ from their default, which leaves every file
+# readable
+LATER = frozenset({"own_ratios", "jac_rate", "lu_keep"})
+
+# keys of the scales that the actions on hold and Jacobian have, in files that have those
+ALGEBRA = {"hold": "hold_scale", "refresh": "refresh_scale"}
+
+
+def document(controller: Learned) -> dict[str, Any]:
+    """The file's JSON document: what the controller is, without its weights.  ValueError where provenance or figures
+    are not JSON.
+    """
+    d = controller.decision
+    law, names = d.law, tuple(action.name for action in d.actions)
+    doc: dict[str, Any] = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "name": controller.name,
+        "family": controller.family,
+        "observation": {
+            "features": [{"name": f.name, "clip": [f.low, f.high], "shift": f.shift, "scale": f.scale} for f in d.observation.table],
+            "bound": d.obs_clip,
+        },
+        "action": {
+            "n": d.n_act, "residual_scale": d.residual_scale, "threshold_scale": d.threshold_scale,
+            "squash": controller.squash,
+            "shrink": SHRINK, "slack": SLACK, "accept_max": ACCEPT_MAX, **algebra(names),
+            **({} if SETS.get(d.n_act) == names else {"names": list(names)}),
+        },
+        "law": {
+            "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
+            "coefficients": {k: _write_number(v) for k, v in law.as_dict().items() if k not in LATER or v != SPECS[law.kind][k].default},
+        },
+        "layers": [{"n_in": a, "n_out": b, "activation": act} for a, b, act in controller.shapes],
+        "provenance": dict(controller.provenance),
+        "measured": dict(controller.measured),
+    }  # fmt: skip
+    try:
+        return json.loads(json.dumps(doc, allow_nan=False, default=_plain))
+    except (TypeError, ValueError, RecursionError) as e:
+        raise ValueError(
+            f"provenance and measured figures must be JSON (finite numbers, text, lists, mappings): {e}"
+        ) from None
+
+
+def algebra(names: tuple[str, ...]) -> dict[str, float]:
+    """Scales of the actions on hold and Jacobian, of those that are among `names`."""
+    return {key: ACTIONS[name].scale for name, key in ALGEBRA.items() if name in names}
+
+
+def tensors(controller: Learned) -> dict[str, np.ndarray]:
+    """The file's tensors by name, float64."""
+    out = {
+        "normaliser.shift": np.array(controller.decision.shift),
+        "normaliser.scale": np.array(controller.decision.scale),
+    }
+    for i, (weight, bias, _) in enumerate(controller.layers):
+        out[f"layers.{i}.weight"], out[f"layers.{i}.bias"] = weight, bias
+    if controller.table is not None:
+        out["table"] = np.array(controller.table)
+    return out
+
+
+def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    h = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name], dtype="<f8")
+        h.update(f"\n{name} {list(a.shape)}\n".encode() + a.tobytes())
+    return h.hexdigest()
+
+
+def _write_number(x: float) -> float | str:
+    return x if math.isfinite(x) else "inf" if x > 0 else "-inf"
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        return x.tolist()
+    if isinstance(x, Mapping):
+        return dict(x)
+    raise TypeError(f"{type(x).__name__} is not JSON")

@@ -1,0 +1,226 @@
+"""Reading a controller file.
+
+Reading executes nothing: safetensors holds numbers, the document is JSON, and every name, key, shape, dtype, bound and
+size is checked against what this version understands.  Whatever does not fit is a ValueError that says what.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any
+
+import numpy as np
+
+from ...integrators.core.contract import ACCEPT_MAX
+from ...integrators.core.dense import ACTIVATIONS
+from ...integrators.core.errors import shown
+from ...integrators.core.names import unknown
+from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
+from .. import zoo
+from ..laws.law import SPECS, Law
+from ..learned.actions import ACTIONS, KNOBS, SETS, chosen
+from ..learned.decision import Decision
+from ..learned.network import SQUASHES, Learned
+from ..learned.observation import FEATURES, HUGE, Observation
+from ..learned.residual import SHRINK, SLACK
+from .checks import keys, mapping, number, read_number, text
+from .layout import (
+    FORMAT,
+    LATER,
+    MAX_ACTIONS,
+    MAX_DOCUMENT,
+    MAX_FILE,
+    MAX_LAYERS,
+    MAX_WIDTH,
+    SCHEMA,
+    SUFFIX,
+    algebra,
+    digest,
+)
+
+
+def load(path: str | os.PathLike[str]) -> Learned:
+    """Read a controller file: a regular file of at most `MAX_FILE` bytes.
+
+    Raises ValueError naming what is wrong with a file that is truncated, altered, of another schema or not a
+    controller, and FileNotFoundError where there is none.
+    """
+    data = read_bytes(path, "controller file", MAX_FILE)
+    try:
+        return parse(data)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from None
+
+
+def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
+    """A controller of the zoo by name, or from a file: anything that ends in .safetensors or has a folder in it is a
+    path.
+
+    Raises ValueError for an unknown name (naming the nearest) and as `load` does.
+    """
+    if isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path):
+        name = name_or_path
+        if name not in zoo.names():
+            raise unknown("controller", name, zoo.names())
+        try:
+            return parse(zoo.read(name))
+        except ValueError as e:
+            raise ValueError(f"{name} of the zoo: {e}") from None
+    return load(name_or_path)
+
+
+def parse(data: bytes) -> Learned:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    if len(data) < 8 or struct.unpack("<Q", data[:8])[0] > len(data) - 8:
+        raise ValueError("not a safetensors file, or a truncated one")
+    head_size = struct.unpack("<Q", data[:8])[0]
+    if head_size > 4 * MAX_DOCUMENT:
+        raise ValueError(f"the header of {head_size} bytes is larger than the limit of {4 * MAX_DOCUMENT}")
+    head = parse_json(data[8 : 8 + head_size], "header", MAX_DEPTH)
+    if not isinstance(head, dict):
+        raise ValueError("the header is not a mapping")
+    meta = head.pop("__metadata__", None)
+    if not isinstance(meta, dict) or not isinstance(meta.get("stepsmith"), str):
+        raise ValueError("no stepsmith metadata: not a controller file")
+    text = meta["stepsmith"]
+    if len(text) > MAX_DOCUMENT:
+        raise ValueError(f"the document of {len(text)} characters is longer than the limit of {MAX_DOCUMENT}")
+    doc = parse_json(text, "document", MAX_DEPTH)
+    if not isinstance(doc, dict) or doc.get("format") != FORMAT:
+        raise ValueError(f"not a controller file: format is not {FORMAT!r}")
+    if doc.get("schema") != SCHEMA or isinstance(doc["schema"], bool):
+        raise ValueError(f"schema {shown(doc.get('schema'))} is unknown to this version, which reads schema {SCHEMA}")
+    keys(meta, {"stepsmith", "sha256"}, "metadata")
+    for name, entry in head.items():
+        if not isinstance(entry, dict) or entry.get("dtype") != "F64":
+            got = entry.get("dtype") if isinstance(entry, dict) else entry
+            raise ValueError(f"tensor {shown(name)} must be float64 (F64), got {shown(got)}")
+    try:
+        arrays = from_bytes(data)
+    except SafetensorError as e:
+        raise ValueError(f"not a valid safetensors file: {line(e, 200)}") from None
+    if digest(text, arrays) != meta["sha256"]:
+        raise ValueError("the digest does not fit the content: the file was altered or damaged")
+    return _build(doc, arrays)
+
+
+def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
+    keys(
+        doc,
+        {"format", "schema", "name", "family", "observation", "action", "law", "layers", "provenance", "measured"},
+        "document",
+    )
+    obs, act, law = (mapping(doc[k], k) for k in ("observation", "action", "law"))
+    keys(obs, {"features", "bound"}, "observation")
+    names = _actions(act)
+    n_act = len(names)
+    # files written before the bound was stated are under it all the same
+    act.setdefault("accept_max", ACCEPT_MAX)
+    scales = algebra(names)
+    given = {"names"} & set(act)
+    keys(
+        act,
+        {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", "accept_max", *scales, *given},
+        "action",
+    )
+    keys(law, {"name", "kind", "rules", "doc", "source", "coefficients"}, "law")
+    for key, here in (("shrink", SHRINK), ("slack", SLACK), ("accept_max", ACCEPT_MAX), *scales.items()):
+        if number(act[key], f"action.{key}", 0.0, 1e6) != here:
+            raise ValueError(f"action.{key} is {shown(act[key])}; this version works with {here!r}")
+    squash = act["squash"]
+    if not isinstance(squash, str) or squash not in SQUASHES:
+        raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
+    observation = _observation(obs["features"])
+    shapes = _layers(doc["layers"])
+    expected: dict[str, tuple[int, ...]] = {"normaliser.shift": (observation.n,), "normaliser.scale": (observation.n,)}
+    for i, (a, b, _) in enumerate(shapes):
+        expected[f"layers.{i}.weight"], expected[f"layers.{i}.bias"] = (b, a), (b,)
+    if squash == "argmax":
+        if not 2 <= shapes[-1][1] <= MAX_ACTIONS:
+            raise ValueError(f"the number of actions must be in [2, {MAX_ACTIONS}], got {shapes[-1][1]}")
+        expected["table"] = (shapes[-1][1], n_act)
+    keys(arrays, set(expected), "tensors")
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"tensor {name!r} must have shape {shape}, got {arrays[name].shape}")
+        if not np.all(np.isfinite(arrays[name])):
+            raise ValueError(f"tensor {name!r} holds values that are not finite")
+    decision = Decision(
+        observation,
+        _law(law),
+        number(act["residual_scale"], "action.residual_scale", 0.0, 10.0),
+        number(act["threshold_scale"], "action.threshold_scale", 0.0, ACTIONS["threshold"].most),
+        n_act,
+        arrays["normaliser.shift"],
+        arrays["normaliser.scale"],
+        number(obs["bound"], "observation.bound", 0.0, HUGE),
+        names,
+    )
+    layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
+    name, family = text(doc["name"], "name"), text(doc["family"], "family")
+    provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
+    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
+
+
+def _actions(act: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the actions: those in the file, or the set that its number of actions stands for."""
+    n = act.get("n")
+    if "names" not in act:
+        if isinstance(n, bool) or n not in SETS:
+            raise ValueError(f"action.n must be one of {', '.join(map(str, SETS))}, got {shown(n)}")
+        return SETS[n]
+    names = act["names"]
+    if not isinstance(names, list) or len(names) > len(KNOBS) or n != len(names) or isinstance(n, bool):
+        raise ValueError(f"action.names must be a list of action.n names, got {shown(names)}")
+    chosen(names)
+    return tuple(names)
+
+
+def _observation(features: Any) -> Observation:
+    if not isinstance(features, list) or len(features) > len(FEATURES):
+        raise ValueError(f"observation.features must be a list of at most {len(FEATURES)} features")
+    names = []
+    for i, entry in enumerate(features):
+        where = f"observation.features[{i}]"
+        keys(mapping(entry, where), {"name", "clip", "shift", "scale"}, where)
+        name = entry["name"]
+        if not isinstance(name, str) or name not in FEATURES:
+            raise unknown(where, name, FEATURES)
+        f = FEATURES[name]
+        if (entry["clip"], entry["shift"], entry["scale"]) != ([f.low, f.high], f.shift, f.scale):
+            raise ValueError(f"{where}: clip, shift and scale of {name!r} differ from this version's")
+        names.append(name)
+    return Observation(tuple(names))
+
+
+def _law(law: dict[str, Any]) -> Law:
+    texts = {k: text(law[k], f"law.{k}") for k in ("name", "rules", "doc", "source")}
+    if not isinstance(law["kind"], str) or law["kind"] not in SPECS:
+        raise unknown("kind of law", law["kind"], SPECS)
+    coefficients = mapping(law["coefficients"], "law.coefficients")
+    keys(coefficients, set(SPECS[law["kind"]]) - (LATER - set(coefficients)), "law.coefficients")
+    values = {k: read_number(v, f"law.coefficients.{k}") for k, v in coefficients.items()}
+    if law["kind"] == "constant":
+        raise ValueError("law.kind 'constant' cannot stand in a file: it accepts every error, on any method")
+    return Law(texts["name"], law["kind"], values, texts["rules"], texts["doc"], texts["source"])
+
+
+def _layers(layers: Any) -> list[tuple[int, int, str]]:
+    if not isinstance(layers, list) or not 1 <= len(layers) <= MAX_LAYERS:
+        raise ValueError(f"layers must be a list of 1 to {MAX_LAYERS} layers")
+    out = []
+    for i, layer in enumerate(layers):
+        keys(mapping(layer, f"layers[{i}]"), {"n_in", "n_out", "activation"}, f"layers[{i}]")
+        for key in ("n_in", "n_out"):
+            n = layer[key]
+            if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WIDTH:
+                raise ValueError(f"layers[{i}].{key} must be an integer in [1, {MAX_WIDTH}], got {shown(n)}")
+        if not isinstance(layer["activation"], str) or layer["activation"] not in ACTIVATIONS:
+            raise ValueError(
+                f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(layer['activation'])}"
+            )
+        out.append((layer["n_in"], layer["n_out"], layer["activation"]))
+    return out

@@ -1,0 +1,41 @@
+"""Writing a controller file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from ..learned.network import Learned
+from .layout import SUFFIX, digest, document, tensors
+from .reading import parse
+
+
+def save(controller: Learned, path: str | os.PathLike[str]) -> Path:
+    """Write a learned controller; returns the path.
+
+    Raises ValueError for anything else than a `Learned`, a name that does not end in .safetensors, weights that are not
+    finite, and what `load` would refuse.  The file is put in place whole or not at all.
+    """
+    if not isinstance(controller, Learned):
+        raise ValueError(f"only learned controllers go into a file, got {type(controller).__name__}")
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise ValueError(f"a controller file must end in {SUFFIX}, got {path.name!r}")
+    from safetensors.numpy import save as to_bytes
+
+    text = json.dumps(document(controller), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    arrays = tensors(controller)
+    data = to_bytes(arrays, {"stepsmith": text, "sha256": digest(text, arrays)})
+    parse(data)  # what cannot be read back is not written
+    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(data)
+        os.chmod(tmp, 0o644)
+        os.replace(tmp, path)
+    except BaseException:
+        os.unlink(tmp)
+        raise
+    return path

@@ -1,0 +1,345 @@
+"""A classical law: named coefficients that become the parameter array of a formula.
+
+Coefficients are given as people write them (safety .9, fmax 10, kappa 1); `params` holds what the formula
+reads (logarithms, 1/kappa).  The published laws are in `table.py`, look-up by name in `registry.py`, the
+search space of a tuner in `search.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...integrators.core import record
+from ...integrators.core.contract import N_HEAD, S_LH1, S_LH2, Lane, bind
+from ...integrators.core.errors import shown
+from ...integrators.core.names import unknown
+from . import formula as F
+from . import nbody
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One coefficient: slot of the parameter array, default, allowed closed range, and how its value
+    is stored there.
+    """
+
+    slot: int
+    default: float
+    low: float
+    high: float
+    store: Callable[[float], float] = float
+
+
+def _log(x: float) -> float:
+    return 0.0 if x == 1.0 else max(-F.FAR, min(F.FAR, math.log(x))) if x > 0.0 else -F.FAR
+
+
+def _log_error(x: float) -> float:
+    return math.log(max(x, F.TINY))
+
+
+def _inverse(x: float) -> float:
+    return 1.0 / x if x > 0.0 else 0.0
+
+
+_INF = math.inf
+_C = Coefficient
+
+#: coefficients of the general linear law
+LINEAR: Mapping[str, Coefficient] = MappingProxyType({
+    "b1": _C(F.P_B1, 1.0, -10.0, 10.0), "b2": _C(F.P_B2, 0.0, -10.0, 10.0),
+    "b3": _C(F.P_B3, 0.0, -10.0, 10.0),
+    "a2": _C(F.P_A2, 0.0, -10.0, 10.0), "a3": _C(F.P_A3, 0.0, -10.0, 10.0),
+    "safety": _C(F.P_SAFETY, 0.9, 1e-3, 10.0, _log),
+    "safety_inside": _C(F.P_SAFETY_IN, 1.0, 1e-3, 10.0, _log),
+    "order": _C(F.P_ORDER, 0.0, 0.0, 100.0),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+    "err_start": _C(F.P_LE_START, 1.0, F.TINY, F.HUGE, _log_error),
+    "min_i": _C(F.P_MIN_I, 0.0, 0.0, 1.0), "newton_m": _C(F.P_NEWTON_M, 0.0, 0.0, 1e6),
+    "newton_all": _C(F.P_NEWTON_ALL, 0.0, 0.0, 1.0),
+    "kappa": _C(F.P_INV_KAPPA, 0.0, 0.0, 1e6, _inverse),
+    "fmin": _C(F.P_FMIN, 0.2, 0.0, 1.0, _log), "fmax": _C(F.P_FMAX, 10.0, 1.0, _INF, _log),
+    "fmax_first": _C(F.P_FMAX_FIRST, 0.0, 0.0, _INF, _log),
+    "accept_err": _C(F.P_ACCEPT_ERR, 1.0, 0.0, _INF, lambda x: min(x, F.HUGE)),
+    "accept_factor": _C(F.P_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
+    "reject_own": _C(F.P_REJECT_OWN, 1.0, 0.0, 1.0), "reject_b1": _C(F.P_REJECT_B1, 0.0, 0.0, 10.0),
+    "reject_max": _C(F.P_REJECT_MAX, 0.9, 0.0, 1.0, _log),
+    "reject_max2": _C(F.P_REJECT_MAX2, 1.0, 0.0, 1.0, _log),
+    "reject_first": _C(F.P_REJECT_FIRST, 1.0, 0.0, 1.0, _log),
+    "nonfinite": _C(F.P_NONFINITE, 0.2, 1e-6, 0.99, _log),
+    "keep_min": _C(F.P_KEEP_MIN, 0.0, 0.0, 1.0, _log),
+    "after_min": _C(F.P_AFTER_MIN, 0.0, 0.0, 1.0, _log), "after_max": _C(F.P_AFTER_MAX, 1.0, 1.0, _INF, _log),
+    "band_lo": _C(F.P_BAND_LO, 1.0, 0.0, 1.0, _log), "band_hi": _C(F.P_BAND_HI, 1.0, 1.0, 10.0, _log),
+    "band_rate": _C(F.P_BAND_RATE, F.HUGE, 0.0, F.HUGE), "own_ratios": _C(F.P_OWN_RATIOS, 0.0, 0.0, 1.0),
+    "jac_rate": _C(F.P_JAC_RATE, 1e-3, 0.0, F.HUGE), "lu_keep": _C(F.P_LU_KEEP, 1.0, 1.0, 10.0, _log),
+})  # fmt: skip
+
+#: coefficients of the N-body criteria
+CRITERION: Mapping[str, Coefficient] = MappingProxyType({
+    "amuse": _C(nbody.C_AMUSE, 0.0, 0.0, _INF), "aarseth": _C(nbody.C_AARSETH, 0.0, 0.0, _INF),
+    "prs": _C(nbody.C_PRS, 0.0, 0.0, _INF), "accept_factor": _C(nbody.C_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
+    "fmax": _C(nbody.C_FMAX, _INF, 1.0, _INF, _log),
+    "nonfinite": _C(nbody.C_NONFINITE, 0.25, 1e-6, 0.99, _log),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+})  # fmt: skip
+
+#: coefficients of the constant step
+CONSTANT: Mapping[str, Coefficient] = MappingProxyType({
+    "h": _C(nbody.K_SIZE, math.nan, F.TINY, F.HUGE),
+    "nonfinite": _C(nbody.K_NONFINITE, 0.5, 1e-6, 0.99, _log),
+    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
+    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
+})  # fmt: skip
+
+SPECS: Mapping[str, Mapping[str, Coefficient]] = MappingProxyType(
+    {"linear": LINEAR, "criterion": CRITERION, "constant": CONSTANT}
+)
+_SIZES = {"linear": F.N_PARAMS, "criterion": nbody.N_CRITERION, "constant": nbody.N_CONSTANT}
+
+
+@functools.cache
+def _linear_phase(smooth: bool, newton: bool) -> tuple[Lane]:
+    return (Lane(bind(F.linear_decide, {"SMOOTH": smooth, "NEWTON": newton})),)
+
+
+#: parameters of a plain law: what the extras of the general one have where there are none
+_PLAIN = (
+    (F.P_B3, 0.0), (F.P_A2, 0.0), (F.P_A3, 0.0), (F.P_SAFETY_IN, 0.0), (F.P_ORDER, 0.0), (F.P_MIN_I, 0.0),
+    (F.P_NEWTON_M, 0.0),
+    (F.P_NEWTON_ALL, 0.0), (F.P_INV_KAPPA, 0.0), (F.P_ACCEPT_FACTOR, -F.FAR), (F.P_REJECT_FIRST, 0.0),
+    (F.P_REJECT_MAX2, 0.0),
+    (F.P_KEEP_MIN, -F.FAR), (F.P_AFTER_MIN, -F.FAR), (F.P_BAND_LO, 0.0), (F.P_BAND_HI, 0.0), (F.P_BAND_RATE, F.HUGE),
+    (F.P_KAPPA, 0.0), (F.P_OWN_RATIOS, 0.0), (F.P_JAC_RATE, 1e-3), (F.P_LU_KEEP, 0.0),
+)  # fmt: skip
+
+
+_FIRST = {"criterion": nbody.criterion_first, "constant": nbody.constant_first}
+_PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody.constant_decide),)}
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """A classical controller (the contract of `docs/architecture.md`).
+
+    `kind` is "linear", "criterion" or "constant"; `values` maps coefficient names to natural values
+    (those left out have the defaults of `SPECS[kind]`); `rules` names the code whose acceptance, limiter
+    and rejection rules it follows; `source` cites.  `known`: ((slot, value), ...) of parameters and of
+    state rows that nobody reads, which a kernel may compile in: a law of two error lags without a filter
+    on step sizes, dead band or other extras does without a logarithm and most selects. Raises
+    ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or
+    out of range.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, float]
+    rules: str = ""
+    doc: str = ""
+    source: str = ""
+    n_state: int = field(default=N_HEAD, init=False)
+    known: tuple[tuple, tuple] = field(default=((), ()), init=False, repr=False)
+    _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
+    _params: np.ndarray = field(init=False, repr=False)
+    _whole: bool = field(default=False, init=False, repr=False)
+    #: method that a law out of a file was tuned for; solves with another one warn
+    trained_method: str | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in SPECS:
+            raise unknown("kind of law", self.kind, SPECS)
+        spec = SPECS[self.kind]
+        full = {name: c.default for name, c in spec.items()}
+        for name, value in self.values.items():
+            if name not in spec:
+                raise unknown(f"coefficient of law {shown(self.name)}", name, spec)
+            full[name] = _number(self.name, name, value, spec[name])
+        for name, value in full.items():
+            if value != value:
+                raise ValueError(f"law {shown(self.name)} needs a value for {name}")
+        if self.kind == "linear":
+            if full["fmax_first"] == 0.0:  # no rule of its own
+                full["fmax_first"] = full["fmax"]
+            if full["reject_own"] == 0.0 and full["reject_b1"] == 0.0:
+                full["reject_b1"] = full["b1"]
+            if full["reject_own"] == 0.0 and full["reject_b1"] <= 0.0:
+                raise ValueError(f"law {shown(self.name)}: reject_b1 must be positive, a rejected step has to shrink")
+            if full["err_min"] > full["accept_err"]:
+                # every attempt would count with an error that is never accepted
+                raise ValueError(
+                    f"law {shown(self.name)}: err_min {full['err_min']:g} must not exceed accept_err "
+                    f"{full['accept_err']:g}"
+                )
+        elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
+            raise ValueError(f"law {shown(self.name)}: one of amuse, aarseth, prs must be positive")
+        object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
+        object.__setattr__(self, "_full", MappingProxyType(full))
+        p = np.zeros(_SIZES[self.kind])
+        for name, c in spec.items():
+            p[c.slot] = c.store(full[name])
+        if self.kind == "linear":
+            p[F.P_KAPPA] = full["kappa"]
+        plain = self.kind == "linear" and all(p[slot] == value for slot, value in _PLAIN)
+        object.__setattr__(self, "_params", p)
+        object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
+
+    def __copy__(self) -> Law:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
+        texts = (self.rules, self.doc, self.source)
+        return _restored, (
+            self.name,
+            self.kind,
+            dict(self.values),
+            *texts,
+            self.known,
+            self._whole,
+            self.trained_method,
+        )
+
+    def general(self) -> Law:
+        """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions
+        slower.
+
+        For trying many laws on a method whose kernels take long to compile.
+        """
+        if self.kind != "linear":
+            return self
+        law = copy.copy(self)
+        object.__setattr__(law, "known", ((), ()))
+        object.__setattr__(law, "_whole", True)
+        return law
+
+    def specialised(self) -> Law:
+        """This law with every extra that it does without compiled away: a kernel of its own, a few instructions
+        shorter.
+
+        For laws that run alone for long, as tuned ones; the table's laws share two kernels, which saves compiling
+        dozens.
+        """
+        if self.kind != "linear":
+            return self
+        law = copy.copy(self)
+        object.__setattr__(law, "_whole", False)
+        params = tuple((slot, value) for slot, value in _PLAIN if self._params[slot] == value)
+        idle = self._params[F.P_A2] == self._params[F.P_A3] == 0.0
+        object.__setattr__(law, "known", (params, ((S_LH1, 0.0), (S_LH2, 0.0)) if idle else ()))
+        return law
+
+    @property
+    def params(self) -> np.ndarray:
+        """Parameter array of the formula, float64, shape (slots,), a new one each time."""
+        return self._params.copy()
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """Record slots that the law reads beyond the error, the sizes, the order and the two marks."""
+        if self.kind == "criterion":
+            taus = {"amuse": record.TAU_AMUSE, "aarseth": record.TAU_AARSETH, "prs": record.TAU_PRS}
+            return frozenset(slot for name, slot in taus.items() if self._full[name] > 0.0)
+        newton = self.kind == "linear" and (self.newton or self._full["band_rate"] < F.HUGE)
+        return frozenset({record.NEWTON_ITERS, record.NEWTON_RATE, record.LU_SHIFT}) if newton else frozenset()
+
+    @property
+    def needs(self) -> frozenset[int]:
+        """Record slots without which the law cannot decide: error and order (linear), time scales (criterion), none
+        (constant).
+        """
+        return frozenset({record.ERR, record.ORDER}) if self.kind == "linear" else self.slots
+
+    @property
+    def first(self) -> Callable[..., float] | None:
+        """`first(params, state, record)`: the first step size, where the law knows one; None leaves it to the method."""
+        return _FIRST.get(self.kind)
+
+    @property
+    def phases(self) -> tuple[Lane, ...]:
+        """One `Lane`: the formula, without the smooth or the Newton limiter where the law has none."""
+        return _PHASES[self.kind] if self.kind != "linear" else _linear_phase(*self.key[1:])
+
+    @property
+    def key(self) -> tuple:
+        """What to compile; coefficients are not part of it."""
+        if self.kind != "linear":
+            return (self.kind,)
+        return ("linear", self._whole or self._full["kappa"] > 0.0, self._whole or self.newton)
+
+    @property
+    def newton(self) -> bool:
+        """Whether a linear law has a Newton limiter, or rules of its own for Jacobian and LU factors."""
+        spec = SPECS["linear"]
+        return self._full["newton_m"] > 0.0 or any(
+            self._full[name] != spec[name].default for name in ("jac_rate", "lu_keep")
+        )
+
+    init = staticmethod(F.linear_init)
+
+    def as_dict(self) -> dict[str, float]:
+        """Every coefficient with its natural value."""
+        return dict(self._full)
+
+    def __getitem__(self, coefficient: str) -> float:
+        if coefficient not in self._full:
+            raise unknown(f"coefficient of law {shown(self.name)}", coefficient, self._full)
+        return self._full[coefficient]
+
+    def replace(self, name: str | None = None, /, **coefficients: float) -> Law:
+        """This law with other coefficients (natural values, by name), and another name if one is given."""
+        return Law(name or self.name, self.kind, {**self.values, **coefficients}, self.rules, self.doc, self.source)
+
+    def poles(self) -> np.ndarray:
+        """Closed-loop poles on the asymptotic model E = phi h^k: roots of the characteristic cubic,
+        largest modulus first.
+        """
+        if self.kind != "linear":
+            raise ValueError(f"law {shown(self.name)} is not linear: it has no poles")
+        b1, b2, b3, a2, a3 = (self._full[n] for n in ("b1", "b2", "b3", "a2", "a3"))
+        roots = np.roots([1.0, b1 + a2 - 1.0, b2 - a2 + a3, b3 - a3])
+        roots = np.concatenate([roots, np.zeros(3 - len(roots))])
+        return roots[np.argsort(-np.abs(roots))]
+
+    def __repr__(self) -> str:
+        changes = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
+        return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
+
+
+def _restored(
+    name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool,
+    trained_method: str | None = None,
+) -> Law:  # fmt: skip
+    """A law out of a pickle, with the choices of `general` and `specialised`."""
+    law = Law(name, kind, values, rules, doc, source)
+    object.__setattr__(law, "known", known)
+    object.__setattr__(law, "_whole", whole)
+    object.__setattr__(law, "trained_method", trained_method)
+    return law
+
+
+def _number(law: str, name: str, value: Any, c: Coefficient) -> float:
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"law {shown(law)}: {name} must be a number, got {shown(value)}") from None
+    if not c.low <= x <= c.high:
+        raise ValueError(f"law {shown(law)}: {name} must be in [{c.low:g}, {c.high:g}], got {x!r}")
+    return x
+
+
+def search_space(implicit: bool = False):
+    """The `search.SearchSpace` of a tuner."""
+    from .search import search_space as make
+
+    return make(implicit)

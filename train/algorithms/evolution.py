@@ -1,0 +1,233 @@
+"""Evolution strategy (CMA-ES by pycma) on a controller's weights: whole episodes inside compiled code, no gradient.
+
+A candidate's fitness is the figure that the comparison will use, on the training split: the mean over instances and
+error levels of
+
+    log w(level) - log w_base(level)
+
+with w(level) the work (right-hand sides, and linear algebra at its measured cost) on the candidate's lower envelope
+over the family's tolerances (`train.evaluate.curves`), w_base that of the baseline; of a suite, the mean over its
+families.  A level that the candidate does not reach is charged its dearest run and `miss` on top.  Only tolerances at
+which the baseline's error lies within `reach` decades of the band are run.  Single runs are no substitute: chaotic
+errors scatter by a decade, and an envelope over many tolerances gains from scatter what a mean over runs does not see.
+
+The instances stay the same for `redraw` generations.  One evaluation is one ensemble solve; the weights are data, so
+nothing is compiled twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cma
+import numpy as np
+
+from ...controllers.learned.network import Learned
+from ...integrators.engine.ensemble import available_cores, solve_ensemble
+from ...integrators.engine.measure import errors, sweep
+from ..config.settings import ES, check
+from ..evaluate import curves
+from ..evaluate.splits import Split
+from ..run.checkpoint import Checkpoint
+from . import es_state
+
+EVERY = 25  # generations between checkpoints
+
+
+@dataclass(frozen=True)
+class Settings:
+    """generations; population (0: pycma's default); sigma, the first step in weight space; instances a generation;
+    redraw: generations between draws of instances; dearest: instances whose runs cost the baseline more work than this
+    are left out (a few would take most of the time); reach, in decades, and miss as above; decay: weight of the mean
+    squared weight in the fitness; max_steps: attempts a run.
+    """
+
+    generations: int = 800
+    population: int = 16
+    sigma: float = 0.2
+    instances: int = 96
+    redraw: int = 10_000
+    dearest: float = 30_000.0
+    reach: float = 1.5
+    miss: float = 1.0
+    decay: float = 1e-4
+    max_steps: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name, value in check("train", vars(self), ES).items():
+            object.__setattr__(self, name, value)
+
+
+class Scores(Protocol):
+    """What `evolve` needs: `settings`, `attempts` so far, `draw` to fix the instances of the coming generations, a call
+    to score.
+    """
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @attempts.setter
+    def attempts(self, value: int) -> None: ...
+
+    def draw(self, rng: np.random.Generator) -> None: ...
+
+    def __call__(self, controller: Any) -> float: ...
+
+
+class Fitness:
+    """The fitness of controllers on a training split, against the law `baseline`; `draw` fixes the instances."""
+
+    def __init__(self, split: Split, baseline: Any, settings: Settings) -> None:
+        self.split, self.settings = split, settings
+        self.attempts = 0
+        fam = split.family
+        self.tolerances = np.array(fam.tolerances)
+        err, work = sweep(fam, split.batch, split.ref, split.method, baseline, self.tolerances, costs=split.costs)
+        self.base = curves.log_work_at(err, work, fam.error_levels)
+        lo, hi = (np.log10(v) for v in fam.levels)
+        with np.errstate(divide="ignore"):
+            decade = np.log10(err)
+        near = (decade >= lo - settings.reach) & (decade <= hi + settings.reach)
+        # from the loosest to the tightest of those near the band, without holes
+        t = np.arange(len(self.tolerances))
+        first = np.where(near.any(1), near.argmax(1), len(t))
+        last = len(t) - 1 - near[:, ::-1].argmax(1)
+        self.use = (t >= first[:, None]) & (t <= last[:, None])
+        cost = np.where(self.use, work, 0.0).sum(axis=1)
+        self.pick = np.flatnonzero((cost <= settings.dearest) & np.isfinite(self.base).any(axis=1) & near.any(1))
+        if self.pick.size == 0:
+            raise ValueError(
+                f"no training instance costs the baseline at most {settings.dearest:g} (work, in right-hand sides)"
+            )
+        self.cost = work
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """Draw the instances of the coming generations."""
+        self.instances = rng.permutation(self.pick)[: self.settings.instances]
+        row, tol = np.nonzero(self.use[self.instances])
+        # longest runs first: lanes are refilled from the queue, and a long run at its end would leave the others idle
+        order = np.argsort(-self.cost[self.instances[row], tol], kind="stable")
+        self.row, self.tol = row[order], tol[order]
+        index = self.instances[self.row]
+        self.batch, self.ref = self.split.batch[index], self.split.ref[index]
+        self.times = self.batch.times(self.split.family.fractions)
+        self.rtol = self.tolerances[self.tol]
+
+    def __call__(self, controller: Any, threads: int | None = None) -> float:
+        s, fam = self.settings, self.split.family
+        atol = (self.rtol * fam.atol_factor)[:, None]
+        sol = solve_ensemble(
+            self.batch,
+            self.split.method,
+            controller,
+            self.rtol,
+            atol,
+            t_eval=self.times,
+            max_steps=s.max_steps,
+            threads=threads,
+        )
+        self.attempts += int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+        assert sol.y_eval is not None  # t_eval was given
+        shape = (len(self.instances), len(self.tolerances))
+        err, work = np.full(shape, np.inf), np.ones(shape)
+        err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
+        work[self.row, self.tol] = self.split.costs.work(sol.stats)
+        own = curves.log_work_at(err, work, fam.error_levels, looser=True)
+        own = np.where(np.isfinite(own), own, np.log(work.max(axis=1))[:, None] + s.miss)
+        base = self.base[self.instances]
+        return float(np.nanmean(np.nanmean(np.where(np.isfinite(base), own - base, np.nan), axis=1)))
+
+
+class Together:
+    """The mean fitness over several splits."""
+
+    def __init__(self, members: Sequence[Fitness]) -> None:
+        self.members = list(members)
+        self.settings = self.members[0].settings
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far, all members together."""
+        return sum(m.attempts for m in self.members)
+
+    @attempts.setter
+    def attempts(self, value: int) -> None:
+        for m in self.members:
+            m.attempts = 0
+        self.members[0].attempts = value
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """Draw the instances of the coming generations."""
+        for m in self.members:
+            m.draw(rng)
+
+    def __call__(self, controller: Any) -> float:
+        if len(self.members) == 1:
+            return self.members[0](controller)
+        # an ensemble of a few instances fills one core
+        with ThreadPoolExecutor(available_cores()) as pool:
+            return float(np.mean(list(pool.map(lambda m: m(controller, threads=1), self.members))))
+
+
+def evolve(
+    learned: Learned,
+    fitness: Scores,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    state: dict[str, Any] | None = None,
+) -> Iterator[tuple[int, int, float, Learned]]:
+    """Run the strategy; after every generation yields (generation, attempts so far, mean fitness of it, controller of
+    the mean).
+
+    checkpoint: where the state goes at the start, every 25 generations and at the end.  state: what `checkpoint.load()`
+    gave; the strategy goes on from there to the same numbers.  ValueError where it is no state of such a strategy.
+    """
+    s = fitness.settings
+    options: dict[str, Any] = {
+        "seed": seed + 1,
+        "verbose": -9,
+        "maxiter": s.generations,
+        "CMA_diagonal": learned.n_weights > 400,
+    }
+    if s.population:
+        options["popsize"] = s.population
+
+    def make() -> Any:
+        return cma.CMAEvolutionStrategy(np.asarray(learned.weights, float), s.sigma, dict(options))
+
+    start = 0
+    if state is None:
+        es = make()
+    else:
+        try:
+            es, start, attempts = (
+                es_state.build(make, state["strategy"]),
+                int(state["generation"]),
+                int(state["attempts"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the checkpoint holds no state of this strategy ({error!r})") from None
+        fitness.attempts = attempts
+    saved = start if state is not None else -1
+
+    def save(generation: int) -> None:
+        if checkpoint is not None and generation != saved:
+            checkpoint.save({"strategy": es_state.state_of(es), "generation": generation, "attempts": fitness.attempts})
+
+    save(start)
+    for generation in range(start, s.generations):
+        if generation == start or generation % s.redraw == 0:
+            fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
+        xs = es.ask()
+        costs = [fitness(learned.with_weights(x)) + s.decay * float(np.mean(np.square(x))) for x in xs]
+        es.tell(xs, costs)
+        yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)
+        # not before: what the caller logs of a generation comes before the state that follows it
+        if (generation + 1) % EVERY == 0 or generation + 1 == s.generations:
+            save(generation + 1)

@@ -1,0 +1,6 @@
+"""The command line."""
+
+from .arguments import app
+from .program import main
+
+__all__ = ["app", "main"]

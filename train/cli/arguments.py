@@ -1,0 +1,18 @@
+"""The program itself, and the arguments that several of its commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..config.settings import LARGEST_SEED
+
+app = typer.Typer(
+    name="stepsmith", help="Train, compare and use step-size controllers for ODE solvers.", add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=LARGEST_SEED)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Method = Annotated[str | None, typer.Option(help="Integration method (default: the family's).")]

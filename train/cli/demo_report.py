@@ -1,0 +1,164 @@
+"""What `stepsmith demo` says: steps, short tables, and how it ended.
+
+The whole table goes to a file; the terminal gets the rows that matter: learned controllers, the denominator, the tuned
+law, the hosts' defaults, a constant step, and the best published laws.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ..evaluate.headline import Comparison
+from ..evaluate.metric import Row
+from ..evaluate.report import by_ratio, headline_sentence, interval_text, render
+from ..run.runfiles import read_log
+
+BEST = 3
+TABLE_WIDTH = 200
+SHOWN_HOSTS = ("torchdiffeq", "torchdiffeq itself", "scipy", "diffrax")
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """One honest sentence for every learned controller, the headline's first."""
+    learned = [r.name for r in comparison.rows if r.kind == "learned"]
+    learned.sort(key=lambda name: name != comparison.controller)
+    return [headline_sentence(replace(comparison, controller=name)) for name in learned]
+
+
+def exact_rows(comparison: Comparison) -> str:
+    """The whole report, every row, as plain text."""
+    console = Console(width=TABLE_WIDTH, color_system=None)
+    with console.capture() as text:
+        console.print(render(comparison))
+    return "\n".join(line.rstrip() for line in text.get().splitlines()) + "\n"
+
+
+def chosen(comparison: Comparison) -> list[Row]:
+    """The rows for the terminal, the cheapest first."""
+    rows = by_ratio(comparison)
+    best = {r.name for r in [r for r in rows if r.kind == "classical" and r.name != comparison.against][:BEST]}
+
+    def wanted(r: Row) -> bool:
+        named = r.name == comparison.against or r.name in best or r.name in SHOWN_HOSTS
+        return named or r.kind in ("learned", "tuned", "constant", "oracle")
+
+    return [r for r in rows if wanted(r)]
+
+
+def short_table(comparison: Comparison) -> Table:
+    """Ratios of `chosen` rows.  Weighted work gets its own column where it is not the f-evaluations."""
+    c = comparison
+    rows = chosen(c)
+    algebra = any(r.work.get("work") is not r.work["nfev"] for r in rows)
+    timed = any(r.work.get("wall") is not None for r in rows)
+    below = "mean ratio [95 % interval], below 1 is cheaper; one tol.: one tolerance for all, at the mean error and at the 90 % error"
+    table = Table(
+        title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, {c.instances} instances, seed {c.seed}",
+        caption=below if algebra else f"{below}; weighted work is f-evaluations: no linear algebra",
+        title_justify="left", caption_justify="left", title_style="", caption_style="dim", box=None, pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    columns = ["f-evaluations", *(["weighted work"] if algebra else []), *(["wall clock"] if timed else [])]
+    table.add_column("controller", no_wrap=True, header_style="dim")
+    for name in (*columns, "one tol., mean", "one tol., 90 %", "worst", "loses on"):
+        table.add_column(name, justify="right", header_style="dim", no_wrap=True)
+    for row in rows:
+        first = row.work["nfev"]
+        assert first is not None  # every Runs has "nfev"
+        table.add_row(
+            _name(row, c), *_cells(row, algebra, timed), f"{first.worst:.2f}", f"{100 * first.share_lost:.0f} %"
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    """A figure of the log, in which null stands for what is no number."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _cells(row: Row, algebra: bool, timed: bool) -> list[Text]:
+    """A row's figures as coloured text; "-" where a measure is missing."""
+    first = row.work["nfev"]
+    assert first is not None  # every Runs has "nfev"
+    measures = ["nfev", *(["work"] if algebra else []), *(["wall"] if timed else [])]
+    works = [row.work.get(m) for m in measures]
+    figures = [None if w is None else w.figure for w in works] + [first.matched["gmean"], first.matched["q90"]]
+    colour = {"cheaper": "green", "dearer": "red"}
+    return [Text("-", "dim") if f is None else Text(interval_text(f), colour.get(f.verdict, "")) for f in figures]
+
+
+def _name(row: Row, c: Comparison) -> Text:
+    if row.name == c.against:
+        return Text(row.name, "bold") + Text("  denominator", "dim")
+    return Text(row.name, "bold cyan" if row.kind == "learned" else "") + Text(f"  {row.kind}", "dim")
+
+
+class Teller:
+    """Tells the story on standard output, or on standard error where standard output is for the JSON object."""
+
+    def __init__(self, json: bool) -> None:
+        stream = sys.stderr if json else sys.stdout
+        # a pipe has no width of its own: tables stay whole
+        self.console = Console(file=stream) if stream.isatty() else Console(file=stream, width=150)
+
+    def say(self, *what: Any) -> None:
+        for line in what:
+            self.console.print(line, highlight=False, soft_wrap=isinstance(line, Text))
+
+    def title(self, quick: bool) -> None:
+        about = "a step-size controller, trained on real orbits, measured at equal error, used from one file"
+        said = Text("Stepsmith  ", "bold cyan") + Text(about)
+        if quick:
+            said += Text("\n--quick: tiny budgets that show the way; the figures mean nothing", "yellow")
+        self.say(Panel(said, border_style="cyan", expand=False))
+
+    def step(self, number: int, name: str, about: str) -> None:
+        # progress bars go to standard error: whatever was said before them must be out
+        self.say("", Text(f"{number}  {name}", "bold") + Text(f"   {about}", "dim"))
+        self.console.file.flush()
+
+    def trained(self, folder: Path) -> None:
+        """The run's validations, from its log."""
+        log, _ = read_log(folder / "log.jsonl")
+        shown = log[:: max(1, len(log) // 6)]
+        course = "  ".join(f"{r['env_steps'] / 1e6:.2g}M {_figure(r['validation'])}" for r in shown)
+        self.say(Text(f"validation ratio by env steps   {course}   best {_figure(log[-1]['best'])}"))
+
+    def table(self, comparison: Comparison, paths: Mapping[str, Path]) -> None:
+        self.say(short_table(comparison), *(Text(f"  {note}", "dim") for note in comparison.notes))
+        left = len(comparison.rows) - len(chosen(comparison))
+        self.say(Text(f"  {left} more laws, tails and failures: {paths['table']}", "dim"))
+
+    def file(self, path: Path, one: Mapping[str, Any]) -> None:
+        call = f'ss.solve(problem, method="tsit5", controller="{path}", rtol={one["rtol"]:g})'
+        counts = f"{one['nfev']} f-evaluations, {one['naccept']} steps, {one['nreject']} rejected, {one['nfallback']} left to the law"
+        self.say(Text(f"{path}  ({path.stat().st_size:,} bytes)"), Text(call, "cyan"))
+        self.say(Text(f"three_body, instance {one['instance']}: {counts}; energy drift {one['energy_drift']:.1e}"))
+
+    def field(self, trained: Any) -> None:
+        share = f"{100 * trained.accuracy:.1f} % of {len(trained.labels)} held-out digits"
+        self.say(Text(f"{share}, {trained.nfev} evaluations of the field in training, {trained.seconds:.1f} s"))
+
+    def end(
+        self, said: Mapping[str, list[str]], file: Path, paths: Mapping[str, Mapping[str, Path]], seconds: float
+    ) -> None:
+        lines = Text()
+        for title, key in (("held-out orbits", "three_body"), ("trained neural ODE", "field")):
+            lines += Text(f"{title}\n", "bold")
+            for sentence in said[key]:
+                lines += Text(f"  {sentence}\n")
+        for title, path in (
+            ("controller", file), ("picture", paths["three_body"]["picture"]), ("picture", paths["field"]["picture"]),
+            ("tables", f"{paths['three_body']['table']}, {paths['field']['table']}"),
+        ):  # fmt: skip
+            lines += Text(f"{title:11}", "dim") + Text(f"{path}\n")
+        self.say("", Panel(lines + Text(f"{seconds:.0f} s", "dim"), title="done", border_style="cyan", expand=False))

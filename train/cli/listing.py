@@ -1,0 +1,82 @@
+"""What `stepsmith list` lists, by kind: rows of a name and a line on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _laws() -> list[tuple[str, str]]:
+    from ...controllers.laws import registry
+
+    out = []
+    for name in registry.names():
+        law = registry.get(name, h=1.0) if name == "constant" else registry.get(name)
+        out.append((name, law.doc))
+    return out
+
+
+def _methods() -> list[tuple[str, str]]:
+    from ...integrators import methods
+
+    found = [methods.get(name) for name in methods.names()]
+    return [
+        (m.name, f"order {m.order}({m.embedded_order}): {m.doc}" if m.embedded_order else f"order {m.order}: {m.doc}")
+        for m in found
+    ]
+
+
+def _families() -> list[tuple[str, str]]:
+    from ...integrators import problems
+
+    return [(name, problems.family(name).doc) for name in problems.names()]
+
+
+def _envs() -> list[tuple[str, str]]:
+    from ...envs.specs import SPECS
+
+    return [(spec.id, spec.doc) for spec in SPECS.values()]
+
+
+def _zoo() -> list[tuple[str, str]]:
+    from ...controllers import zoo
+
+    return [(name, zoo.card(name).strip().splitlines()[0].lstrip("# ")) for name in zoo.names()]
+
+
+def _tuned() -> list[tuple[str, str]]:
+    from ...controllers.laws import tuned
+
+    return [(name, "family and method of a tuned law") for name in tuned.names()]
+
+
+def _rewards() -> list[tuple[str, str]]:
+    from ...integrators.kernels.environment import rewards
+
+    return [(name, rule.doc) for name, rule in rewards.RULES.items()]
+
+
+def _features() -> list[tuple[str, str]]:
+    from ...controllers.learned.observation import FEATURES
+
+    return [(f.name, f"tier {f.tier}: {f.doc}") for f in FEATURES.values()]
+
+
+def _actions() -> list[tuple[str, str]]:
+    from ...controllers.learned.actions import ACTIONS
+
+    return [(action.name, f"{action.knob}: {action.doc}") for action in ACTIONS.values()]
+
+
+def _configs() -> list[tuple[str, str]]:
+    return [
+        (path.stem, "shipped training config")
+        for path in sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+    ]
+
+
+LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned,
+    "rewards": _rewards,
+    "features": _features, "actions": _actions, "configs": _configs,
+}  # fmt: skip

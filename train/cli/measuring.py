@@ -1,0 +1,173 @@
+"""Commands that search a law and measure controllers: `tune`, `compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..config import reading
+from ..config.settings import MOST_INSTANCES
+from .arguments import Json, Method, Seed, app
+from .show import console, finite, table
+
+
+@app.command("tune")
+def tune(
+    family: Annotated[
+        str, typer.Argument(help="Problem family, a suite of families, or folders of neural training runs, a,b,c.")
+    ],
+    method: Method = None,
+    n: Annotated[
+        int | None,
+        typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1, max=MOST_INSTANCES),
+    ] = None,
+    evaluations: Annotated[
+        int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)
+    ] = 2000,
+    seed: Seed = 0,
+    restarts: Annotated[
+        int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)
+    ] = 4,
+    n_validation: Annotated[
+        int | None,
+        typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1, max=MOST_INSTANCES),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Of training runs: other runs to choose the law on, a,b,c.")
+    ] = None,
+    warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
+    even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Of training runs: subjects that share a step (default 32).", min=1, max=MOST_INSTANCES),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the classical laws' coefficients for a family, or for the fields that neural training runs met.
+
+    `compare` and controller "tuned" use the result; of training runs (n batches a kept set of weights, default 1) the
+    file is the controller.
+    """
+    from ...controllers.laws.tuned import read
+    from ..tune.search import tune as run
+
+    reading.file("--out", out)
+    if start is not None:
+        reading.json(start)
+    first = None if start is None else read(start)[0]
+    if all(_is_run(folder) for folder in family.split(",")):
+        from ..neural.fields import tune_fields
+
+        if out is None or validation is None:
+            raise ValueError(
+                "of training runs: --validation must name other runs to choose the law on, and --out where it is to go"
+            )
+        options: dict[str, Any] = {
+            "restarts": restarts,
+            "start": first,
+            "n_validation": n_validation or 1,
+            "warm": warm,
+            "even": even,
+        }
+        options["batch"] = batch or 32
+        result = tune_fields(
+            family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, **options
+        )
+    elif warm or even or validation or batch is not None:
+        raise ValueError(
+            f"--warm, --even, --batch and --validation belong to folders of training runs, and {family!r} is none"
+        )
+    else:
+        result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
+    path = result.save(out)
+    if as_json:
+        print(
+            json.dumps(
+                {**result.facts, "law": finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False
+            )
+        )
+        return
+    rows = [(name, f"{ratio:.3f}") for name, ratio in result.ratios.items()]
+    table(
+        f"{family}, {result.facts['method']}: work at equal error on the validation split", ("law", "ratio"), rows[:12]
+    )
+    print(f"chosen: {result.chosen} (base {result.base}), {result.facts['budget']['evaluations']} candidates\n{path}")
+
+
+@app.command("compare")
+def compare(
+    family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
+    method: Method = None,
+    controller: Annotated[
+        list[str] | None,
+        typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable."),
+    ] = None,
+    seed: Seed = 0,
+    n: Annotated[
+        int | None,
+        typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2, max=MOST_INSTANCES),
+    ] = None,
+    headline: Annotated[
+        str | None, typer.Option(help="Learned controller of the headline (default: the first).")
+    ] = None,
+    wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
+    repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
+    oracle: Annotated[
+        int,
+        typer.Option(help="Small instances on which the best step sequences are searched.", min=0, max=MOST_INSTANCES),
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare controllers with the best classical laws by matched-error work."""
+    from ...integrators.problems import suites
+    from ..evaluate.compare import compare as run
+    from ..evaluate.suite_compare import compare_suite as run_suite
+
+    reading.folder("--out", out)
+    for name in ",".join(controller or []).split(","):
+        if name.endswith(".json"):
+            reading.json(name)
+    given = [c.split(",") if "," in c else c for c in controller or []]
+    report: Any
+    if suites.is_suite(family):
+        if headline is not None or oracle:
+            raise ValueError(
+                "--headline and --oracle belong to a family; a suite is compared with one learned controller"
+            )
+        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
+        name = report.method
+    else:
+        report = run(
+            family, method, given, seed, n or 200, headline=headline, wall=wall, repeats=repeats, oracle=oracle
+        )
+        name = report.comparison.method
+    text = json.dumps(report.to_json(), indent=2, allow_nan=False)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        stem = f"{family}-{name}"
+        (out / f"{stem}.json").write_text(text + "\n")
+        # of a suite without a learned controller there is nothing to draw
+        picture = report.plot(out / f"{stem}.png") if not suites.is_suite(family) or report.controller else None
+    if as_json:
+        print(text)
+        return
+    console().print(report.table())
+    if out is not None:
+        print(out / f"{stem}.json", *([picture] if picture else []), sep="\n")
+
+
+def _is_run(folder: str) -> bool:
+    try:
+        return (Path(folder) / "config.json").is_file()
+    except (OSError, ValueError):  # no name of a file at all
+        return False

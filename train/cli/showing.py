@@ -1,0 +1,76 @@
+"""Commands that show what there is: `kernel`, `inspect`, `list`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ...integrators.core.names import unknown
+from ..config import reading
+from .arguments import Json, Method, app
+from .show import finite, table
+
+KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs")
+
+
+@app.command("kernel")
+def kernel(
+    family: Annotated[str, typer.Argument(help="Problem family, whose published instance is taken.")],
+    method: Method = None,
+    controller: Annotated[
+        str, typer.Option("--controller", "-c", help="A law, a zoo name, or the path of a file.")
+    ] = "pi34",
+    lanes: Annotated[
+        bool, typer.Option("--lanes", help="The loop of an ensemble, many trajectories side by side.")
+    ] = False,
+) -> None:
+    """Print the generated module that solves a problem, with its rows explained: the loop that really runs."""
+    from ...controllers import resolve
+    from ...integrators import problems
+    from ...integrators.engine.shown import kernel_text
+
+    problem = problems.make(family)
+    method = problems.family(family).method if method is None else method
+    print(kernel_text(problem, method, resolve.controller(controller, family, method), lanes))
+
+
+@app.command("inspect")
+def inspect(
+    file: Annotated[str, typer.Argument(help="Controller file, tuned law (.json) or zoo name.")],
+    as_json: Json = False,
+) -> None:
+    """Say what is in a controller file: network, base law, observation, provenance, measured figures."""
+    if file.endswith(".json"):
+        from ...controllers.laws.tuned import read
+
+        reading.json(file)  # what is no JSON file at all
+        law, facts = read(file)
+        if as_json:
+            print(json.dumps({**facts, "law": finite(law.as_dict())}, indent=2, allow_nan=False))
+            return
+        title = f"{facts.get('family')}, {facts.get('method')}: tuned law, base {facts.get('base')}"
+        table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])
+        return
+    from ...controllers.file import describe, document, load_controller
+
+    controller = load_controller(file)
+    print(json.dumps(document(controller), indent=2) if as_json else describe(controller))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    as_json: Json = False,
+) -> None:
+    """List what there is, by kind, with a line on each."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    from .listing import LISTS
+
+    rows = LISTS[kind]()
+    if as_json:
+        print(json.dumps([{"name": name, "doc": doc} for name, doc in rows], indent=2))
+    else:
+        table(kind, ("name", ""), rows)

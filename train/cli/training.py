@@ -1,0 +1,113 @@
+"""Commands that train: `demo`, `train`, `export`, `sweep`, `effects`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import reading
+from ..config.settings import LARGEST_SEED
+from .arguments import Json, Seed, app
+from .show import table
+
+
+@app.command("demo")
+def demo(
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of everything written (default: out/demo).")] = None,
+    as_json: Json = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny budgets: the way, not a result.")] = False,
+) -> None:
+    """Train a controller live, compare it with the best classical law, and put it into a neural ODE."""
+    from . import demo as module
+
+    module.demo(seed=seed, out=out, json=as_json, quick=quick)
+
+
+@app.command("train")
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="Config file, or the name of one that ships (see `stepsmith list configs`).")
+    ],
+    seed: Annotated[
+        int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>\\[-<algorithm>]-s<seed>).")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a controller (PPO, SAC, DQN or an evolution strategy) or, by a config with a \\[task], a neural ODE."""
+    from ..run.run import train as run
+
+    print(run(config, seed, out, resume))
+
+
+@app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `stepsmith train`.")],
+    out: Annotated[Path, typer.Option(help="Controller file to write (.safetensors).")],
+) -> None:
+    """Write a run's best controller as one file."""
+    from ..run.run import export as write
+
+    reading.file("--out", out)
+    print(write(run, out))
+
+
+@app.command("sweep")
+def sweep(
+    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a \\[sweep] table.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Sweep folder (default: runs/<name>-<algorithm>-sweep).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train many times over a space of settings; goes on where an earlier call was interrupted."""
+    from ..tune.sweep import sweep as run
+
+    result = run(config, out, seed)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        return
+    names = tuple(result.best.parameters)
+    table(
+        f"{result.name}: best validation of each trial",
+        ("trial", "state", "validation", *names, "folder"),
+        result.rows(),
+    )
+    print(f"best: {result.path / result.best.folder}\n{result.path / 'sweep.json'}")
+
+
+@app.command("effects")
+def effects(
+    comparison: Annotated[Path, typer.Argument(help="File naming tasks, variants, tolerances and seeds.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs/<name>).")] = None,
+    part: Annotated[str, typer.Option(help="i/n: every n-th group of runs from the i-th on, for n processes.")] = "0/1",
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(help="Training seed, in place of the file's. Repeatable.", min=0, max=LARGEST_SEED),
+    ] = None,
+    run: Annotated[bool, typer.Option(help="Run what is missing; --no-run: the table of what is there.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Train neural ODEs with and without regularisers or controllers, and compare quality, f-evaluations and time."""
+    from ..neural import effects as module
+    from ..neural.effects_picture import picture
+    from ..neural.effects_table import COLUMNS, summary, texts
+
+    spec = module.load(comparison, seed)
+    out = out or Path("runs") / spec.name
+    reading.folder("--out", out)
+    share = module.parse_part(part)
+    if run:
+        module.run(spec, out, share)
+    rows = summary(spec, out)
+    if any(row["seeds"] for row in rows):
+        picture(rows, out / "effects.png", spec.baseline)
+    if as_json:
+        print(json.dumps({"table": rows, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
+    else:
+        table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(rows))

@@ -1,0 +1,155 @@
+"""A training run's configuration: a TOML file, read into dataclasses that refuse what they do not know.
+
+name = "three-body"
+algorithm = "ppo"            # ppo, sac, dqn or es
+seed = 0
+
+[env]                        # arguments of the environment: family, method, law, features, n_act, rtol, pool_size, reward, ...
+family = "three_body"
+
+[policy]
+hidden = [16]
+activation = "tanh"
+
+[train]                      # the algorithm's own arguments (SB3's names; for es: see `train.algorithms.evolution.Settings`)
+total_steps = 50_000_000
+
+[evaluate]                   # on the validation split, in env steps (es: attempts)
+every = 5_000_000
+instances = 100
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...integrators.core import options
+from ...integrators.core.names import unknown
+from . import reading, settings
+
+ALGORITHMS = ("ppo", "sac", "dqn", "es")
+PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
+
+    hidden: tuple[int, ...] = (16,)
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        _take(self, settings.check("policy", vars(self), settings.POLICY))
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """every: env steps between validations.  instances: of the validation split.  seed: of that split.  against: law or
+    "tuned".
+    """
+
+    every: int = 2_000_000
+    instances: int = 100
+    seed: int = 0
+    against: str = "pi34"
+
+    def __post_init__(self) -> None:
+        _take(self, settings.check("evaluate", vars(self), settings.EVALUATE))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run; see the module's text.
+
+    Every setting is checked by type and range as it is made (`train.config.settings`): OptionError, which is a
+    ValueError, names the first that does not fit.  Names are looked up, and settings held against each other, by
+    `train.config.resolved`, before a run writes anything.
+    """
+
+    name: str
+    algorithm: str
+    seed: int = 0
+    env: dict[str, Any] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    train: dict[str, Any] = field(default_factory=dict)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+    def __post_init__(self) -> None:
+        settings.run_name("name", self.name)
+        options.choice("algorithm", self.algorithm, ALGORITHMS)
+        for name, cls in (("policy", Policy), ("evaluate", Evaluate)):
+            if not isinstance(getattr(self, name), cls):
+                raise options.refuse(name, f"a {cls.__name__}", getattr(self, name))
+        paper = isinstance(self.env, Mapping) and self.env.get("id") == PAPER_ID
+        env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
+        if "family" not in env and "id" not in env:
+            raise options.OptionError("config: [env] must name a family")
+        train = settings.check("train", self.train, settings.TRAIN[self.algorithm])
+        _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for the run folder."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def _take(made: Any, values: Mapping[str, Any]) -> None:
+    """Put checked values into a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+
+
+def _section(cls: type, data: Any, name: str) -> Any:
+    if not isinstance(data, dict):
+        raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data)}")
+    _keys(cls, data, "config" if name == "config" else f"[{name}]")
+    return cls(**data)
+
+
+def _keys(cls: type, data: Mapping[str, Any], where: str) -> None:
+    """ValueError for a key that is no field of `cls`, and for a field without a default that is missing."""
+    known = dataclasses.fields(cls)
+    for key in data:
+        if key not in [f.name for f in known]:
+            raise unknown("key of the config" if where == "config" else f"key in {where}", key, [f.name for f in known])
+    for f in known:
+        if f.name not in data and f.default is f.default_factory is dataclasses.MISSING:
+            raise options.OptionError(
+                f"config: {f.name} is missing" if where == "config" else f"config: {where} {f.name} is missing"
+            )
+
+
+def from_dict(data: dict[str, Any]) -> Config:
+    """Config from parsed TOML; ValueError naming the key on anything unknown, missing or out of range."""
+    if not isinstance(data, dict):
+        raise options.refuse("config", "a table", data)
+    _keys(Config, data, "config")
+    data = dict(data)
+    data["policy"] = _section(Policy, data.get("policy", {}), "policy")
+    data["evaluate"] = _section(Evaluate, data.get("evaluate", {}), "evaluate")
+    return Config(**data)
+
+
+def load(path: str | Path) -> Config:
+    """Read a config file, or one of those that ship with the package by its name (`three_body_ppo`)."""
+    return from_dict(read(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A config file's tables, found as `load` finds them and not looked at yet; ValueError where it is not TOML or not
+    there.
+    """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise options.refuse("config", "a file or the name of a config that ships", path)
+    path = Path(path)
+    if not path.exists():
+        shipped = Path(__file__).parents[1] / "configs"
+        named = shipped / f"{path.name.removesuffix('.toml')}.toml"
+        if not named.exists():
+            raise unknown("config", str(path), [p.stem for p in shipped.glob("*.toml")])
+        path = named
+    return reading.toml(path)

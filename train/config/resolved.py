@@ -1,0 +1,189 @@
+"""A config with its keys checked by name and what it leaves to defaults filled in: what a run really runs with."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ...controllers import resolve
+from ...controllers.learned.decision import Decision
+from ...envs.specs import SPECS
+from ...integrators import methods, problems
+from ...integrators.core import options
+from ...integrators.core.names import unknown
+from ...integrators.engine.solve import check_controller
+from ...integrators.methods import tableaus
+from ...integrators.problems import suites
+from ..evaluate.splits import check_size
+from . import settings
+from .config import Config
+
+#: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
+#: Stable-Baselines3's own. Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
+OWN: dict[str, Any] = {
+    "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
+    "final_learning_rate": None,
+}  # fmt: skip
+#: observations of an environment that has no decision, in an estimate of memory
+PAPER_OBS = 16
+#: keys of [env] that the evolution strategy uses
+ES_KEYS = frozenset(
+    {"id", "family", "method", "law", "features", "n_act", "baseline", "pool_size", "pool_seed", "costs"}
+)
+_FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log", "verbose", "_init_setup_model"}
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The whole config as plain data.
+
+    Raises ValueError naming the nearest for environments, families, methods, laws, features, rewards and keys of [env]
+    and [train] that do not exist, for settings that do not fit each other (law and method, reward and family, batch and
+    rollout, actions and decision), and for pools, rollouts and replay buffers that would take more than
+    `settings.MEMORY`.  No pool is drawn, and nothing solved or written.
+    """
+    make, fixed = environment(config)
+    env = {k: v.default for k, v in inspect.signature(make).parameters.items() if k in env_keys(config)} | fixed
+    _known("key in [env]", config.env, {*env, "id"})
+    env |= config.env
+    if "family" in env:  # what the environment takes from its family
+        if suites.is_suite(env["family"]) and config.algorithm != "es":
+            raise ValueError(
+                f"{env['family']!r} is a suite: an environment plays one family, only es trains on several"
+            )
+        env["method"] = suites.members(env["family"], env["method"])[1]
+        if not suites.is_suite(env["family"]):
+            family = problems.family(env["family"])
+            env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
+    defaults = train_defaults(config)
+    _known("key in [train]", config.train, defaults)
+    settings.together(config.algorithm, config.train, defaults)
+    decision = _names(config, env) if "family" in env else None
+    if config.algorithm == "es":
+        idle = sorted(set(config.env) - ES_KEYS)
+        if idle:
+            raise ValueError(f"es solves whole trajectories and does not use {', '.join(idle)} of [env]")
+    _actions(config, decision)
+    _memory(config, env, {**defaults, **config.train}, decision)
+    data = {**config.as_dict(), "env": env, "train": {**defaults, **config.train}}
+    return json.loads(json.dumps(data, default=str))
+
+
+def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and
+    where the evolution strategy, which trains step-size controllers, is given an environment of anything else.
+    """
+    ident = config.env.get("id", "stepsmith/ODE-v0")
+    if ident not in SPECS:
+        raise unknown("environment", ident, SPECS)
+    spec = SPECS[ident]
+    if config.algorithm == "es" and not spec.steps:
+        raise ValueError(f"es trains step-size controllers; the actions of {ident} are none")
+    return spec.make_core(), dict(spec.fixed)
+
+
+def env_arguments(config: Config) -> dict[str, Any]:
+    """What `make_core` is called with: the config's [env], and what its id fixes."""
+    return environment(config)[1] | {k: v for k, v in config.env.items() if k != "id"}
+
+
+def env_keys(config: Config) -> set[str]:
+    """Keys of [env] besides `id`."""
+    return set(inspect.signature(environment(config)[0]).parameters) - {"lanes", "same_step", "decision"}
+
+
+def train_defaults(config: Config) -> dict[str, Any]:
+    """Keys of [train] with their defaults."""
+    if config.algorithm == "es":
+        from ..algorithms.evolution import Settings
+
+        return {f.name: f.default for f in dataclasses.fields(Settings)}
+    from ..algorithms.sb3 import ALGORITHMS
+
+    theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
+    own = {k: v for k, v in OWN.items() if k in settings.TRAIN[config.algorithm]}
+    return own | {k: v.default for k, v in theirs.items() if k not in _FIXED}
+
+
+def _names(config: Config, env: dict[str, Any]) -> Decision:
+    """The decision, once every name that [env] and [evaluate] hold is looked up; each look-up raises its own
+    ValueError.
+    """
+    from ...envs.core import Reward
+    from ...envs.ode import make_decision
+
+    names, method = suites.members(env["family"], env["method"])
+    decision = make_decision(env["family"], method, env["law"], env["features"], env["n_act"])
+    against = resolve.controller(config.evaluate.against, env["family"], method)
+    for controller in (decision, resolve.base_law(env["baseline"], env["family"], method), against):
+        for name in names:
+            check_controller(controller, methods.get(method), problems.family(name).draw(1, 0))
+    rule = Reward(env["reward"], env["lagrange"], env["fail"], env["time_discount"], env["window"])
+    if config.algorithm != "es":
+        loose, tight = env["rtol"]
+        if tight > loose:
+            raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])
+        family = problems.family(env["family"])
+        if rule.kind == "propagated" and family.error != "final":
+            raise ValueError(
+                f"reward 'propagated' needs the error measure 'final'; that of family {family.name!r} is "
+                f"{family.error!r}"
+            )
+        if rule.kind == "propagated" and methods.get(method).tableau is None:
+            raise ValueError(
+                f"reward 'propagated' needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got "
+                f"{method!r}"
+            )
+    return decision
+
+
+def _actions(config: Config, decision: Decision | None) -> None:
+    """dqn has a table of actions where its environment decides on steps, rows as wide as the decision, and none where
+    it is discrete.
+    """
+    if config.algorithm != "dqn":
+        if decision is None:
+            raise ValueError(
+                f"{config.algorithm} takes an environment that decides on steps; that of [env] id is discrete: take dqn"
+            )
+        return
+    table = config.train.get("actions")
+    if decision is None and table is not None:
+        raise ValueError(
+            "[train] actions are for environments that decide on steps; that of [env] id is discrete itself"
+        )
+    if decision is not None and table is None:
+        raise ValueError(
+            "dqn chooses from a table: give `actions` in [train], rows in [-1, 1], or take stepsmith/ThreeBodyPaper-v0"
+        )
+    for i, row in enumerate(table or ()):
+        width = len(row) if isinstance(row, list) else 1
+        if decision is not None and width != decision.n_act:
+            raise options.refuse(
+                f"[train] actions[{i}]", f"{decision.n_act} numbers in [-1, 1], as [env] n_act says", row
+            )
+
+
+def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision: Decision | None) -> None:
+    """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an
+    algorithm keeps.
+    """
+    for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
+        family = problems.family(name)
+        check_size("[env] pool_size", env["pool_size"], family)
+        check_size("[evaluate] instances", config.evaluate.instances, family)
+    n_obs, n_act = (PAPER_OBS, 1) if decision is None else (decision.n_obs, decision.n_act)
+    if config.algorithm == "ppo":
+        settings.fits(
+            "[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout"
+        )
+    elif config.algorithm in ("sac", "dqn"):
+        settings.fits("[train] buffer_size", train["buffer_size"], 4 * (2 * n_obs + n_act + 3), "a replay buffer")
+
+
+def _known(kind: str, given: dict[str, Any], keys: Any) -> None:
+    for key in given:
+        if key not in keys:
+            raise unknown(kind, key, keys)

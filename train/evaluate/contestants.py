@@ -1,0 +1,152 @@
+"""Who stands in a comparison: every published law, the hosts' defaults, N-body criteria, a constant step, the tuned
+law, guests.
+
+A contestant is a controller and its knob.  For most the knob is the tolerance; a constant step has its size, an N-body
+criterion its accuracy parameter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...controllers import resolve
+from ...controllers.laws import registry
+from ...controllers.laws.law import Law
+from ...integrators import methods
+from ...integrators.core import contract, options
+from .curves import Array
+from .metric import Runs
+from .splits import MAX_STEPS, Split, Sweep
+
+HOSTS = ("scipy", "scipy_radau", "torchdiffeq", "diffrax", "torchode")
+"""Laws that are some library's default: they stand in the table under that name and are never the headline's denominator."""
+MOST_STEPS = 20_000
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """`knob` (K,): tolerances, step sizes or accuracy parameters; `at(value)`: the controller there; `by_tolerance`:
+    which it is.
+    """
+
+    name: str
+    kind: str
+    knob: Array
+    at: Callable[[float], Any]
+    by_tolerance: bool
+
+    def sweep(self, split: Split, max_steps: int = MAX_STEPS) -> Sweep:
+        """Every instance at every value of the knob."""
+        if self.by_tolerance:
+            return split.sweep(self.at(self.knob[0]), self.knob, max_steps)
+        return split.sweep_knob(self.at, self.knob, max_steps)
+
+    def seconds(self, split: Split, k: int, rows: Array, max_steps: int = MAX_STEPS) -> float:
+        """Wall clock of one ensemble of the instances `rows` at knob k, on one thread."""
+        rtol = float(self.knob[k]) if self.by_tolerance else float(split.tolerances[-1])
+        return split.seconds(self.at(float(self.knob[k])), rtol, rows, max_steps)
+
+    def runs(self, split: Split, sweep: Sweep, wall: Array | None = None) -> Runs:
+        """What the metric reads."""
+        work = {"nfev": sweep.nfev, "work": sweep.work} | ({} if wall is None else {"wall": wall})
+        return Runs(self.name, sweep.err, work, self.knob, sweep.attempts, sweep.rejected, self.kind, split.ids)
+
+
+def laws(split: Split) -> list[Contestant]:
+    """Every published law that the method can drive, the hosts' defaults among them, and the N-body criteria."""
+    fills = methods.get(split.method).fills
+    out = []
+    for name in registry.names("linear"):
+        law = registry.get(name)
+        if law.needs <= fills:
+            # a kernel of an implicit method takes too long to compile to have several
+            law = law.general() if methods.get(split.method).implicit else law
+            out.append(by_tolerance(name, "host" if name in HOSTS else "classical", law, split))
+    etas = np.array(split.family.etas, dtype=float)
+    if split.batch.nbody is not None and etas.size:
+        for name in registry.names("criterion"):
+            make = _criterion(name)
+            if make(float(etas[0])).needs <= fills:
+                out.append(Contestant(name, "classical", etas, make, False))
+    return out
+
+
+def _criterion(name: str) -> Callable[[float], Law]:
+    # of ias15 the knob is the factor before its time scale, (5040 epsilon)^(1/7)
+    if name == "ias15":
+        return lambda c: registry.get(name, epsilon=c**7 / 5040.0)
+    if name == "amuse":
+        return lambda c: registry.get(name, mu=c)
+    return lambda c: registry.get(name, eta=c)
+
+
+def by_tolerance(name: str, kind: str, controller: Any, split: Split) -> Contestant:
+    """A controller whose knob is the tolerance, on the family's grid."""
+    return Contestant(name, kind, split.tolerances, lambda _: controller, True)
+
+
+def constant(split: Split, attempts: Array) -> Contestant:
+    """The constant step, at as many sizes as there are tolerances.
+
+    attempts (B, K): those of an adaptive law, from whose fewest to four times its most (at most `MOST_STEPS` a span)
+    the steps go.
+    """
+    spans = np.abs(split.batch.t1 - split.batch.t0)
+    mean = attempts.mean(axis=0)
+    steps = np.geomspace(max(2.0, mean.min()), min(MOST_STEPS, max(4.0 * mean.max(), 16.0)), len(split.tolerances))
+    return Contestant(
+        "constant", "constant", float(np.median(spans)) / steps, lambda h: registry.get("constant", h=h), False
+    )
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A controller that the caller named, by all its training seeds."""
+
+    name: str
+    kind: str
+    seeds: tuple[Any, ...]
+
+
+def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, taken: Sequence[str]) -> list[Guest]:
+    """What the caller gave: names, paths and controller objects; a list among them is one controller's training seeds.
+
+    A mapping gives names of its own.  Names that already stand in the table are passed over.
+    Raises ValueError for unknown names, controllers that are not one, and empty lists.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        given = [given]
+    if not contract.missing(given, compiled=False):
+        given = [given]
+    if not isinstance(given, Iterable):
+        raise options.refuse("controllers", "a name, a path, a controller, or a list or mapping of them", given)
+    pairs = list(given.items()) if isinstance(given, Mapping) else [(None, g) for g in given]
+    out: list[Guest] = []
+    used = set(taken)
+    for label, item in pairs:
+        if isinstance(item, str) and item in taken:
+            continue
+        members = list(item) if isinstance(item, (list, tuple)) else [item]
+        if not members:
+            raise ValueError("an empty list of training seeds")
+        seeds = tuple(
+            resolve.controller(os.fspath(m), family, method) if isinstance(m, (str, os.PathLike)) else m
+            for m in members
+        )
+        for s in seeds:
+            if contract.missing(s, compiled=False):
+                raise ValueError(f"not a controller: {s!r}; give a name, a path or a controller object")
+        kind = "classical" if isinstance(seeds[0], Law) else "learned"
+        name = str(label or seeds[0].name)
+        number = 2
+        base = name
+        while name in used:
+            name, number = f"{base}-{number}", number + 1
+        used.add(name)
+        out.append(Guest(name, kind, seeds))
+    return out

@@ -1,0 +1,199 @@
+"""Which law a claim is made against, and the whole comparison as one data object.
+
+The denominator is the best of the tuned law and all published laws on the *validation* split.  If one of
+them beats it on the test split, the headline is made against that one instead, and says so: the choice can
+only become harder for the learned controller.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..run import provenance
+from . import curves
+from .curves import Array
+from .metric import DENOMINATOR_KINDS, MEASURES, RESAMPLES, Figure, Row, Runs, make_row, work_ratio
+
+
+def choose_denominator(
+    runs: Sequence[Runs], levels: ArrayLike, measure: str = "work"
+) -> tuple[str, dict[str, float]]:
+    """The best law among `runs` of the kinds "tuned" and "classical" on one split.
+
+    Every law is set against every other; the best is the one whose worst ratio against any other is least.
+    That is the law that beats all the others where there is one, and laws that lose instances are charged
+    for them.  Returns (its name, ratio of every law to it).
+    """
+    laws = [r for r in runs if r.kind in DENOMINATOR_KINDS]
+    if not laws:
+        raise ValueError("no law of kind 'tuned' or 'classical' to choose the denominator from")
+    for law in laws[1:]:
+        if not np.array_equal(law.ids, laws[0].ids):
+            raise ValueError(f"laws {laws[0].name!r} and {law.name!r} stand on different instances")
+    tables = [curves.log_work_at(r.err, r.work[measure], levels) for r in laws]
+    looser = [curves.log_work_at(r.err, r.work[measure], levels, looser=True) for r in laws]
+    dearest = [r.work[measure].max(axis=1) for r in laws]
+    n = len(laws)
+    mean = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                mean[i, j] = curves.instance_ratios(looser[i], tables[j], dearest[i]).log_ratio.mean()
+    best = min(range(n), key=lambda i: (mean[i].max(), mean[i].sum(), laws[i].name))
+    return laws[best].name, {law.name: math.exp(mean[i, best]) for i, law in enumerate(laws)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of one family and method.  `to_json` is the object that `stepsmith compare --json` prints.
+
+    `error`: name of the error measure; `instances`: how many test instances; `seed`: what drew them;
+    `against`: the denominator; `controller`: the learned controller of the headline, None if there is none;
+    `notes`: sentences that belong beside the headline.
+    `levels` and `runs` are kept for the picture.
+    """
+
+    family: str
+    method: str
+    error: str
+    instances: int
+    seed: int
+    against: str
+    controller: str | None
+    rows: tuple[Row, ...]
+    levels: Array
+    runs: tuple[Runs, ...]
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=provenance.versions)
+    commit: str | None = field(default_factory=provenance.commit)
+
+    def row(self, name: str) -> Row:
+        for r in self.rows:
+            if r.name == name:
+                return r
+        raise ValueError(f"no row {name!r}; rows are {', '.join(r.name for r in self.rows)}")
+
+    def headline(self) -> dict[str, object]:
+        """{"against", "controller", "nfev", "work", "wall"} of METRIC, and beside them "verdict" (on
+        "work", which is "nfev" where there is no linear algebra) and "notes"."""
+        undefined = Figure(math.nan, math.nan, math.nan)
+        work = {} if self.controller is None else self.row(self.controller).work
+        figures = {m: w.figure if (w := work.get(m)) is not None else undefined for m in MEASURES}
+        head: dict[str, object] = {"against": self.against, "controller": self.controller}
+        head |= {m: f.to_json() for m, f in figures.items()}
+        return head | {"verdict": figures["work"].verdict, "notes": list(self.notes)}
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "family": self.family,
+            "method": self.method,
+            "error": self.error,
+            "instances": self.instances,
+            "seed": self.seed,
+            "versions": self.versions,
+            "commit": self.commit,
+            "rows": [r.to_json() for r in self.rows],
+            "headline": self.headline(),
+        }
+
+    def dumps(self) -> str:
+        """`to_json` as text; undefined figures are null, so that every JSON reader takes it."""
+        return json.dumps(self.to_json(), indent=2, allow_nan=False)
+
+
+def compare_runs(
+    test: Sequence[Runs],
+    levels: ArrayLike,
+    *,
+    family: str,
+    method: str,
+    error: str,
+    seed: int,
+    validation: Sequence[Runs] | None = None,
+    against: str | None = None,
+    controller: str | None = None,
+    ideal_slope: float = math.nan,
+    notes: Sequence[str] = (),
+    bootstrap_seed: int = 0,
+) -> Comparison:
+    """The comparison of everything measured on the test split.
+
+    `test`: one `Runs` a controller.  The denominator is chosen on `validation` (runs of the laws on that
+    split) or named by `against` (chosen there earlier); exactly one of the two is given.  `controller`: the
+    learned controller of the headline (default: the only one of kind "learned", if any).
+    `levels`: (L,) the family's error levels.  `ideal_slope`: p/k.  Raises ValueError for unknown or doubled
+    names.
+    """
+    by_name = {r.name: r for r in test}
+    if len(by_name) != len(test):
+        raise ValueError(f"controller names are not distinct: {', '.join(r.name for r in test)}")
+    if (validation is None) == (against is None):
+        raise ValueError("give either the validation runs or the name of the denominator chosen on them")
+    said = list(notes)
+    if against is None:
+        assert validation is not None
+        against, _ = choose_denominator(validation, levels)
+        said.append(f"denominator {against}: best law on the validation split")
+    else:
+        said.append(f"denominator {against}: named by the caller as best on the validation split")
+    for name in (against, controller):
+        if name is not None and name not in by_name:
+            raise ValueError(f"no runs of {name!r} on the test split; there are {', '.join(by_name)}")
+    rivals = {}
+    for r in test:
+        if r.kind in DENOMINATOR_KINDS and r.name != against:
+            w = work_ratio(r, by_name[against], levels, "work", intervals=False)
+            assert w is not None  # every Runs has "work"
+            rivals[r.name] = w.figure.ratio
+    if rivals and (best := min(rivals, key=lambda k: (rivals[k], k))) and rivals[best] < 1.0 - 1e-9:
+        said.append(
+            f"{best} beats {against} on the test split ({rivals[best]:.3f} of its work), "
+            f"so the headline is against {best}"
+        )
+        against = best
+    if controller is None:
+        learned = [r.name for r in test if r.kind == "learned"]
+        if len(learned) > 1:
+            raise ValueError(f"several learned controllers ({', '.join(learned)}): name the headline's")
+        controller = learned[0] if learned else None
+    lv = np.asarray(levels, dtype=float)
+    said.append(
+        f"{len(lv)} error levels from {lv.max():.0e} to {lv.min():.0e}; "
+        f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
+    )
+    reach = np.isfinite(curves.log_work_at(by_name[against].err, by_name[against].work["work"], lv)).mean(axis=1)
+    if thin := int((reach < curves.COVERAGE - 1e-12).sum()):
+        said.append(
+            f"{against} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} "
+            "instances: "
+            "there the levels it reaches decide"
+        )
+
+    def row(r: Runs) -> Row:
+        return make_row(r, by_name[against], lv, seed=bootstrap_seed, ideal_slope=ideal_slope)
+
+    with ThreadPoolExecutor(
+        min(os.cpu_count() or 1, 8)
+    ) as pool:  # the bootstrap's gathers and sorts run outside the interpreter lock
+        rows = list(pool.map(row, test))
+    return Comparison(
+        family=family,
+        method=method,
+        error=error,
+        instances=len(by_name[against].err),
+        seed=seed,
+        against=against,
+        controller=controller,
+        rows=tuple(rows),
+        levels=lv,
+        runs=tuple(test),
+        notes=tuple(said),
+    )

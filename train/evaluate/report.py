@@ -1,0 +1,151 @@
+"""A comparison for people: the headline as one sentence, and the tables of the terminal.
+
+`picture.py` draws it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from .headline import Comparison
+from .metric import MEASURES, Figure, Row, WorkRatio
+
+NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "wall clock"}
+
+
+def render(comparison: Comparison) -> Group:
+    """The headline, the ratios, the tails and the notes, as one rich renderable."""
+    c = comparison
+    parts: list[Any] = [
+        Text(headline_sentence(c), style="bold"),
+        Text(second_sentence(c)),
+        "",
+        _ratios(c),
+        "",
+        _tails(c),
+        "",
+    ]
+    parts += [Text(f"  {note}", style="dim") for note in (*lost_lines(c), *c.notes)]
+    return Group(*parts)
+
+
+def lost_lines(comparison: Comparison) -> list[str]:
+    """One line a controller that does not reach enough error levels on some instances, naming them."""
+    lost = {r.name: [str(i) for i in _work(r).lost] for r in comparison.rows}
+    return [
+        f"{name} does not reach the levels on instances {', '.join(ids)}" for name, ids in lost.items() if ids
+    ]
+
+
+def print_report(comparison: Comparison, console: Console | None = None) -> None:
+    """Print `render(comparison)`."""
+    (console or Console()).print(render(comparison))
+
+
+def headline_sentence(comparison: Comparison) -> str:
+    """One plain sentence: what the learned controller costs, and whether that is a gain."""
+    c = comparison
+    if c.controller is None:
+        return f"{c.family}, {c.method}: no learned controller; every law against {c.against}"
+    work = c.row(c.controller).work
+    first = _work(c.row(c.controller)).figure
+    # each figure with its own verdict: fewer evaluations need not mean less time
+    said = [f"{interval_text(first)} of the {measured_in(c)} ({first.verdict})"]
+    if (wall := work.get("wall")) is not None:
+        said.append(f"{interval_text(wall.figure)} of the wall clock ({wall.figure.verdict})")
+    return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
+
+
+def measured_in(comparison: Comparison) -> str:
+    """Name of the first work measure: f-evaluations, unless there is linear algebra to weigh."""
+    same = all(r.work["work"] is r.work["nfev"] for r in comparison.rows)
+    return NAMES["nfev" if same else "work"]
+
+
+def second_sentence(comparison: Comparison) -> str:
+    """The other figure of the measure: one tolerance for the whole family; empty without a learned controller."""
+    if comparison.controller is None:
+        return ""
+    matched = _work(comparison.row(comparison.controller)).matched
+    mean, most = (interval_text(matched[s]) for s in ("gmean", "q90"))
+    return f"with one tolerance for the family: {mean} at equal mean error, {most} at equal 90 % error"
+
+
+def _ratios(c: Comparison) -> Table:
+    table = Table(
+        title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
+        f"{c.instances} instances, seed {c.seed}",
+        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("controller", no_wrap=True)
+    for name in (*NAMES.values(), "one tol., mean err", "one tol., 90 % err"):
+        table.add_column(name, justify="right")
+    table.add_column("loses on", justify="right")
+    for row in by_ratio(c):
+        first = _work(row)
+        cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in MEASURES)]
+        cells += [_cell(first.matched[s]) for s in ("gmean", "q90")]
+        table.add_row(_name(row, c), *cells, f"{100 * first.share_lost:.1f} %")
+    return table
+
+
+def _tails(c: Comparison) -> Table:
+    table = Table(
+        title=f"Tails, {measured_in(c)}",
+        caption="not reached: instances with less than 80 % of the error levels (charged, never dropped)",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("controller", no_wrap=True)
+    for name in ("worst 1 %", "worst", "not reached", "rejected", "failed runs", "slope (ideal)"):
+        table.add_column(name, justify="right")
+    for row in by_ratio(c):
+        first = _work(row)
+        ideal = "" if math.isnan(row.ideal_slope) else f" ({row.ideal_slope:.2f})"
+        table.add_row(
+            _name(row, c),
+            f"{first.worst_1pct:.2f}",
+            f"{first.worst:.2f}",
+            str(len(first.lost)),
+            "-" if math.isnan(row.rejected_share) else f"{100 * row.rejected_share:.1f} %",
+            f"{row.failures} of {row.runs}",
+            "-" if math.isnan(row.slope) else f"{row.slope:.2f}{ideal}",
+        )
+    return table
+
+
+def by_ratio(c: Comparison, measure: str = "work") -> list[Row]:
+    """Rows that have the measure, the cheapest first."""
+    ratio = {r.name: w.figure.ratio for r in c.rows if (w := r.work.get(measure)) is not None}
+    return sorted((r for r in c.rows if r.name in ratio), key=lambda r: ratio[r.name])
+
+
+def _work(row: Row) -> WorkRatio:
+    w = row.work["work"]
+    assert w is not None  # every Runs has "work"
+    return w
+
+
+def _name(row: Row, c: Comparison) -> Text:
+    style = "bold blue" if row.kind == "learned" else "bold" if row.name == c.against else ""
+    return Text(row.name, style=style) + Text(f"  {row.kind}", style="dim")
+
+
+def interval_text(f: Figure) -> str:
+    """ "0.68 [0.64, 0.72]", or what of it is defined."""
+    if math.isnan(f.ratio):
+        return "not defined"
+    if math.isnan(f.low):
+        return f"{f.ratio:.2f}"
+    return f"{f.ratio:.2f} [{f.low:.2f}, {f.high:.2f}]"
+
+
+def _cell(f: Figure) -> Text:
+    return Text(interval_text(f), style={"cheaper": "green", "dearer": "red"}.get(f.verdict, ""))

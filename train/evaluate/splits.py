@@ -1,0 +1,193 @@
+"""One split of a family, with references that passed their self-check, and what controllers do on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...integrators import methods, problems
+from ...integrators.engine.costs import NONE, Costs, of_family
+from ...integrators.engine.ensemble import solve_ensemble
+from ...integrators.engine.measure import errors
+from ...integrators.problems.families import Family
+from ...integrators.problems.problem import Batch
+from ..config import settings
+from .curves import Array
+
+MAX_STEPS = 50_000
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """err, nfev, work, attempts, rejected: each (B, K), instance by knob (tolerance, step size or accuracy parameter).
+
+    work: right-hand sides and linear algebra, weighted by the split's costs; nfev itself for explicit methods.
+    """
+
+    err: Array
+    nfev: Array
+    work: Array
+    attempts: Array
+    rejected: Array
+
+
+class Band(Protocol):
+    """Of a family, what a sweep is read by: its name, `levels` (smallest and largest error of the band) and all levels
+    in it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def levels(self) -> tuple[float, float]: ...
+
+    @property
+    def error_levels(self) -> Array: ...
+
+
+class Sweepable(Protocol):
+    """What a tuner needs of a split: instances `ids`, some of which `failed`, on which it can run a controller at every
+    tolerance.
+    """
+
+    @property
+    def family(self) -> Band: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def ids(self) -> np.ndarray: ...
+
+    @property
+    def failed(self) -> tuple[int, ...]: ...
+
+    @property
+    def costs(self) -> Costs: ...
+
+    @property
+    def tolerances(self) -> Array: ...
+
+    def sweep(
+        self, controller: Any, rtols: Array | None = None, max_steps: int = ..., threads: int | None = None
+    ) -> Sweep: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Instances of a family's split whose reference passed its self-check.
+
+    batch, ref (B, nt, n; nt = 0 where the error needs no reference); ids (B,): their numbers among the `asked` that
+    were drawn; failed: numbers of the others, counted and never redrawn.  costs: of the method's linear algebra, as
+    measured on the family.
+    """
+
+    family: Family
+    method: str
+    name: str
+    seed: int
+    asked: int
+    batch: Batch
+    ref: Array
+    ids: np.ndarray
+    failed: tuple[int, ...]
+    costs: Costs = NONE
+
+    @property
+    def tolerances(self) -> Array:
+        """The family's relative tolerances, decreasing."""
+        return np.array(self.family.tolerances)
+
+    def sweep(
+        self, controller: Any, rtols: Array | None = None, max_steps: int = MAX_STEPS, threads: int | None = None
+    ) -> Sweep:
+        """A controller on every instance at every tolerance (default: the family's), in one ensemble."""
+        r = self.tolerances if rtols is None else np.asarray(rtols, dtype=float)
+        count = len(self.batch)
+        # the tightest first: long runs that start last would leave the other lanes idle
+        order = np.argsort(r, kind="stable")
+        index, rt = np.tile(np.arange(count), r.size), np.repeat(r[order], count)
+        big = self.batch[index]
+        sol = self._solve(big, controller, rt, max_steps, threads=threads)
+        err = errors(self.family, big, sol.y_eval, self.ref[index] if self.ref.shape[1] else self.ref, sol.success)
+        rejected, attempts = sol.stats.nreject, sol.stats.naccept + sol.stats.nreject
+        back = np.argsort(order, kind="stable")
+        parts = (err, np.maximum(sol.stats.nfev, 1), self.costs.work(sol.stats), attempts, rejected)
+        return Sweep(*(np.asarray(v, dtype=float).reshape(r.size, count)[back].T.copy() for v in parts))
+
+    def sweep_knob(self, make: Callable[[float], Any], values: Array, max_steps: int = MAX_STEPS) -> Sweep:
+        """The same where the knob is in the controller, which is `make(value)`; the tolerance is the tightest."""
+        runs = [self.sweep(make(float(v)), self.tolerances[-1:], max_steps) for v in values]
+        return Sweep(
+            *(
+                np.concatenate([getattr(s, k) for s in runs], axis=1)
+                for k in ("err", "nfev", "work", "attempts", "rejected")
+            )
+        )
+
+    def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
+        """Wall clock of one compiled ensemble of the instances `rows` at one tolerance, decisions included, on one
+        thread.
+        """
+        batch = self.batch if rows is None else self.batch[rows]
+        return float(self._solve(batch, controller, np.full(len(batch), rtol), max_steps, threads=1).stats.wall_s)
+
+    def _solve(self, batch: Batch, controller: Any, rtol: Array, max_steps: int, **options: Any) -> Any:
+        times, atol = batch.times(self.family.fractions), (rtol * self.family.atol_factor)[:, None]
+        return solve_ensemble(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
+
+
+def bytes_each(family: Family) -> int:
+    """About what an instance takes while a controller runs on it: states at the output times, references and errors at
+    every tolerance.
+    """
+    return 3 * 8 * family.n * len(family.fractions) * max(24, len(family.tolerances))
+
+
+def check_size(name: str, n: Any, family: Family) -> int:
+    """`n` as a number of instances; OptionError where it is none, and where so many would not fit into
+    `settings.MEMORY`.
+    """
+    found = settings.instances(name, n)
+    settings.fits(name, found, bytes_each(family), f"references and runs of {family.name}")
+    return found
+
+
+def draw(family: str, method: str | None, name: str, n: int, seed: int, costs: Costs | None = None) -> Split:
+    """`n` instances of the split `name` ("train", "validation", "test") with their references.
+
+    costs: of the method's linear algebra; None measures them where there is any.
+
+    Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
+    """
+    fam = problems.family(family)
+    chosen = methods.registered(fam.method if method is None else method)
+    n = check_size("n", n, fam)
+    seed = settings.seed("seed", seed)
+    batch = fam.split(name, int(n), seed)
+    found = fam.reference(batch)
+    ref, ok = (np.zeros((n, 0, batch.n)), np.ones(n, dtype=bool)) if found is None else (found.y, found.ok)
+    keep = np.flatnonzero(ok)
+    if keep.size == 0:
+        raise ValueError(f"{family}: no reference of the {name} split passed its self-check")
+    failed = tuple(int(i) for i in np.flatnonzero(~ok))
+    costs = of_family(fam.name, chosen) if costs is None else costs
+    return Split(
+        fam,
+        chosen,
+        name,
+        int(seed),
+        int(n),
+        batch[keep],
+        np.ascontiguousarray(ref[keep]),
+        keep.astype(np.int64),
+        failed,
+        costs,
+    )

@@ -1,0 +1,68 @@
+"""The picture of a comparison on a suite: one line a family, its ratio with the interval, unseen families apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .suite_report import SuiteReport
+
+LEARNED, BEST, INK, QUIET, RULE = "#0072B2", "#D55E00", "#1F2328", "#6B7280", "#E5E7EB"
+
+
+def picture(report: SuiteReport, path: str | Path) -> Path:
+    """Draw `report` into `path` (.png, .svg, .pdf): weighted work of the learned controller against the suite's law
+    (filled) and against the law that is best on the family (hollow).  ValueError where there is no learned controller.
+    """
+    if report.controller is None or not report.rows:
+        raise ValueError("there is no learned controller to draw")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    rows = sorted(report.rows, key=lambda r: (r.unseen, r.work["work"].figure.ratio if r.work["work"] else 1.0))
+    fig = Canvas(figsize=(9.0, 1.6 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(fig)
+    ax = fig.add_subplot()
+    for i, r in enumerate(rows):
+        y = -i - 0.6 * r.unseen
+        w = r.work["work"]
+        if w is not None:
+            f = w.figure
+            ax.plot([f.low, f.high], [y, y], color=LEARNED, lw=2.4, solid_capstyle="round", zorder=3)
+            ax.scatter(
+                [f.ratio],
+                [y],
+                s=44,
+                color=LEARNED,
+                zorder=4,
+                label="against the law tuned on the suite" if i == 0 else None,
+            )
+        ax.scatter([r.against_best.ratio], [y - 0.22], s=26, facecolor="white", edgecolor=BEST, lw=1.4, zorder=4,
+                   label="against the best law in the table for this family" if i == 0 else None)  # fmt: skip
+        name = r.family + (" (unseen)" if r.unseen else "")
+        ax.text(-0.015, y, name, transform=ax.get_yaxis_transform(), ha="right", va="center", color=INK, fontsize=10)
+    suite = report.figures["work"]
+    ax.axvspan(suite.low, suite.high, color=LEARNED, alpha=0.12, lw=0)
+    ax.axvline(suite.ratio, color=LEARNED, lw=1.2, ls="--")
+    ax.axvline(1.0, color=INK, lw=1)
+    ax.set_xscale("log")
+    ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set_yticks([])
+    ax.set_title(
+        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} [{suite.low:.2f}, {suite.high:.2f}] "
+        "over the suite",
+        loc="left", fontsize=11.5, color=INK,
+    )  # fmt: skip
+    ax.set_xlabel("ratio to the law (below 1: cheaper)", color=QUIET)
+    ax.grid(axis="x", color=RULE, lw=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.legend(loc="upper right", fontsize=8.5, frameon=False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=150)
+    return path

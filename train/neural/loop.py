@@ -1,0 +1,298 @@
+"""`stepsmith train` for a neural differential equation: one config, one run folder.
+
+    loss = task loss + strength(k) * penalty        at iteration k = 0, 1, 2, ...
+
+An epoch goes once through the training subjects in a new order.  Order, latent samples and what regularisers draw come
+from three generators of the config's seed, so that a variant with a regulariser that draws has the baseline's order and
+samples.  Their states stand in the checkpoint: a run that was interrupted goes on from its last finished epoch to the
+same numbers.  A solve that fails, or a loss that is not finite, ends the run (`Diverged`) with the state saved.
+
+A row of the log, with means over the iterations since the last row where nothing else is said:
+
+    epoch, iteration                    both finished
+    loss, penalty, strength             task loss; penalty not multiplied by the strength
+    nfev, nfev_replay, naccept, nreject of a training solve: f-evaluations of the adaptive pass, and of replay or adjoint where
+                                        there is one
+    field_calls                         all evaluations of the field in training so far, a regulariser's own steps included
+    validation, test                    metric of the task
+    test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
+    train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
+    predict_s                           seconds by the clock of all solves of the test subjects
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import neural
+from ...integrators.neural.strength import Strength
+from ..run.progress import Progress
+from .config import NeuralConfig
+from .folder import NeuralRun, opened
+from .tasks import Task, build, check
+
+_TALLY = ("loss", "penalty", "strength", "nfev", "nfev_replay", "naccept", "nreject")
+
+
+class Diverged(ValueError):
+    """Training ended: a solve failed or the loss is not finite.  The run folder holds the last finished epoch."""
+
+
+def train(
+    config: NeuralConfig,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train by a config; returns the run folder (`folder.NeuralRun` says what is in it).
+
+    seed overrides the config's; out: run folder (default runs/<name>-s<seed>); resume: go on from the last finished
+    epoch. Raises ValueError on a bad config or a folder that already holds a run, Diverged where training cannot go on.
+    """
+    cfg = config if seed is None else dataclasses.replace(config, seed=seed)
+    check(cfg)  # before data is read
+    schedule(cfg, 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(cfg.train.threads)
+    try:
+        with opened(cfg, out) as path:
+            return _Training(cfg, path, resume).run(progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Scores (n,) of subjects `rows`, and nfev, naccept, nreject (means over solves of `batch` subjects) and seconds.
+
+    No gradient, no regulariser, no random draw.  Raises Diverged where a solve fails.
+    """
+    task.model.eval()
+    scores, counts = [], []
+    began = time.perf_counter()
+    with torch.no_grad():
+        for chunk in torch.from_numpy(rows).split(batch):
+            prediction, out = task.solve(chunk, None)
+            if not out.solution.success:
+                raise Diverged(f"the solve of an evaluation failed: {out.solution.message}")
+            scores.append(task.score(prediction, chunk))
+            s = out.solution.stats
+            counts.append((s.nfev, s.naccept, s.nreject))
+    seconds = time.perf_counter() - began
+    mean = np.mean(counts, axis=0)
+    task.model.train()
+    names = ("nfev", "naccept", "nreject")
+    return torch.cat(scores).double().cpu().numpy(), {
+        **{n: float(m) for n, m in zip(names, mean, strict=True)},
+        "seconds": seconds,
+    }
+
+
+def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
+    """The strength of the config's regulariser over `iterations`, None without one; ValueError where it is not a
+    schedule.
+    """
+    if config.regulariser is None:
+        return None
+    given = dict(config.regulariser.strength)
+    if given.get("kind") in ("exponential", "linear"):
+        given.setdefault("n", iterations)
+    if "kind" not in given:
+        raise ValueError("[regulariser] strength must have a kind: constant, exponential or linear")
+    return neural.strength.make(**given)
+
+
+def optimiser(config: NeuralConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The config's optimiser over all of the model's parameters."""
+    t = config.train
+    if t.optimiser == "momentum":
+        return torch.optim.SGD(model.parameters(), lr=t.learning_rate, momentum=t.momentum)
+    return {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[t.optimiser](model.parameters(), lr=t.learning_rate)
+
+
+class _Training:
+    def __init__(self, config: NeuralConfig, out: str | Path | None, resume: bool) -> None:
+        self.config = config
+        self.task = build(config)
+        self.rows = torch.from_numpy(self.task.split.train)
+        self.batches = -(-len(self.rows) // config.train.batch)
+        self.strength = schedule(config, config.train.epochs * self.batches)
+        self.optimiser = optimiser(config, self.task.model)
+        self.folder = NeuralRun(config, out, resume)
+        self.order, self.noise = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
+        # a seed that is no other run's order or noise
+        self.draws = torch.Generator().manual_seed(2**40 + config.seed)
+        self.epoch = self.iteration = self.saved = 0
+        self.seconds = self.cpu_seconds = 0.0
+        self.tally = dict.fromkeys(_TALLY, 0.0)
+        self.counted = 0
+        if resume and (state := self.folder.load()) is not None:
+            self._restore(state)
+
+    def run(self, progress: bool) -> Path:
+        from torch.utils.tensorboard import SummaryWriter
+
+        cfg, total = self.config.train, self.config.train.epochs
+        bar = Progress(f"{self.config.name} s{self.config.seed}", total, "epochs", progress)
+        board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.epoch + 1 if self.epoch else None)
+        try:
+            if self.epoch == 0:
+                self._save()
+            if not self.folder.rows:
+                self._record(board)
+            while self.epoch < total:
+                self._train_epoch()
+                if self.epoch % cfg.evaluate_every == 0 or self.epoch == total:
+                    self._record(board)
+                self._save()
+                row = self.folder.rows[-1]
+                shown = {"loss": row["loss"], "test": row["test"], "nfe": row["test_nfev"]}
+                bar.update(self.epoch, **{name: value for name, value in shown.items() if value is not None})
+            self._finish()
+        except Diverged as error:
+            message = f"{self.config.name}, seed {self.config.seed}, after {self.iteration} iterations: {error}"
+            self.folder.state("diverged", message, self.saved)
+            raise Diverged(f"{message}; {self.folder.path} holds the state after epoch {self.saved}") from None
+        finally:
+            bar.close()
+            board.close()
+        return self.folder.path
+
+    def _save(self) -> None:
+        if self.epoch in self.config.train.keep:
+            self.folder.keep(self.task.model, self.epoch)
+        self.folder.save(self._state())
+        self.saved = self.epoch
+
+    def _train_epoch(self) -> None:
+        began, began_cpu = time.perf_counter(), time.process_time()
+        for rows in self._shuffled():
+            self._step(rows)
+            self.iteration += 1
+        self.seconds += time.perf_counter() - began
+        self.cpu_seconds += time.process_time() - began_cpu
+        self.epoch += 1
+
+    def _shuffled(self) -> Iterator[torch.Tensor]:
+        order = torch.randperm(len(self.rows), generator=self.order)
+        yield from self.rows[order].split(self.config.train.batch)
+
+    def _step(self, rows: torch.Tensor) -> None:
+        prediction, out = self.task.solve(rows, self.noise, self.draws)
+        if not out.solution.success:
+            raise Diverged(f"a solve failed: {out.solution.message}")
+        loss = self.task.loss(prediction, rows, self.epoch)
+        strength = 0.0 if self.strength is None else self.strength(self.iteration)
+        total = loss if self.strength is None else loss + strength * out.penalty
+        if not math.isfinite(total.item()):
+            raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
+        self.optimiser.zero_grad()
+        total.backward()
+        settings = self.config.train
+        if settings.decay > 0:
+            for p in self.task.model.parameters():
+                if p.grad is not None:
+                    p.grad.div_(1 + settings.decay * (self.iteration + 1))
+        if settings.schedule == "cosine":
+            share = self.iteration / (settings.epochs * self.batches)
+            for group in self.optimiser.param_groups:
+                group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        self.optimiser.step()
+        s = out.solution.stats
+        found = (
+            loss.item(),
+            out.penalty.item(),
+            strength,
+            s.nfev,
+            s.nfev_replay + s.nfev_backward,
+            s.naccept,
+            s.nreject,
+        )
+        for name, value in zip(_TALLY, found, strict=True):
+            self.tally[name] += value
+        self.counted += 1
+
+    def _record(self, board: Any) -> None:
+        """Evaluate, log, and begin new means."""
+        calls = self.task.field.calls
+        valid, _ = evaluate(self.task, self.task.split.validation, self.config.train.batch)
+        test, counts = evaluate(self.task, self.task.split.test, self.config.train.batch)
+        self.task.field.calls = calls
+        means = {name: value / self.counted if self.counted else math.nan for name, value in self.tally.items()}
+        row: dict[str, Any] = {
+            "epoch": self.epoch,
+            "iteration": self.iteration,
+            **{k: _json(v) for k, v in means.items()},
+        }
+        row |= {
+            "field_calls": calls,
+            "metric": self.task.metric,
+            "validation": float(valid.mean()),
+            "test": float(test.mean()),
+        }
+        row |= {f"test_{name}": counts[name] for name in ("nfev", "naccept", "nreject")}
+        row |= {
+            "train_s": round(self.seconds, 3),
+            "train_cpu_s": round(self.cpu_seconds, 3),
+            "predict_s": round(counts["seconds"], 4),
+        }
+        self.folder.log(row)
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and name not in ("epoch", "iteration"):
+                where = "train" if name in _TALLY or name in ("field_calls", "train_s", "train_cpu_s") else "evaluation"
+                board.add_scalar(f"{where}/{name}", value, self.epoch)
+        self.tally, self.counted = dict.fromkeys(_TALLY, 0.0), 0
+
+    def _finish(self) -> None:
+        from .picture import picture
+
+        rows = self.task.split.test
+        scores, _ = evaluate(self.task, rows, self.config.train.batch)
+        self.folder.finish(self.task.model, rows, scores)
+        picture(self.folder.rows, self.folder.path / "training.png", self.config.name, self.task.higher_is_better)
+        self.folder.state("finished", "", self.epoch)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.task.model.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "order": self.order.get_state(), "noise": self.noise.get_state(), "draws": self.draws.get_state(),
+            "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
+            "calls": self.task.field.calls,
+            "tally": self.tally, "counted": self.counted,
+        }  # fmt: skip
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if "noise" not in state:
+            raise ValueError(
+                f"{self.folder.path}: its checkpoint is an earlier version's, with one generator for all draws; begin "
+                "it anew"
+            )
+        try:
+            self._take(state)
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            told = " ".join(str(error).split())[:160]
+            path = self.folder.checkpoint.path
+            raise ValueError(f"{path}: its state does not fit the run ({type(error).__name__}: {told})") from None
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.order.set_state(state["order"])
+        self.noise.set_state(state["noise"])
+        self.draws.set_state(state["draws"])
+        self.epoch, self.iteration = state["epoch"], state["iteration"]
+        self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
+        self.task.field.calls, self.tally, self.counted = state["calls"], state["tally"], state["counted"]
+        self.saved = self.epoch
+
+
+def _json(x: float) -> float | None:
+    return x if math.isfinite(x) else None

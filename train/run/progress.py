@@ -1,0 +1,33 @@
+"""A progress bar on standard error with named figures beside it."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """`total` units of work called `unit`; `enabled=False` shows nothing."""
+
+    def __init__(self, title: str, total: int, unit: str, enabled: bool = True) -> None:
+        self._bar = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=Console(file=sys.stderr), disable=not enabled, transient=False,
+        )  # fmt: skip
+        self._task = self._bar.add_task(f"{title} ({unit})", total=total, note="")
+        self._bar.start()
+
+    def update(self, done: int, **figures: float) -> None:
+        """Set what is done so far and the figures shown."""
+        note = "  ".join(
+            f"{name} {value:.3f}" for name, value in figures.items() if value == value and abs(value) != float("inf")
+        )
+        self._bar.update(self._task, completed=done, note=note)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._bar.stop()

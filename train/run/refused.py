@@ -1,0 +1,31 @@
+"""A run that is refused late leaves no folder behind, so that the corrected config can go to the same place."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+#: what a run has learnt or measured, or another process that has the folder: one that holds one of them is kept
+WORTH = ("run.lock", "checkpoint*", "controller*", "policy*", "log.jsonl", "replay*", "weights", "model*")
+
+
+@contextlib.contextmanager
+def leaving_nothing(path: str | Path) -> Iterator[None]:
+    """Remove the folder `path` again where what is done inside makes it and fails before it holds anything that was
+    learnt.
+
+    A folder that was there before, and one that an interruption (KeyboardInterrupt) leaves, stand as they are.
+    """
+    path = Path(path)
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    except Exception:
+        if path in new and path.is_dir() and not any(list(path.glob(pattern)) for pattern in WORTH):
+            shutil.rmtree(path)
+            for folder in new[1:]:  # parents made with it, from the inside out
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise

@@ -1,0 +1,128 @@
+"""A run's folder: what was asked, what made it, what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..config.resolved import resolved
+from .checkpoint import Checkpoint, digest
+from .provenance import changes, provenance
+from .runfiles import RunError, append_log, held, plain, put, read_json, read_log, say, write_json
+
+#: what a run writes before its first step; taken away again where it is refused before that
+FIRST = ("config.json", "resolved.json", "provenance.json", "costs.json")
+
+
+class RunDir:
+    """`runs/<name>-<algorithm>-s<seed>` or `out`: config.json as given, resolved.json with every default filled in,
+    provenance.json, costs.json (implicit methods: measured costs of linear algebra), log.jsonl, checkpoint.npz and the
+    one before it, controller.safetensors, tensorboard events.  A config that names what does not exist leaves no folder
+    behind.  log.jsonl is JSON by the line: what is no finite number is null.
+    """
+
+    def __init__(self, config: Any, out: str | Path | None, resume: bool, whole: dict[str, Any] | None = None) -> None:
+        """config: a `Config`, or another with name, algorithm, seed and as_dict, and then `whole`: what resolved.json
+        is to hold.
+        """
+        self.path = folder_of(config, out)
+        there, asked = self.path / "config.json", plain(config.as_dict())
+        if resume and not there.exists():
+            raise ValueError(f"{self.path}: there is no run to resume")
+        if resume and plain(read_json(there)) != asked:
+            raise ValueError(
+                f"{self.path}: the run there has another config; resume with the same one, or choose another --out"
+            )
+        if not resume and there.exists():
+            raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
+        whole = resolved(config) if whole is None else whole
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.start = time.time()
+        self.checkpoint = Checkpoint(self.path, digest(asked))
+        if resume:
+            mend_log(self.path / "log.jsonl")
+            if other := changes(self.read("provenance.json")):
+                say(f"{self.path}: begun with other versions, its numbers may differ from an unbroken run's: {other}")
+        else:
+            self.write("resolved.json", whole)
+            self.write("provenance.json", provenance())
+            self.write("config.json", asked)  # the last: where it stands the others do
+
+    def write(self, name: str, data: Any) -> None:
+        """Write JSON, whole or not at all."""
+        write_json(self.path / name, data)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """JSON that `write` wrote; RunError that names the file where it is damaged."""
+        return read_json(self.path / name)
+
+    def restored(self) -> Any:
+        """The last checkpoint's state.  None where there is none: the run begins again, which is said, with an empty
+        log.
+        """
+        state = self.checkpoint.load()
+        if state is None:
+            say(f"{self.path} holds no checkpoint: the run begins again from its start")
+            if (self.path / "log.jsonl").exists():
+                put(self.path / "log.jsonl", lambda f: None)
+        return state
+
+    def log(self, **values: Any) -> None:
+        """Append one line to log.jsonl."""
+        append_log(self.path / "log.jsonl", {"seconds": round(time.time() - self.start, 2), **values})
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Costs of linear algebra that the run was begun with, by family: a resumed run charges the same."""
+        return self.read("costs.json") if (self.path / "costs.json").exists() else {}
+
+    def due(self, every: int) -> int:
+        """Env steps at which the next validation is due: where an unbroken run would have made it."""
+        steps = [entry["env_steps"] for entry in self.logged()]
+        return steps[-1] + every if steps else 0
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Whole lines of log.jsonl; a last one that an interruption cut short does not count."""
+        return read_log(self.path / "log.jsonl")[0]
+
+    @property
+    def best(self) -> float:
+        """Least validation ratio logged so far; inf before the first."""
+        return least(self.logged())
+
+    @property
+    def controller(self) -> Path:
+        """Path of the exported controller."""
+        return self.path / "controller.safetensors"
+
+
+def folder_of(config: Any, out: str | Path | None) -> Path:
+    """Where a run goes."""
+    return Path(out) if out else Path("runs") / f"{config.name}-{config.algorithm}-s{config.seed}"
+
+
+@contextlib.contextmanager
+def opened(config: Any, out: str | Path | None) -> Iterator[Path]:
+    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    path = folder_of(config, out)
+    with held(path, FIRST):
+        yield path
+
+
+def least(rows: list[dict[str, Any]]) -> float:
+    """Least validation figure of log rows; inf where there is none."""
+    try:
+        return min((float(row["validation"]) for row in rows if row["validation"] is not None), default=float("inf"))
+    except (KeyError, TypeError, ValueError):
+        raise RunError("log.jsonl holds lines that are no validations of a run") from None
+
+
+def mend_log(path: Path) -> None:
+    """Take away a last line that an interruption cut short, with a word."""
+    rows, size = read_log(path)
+    if path.exists() and path.stat().st_size > size:
+        say(f"{path}: its last line was cut short and is left out ({len(rows)} lines stay)")
+        with path.open("r+b") as f:
+            f.truncate(size)

@@ -253,14 +253,16 @@ class ODEEnv(Single):
     | 2 | 4 | the width of the dead band, in which the step size and the LU factors are kept |
     | 3 | 4 | the rate of Newton's iteration above which the Jacobian is renewed |
 
-    Four actions are for implicit methods with Newton's iteration.  How far each reaches stands in
+    Four actions are for implicit methods with Newton's iteration.  A `decision` that is given has its own actions.
+    How far each reaches stands in
     `controllers/learned/actions.py`.  An action that is not finite or lies outside is answered by the law, and counted.
 
     ## Observation Space
 
     `Box(low, high, (n_obs,), float32)`: the features of the last attempt that `features` names, scale-free, clipped and
-    normalised (`controllers/learned/observation.py`); the bounds are those of the features.  The default is that of `Decision`,
-    and for implicit methods `observation.STIFF`.  The work so far and the error that was reached are not observed.
+    normalised (`controllers/learned/observation.py`); the bounds are those of the features.  The default is that of
+    `Decision`, and for implicit methods `observation.STIFF`.  The work so far and the error that was reached are not
+    observed.
 
     ## Rewards
 

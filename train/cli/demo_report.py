@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..evaluate.headline import Comparison
 from ..evaluate.metric import Row
-from ..evaluate.report import by_ratio, headline_sentence, interval_text, render
+from ..evaluate.report import as_text, by_ratio, headline_sentence, interval_text, render
 from ..run.runfiles import read_log
 
 BEST = 3
@@ -36,10 +36,8 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def exact_rows(comparison: Comparison) -> str:
     """The whole report, every row, as plain text."""
-    console = Console(width=TABLE_WIDTH, color_system=None)
-    with console.capture() as text:
-        console.print(render(comparison))
-    return "\n".join(line.rstrip() for line in text.get().splitlines()) + "\n"
+    lines = as_text(render(comparison), TABLE_WIDTH).splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def chosen(comparison: Comparison) -> list[Row]:

@@ -103,7 +103,11 @@ def _take(made: Any, values: Mapping[str, Any]) -> None:
         object.__setattr__(made, name, value)
 
 
-def _section(cls: type, data: Any, name: str) -> Any:
+def section(cls: type, data: Any, name: str) -> Any:
+    """An object of the dataclass `cls` from a table of the config, whose name ("config": the whole file) errors give.
+
+    ValueError for what is no table, for an unknown key, and for one that is missing.
+    """
     if not isinstance(data, dict):
         raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data)}")
     _keys(cls, data, "config" if name == "config" else f"[{name}]")
@@ -129,8 +133,8 @@ def from_dict(data: dict[str, Any]) -> Config:
         raise options.refuse("config", "a table", data)
     _keys(Config, data, "config")
     data = dict(data)
-    data["policy"] = _section(Policy, data.get("policy", {}), "policy")
-    data["evaluate"] = _section(Evaluate, data.get("evaluate", {}), "evaluate")
+    data["policy"] = section(Policy, data.get("policy", {}), "policy")
+    data["evaluate"] = section(Evaluate, data.get("evaluate", {}), "evaluate")
     return Config(**data)
 
 

@@ -258,6 +258,14 @@ def work_ratio(
     )
 
 
+def point_ratio(a: Runs, b: Runs, levels: ArrayLike, measure: str = "work") -> float:
+    """The ratio of `work_ratio` alone, without intervals, of runs that both have the measure."""
+    found = work_ratio(a, b, levels, measure, intervals=False)
+    if found is None:
+        raise ValueError(f"{a.name!r} and {b.name!r} were not both measured in {measure!r}")
+    return found.figure.ratio
+
+
 def make_row(a: Runs, b: Runs, levels: ArrayLike, *, seed: int = 0, ideal_slope: float = math.nan) -> Row:
     """The whole line of A against the denominator B."""
     work = {m: work_ratio(a, b, levels, m, seed=seed) for m in ("nfev", "wall")}

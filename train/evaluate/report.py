@@ -42,6 +42,14 @@ def lost_lines(comparison: Comparison) -> list[str]:
     ]
 
 
+def as_text(renderable: Any, width: int) -> str:
+    """Anything that rich can print, as plain text of so many columns."""
+    console = Console(width=width, color_system=None)
+    with console.capture() as text:
+        console.print(renderable)
+    return text.get()
+
+
 def print_report(comparison: Comparison, console: Console | None = None) -> None:
     """Print `render(comparison)`."""
     (console or Console()).print(render(comparison))

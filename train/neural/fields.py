@@ -36,6 +36,7 @@ from ...integrators.problems.families import tolerance_grid
 from ..config.settings import MOST_INSTANCES
 from ..evaluate.curves import Array, error_levels
 from ..evaluate.splits import Sweep
+from ..run.threads import torch_threads
 from ..tune.search import Tuned, check_laws, check_search, tune_splits
 from .folder import read_config
 from .tasks import build
@@ -44,9 +45,9 @@ TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
 SETTLED, MOST_WARMING = 0.005, 60
+#: attempts a solve may make, whatever is asked for, by the order of the method (300 for others): laws take some tens at
+#: order 5, and what a search tries must not hold it up
 MOST_STEPS = {2: 10_000, 3: 3_000}
-"""Attempts a solve may make, whatever is asked for, by the order of the method (300 for others): laws take some tens at order 5, and what a
-search tries must not hold it up."""
 
 
 @dataclass(frozen=True)
@@ -287,25 +288,19 @@ def tune_fields(
         raise ValueError(
             f"{both.pop()} is a training and a validation run: the law would be chosen on the fields it was searched on"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        splits, sources = [], []
+    with torch_threads(1):
+        splits: list[list[FieldSplit]] = []
         for folders, part, count in ((train, "train", n), (validation, "validation", n_validation)):
-            sets = [(instances(folder, part, batch, count, seed), Path(folder)) for folder in folders]
-            made = (
-                FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm, even, TOLERANCES, False)
-                for found, folder in sets
-            )
-            splits.append(list(made))
-            sources.append([str(folder) for folder in folders])
+            found = [(folder, instances(folder, part, batch, count, seed)) for folder in folders]
+            splits.append([
+                FieldSplit(FieldBand(run_name(folder)), method, seed, fields, warm, even, TOLERANCES, False)
+                for folder, fields in found
+            ])
         name = "+".join(split.family.name for split in splits[0])
         tuned = tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
-    finally:
-        torch.set_num_threads(threads)
     tuned.facts["fields"] = {
-        "train": sources[0],
-        "validation": sources[1],
+        "train": [str(folder) for folder in train],
+        "validation": [str(folder) for folder in validation],
         "warm": warm,
         "even": even,
         "batch": batch,

@@ -35,6 +35,7 @@ import torch
 from ... import neural
 from ...integrators.neural.strength import Strength
 from ..run.progress import Progress
+from ..run.threads import torch_threads
 from .config import NeuralConfig
 from .folder import NeuralRun, opened
 from .tasks import Task, build, check
@@ -61,13 +62,8 @@ def train(
     cfg = config if seed is None else dataclasses.replace(config, seed=seed)
     check(cfg)  # before data is read
     schedule(cfg, 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(cfg.train.threads)
-    try:
-        with opened(cfg, out) as path:
-            return _Training(cfg, path, resume).run(progress)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(cfg.train.threads), opened(cfg, out) as path:
+        return _Training(cfg, path, resume).run(progress)
 
 
 def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict[str, float]]:

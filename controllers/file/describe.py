@@ -7,7 +7,7 @@ import math
 
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.reading import line
-from ..laws.law import SPECS
+from ..laws.coefficients import SPECS
 from ..learned.network import Learned
 from .layout import document
 

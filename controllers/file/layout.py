@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...integrators.core.contract import ACCEPT_MAX
-from ..laws.law import SPECS, Law
+from ..laws.coefficients import SPECS
+from ..laws.law import Law
 from ..laws.values import json_values
 from ..learned.actions import ACTIONS, SETS
 from ..learned.network import Learned

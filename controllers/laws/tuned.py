@@ -18,7 +18,8 @@ from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.reading import parse_json, read_bytes
 from .. import in_place
-from .law import SPECS, Law
+from .coefficients import SPECS
+from .law import Law
 from .values import json_values
 
 SCHEMA = 1

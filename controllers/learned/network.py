@@ -14,7 +14,6 @@ row-major and then b | table.
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -22,45 +21,13 @@ from typing import Any
 import numpy as np
 
 from ...integrators.core import dense
-from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane, bind
+from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
 from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
-from ...integrators.core.formulas import where
+from .choice import choice
 from .decision import Decision
 
 SQUASHES = ("clip", "tanh", "argmax")
-
-# compile-time values of `choose`, bound for each structure
-Q_AT = 0
-N_Q = 1
-TABLE_AT = 0
-ACT = 0
-N_ACT = 1
-
-
-def choose(params, state, record, out):
-    """Action rows from the row of the table with the greatest value (the first of equal ones); NaN if a value is not
-    finite.
-    """
-    best = state[Q_AT]
-    hurt = best - best
-    pick = 0.0
-    for i in range(1, N_Q):
-        q = state[Q_AT + i]
-        hurt = hurt + (q - q)
-        better = q > best
-        best = where(better, q, best)
-        pick = where(better, float(i), pick)
-    for j in range(N_ACT):
-        a = params[TABLE_AT + j]
-        for i in range(1, N_Q):
-            a = where(pick == float(i), params[TABLE_AT + i * N_ACT + j], a)
-        state[ACT + j] = a + hurt
-
-
-@functools.cache
-def _choose(q_at: int, n_q: int, table_at: int, act: int, n_act: int) -> Callable[..., None]:
-    return bind(choose, {"Q_AT": q_at, "N_Q": n_q, "TABLE_AT": table_at, "ACT": act, "N_ACT": n_act})
 
 
 class Learned:
@@ -142,7 +109,7 @@ class Learned:
             row += 0 if direct else n_out
             src, offset = dst, offset + n_out * (n_in + 1)
         if self.table is not None:
-            phases.append(Lane(_choose(src, len(self.table), offset, d.act_at, d.n_act)))
+            phases.append(Lane(choice(src, len(self.table), offset, d.act_at, d.n_act)))
         phases.append(Lane(d.squashing("none" if self.table is not None else self.squash)))
         return tuple(phases), row
 

@@ -28,7 +28,8 @@ import numpy as np
 from ...controllers.learned.network import Learned
 from ...integrators.engine.ensemble import available_cores, solve_ensemble
 from ...integrators.engine.measure import errors, sweep
-from ..config.settings import ES, check
+from ..config.algorithms import ES
+from ..config.settings import check
 from ..evaluate import curves
 from ..evaluate.splits import Split
 from ..run.checkpoint import Checkpoint

@@ -30,7 +30,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ...integrators.core.names import unknown
-from . import reading, settings
+from . import algorithms, reading, settings
 
 ALGORITHMS = ("ppo", "sac", "dqn", "es")
 PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
@@ -89,7 +89,7 @@ class Config:
         env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
-        train = settings.check("train", self.train, settings.TRAIN[self.algorithm])
+        train = settings.check("train", self.train, algorithms.TRAIN[self.algorithm])
         _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
 
     def as_dict(self) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from ...integrators.engine.solve import check_controller
 from ...integrators.methods import tableaus
 from ...integrators.problems import suites
 from ..evaluate.splits import check_size
-from . import settings
+from . import algorithms, settings
 from .config import Config
 
 #: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
-#: Stable-Baselines3's own. Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
+#: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
     "final_learning_rate": None,
@@ -59,7 +59,7 @@ def resolved(config: Config) -> dict[str, Any]:
             env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
     defaults = train_defaults(config)
     _known("key in [train]", config.train, defaults)
-    settings.together(config.algorithm, config.train, defaults)
+    algorithms.together(config.algorithm, config.train, defaults)
     decision = _names(config, env) if "family" in env else None
     if config.algorithm == "es":
         idle = sorted(set(config.env) - ES_KEYS)
@@ -103,7 +103,7 @@ def train_defaults(config: Config) -> dict[str, Any]:
     from ..algorithms.sb3 import ALGORITHMS
 
     theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
-    own = {k: v for k, v in OWN.items() if k in settings.TRAIN[config.algorithm]}
+    own = {k: v for k, v in OWN.items() if k in algorithms.TRAIN[config.algorithm]}
     return own | {k: v.default for k, v in theirs.items() if k not in _FIXED}
 
 

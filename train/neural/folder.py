@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from ..run.checkpoint import Checkpoint, digest
+from ..run.lock import held
 from ..run.provenance import changes, provenance
-from ..run.runfiles import RunError, append_log, held, put, read_json, read_log, say, write_json
+from ..run.runfiles import RunError, append_log, put, read_json, read_log, say, write_json
 from .config import NeuralConfig, from_dict
 
 FIRST = ("config.json", "provenance.json", "state.json")
@@ -126,7 +127,7 @@ def folder_of(config: NeuralConfig, out: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def opened(config: NeuralConfig, out: str | Path | None) -> Iterator[Path]:
-    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    """The run's folder, held by this process for as long as it runs (`lock.held`)."""
     path = folder_of(config, out)
     with held(path, FIRST):
         yield path

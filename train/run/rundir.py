@@ -10,8 +10,9 @@ from typing import Any
 
 from ..config.resolved import resolved
 from .checkpoint import Checkpoint, digest
+from .lock import held
 from .provenance import changes, provenance
-from .runfiles import RunError, append_log, held, plain, put, read_json, read_log, say, write_json
+from .runfiles import RunError, append_log, plain, put, read_json, read_log, say, write_json
 
 #: what a run writes before its first step; taken away again where it is refused before that
 FIRST = ("config.json", "resolved.json", "provenance.json", "costs.json")
@@ -105,7 +106,7 @@ def folder_of(config: Any, out: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def opened(config: Any, out: str | Path | None) -> Iterator[Path]:
-    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    """The run's folder, held by this process for as long as it runs (`lock.held`)."""
     path = folder_of(config, out)
     with held(path, FIRST):
         yield path

@@ -42,8 +42,9 @@ from typing import Any
 
 from ..config import config as configs
 from ..config import reading, settings
+from ..run.lock import held, wait_free
 from ..run.progress import Progress
-from ..run.runfiles import held, plain, read_json, read_log, wait_free, write_json
+from ..run.runfiles import plain, read_json, read_log, write_json
 from .sweep_space import Space, load, with_values
 
 POLL = 0.2  # seconds between looks at a run's log

@@ -32,8 +32,11 @@ _FIELDS = ("mean", "var", "epsilon", "clip")
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """mean, var: (n,) float64, finite, var not negative.  epsilon > 0 is added to var, clip > 0 bounds what the policy
-    sees (inf: not).
+    """What observations were normalised by.
+
+    mean, var    (n,) float64, finite, var not negative
+    epsilon      positive, added to var
+    clip         positive, bounds what the policy sees; inf: it is not bounded
 
     Raises ValueError where they are anything else.
     """
@@ -153,6 +156,13 @@ def keep(model: Any, normaliser: Any = None) -> None:
     setattr(model, ATTRIBUTE, {"normaliser": kept, "num_timesteps": int(model.num_timesteps)})
 
 
+#: what reading a file that is damaged, or is none of ours, raises
+_DAMAGED = (
+    pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+    ImportError, OverflowError, MemoryError, RecursionError, SystemError,
+)  # fmt: skip
+
+
 def _read(path: Path) -> Statistics | None:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
@@ -167,8 +177,7 @@ def _read(path: Path) -> Statistics | None:
         if not hasattr(held, "norm_obs"):
             raise ValueError("it holds no VecNormalize")
         return _of_fields(held)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
-            OverflowError, MemoryError, RecursionError, SystemError) as error:  # fmt: skip
+    except _DAMAGED as error:
         raise ValueError(
             f"{path}: not the statistics of a VecNormalize: {' '.join(str(error).split())[:200]}"
         ) from None

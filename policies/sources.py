@@ -14,8 +14,8 @@ from .normalisation import ATTRIBUTE, Statistics
 
 _REMEDY = (
     "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was "
-    "trained in, wrappers "
-    "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
+    "trained in, wrappers included), or normalised=False where the policy saw observations as stepsmith's environments "
+    "give them"
 )
 _SHOW = (
     "give it as normaliser= (the VecNormalize, the path of its file, or mean and var) or within env=, "
@@ -138,8 +138,10 @@ def changes(env: Any, taken: Any = None) -> str | None:
         VecVideoRecorder,
     )
 
-    passing = (VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
-               gym.RecordEpisodeStatistics, gym.RecordVideo)  # fmt: skip
+    passing = (
+        VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
+        gym.RecordEpisodeStatistics, gym.RecordVideo,
+    )  # fmt: skip
     while True:
         if isinstance(env, DummyVecEnv):
             found = [changes(e, taken) for e in env.envs]

@@ -30,7 +30,7 @@ class Coefficient:
     store: Callable[[float], float] = float
 
     def checked(self, law: str, name: str, value: Any) -> float:
-        """`value` as a number; ValueError, which names the law and the coefficient, where it is none or out of range."""
+        """`value` as a number; ValueError, which names law and coefficient, where it is none or is out of range."""
         try:
             x = float(value)
         except (TypeError, ValueError):

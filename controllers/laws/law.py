@@ -38,13 +38,18 @@ _PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody
 class Law:
     """A classical controller (the contract of `docs/architecture.md`).
 
-    `kind` is "linear", "criterion" or "constant"; `values` maps coefficient names to natural values
-    (those left out have the defaults of `SPECS[kind]`); `rules` names the code whose acceptance, limiter
-    and rejection rules it follows; `source` cites.  `known`: ((slot, value), ...) of parameters and of
-    state rows that nobody reads, which a kernel may compile in: a law of two error lags without a filter
-    on step sizes, dead band or other extras does without a logarithm and most selects. Raises
-    ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or
-    out of range.
+    name      as it is called in tables
+    kind      "linear", "criterion" or "constant"
+    values    natural values by coefficient; those left out have the defaults of `SPECS[kind]`
+    rules     the code whose rules for acceptance, limiter and rejection it follows
+    doc       what it is, in words
+    source    where it was published
+    known     ((slot, value), ...) of parameters, and of state rows that nobody reads, which a kernel may compile in:
+              a law of two error lags without a filter on step sizes, dead band or other extras does without a
+              logarithm and most selects
+
+    Raises ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or out of
+    range.
     """
 
     name: str
@@ -118,10 +123,10 @@ class Law:
         )
 
     def general(self) -> Law:
-        """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions
-        slower.
+        """This law in the kernel that every linear law shares, whatever its extras.
 
-        For trying many laws on a method whose kernels take long to compile.
+        The answers are the same, some instructions slower.  It is for trying many laws on a method whose kernels take
+        long to compile.
         """
         if self.kind != "linear":
             return self
@@ -131,11 +136,11 @@ class Law:
         return law
 
     def specialised(self) -> Law:
-        """This law with every extra that it does without compiled away: a kernel of its own, a few instructions
+        """This law in a kernel of its own, with every extra that it does without compiled away: a few instructions
         shorter.
 
-        For laws that run alone for long, as tuned ones; the table's laws share two kernels, which saves compiling
-        dozens.
+        It is for laws that run alone for long, as tuned ones do.  The table's laws share two kernels, which saves
+        compiling dozens.
         """
         if self.kind != "linear":
             return self
@@ -162,14 +167,16 @@ class Law:
 
     @property
     def needs(self) -> frozenset[int]:
-        """Record slots without which the law cannot decide: error and order (linear), time scales (criterion), none
-        (constant).
+        """Record slots without which the law cannot decide.
+
+        A linear law needs error and order, a criterion its time scales, a constant step nothing.
         """
         return frozenset({record.ERR, record.ORDER}) if self.kind == "linear" else self.slots
 
     @property
     def first(self) -> Callable[..., float] | None:
-        """`first(params, state, record)`: the first step size, where the law knows one; None leaves it to the method."""
+        """`first(params, state, record)` is the first step size, where the law knows one; None leaves it to the method.
+        """
         return _FIRST.get(self.kind)
 
     @property

@@ -39,7 +39,9 @@ def choose(params, state, record, out):
 
 @functools.cache
 def choice(q_at: int, n_q: int, table_at: int, act: int, n_act: int) -> Callable[..., None]:
-    """`choose` for `n_q` values from state row `q_at` on, a table from parameter `table_at` on, and `n_act` actions from
-    state row `act` on.
+    """`choose` of a structure.
+
+    Its `n_q` values stand from state row `q_at` on, its table from parameter `table_at` on, and its `n_act` actions
+    from state row `act` on.
     """
     return bind(choose, {"Q_AT": q_at, "N_Q": n_q, "TABLE_AT": table_at, "ACT": act, "N_ACT": n_act})

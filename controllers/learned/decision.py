@@ -1,13 +1,12 @@
 """From an action to a step: a bounded residual on a classical law, and a learned acceptance threshold.
 
-    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= min(E_acc exp(T a_1), E_max),    a in [-1, 1]^n
+    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= min(E_acc exp(T a_1), E_max)
 
-These are the actions that ship (`actions`), with R = `residual_scale` (1.5: a factor within [.22, 4.5] of the law's)
-and T = `threshold_scale` (log 5: thresholds from a fifth of the law's to five times it).  For implicit methods two
-more:
+with the actions a in [-1, 1]^n.  These two are the actions that ship (`actions`), R = `residual_scale` (1.5: a factor
+within [.22, 4.5] of the law's) and T = `threshold_scale` (log 5: thresholds from a fifth of the law's to five times
+it).  For implicit methods there are two more:
 
-    a_2: the dead band, in which size and LU factors are kept, is wider at both ends by a factor exp(H a_2), H = log
-      1.35
+    a_2: the dead band, in which size and LU factors are kept, is wider at both ends by exp(H a_2), H = log 1.35
     a_3: the Newton rate above which the Jacobian is renewed is exp(J a_3) times the law's, J = log 1000
 
 a = 0 is the law, bit for bit, up to E_max = `ACCEPT_MAX`.  Safety, limiter, floors and what the law does after a
@@ -84,11 +83,15 @@ class Decision:
     """Observation, actions and base law: all of a learned controller but its network, and what an environment steps
     with.
 
-    observation: the features.  law: the base law, a `Law` or its name.  n_act: 2; 1 to leave acceptance to the law
-    (always 1 on N-body criteria and the constant step); 4 to decide on hold and Jacobian too.  actions: names of
-    `actions.ACTIONS`, in place of n_act. residual_scale R in (0, 10] and threshold_scale T in (0, log 50] as above
-    (natural logarithms): scales of the actions on the size and on the threshold; None: the action's own. shift, scale
-    (n_obs,) and obs_clip: normaliser of the observation, (x - shift)*scale within +-obs_clip; None: the identity.
+    observation        the features, or their names
+    law                the base law, a `Law` or its name
+    residual_scale     R in (0, 10] as above, the scale of the action on the size; None: the action's own
+    threshold_scale    T in (0, log 50] as above, the scale of the action on the threshold; None: the action's own
+    n_act              2; 1 leaves acceptance to the law (always so on N-body criteria and the constant step); 4 decides
+                       on hold and Jacobian too
+    shift, scale, obs_clip    normaliser of the observation, (n_obs,) twice and a bound: (x - shift)*scale within
+                       +-obs_clip; None: the identity
+    actions            names of `actions.ACTIONS`, in place of n_act
 
     It is a controller itself: with no action written it decides as its law.  `features`, `apply`, `init` are plain
     functions to be bound.  Raises ValueError on scales that are not positive, a wrong n_act or a normaliser of the

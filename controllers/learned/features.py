@@ -174,8 +174,14 @@ def normalised(x, shift, scale, bound):
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: raw value `fn(state, record)`, clip [low, high], then (x - shift)*scale; `slots` are the record's it
-    reads. own: a caller's.
+    """One feature.
+
+    tier            what a host must offer: 0 an error estimate, 1 norms, 2 stages
+    fn              `fn(state, record)`, the raw value
+    low, high       what the raw value is clipped to
+    shift, scale    what follows: (x - shift)*scale
+    slots           record slots that `fn` reads
+    own             whether it was registered by a caller
     """
 
     name: str
@@ -252,15 +258,18 @@ def register(
     tier: int = 2,
     name: str | None = None,
 ) -> Feature:  # fmt: skip
-    """Let a caller's feature be asked for by name (`fn.__name__` unless `name` is given) wherever features are named in
-    this process.
+    """Let a caller's feature be asked for by name wherever features are named in this process.
 
-    fn: `fn(state, record)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by `formula`; its
-    docstring says what it is.  low, high: what its value is clipped to; then (x - shift)*scale, which ought to be of
-    size 1.  slots: the record slots that it reads (`stepsmith.integrators.core.record`); None: they are found.  tier:
-    what a host must offer (0: an error estimate; 1: norms; 2: stages).  A feature that was registered under the name
-    before is replaced: selections made before keep theirs.  OptionError for the name of a feature that ships, and where
-    something does not fit.
+    fn              `fn(state, record)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by
+                    `formula`; its docstring says what it is
+    low, high       what its value is clipped to
+    shift, scale    what follows: (x - shift)*scale, which ought to be of size 1
+    slots           record slots that it reads (`stepsmith.integrators.core.record`); None: they are found
+    tier            what a host must offer: 0 an error estimate, 1 norms, 2 stages
+    name            what it is called; default `fn.__name__`
+
+    A feature that was registered under the name before is replaced; selections made before keep theirs.  OptionError
+    for the name of a feature that ships, and where something does not fit.
     """
     from ...integrators.compile.vecmath import NAMESPACE
 

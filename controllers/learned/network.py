@@ -33,11 +33,14 @@ SQUASHES = ("clip", "tanh", "argmax")
 class Learned:
     """A controller with a network, for `solve`, ensembles and hosts (the contract of `docs/architecture.md`).
 
-    decision: observation, action and base law.  layers: sequence of (weight (n_out, n_in), bias (n_out,), activation),
-    activation "tanh", "relu" or "linear", the last one "linear" with decision.n_act outputs (for "argmax" one a row of
-    the table).  squash: "clip", "tanh" or "argmax".  table: (n, n_act) actions in [-1, 1], for "argmax" only.  name,
-    family: what it is called and was trained on. provenance, measured: JSON-like mappings that go into its file (seed,
-    commit, versions, steps; figures).
+    decision      observation, actions and base law
+    layers        sequence of (weight (n_out, n_in), bias (n_out,), activation), activation "tanh", "relu" or "linear";
+                  the last one is "linear" and has decision.n_act outputs, for "argmax" one a row of the table
+    squash        "clip", "tanh" or "argmax"
+    table         (n, n_act) actions in [-1, 1], for "argmax" only
+    name, family  what it is called, and what it was trained on
+    provenance    JSON-like mapping that goes into its file: seed, commit, versions, steps
+    measured      JSON-like mapping that goes into its file: figures
 
     Weights need not be finite: a network that answers NaN falls back to the law, and is counted.  Raises ValueError on
     shapes that do not fit, an unknown activation or squash, and a table out of [-1, 1].
@@ -176,8 +179,9 @@ class Learned:
 
     @property
     def trained_method(self) -> str | None:
-        """The method that it was trained with, from its provenance; None where that does not say.  With another one,
-        solves warn.
+        """The method that it was trained with, from its provenance; None where that does not say.
+
+        With another one, solves warn.
         """
         method = self.provenance.get("method")
         return method if isinstance(method, str) and method else None
@@ -209,8 +213,9 @@ class Learned:
 
     @property
     def key(self) -> tuple:
-        """Structure: what to compile; weights, coefficients and a normaliser's numbers are not part of it (whether
-        there is one, is).
+        """Structure: what to compile.
+
+        Weights, coefficients and a normaliser's numbers are not part of it; whether there is a normaliser is.
         """
         return ("learned", self.decision.key, self.shapes, self.squash)
 

@@ -24,8 +24,7 @@ from .features import FEATURES, HUGE, NBODY, NEWTON, STIFF, TIER0, TIER1, TIER2,
 
 __all__ = [
     "FEATURES", "HUGE", "NBODY", "NEWTON", "OBS_AT", "STIFF", "TIER0", "TIER1", "TIER2", "Feature", "Observation",
-    "clipped", "normalised",
-    "slot_names",
+    "clipped", "normalised", "slot_names",
 ]  # fmt: skip
 
 #: first row of the observation in the state of a learned controller
@@ -112,8 +111,8 @@ class Observation:
         return _function(self.table, params_at, plain)
 
 
-# A selection becomes a function of its own, written out line by line: Numba and CUDA compile it, and neither of them can
-# loop over functions that differ.
+# A selection becomes a function of its own, written out line by line: Numba compiles it, for CUDA too, and cannot loop
+# over functions that differ.
 _HEAD = "def features(params, state, record, out):\n"
 _CLIPPED = "    x{i} = clipped(feature{i}(state, record), {low!r}, {high!r}, {shift!r}, {scale!r})\n"
 _NORMALISED = "    x{i} = normalised(x{i}, params[{shift_at}], params[{scale_at}], params[{bound_at}])\n"

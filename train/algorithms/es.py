@@ -19,7 +19,7 @@ from ...integrators.engine.costs import Costs
 from ...integrators.problems import suites
 from ..config.config import Config
 from ..config.resolved import env_arguments
-from ..evaluate.splits import Split, draw
+from ..evaluate import splits
 from ..run.rundir import RunDir, opened
 from ..tune.objective import costs_of
 from .es_run import EveryAttempts, evolve_run, provenance_of
@@ -52,9 +52,9 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # laws of implicit methods share a kernel, which takes long to compile
     shared: Callable[[Law], Law] = Law.general if methods.get(method).implicit else Law.specialised
     baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
-    splits = _splits(run, env, names, method)
-    fitness = Together([Fitness(split, baseline, settings) for split in splits])
-    costs = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
+    pools = _pools(run, env, names, method)
+    fitness = Together([Fitness(split, baseline, settings) for split in pools])
+    costs = {split.family.name: c for split in pools if (c := costs_of(split)) is not None}
     if costs:
         run.write("costs.json", costs)
 
@@ -68,7 +68,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     against = shared(against) if isinstance(against, Law) else against
     members = [
         Validator(name, method, against, check.instances, check.seed, s.costs)
-        for name, s in zip(names, splits, strict=True)
+        for name, s in zip(names, pools, strict=True)
     ]
 
     # 4. learn, and keep the best
@@ -84,10 +84,10 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     return run.controller
 
 
-def _splits(run: RunDir, env: dict[str, Any], names: tuple[str, ...], method: str) -> list[Split]:
+def _pools(run: RunDir, env: dict[str, Any], names: tuple[str, ...], method: str) -> list[splits.Split]:
     """The training split of every family, at the costs of linear algebra that the run was begun with or is given."""
     known = {name: Costs(**c) for name, c in run.costs().items()}
     if (given := env.get("costs")) is not None:
         known = {name: Costs(**given) for name in names}
     size, seed = env.get("pool_size", 256), env.get("pool_seed", 0)
-    return [draw(name, method, "train", size, seed, known.get(name)) for name in names]
+    return [splits.draw(name, method, "train", size, seed, known.get(name)) for name in names]

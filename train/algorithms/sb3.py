@@ -102,7 +102,10 @@ def _environment(config: Config, run: RunDir, num_envs: int, table: Any) -> tupl
 
 
 def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> BaseAlgorithm:
-    """The model, not trained yet.  settings: [train] without what the environment takes; board: tensorboard's folder."""
+    """The model, not trained yet.
+
+    settings: [train] without what the environment takes.  board: tensorboard's folder.
+    """
     net_arch: Any = list(config.policy.hidden)
     value = settings.pop("value_hidden", [64, 64])
     if config.algorithm == "ppo":

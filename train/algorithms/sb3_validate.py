@@ -1,4 +1,4 @@
-"""Validation and checkpoints of a run with Stable-Baselines3: what is measured beside training, and what is kept of it."""
+"""Validation and checkpoints of a run with Stable-Baselines3: what is measured beside training, and what is kept."""
 
 from __future__ import annotations
 

@@ -4,14 +4,14 @@ name = "three-body"
 algorithm = "ppo"            # ppo, sac, dqn or es
 seed = 0
 
-[env]                        # arguments of the environment: family, method, law, features, n_act, rtol, pool_size, reward, ...
+[env]                        # arguments of the environment: family, method, law, features, n_act, rtol, reward, ...
 family = "three_body"
 
 [policy]
 hidden = [16]
 activation = "tanh"
 
-[train]                      # the algorithm's own arguments (SB3's names; for es: see `train.algorithms.evolution.Settings`)
+[train]                      # the algorithm's arguments by SB3's names; of es those of `algorithms.evolution.Settings`
 total_steps = 50_000_000
 
 [evaluate]                   # on the validation split, in env steps (es: attempts)
@@ -38,7 +38,7 @@ PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 @dataclass(frozen=True)
 class Policy:
-    """hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
+    """The controller's network.  hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
 
     hidden: tuple[int, ...] = (16,)
     activation: str = "tanh"
@@ -49,8 +49,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """every: env steps between validations.  instances: of the validation split.  seed: of that split.  against: law or
-    "tuned".
+    """How a run is validated.
+
+    every        env steps between validations
+    instances    instances of the validation split
+    seed         what draws them
+    against      the law that the controller's work is compared with, by name, or "tuned"
     """
 
     every: int = 2_000_000
@@ -144,8 +148,9 @@ def load(path: str | Path) -> Config:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A config file's tables, found as `load` finds them and not looked at yet; ValueError where it is not TOML or not
-    there.
+    """The tables of a config file, found as `load` finds it; what is in them is not looked at yet.
+
+    ValueError where the file is not there or is not TOML.
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise options.refuse("config", "a file or the name of a config that ships", path)

@@ -7,10 +7,10 @@ afresh.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
-import os
-import tempfile
+import io
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...controllers import in_place
 from ...integrators.compile.cache import cache_dir
 
 Arrays = dict[str, np.ndarray]
@@ -25,7 +26,9 @@ EXTRA = "neural-data"
 
 
 def package(name: str, dataset: str, distribution: str | None = None) -> Any:
-    """Import the module `name`; ModuleNotFoundError naming the extra where it, or something that it needs, is missing."""
+    """Import the module `name`; ModuleNotFoundError, which names the extra, where it or something that it needs is
+    missing.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -79,14 +82,11 @@ def _read(path: Path) -> Arrays | None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    """All of the file or nothing; without a place to write to, the next process parses again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError:
-        return
+    """Write all of the file or nothing; without a place to write to, the next process parses again."""
     # typed loosely: every keyword is an array's name, and NumPy's stubs think that one of them could be an option
     contents: dict[str, Any] = {**arrays}
-    with os.fdopen(fd, "wb") as file:
-        np.savez_compressed(file, **contents)
-    os.replace(temporary, path)
+    data = io.BytesIO()
+    np.savez_compressed(data, **contents)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        in_place.write(path, data.getvalue())

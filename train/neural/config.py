@@ -4,7 +4,7 @@ table.
     name = "mnist5k"
     seed = 0
 
-    [task]                       # digits, mnist5k, pbcseq or japanese_vowels; the rest are the model's own arguments (`models`)
+    [task]                       # a name of TASKS; the rest are the model's own arguments (`models`)
     name = "mnist5k"
     hidden = 100
 

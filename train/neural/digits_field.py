@@ -40,12 +40,13 @@ class Field(torch.nn.Module):
 class TrainedField:
     """What `digits_demo` leaves.
 
-    field, head       the trained modules, float64.
-    y0, labels        held-out images (n, 64) float64 in [0, 1] and their classes (n,) int64.
-    accuracy          share of held-out images classified right.
-    nfev              evaluations of the field in training, replays included, backward passes excluded.
-    seconds           wall clock of the training.
-    history           one dict an epoch: epoch, loss, accuracy, nfev (one solve of the held-out images), naccept, nreject.
+    field, head       the trained modules, float64
+    y0, labels        held-out images (n, 64) float64 in [0, 1] and their classes (n,) int64
+    accuracy          share of held-out images classified right
+    nfev              evaluations of the field in training, replays included, backward passes excluded
+    seconds           wall clock of the training
+    history           one dict an epoch: epoch, loss, accuracy, and nfev, naccept, nreject of one solve of the held-out
+                      images
     """
 
     field: Field

@@ -58,8 +58,8 @@ def summary(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
     task, tolerance, variant, seeds     names; seeds that finished
     diverged                            seeds that did not
     own_tolerance                       what the variant ran at
-    metric, mean, spread                of the test metric over the seeds (spread: standard deviation, None with one seed)
-    difference, low, high               against the baseline: accuracy in units of one, mse relative; None for the baseline itself
+    metric, mean, spread                test metric, its mean and standard deviation over the seeds (None with one seed)
+    difference, low, high               against the baseline: accuracy in units of one, mse relative; None for itself
     nfe, rejected                       mean f-evaluations and rejections of a test solve
     nfe_ratio, training_nfe_ratio, training_time_ratio, training_cpu_ratio, prediction_time_ratio    to the baseline's
     """

@@ -6,7 +6,7 @@ on a controller's weights.
 
     [fields]
     train = ["runs/pbcseq-s0"]         # runs that keep weights ([train] keep = [...]); their training subjects
-    validation = ["runs/pbcseq-s1"]    # other runs and their validation subjects: the best mean on them is the controller
+    validation = ["runs/pbcseq-s1"]    # other runs, whose validation subjects choose the best generation
     law = "law.json"                   # base of the residual: a law's name, or a file of `stepsmith tune`
     features = []                      # none: the decision's default
     n_act = 2
@@ -20,7 +20,7 @@ on a controller's weights.
     [policy]                           # `train.config.Policy`
     hidden = [8]
 
-    [train]                            # `train.algorithms.evolution.Settings` but for dearest and reach, which choose among many instances
+    [train]                            # `train.algorithms.evolution.Settings` without dearest, reach and max_steps
     generations = 60
     instances = 5
     redraw = 5

@@ -11,9 +11,9 @@ A row of the log, with means over the iterations since the last row where nothin
 
     epoch, iteration                    both finished
     loss, penalty, strength             task loss; penalty not multiplied by the strength
-    nfev, nfev_replay, naccept, nreject of a training solve: f-evaluations of the adaptive pass, and of replay or adjoint where
-                                        there is one
-    field_calls                         all evaluations of the field in training so far, a regulariser's own steps included
+    nfev, naccept, nreject              of a training solve's adaptive pass
+    nfev_replay                         f-evaluations of its replay or adjoint, where there is one
+    field_calls                         evaluations of the field in training so far, a regulariser's steps included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
     train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
@@ -115,6 +115,8 @@ def optimiser(config: NeuralConfig, model: torch.nn.Module) -> torch.optim.Optim
 
 
 class _Training:
+    """A run at work: task, optimiser, generators, and what has been counted since the last row of the log."""
+
     def __init__(self, config: NeuralConfig, out: str | Path | None, resume: bool) -> None:
         self.config = config
         self.task = build(config)

@@ -77,7 +77,9 @@ def costs_of(split: Sweepable) -> dict[str, float] | None:
 
 
 def grid_of(split: Sweepable) -> dict[str, Any]:
-    """What a split is measured at, as JSON: tolerances, ends of the band of error levels, and costs if there are any."""
+    """What a split is measured at, as JSON: tolerances, ends of the band of error levels, and the costs where there are
+    any.
+    """
     costs = costs_of(split)
     grid = {"tolerances": [float(v) for v in split.tolerances], "levels": [float(v) for v in split.family.levels]}
     return grid if costs is None else {**grid, "costs": costs}

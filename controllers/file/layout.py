@@ -38,8 +38,9 @@ ALGEBRA = {"hold": "hold_scale", "refresh": "refresh_scale"}
 
 
 def document(controller: Learned) -> dict[str, Any]:
-    """The file's JSON document: what the controller is, without its weights.  ValueError where provenance or figures
-    are not JSON.
+    """The file's JSON document: what the controller is, without its weights.
+
+    ValueError where provenance or figures are not JSON.
     """
     d = controller.decision
     law, names = d.law, tuple(action.name for action in d.actions)

@@ -72,6 +72,7 @@ def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
 
 
 def parse(data: bytes) -> Learned:
+    """The controller in the bytes of a file; ValueError naming what is wrong with them."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 

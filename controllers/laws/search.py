@@ -51,7 +51,7 @@ class SearchSpace:
         return len(self.names)
 
     def to_vector(self, law: Law) -> np.ndarray:
-        """Vector of a linear law; a value outside the bounds is moved to the nearest one.
+        """Vector of a linear law; a value outside the bounds is moved to the nearest bound.
 
         A safety factor inside the error counts as the outside one with the same equilibrium.  Raises
         ValueError for other kinds.

@@ -13,15 +13,12 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from ...integrators.checks.arrays_reached import indexes_arrays
 from ...integrators.core import options
 from ...integrators.core import record as rec
 from ...integrators.core.binding import bind
-from ...integrators.core.contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
+from ...integrators.core.contract import S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
 from ...integrators.core.errors import OptionError, refuse, shown
 from ...integrators.core.formulas import log, maximum, minimum, where
 from ...integrators.core.record import (
@@ -43,6 +40,7 @@ from ...integrators.core.record import (
     YNORM,
     H,
 )
+from .probe import slots_read
 
 TINY = 1e-300
 HUGE = 1e300
@@ -284,7 +282,7 @@ def register(
         raise OptionError(f"feature {shown(name)} ships with the package: give this one another name")
     high = options.number("high", high)
     low = options.number("low", low, below=high)
-    read = _read(fn)
+    read = slots_read(fn)
     if slots is not None:
         if isinstance(slots, (str, bytes)) or not isinstance(slots, Iterable):
             raise refuse("slots", "record slots or None", slots)
@@ -300,32 +298,3 @@ def register(
     )
     FEATURES[name] = Feature(name, tier, fn, low, high, shift, scale, read, own=True)
     return FEATURES[name]
-
-
-class _Probe(list):
-    """A record that notes which slots are read."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__([np.ones(1)] * size)
-        self.read: set[int] = set()
-
-    def __getitem__(self, i: Any) -> Any:
-        self.read.add(i)
-        return super().__getitem__(i)
-
-
-def _read(fn: Callable) -> frozenset[int]:
-    """Slots that a feature reads: it is branch-free, so one evaluation shows them all.  OptionError where it does not
-    give a number.
-    """
-    probe = _Probe(rec.N_RECORD)
-    try:
-        with np.errstate(all="ignore"):
-            found = np.asarray(fn([np.zeros(1)] * N_HEAD, probe), dtype=np.float64)
-    except Exception as error:
-        raise OptionError(
-            f"fn must be a function of state and record that gives a number: {type(error).__name__}: {error}"
-        ) from None
-    if found.size != 1:
-        raise OptionError(f"fn must be a function of state and record that gives a number, got shape {found.shape}")
-    return frozenset(probe.read)

@@ -29,8 +29,8 @@ SEEN = ("_last_obs", "_last_original_obs", "_last_episode_starts")
 
 
 def between_rollouts(cls: type) -> type:
-    """The algorithm with one addition: its callback's `boundary(model)` is called before every rollout, before anything
-    is drawn.
+    """The algorithm `cls` with one addition: `boundary(model)` of its callback is called before every rollout, when
+    nothing of it has been drawn.
     """
 
     class Model(cls):

@@ -75,8 +75,9 @@ def tune(
 ) -> None:
     """Search the classical laws' coefficients for a family, or for the fields that neural training runs met.
 
-    `compare` and controller "tuned" use the result; of training runs (n batches a kept set of weights, default 1) the
-    file is the controller.
+    `compare` and controller "tuned" use the result.
+
+    Of training runs (n batches a kept set of weights, default 1) the file is the controller.
     """
     reading.file("--out", out)
     first = _start(start)

@@ -72,8 +72,10 @@ def resolved(config: Config) -> dict[str, Any]:
 
 
 def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and
-    where the evolution strategy, which trains step-size controllers, is given an environment of anything else.
+    """`make_core` of the config's environment, and the arguments that its id fixes.
+
+    ValueError for an unknown id, and where the evolution strategy, which trains step-size controllers, is given an
+    environment of anything else.
     """
     ident = config.env.get("id", "stepsmith/ODE-v0")
     if ident not in SPECS:
@@ -108,8 +110,9 @@ def train_defaults(config: Config) -> dict[str, Any]:
 
 
 def _names(config: Config, env: dict[str, Any]) -> Decision:
-    """The decision, once every name that [env] and [evaluate] hold is looked up; each look-up raises its own
-    ValueError.
+    """The decision, after every name that [env] and [evaluate] hold has been looked up.
+
+    Each look-up raises its own ValueError.
     """
     from ...envs.core import Reward
     from ...envs.ode import make_decision
@@ -140,8 +143,10 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
 
 
 def _actions(config: Config, decision: Decision | None) -> None:
-    """dqn has a table of actions where its environment decides on steps, rows as wide as the decision, and none where
-    it is discrete.
+    """ValueError unless the algorithm and its table of actions fit the environment.
+
+    dqn has a table where its environment decides on steps, with rows as wide as the decision, and none where it is
+    discrete; the others take no discrete environment.
     """
     if config.algorithm != "dqn":
         if decision is None:
@@ -167,8 +172,9 @@ def _actions(config: Config, decision: Decision | None) -> None:
 
 
 def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision: Decision | None) -> None:
-    """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an
-    algorithm keeps.
+    """ValueError unless what is asked for fits into `settings.MEMORY`.
+
+    That is references with the baseline's runs on them, and what an algorithm keeps.
     """
     for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
         family = problems.family(name)

@@ -119,8 +119,9 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def check(where: str, given: Any, rules: Rules) -> dict[str, Any]:
-    """The settings `given` under [`where`], each as its rule returns it; OptionError for the first that is unknown or
-    does not fit.
+    """The settings `given` under [`where`], each as its rule returns it.
+
+    OptionError for the first that is unknown or does not fit.
     """
     if not isinstance(given, Mapping):
         raise options.refuse(f"config: [{where}]", "a table", given)

@@ -37,11 +37,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+#: share of the error levels that a controller must reach on an instance, or it has lost it
 COVERAGE = 0.8
+#: least ratio that a lost instance is charged
 LOST_RATIO = 10.0
 LEVELS_PER_DECADE = 8
+#: errors below half a unit in the last place cannot be measured: they count as this
 ERR_FLOOR = 2.0**-53
-"""Errors below half a unit in the last place cannot be measured: they count as this."""
 
 
 def error_levels(largest: float, smallest: float, per_decade: int = LEVELS_PER_DECADE) -> Array:

@@ -38,6 +38,7 @@ from . import curves
 from .curves import Array
 from .paper_driver import driver_source
 
+#: calls of a run, their length in years, and lanes of a kernel
 CALLS, LENGTH, WIDTH = 300, 0.1, 8
 METHOD = "hermite4_pec"
 #: a controller may look at the time left, which never cuts a step short here: this part of the span
@@ -59,8 +60,12 @@ def _kernel(batch: Batch, controller: Any) -> Kernel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """(B,) of one run an instance, or (B, K) of a sweep: `largest` |E/E0 - 1| at the ends of the calls, the `last` one,
-    force evaluations `nfev`; `seconds` in the kernel, of the whole batch (K,).
+    """What came out of one run an instance, arrays (B,), or of a sweep, arrays (B, K).
+
+    largest    the largest |E/E0 - 1| at the ends of the calls
+    last       the one at the end of the last call
+    nfev       force evaluations
+    seconds    in the kernel, of the whole batch; of a sweep (K,)
     """
 
     largest: Array
@@ -176,11 +181,11 @@ def train_residual(seed: int, settings: Settings, hidden: tuple[int, ...] = (8,)
 
 
 def play(core: PaperCore, act: Callable[[Array], Array]) -> dict[str, Array]:
-    """One episode of every lane under a policy: the columns of its statistics and "largest", the largest |dE| at a
+    """Play one episode of every lane; returns the columns of its statistics, and "largest", the largest |dE| at a
     decision's end.
 
-    act: observations (lanes, n_obs) float32 -> actions (lanes,).  Lanes that end early keep the statistics of their
-    first episode.
+    act: the policy, from observations (lanes, n_obs) float32 to actions (lanes,).  Lanes that end early keep the
+    statistics of their first episode.
     """
     obs = core.reset()
     out = {name: np.full(core.lanes, np.nan) for name in core.columns}
@@ -215,10 +220,9 @@ def at_points(err: Array, work: Array, base_err: Array, base_work: Array) -> Arr
 
 
 def at_family(err: Array, work: Array, base_err: Array, base_work: Array, statistic: str) -> float:
-    """The same with one number for all instances: log mean work over the curve's at the family's error, NaN where it
-    does not reach.
+    """As `at_points` with one number for all instances: log of the mean work over the curve's at the family's error.
 
-    statistic: "gmean" or "q90", as `curves.family_statistic`.
+    statistic: "gmean" or "q90", as `curves.family_statistic`.  NaN where the curve does not reach that error.
     """
     level = float(curves.family_statistic(err[:, None], statistic)[0])
     if not np.isfinite(level):

@@ -147,7 +147,7 @@ def _name(row: Row, c: Comparison) -> Text:
 
 
 def interval_text(f: Figure) -> str:
-    """ "0.68 [0.64, 0.72]", or what of it is defined."""
+    """The figure as "0.68 [0.64, 0.72]", or what of it is defined."""
     if math.isnan(f.ratio):
         return "not defined"
     if math.isnan(f.low):

@@ -30,14 +30,8 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
         if w is not None:
             f = w.figure
             ax.plot([f.low, f.high], [y, y], color=LEARNED, lw=2.4, solid_capstyle="round", zorder=3)
-            ax.scatter(
-                [f.ratio],
-                [y],
-                s=44,
-                color=LEARNED,
-                zorder=4,
-                label="against the law tuned on the suite" if i == 0 else None,
-            )
+            label = "against the law tuned on the suite" if i == 0 else None
+            ax.scatter([f.ratio], [y], s=44, color=LEARNED, zorder=4, label=label)
         ax.scatter([r.against_best.ratio], [y - 0.22], s=26, facecolor="white", edgecolor=BEST, lw=1.4, zorder=4,
                    label="against the best law in the table for this family" if i == 0 else None)  # fmt: skip
         name = r.family + (" (unseen)" if r.unseen else "")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-#: what a run has learnt or measured, or another process that has the folder: one that holds one of them is kept
+#: files that hold what a run has learnt or measured, or say that a process has the folder: with one of them it is kept
 WORTH = ("run.lock", "checkpoint*", "controller*", "policy*", "log.jsonl", "replay*", "weights", "model*")
 
 

@@ -73,7 +73,9 @@ def from_sb3(
 
 
 def _network(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]:
-    """The layers of the model's policy and how their answer becomes an action; ValueError for what is not understood.
+    """The layers of the model's policy, and how their answer becomes an action.
+
+    ValueError for what is not understood.
     """
     from gymnasium import spaces
     from stable_baselines3.common.policies import ActorCriticPolicy
@@ -125,8 +127,8 @@ def _check_extractor(extractor: Any) -> None:
 
     if type(extractor) is not FlattenExtractor:
         raise ValueError(
-            f"a feature extractor of type {type(extractor).__name__} cannot be exported: observations must come as "
-            "they are"
+            f"a feature extractor of type {type(extractor).__name__} cannot be "
+            "exported: observations must come as they are"
         )
 
 
@@ -160,8 +162,8 @@ def _layers(modules: Iterable[Any]) -> Layers:
                 out[-1] = (*out[-1][:2], names[kind])
             else:
                 raise ValueError(
-                    f"a layer of type {kind.__name__} cannot be exported here: Linear, each followed by Tanh or ReLU, "
-                    "is"
+                    f"a layer of type {kind.__name__} cannot be exported here: "
+                    "Linear, each followed by Tanh or ReLU, is"
                 )
     return out
 
@@ -205,16 +207,18 @@ def _compare(model: Any, learned: Learned, decision: Decision, found: Statistics
 
 
 def _normalised(learned: Learned, raw: np.ndarray, found: Statistics | None) -> np.ndarray:
-    """Raw observations as the controller's network gets them.  Without statistics the decision's own normaliser was the
-    environment's.
+    """Raw observations as the controller's network gets them.
+
+    Without statistics the decision's own normaliser was the environment's, and they are normalised already.
     """
     d = learned.decision
     return raw if found is None else np.clip((raw - d.shift) * d.scale, -d.obs_clip, d.obs_clip)
 
 
 def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statistics | None, env: Any) -> None:
-    """ValueError unless the controller, given what the environment itself observes, answers as the policy, given what
-    its wrappers show.
+    """ValueError unless the controller answers as the policy does in the environment `env`.
+
+    The controller is given what the environment itself observes, the policy what its wrappers show.
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -253,15 +257,15 @@ def _check_decision(decision: Decision, cores: list[Any]) -> None:
 
 
 def _check_bounds(policy: Any, env: Any) -> None:
-    """ValueError unless the policy was made for observations within the bounds of the environment's: a normalising
-    wrapper changes them.
+    """ValueError unless the policy was made for observations within the bounds of the environment's.
+
+    A normalising wrapper changes these bounds.
     """
     if not (np.array_equal(policy.low, env.low) and np.array_equal(policy.high, env.high)):
         raise ValueError(
             f"the policy was made for observations from {policy.low.tolist()} to {policy.high.tolist()}, and env shows "
-            "them from "
-            f"{env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from env, or "
-            "in another environment"
+            f"them from {env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from "
+            "env, or in another environment"
         )
 
 

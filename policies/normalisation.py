@@ -93,10 +93,11 @@ class Statistics:
 
     @classmethod
     def of(cls, source: Any) -> Statistics | None:
-        """From a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var,
-        epsilon, clip), or Statistics themselves; None where it normalises rewards alone.
+        """Statistics from what holds them; None where that normalises rewards alone.
 
-        Raises ValueError for anything else, and FileNotFoundError where a path leads to nothing.
+        source: a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var,
+        epsilon, clip), or Statistics themselves.  Raises ValueError for anything else, and FileNotFoundError where a
+        path leads to nothing.
         """
         if isinstance(source, Statistics):
             return source
@@ -127,15 +128,14 @@ def _of_fields(source: Any) -> Statistics | None:
     # a new one counts 1e-4; statistics that were set by hand are not those it begins with
     if not count >= 1.0 and np.all(np.asarray(rms.mean, float) == 0.0) and np.all(np.asarray(rms.var, float) == 1.0):
         raise ValueError(
-            "the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the "
-            "training"
+            "the VecNormalize has seen no observations, its statistics are those "
+            "it begins with: give the one of the training"
         )
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)
 
 
 def keep(model: Any, normaliser: Any = None) -> None:
-    """Let an SB3 model know what its observations were normalised by, so that `model.save` keeps it and an export finds
-    it.
+    """Let an SB3 model know what its observations were normalised by: `model.save` keeps it, and an export finds it.
 
     normaliser: as `Statistics.of` takes it; None: the VecNormalize that the model holds.  ValueError where there is
     none: say `keep(model, False)` for observations as the environment gives them.  Call it when the training is over:
@@ -216,8 +216,9 @@ class _Type(_Inert):
 
 
 class _Array(_Inert):
-    """A NumPy array out of its bytes.  NumPy's own constructors trust what they are given, and a damaged pickle would
-    crash them.
+    """A NumPy array out of its bytes.
+
+    NumPy's own constructors trust what they are given, and a damaged pickle would crash them.
     """
 
     value: np.ndarray | None = None

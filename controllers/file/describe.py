@@ -28,8 +28,8 @@ def describe(controller: Learned) -> str:
     if "threshold" in turned:
         low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
         lines.append(
-            f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold, at most {ACCEPT_MAX:g} "
-            "tolerances"
+            f"acceptance   learned: {low:.3g} to {high:.3g} times the law's "
+            f"threshold, at most {ACCEPT_MAX:g} tolerances"
         )
     elif d.law.kind == "linear":
         lines.append(f"acceptance   the law's, at most {ACCEPT_MAX:g} tolerances")

@@ -55,10 +55,10 @@ def load(path: str | os.PathLike[str]) -> Learned:
 
 
 def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
-    """A controller of the zoo by name, or from a file: anything that ends in .safetensors or has a folder in it is a
-    path.
+    """A controller of the zoo by name, or from a file.
 
-    Raises ValueError for an unknown name (naming the nearest) and as `load` does.
+    Anything that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming
+    the nearest) and as `load` does.
     """
     if isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path):
         name = name_or_path

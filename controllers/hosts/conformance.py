@@ -44,8 +44,9 @@ class Log:
 def recorded(
     problem: Problem, method: str | ExplicitTableau, controller: Any, rtol: float = 1e-6, atol: float = 1e-9
 ) -> Log:
-    """Attempts of a solve by the engine under `controller`, an object of the controller contract; errors as `solve`
-    raises them.
+    """Attempts of a solve by the engine under `controller`, an object of the controller contract.
+
+    It raises what `solve` raises.
     """
     rows = solve(problem, method, controller, rtol=rtol, atol=atol, log=True).record
     assert rows is not None  # asked for

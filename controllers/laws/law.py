@@ -88,8 +88,8 @@ class Law:
             if full["err_min"] > full["accept_err"]:
                 # every attempt would count with an error that is never accepted
                 raise ValueError(
-                    f"law {shown(self.name)}: err_min {full['err_min']:g} must not exceed accept_err "
-                    f"{full['accept_err']:g}"
+                    f"law {shown(self.name)}: err_min {full['err_min']:g} must not "
+                    f"exceed accept_err {full['accept_err']:g}"
                 )
         elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
             raise ValueError(f"law {shown(self.name)}: one of amuse, aarseth, prs must be positive")
@@ -175,8 +175,7 @@ class Law:
 
     @property
     def first(self) -> Callable[..., float] | None:
-        """`first(params, state, record)` is the first step size, where the law knows one; None leaves it to the method.
-        """
+        """`first(params, state, record)` is the first step size; None where the law leaves it to the method."""
         return _FIRST.get(self.kind)
 
     @property

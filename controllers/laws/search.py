@@ -35,11 +35,10 @@ _IMPLICIT = (
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Names, bounds and maps between laws and vectors (float64, one entry a name, every entry within
-    [low, high]).
+    """The vectors of a search: names and bounds of their entries, and maps between laws and vectors.
 
-    Entries are logarithms of safety, fmin, fmax, accept_err, accept_factor, the gains themselves, and
-    1/kappa (0: hard clip).
+    A vector is float64, one entry a name, every entry within [low, high].  Entries are logarithms of safety, fmin,
+    fmax, accept_err, accept_factor, the gains themselves, and 1/kappa (0: hard clip).
     """
 
     names: tuple[str, ...]

@@ -193,8 +193,9 @@ class Decision:
 
     @property
     def params(self) -> np.ndarray:
-        """float64 (n_params,): law | residual scale, threshold scale, growth limit | shifts, scales, bound of the
-        normaliser.
+        """float64 (n_params,): what the formulas read.
+
+        The law's | residual scale, threshold scale, growth limit | shifts, scales, bound of the normaliser.
         """
         fmax = FAR
         if self.law.kind == "criterion":
@@ -221,8 +222,9 @@ class Decision:
 
     @property
     def algebraic(self) -> bool:
-        """Whether an action turns the dead band or the renewal of the Jacobian, which only methods with Newton's
-        iteration have.
+        """Whether an action turns the dead band or the renewal of the Jacobian.
+
+        Only methods with Newton's iteration have these.
         """
         return any(action.knob in ("hold", "renewal") for action in self.actions)
 
@@ -299,8 +301,8 @@ def _actions(actions: Any, n_act: Any) -> tuple[Action, ...]:
     if actions is None:
         if isinstance(n_act, bool) or n_act not in SETS:
             raise OptionError(
-                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), "
-                f"got {shown(n_act)}"
+                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or "
+                f"4 (and dead band, Jacobian), got {shown(n_act)}"
             )
         actions = SETS[n_act]
     if isinstance(actions, tuple) and actions and all(isinstance(action, Action) for action in actions):

@@ -252,10 +252,9 @@ class Learned:
             return (np.clip(z, -1.0, 1.0) if self.squash == "clip" else np.tanh(z)) + (z - z)
 
     def decide_numpy(self, state: np.ndarray, record: Any) -> np.ndarray:
-        """One decision in NumPy: state (n_state,) or (n_state, lanes), advanced in place; record (N_RECORD,) or
-        (N_RECORD, lanes).
+        """One decision in NumPy; returns `out`, (N_OUT,) or (N_OUT, lanes).
 
-        Returns `out`, (N_OUT,) or (N_OUT, lanes).
+        state: (n_state,) or (n_state, lanes), advanced in place.  record: (N_RECORD,) or (N_RECORD, lanes).
         """
         out = np.zeros((N_OUT, *state.shape[1:]))
         params = self._params

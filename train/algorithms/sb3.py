@@ -143,8 +143,9 @@ def _take_up(state: Any, model: BaseAlgorithm, venv: Any, callback: Validate, ru
 
 
 def start_as_the_law(model: SAC, log_std: float | None) -> None:
-    """Let SAC's actor begin with the mean action 0, as PPO's nearly does, and with the given log standard deviation
-    (None: its own).
+    """Let SAC's actor begin with the mean action 0, as PPO's nearly does.
+
+    log_std: its first log standard deviation; None: its own.
     """
     mean: Any = model.actor.mu
     head: Any = model.actor.log_std
@@ -157,8 +158,9 @@ def start_as_the_law(model: SAC, log_std: float | None) -> None:
 
 
 class Falling:
-    """A learning rate that falls linearly from `first` to `last` over the training; of a class, so that checkpoints can
-    hold it.
+    """A learning rate that falls linearly from `first` to `last` over the training.
+
+    It is an object of a class, and no closure, so that checkpoints can hold it.
     """
 
     def __init__(self, first: float, last: float) -> None:

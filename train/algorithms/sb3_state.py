@@ -66,8 +66,9 @@ def state_of(model: Any, core: Any) -> dict[str, Any]:
 
 
 def restore(model: Any, venv: Any, state: dict[str, Any]) -> None:
-    """Put `state` into a model built from the same config over `venv`; KeyError, ValueError and others where it does
-    not fit.
+    """Put `state` into a model that was built from the same config over `venv`.
+
+    KeyError, ValueError and others where it does not fit.
     """
     model.set_parameters(state["parameters"], exact_match=True)
     with torch.no_grad():

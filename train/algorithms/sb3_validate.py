@@ -111,8 +111,8 @@ class Validate(BaseCallback):
         self.episodes = [(float(a), float(b)) for a, b in state["episodes"]]
         if len(self.rows) < self.made:
             say(
-                f"{self.run.path / 'log.jsonl'}: lines of {self.made - len(self.rows)} validations are missing, and "
-                "are not made again"
+                f"{self.run.path / 'log.jsonl'}: lines of {self.made - len(self.rows)} "
+                "validations are missing, and are not made again"
             )
             self.made = len(self.rows)
         self.saved = self.made

@@ -131,13 +131,13 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
         family = problems.family(env["family"])
         if rule.kind == "propagated" and family.error != "final":
             raise ValueError(
-                f"reward 'propagated' needs the error measure 'final'; that of family {family.name!r} is "
-                f"{family.error!r}"
+                "reward 'propagated' needs the error measure 'final'; that of "
+                f"family {family.name!r} is {family.error!r}"
             )
         if rule.kind == "propagated" and methods.get(method).tableau is None:
             raise ValueError(
-                f"reward 'propagated' needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got "
-                f"{method!r}"
+                "reward 'propagated' needs an explicit Runge-Kutta method "
+                f"({', '.join(tableaus.NAMES)}), got {method!r}"
             )
     return decision
 

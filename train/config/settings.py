@@ -71,8 +71,9 @@ def choice(*known: Any) -> Rule:
 
 
 def many(rule: Rule, what: str, least: int = 1, most: int | None = None, distinct: bool = False) -> Rule:
-    """A list (or tuple) of values that each pass `rule`, from `least` to `most` of them; what: said of a value that is
-    no such list.
+    """A list (or tuple) of values that each pass `rule`, from `least` to `most` of them.
+
+    what: what the values are, said in the error.  distinct: none may stand there twice.
     """
     size = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
     takes = f"a list of {size} {what}"
@@ -132,8 +133,9 @@ def check(where: str, given: Any, rules: Rules) -> dict[str, Any]:
 
 
 def run_name(name: str, value: Any) -> str:
-    """The name of a run, which becomes a folder: up to 100 printable characters, without / and not beginning with a
-    dot.
+    """The name of a run, which becomes a folder.
+
+    It has up to 100 printable characters, holds no / or \\, and does not begin with a dot.
     """
     options.text(name, value)
     if (

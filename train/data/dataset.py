@@ -96,8 +96,9 @@ def draw_split(n: int, seed: int, validation: float, test: float, labels: Ints |
 
 
 def standardised(values: Floats, mask: NDArray[np.bool_], train: Ints) -> tuple[Floats, Floats, Floats]:
-    """(values - centre) / scale with 0 where not observed, centre (D,), scale (D,): mean and standard deviation over
-    what was observed of the training subjects.
+    """(values - centre) / scale with 0 where nothing was observed, centre (D,), and scale (D,).
+
+    Centre and scale are mean and standard deviation over what was observed of the training subjects.
     """
     seen, here = values[train], mask[train]
     n = here.sum((0, 1))

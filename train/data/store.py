@@ -34,8 +34,7 @@ def package(name: str, dataset: str, distribution: str | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"data set {dataset!r} is in the package {distribution or name.partition('.')[0]}, which cannot be "
-            "imported "
-            f"(no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
+            f"imported (no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
             name=error.name,
         ) from None
 
@@ -51,10 +50,9 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays]) -> Arrays:
-    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`, which reads
-    `distribution`.
+    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`.
 
-    Raises ValueError where what was parsed has another checksum.
+    distribution: the package that `parse` reads.  ValueError where what was parsed has another checksum.
     """
     path = cache_dir().parent / "data" / f"{name}-{digest[:16]}.npz"
     found = _read(path)
@@ -64,8 +62,7 @@ def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays
     if checksum(arrays) != digest:
         raise ValueError(
             f"{distribution} {metadata.version(distribution)} brings other numbers for data set {name!r} than those "
-            "this "
-            f"version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
+            f"this version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
         )
     _write(path, arrays)
     return arrays

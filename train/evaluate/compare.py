@@ -204,8 +204,8 @@ def _invited(test: Split, controllers: Any, headline: str | None) -> tuple[list[
     laws = contestants.laws(test)
     if not laws:
         raise ValueError(
-            f"no published law can drive method {test.method!r} on {test.family.name!r}: it reports neither errors nor "
-            "time scales"
+            f"no published law can drive method {test.method!r} on "
+            f"{test.family.name!r}: it reports neither errors nor time scales"
         )
     taken = [e.name for e in laws] + ["tuned", "constant"]
     guests = contestants.guests(controllers, test.family.name, test.method, taken)
@@ -218,8 +218,9 @@ def _check(
     family: Any, method: Any, seed: Any, n: Any, headline: Any, wall: Any, repeats: Any, oracle: Any, n_validation: Any,
     validation_seed: Any, max_steps: Any, progress: Any,
 ) -> tuple[Family, str]:  # fmt: skip
-    """The family and the method's name; OptionError for the first option of `compare` that has the wrong type or is out
-    of range.
+    """The family and the method's name.
+
+    OptionError for the first option of `compare` that has the wrong type or is out of range.
     """
     fam = problems.family(options.text("family", family))
     chosen = methods.get(options.text("method", method, none=True) or fam.method).name
@@ -253,8 +254,8 @@ def _tuned(family: str, method: str, progress: bool) -> tuple[Any, dict[str, Any
     law, facts = tuned_files.read(path)
     budget = facts["budget"]
     said.append(
-        f"tuned: base {facts['base']}, {budget['evaluations']} candidates, {budget['solves']} solves, seed "
-        f"{facts['seed']}"
+        f"tuned: base {facts['base']}, {budget['evaluations']} candidates, "
+        f"{budget['solves']} solves, seed {facts['seed']}"
     )
     return law, facts, said
 

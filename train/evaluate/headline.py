@@ -94,8 +94,10 @@ class Comparison:
         raise ValueError(f"no row {name!r}; rows are {', '.join(r.name for r in self.rows)}")
 
     def headline(self) -> dict[str, object]:
-        """{"against", "controller", "nfev", "work", "wall"} of METRIC, and beside them "verdict" (on
-        "work", which is "nfev" where there is no linear algebra) and "notes"."""
+        """{"against", "controller", "nfev", "work", "wall", "verdict", "notes"}.
+
+        The verdict is that on "work", which is "nfev" where there is no linear algebra.
+        """
         undefined = Figure(math.nan, math.nan, math.nan)
         work = {} if self.controller is None else self.row(self.controller).work
         figures = {m: w.figure if (w := work.get(m)) is not None else undefined for m in MEASURES}

@@ -55,8 +55,9 @@ class Band(Protocol):
 
 
 class Sweepable(Protocol):
-    """What a tuner needs of a split: instances `ids`, some of which `failed`, on which it can run a controller at every
-    tolerance.
+    """What a tuner needs of a split: instances `ids` on which it can run a controller at every tolerance.
+
+    failed: numbers of the instances that were drawn and have no trustworthy reference.
     """
 
     @property
@@ -143,8 +144,9 @@ class Split:
         )
 
     def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
-        """Wall clock of one compiled ensemble of the instances `rows` at one tolerance, decisions included, on one
-        thread.
+        """Wall clock of one compiled ensemble on one thread, decisions included.
+
+        rtol: its tolerance.  rows: its instances; None: all.
         """
         batch = self.batch if rows is None else self.batch[rows]
         return float(self._solve(batch, controller, np.full(len(batch), rtol), max_steps, threads=1).stats.wall_s)

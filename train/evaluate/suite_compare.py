@@ -174,8 +174,8 @@ def compare_suite(
         laws = found.laws(validation, against)
         if (rival := cheaper(laws)) is not None:
             notes.append(
-                f"{rival} beats {against} over the test instances ({laws[rival]:.3f} of its work) and is the "
-                "denominator"
+                f"{rival} beats {against} over the test instances "
+                f"({laws[rival]:.3f} of its work) and is the denominator"
             )
             against, laws = rival, found.laws(validation, rival)
         seeds, rows = None, []
@@ -195,8 +195,9 @@ def _check(
     name: Any, seed: Any, n: Any, method: Any, wall: Any, repeats: Any, n_validation: Any, validation_seed: Any,
     max_steps: Any,
 ) -> str:  # fmt: skip
-    """The method's name; OptionError for the first option of `compare_suite` that has the wrong type or is out of
-    range.
+    """The method's name.
+
+    OptionError for the first option of `compare_suite` that has the wrong type or is out of range.
     """
     suite = suites.get(options.text("name", name))
     for key, value in (("seed", seed), ("validation_seed", validation_seed)):

@@ -12,8 +12,10 @@ LEARNED, BEST, INK, QUIET, RULE = "#0072B2", "#D55E00", "#1F2328", "#6B7280", "#
 
 
 def picture(report: SuiteReport, path: str | Path) -> Path:
-    """Draw `report` into `path` (.png, .svg, .pdf): weighted work of the learned controller against the suite's law
-    (filled) and against the law that is best on the family (hollow).  ValueError where there is no learned controller.
+    """Draw `report` into `path` (.png, .svg, .pdf) and return the path.
+
+    Filled marks are the learned controller's weighted work over that of the suite's law, hollow ones over that of the
+    law which is best on the family.  ValueError where there is no learned controller.
     """
     if report.controller is None or not report.rows:
         raise ValueError("there is no learned controller to draw")
@@ -46,8 +48,8 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     ax.minorticks_off()
     ax.set_yticks([])
     ax.set_title(
-        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} [{suite.low:.2f}, {suite.high:.2f}] "
-        "over the suite",
+        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} "
+        f"[{suite.low:.2f}, {suite.high:.2f}] over the suite",
         loc="left", fontsize=11.5, color=INK,
     )  # fmt: skip
     ax.set_xlabel("ratio to the law (below 1: cheaper)", color=QUIET)

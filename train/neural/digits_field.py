@@ -66,8 +66,9 @@ class TrainedField:
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images (n, 64) float64 in [0, 1] and classes (n,) int64: training and held-out, always the same split.  Needs
-    scikit-learn.
+    """Training images (n, 64) float64 in [0, 1], their classes (n,) int64, and the same of the held-out ones.
+
+    The split is always the same.  Needs scikit-learn.
     """
     from sklearn.datasets import load_digits
 

@@ -34,8 +34,10 @@ COLUMNS = (
 def bootstrap(
     scores: NDArray[np.float64], base: NDArray[np.float64], relative: bool, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """(estimate, low, high) of mean(scores) - mean(base), or of mean(scores)/mean(base) - 1, over resampled items; both
-    (n,), n >= 2.
+    """Difference of two means over paired items, with its interval: (estimate, low, high).
+
+    scores, base: (n,), n >= 2, of the same items.  relative: mean(scores)/mean(base) - 1 in the place of the
+    difference. The interval is that of resampled items, at `level`.
     """
     if scores.shape != base.shape or scores.ndim != 1 or len(scores) < 2:
         raise ValueError(

@@ -140,8 +140,9 @@ def _write_state(f: Any, state: dict[str, Any]) -> None:
 
 
 def _read_state(path: Path, mark: str) -> dict[str, Any]:
-    """The state in a file of torch's; ValueError and torch's errors where it is none, not whole, or not of the run
-    `mark`.
+    """The state in a file of torch's.
+
+    ValueError and torch's own errors where it is none, is not whole, or is not that of the run `mark`.
     """
     if not path.stat().st_size:
         raise ValueError("the file is empty")

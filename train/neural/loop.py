@@ -93,8 +93,9 @@ def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict
 
 
 def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
-    """The strength of the config's regulariser over `iterations`, None without one; ValueError where it is not a
-    schedule.
+    """The strength of the config's regulariser over so many iterations; None without a regulariser.
+
+    ValueError where it is no schedule.
     """
     if config.regulariser is None:
         return None
@@ -270,8 +271,8 @@ class _Training:
     def _restore(self, state: dict[str, Any]) -> None:
         if "noise" not in state:
             raise ValueError(
-                f"{self.folder.path}: its checkpoint is an earlier version's, with one generator for all draws; begin "
-                "it anew"
+                f"{self.folder.path}: its checkpoint is an earlier version's, with "
+                "one generator for all draws; begin it anew"
             )
         try:
             self._take(state)

@@ -32,8 +32,9 @@ Tensor = torch.Tensor
 
 
 def glorot(module: torch.nn.Module) -> None:
-    """Set weights (matrices) to Glorot's uniform distribution and biases (vectors) to zero; draws from torch's global
-    generator.
+    """Set weights (matrices) to Glorot's uniform distribution and biases (vectors) to zero.
+
+    The weights are drawn from torch's global generator.
     """
     with torch.no_grad():
         for p in module.parameters():
@@ -90,8 +91,9 @@ class AutonomousField(Field):
 
 
 class Encoder(torch.nn.Module):
-    """Series to the mean and log variance of its first latent state: a gated recurrent unit running backwards, then two
-    layers.
+    """From a series to the mean and log variance of its first latent state.
+
+    A gated recurrent unit runs over the series backwards; two layers follow.
     """
 
     def __init__(self, channels: int, hidden: int, width: int, latent: int) -> None:

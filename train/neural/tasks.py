@@ -212,8 +212,9 @@ class ControlledTask(_Classifier):
 
 
 def _splines(series: data.Series) -> tuple[np.ndarray, np.ndarray]:
-    """X(0) (N, D + 1) and dX/ds as `ControlledField.path` takes it, (N, T - 1, 3, D + 1); the last channel is the time,
-    1 at T frames.
+    """X(0) (N, D + 1) and dX/ds (N, T - 1, 3, D + 1), as `ControlledField.path` takes it.
+
+    The last channel is the time, which is 1 at T frames.
     """
     n, most, d = series.values.shape
     pieces = np.zeros((n, most - 1, 3, d + 1))
@@ -231,8 +232,9 @@ _TASKS: dict[str, Callable[..., Task]] = {
 
 
 def regulariser_of(spec: RegulariserSpec) -> Any:
-    """The regulariser a config asks for, a sum where it adds terms; ValueError for unknown names and options that do
-    not fit.
+    """The regulariser that a config asks for, a sum where it adds terms.
+
+    ValueError for unknown names and options that do not fit.
     """
     whole = neural.regulariser(spec.name, **spec.options)
     for term in spec.plus:

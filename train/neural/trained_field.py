@@ -52,8 +52,9 @@ def error_levels() -> Array:
 
 
 def reference(field: Field, y0: torch.Tensor) -> Array:
-    """Final states (B, n) on [0, 1] by DOP853 at 1e-13; RuntimeError where a run at 1e-11 is further off than a
-    hundredth of the band.
+    """Final states (B, n) on [0, 1] by DOP853 at 1e-13.
+
+    RuntimeError where a run at 1e-11 is further off than a hundredth of the band.
     """
     ends = [_solve(field, y0, "dop853", registry.get("pi34"), tol).y[-1].numpy() for tol in (1e-13, 1e-11)]
     worst = float(_errors(ends[1], ends[0]).max())

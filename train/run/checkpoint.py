@@ -73,8 +73,8 @@ class Checkpoint:
                 continue
             if path is self.previous:
                 say(
-                    f"{self.path} is {'damaged' if wrong else 'missing'}: the run goes on from the checkpoint before "
-                    f"it, {path.name}"
+                    f"{self.path} is {'damaged' if wrong else 'missing'}: the run goes "
+                    f"on from the checkpoint before it, {path.name}"
                 )
             return state
         if wrong:
@@ -84,10 +84,9 @@ class Checkpoint:
         for name in PICKLES:
             if (self.folder / name).exists():
                 raise RunError(
-                    f"{self.folder / name} is a pickle of an earlier version; reading it could run any code, so it is "
-                    "not read any more: "
-                    "begin the run anew in another folder (its controller stays as it is), or finish it with that "
-                    "version"
+                    f"{self.folder / name} is a pickle of an earlier version; reading it could run any "
+                    "code, so it is not read any more: begin the run anew in another folder (its "
+                    "controller stays as it is), or finish it with that version"
                 )
         return None
 

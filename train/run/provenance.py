@@ -29,8 +29,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(directory: str | Path | None = None) -> str | None:
-    """Hash of the checkout that holds `directory` (default: this package), with "+dirty" if tracked files
-    differ; None outside a checkout."""
+    """Hash of the checkout that holds `directory` (default: this package); None outside a checkout.
+
+    "+dirty" follows it where tracked files differ.
+    """
     here = Path(__file__).resolve()
     where = here.parent if directory is None else Path(directory)
     # an installed copy may lie inside somebody else's repository: the file itself must be tracked

@@ -13,8 +13,7 @@ WORTH = ("run.lock", "checkpoint*", "controller*", "policy*", "log.jsonl", "repl
 
 @contextlib.contextmanager
 def leaving_nothing(path: str | Path) -> Iterator[None]:
-    """Remove the folder `path` again where what is done inside makes it and fails before it holds anything that was
-    learnt.
+    """Remove the folder `path` again where the block makes it and then fails before anything worth keeping is in it.
 
     A folder that was there before, and one that an interruption (KeyboardInterrupt) leaves, stand as they are.
     """

@@ -77,7 +77,7 @@ def costs_of(split: Sweepable) -> dict[str, float] | None:
 
 
 def grid_of(split: Sweepable) -> dict[str, Any]:
-    """What a split is measured at, as JSON: tolerances, ends of the band of error levels, and the costs where there are
+    """What a split is measured at, as JSON: tolerances, ends of the band of error levels, and costs where there are
     any.
     """
     costs = costs_of(split)

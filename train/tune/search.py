@@ -204,8 +204,9 @@ def check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: 
 
 
 def check_laws(method: str, evaluations: int, start: Law | None) -> list[str]:
-    """The published laws that a method can drive; ValueError where there are none, and where budget or `start` do not
-    fit.
+    """The published laws that a method can drive.
+
+    ValueError where there are none, and where budget or `start` do not fit.
     """
     base_names = published(method)
     if not base_names:

@@ -277,8 +277,9 @@ def _validations(folder: Path) -> list[float]:
 
 
 def _child() -> None:
-    """Train by the config that comes in on standard input, into the folder that is the argument, from its checkpoint if
-    it holds one.
+    """Train in this process: the config comes on standard input, the folder is the argument.
+
+    The run goes on from the folder's checkpoint where it holds one.
     """
     from ..run.run import train
 

@@ -101,20 +101,15 @@ def compare(
     try:
         found.run_laws(laws)
         found.run_learned(learned)
-        walls: Mapping[str, Array] = {}
-        if wall:
-            walls = wall_clock(headline_kernels(found.table, found.base, test), test, repeats, max_steps, bar)
+        runs = found.runs(repeats if wall else 0)
     finally:
         bar.close()
-    runs = [e.runs(test, s, walls.get(e.name)) for e, s in found.table]
     if oracle:
         runs += oracle_rows(test, found.fewest, ORACLE_INSTANCES if oracle is True else int(oracle))
-    m = methods.get(test.method)
     comparison = compare_runs(
         runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
         against=found.against, controller=headline or (learned[0].name if learned else None),
-        ideal_slope=m.order / (m.embedded_order + 1) if m.embedded_order else math.nan,
-        notes=[*notes, *_sizes(test, valid)],
+        ideal_slope=_ideal_slope(test.method), notes=[*notes, *_sizes(test, valid)],
     )  # fmt: skip
     validation = dict(sorted(found.validation.items(), key=lambda kv: kv[1]))
     return Report(_with_seeds(comparison, found), test.asked, test.failed, validation, facts)
@@ -167,6 +162,14 @@ class _Measured:
             median, _ = across_seeds(self.ratios(self.across[g.name], base))
             self.table.append(pairs[median])
 
+    def runs(self, repeats: int) -> list[Runs]:
+        """The runs of the whole table, timed in so many rounds; 0 leaves the clock out."""
+        walls: Mapping[str, Array] = {}
+        if repeats:
+            table = headline_kernels(self.table, self.base, self.test)
+            walls = wall_clock(table, self.test, repeats, self.max_steps, self.bar)
+        return [e.runs(self.test, s, walls.get(e.name)) for e, s in self.table]
+
     def ratios(self, several: Sequence[Runs], base: Runs) -> dict[int, float]:
         """Weighted work of some runs over that of `base`, by their number."""
         return {i: point_ratio(r, base, self.test.family.error_levels) for i, r in enumerate(several)}
@@ -175,6 +178,12 @@ class _Measured:
         swept = e.sweep(split, self.max_steps)
         self.bar.advance()
         return swept
+
+
+def _ideal_slope(method: str) -> float:
+    """p/k, order over exponent order of the error estimate; NaN for methods without one."""
+    m = methods.get(method)
+    return m.order / (m.embedded_order + 1) if m.embedded_order else math.nan
 
 
 def _with_seeds(comparison: Comparison, found: _Measured) -> Comparison:

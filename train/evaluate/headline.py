@@ -153,15 +153,8 @@ def compare_runs(
     by_name = {r.name: r for r in test}
     if len(by_name) != len(test):
         raise ValueError(f"controller names are not distinct: {', '.join(r.name for r in test)}")
-    if (validation is None) == (against is None):
-        raise ValueError("give either the validation runs or the name of the denominator chosen on them")
-    said = list(notes)
-    if against is None:
-        assert validation is not None
-        against, _ = choose_denominator(validation, levels)
-        said.append(f"denominator {against}: best law on the validation split")
-    else:
-        said.append(f"denominator {against}: named by the caller as best on the validation split")
+    against, how = _denominator(levels, validation, against)
+    said = [*notes, how]
     for name in (against, controller):
         if name is not None and name not in by_name:
             raise ValueError(f"no runs of {name!r} on the test split; there are {', '.join(by_name)}")
@@ -186,6 +179,16 @@ def compare_runs(
     return Comparison(
         family, method, error, len(base.err), seed, against, controller, rows, lv, tuple(test), notes=tuple(said)
     )
+
+
+def _denominator(levels: ArrayLike, validation: Sequence[Runs] | None, against: str | None) -> tuple[str, str]:
+    """The denominator's name, chosen on the validation runs or given, and a sentence on which of the two it is."""
+    if validation is not None and against is None:
+        chosen, _ = choose_denominator(validation, levels)
+        return chosen, f"denominator {chosen}: best law on the validation split"
+    if validation is None and against is not None:
+        return against, f"denominator {against}: named by the caller as best on the validation split"
+    raise ValueError("give either the validation runs or the name of the denominator chosen on them")
 
 
 def cheaper(ratios: Mapping[str, float]) -> str | None:

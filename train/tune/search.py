@@ -10,7 +10,7 @@ split, where the least objective wins: a failed search gives a published law bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,7 @@ def tune_splits(
     pool = {label: registry.get(label) for label in names}
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
-        cost: dict[str, float] = {}
-        for label, law in pool.items():
-            cost[label] = objective(law)
-            bar.update(objective.evaluations, best=min(cost.values()))
+        cost = _costs(objective, pool, bar)
         best = min(cost, key=lambda label: (cost[label], label))
         if start is not None:
             pool["start"], cost["start"] = start, objective(start)
@@ -182,6 +179,15 @@ def tune_splits(
     law = pool[chosen]
     law = Law("tuned", "linear", {**law.values, "accept_err": files.bounded(law)}, law.rules, doc, "")
     return Tuned(law, chosen, base, ratios, facts)
+
+
+def _costs(objective: Objective, pool: Mapping[str, Law], bar: Progress) -> dict[str, float]:
+    """What every law of the pool costs."""
+    cost: dict[str, float] = {}
+    for label, law in pool.items():
+        cost[label] = objective(law)
+        bar.update(objective.evaluations, best=min(cost.values()))
+    return cost
 
 
 def _sizes(splits: Sequence[Sweepable]) -> dict[str, int]:

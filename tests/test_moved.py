@@ -77,3 +77,12 @@ def test_importing_everything_uses_no_old_name():
 def test_one_finder():
     install()
     assert sum(type(finder).__qualname__ == "_Finder" and "stepsmith" in type(finder).__module__ for finder in sys.meta_path) == 1
+
+
+def test_public_names_use_no_old_name():
+    code = "import stepsmith as ss\nfor name in ss.__all__:\n    getattr(ss, name)\nprint('all')"
+    done = subprocess.run(
+        [sys.executable, "-W", "error:stepsmith:DeprecationWarning", "-c", code],
+        capture_output=True, text=True, timeout=300, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == "all\n", done.stderr[-2000:]

@@ -74,6 +74,54 @@ def bare_rooms(source: str) -> list[str]:
     return [name for level, name in imported(source, "x") if level == 0 and name.partition(".")[0] in BELOW]
 
 
+#: private names of `integrators` that other modules there still use; the list may only become shorter
+USED_ACROSS = {
+    ("integrators/engine/cuda.py", "ensemble._grid"),
+    ("integrators/engine/ensemble.py", "solve._numbers"),
+    ("integrators/kernels/environment/propagate.py", "explicit._combine"),
+    ("integrators/kernels/implicit/rosenbrock.py", "explicit._combine"),
+    ("integrators/kernels/implicit/rosenbrock.py", "explicit._rhs"),
+    ("integrators/reference/radau.py", "_explicit._components"),
+    ("integrators/reference/radau.py", "_explicit._folder"),
+    ("integrators/reference/radau.py", "_explicit._load"),
+    ("integrators/reference/radau.py", "_explicit._store"),
+}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def root_of(node: ast.expr) -> str:
+    """The name that a chain of attributes begins with: "a" of `a.b.c`; empty where it begins with no name."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def private_names(source: str) -> set[str]:
+    """The private names of other modules of ours that `source` uses, as "module._name".
+
+    That is `from .module import _name`, and `module._name` of what an import of ours has bound.
+    """
+    found, ours = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.level or f"{node.module}.".startswith("stepsmith.")):
+            last = (node.module or "").rpartition(".")[2]
+            found |= {f"{last}.{alias.name}" for alias in node.names if is_private(alias.name)}
+            ours |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            ours |= {
+                alias.asname or "stepsmith"
+                for alias in node.names
+                if f"{alias.name}.".startswith("stepsmith.")
+            }
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and root_of(node.value) in ours:
+            found.add(f"{ast.unparse(node.value)}.{node.attr}")
+    return found
+
+
 def module_of(file: Path) -> str:
     return ".".join(["stepsmith", *file.relative_to(ROOT).with_suffix("").parts])
 
@@ -135,6 +183,32 @@ def test_the_check_lets_a_right_import_pass(module: str, source: str) -> None:
 def test_the_check_sees_a_bare_room() -> None:
     assert bare_rooms("import envs.single\nfrom train import cli") == ["envs.single", "train.cli"]
     assert bare_rooms("from .train import cli\nfrom stepsmith.train import cli\nimport training") == []
+
+
+def test_private_names_stay_in_their_module() -> None:
+    outside = [f for f in OTHERS if "tests" not in f.relative_to(ROOT).parts]  # a test may look inside
+    used = {(str(f.relative_to(ROOT)), name) for f in SOURCES + outside for name in private_names(f.read_text())}
+    assert used - USED_ACROSS == set(), "give the name a public spelling, or move what uses it"
+    assert USED_ACROSS - used == set(), "take what is no longer used off the list"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from .solve import _numbers", "solve._numbers"),
+        ("from ..engine import solve\nsolve._numbers()", "solve._numbers"),
+        ("def f():\n    from stepsmith.engine import solve as s\n    return s._numbers", "s._numbers"),
+        ("import stepsmith as ss\nss.engine._numbers()", "ss.engine._numbers"),
+        ("from .law import Law\nLaw._made()", "Law._made"),
+    ],
+)
+def test_the_check_sees_a_private_name(source: str, found: str) -> None:
+    assert private_names(source) == {found}
+
+
+def test_the_check_lets_other_private_names_pass() -> None:
+    own = "from .law import Law\nimport sys\n_x = sys._getframe\nself._law, Law.__name__, Law(1)._made"
+    assert private_names(own) == set()
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

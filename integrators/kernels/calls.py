@@ -34,11 +34,6 @@ def jac(time: str, state: str, matrix: str) -> str:
     return f"jac({time}, {reads(state)}, {matrix})"
 
 
-def invariant(time: str, state: str) -> str:
-    """Call of an invariant, an expression."""
-    return f"invariant({time}, {reads(state)})"
-
-
 def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> str:
     """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p.
 

@@ -72,7 +72,8 @@ class Pool:
             )
         return replace(
             self, batch=self.batch[keep], tgrid=self.tgrid[keep], ref=self.ref[keep], table=self.table[keep],
-            at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size, arrivals=found.take(keep),
+            at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size,
+            arrivals=found.take(keep),
         )  # fmt: skip
 
     @property

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ..integrators.core import options
 from ..integrators.core.names import unknown
+from ..integrators.kernels.environment.places import CONST_LAGRANGE
 from . import state as saved
 from .faces import arguments, key_from, reset_options, seed_of
 from .specs import SPECS
@@ -67,22 +68,16 @@ class StepsmithVecEnv(VecEnv):
                 episode = core.episode(i)
                 episode["r"], episode["l"], episode["t"] = episode["return"], int(episode["length"]), elapsed
                 final = core.final_obs[i].copy()
-                infos[i] = {
-                    "terminal_observation": final,
-                    "TimeLimit.truncated": bool(core.truncated[i]),
-                    "episode": episode,
-                }
+                cut = bool(core.truncated[i])
+                infos[i] = {"terminal_observation": final, "TimeLimit.truncated": cut, "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
     def get_state(self, indices: Any = None) -> saved.State:
         """Everything that decides what follows, as NumPy arrays by name, one row a lane (see `envs.state`); indices: of
         some lanes."""
         pending = saved.packed({"seeds": self._seeds, "options": self._options})
-        return {
-            **self.core.get_state(indices),
-            **saved.own_state(self),
-            **({"pending": pending} if indices is None else {}),
-        }
+        waiting = {"pending": pending} if indices is None else {}
+        return {**self.core.get_state(indices), **saved.own_state(self), **waiting}
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
         """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to
@@ -117,7 +112,7 @@ class StepsmithVecEnv(VecEnv):
         if attr_name == "render_mode":
             value: Any = None
         elif attr_name == "lagrange" and hasattr(self.core, "consts"):
-            value = float(self.core.consts[1])
+            value = float(self.core.consts[CONST_LAGRANGE])
         else:
             value = getattr(self.core, attr_name)
         return [value for _ in self._get_indices(indices)]
@@ -133,7 +128,7 @@ class StepsmithVecEnv(VecEnv):
             raise options.OptionError(f"lagrange has no effect on the reward {self.core.rule.kind!r}")
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError("lagrange is one number for all lanes: set it for all of them")
-        self.core.consts[1] = options.number("lagrange", value, low=0.0)
+        self.core.consts[CONST_LAGRANGE] = options.number("lagrange", value, low=0.0)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """`get_state()`: a state a lane; `set_state(state)`: one lane's state for each of the lanes.  AttributeError

@@ -129,16 +129,12 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
         if tight > loose:
             raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])
         family = problems.family(env["family"])
-        if rule.kind == "propagated" and family.error != "final":
-            raise ValueError(
-                "reward 'propagated' needs the error measure 'final'; that of "
-                f"family {family.name!r} is {family.error!r}"
-            )
-        if rule.kind == "propagated" and methods.get(method).tableau is None:
-            raise ValueError(
-                "reward 'propagated' needs an explicit Runge-Kutta method "
-                f"({', '.join(tableaus.NAMES)}), got {method!r}"
-            )
+        if rule.followed and family.error != "final":
+            measured = f"that of family {family.name!r} is {family.error!r}"
+            raise ValueError(f"reward 'propagated' needs the error measure 'final'; {measured}")
+        if rule.followed and methods.get(method).tableau is None:
+            known = ", ".join(tableaus.NAMES)
+            raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({known}), got {method!r}")
     return decision
 
 

@@ -89,7 +89,8 @@ def fetch(module: str, name: str) -> Any:
 
 _HEAD = (
     "from stepsmith.integrators.compile.lanes import inline as _inline\n"
-    "from stepsmith.integrators.compile.trace import Local as _Local, Part as _Part, traced as _traced\n"
+    "from stepsmith.integrators.compile.memory import Local as _Local, Part as _Part\n"
+    "from stepsmith.integrators.compile.trace import traced as _traced\n"
 )
 
 

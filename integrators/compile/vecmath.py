@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.namespaces import Namespace
 from .lanes import inline
-from .trace import F64, I64, clean, elementary, select
+from .symbols import F64, I64, clean, select
+from .trace import elementary
 
 
 def _where(c, a, b):

@@ -109,7 +109,8 @@ def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -
 
     `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no result.
     """
-    from ..compile.trace import Known, traceable
+    from ..compile.memory import Known
+    from ..compile.trace import traceable
     from ..compile.vecmath import NAMESPACE
 
     plain = bind(fn, NAMESPACE, lambda helper: helper)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compile.digest import of_library
+from ..compile.library import of_library
 from ..compile.sources import PACKAGE, VECMATH
 
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checks.arrays_reached import indexes_arrays
-from .digest import names_of, of_library
-
-_EMPTY = object()
+from .digest import names_of
+from .library import of_library
+from .watch import MISSING, cell_content
 
 
 def fresh(fn: Callable, check_indices: bool = False) -> Callable:
@@ -33,13 +33,6 @@ def compiled(value: Any) -> bool:
     return hasattr(value, "overloads") and not of_library(value.py_func.__module__)
 
 
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _EMPTY
-
-
 def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
     """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a module."""
     if compiled(value):
@@ -55,7 +48,7 @@ def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
         return False
     seen.add(id(value))
     loaded, used = names_of(value.__code__)
-    named = [_content(cell) for cell in value.__closure__ or ()] + [value.__globals__[n] for n in loaded if n in value.__globals__]
+    named = [cell_content(cell) for cell in value.__closure__ or ()] + [value.__globals__[n] for n in loaded if n in value.__globals__]
     return any(_reaches(v, used, seen) for v in named)
 
 
@@ -118,7 +111,7 @@ class _Copies:
     def fill(self, fn: types.FunctionType, copy: types.FunctionType) -> None:
         loaded, used = names_of(fn.__code__)
         for old, new in zip(fn.__closure__ or (), copy.__closure__ or (), strict=True):
-            if _content(old) is not _EMPTY:
+            if cell_content(old) is not MISSING:
                 new.cell_contents = self.of(old.cell_contents, used)
         for name in loaded:
             if name in fn.__globals__:

@@ -18,6 +18,7 @@ from ..checks import jacobian_check, rhs_check
 from ..compile import digest
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.lift import lifted
+from ..compile.watch import Watch
 from ..core import contract, options, record
 from ..core.errors import OptionError
 from ..kernels import layout
@@ -184,11 +185,11 @@ def single_kernel(problem: Problem, method: methods.Method, controller: Any, slo
     return _KERNELS.made(key, make)
 
 
-_RESOLVED: dict[tuple, tuple[Any, Any, digest.Watch]] = {}
+_RESOLVED: dict[tuple, tuple[Any, Any, Watch]] = {}
 
 
-def _watched(*functions: Callable | None) -> digest.Watch:
-    watch = digest.Watch()
+def _watched(*functions: Callable | None) -> Watch:
+    watch = Watch()
     for fn in functions:
         watch.extend(digest.watched(fn)[1])
     return watch

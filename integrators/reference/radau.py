@@ -25,8 +25,7 @@ import numpy as np
 
 from ..checks import rhs_check
 from ..problems.problem import Batch, Problem
-from . import gbs as _explicit
-from .gbs import Reference, checked, compared
+from .pair import Reference, checked, chosen, compared, file_of, load, store
 from .radau_kernel import SOURCE
 
 TIGHT, LOOSE = (7, 1e-12), (5, 1e-11)  # stages and step tolerance of the reference and of the run that checks it
@@ -70,15 +69,15 @@ def stiff_reference(
         raise ValueError(f"{batch.name}: a stiff reference needs the problem's jac(t, y, p, J)")
     if not 0 < atol_factor < np.inf:
         raise ValueError(f"atol_factor must be positive and finite, got {atol_factor!r}")
-    pick = _explicit._components(components, batch.n)
+    pick = chosen(components, batch.n)
     rhs_check.check(batch)
     path = _cache_file(batch, fractions, atol_factor, max_steps) if cache else None
-    stored = _explicit._load(path, (len(batch), fractions.size, batch.n))
+    stored = load(path, (len(batch), fractions.size, batch.n))
     if stored is None:
         times = batch.times(fractions)
         first, second = (_solve(batch, times, stages, rtol, atol_factor * rtol, max_steps) for stages, rtol in (TIGHT, LOOSE))
         stored = first, second
-        _explicit._store(path, *stored)
+        store(path, *stored)
     return compared(*stored, pick, bound, floor)
 
 
@@ -165,4 +164,4 @@ def _cache_file(batch: Batch, fractions: np.ndarray, atol_factor: float, max_ste
     h = hashlib.sha256((head + SOURCE).encode())
     for array in (batch.y0, batch.p, batch.t0, batch.t1, fractions):
         h.update(array.tobytes())
-    return _explicit._folder() / f"{h.hexdigest()[:32]}.npz"
+    return file_of(h.hexdigest())

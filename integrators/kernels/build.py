@@ -93,7 +93,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         "from stepsmith.integrators.compile.sparse_matrix import sparse\n"
         "from stepsmith.integrators.compile.noted import faulty, new_fault, noted\n"
         "from stepsmith.integrators.compile.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
-        f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_OUT}\nTHRESHOLD = {max(1, w // 8)}\n"
+        f"W = {w}\nN = {n}\nM = {m}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
         # a function of its own: called, not copied into its callers
@@ -155,12 +155,17 @@ def phase_list(
     return out
 
 
+#: head of a function that is inlined, with its docstring
+_INLINED = r'(?m)^@_inline\ndef \w+\([^)]*\):\n(?:    """[^"]*"""\n)?'
+
+
 def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: bool) -> str:
     """Write the view sizes, which must be literals, into the source."""
-    for name, value in (("WIDTH", lay.width), ("DIM", n), ("NPAR", m), ("NSTATE", n_state)):
+    sizes = {"WIDTH": lay.width, "DIM": n, "NPAR": m, "NSTATE": n_state, "NREC": record.N_RECORD, "NANS": N_OUT}
+    for name, value in sizes.items():
         source = re.sub(rf"\b{name}\b", str(value), source)
-    # each piece is optimised on its own before it is inlined, so each one asks for wide vectors
-    return re.sub(r"(?m)^(@_inline\ndef .*:)$", r"\1\n    wide_vectors()" if wide else r"\1", source)
+    # each piece is optimised on its own before it is inlined, so each one asks for wide vectors, below its docstring
+    return re.sub(_INLINED, r"\g<0>    wide_vectors()\n", source) if wide else source
 
 
 def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:

@@ -10,7 +10,7 @@ from .plain import plain as plain_function
 
 
 def interpreted(fn: Callable, done: dict[int, Callable] | None = None) -> Callable:
-    """`fn` as plain Python that calls nothing compiled by Numba: not the functions it names, nor those that these name."""
+    """`fn` as plain Python that calls nothing compiled by Numba: not the functions it names, nor those these name."""
     done = {} if done is None else done
     plain = plain_function(fn)
     if not isinstance(plain, types.FunctionType):

@@ -1,15 +1,18 @@
-"""Does a user's function keep to what compiled code takes for granted?  It is run once, in plain Python, at the start of the span.
+"""Does a user's function keep to what compiled code takes for granted?  It is run once, in plain Python, at the start
+of the span.
 
     check(source, method)      ValueError where a function of the Problem or Batch breaks its contract
     proved(fn, role, n, m)     whether it is known that the function writes every component at every call
 
-What stands in for the arrays notes what happens to them (`stand_ins`).  Refused are generators and coroutines, answers other than None,
-writes to y or p, indices outside the arrays, components that are read before they are written, and components that are not written.
-What else the function raises there (a division by zero, a name that is missing) is not looked at: the compiled solve answers it.
-Functions that Numba has compiled, and those that they call, run as the Python that they were (`interpreted`).
+What stands in for the arrays notes what happens to them (`stand_ins`).  Refused are generators and coroutines, answers
+other than None, writes to y or p, indices outside the arrays, components that are read before they are written, and
+components that are not written. What else the function raises there (a division by zero, a name that is missing) is not
+looked at: the compiled solve answers it. Functions that Numba has compiled, and those that they call, run as the Python
+that they were (`interpreted`).
 
-One run sees one path.  Where no data decide on the path (`straight`), the others are the same, and the run is the proof; elsewhere kernels
-fill dy with NaN before each call (`kernels.calls`).  Indices that depend on data are checked as the code runs (`lanes`).
+One run sees one path.  Where no data decide on the path (`straight`), the others are the same, and the run is the
+proof; elsewhere kernels fill dy with NaN before each call (`kernels.calls`).  Indices that depend on data are checked
+as the code runs (`lanes`).
 """
 
 from __future__ import annotations
@@ -33,7 +36,12 @@ from .straight import straight
 __all__ = ["check", "check_function", "indexes_arrays", "interpreted", "name_of", "proved"]
 
 #: function a role stands for, and what it fills
-ROLES = {"rhs": ("right-hand side", "dy"), "accel": ("accelerations", "a"), "jac": ("Jacobian", "J"), "invariant": ("invariant", "")}
+ROLES = {
+    "rhs": ("right-hand side", "dy"),
+    "accel": ("accelerations", "a"),
+    "jac": ("Jacobian", "J"),
+    "invariant": ("invariant", ""),
+}
 
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
 
@@ -41,8 +49,9 @@ _CHECKED: dict[tuple[str, str, int, int], bool] = {}
 def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()) -> None:
     """ValueError, naming the function and what it did, where one that `method` uses (None: any) breaks its contract.
 
-    source: a Problem or Batch; of a batch the first instance is looked at, and none of an empty one.  invariants: those that are compiled.
-    What was found is remembered by what the function computes, so that the next call costs next to nothing.
+    source: a Problem or Batch; of a batch the first instance is looked at, and none of an empty one.  invariants: those
+    that are compiled. What was found is remembered by what the function computes, so that the next call costs next to
+    nothing.
     """
     if source.y0.ndim == 2 and len(source.y0) == 0:
         return
@@ -95,7 +104,9 @@ def _check_kind(fn: Callable, role: str) -> None:
     if not isinstance(plain, types.FunctionType) or code is None:
         raise _refusal(fn, role, f"it must be a function written in Python, got {shown(fn)}")
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        raise _refusal(fn, role, "it is declared with `async`, so a call would do nothing; write it as a plain function")
+        raise _refusal(
+            fn, role, "it is declared with `async`, so a call would do nothing; write it as a plain function"
+        )
     if code.co_flags & inspect.CO_GENERATOR:
         raise _refusal(fn, role, "it holds `yield`, so a call would do nothing; write it as a plain function")
 
@@ -129,7 +140,12 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
         filled = ROLES[role][1]
         raise _refusal(fn, role, f"it must fill {filled} in place and return nothing, got {shown(answer)}", UNUSABLE)
     if out is not None and None in out.values:
-        raise _refusal(fn, role, f"it does not write {_listed(out)}; every component must be written at every call, zeros too", UNUSABLE)
+        raise _refusal(
+            fn,
+            role,
+            f"it does not write {_listed(out)}; every component must be written at every call, zeros too",
+            UNUSABLE,
+        )
     return True
 
 

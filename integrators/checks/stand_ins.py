@@ -1,7 +1,8 @@
-"""What a user's function is given in place of arrays when it is run once in plain Python, and how long that run may take.
+"""What a user's function is given in place of arrays when it is run once in plain Python, and how long that run may
+take.
 
-y and p stand in as arrays that cannot be written to, dy as one that knows what has been written, J as a matrix that keeps what was written.
-An access that compiled code would not survive is noted in `Run` and raises `Broken`.
+y and p stand in as arrays that cannot be written to, dy as one that knows what has been written, J as a matrix that
+keeps what was written. An access that compiled code would not survive is noted in `Run` and raises `Broken`.
 """
 
 from __future__ import annotations

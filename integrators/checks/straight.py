@@ -14,16 +14,21 @@ from .plain import plain as plain_function
 
 #: functions that make floats of floats, and whole numbers of whole numbers alone
 _FLOATS = frozenset(
-    """range len abs min max float pow exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
-    arcsin arccos arctan arctan2 arcsinh arccosh arctanh sqrt cbrt pow_ power fabs absolute hypot minimum maximum fmin fmax fmod copysign
-    erf erfc gamma lgamma pi e tau inf nan square float64 radians degrees""".split()
+    """range len abs min max float pow exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh
+    tanh asinh acosh atanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh sqrt cbrt pow_ power fabs absolute
+    hypot minimum maximum fmin fmax fmod copysign erf erfc gamma lgamma pi e tau inf nan square float64 radians
+    degrees""".split()
 )
-_DECISIONS = ("POP_JUMP", "JUMP_IF", "COMPARE", "CONTAINS", "IS_OP", "UNARY_NOT", "MAKE_", "IMPORT", "STORE_GLOBAL", "SETUP_", "RAISE")
+#: beginnings of the names of instructions that decide on what comes next, or that cannot be followed
+_DECISIONS = tuple(
+    "POP_JUMP JUMP_IF COMPARE CONTAINS IS_OP UNARY_NOT MAKE_ IMPORT STORE_GLOBAL SETUP_ RAISE".split()
+)
 
 
 def straight(fn: Callable, seen: set[int]) -> bool:
-    """Whether no data can decide on what a function does next, nor on a place it writes to: no branches but loops over whole numbers, and
-    nothing that makes whole numbers or truth of floats.  False where that cannot be told."""
+    """Whether no data can decide on what a function does next, nor on a place it writes to: no branches but loops over
+    whole numbers, and nothing that makes whole numbers or truth of floats.  False where that cannot be told.
+    """
     plain = plain_function(fn)
     if not isinstance(plain, types.FunctionType) or id(plain) in seen:
         return isinstance(plain, types.FunctionType)

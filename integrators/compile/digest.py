@@ -1,13 +1,15 @@
-"""What a function computes, as a key: two functions get one key only where compiled code for the one is right for the other.
+"""What a function computes, as a key: two functions get one key only where compiled code for the one is right for the
+other.
 
-A right-hand side is more than its bytecode: it names constants, arrays and helper functions, by closure and by global name, and those
-name others.  `function_key` walks all of it in a canonical order.  An object met before is written as its position in the walk, sets in
-the order of their members' keys, named tuples with their fields, compiled functions with their compiler's options.  What cannot be
-written down so (a dict, an instance of somebody's class, a pointer) is refused: a key that left it out would give one kernel to two
-functions.
+A right-hand side is more than its bytecode: it names constants, arrays and helper functions, by closure and by global
+name, and those name others.  `function_key` walks all of it in a canonical order.  An object met before is written as
+its position in the walk, sets in the order of their members' keys, named tuples with their fields, compiled functions
+with their compiler's options.  What cannot be written down so (a dict, an instance of somebody's class, a pointer) is
+refused: a key that left it out would give one kernel to two functions.
 
-`identity` is the same key, remembered a function object.  What a function names can change (a notebook's `K = 3.0`, an array written in
-place), so it also remembers what it saw and looks again at every call: a fraction of a microsecond, and the time to read the arrays.
+`identity` is the same key, remembered a function object.  What a function names can change (a notebook's `K = 3.0`, an
+array written in place), so it also remembers what it saw and looks again at every call: a fraction of a microsecond,
+and the time to read the arrays.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class UndigestibleError(ValueError):
 
 @functools.cache
 def names_of(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Global names that a code object and the ones inside it load, and names of attributes that they look up; sorted."""
+    """Global names that a code object and the ones inside it load, and names of attributes that they look up;
+    sorted.
+    """
     loaded, attributes = set(), set()
     for op in dis.get_instructions(code):
         if op.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
@@ -112,7 +116,8 @@ class _Walk:
                 self.value(getattr(v, field.name), f"{name}.{field.name}")
         elif not self.function(v, name):
             raise UndigestibleError(
-                f"{self.root} uses {name}, an object of type {kind.__module__}.{kind.__qualname__}, which cannot be compiled in; use "
+                f"{self.root} uses {name}, an object of type {kind.__module__}.{kind.__qualname__}, which cannot be "
+                "compiled in; use "
                 "numbers, strings, tuples, NumPy arrays and functions, and pass what varies in p"
             )
 
@@ -145,7 +150,9 @@ class _Walk:
         elif issubclass(v, tuple) and hasattr(v, "_fields"):
             self.value((v._fields, tuple(sorted(getattr(v, "_field_defaults", {}).items()))), name)
         elif not issubclass(v, BaseException):
-            raise UndigestibleError(f"{self.root} uses {name}, a class of its own, which cannot be compiled in; use functions and p")
+            raise UndigestibleError(
+                f"{self.root} uses {name}, a class of its own, which cannot be compiled in; use functions and p"
+            )
 
     def function(self, v: Any, name: str) -> bool:
         """Write a function of any kind; False where `v` is none."""
@@ -165,7 +172,9 @@ class _Walk:
             self.put("intrinsic", f"{type(v).__qualname__}")
             self.value(v._defn, name)
         elif isinstance(v, (types.BuiltinFunctionType, np.ufunc)) or is_library_callable(v):
-            self.put("library", f"{getattr(v, '__module__', '')} {getattr(v, '__qualname__', getattr(v, '__name__', ''))}")
+            self.put(
+                "library", f"{getattr(v, '__module__', '')} {getattr(v, '__qualname__', getattr(v, '__name__', ''))}"
+            )
         else:
             return False
         return True
@@ -206,7 +215,9 @@ class _Walk:
             if content is MISSING:
                 self.put("builtin")
                 if name == "getattr" and home != PACKAGE:
-                    raise UndigestibleError(f"{self.root} calls getattr, and what that reaches is not known: name it with a dot")
+                    raise UndigestibleError(
+                        f"{self.root} calls getattr, and what that reaches is not known: name it with a dot"
+                    )
                 continue
             self.value(content, repr(name))
             if isinstance(content, types.ModuleType):
@@ -226,7 +237,9 @@ class _Walk:
             self.watch.names.append((space, name, content))
             if content is MISSING:
                 if getattr(module, name, MISSING) is not MISSING:
-                    raise UndigestibleError(f"{self.root} uses '{module.__name__}.{name}', which that module computes: give it a value")
+                    raise UndigestibleError(
+                        f"{self.root} uses '{module.__name__}.{name}', which that module computes: give it a value"
+                    )
                 continue
             self.put("attribute", name)
             self.value(content, f"'{module.__name__}.{name}'")
@@ -253,7 +266,9 @@ def digest(value: Any, root: str, name: str) -> bytes:
 
 
 def walked(value: Any, name: str = "") -> tuple[str, Watch]:
-    """Key of a function or of a value that compiled code depends on, and what has to stay as it is for the key to hold."""
+    """Key of a function or of a value that compiled code depends on, and what has to stay as it is for the key to
+    hold.
+    """
     plain = getattr(value, "py_func", value)
     walk = _Walk(name or f"function {getattr(plain, '__qualname__', type(plain).__name__)!r}")
     walk.value(value, name or "itself")
@@ -274,7 +289,9 @@ _LOCK = threading.Lock()
 
 
 def watched(fn: Callable | None) -> tuple[str, Watch]:
-    """`function_key` and what it rests on, as they are now; remembered a function object, and made anew when something changed."""
+    """`function_key` and what it rests on, as they are now; remembered a function object, and made anew when something
+    changed.
+    """
     if fn is None:
         return "", Watch()
     known = _KNOWN.get(id(fn))

@@ -1,4 +1,4 @@
-"""What belongs to a library: it changes with the library's version only, and that version stands in every kernel's key."""
+"""What belongs to a library: it changes with the library's version only, and that version stands in every key."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _SITES = ("site-packages", "dist-packages")
 
 
 def of_library(name: str | None) -> bool:
-    """Whether the module called `name` changes with its version only, which stands in every key: NumPy, SciPy, Numba, this package, and
-    Python's own, told by the place of their files (a user's module may be called `profile` or `signal` too)."""
+    """Whether the module called `name` changes with its version only, which stands in every key: NumPy, SciPy, Numba,
+    this package, and Python's own, told by the place of their files (a user's module may be called `profile` or
+    `signal` too).
+    """
     top = (name or "").split(".")[0]
     if top in _PACKAGES or top in sys.builtin_module_names:
         return True
@@ -31,7 +33,9 @@ def of_library(name: str | None) -> bool:
 
 
 def is_library_callable(v: Any) -> bool:
-    """Whether `v` is a callable that a library's module holds under its name (NumPy's array functions, Numba's typed ones)."""
+    """Whether `v` is a callable that a library's module holds under its name (NumPy's array functions, Numba's typed
+    ones).
+    """
     home = getattr(v, "__module__", None)
     return callable(v) and isinstance(home, str) and of_library(home) and is_attribute(v)
 

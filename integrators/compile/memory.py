@@ -1,7 +1,8 @@
 """Arrays and lane views inside a trace: reading an element emits a load, writing one a store.
 
-Elements stand at places that are known when the function is compiled, or at a run-time index plus a constant.  Around a `Memory` stand what
-changes where elements live: `Local` keeps some in registers, `Known` knows some as constants, `Part` is a lane view within a block.
+Elements stand at places that are known when the function is compiled, or at a run-time index plus a constant.  Around a
+`Memory` stand what changes where elements live: `Local` keeps some in registers, `Known` knows some as constants,
+`Part` is a lane view within a block.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Local:
 
 
 class Known:
-    """Memory of which some elements are constants when the function is compiled; what is written to those is dropped."""
+    """Memory of which some elements are constants when the function is compiled; what is written to those is
+    dropped.
+    """
 
     def __init__(self, memory: Any, constants: tuple[tuple[int, float], ...]) -> None:
         self.memory = memory

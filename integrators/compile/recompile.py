@@ -1,9 +1,10 @@
 """Copies of functions whose compiled helpers are compiled anew.
 
-Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go on with a value
-of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a kernel is made of copies: every function
-of the user's that was compiled by Numba is wrapped again, with its own options, and whatever calls it calls the copy.  Where they may index
-NumPy arrays (`arrays_reached`) the copies raise IndexError outside of them.
+Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go
+on with a value of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a
+kernel is made of copies: every function of the user's that was compiled by Numba is wrapped again, with its own
+options, and whatever calls it calls the copy.  Where they may index NumPy arrays (`arrays_reached`) the copies raise
+IndexError outside of them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ def fresh(fn: Callable, check_indices: bool = False) -> Callable:
 
 
 def compiled(value: Any) -> bool:
-    """Whether `value` is a dispatcher of Numba's for the CPU, other than one of a library's (this package's among them)."""
+    """Whether `value` is a dispatcher of Numba's for the CPU, other than one of a library's (this package's among
+    them).
+    """
     if isinstance(value, types.FunctionType) or not (hasattr(value, "py_func") and hasattr(value, "targetoptions")):
         return False
     return hasattr(value, "overloads") and not of_library(value.py_func.__module__)
 
 
 def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
-    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a module."""
+    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a
+    module.
+    """
     if compiled(value):
         return True
     if id(value) in seen:
@@ -48,7 +53,9 @@ def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
         return False
     seen.add(id(value))
     loaded, used = names_of(value.__code__)
-    named = [cell_content(cell) for cell in value.__closure__ or ()] + [value.__globals__[n] for n in loaded if n in value.__globals__]
+    named = [cell_content(cell) for cell in value.__closure__ or ()] + [
+        value.__globals__[n] for n in loaded if n in value.__globals__
+    ]
     return any(_reaches(v, used, seen) for v in named)
 
 

@@ -1,7 +1,8 @@
 """Numbers inside a trace: operators on them emit LLVM instructions.
 
-A function that is traced (`trace`) runs once on such values instead of numbers.  `a + b` then writes down an addition and gives the value
-that stands for its result; a value has no truth and no size while the function runs, so that asking for them raises `TraceError`.
+A function that is traced (`trace`) runs once on such values instead of numbers.  `a + b` then writes down an addition
+and gives the value that stands for its result; a value has no truth and no size while the function runs, so that asking
+for them raises `TraceError`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Straight-line functions compiled by running them: their operators emit LLVM instructions.
 
-Formulas of laws, elementary functions and the pieces of a kernel that act on one lane have no branches and no loops but over
-constants.  Running such a function once on symbolic values writes down its instructions.  That takes Numba a millisecond or more of
-type inference an operation and a trace some ten microseconds, so that a kernel compiles in seconds.  A function that asks a symbolic
-value for its truth cannot be traced and says so (`TraceError`); such a function is compiled by Numba itself.
+Formulas of laws, elementary functions and the pieces of a kernel that act on one lane have no branches and no loops but
+over constants.  Running such a function once on symbolic values writes down its instructions.  That takes Numba a
+millisecond or more of type inference an operation and a trace some ten microseconds, so that a kernel compiles in
+seconds.  A function that asks a symbolic value for its truth cannot be traced and says so (`TraceError`); such a
+function is compiled by Numba itself.
 
-In compiled code `traced(fn)` is called as any function; its arguments are numbers, 1-D float64 arrays, lane views and indices, which
-inside the trace are the values of `symbols` and the arrays of `memory`.
+In compiled code `traced(fn)` is called as any function; its arguments are numbers, 1-D float64 arrays, lane views and
+indices, which inside the trace are the values of `symbols` and the arrays of `memory`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ _ARGS = (LaneViewType, types.Array, types.Integer, types.Float, types.Boolean)
 
 
 def traced(fn: Callable[..., None]) -> Callable[..., None]:
-    """A function for compiled code that does what `fn` does, traced anew for every set of argument types; it returns nothing.
+    """A function for compiled code that does what `fn` does, traced anew for every set of argument types; it returns
+    nothing.
 
     An array argument called `params` is taken to be constant while a kernel runs.
     """
@@ -72,7 +74,9 @@ def traced(fn: Callable[..., None]) -> Callable[..., None]:
 
 
 def elementary(fallback: Callable) -> Callable[[Callable], Callable]:
-    """Decorator of an elementary function: traced in compiled code, `fallback` (NumPy's) on Python numbers and arrays."""
+    """Decorator of an elementary function: traced in compiled code, `fallback` (NumPy's) on Python numbers and
+    arrays.
+    """
 
     def decorate(body: Callable) -> Callable:
         first_is_bool = body.__code__.co_varnames[0] == "c"
@@ -91,7 +95,11 @@ def elementary(fallback: Callable) -> Callable[[Callable], Callable]:
 
             def generic(self, args, kws):
                 number_like = (types.Number, types.Boolean)
-                if kws or len(args) != len(want) or not all(isinstance(a, number_like) and not isinstance(a, types.Complex) for a in args):
+                if (
+                    kws
+                    or len(args) != len(want)
+                    or not all(isinstance(a, number_like) and not isinstance(a, types.Complex) for a in args)
+                ):
                     return None
                 return signature(types.float64, *want)
 

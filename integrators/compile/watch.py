@@ -1,4 +1,6 @@
-"""What a walk over a function saw, to be looked at again: whether everything that the function names is still as it was."""
+"""What a walk over a function saw, to be looked at again: whether everything that the function names is still as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ MISSING = object()
 
 
 class Watch:
-    """What a walk saw, to be looked at again: entries of namespaces, cells, functions' own parts, and contents of arrays."""
+    """What a walk saw, to be looked at again: entries of namespaces, cells, functions' own parts, and contents of
+    arrays.
+    """
 
     __slots__ = ("names", "cells", "functions", "contents")
 

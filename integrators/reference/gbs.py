@@ -5,12 +5,12 @@ expands in even powers of H/n_j; Aitken-Neville in (H/n_j)^2,
 
     T_{j,k+1} = T_{j,k} + (T_{j,k} - T_{j-1,k}) / ((n_j / n_{j-k})^2 - 1),
 
-yields T_{8,8} of order 16, and T_{8,8} - T_{8,7} drives the step. Increments, not states, are extrapolated, and they are
-added with Kahan's compensation, so that round-off stays near one unit in the last place over thousands of steps.
-In a close encounter the difference of two positions loses digits; for N-body problems the force is therefore evaluated from
-states and increments kept apart, where it loses none. What rounding remains shows in the distance of two runs.
-Source: W. B. Gragg, SIAM J. Numer. Anal. 2 (1965) 384; R. Bulirsch and J. Stoer, Numer. Math. 8 (1966) 1; Hairer, Norsett,
-Wanner, "Solving ODEs I", section II.9.
+yields T_{8,8} of order 16, and T_{8,8} - T_{8,7} drives the step. Increments, not states, are extrapolated, and they
+are added with Kahan's compensation, so that round-off stays near one unit in the last place over thousands of steps. In
+a close encounter the difference of two positions loses digits; for N-body problems the force is therefore evaluated
+from states and increments kept apart, where it loses none. What rounding remains shows in the distance of two runs.
+Source: W. B. Gragg, SIAM J. Numer. Anal. 2 (1965) 384; R. Bulirsch and J. Stoer, Numer. Math. 8 (1966) 1; Hairer,
+Norsett, Wanner, "Solving ODEs I", section II.9.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def reference(
 ) -> Reference:
     """Reference states of every instance at t0 + fractions * (t1 - t0).
 
-    fractions: non-decreasing, each in 0..1, at least one.  bound: instances whose two runs (relative tolerances 1e-15 and
-    1e-14) differ by more than this, in the 2-norm over `components` relative to the state's at any output
-    time, are not ok; nor are those that blow up, underflow or need more than `max_steps` steps (their self_error is
-    inf, states not reached are NaN).  cache: keep results on disk, keyed by everything that determines them.
-    floor: least size of a state that differences are taken relative to.  Raises ValueError on bad arguments.
+    fractions: non-decreasing, each in 0..1, at least one.  bound: instances whose two runs (relative tolerances 1e-15
+    and 1e-14) differ by more than this, in the 2-norm over `components` relative to the state's at any output time, are
+    not ok; nor are those that blow up, underflow or need more than `max_steps` steps (their self_error is inf, states
+    not reached are NaN).  cache: keep results on disk, keyed by everything that determines them. floor: least size of a
+    state that differences are taken relative to.  Raises ValueError on bad arguments.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     pick = chosen(components, batch.n)

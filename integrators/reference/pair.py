@@ -1,4 +1,6 @@
-"""A reference is a pair of runs, one of them looser: what may be asked of it, how far its runs are apart, and how it is kept on disk."""
+"""A reference is a pair of runs, one of them looser: what may be asked of it, how far its runs are apart, and how it is
+kept on disk.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,9 @@ def checked(
 
 
 def compared(tight: np.ndarray, loose: np.ndarray, pick: Any, bound: float, floor: float = 0.0) -> Reference:
-    """Reference `tight` (B, nt, n) with its 2-norm distance from `loose` over the components `pick`, relative to its size or, where that is
-    larger, to `floor`; ok up to `bound`."""
+    """Reference `tight` (B, nt, n) with its 2-norm distance from `loose` over the components `pick`, relative to its
+    size or, where that is larger, to `floor`; ok up to `bound`.
+    """
     with np.errstate(all="ignore"):
         gap, size = np.linalg.norm((tight - loose)[..., pick], axis=-1), np.linalg.norm(tight[..., pick], axis=-1)
         ratio = np.where(gap == 0.0, 0.0, gap / np.maximum(size, floor))

@@ -31,10 +31,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
-    the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra.
-    together: (first, count) among the extra rows where the elements of a lane lie together, element k of lane l at `l*count + k`.
-    marks: its own lines a lane in `commit`, when the lane has advanced."""
+    """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, of its own
+    pieces `carry` and `marks` in `commit` ("" for none; see `pieces.commit`), the slope and extra rows it keeps, and
+    the functions its sources name.
+
+    implicit: it fills the counts of linear algebra.  together: (first, count) among the extra rows where the elements
+    of a lane lie together, element k of lane l at `l*count + k`.
+    """
 
     attempt: str
     start: str
@@ -54,11 +57,11 @@ def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: froze
         explicit.attempt_source(tableau, n, slots),
         explicit.start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
         explicit.dense_source(tableau),
-        explicit.carry_lines(tableau),
+        explicit.carry_source(tableau),
         explicit.slope_rows(tableau),
         0 if tableau.fsal else explicit.OWN_ROWS,
         {"rhs": rhs},
-        marks="" if tableau.fsal else explicit.COMMIT_MARKS,
+        marks=explicit.marks_source(tableau),
     )
 
 
@@ -186,7 +189,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_OUT)
-        + blocks.settle_source(n)
+        + blocks.settle_source()
         + driver(wide)
     )  # fmt: skip
     head = header(lay, n, m, controller.n_state) + calls.guards(parts.objects, n, m)

@@ -19,6 +19,8 @@ from typing import Protocol
 from ..core import record
 from ..methods.explicit.tableau import ExplicitTableau
 from . import calls
+from .pieces import fsal, not_fsal
+from .templates import text
 
 
 class Embedded(Protocol):
@@ -122,10 +124,10 @@ def slope_rows(tableau: ExplicitTableau) -> int:
 
 
 #: rows of a method that is not FSAL
-READY, AHEAD = "A[X + l]", "A[X + W + l]"
 OWN_ROWS = 2
+OWN_LINES = "READY = X\nAHEAD = X + W\n"
+READY, AHEAD = "A[READY + l]", "A[AHEAD + l]"
 START_MARKS = f"{READY} = where(fresh, 1.0, {READY})\n{AHEAD} = where(fresh, 0.0, {AHEAD})\n"
-COMMIT_MARKS = f"{READY} = where(A[ACC + l] == 1.0, {AHEAD}, 1.0)\n{AHEAD} = 0.0\n"
 
 
 def evaluations(tableau: ExplicitTableau) -> str:
@@ -140,6 +142,7 @@ def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> s
     names = [f"K{i}" for i in range(s)]
     src = Source("attempt(A)")
     if not tableau.fsal:
+        src.defs = OWN_LINES + "\n\n"
         _first_slope(src, n)
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
@@ -223,13 +226,17 @@ def _curvature(src: Source, n: int, last: str) -> None:
     )
 
 
-def carry_lines(tableau: ExplicitTableau) -> str:
-    """What `commit` does a component beside advancing y: after acceptance the slope at the end, where it is known, is the next first."""
+def carry_source(tableau: ExplicitTableau) -> str:
+    """The method's `carry`: after acceptance the slope at the end, where it is known, is the next step's first."""
     if tableau.end is None:
         return ""
-    if not tableau.fsal:
-        return f"A[K0 + j] = where(acc & ({AHEAD} == 1.0), A[K{tableau.end} + j], A[K0 + j])\n"
-    return f"A[K0 + j] = where(acc, A[K{tableau.stages - 1} + j], A[K0 + j])\n"
+    end = tableau.stages - 1 if tableau.fsal else tableau.end
+    return f"K_END = K{end}\n\n\n" + text((fsal if tableau.fsal else not_fsal).carry)
+
+
+def marks_source(tableau: ExplicitTableau) -> str:
+    """The method's `marks`, "" where it has none."""
+    return "" if tableau.fsal else text(not_fsal.marks)
 
 
 def dense_source(tableau: ExplicitTableau) -> str:

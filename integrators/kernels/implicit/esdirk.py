@@ -16,6 +16,8 @@ from typing import Any
 from ...core import record
 from ...methods.esdirk.tableau import EsdirkTableau
 from .. import calls
+from ..pieces import fsal
+from ..templates import text
 from .linear import Algebra
 from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
@@ -37,7 +39,7 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
         lines += f"{name} = {tuple(float(x) for x in row)!r}\n"
     lines += f"S = {s}\n"
     attempt = lines + algebra.source() + _source(tableau, slots)
-    carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
+    carry = "K_END = K1\n\n\n" + text(fsal.carry)
     start = newton_start(tableau, n)
     return Parts(attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together)
 

@@ -13,6 +13,8 @@ from typing import Any
 from ...core import record
 from ...methods.radau.radau5 import RadauTableau
 from .. import calls
+from ..pieces import radau
+from ..templates import text
 from .linear import Algebra
 from .newton import ROWS, SCALE, TRUST, R, dense_source, newton_source, newton_start
 
@@ -35,8 +37,7 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     attempt = lines + algebra.source() + _source(tableau, slots)
     # the slope of a lane just loaded is the start's
     start = newton_start(tableau, n, (("TF", "A[T + l]"),))
-    carry = "".join(f"A[ZP + {i}*N*W + j] = where(acc, A[ZS + {i}*N*W + j], A[ZP + {i}*N*W + j])\n" for i in range(3))
-    return Parts(attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together)
+    return Parts(attempt, start, dense_source(tableau.D), text(radau.carry), 3, algebra.rows, algebra.objects, True, algebra.together)
 
 
 def _source(tableau: RadauTableau, slots: frozenset[int]) -> str:

@@ -1,7 +1,7 @@
 """`commit(A, tgrid, yout)`: carry out the decision in CO: advance or hold, next size, counts, status, outputs.
 
-A method brings two pieces along: `carry(A, j, l, acc)`, what it does a component beside advancing the state (acc: whether
-the lane advances), and `marks(A, l)`, what it does a lane after that (row ACC says whether it advanced).
+A method brings two pieces along: `carry(A, j, l, acc)`, what it does a component beside advancing the state (acc:
+whether the lane advances), and `marks(A, l)`, what it does a lane after that (row ACC says whether it advanced).
 """
 
 from ..slots import (

@@ -1,5 +1,5 @@
-"""`run(A, params, ..., yend, stat, first, last, place, most)`: trajectories first..last-1; a lane that is done takes the
-next one.
+"""`run(A, params, ..., yend, stat, first, last, place, most)`: trajectories first..last-1; a lane that is done takes
+the next one.
 
 Lanes are refilled when at least an eighth of the block is free (THRESHOLD), so that the start-up work is shared.
 Returns 0 when all are done, and 1 after `most` attempts a lane: call it again with the same A and `place`

@@ -1,7 +1,7 @@
 """`run_single(A, params, pack, tgrid, yout, ts, ys, rows)`: one trajectory (W = 1).
 
-`pack` (few arguments are cheap to pass) holds `layout.PACK`, the statistics, y0 (n), atol (n), the end state (n), p (m).
-PACK_STEPS: how many are kept in ts/ys so far, PACK_RECORDS: in rows, PACK_STARTED: 0 on the first call, PACK_MOST:
+`pack` (few arguments are cheap to pass) holds `layout.PACK`, the statistics, y0 (n), atol (n), the end state (n), p
+(m). PACK_STEPS: how many are kept in ts/ys so far, PACK_RECORDS: in rows, PACK_STARTED: 0 on the first call, PACK_MOST:
 attempts after which a call returns.  Returns 0 when done, 1 when ts or rows is full: grow it and call again with the
 same A; 2 after PACK_MOST attempts: call again.  A zero-length ts or rows keeps nothing.
 """

@@ -38,7 +38,7 @@ def newton_source(shift: float, pair: tuple[float, float] | None = None) -> str:
     (re + i im)/h I - J too.
     """
     re, im = pair or (0.0, 0.0)
-    shifts = {"SHIFT": shift, "SHIFT_RE": re, "SHIFT_IM": im, "PAIR": pair is not None}
+    shifts: dict[str, object] = {"SHIFT": shift, "SHIFT_RE": re, "SHIFT_IM": im, "PAIR": pair is not None}
     shifts |= {} if pair else {"factor_complex": None}
     refresh, keep = int(contract.REFRESH_JACOBIAN), int(contract.KEEP_JACOBIAN)
     flags = {"REFRESH": refresh, "KEEP_OR_REFRESH": refresh | keep, "STAND": int(contract.KEEP_LU)}

@@ -52,11 +52,7 @@ from ..slots import (
     where,
 )  # fmt: skip
 from .nothing_kept import carry, marks
-
-#: whether Jacobians, factorisations and back-substitutions are counted
-IMPLICIT = False
-#: whether the components are written out within a lane
-SMALL = True
+from .slots import IMPLICIT, SMALL
 
 
 @traced

@@ -24,11 +24,7 @@ from ..slots import (
     wide_vectors,
 )  # fmt: skip
 from .settle import settle
-
-#: whether the processor has 512-bit vectors
-WIDE = False
-#: places in `place`: the next trajectory; lanes that are free; lanes whose trajectory is stored; 1 after the first call
-PLACE_CURSOR = PLACE_FREE = PLACE_STORED = PLACE_ENTERED = 0
+from .slots import PLACE_CURSOR, PLACE_ENTERED, PLACE_FREE, PLACE_STORED, WIDE
 
 
 @inline

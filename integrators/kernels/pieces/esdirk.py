@@ -35,19 +35,25 @@ from ..slots import (
     sqrt,
     view,
 )  # fmt: skip
-from .linear import back
-from .newton import ETA, HLU, RATE, converge, scale, trusted
-
-#: coefficients (`methods.esdirk`): diagonal and its inverse; nodes; rows below the diagonal; predictors; error weights
-GAMMA = INV_GAMMA = 1.0
-NODES = WEIGHTS = (0.0,)
-BELOW = PREDICTORS = ((0.0,),)
-#: stages, Newton iterations a stage, order of the error estimate and one
-STAGES, MOST, ORDER = 1, 1, 1.0
-#: whether these slots of the record are filled
-WANTS_ENORM = WANTS_YNORM = False
-#: increments of the stages (STAGES, n)
-ZS = 0
+from .newton import converge, scale, trusted
+from .slots import (
+    BELOW,
+    ETA,
+    GAMMA,
+    HLU,
+    INV_GAMMA,
+    MOST,
+    NODES,
+    ORDER,
+    PREDICTORS,
+    RATE,
+    STAGES,
+    WANTS_ENORM,
+    WANTS_YNORM,
+    WEIGHTS,
+    ZS,
+    back,
+)  # fmt: skip
 
 
 @piece

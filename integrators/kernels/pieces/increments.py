@@ -1,11 +1,7 @@
 """Dense output from the increments of the stages: (1 - th) y + th y1 + th (1 - th) sum_k z_k sum_q D_kq th^q."""
 
 from ..slots import YN, N, W, Y, Z, inline
-
-#: D, its shape; rows of the increments (stages, n)
-D = ((0.0,),)
-D_STAGES = D_TERMS = 1
-ZS = 0
+from .slots import D_STAGES, D_TERMS, ZS, D
 
 
 @inline

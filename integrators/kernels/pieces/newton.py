@@ -34,19 +34,28 @@ from ..slots import (
     piece,
     sqrt,
 )  # fmt: skip
-from .bound import bound
-from .linear import JAGE, TJ, factor, factor_complex, jacobian
-
-stages = attempt_lane = bound
-#: size of the last factorisation (NaN: none), worst rate, last stage's theta/(1 - theta), attempts the factors served
-HLU = RATE = ETA = LAGE = 0
-#: worst rate at which a Jacobian is kept; matrices that are factored at once
-KEEP = FACTORS = 0.0
-#: what the matrices hold beside -J, times h: a real one, and with PAIR a complex one too
-SHIFT = SHIFT_RE = SHIFT_IM = 1.0
-PAIR = False
-#: bits of the flags (`core.contract`): renew the Jacobian; renew or keep it; let the factors stand
-REFRESH = KEEP_OR_REFRESH = STAND = 0
+from .slots import (
+    ETA,
+    FACTORS,
+    HLU,
+    JAGE,
+    KEEP,
+    KEEP_OR_REFRESH,
+    LAGE,
+    PAIR,
+    RATE,
+    REFRESH,
+    SHIFT,
+    SHIFT_IM,
+    SHIFT_RE,
+    STAND,
+    TJ,
+    attempt_lane,
+    factor,
+    factor_complex,
+    jacobian,
+    stages,
+)  # fmt: skip
 
 
 @piece

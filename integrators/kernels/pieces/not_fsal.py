@@ -4,11 +4,8 @@ Dense output may have evaluated that slope (row AHEAD); else the next attempt ev
 the slope at the state).
 """
 
-from ..slots import ACC, K0, X, traced, where
-
-#: row of the slope at the end of the step; marks
-K_END = K0
-READY = AHEAD = X
+from ..slots import ACC, K0, traced, where
+from .slots import AHEAD, K_END, READY
 
 
 @traced

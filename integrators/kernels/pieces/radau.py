@@ -40,23 +40,31 @@ from ..slots import (
     view,
     where,
 )  # fmt: skip
-from .linear import back, back_complex
-from .newton import ETA, HLU, RATE, converge, scale, trusted
-
-#: coefficients (`methods.radau`): eigenvalues of the inverse of A, nodes, error weights, transformation and its
-#: inverse, collocation polynomial
-GAMMA = ALPHA = BETA = 1.0
-NODES = WEIGHTS = (0.0, 0.0, 0.0)
-TO_Z = TO_W = POLYNOMIAL = (NODES, NODES, NODES)
-#: Newton iterations, order of the error estimate and one
-MOST, ORDER = 1, 1.0
-#: whether these slots of the record are filled
-WANTS_ENORM = WANTS_YNORM = False
-#: increments of the stages of this step, and of the last one; transformed ones; right-hand sides of the linear systems,
-#: then their solutions: (3, n) each
-ZS = ZP = WS = FS = 0
-#: time that the slope in K0 belongs to
-TF = 0
+from .newton import converge, scale, trusted
+from .slots import (
+    ALPHA,
+    BETA,
+    ETA,
+    FS,
+    GAMMA,
+    HLU,
+    MOST,
+    NODES,
+    ORDER,
+    POLYNOMIAL,
+    RATE,
+    TF,
+    TO_W,
+    TO_Z,
+    WANTS_ENORM,
+    WANTS_YNORM,
+    WEIGHTS,
+    WS,
+    ZP,
+    ZS,
+    back,
+    back_complex,
+)  # fmt: skip
 
 
 @traced

@@ -53,12 +53,21 @@ from ..slots import (
     start,
     view,
 )  # fmt: skip
-
-#: whether the controller chooses the first size, unless the caller gave one
-CHOOSES = False
-#: columns of a trajectory's statistics (`layout.STATS`)
-STAT_STATUS = STAT_NACCEPT = STAT_NREJECT = STAT_NFEV = STAT_T = STAT_NFALLBACK = STAT_H_LAST = STAT_H_NEXT = 0
-STAT_NJEV = STAT_NLU = STAT_NSOLVE = STAT_NACCEPT_OVER = 0
+from .slots import (
+    CHOOSES,
+    STAT_H_LAST,
+    STAT_H_NEXT,
+    STAT_NACCEPT,
+    STAT_NACCEPT_OVER,
+    STAT_NFALLBACK,
+    STAT_NFEV,
+    STAT_NJEV,
+    STAT_NLU,
+    STAT_NREJECT,
+    STAT_NSOLVE,
+    STAT_STATUS,
+    STAT_T,
+)  # fmt: skip
 
 
 @inline

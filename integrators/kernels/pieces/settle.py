@@ -3,7 +3,8 @@
 from ...compile.memory import Local as _Local
 from ..slots import TN, W, begin, commit, inline, traced
 from .begin import begin_lane
-from .commit import SMALL, advance_lane, commit_lane
+from .commit import advance_lane, commit_lane
+from .slots import SMALL
 
 
 @traced

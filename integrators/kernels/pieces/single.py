@@ -28,12 +28,20 @@ from ..slots import (
     store,
 )  # fmt: skip
 from .settle import settle
-
-#: places in a pack (`layout.PACK`), then how many there are, and where the statistics end
-PACK_T0 = PACK_T1 = PACK_RTOL = PACK_H0 = PACK_MAX_STEPS = PACK_STEPS = PACK_RECORDS = PACK_STARTED = PACK_MOST = 0
-N_PACK = PACK_HEAD = 0
-#: how many statistics there are
-NSTATS = 1
+from .slots import (
+    N_PACK,
+    NSTATS,
+    PACK_H0,
+    PACK_HEAD,
+    PACK_MAX_STEPS,
+    PACK_MOST,
+    PACK_RECORDS,
+    PACK_RTOL,
+    PACK_STARTED,
+    PACK_STEPS,
+    PACK_T0,
+    PACK_T1,
+)  # fmt: skip
 
 
 @inline

@@ -164,7 +164,7 @@ def make_core(
         raise options.refuse("baseline", "the name of a law, 'tuned' or a Law", baseline)
     price = _costs(costs, fam.name, method)
     pool = _pool(fam, method, _law(baseline, fam.name, method), pool_size, split, pool_seed, span, price)
-    pool = pool.followed if rule.kind == "propagated" else pool
+    pool = pool.followed if rule.followed else pool
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {
         "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act, "baseline": baseline,

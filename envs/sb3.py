@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ..integrators.core import options
 from ..integrators.core.names import unknown
+from ..integrators.kernels.environment.places import CONST_LAGRANGE
 from . import state as saved
 from .faces import arguments, key_from, reset_options, seed_of
 from .specs import SPECS
@@ -104,7 +105,7 @@ class StepsmithVecEnv(VecEnv):
         if attr_name == "render_mode":
             value: Any = None
         elif attr_name == "lagrange" and hasattr(self.core, "consts"):
-            value = float(self.core.consts[1])
+            value = float(self.core.consts[CONST_LAGRANGE])
         else:
             value = getattr(self.core, attr_name)
         return [value for _ in self._get_indices(indices)]
@@ -120,7 +121,7 @@ class StepsmithVecEnv(VecEnv):
             raise options.OptionError(f"lagrange has no effect on the reward {self.core.rule.kind!r}")
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError("lagrange is one number for all lanes: set it for all of them")
-        self.core.consts[1] = options.number("lagrange", value, low=0.0)
+        self.core.consts[CONST_LAGRANGE] = options.number("lagrange", value, low=0.0)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         """`get_state()`: a state a lane; `set_state(state)`: one lane's state for each of the lanes.  AttributeError for anything else:

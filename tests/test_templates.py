@@ -78,7 +78,8 @@ def test_a_branch_over_a_constant_is_left_out(tmp_cache):
 
 def test_constants_and_numbered_places():
     assert templates.constants(OWN=False, N_OBS=3) == "OWN = False\nN_OBS = 3\n"
-    assert list(templates.numbered(record, "NEWTON_").items()) == [("NEWTON_ITERS", 8), ("NEWTON_RATE", 9)]
+    assert list(templates.numbered(record.__name__, "NEWTON_").items()) == [("NEWTON_ITERS", 8), ("NEWTON_RATE", 9)]
+    assert templates.places(record.__name__, "NEWTON_") == ("iters", "rate")
 
 
 def test_wide_vectors_are_asked_for_below_the_docstring():

@@ -120,9 +120,9 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
         if tight > loose:
             raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])
         family = problems.family(env["family"])
-        if rule.kind == "propagated" and family.error != "final":
+        if rule.followed and family.error != "final":
             raise ValueError(f"reward 'propagated' needs the error measure 'final'; that of family {family.name!r} is {family.error!r}")
-        if rule.kind == "propagated" and methods.get(method).tableau is None:
+        if rule.followed and methods.get(method).tableau is None:
             raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got {method!r}")
     return decision
 

@@ -38,30 +38,36 @@ DECORATORS = {
 
 
 @functools.cache
-def _functions(module: types.ModuleType) -> dict[str, str]:
-    """Text of the functions of a template module by name: the comment lines right above, decorators, body."""
+def _parts(module: types.ModuleType) -> dict[str, str]:
+    """Text of what a template module defines by name, functions and constants: the comment lines right above, decorators,
+    body."""
     source = inspect.getsource(module)
     lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
-            while first > 0 and lines[first - 1].startswith("#"):
-                first -= 1
-            body = "\n".join(lines[first : node.end_lineno])
-            found[node.name] = re.sub(r"(?m)^@(\w+)$", lambda match: f"@{DECORATORS.get(match[1], match[1])}", body)
+        if not isinstance(node, (ast.FunctionDef, ast.Assign)):
+            continue
+        decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+        first = min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
+        while first > 0 and lines[first - 1].startswith("#"):
+            first -= 1
+        name = node.name if isinstance(node, ast.FunctionDef) else ast.unparse(node.targets[0])
+        body = "\n".join(lines[first : node.end_lineno])
+        found[name] = re.sub(r"(?m)^@(\w+)$", lambda match: f"@{DECORATORS.get(match[1], match[1])}", body)
+        found[name] += "\n\n\n" if isinstance(node, ast.FunctionDef) else "\n"
     return found
 
 
 def text(*pieces: Callable | types.ModuleType) -> str:
-    """Source of functions of template modules, in this order; of all functions of a module where a module is given."""
+    """Source of functions of template modules, in this order; of all functions and constants of a module where one is
+    given."""
     out: list[str] = []
     for piece in pieces:
         if isinstance(piece, types.ModuleType):
-            out += _functions(piece).values()
+            out += _parts(piece).values()
         else:
-            out.append(_functions(sys.modules[piece.__module__])[piece.__name__])
-    return "".join(f"{each}\n\n\n" for each in out)
+            out.append(_parts(sys.modules[piece.__module__])[piece.__name__])
+    return "".join(out)
 
 
 def constants(**values: object) -> str:
@@ -69,7 +75,14 @@ def constants(**values: object) -> str:
     return "".join(f"{name} = {value!r}\n" for name, value in values.items())
 
 
-def numbered(module: types.ModuleType, prefix: str) -> dict[str, int]:
-    """The whole numbers that a module names with this prefix, in the order of their values: places in one array."""
-    found = {name: value for name, value in vars(module).items() if name.startswith(prefix) and type(value) is int}
+def numbered(module: str, prefix: str = "") -> dict[str, int]:
+    """The whole numbers that a module, given by its name, calls by names with this prefix, in the order of their values:
+    places in one array."""
+    names = vars(sys.modules[module])
+    found = {name: value for name, value in names.items() if name.startswith(prefix) and type(value) is int}
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def places(module: str, prefix: str) -> tuple[str, ...]:
+    """Names of the places of one array, in their order, in lower case without the prefix."""
+    return tuple(name.removeprefix(prefix).lower() for name in numbered(module, prefix))

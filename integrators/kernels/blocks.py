@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ..core import dense
 from ..core import record as rec
-from .explicit import UNROLL
 from .layout import STATS
+from .loops import UNROLL
 from .pieces import begin, commit, nothing_kept, outputs, refill, settle
 from .templates import constants, text
 

@@ -18,6 +18,7 @@ from ..core.contract import N_OUT, Dense
 from ..methods.explicit.tableau import ExplicitTableau
 from . import blocks, calls, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
+from .start import start_source
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: froze
     """Parts of an embedded explicit Runge-Kutta method."""
     return Parts(
         explicit.attempt_source(tableau, n, slots),
-        explicit.start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
+        start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
         explicit.dense_source(tableau),
         explicit.carry_source(tableau),
         explicit.slope_rows(tableau),
@@ -108,9 +109,11 @@ Pairs = tuple[tuple[int, float], ...]
 
 
 def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -> Callable:
-    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code, else by Numba.
+    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code,
+    else by Numba.
 
-    `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no result.
+    `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no
+    result.
     """
     from ..compile.memory import Known
     from ..compile.trace import traceable
@@ -139,14 +142,17 @@ def phase_list(
 ) -> list:
     """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`.
 
-    kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see `fuse`).
+    kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see
+    `fuse`).
     """
     from ..compile.vecmath import NAMESPACE
 
     if fuse.small(phases):
         steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else p for p in phases)
         if all(isinstance(s, Dense) or getattr(s, "traced", False) for s in steps):
-            objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"])
+            objects["phase0"] = fuse.fused(
+                steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"]
+            )
             return [("lane", "phase0")]
     out = []
     for k, phase in enumerate(phases):
@@ -178,7 +184,9 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
     from ..compile.vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
-    phases = phase_list(controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None))
+    phases = phase_list(
+        controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None)
+    )
     first = getattr(controller, "first", None)
     if first is not None:
         objects["first"] = bind(first, NAMESPACE)

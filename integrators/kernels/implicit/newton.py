@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...core import contract
-from ..explicit import Embedded, start_source
 from ..pieces import increments, newton
+from ..start import Embedded, start_source
 from ..templates import constants, text
 
 KEEP = 1e-3  # worst rate at which a Jacobian is kept

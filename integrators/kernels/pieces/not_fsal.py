@@ -4,7 +4,7 @@ Dense output may have evaluated that slope (row AHEAD); else the next attempt ev
 the slope at the state).
 """
 
-from ..slots import ACC, K0, traced, where
+from ..slots import ACC, K0, NACC, NON_FINITE, NOVER, NREJ, R_ERR, STATUS, N, W, inline, traced, where
 from .slots import AHEAD, K_END, READY
 
 
@@ -17,3 +17,18 @@ def carry(A, j, l, acc):
 def marks(A, l):
     A[READY + l] = where(A[ACC + l] == 1.0, A[AHEAD + l], 1.0)
     A[AHEAD + l] = 0.0
+
+
+@inline
+def end_is_known(A, l):
+    # dense output has evaluated the slope at the end, after the decision: it is there, or the lane has failed
+    bad = 0.0
+    for i in range(N):
+        bad += 0.0*A[K_END + i*W + l]
+    A[AHEAD + l] = 1.0
+    if bad != 0.0:
+        A[STATUS + l] = NON_FINITE
+        A[NACC + l] -= A[ACC + l]
+        A[NREJ + l] += A[ACC + l]
+        A[NOVER + l] -= where(A[R_ERR + l] > 1.0, A[ACC + l], 0.0)
+        A[ACC + l] = 0.0

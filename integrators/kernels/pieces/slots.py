@@ -27,6 +27,8 @@ PLACE_CURSOR = PLACE_FREE = PLACE_STORED = PLACE_ENTERED = 0
 # row of the slope at the end of the step; of methods that are not FSAL: whether K0 is the slope at the state, whether
 # dense output has evaluated the slope at the end
 K_END = READY = AHEAD = 0
+# dense output of a component
+dense_component = _compiled
 
 # methods with linear algebra (`implicit.linear`): J at (t, y), the right-hand sides it took; LU of shift I - J, False
 # where it is singular or not finite; the row (n) replaced by the solution; the last two of (re + i im) I - J too

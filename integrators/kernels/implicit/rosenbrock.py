@@ -27,9 +27,9 @@ from ...core import record
 from ...methods.rosenbrock.tableau import RosenbrockTableau
 from .. import calls
 from ..loops import Source, polynomial, weighted_sum
-from ..pieces import interpolate
+from ..pieces import interpolate, rosenbrock
 from ..start import start_source
-from ..templates import text
+from ..templates import constants, text
 from .jacobian import EPS, reads_time
 from .linear import Algebra
 
@@ -51,7 +51,7 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
         if tableau.embedded_order != 2:
             raise ValueError(
                 f"{tableau.name}: its error estimate is 0 on linear problems, and of order "
-            f"{tableau.embedded_order}, not 2"
+                f"{tableau.embedded_order}, not 2"
             )
         algebra.add("UE", n)
     attempt = algebra.lines + algebra.source() + _begin(moving) + _attempt(tableau, n, slots, moving)
@@ -62,65 +62,10 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
 
 
 def _begin(moving: bool) -> str:
-    """`linearise(A, l)`: f, J and f_t at the step's start unless they are there already; what that cost into the
-    record.
-    """
-    again = f"        {R['nf']} = 0.0\n"
+    """`linearise(A, l)` (see `pieces.rosenbrock`).  moving: the right-hand side reads the time."""
     if moving:
-        # one taken for a step this much longer says little about this one; one that is not finite may be with a shorter
-        # step
-        again = f"        {R['nf']} = time_slope(A, l) if 100.0*fabs(A[HS + l]) < A[FTH + l] else 0.0\n"
-    return f"""{_TIME_SLOPE if moving else ""}@_piece
-def linearise(A, l):
-    # once an attempt: one that is looked at again (see `env`) finds its record as it is
-    {R['nlu']} = 1.0
-    if A[TJ + l] == A[T + l]:
-        {R['njac']} = 0.0
-{again}        A[JAGE + l] += 1.0
-        {R['jac_age']} = A[JAGE + l]
-        return
-    {calls.rhs("A[T + l]", "Y", "K0")}
-    spent = 1.0 + jacobian(A, l){" + time_slope(A, l)" if moving else ""}
-    A[TJ + l] = A[T + l]
-    A[JAGE + l] = 0.0
-    {R['jac_age']} = 0.0
-    {R['njac']} = 1.0
-    {R['nf']} = spent
-
-
-"""
-
-
-#: `time_slope(A, l)`: f_t at (t, y) into FT, from K0 = f(t, y); the evaluations it took.  K1 is scratch.
-_TIME_SLOPE = f"""@_piece
-def time_slope(A, l):
-    t = A[T + l]
-    h = fabs(A[HS + l])
-    # what the clock resolves of the step
-    fine = min(max({EPS!r}*fabs(t)/h, {EPS!r}), 1.0)
-    d = (t + A[DIR + l]*(0.5*fine**(1.0/3.0)*h)) - t
-    if A[COARSE + l] == 1.0 and d != 0.0 and 2.0*fabs(d) <= h:
-        {calls.rhs("t + d", "Y", "K1")}
-        {calls.rhs("t + 2.0*d", "Y", "FT")}
-        spent = 2.0
-        for c in range(N):
-            f = A[K0 + c*W + l]
-            A[FT + c*W + l] = (4.0*(A[K1 + c*W + l] - f) - (A[FT + c*W + l] - f))/(2.0*d)
-    else:
-        d = (t + A[DIR + l]*(sqrt(fine)*h)) - t
-        d = d if d != 0.0 else A[HS + l]
-        {calls.rhs("t + d", "Y", "FT")}
-        spent = 1.0
-        for c in range(N):
-            A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d
-    check = 0.0
-    for c in range(N):
-        check += 0.0*A[FT + c*W + l]
-    A[FTH + l] = h if check == 0.0 else math.inf
-    return spent
-
-
-"""
+        return constants(MOVING=True, EPS=EPS) + "\n\n" + text(rosenbrock)
+    return constants(MOVING=False, FTH=0, time_slope=None) + "\n\n" + text(rosenbrock.linearise)
 
 
 def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: bool) -> str:

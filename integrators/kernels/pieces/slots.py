@@ -53,6 +53,12 @@ MOST, ORDER = 1, 1.0
 D: tuple = ((0.0,),)
 D_STAGES = D_TERMS = 1
 
+# Rosenbrock methods: whether the right-hand side reads the time; f_t, and the size of the step that it was taken for;
+# the distance of 1 from the next number
+MOVING = False
+FT = FTH = 0
+EPS = 0.0
+
 # coefficients: of ESDIRK methods (`methods.esdirk`) diagonal and its inverse, number of stages, nodes, error weights,
 # rows below the diagonal, predictors; of Radau IIA (`methods.radau`) eigenvalues of the inverse of A, nodes, error
 # weights, transformation and its inverse, collocation polynomial

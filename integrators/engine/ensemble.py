@@ -30,8 +30,9 @@ _KERNELS = Recent()
 
 @dataclass(frozen=True)
 class EnsembleStats:
-    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts whose scaled error
-    estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation."""
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
+    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.
+    """
 
     nfev: np.ndarray
     naccept: np.ndarray
@@ -46,8 +47,9 @@ class EnsembleStats:
 
 @dataclass(frozen=True)
 class EnsembleSolution:
-    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where a trajectory did
-    not get that far, or None."""
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
+    a trajectory did not get that far, or None.
+    """
 
     t: np.ndarray
     y: np.ndarray
@@ -130,9 +132,9 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of `batch`.
 
-    method: a name or an `ExplicitTableau`.
-    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  threads:
-    None for all cores.  A trajectory that fails (status below 0) keeps its last good state and touches no other.
+    method: a name or an `ExplicitTableau`. rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or
+    (B, k).  max_steps: attempts a trajectory.  threads: None for all cores.  A trajectory that fails (status below 0)
+    keeps its last good state and touches no other.
     """
     meth = methods.get(method)
     check_batch(batch)
@@ -157,12 +159,15 @@ def solve_ensemble(
         wall = run_ranges(kernel, params, args, count, threads)
     stats = counted(stat, wall)
     return EnsembleSolution(
-        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
+        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
+        None if t_eval is None else yout
     )
 
 
 def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> float:
-    """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds, without compilation."""
+    """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds,
+    without compilation.
+    """
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
 

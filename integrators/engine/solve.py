@@ -17,6 +17,7 @@ from ..checks import jacobian_check, rhs_check
 from ..compile import digest
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.lift import lifted
+from ..compile.watch import Watch
 from ..core import contract, options, record
 from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
@@ -34,10 +35,11 @@ _KERNELS = Recent()
 
 @dataclass(slots=True)
 class Stats:
-    """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected attempts,
-    Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base law, and seconds inside
-    the compiled solve, the controller's own evaluation included and compilation not.  naccept_over: accepted attempts whose scaled error
-    estimate exceeded 1, the tolerance: the controller let them pass."""
+    """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected
+    attempts, Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base
+    law, and seconds inside the compiled solve, the controller's own evaluation included and compilation not.
+    naccept_over: accepted attempts whose scaled error estimate exceeded 1, the tolerance: the controller let them pass.
+    """
 
     nfev: int
     naccept: int
@@ -53,7 +55,8 @@ class Stats:
 @dataclass(slots=True, eq=False)
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
-    `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns `record_names`, or None.
+    `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns
+    `record_names`, or None.
     """
 
     t: np.ndarray
@@ -76,8 +79,9 @@ def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
 
 
 def check_controller(controller: Any, method: methods.Method, source: Any) -> None:
-    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch `source`; a warning
-    where it was trained with another method."""
+    """ValueError for what is no controller, and where it needs what the method cannot report on the Problem or Batch
+    `source`; a warning where it was trained with another method.
+    """
     if contract.missing(controller):
         raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
     if missing := unmet(controller, method.fills):
@@ -101,21 +105,23 @@ def single_kernel(problem: Problem, method: methods.Method, controller: Any, slo
     return _KERNELS.made(key, make)
 
 
-_RESOLVED: dict[tuple, tuple[Any, Any, digest.Watch]] = {}
+_RESOLVED: dict[tuple, tuple[Any, Any, Watch]] = {}
 
 
-def _watched(*functions: Callable | None) -> digest.Watch:
-    watch = digest.Watch()
+def _watched(*functions: Callable | None) -> Watch:
+    watch = Watch()
     for fn in functions:
         watch.extend(digest.watched(fn)[1])
     return watch
 
 
 def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, log: bool) -> Any:
-    """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is remembered, as long as
-    nothing has changed that the problem's functions name."""
+    """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is
+    remembered, as long as nothing has changed that the problem's functions name.
+    """
     pattern = sparsity.key(problem.sparsity)
-    key = (method, problem.rhs, problem.jac, pattern, problem.y0.size, problem.p.size, problem.nbody, problem.accel, id(controller), log)
+    sizes = (problem.y0.size, problem.p.size, problem.nbody)
+    key = (method, problem.rhs, problem.jac, problem.accel, pattern, sizes, id(controller), log)
     known = _RESOLVED.get(key)
     if known is not None and known[0]() is controller and known[2].same():
         return known[1]
@@ -139,9 +145,11 @@ def _no_output(n: int) -> np.ndarray:
 
 _N_PACK = len(layout.PACK)
 _HEAD = _N_PACK + layout.N_STATS
-_MOST, _STEPS, _RECORDS = (layout.PACK.index(name) for name in ("most", "steps", "records"))
-_STATUS, _T = (layout.STATS.index(name) for name in ("status", "t"))
-_counts = operator.itemgetter(*(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s"))  # the last field
+# places in a pack, and of a count or a status among the statistics in it
+_MOST, _STEPS, _RECORDS, _T = (layout.AT[name] for name in ("most", "steps", "records", "t"))
+_STATUS = layout.STATS.index("status")
+# all fields of `Stats` but the last, wall_s
+_counts = operator.itemgetter(*(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s"))
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)
@@ -170,11 +178,11 @@ def solve(
 ) -> Solution:
     """Integrate one trajectory.
 
-    method: a name or an `ExplicitTableau`.
-    controller: an object of the controller contract.  rtol: relative tolerance; atol: absolute, scalar or (n,).  t_eval: (k,) output
-    times along the span, by dense output; None keeps every accepted step.  first_step: initial size, at most the span (None: Hairer's
-    automatic choice).  max_steps: limit on attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes
-    wrong returns the last good state with its status.  Values that rhs names (globals, what it closes over) are those of this call.
+    method: a name or an `ExplicitTableau`. controller: an object of the controller contract.  rtol: relative tolerance;
+    atol: absolute, scalar or (n,).  t_eval: (k,) output times along the span, by dense output; None keeps every
+    accepted step.  first_step: initial size, at most the span (None: Hairer's automatic choice).  max_steps: limit on
+    attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns the
+    last good state with its status.  Values that rhs names (globals, what it closes over) are those of this call.
     """
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
@@ -189,24 +197,46 @@ def solve(
         (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
-    size = None if first_step is None else checked_step(first_step, abs(t1 - t0))
+    size = np.nan if first_step is None else checked_step(first_step, abs(t1 - t0))
     limit = checked_limit(max_steps)
     if log is not True and log is not False:
         log = options.flag("log", log)
     method = method if type(method) is str else methods.named(method)
     kernel = _resolve(problem, method, controller, log)
-    head, pace = _HEAD, None
-    pack = np.empty(head + 3 * n + m)
-    pack[:_N_PACK] = t0, t1, r, np.nan if size is None else size, limit, 0.0, 0.0, 0.0, FIRST
-    pack[head : head + n] = problem.y0
-    pack[head + n : head + 2 * n] = a
-    pack[head + 3 * n :] = problem.p
-    block = np.zeros(kernel.layout.size)
-    ts, ys, rows = _kept(n) if t_eval is None else _nothing(n)
+    pack = np.empty(_HEAD + 3 * n + m)
+    pack[:_N_PACK] = t0, t1, r, size, limit, 0.0, 0.0, 0.0, FIRST
+    pack[_HEAD : _HEAD + n] = problem.y0
+    pack[_HEAD + n : _HEAD + 2 * n] = a
+    pack[_HEAD + 3 * n :] = problem.p
+    room = _kept(n) if t_eval is None else _nothing(n)
     if log:
-        rows = np.empty((256, record.N_RECORD + 4))
-    params = controller.params
-    run = kernel.module.run_single
+        room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
+    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room)
+    if t_eval is None:
+        steps = int(pack[_STEPS])
+        t, y = ts[:steps], ys[:steps]
+    else:
+        grid, t_last = tgrid[0], pack[_T]
+        reached = grid <= t_last if t1 >= t0 else grid >= t_last
+        t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
+    return _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+
+
+def _integrate(
+    kernel: Any,
+    problem: Problem,
+    params: np.ndarray,
+    pack: np.ndarray,
+    tgrid: np.ndarray,
+    yout: np.ndarray,
+    room: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Run the kernel to its end: room for steps' times, their states and records, grown as it was needed, and the
+    seconds it took.
+    """
+    block = np.zeros(kernel.layout.size)
+    ts, ys, rows = room
+    run, pace = kernel.module.run_single, None
     start = time.perf_counter()
     while True:
         try:
@@ -219,28 +249,32 @@ def solve(
                 continue
             raise explained(error, problem) from None
         if not full:
-            break
+            return ts, ys, rows, time.perf_counter() - start
         if full == 2:  # an interrupt would have come through here
             pace = pace or Pace(start)
             pack[_MOST] = pace.more()
             continue
-        if t_eval is None and pack[_STEPS] >= len(ts):
+        if len(ts) and pack[_STEPS] >= len(ts):
             ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
-        if log and pack[_RECORDS] >= len(rows):
+        if len(rows) and pack[_RECORDS] >= len(rows):
             rows = np.concatenate([rows, np.empty_like(rows)])
-    wall = time.perf_counter() - start
-    steps, records = pack[_STEPS], pack[_RECORDS]
-    found = pack[_N_PACK:head].tolist()
-    status, t_last = found[_STATUS], found[_T]
+
+
+def _solution(
+    problem: Problem,
+    method: str | ExplicitTableau,
+    pack: np.ndarray,
+    t: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray | None,
+    wall: float,
+) -> Solution:
+    """The answer of a finished run: times and states that are given back, and what stands in its `pack`."""
+    found = pack[_N_PACK:_HEAD].tolist()
     stats = Stats(*map(int, _counts(found)), wall)  # type: ignore[call-arg]
-    if t_eval is None:
-        t, y = ts[: int(steps)], ys[: int(steps)]
-    else:
-        grid = tgrid[0]
-        reached = grid <= t_last if t1 >= t0 else grid >= t_last
-        t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
-    status = int(status)
+    status = int(found[_STATUS])
     message = layout.message(status, stats.naccept_over) if stats.naccept_over else layout.MESSAGES[status]
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
-        message += jacobian_check.suspicion(problem, t_last, pack[head + 2 * n : head + 3 * n].copy())
-    return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows[: int(records)] if log else None)
+        last = pack[_HEAD + 2 * problem.n : _HEAD + 3 * problem.n].copy()
+        message += jacobian_check.suspicion(problem, float(pack[_T]), last)
+    return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows)

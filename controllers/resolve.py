@@ -14,10 +14,10 @@ from .laws.law import Law
 
 
 def controller(name: str, family: str | None = None, method: str | ExplicitTableau | None = None) -> Any:
-    """The controller called `name`: a law, "tuned", a zoo name, or the path of a `.safetensors` file or of a tuned law
-    (`.json`).
+    """The controller called `name`.
 
-    "tuned" is the law that `stepsmith tune` found for the family and method.  Raises ValueError naming the nearest.
+    That is a law, "tuned" (the law that `stepsmith tune` found for the family and method), a name of the zoo, or the
+    path of a controller file (`.safetensors`) or of a tuned law (`.json`).  Raises ValueError naming the nearest.
     """
     if name == "tuned":
         from .laws.tuned import tuned

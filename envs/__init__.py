@@ -13,7 +13,8 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: 
     env_id: one of `specs.SPECS`: "stepsmith/ODE-v0", "stepsmith/ThreeBody-v0", "stepsmith/Stiff-v0" or
     "stepsmith/ThreeBodyPaper-v0".  seed: of lane 0, lane i
     gets seed + i (None: drawn).  kwargs: the environment's options; `stepsmith.envs.ode.make_core` (three-body paper:
-    `stepsmith.envs.three_body_paper.make_core`) says which, with their defaults.  ValueError on unknown names and bad values.
+    `stepsmith.envs.three_body_paper.make_core`) says which, with their defaults.  ValueError on unknown names and bad
+    values.
     """
     from .sb3 import make_sb3 as make
 

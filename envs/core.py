@@ -1,7 +1,7 @@
 """The batch core behind every environment: lanes of one compiled kernel, their instances, actions in, observations out.
 
-Single environment, native vector environment and the Stable-Baselines3 adapter are three faces of a `Core`; the single one is a core
-with one lane of the same kernel, so its numbers are the vector's to the last bit.
+Single environment, native vector environment and the Stable-Baselines3 adapter are three faces of a `Core`; the single
+one is a core with one lane of the same kernel, so its numbers are the vector's to the last bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..integrators.engine.explained import explained
 from ..integrators.engine.solve import check_controller, slots_of
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.kernels.environment import env as kernel_env
-from ..integrators.kernels.environment import rewards
+from ..integrators.kernels.environment import places, rewards
 from ..integrators.methods.tableaus import ExplicitTableau
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
@@ -30,12 +30,23 @@ MOST = 10_000_000  # lanes, and instances of a pool: more is a mistake, and woul
 
 @dataclass(frozen=True)
 class Reward:
-    """kind: "matched" (the matched-error return), "matched_end" (the same, paid at the end: with neither discount nor bootstrapping it
-    has far less variance), "constraint" (work with an error constraint, multiplier `lagrange`) or "propagated" (progress, work and
-    what every local error becomes at the end, all paid at once; `lagrange` 1 weighs work and error alike); `fail`: extra
-    cost of a trajectory that does not reach its end; `time_discount`: discount per span of physical time, 1 for none; `window`: cost a
-    decade of leaving the baseline's error at the same tolerance by more than a decade.  ValueError on unknown kinds, values out of range,
-    and a `lagrange` or `window` other than the default where the kind does not use it."""
+    """What an environment pays.
+
+    kind           "matched": the matched-error return.
+                   "matched_end": the same, paid at the end; with neither discount nor bootstrapping it has far less
+                   variance.
+                   "constraint": work, with an error constraint at the multiplier `lagrange`.
+                   "propagated": progress, work and what every local error becomes at the end, all paid at once; with
+                   `lagrange` 1 it weighs work and error alike.
+                   Or the name of a registered reward.
+    lagrange       price of the error, where the kind has one.
+    fail           extra cost of a trajectory that does not reach its end.
+    time_discount  discount per span of physical time; 1 for none.
+    window         cost a decade of leaving the baseline's error at the same tolerance by more than a decade.
+
+    Raises ValueError on unknown kinds, on values out of range, and on a `lagrange`, `window` or `fail` other than the
+    default where the kind does not use it.
+    """
 
     kind: str = "matched"
     lagrange: float = 1.0
@@ -47,19 +58,26 @@ class Reward:
         options.choice("reward", self.kind, rewards.RULES)
         for name in ("lagrange", "fail", "window"):
             object.__setattr__(self, name, options.number(name, getattr(self, name), low=0.0))
-        object.__setattr__(self, "time_discount", options.number("time_discount", self.time_discount, above=0.0, high=1.0))
-        own = rewards.rule(self.kind).code == rewards.OWN
-        if self.window > 0 and (self.kind == "propagated" or own):
-            raise options.OptionError(f"window has no effect on the reward {self.kind!r}, which prices the error itself")
-        if own and self.fail != 1.0:
-            raise options.OptionError(f"fail has no effect on the reward {self.kind!r}, whose own `end` says what a failure costs")
-        if self.lagrange != 1.0 and not self.priced:
-            raise options.OptionError(f"lagrange has no effect on the reward {self.kind!r}: only 'constraint' and 'propagated' use it")
+        discount = options.number("time_discount", self.time_discount, above=0.0, high=1.0)
+        object.__setattr__(self, "time_discount", discount)
+        rule = rewards.rule(self.kind)
+        unused = f"has no effect on the reward {self.kind!r}"
+        if self.window > 0 and not rule.banded:
+            raise options.OptionError(f"window {unused}, which prices the error itself")
+        if self.fail != 1.0 and not rule.charged:
+            raise options.OptionError(f"fail {unused}, whose own `end` says what a failure costs")
+        if self.lagrange != 1.0 and not rule.priced:
+            raise options.OptionError(f"lagrange {unused}: only 'constraint' and 'propagated' use it")
 
     @property
     def priced(self) -> bool:
         """Whether `lagrange` is a part of it."""
         return rewards.rule(self.kind).priced
+
+    @property
+    def followed(self) -> bool:
+        """Whether it needs a pool's `followed`."""
+        return rewards.rule(self.kind).followed
 
 
 def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule) -> Kernel:
@@ -69,23 +87,83 @@ def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewa
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
     invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
-    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots, fam.error, components,
-           rule.name == "propagated", fam.floor, *(identity(fn) for fn in (rule.step, rule.end, invariant) if fn is not None))  # fmt: skip
+    reward = tuple(identity(fn) for fn in rule.objects().values()) if rule.own else rule.name
+    energy = None if invariant is None else identity(invariant)
+    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots,
+           fam.error, components, fam.floor, reward, energy)  # fmt: skip
     if key not in _KERNELS:
         rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
-            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, invariant,
-            meth.tableau if rule.name == "propagated" else None, fam.floor, rule,
-        )
+            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, rule,
+            invariant, meth.tableau, fam.floor,
+        )  # fmt: skip
     return _KERNELS[key]
 
 
+#: where the costs of linear algebra stand in `consts`
+COSTS = [places.CONST_JACOBIAN, places.CONST_LU, places.CONST_SOLVE]
+
+
+def _consts(pool: Pool, reward: Reward, max_attempts: int, same_step: bool) -> np.ndarray:
+    """The kernel's `consts`, by the names of `places`."""
+    consts = np.zeros(len(places.CONSTS))
+    consts[places.CONST_SAME_STEP] = same_step
+    consts[places.CONST_LAGRANGE] = reward.lagrange
+    consts[places.CONST_FAIL] = reward.fail
+    consts[places.CONST_LOG_DISCOUNT] = np.log(reward.time_discount)
+    consts[places.CONST_MAX_ATTEMPTS] = max_attempts
+    consts[places.CONST_ATOL_FACTOR] = pool.family.atol_factor
+    consts[places.CONST_WINDOW] = reward.window
+    consts[COSTS] = pool.costs.jacobian, pool.costs.lu, pool.costs.solve
+    return consts
+
+
+def _arrays(
+    pool: Pool,
+    span: np.ndarray,
+    consts: np.ndarray,
+    keys: np.ndarray,
+    episodes: np.ndarray,
+    rule: rewards.RewardRule,
+) -> tuple[np.ndarray, ...]:
+    """What the kernel's `env_reset` and `env_step` are called with of the pool, in their order
+    (`environment.entries`)."""
+    batch, n, count = pool.batch, pool.family.n, len(pool.batch)
+    grid = np.zeros(len(places.GRID))
+    grid[places.GRID_ERROR_FIRST], grid[places.GRID_ERROR_STEP] = ERROR_GRID[0], ERROR_GRID[1] - ERROR_GRID[0]
+    grid[places.GRID_RTOL_FIRST] = pool.log_rtol[0]
+    grid[places.GRID_RTOL_STEP] = pool.log_rtol[1] - pool.log_rtol[0] if len(pool.log_rtol) > 1 else 1.0
+    followed: tuple[np.ndarray, ...] = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)), np.zeros(0)
+    if rule.followed:
+        assert pool.arrivals is not None  # or the core has refused the pool
+        followed = pool.arrivals.first, pool.arrivals.time, pool.arrivals.matrix, pool.price
+    return (
+        batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, n)), np.full(count, np.nan), pool.tgrid,
+        pool.ref, np.zeros((1, 1, n)), pool.table, pool.at_tol, grid, span, consts, keys, episodes, *followed,
+    )  # fmt: skip
+
+
 class Core(Stateful):
-    """`lanes` environments in lock-step.  `same_step`: a finished lane restarts within the call that ended it (its last observation is in
-    `final_obs`); otherwise in the next call, whose action it ignores.  Buffers are owned by the core and overwritten by every call:
-    obs, final_obs (lanes, n_obs) float32; reward (lanes,) float32; terminated, truncated (lanes,) bool; stats (lanes, k) float64 with the
-    columns `kernels.env.EPISODE`, valid where an episode has just ended; ended (lanes,) int64, whose first entries, as
-    many as the last call returned, are the lanes whose episode ended.  `get_state`, `set_state`: see `state.Stateful`.
+    """`lanes` environments in lock-step.
+
+    pool, method, decision   the instances, the method that integrates them, and what observes and decides.
+    reward                   what is paid.
+    span                     (instances, 2): the range of the logarithm of an instance's relative tolerance.
+    max_attempts             attempts after which an episode is cut.
+    same_step                a finished lane restarts within the call that ended it, and its last observation is in
+                             `final_obs`; otherwise it restarts in the next call, whose action it ignores.
+
+    Buffers are owned by the core and overwritten by every call:
+
+    obs, final_obs           (lanes, n_obs) float32.
+    reward                   (lanes,) float32.
+    terminated, truncated    (lanes,) bool.
+    stats                    (lanes, k) float64, with the columns `kernels.environment.env.EPISODE`; valid where an
+                             episode has just ended.
+    ended                    (lanes,) int64: its first entries, as many as the last call returned, are the lanes whose
+                             episode ended.
+
+    `get_state` and `set_state`: see `state.Stateful`.
     """
 
     def __init__(
@@ -107,34 +185,18 @@ class Core(Stateful):
         max_attempts, same_step = options.count("max_attempts", max_attempts), options.flag("same_step", same_step)
         self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, same_step
         self.rule, self.priced = reward, reward.priced
-        self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward, "span": span,
-                      "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
-        propagated = reward.kind == "propagated"
-        self.kernel = _kernel(pool, method, decision, rewards.rule(reward.kind))
+        self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward,
+                      "span": span, "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
+        rule = rewards.rule(reward.kind)
+        if rule.followed and pool.arrivals is None:
+            raise ValueError(f"reward {rule.name!r} needs a pool's `followed`")
+        self.kernel = _kernel(pool, method, decision, rule)
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
-        extra: tuple[np.ndarray, ...] = ()
-        if propagated:
-            if pool.arrivals is None:
-                raise ValueError("reward 'propagated' needs a pool's `followed`")
-            extra = (pool.arrivals.first, pool.arrivals.time, pool.arrivals.matrix, pool.price)
-        batch, fam = pool.batch, pool.family
-        count = len(batch)
         self.keys = np.zeros(lanes, np.uint64)
         self.episodes = np.zeros(lanes, np.int64)
-        step = ERROR_GRID[1] - ERROR_GRID[0]
-        lr_step = pool.log_rtol[1] - pool.log_rtol[0] if len(pool.log_rtol) > 1 else 1.0
-        self.consts = np.array(
-            [
-                rewards.rule(reward.kind).code, reward.lagrange, reward.fail, np.log(reward.time_discount), max_attempts, same_step,
-                fam.atol_factor, reward.window, pool.costs.jacobian, pool.costs.lu, pool.costs.solve,
-            ]
-        )  # fmt: skip
-        self._pool = (
-            batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, fam.n)), np.full(count, np.nan), pool.tgrid, pool.ref,
-            np.zeros((1, 1, fam.n)), pool.table, pool.at_tol, np.array([ERROR_GRID[0], step, pool.log_rtol[0], lr_step]), span, self.consts,
-            self.keys, self.episodes, *extra,
-        )  # fmt: skip
+        self.consts = _consts(pool, reward, max_attempts, same_step)
+        self._pool = _arrays(pool, span, self.consts, self.keys, self.episodes, rule)
         self._params = np.ascontiguousarray(decision.params, dtype=np.float64)
         self.obs = np.zeros((lanes, decision.n_obs), np.float32)
         self.final_obs = np.zeros_like(self.obs)
@@ -151,8 +213,7 @@ class Core(Stateful):
         batch, reward = self.pool.batch, self.rule
         meth = methods.get(self.method)
         rule = {k: getattr(reward, k) for k in ("kind", "fail", "time_discount", "window")}
-        if (own := rewards.objects(rewards.rule(reward.kind))):
-            rule |= {name: identity(fn) for name, fn in own.items()}
+        rule |= {name: identity(fn) for name, fn in rewards.rule(reward.kind).objects().items()}
         return {
             "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
             "decision's parameters": digest(self.decision.key, self._params), "instances": len(batch),
@@ -163,18 +224,18 @@ class Core(Stateful):
     def _computed(self) -> dict[str, float]:
         pool = self.pool
         return {
-            "tolerances": total(self._made["span"]), "costs": total(self.consts[8:]), "references": total(pool.ref),
+            "tolerances": total(self._made["span"]), "costs": total(self.consts[COSTS]), "references": total(pool.ref),
             "baseline's work": total(pool.at_tol[0]) + total(pool.table), "baseline's errors": total(pool.at_tol[1]),
         }  # fmt: skip
 
     @property
     def settings_view(self) -> np.ndarray:
         """(1,): the constraint's multiplier."""
-        return self.consts[1:2]
+        return self.consts[places.CONST_LAGRANGE : places.CONST_LAGRANGE + 1]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
-        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
-        anew."""
+        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their
+        count of episodes anew."""
         self.keys[:] = np.where(mask, keys, self.keys)
         self.episodes[:] = np.where(mask, 0, self.episodes)
 
@@ -194,8 +255,8 @@ class Core(Stateful):
     def step(self, actions: np.ndarray) -> int:
         """Carry out `actions` (lanes, n_act) and fill the buffers; returns how many episodes ended.
 
-        Actions are real numbers in [-1, 1], taken as float32.  One that is not finite or lies outside is answered by the law and counted
-        (`nfallback`); a wrong shape, or what holds no real numbers, is a ValueError.
+        Actions are real numbers in [-1, 1], taken as float32.  One that is not finite or lies outside is answered by
+        the law and counted (`nfallback`); a wrong shape, or what holds no real numbers, is a ValueError.
         """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
@@ -208,8 +269,8 @@ class Core(Stateful):
         if actions.shape != (self.lanes, self.decision.n_act):
             raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(
-            self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated, self.truncated,
-            self.final_obs, self.stats, self.ended,
+            self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated,
+            self.truncated, self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

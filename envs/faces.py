@@ -1,8 +1,9 @@
 """Single and native vector environment: Gymnasium's two faces of a batch core.
 
-A core has `obs, final_obs, reward, terminated, truncated, stats` (one row a lane), `columns`, `same_step`, `seed(keys, mask)`,
-`reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`, `get_state(indices)`, `set_state(state, indices)`.
-The single environment is a core with one lane of the same kernel, so that both give the same numbers to the last bit.
+A core has `obs, final_obs, reward, terminated, truncated, stats` (one row a lane), `columns`, `same_step`, `seed(keys,
+mask)`, `reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`, `get_state(indices)`,
+`set_state(state, indices)`. The single environment is a core with one lane of the same kernel, so that both give the
+same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -47,14 +48,19 @@ def reset_options(given: Any, known: Iterable[str] = ()) -> Mapping[str, Any]:
 
 
 class _Options:
-    """Keyword arguments of a face: its own and those of `make_core`, by name in its signature; an unknown one names the nearest."""
+    """Keyword arguments of a face: its own and those of `make_core`, by name in its signature; an unknown one names the
+    nearest."""
 
     make: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "make"):
-            own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self" and p.kind != p.VAR_KEYWORD]
+            own = [
+                p
+                for p in inspect.signature(cls.__init__).parameters.values()
+                if p.name != "self" and p.kind != p.VAR_KEYWORD
+            ]
             cls.__signature__ = inspect.Signature([*own, *arguments(cls.make)])  # type: ignore[attr-defined]
 
     @classmethod
@@ -64,7 +70,8 @@ class _Options:
 
 
 class Single(_Options, gym.Env):
-    """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes` lanes.
+    """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes`
+    lanes.
 
     Can be copied (`copy.deepcopy`) and pickled with its state.
     """
@@ -106,15 +113,16 @@ class Single(_Options, gym.Env):
         return core.obs[0].copy(), float(core.reward[0]), bool(core.terminated[0]), bool(core.truncated[0]), info
 
     def get_state(self) -> saved.State:
-        """Everything that decides what follows, as NumPy arrays by name (see `envs.state`): the lane, its buffers (the last observation is
-        `state["obs"]`, (1, n_obs)), the environment's own generator, the picture's trace.  Not the random state of `action_space`."""
+        """Everything that decides what follows, as NumPy arrays by name (see `envs.state`): the lane, its buffers (the
+        last observation is `state["obs"]`, (1, n_obs)), the environment's own generator, the picture's trace.  Not the
+        random state of `action_space`."""
         trace = np.array(self._trace) if self._trace else np.zeros((0, 0))
         return {**self.core.get_state(), **saved.own_state(self), "trace": trace}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state` bit for bit; it may come from another environment made with the same arguments, in another process too, or
-        be one lane of a vector environment.  ValueError where it is damaged or of an environment with other arguments; nothing has
-        changed then."""
+        """Go on from `state` bit for bit; it may come from another environment made with the same arguments, in another
+        process too, or be one lane of a vector environment.  ValueError where it is damaged or of an environment with
+        other arguments; nothing has changed then."""
         try:
             trace = np.asarray(state.get("trace", ()) if isinstance(state, Mapping) else (), np.float64)
         except (TypeError, ValueError):
@@ -142,16 +150,19 @@ class Single(_Options, gym.Env):
 class Native(_Options, VectorEnv):
     """`num_envs` lanes of a batch core as a Gymnasium vector environment, bit for bit what as many single ones are.
 
-    autoreset_mode: "next_step" (Gymnasium's default) or "same_step" (the last observation is then in `info["final_obs"]`, the episode's
-    statistics in `info["final_info"]`).  `info["stepsmith"]` holds the statistics of episodes that have just ended, masked by
-    `info["_stepsmith"]`.  Can be copied (`copy.deepcopy`) and pickled with its state.
+    autoreset_mode: "next_step" (Gymnasium's default) or "same_step" (the last observation is then in
+    `info["final_obs"]`, the episode's statistics in `info["final_info"]`).  `info["stepsmith"]` holds the statistics of
+    episodes that have just ended, masked by `info["_stepsmith"]`.  Can be copied (`copy.deepcopy`) and pickled with its
+    state.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
     make: Any
     spaces_of: Any
 
-    def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **kwargs: Any) -> None:
+    def __init__(
+        self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **kwargs: Any
+    ) -> None:
         mode = _mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.core = type(self)._core(num_envs, mode == AutoresetMode.SAME_STEP, kwargs)
@@ -161,9 +172,11 @@ class Native(_Options, VectorEnv):
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self._keyed = False
 
-    def reset(self, *, seed: int | list[int | None] | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """seed: an int (lane i gets seed + i), a list, or None (lanes go on with their own generators).  options["reset_mask"]: (num_envs,)
-        bool, the lanes to reset; the others are left alone."""
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
+        """seed: an int (lane i gets seed + i), a list, or None (lanes go on with their own generators).
+        options["reset_mask"]: (num_envs,) bool, the lanes to reset; the others are left alone."""
         mask = np.ones(self.num_envs, np.bool_)
         options = dict(reset_options(options, ("reset_mask",)))
         if "reset_mask" in options:
@@ -207,9 +220,10 @@ class Native(_Options, VectorEnv):
         return {**self.core.get_state(indices), **saved.own_state(self)}
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
-        """Go on from `state` bit for bit.  indices: the lanes to overwrite; the others are left alone, and `state` then holds as many
-        lanes, in this order, or one, which is copied to each.  A single environment's state is such a lane.  ValueError where the state
-        is damaged or of an environment with other arguments; nothing has changed then."""
+        """Go on from `state` bit for bit.  indices: the lanes to overwrite; the others are left alone, and `state` then
+        holds as many lanes, in this order, or one, which is copied to each.  A single environment's state is such a
+        lane.  ValueError where the state is damaged or of an environment with other arguments; nothing has changed
+        then."""
         saved.set_face(self, state, indices)
 
 
@@ -218,8 +232,12 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
         found = mode
     else:
         key = str(mode).lower().replace("-", "_").replace("autoreset", "").strip("_")
-        table = {"next_step": AutoresetMode.NEXT_STEP, "nextstep": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP,
-                 "samestep": AutoresetMode.SAME_STEP}  # fmt: skip
+        table = {
+            "next_step": AutoresetMode.NEXT_STEP,
+            "nextstep": AutoresetMode.NEXT_STEP,
+            "same_step": AutoresetMode.SAME_STEP,
+            "samestep": AutoresetMode.SAME_STEP,
+        }
         if key not in table:
             raise check.refuse("autoreset_mode", "'next_step' or 'same_step'", mode)
         found = table[key]

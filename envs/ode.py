@@ -1,12 +1,7 @@
 """`stepsmith/ODE-v0`: choose the step size inside an integrator, one decision an attempted step.
 
-Observation: the decision's features of the last attempt record (scale-free, float32).  Action, in [-1, 1]: a residual log-factor on the
-base law's proposal (0 is that law), with two actions the acceptance threshold, and with four, for implicit methods, the width of the dead
-band in which step and LU factors are kept and the Newton rate at which the Jacobian is renewed.  `stepsmith/Stiff-v0` is the same under an
-implicit method with four actions.  An episode is one trajectory of one instance of
-the family at a relative tolerance drawn log-uniformly from `rtol` (`band`: from where this instance's errors are compared); it ends
-(terminates) when the span is covered or the integration fails, and is cut (truncated) after `max_attempts`.  Rewards: see
-`integrators/kernels/env.py`.
+`ODEEnv` says what is observed, done and paid; `make_core` builds what an environment's arguments describe.
+`stepsmith/ThreeBody-v0` and `stepsmith/Stiff-v0` are the same classes with some arguments fixed (`specs`).
 """
 
 from __future__ import annotations
@@ -36,7 +31,14 @@ from .pool import Pool, make_pool
 
 @functools.lru_cache(maxsize=8)
 def _pool(
-    family: Family, method: str | ExplicitTableau, baseline: Law, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
+    family: Family,
+    method: str | ExplicitTableau,
+    baseline: Law,
+    size: int,
+    split: str,
+    seed: int,
+    rtol: tuple[float, float],
+    costs: Costs,
 ) -> Pool:
     return make_pool(family, method, baseline, size, split, seed, rtol, costs=costs)
 
@@ -54,21 +56,28 @@ def _law(baseline: str | Law, family: str, method: str | ExplicitTableau) -> Law
 
 
 def make_decision(
-    family: str, method: str | ExplicitTableau, law: str | Law | Mapping[str, Any] = "i", features: tuple[str, ...] | None = None,
+    family: str,
+    method: str | ExplicitTableau,
+    law: str | Law | Mapping[str, Any] = "i",
+    features: tuple[str, ...] | None = None,
     n_act: int = 2,
-) -> Decision:  # fmt: skip
+) -> Decision:
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
     if options.count("n_act", n_act) not in SETS:
-        raise options.refuse("n_act", "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)", n_act)
+        raise options.refuse(
+            "n_act", "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)", n_act
+        )
     if features is not None and (isinstance(features, str) or not isinstance(features, Sequence)):
         raise options.refuse("features", "a sequence of names or None", features)
     for name in features or ():
         options.choice("feature", name, FEATURES)
     base = resolve.base_law(law, family, method)
     if n_act == 4 and not methods.get(method).fills >= {record.NEWTON_RATE, record.LU_SHIFT}:
-        raise ValueError(f"n_act = 4 decides on Jacobian and LU factors of Newton's iteration; method {method!r} has none")
+        raise ValueError(
+            f"n_act = 4 decides on Jacobian and LU factors of Newton's iteration; method {method!r} has none"
+        )
     if features is None and methods.get(method).implicit:
         features = STIFF
     return Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
@@ -129,18 +138,30 @@ def make_core(
 ) -> Core:
     """Build the batch core that an environment's arguments describe.
 
-    family: its name, where it is (file.py:NAME), or a `Family`. method (None: the family's own; a name or an `ExplicitTableau`), law (base of the residual, see
-    `controllers.resolve.base_law`), features (None: the decision's default), n_act (1: step size, 2: and acceptance threshold, 4: and
-    dead band and Jacobian), decision (in place of law, features and n_act: a `Decision`), baseline (law whose work the rewards compare
-    with, by name, "tuned" or a `Law`), rtol (loose, tight; None: the family's grid; at most 1), band (draw only tolerances at which the
-    baseline's error lies about the family's band), pool_size instances of `split` drawn with `pool_seed`, reward "matched",
-    "matched_end", "constraint" or "propagated" with `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be
-    given itself), max_attempts an episode, after which it is cut.
-    costs: {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's linear algebra (None: measured on the family); they are
-    part of the work that rewards charge.
-    Raises ValueError on unknown names, naming the nearest, on bad values, and on options that would have no effect beside others: law,
-    features and n_act beside `decision`, the weights of a reward beside a `Reward`, `lagrange` or `window` where the reward does not use
-    it, `costs` under a method without linear algebra.
+    lanes       number of environments in lock-step.
+    same_step   a finished lane restarts in the call that ended it, instead of the next one.
+    family      the family of problems: a `Family`, its name, or where it is (file.py:NAME).
+    method      a method's name or an `ExplicitTableau`; None: the family's own.
+    decision    a `Decision`, in the place of law, features and n_act; or None.
+    law         base of the residual, see `controllers.resolve.base_law`.
+    features    names of the features to observe; None: the decision's default.
+    n_act       number of actions: 1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian).
+    baseline    the law whose work the rewards compare with: a name, "tuned" or a `Law`.
+    rtol        (loose, tight), the range of relative tolerances, at most 1; None: the family's grid.
+    band        draw only tolerances at which the baseline's error lies about the family's band.
+    pool_size, split, pool_seed
+                number of instances, and the family's split and the seed that they are drawn with.
+    reward      "matched", "matched_end", "constraint", "propagated", a registered name, or a `core.Reward`.
+    lagrange, fail, time_discount, window
+                weights of the reward, see `core.Reward`.
+    max_attempts
+                attempts after which an episode is truncated.
+    costs       {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's linear algebra, which are part
+                of the work that rewards charge; None: measured on the family.
+
+    Raises ValueError on unknown names, naming the nearest, on bad values, and on options that would have no effect
+    beside others: law, features and n_act beside `decision`, the weights of a reward beside a `Reward`, `lagrange` or
+    `window` where the reward does not use it, `costs` under a method without linear algebra.
     """
     options.count("num_envs", lanes, high=MOST)
     fam = problems.family(problems.named(family))
@@ -152,7 +173,9 @@ def make_core(
     elif not isinstance(decision, Decision):
         raise options.refuse("decision", "a Decision or None", decision)
     else:
-        _unused("decision", {"law": law, "features": features, "n_act": n_act}, {"law": "i", "features": None, "n_act": 2})
+        _unused(
+            "decision", {"law": law, "features": features, "n_act": n_act}, {"law": "i", "features": None, "n_act": 2}
+        )
     if isinstance(reward, Reward):
         weights = {"lagrange": lagrange, "fail": fail, "time_discount": time_discount, "window": window}
         _unused("a Reward", weights, {"lagrange": 1.0, "fail": 1.0, "time_discount": 1.0, "window": 0.0})
@@ -166,11 +189,12 @@ def make_core(
         raise options.refuse("baseline", "the name of a law, 'tuned' or a Law", baseline)
     price = _costs(costs, fam.name, method)
     pool = _pool(fam, method, _law(baseline, fam.name, method), pool_size, split, pool_seed, span, price)
-    pool = pool.followed if rule.kind == "propagated" else pool
+    pool = pool.followed if rule.followed else pool
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {
-        "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act, "baseline": baseline,
-        "rtol": span, "band": band, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "reward": rule,
+        "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act,
+        "baseline": baseline, "rtol": span, "band": band, "pool_size": pool_size, "split": split,
+        "pool_seed": pool_seed, "reward": rule,
         "max_attempts": max_attempts, "costs": price.as_dict() if methods.get(method).implicit else None,
     }  # fmt: skip
     return core
@@ -195,14 +219,83 @@ def spaces_of(core: Any) -> tuple[spaces.Box, spaces.Box]:
 
 
 class ODEEnv(Single):
-    """Single environment; arguments as `make_core`, and render_mode None or "rgb_array"."""
+    """
+    ## Description
+
+    An integrator solves an ordinary differential equation, and the agent chooses its step size.  A step of the
+    environment carries out the decision on the last attempted step of the method (accept or reject it, and a size for
+    the next one), and makes the next attempt.  An episode is one trajectory of one instance of a family of problems, at
+    a relative tolerance of its own.
+
+    ## Action Space
+
+    `Box(-1, 1, (n_act,), float32)`.  Zero is the decision of the base law `law`, bit for bit.
+
+    | action | n_act | what it changes |
+    |---|---|---|
+    | 0 | 1, 2, 4 | the step size: a residual on the logarithm of the factor that the law proposes |
+    | 1 | 2, 4 | the acceptance threshold: the scaled error up to which an attempt is accepted |
+    | 2 | 4 | the width of the dead band, in which the step size and the LU factors are kept |
+    | 3 | 4 | the rate of Newton's iteration above which the Jacobian is renewed |
+
+    Four actions are for implicit methods with Newton's iteration.  A `decision` that is given has its own actions.
+    How far each reaches stands in
+    `controllers/learned/actions.py`.  An action that is not finite or lies outside is answered by the law, and counted.
+
+    ## Observation Space
+
+    `Box(low, high, (n_obs,), float32)`: the features of the last attempt that `features` names, scale-free, clipped and
+    normalised (`controllers/learned/observation.py`); the bounds are those of the features.  The default is that of
+    `Decision`, and for implicit methods `observation.STIFF`.  The work so far and the error that was reached are not
+    observed.
+
+    ## Rewards
+
+    | reward | what it pays |
+    |---|---|
+    | "matched" | the matched-error return: work saved against the baseline law at the error that was reached |
+    | "matched_end" | the same return, paid at the end alone |
+    | "constraint" | minus the work, and at the end minus the error above the baseline's at the price `lagrange` |
+    | "propagated" | progress, work, and what every local error becomes at the end, all paid at once |
+
+    The formulas stand in `integrators/kernels/environment/env.py`; a registered reward of one's own has its own.  A
+    trajectory that fails pays `fail` on top ("propagated": 100 times that).
+
+    ## Starting State
+
+    An instance of the pool, drawn uniformly, at its initial value, and a relative tolerance drawn log-uniformly from
+    `rtol` (with `band`: from where the baseline's errors on this instance lie about the family's band of error levels).
+    The first observation is that of a first attempt, with the method's automatic first size.
+
+    ## Episode End
+
+    The episode terminates when the end of the span is reached, or when the integration fails.  It is truncated after
+    `max_attempts` attempts.  `info["stepsmith"]` then holds its statistics (`kernels.environment.env.EPISODE`).
+
+    ## Arguments
+
+    Those of `make_core`, which says what they are, all by name, and `render_mode`: None or "rgb_array".
+
+    ```python
+    >>> import gymnasium as gym
+    >>> import stepsmith
+    >>> env = gym.make("stepsmith/ODE-v0", family="lorenz", method="dopri5", reward="matched")
+    ```
+
+    ## Version History
+
+    * v0: Initial version
+    """
 
     make = staticmethod(make_core)
     spaces_of = staticmethod(spaces_of)
 
 
 class ODEVectorEnv(Native):
-    """Native vector environment; arguments as `make_core`."""
+    """`num_envs` lanes of what `ODEEnv` describes as a native vector environment.
+
+    Its arguments are those of `make_core`, all by name, and those of `faces.Native`: num_envs, autoreset_mode.
+    """
 
     make = staticmethod(make_core)
     spaces_of = staticmethod(spaces_of)

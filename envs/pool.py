@@ -1,8 +1,8 @@
 """The instances an environment plays: initial values, references, and what the baseline law makes of each.
 
-Everything that an episode's reward needs is computed once, compiled, when the environment is made: the reference states at the family's
-output times, and the baseline's work as a function of the error it reaches (the matched-error return needs the first, the
-constraint the second at the episode's tolerance).
+Everything that an episode's reward needs is computed once, compiled, when the environment is made: the reference states
+at the family's output times, and the baseline's work as a function of the error it reaches (the matched-error return
+needs the first, the constraint the second at the episode's tolerance).
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ LARGEST = 10.0  # an error beyond this is as bad as this
 class Pool:
     """Instances with their references and baseline.
 
-    batch: I instances.  tgrid (I, nt) output times; ref (I, nt, n).  table (I, G): log work of the baseline at the log errors of
-    `ERROR_GRID`.  log_rtol (K,): uniform grid; at_tol (2, I, K): baseline's log work and log error there.  dropped:
-    instances drawn that are left out, because their reference failed its self-check or the baseline failed at every tolerance.
-    method: its name, or a tableau.  costs: of its linear algebra, which is part of the work.  arrivals: what `followed` adds.
+    batch     I instances of `family`.
+    tgrid     (I, nt) output times; `ref` (I, nt, n), the reference states there.
+    table     (I, G) log work of the baseline at the log errors of `ERROR_GRID`.
+    log_rtol  (K,) uniform grid of log tolerances; `at_tol` (2, I, K), the baseline's log work and log error there.
+    dropped   number of instances drawn that are left out, because their reference failed its self-check or the baseline
+              failed at every tolerance.
+    method    its name, or a tableau; `costs`, those of its linear algebra, which are part of the work.
+    arrivals  what `followed` adds.
     """
 
     family: Family
@@ -49,10 +53,13 @@ class Pool:
 
     @functools.cached_property
     def followed(self) -> Pool:
-        """The instances whose final error can be predicted from local errors, with their `arrivals`; ValueError where there are none."""
+        """The instances whose final error can be predicted from local errors, with their `arrivals`; ValueError where
+        there are none."""
         if self.family.error != "final":
             kind, name = self.family.error, self.family.name
-            raise ValueError(f"reward 'propagated' needs the error measure 'final'; that of family {name!r} is {kind!r}")
+            raise ValueError(
+                f"reward 'propagated' needs the error measure 'final'; that of family {name!r} is {kind!r}"
+            )
         tab = methods.get(self.method).tableau
         if tab is None:
             known = ", ".join(tableaus.NAMES)
@@ -60,15 +67,19 @@ class Pool:
         found = arrivals(self.batch, self.ref[:, -1], tab, self.family.components)
         keep = np.flatnonzero(found.ok)
         if keep.size == 0:
-            raise ValueError(f"reward 'propagated': no instance of family {self.family.name!r} lets its final error be predicted")
+            raise ValueError(
+                f"reward 'propagated': no instance of family {self.family.name!r} lets its final error be predicted"
+            )
         return replace(
             self, batch=self.batch[keep], tgrid=self.tgrid[keep], ref=self.ref[keep], table=self.table[keep],
-            at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size, arrivals=found.take(keep),
+            at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size,
+            arrivals=found.take(keep),
         )  # fmt: skip
 
     @property
     def price(self) -> np.ndarray:
-        """(I,): `price * w**p` is one over e of the reward "propagated" (see `integrators.kernels.env`) at the work w; p the order.
+        """(I,): `price * w**p` is one over e of the reward "propagated" (see `integrators.kernels.env`) at the work w;
+        p the order.
 
         Steps that follow the natural clock with work w commit errors whose sum is w**-p as large as the knots' own.
         """
@@ -81,8 +92,9 @@ class Pool:
     def span(self, rtol: tuple[float, float], band: bool = False, margin: float = 10.0**0.5) -> np.ndarray:
         """Log tolerances (I, 2) that episodes on each instance are drawn between: those of `rtol` = (loose, tight).
 
-        band: only those at which the baseline's error lies in the family's band of error levels, `margin` wider at both ends, as far
-        as `rtol` holds them: where the comparison looks.  Where the baseline reaches no error at all: those of `rtol`.
+        band: only those at which the baseline's error lies in the family's band of error levels, `margin` wider at both
+        ends, as far as `rtol` holds them: where the comparison looks.  Where the baseline reaches no error at all:
+        those of `rtol`.
         """
         low, high = np.log(rtol[1]), np.log(rtol[0])
         out = np.tile([low, high], (len(self.batch), 1))
@@ -90,16 +102,19 @@ class Pool:
             levels = np.log(self.family.error_levels)
             ends = np.array([levels.min() - np.log(margin), levels.max() + np.log(margin)])
             for i in range(len(out)):
-                good = self.at_tol[1, i] < np.log(LARGEST)  # a tight tolerance at which the baseline gave up says nothing of looser ones
+                # a tight tolerance at which the baseline gave up says nothing of looser ones
+                good = self.at_tol[1, i] < np.log(LARGEST)
                 if good.any():
-                    reach = np.maximum.accumulate(self.at_tol[1, i, good])  # loosest tolerance last: errors made monotone
+                    # errors made monotone; the loosest tolerance is the last one
+                    reach = np.maximum.accumulate(self.at_tol[1, i, good])
                     out[i] = np.clip(np.interp(ends, reach, self.log_rtol[good]), low, high)
         return np.ascontiguousarray(out)
 
 
 def envelope_table(log_err: np.ndarray, log_work: np.ndarray, slope: float) -> np.ndarray:
-    """Log work at `ERROR_GRID` (I, G) from points (I, K): the lower-left monotone envelope, linear between points, continued with
-    d log work / d log error = -slope beyond them (a return must have a value wherever an episode ends)."""
+    """Log work at `ERROR_GRID` (I, G) from points (I, K): the lower-left monotone envelope, linear between points,
+    continued with d log work / d log error = -slope beyond them (a return must have a value wherever an episode
+    ends)."""
     out = np.empty((len(log_err), ERROR_GRID.size))
     for i, (e, w) in enumerate(zip(log_err, log_work, strict=True)):
         good = np.isfinite(e)
@@ -129,7 +144,8 @@ def make_pool(
     max_steps: int = 50_000,
     costs: Costs = NONE,
 ) -> Pool:
-    """Draw `size` instances of a split, solve their references and the baseline at `points` tolerances around `rtol` (loose, tight).
+    """Draw `size` instances of a split, solve their references and the baseline at `points` tolerances around `rtol`
+    (loose, tight).
 
     The tolerances reach a factor 10 beyond the range at both ends, so that the errors a policy may reach are covered.
     Raises ValueError where the range is not ordered or the pool ends up empty.
@@ -142,7 +158,8 @@ def make_pool(
     batch = family.split(split, size, seed)
     if np.any(batch.t0 == batch.t1):
         raise ValueError(f"family {family.name!r} has instances of zero length: there is nothing to decide")
-    found, tgrid = family.reference(batch), batch.times(family.fractions)  # the comparison's own rule of which instances count
+    # the comparison's own rule of which instances count
+    found, tgrid = family.reference(batch), batch.times(family.fractions)
     ref, ok = (np.zeros((len(batch), 0, batch.n)), np.ones(len(batch), bool)) if found is None else (found.y, found.ok)
     keep = np.flatnonzero(ok)
     if keep.size == 0:
@@ -161,5 +178,6 @@ def make_pool(
     slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
-    return Pool(family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method, costs)
-
+    return Pool(
+        family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method, costs
+    )

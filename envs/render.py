@@ -13,12 +13,14 @@ INK, FAINT, REJECTED = "#333333", "#dddddd", "#D55E00"
 MOST_COMPONENTS = 8
 
 
-def draw(nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step size", unit: str = "attempts") -> np.ndarray:
+def draw(
+    nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step size", unit: str = "attempts"
+) -> np.ndarray:
     """RGB array (480, 960, 3), uint8.
 
-    nbody: (bodies, dimension) or None.  trace (attempts + 1, 3 + n): before each attempt the time, the size of the attempt to come (any
-    sign) and 1.0 where the attempt before was accepted, then the state.  label, unit: what the right panel
-    shows and counts.  Raises ValueError on a trace of another shape.
+    nbody: (bodies, dimension) or None.  trace (attempts + 1, 3 + n): before each attempt the time, the size of the
+    attempt to come (any sign) and 1.0 where the attempt before was accepted, then the state.  label, unit: what the
+    right panel shows and counts.  Raises ValueError on a trace of another shape.
     """
     trace = np.asarray(trace, dtype=np.float64)
     if trace.ndim != 2 or trace.shape[0] < 1 or trace.shape[1] < 4:
@@ -27,7 +29,9 @@ def draw(nbody: tuple[int, int] | None, trace: np.ndarray, label: str = "step si
     size, accepted = np.abs(trace[:-1, 1]), trace[1:, 2] == 1.0
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, gridspec_kw={"left": 0.075, "right": 0.985, "bottom": 0.13, "top": 0.9, "wspace": 0.22})
+    left, right = figure.subplots(
+        1, 2, gridspec_kw={"left": 0.075, "right": 0.985, "bottom": 0.13, "top": 0.9, "wspace": 0.22}
+    )
     keep = np.concatenate([[True], accepted])  # states between which the trajectory moved
     if nbody is not None and nbody[1] >= 2:
         _orbit(left, nbody, y[keep])
@@ -76,7 +80,15 @@ def _orbit(axes, nbody: tuple[int, int], y: np.ndarray) -> None:
 def _components(axes, t: np.ndarray, y: np.ndarray) -> None:
     count = min(y.shape[1], MOST_COMPONENTS)
     for i in range(count):
-        axes.plot(t, y[:, i], color=COLOURS[i], linewidth=1.1, marker="." if len(t) < 60 else None, markersize=4, label=f"y[{i}]")
+        axes.plot(
+            t,
+            y[:, i],
+            color=COLOURS[i],
+            linewidth=1.1,
+            marker="." if len(t) < 60 else None,
+            markersize=4,
+            label=f"y[{i}]",
+        )
     more = f" (first {count} of {y.shape[1]})" if count < y.shape[1] else ""
     axes.set_title("state" + more, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("t", fontsize=9, color=INK)
@@ -90,9 +102,25 @@ def _sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, title: s
     axes.set_yscale("log")
     mark = 4.0 if len(t) < 150 else 2.5
     if accepted.any():
-        axes.plot(t[accepted], size[accepted], color=COLOURS[0], linewidth=0.9, marker="o", markersize=mark / 1.4, label="accepted")
+        axes.plot(
+            t[accepted],
+            size[accepted],
+            color=COLOURS[0],
+            linewidth=0.9,
+            marker="o",
+            markersize=mark / 1.4,
+            label="accepted",
+        )
     if (~accepted).any():
-        axes.plot(t[~accepted], size[~accepted], "x", color=REJECTED, markersize=mark + 1.5, markeredgewidth=1.2, label="rejected")
+        axes.plot(
+            t[~accepted],
+            size[~accepted],
+            "x",
+            color=REJECTED,
+            markersize=mark + 1.5,
+            markeredgewidth=1.2,
+            label="rejected",
+        )
     share = f", {(~accepted).sum()} rejected" if (~accepted).any() else ""
     axes.set_title(title + share, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("t", fontsize=9, color=INK)

@@ -54,11 +54,13 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
     EnvSpec("stepsmith/ODE-v0", ".ode", "ODE", "step size of any method on any family"),
     EnvSpec("stepsmith/ThreeBody-v0", ".ode", "ODE", "step size on three bodies", {"family": "three_body"}),
     EnvSpec(
-        "stepsmith/Stiff-v0", ".ode", "ODE", "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
+        "stepsmith/Stiff-v0", ".ode", "ODE",
+        "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
         {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
     ),
     EnvSpec(
-        "stepsmith/ThreeBodyPaper-v0", ".three_body_paper", "ThreeBodyPaper", "accuracy parameter of Hermite's method, arXiv:2502.12809",
+        "stepsmith/ThreeBodyPaper-v0", ".three_body_paper", "ThreeBodyPaper",
+        "accuracy parameter of Hermite's method, arXiv:2502.12809",
         steps=False,
     ),
 )}  # fmt: skip

@@ -1,13 +1,14 @@
 """Saving and restoring a batch core: everything that decides the future of its lanes, as a dictionary of NumPy arrays.
 
-    rows (lanes, rows of the kernel's block) float64: a lane's integration, its pending attempt, controller state and episode
-    keys, episodes (lanes,): its generator;   obs, final_obs, reward, terminated, truncated, stats: the buffers as the last call left them
-    settings: what may change between steps (the constraint's multiplier);   started (1,) bool
-    about: what the state belongs to, JSON as uint8;   computed: sums over what was computed for the pool;   check: CRC-32 of all these
-    arrays
+    rows (lanes, rows of the kernel's block) float64: a lane's integration, its pending attempt, controller state and
+    episode keys, episodes (lanes,): its generator;   obs, final_obs, reward, terminated, truncated, stats: the buffers
+    as the last call left them settings: what may change between steps (the constraint's multiplier);   started (1,)
+    bool about: what the state belongs to, JSON as uint8;   computed: sums over what was computed for the pool;   check:
+    CRC-32 of all these arrays
 
-A state holds lanes, not blocks: a lane of a single environment may go on in a vector environment, and lanes may be copied onto others.
-From the same state the same actions give the same numbers to the last bit, whichever lane they are in.
+A state holds lanes, not blocks: a lane of a single environment may go on in a vector environment, and lanes may be
+copied onto others. From the same state the same actions give the same numbers to the last bit, whichever lane they are
+in.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,12 +70,12 @@ def unpacked(name: str, array: Any) -> Any:
         raise options.OptionError(f"state: {name!r} is damaged ({type(error).__name__})") from None
 
 
-class Stateful:
+class Stateful(ABC):
     """What `Core` and `PaperCore` share: `get_state`, `set_state`, pickling and copying.
 
-    A subclass has the buffers, `_blocks`, `kernel`, `_started`, `settings_view`, `reset`; `_made`, the keywords of its constructor; and the
-    hooks `_about()`, `_computed()`.  recipe: (function, arguments, keywords) that builds the like of it in another process, where there is
-    one: `make_core` leaves it.
+    A subclass has the buffers, `_blocks`, `kernel`, `_started`, `settings_view`, `reset`; `_made`, the keywords of its
+    constructor; and the hooks `_about()`, `_computed()`.  recipe: (function, arguments, keywords) that builds the like
+    of it in another process, where there is one: `make_core` leaves it.
     """
 
     recipe: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
@@ -84,25 +86,31 @@ class Stateful:
     _started: bool
     _said: tuple[np.ndarray, np.ndarray] | None = None
 
+    @abstractmethod
     def _about(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """What a state belongs to, as plain data: a state with other data is refused."""
 
+    @abstractmethod
     def _computed(self) -> dict[str, float]:
-        raise NotImplementedError
+        """Sums over what was computed for the pool, by what they are of: they must agree up to `SAME`."""
 
     @property
+    @abstractmethod
     def settings_view(self) -> np.ndarray:
         """What may change between steps, as a view."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
-        """As the subclass says."""
-        raise NotImplementedError
+        """Start a new episode in the lanes of `mask` (None: all); returns the observations, a view of `obs`."""
 
     def _identity(self) -> tuple[np.ndarray, np.ndarray]:
         if self._said is None:
             layout = self.kernel.layout
-            about = {"core": type(self).__name__, "version": VERSION, "rows": digest(sorted(layout.rows.items()), layout.count)}
+            about = {
+                "core": type(self).__name__,
+                "version": VERSION,
+                "rows": digest(sorted(layout.rows.items()), layout.count),
+            }
             self._said = packed({**about, **self._about()}), np.array(list(self._computed().values()))
         return self._said
 
@@ -122,22 +130,24 @@ class Stateful:
         return (at // self.kernel.width)[:, None], first + step * (at % self.kernel.width)[:, None]
 
     def get_state(self, indices: Any = None) -> State:
-        """State of all lanes, or of those of `indices` (whole numbers): copies, for `set_state` of this core or of one like it."""
+        """State of all lanes, or of those of `indices` (whole numbers): copies, for `set_state` of this core or of one
+        like it."""
         at = self._pick(indices)
         rows = self._blocks[self._places(at)]
         about, computed = self._identity()
         state = {
             "about": about.copy(), "computed": computed.copy(), "settings": self.settings_view.copy(),
             "started": np.array([self._started]), "rows": rows, **{name: getattr(self, name)[at] for name in BUFFERS},
-        }  # fmt: skip
+        }
         return {**state, "check": np.array([checksum(state)], np.uint32)}
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
         """Go on from `state`: bit for bit what followed, or would have followed, the `get_state` that gave it.
 
-        indices: the lanes to overwrite (None: all); `state` then holds as many lanes, in this order, or one, which is copied to each: they
-        share its generator too, so that the same actions give the same future.  Nothing is changed where ValueError is raised: the state
-        is damaged, or of a core with another family, method, decision, pool, reward or autoreset mode.
+        indices: the lanes to overwrite (None: all); `state` then holds as many lanes, in this order, or one, which is
+        copied to each: they share its generator too, so that the same actions give the same future.  Nothing is changed
+        where ValueError is raised: the state is damaged, or of a core with another family, method, decision, pool,
+        reward or autoreset mode.
         """
         at = self._pick(indices)
         found = self._checked(state, at, indices is not None)
@@ -156,12 +166,16 @@ class Stateful:
         about, computed = self._identity()
         missing = [k for k in ("about", "computed", "settings", "started", "rows", "check", *BUFFERS) if k not in state]
         if missing:
-            raise options.OptionError(f"state must be what get_state() returned, but {', '.join(map(repr, missing))} is missing from it")
+            raise options.OptionError(
+                f"state must be what get_state() returned, but {', '.join(map(repr, missing))} is missing from it"
+            )
         theirs, ours = unpacked("about", state["about"]), unpacked("about", about)
         if not isinstance(theirs, dict) or theirs != ours:
             theirs = theirs if isinstance(theirs, dict) else {}
             other = [k for k in ours if theirs.get(k) != ours[k]] or sorted(theirs.keys() - ours.keys())
-            told = ", ".join(f"{k} {options.shown(theirs.get(k))} instead of {options.shown(ours.get(k))}" for k in other)
+            told = ", ".join(
+                f"{k} {options.shown(theirs.get(k))} instead of {options.shown(ours.get(k))}" for k in other
+            )
             raise options.OptionError(f"state belongs to another environment: it has {told}")
         found: State = {}
         count = len(np.atleast_2d(np.asarray(state["rows"])))
@@ -172,7 +186,7 @@ class Stateful:
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "computed": (computed.shape, np.float64), "settings": (self.settings_view.shape, np.float64),
             "started": ((1,), np.bool_), "check": ((1,), np.uint32), "rows": ((count, layout.count), np.float64),
-        }  # fmt: skip
+        }
         for name in BUFFERS:
             own = getattr(self, name)
             shapes[name] = ((count, *own.shape[1:]), own.dtype)
@@ -180,18 +194,25 @@ class Stateful:
             value = np.asarray(state[name])
             if value.shape != shape or value.dtype != dtype:
                 raise options.OptionError(
-                    f"state: {name!r} must be {np.dtype(dtype).name} of shape {shape}, got {value.dtype} of shape {value.shape}"
+                    f"state: {name!r} must be {np.dtype(dtype).name} of shape {shape}, got {value.dtype} of shape "
+                    f"{value.shape}"
                 )
             found[name] = value
         for name, a, b in zip(self._computed(), found["computed"], computed, strict=True):
             if not abs(a - b) <= SAME * max(abs(a), abs(b)):
-                raise options.OptionError(f"state belongs to another environment: its {name} differ from those computed here")
+                raise options.OptionError(
+                    f"state belongs to another environment: its {name} differ from those computed here"
+                )
         if part and self._made.get("in_turn"):
-            raise options.OptionError("indices cannot be given where lanes play instances in turn: which comes next depends on the lane")
+            raise options.OptionError(
+                "indices cannot be given where lanes play instances in turn: which comes next depends on the lane"
+            )
         if part and not (self._started and found["started"][0]):
             raise options.OptionError("indices need an environment, and a state, whose reset() has been called")
         if part and not np.array_equal(found["settings"], self.settings_view):
-            raise options.OptionError(f"state was saved with lagrange {found['settings'].tolist()}, which is one number for all lanes")
+            raise options.OptionError(
+                f"state was saved with lagrange {found['settings'].tolist()}, which is one number for all lanes"
+            )
         if checksum(found) != int(found["check"][0]):
             raise options.OptionError("state is damaged: its arrays do not have their checksum")
         return found
@@ -227,8 +248,8 @@ def own_state(face: Any) -> State:
 
 
 def set_face(face: Any, state: Mapping[str, Any], indices: Any = None) -> None:
-    """Restore a face's core and, where all lanes are meant, what `own_state` saved of it; what is not in `state`, which may be a lane of
-    another face, is left alone."""
+    """Restore a face's core and, where all lanes are meant, what `own_state` saved of it; what is not in `state`, which
+    may be a lane of another face, is left alone."""
     generator = seed = None
     if indices is None and isinstance(state, Mapping) and "generator" in state:
         try:

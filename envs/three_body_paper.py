@@ -1,176 +1,42 @@
-"""`stepsmith/ThreeBodyPaper-v0`: the environment of V. Saz Ulibarrena & S. Portegies Zwart (2025), arXiv:2502.12809, mended.
+"""`stepsmith/ThreeBodyPaper-v0`: the environment of a paper on reinforcement learning for three bodies, mended.
 
-Physics: three bodies of one solar mass in the plane, no softening, their initial conditions (`integrators/problems/three_body_paper.py`).
-Hermite PEC with a shared step h = mu tau; a decision sets mu for the next 0.1 yr.  Ten actions, log-spaced mu from 1e-1 (action 0) down
-to 1e-4 (action 9).  Observation, float32: positions/10 (6) and velocities (6) in units of 1 au, 3 solar masses and G = 1, then
--log10|dE|, dE = (E - E0)/E0 the energy error so far (at least 1e-16, which it is at the start, at most 0.1), and n/steps.
-Reward -W0 (log10|dE| + 10)/(|log10|dE||^3 n) + W2/|log10 mu| with W = [W0, W1, W2], n the decision's number.
+The paper is V. Saz Ulibarrena & S. Portegies Zwart (2025), arXiv:2502.12809.  `ThreeBodyPaperEnv` says what is
+observed, done and paid.
 
 What was wrong in the original, and is not here:
-- reset() re-seeded the global generator, so that training saw one initial condition: every lane has its own generator and draws an
-  instance of its pool for every episode;
-- the reward depends on n, which was not observed: n/steps is the 14th entry (`counter="observed"`), or n is replaced in the reward by
-  the harmonic mean of 1..steps (`counter="out"`); `counter="hidden"` is the original;
+- reset() re-seeded the global generator, so that training saw one initial condition: every lane has its own generator
+  and draws an instance of its pool for every episode;
+- the reward depends on n, which was not observed: n/steps is the 14th entry (`counter="observed"`), or n is replaced in
+  the reward by the harmonic mean of 1..steps (`counter="out"`); `counter="hidden"` is the original;
 - the time limit was treated as an end: it truncates; only |dE| > 0.1 (or a failed integration) terminates;
-- the reward has a pole at |dE| = 1 and is no number at dE = 0: |dE| is held within [1e-16, 0.1] there and in the observation;
+- the reward has a pole at |dE| = 1 and is no number at dE = 0: |dE| is held within [1e-16, 0.1] there and in the
+  observation;
 - a run that stopped early vanished from their plots: its statistics, with dE, are reported as any other's.
-Not a part of an environment: exploration that restarts in every episode, time spent in the network, a tuned constant as baseline.
+Not a part of an environment: exploration that restarts in every episode, time spent in the network, a tuned constant as
+baseline.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from ..integrators import methods
-from ..integrators.core import options, record
-from ..integrators.kernels.build import Kernel, aligned, lanes_for
-from ..integrators.kernels.environment import paper_env
-from ..integrators.problems.nbody.three_body_paper import FAMILY, energy, instances
+from ..integrators.core import options
+from ..integrators.problems.nbody.three_body_paper import FAMILY, instances
 from ..integrators.problems.problem import Batch
-from .core import MOST
 from .faces import Native, Single
 from .ode import check_pool
-from .state import Stateful, digest
+from .paper_core import LARGEST, MUS, PaperCore
 
-MUS = np.geomspace(1e-1, 1e-4, 10)
-INTERVAL = 0.1  # yr a decision
-LARGEST = 0.1  # greatest |dE| told apart, and by default the one that ends an episode
-LENGTH_UNIT = 10.0  # positions are observed in units of 10 au
-SPEED_UNIT = 2.0 * np.pi * np.sqrt(3.0)  # au/yr: sqrt(G M/R) for 3 solar masses at 1 au
-COUNTERS = ("observed", "out", "hidden")
+__all__ = ["MUS", "PaperCore", "ThreeBodyPaperEnv", "ThreeBodyPaperVectorEnv", "make_core", "spaces_of"]
 
 
 @functools.cache
 def _pool(seeds: tuple[int, ...] | None, size: int, split: str, pool_seed: int) -> Batch:
     return FAMILY.split(split, size, pool_seed) if seeds is None else instances(seeds)
-
-
-@functools.cache
-def _kernel(method: str, n_obs: int) -> Kernel:
-    one = instances([0])
-    meth = methods.get(method)
-    return paper_env.paper_kernel(meth.parts(one, frozenset({record.TAU_AMUSE})), one.n, one.m, n_obs, lanes_for(one.n), energy)
-
-
-class PaperCore(Stateful):
-    """`lanes` environments in lock-step; buffers as those of `core.Core`, stats with the columns `kernels.paper_env.EPISODE`."""
-
-    columns = paper_env.EPISODE
-
-    def __init__(
-        self,
-        lanes: int,
-        same_step: bool,
-        steps: int,
-        weights: Sequence[float],
-        counter: str,
-        method: str,
-        batch: Batch,
-        in_turn: bool,
-        energy_limit: float,
-    ) -> None:
-        lanes, steps = options.count("num_envs", lanes, high=MOST), options.count("steps", steps)
-        options.choice("counter", counter, COUNTERS)
-        options.choice("method of this environment", method, ("hermite4_pec", "hermite4"))
-        if not (isinstance(energy_limit, float) and energy_limit == np.inf):  # infinity: no energy error ends an episode
-            energy_limit = options.positive("energy_limit", energy_limit)
-        same_step, in_turn = options.flag("same_step", same_step), options.flag("in_turn", in_turn)
-        if isinstance(weights, (str, bytes)) or not np.iterable(weights) or len(w := list(weights)) != 3:
-            raise options.refuse("weights", "three finite numbers [W0, 0, W2]", weights)
-        w = [options.number("weights", v) for v in w]
-        if w[1] != 0.0:
-            raise options.refuse("weights", "three finite numbers [W0, 0, W2]", weights)
-        self.lanes, self.same_step, self.method, self.batch, self.counter = lanes, bool(same_step), method, batch, counter
-        self._made = {"lanes": lanes, "same_step": same_step, "steps": steps, "weights": weights, "counter": counter, "method": method,
-                      "batch": batch, "in_turn": in_turn, "energy_limit": energy_limit}  # fmt: skip
-        self.n_obs = batch.n + (2 if counter == "observed" else 1)
-        self.kernel = _kernel(method, self.n_obs)
-        blocks = -(-lanes // self.kernel.width)
-        self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
-        self._work = aligned(self.kernel.layout.size)
-        harmonic = steps / np.sum(1.0 / np.arange(1, steps + 1)) if counter == "out" else 0.0
-        values = [w[0], w[2], harmonic, steps, same_step, energy_limit, INTERVAL, LENGTH_UNIT, SPEED_UNIT, LARGEST, in_turn]
-        self.settings = np.array(values, dtype=np.float64)
-        self.keys = np.zeros(lanes, np.uint64)
-        self.episodes = np.zeros(lanes, np.int64)
-        self._args = (batch.y0, batch.p, MUS, self.settings, self.keys, self.episodes)
-        self.obs = np.zeros((lanes, self.n_obs), np.float32)
-        self.final_obs = np.zeros_like(self.obs)
-        self.reward = np.zeros(lanes, np.float32)
-        self.terminated = np.zeros(lanes, np.bool_)
-        self.truncated = np.zeros(lanes, np.bool_)
-        self.stats = np.zeros((lanes, len(self.columns)))
-        self.ended = np.zeros(lanes, np.int64)
-        self._started = False
-
-    def _about(self) -> dict[str, Any]:
-        batch = self.batch
-        about = {
-            "method": self.method, "counter": self.counter, "instances": len(batch), "same_step": self.same_step,
-            "instances' values": digest(batch.y0, batch.p), "settings": self.settings.tolist(),
-        }  # fmt: skip
-        # where lanes play instances in turn, which comes next depends on the lane
-        return {**about, "lanes": self.lanes} if self._made["in_turn"] else about
-
-    def _computed(self) -> dict[str, float]:
-        return {}
-
-    @property
-    def settings_view(self) -> np.ndarray:
-        """(0,): nothing changes between steps."""
-        return self.settings[:0]
-
-    def seed(self, keys: np.ndarray, mask: Any = True) -> None:
-        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their count of episodes
-        anew."""
-        self.keys[:] = np.where(mask, keys, self.keys)
-        self.episodes[:] = np.where(mask, 0, self.episodes)
-
-    def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
-        """Start a new episode in the lanes of `mask` (all by default); returns the observations, a view of `obs`."""
-        mask = np.ones(self.lanes, np.bool_) if mask is None else mask
-        if not self._started and not np.all(mask):
-            raise ValueError("the first reset must cover every lane")
-        self._started = True
-        self.kernel.module.env_reset(self._blocks, self.lanes, mask, *self._args, self.obs)
-        return self.obs
-
-    def step(self, actions: np.ndarray) -> int:
-        """Carry out `actions` (lanes,) whole numbers in 0..9 and fill the buffers; returns how many episodes ended."""
-        if not self._started:
-            raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions)
-        if actions.shape != (self.lanes,) or actions.dtype.kind not in "iu":
-            raise ValueError(f"actions must be whole numbers of shape ({self.lanes},), got {actions.dtype} of shape {actions.shape}")
-        if actions.min() < 0 or actions.max() >= len(MUS):
-            raise ValueError(f"actions must be in 0..{len(MUS) - 1}, got {actions.min()}..{actions.max()}")
-        return self.kernel.module.env_step(
-            self._blocks, self._work, self.lanes, actions.astype(np.int64), *self._args, self.obs, self.reward, self.terminated,
-            self.truncated, self.final_obs, self.stats, self.ended,
-        )  # fmt: skip
-
-    def rows(self, name: str, count: int = 1) -> np.ndarray:
-        """Rows of the kernel's block by name, one column a lane: (count, lanes).  For rendering and tests."""
-        w = self.kernel.width
-        at = self.kernel.layout.rows[name]
-        return np.concatenate([b.reshape(-1, w)[at : at + count] for b in self._blocks], axis=1)[:, : self.lanes]
-
-    def waiting(self, lane: int) -> bool:
-        """Whether the lane's episode is over and its next one has not begun."""
-        return bool(self.rows("PAID")[0, lane] == 1.0)
-
-    def snapshot(self, lane: int) -> np.ndarray:
-        """For pictures: time, Hermite steps so far, 1.0, and the state."""
-        return np.concatenate([[self.rows("T")[0, lane], self.rows("NSTEPS")[0, lane], 1.0], self.rows("Y", self.batch.n)[:, lane]])
-
-    def episode(self, lane: int) -> dict[str, float]:
-        """Statistics of the episode that has just ended in `lane`."""
-        return dict(zip(self.columns, self.stats[lane].tolist(), strict=True))
 
 
 def make_core(
@@ -187,13 +53,20 @@ def make_core(
     pool_seed: int = 0,
     energy_limit: float = LARGEST,
 ) -> PaperCore:
-    """Build the batch core.
+    """Build the batch core that an environment's arguments describe.
 
-    steps: decisions an episode (the paper trains with 100, evaluates with 300).  weights: [W0, W1, W2], W1 0 as in the paper.  counter:
-    "observed", "out" or "hidden" (see the module).  method: "hermite4_pec" (the paper's) or "hermite4".  seeds: the instances, by the
-    paper's numbers (its evaluation: range(100)); None: pool_size of `split` drawn with `pool_seed`.  in_turn: lane l plays instances l,
-    l + num_envs, ... instead of drawing them.  energy_limit: |dE| beyond which an episode terminates
-    (infinity: never).  Raises ValueError on bad values, and where pool_size, split or pool_seed stand beside seeds.
+    lanes         number of environments in lock-step.
+    same_step     a finished lane restarts in the call that ended it, instead of the next one.
+    steps         decisions an episode; the paper trains with 100 and evaluates with 300.
+    weights       (W0, W1, W2) of the reward; W1 must be 0, as in the paper.
+    counter       whether the decision's number is "observed", left "out" of the reward, or "hidden" as in the original.
+    method        "hermite4_pec", the paper's, or "hermite4".
+    seeds         the instances, by the paper's numbers (its evaluation: range(100)); None: `pool_size` instances of
+                  `split`, drawn with `pool_seed`.
+    in_turn       lane l plays instances l, l + num_envs, ... instead of drawing them.
+    energy_limit  relative energy error beyond which an episode terminates; infinity: never.
+
+    Raises ValueError on bad values, and where pool_size, split or pool_seed stand beside seeds.
     """
     check_pool(pool_size, split, pool_seed)
     if seeds is not None:
@@ -201,13 +74,27 @@ def make_core(
             raise options.refuse("seeds", "at least one whole number or None", seeds)
         seeds = tuple(options.count("seeds", s, low=0) for s in numbers)
         if (pool_size, split, pool_seed) != (1000, "train", 0):
-            raise options.OptionError("pool_size, split and pool_seed have no effect beside seeds, which name the instances")
+            raise options.OptionError(
+                "pool_size, split and pool_seed have no effect beside seeds, which name the instances"
+            )
     batch = _pool(seeds, pool_size, split, pool_seed)
     core = PaperCore(lanes, same_step, steps, weights, counter, method, batch, in_turn, energy_limit)
-    core.recipe = make_core, (lanes, same_step), {
-        "steps": steps, "weights": weights, "counter": counter, "method": method, "seeds": seeds,
-        "in_turn": in_turn, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "energy_limit": energy_limit,
-    }  # fmt: skip
+    core.recipe = (
+        make_core,
+        (lanes, same_step),
+        {
+            "steps": steps,
+            "weights": weights,
+            "counter": counter,
+            "method": method,
+            "seeds": seeds,
+            "in_turn": in_turn,
+            "pool_size": pool_size,
+            "split": split,
+            "pool_seed": pool_seed,
+            "energy_limit": energy_limit,
+        },
+    )
     return core
 
 
@@ -220,7 +107,59 @@ def spaces_of(core: PaperCore) -> tuple[spaces.Box, spaces.Discrete]:
 
 
 class ThreeBodyPaperEnv(Single):
-    """Single environment; arguments as `make_core`, and render_mode None or "rgb_array"."""
+    """
+    ## Description
+
+    Three bodies of one solar mass move in the plane without softening, integrated by Hermite's method of order 4 (PEC)
+    with a shared step h = mu tau, tau being the time scale of the criterion "amuse".  A decision sets the accuracy
+    parameter mu for the next 0.1 yr.  After V. Saz Ulibarrena and S. Portegies Zwart (2025), arXiv:2502.12809, with
+    initial conditions of theirs (`integrators/problems/nbody/three_body_paper.py`).
+
+    ## Action Space
+
+    `Discrete(10)`: mu, log-spaced from 1e-1 (action 0) down to 1e-4 (action 9).
+
+    ## Observation Space
+
+    `Box(low, high, (14,), float32)`, or (13,) with a `counter` other than "observed".
+
+    | entries | what they hold | low | high |
+    |---|---|---|---|
+    | 0-5 | positions of the bodies, x and y, in units of 10 au | -inf | inf |
+    | 6-11 | velocities, in units of 1 au, 3 solar masses and G = 1 | -inf | inf |
+    | 12 | -log10 of the relative energy error so far, held within [1e-16, 0.1] | 1 | 16 |
+    | 13 | number of decisions so far over `steps` | 0 | 1 |
+
+    ## Rewards
+
+    -W0 (log10 e + 10)/(|log10 e|^3 n) + W2/|log10 mu| with e the relative energy error |(E - E0)/E0|, held within
+    [1e-16, 0.1], n the decision's number from 1, and `weights` (W0, W1, W2).  With `counter="out"` n is replaced by the
+    harmonic mean of 1..`steps`.
+
+    ## Starting State
+
+    An instance of the pool, drawn uniformly (with `in_turn`: the next one), at its initial positions and velocities.
+    The energy error is then at its least, 1e-16.
+
+    ## Episode End
+
+    The episode terminates when the energy error exceeds `energy_limit`, or when the integration fails.  It is truncated
+    after `steps` decisions.  `info["stepsmith"]` then holds its statistics (`kernels.environment.paper_env.EPISODE`).
+
+    ## Arguments
+
+    Those of `make_core`, which says what they are, all by name, and `render_mode`: None or "rgb_array".
+
+    ```python
+    >>> import gymnasium as gym
+    >>> import stepsmith
+    >>> env = gym.make("stepsmith/ThreeBodyPaper-v0", steps=100, counter="observed")
+    ```
+
+    ## Version History
+
+    * v0: Initial version
+    """
 
     make = staticmethod(make_core)
     spaces_of = staticmethod(spaces_of)
@@ -240,7 +179,10 @@ class ThreeBodyPaperEnv(Single):
 
 
 class ThreeBodyPaperVectorEnv(Native):
-    """Native vector environment; arguments as `make_core`."""
+    """`num_envs` lanes of what `ThreeBodyPaperEnv` describes as a native vector environment.
+
+    Its arguments are those of `make_core`, all by name, and those of `faces.Native`: num_envs, autoreset_mode.
+    """
 
     make = staticmethod(make_core)
     spaces_of = staticmethod(spaces_of)

@@ -40,21 +40,42 @@ def from_sb3(
 ) -> Learned:  # fmt: skip
     """The controller that `model`'s deterministic policy is.
 
-    model: PPO, A2C, SAC or DQN with an MLP policy (tanh or ReLU) over decision's observation. decision: observation,
-    action and base law that it was trained with. normaliser: what its observations were normalised by: the
-    VecNormalize, the path of the file that its `save` wrote, or a mapping with mean, var (n_obs,), epsilon and clip
-    (`normalisation.Statistics`).  None: that of env, of the environment that the model still holds, or what
-    `normalisation.keep` left on the model. actions: DQN only, (n,) or (n, n_act) table in [-1, 1]: the action that each
-    of its n discrete ones stands for. normalised: False says that the policy saw observations as stepsmith's
-    environment gives them; needed where nothing else tells, as of a model out of `PPO.load`. env: the environment that
-    it was trained in, wrappers included, VecEnv or Gymnasium: it is reset and stepped, and the controller must answer
-    its raw observations as the policy answers those that the wrappers show it. rest: name, family, provenance, measured
-    of the `Learned`.
+    model         PPO, A2C, SAC or DQN with an MLP policy (tanh or ReLU) over the decision's observation
+    decision      observation, actions and base law that it was trained with
+    normaliser    what its observations were normalised by: the VecNormalize, the path of the file that its `save`
+                  wrote, or a mapping with mean, var (n_obs,), epsilon and clip (`normalisation.Statistics`).  None:
+                  that of `env`, of the environment that the model still holds, or what `normalisation.keep` left on
+                  the model
+    actions       DQN only, (n,) or (n, n_act) table in [-1, 1]: the action that each of its n discrete ones stands for
+    normalised    False says that the policy saw observations as stepsmith's environment gives them; it is needed where
+                  nothing else tells, as of a model out of `PPO.load`
+    env           the environment that it was trained in, wrappers included, VecEnv or Gymnasium.  It is reset and
+                  stepped, and the controller must answer its raw observations as the policy answers those that the
+                  wrappers show it
+    rest          name, family, provenance, measured of the `Learned`
 
     Raises ValueError where it is not known whether observations were normalised, where the model was trained under a
     VecNormalize whose statistics are missing, and on anything that is not understood: dict or image observations, other
     extractors, layers, distributions or bounds, recurrent policies, SAC's state-dependent exploration (it clips its
     mean another way), shapes that do not fit the decision.
+    """
+    layers, squash = _network(model, decision, actions)
+    if normalised is not None:
+        normalised = options.flag("normalised", normalised)
+    found = sources.statistics(model, normaliser, normalised, env)
+    learned = Learned(_with_normaliser(decision, found), layers, squash, actions, **rest)
+    _compare(model, learned, decision, found)
+    if env is not None:
+        _compare_in(model, learned, decision, found, env)
+    elif model.get_env() is not None:
+        _check_decision(decision, sources.cores_of(model.get_env()))
+    return learned
+
+
+def _network(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]:
+    """The layers of the model's policy, and how their answer becomes an action.
+
+    ValueError for what is not understood.
     """
     from gymnasium import spaces
     from stable_baselines3.common.policies import ActorCriticPolicy
@@ -72,34 +93,21 @@ def from_sb3(
     if getattr(model, "use_sde", False) and isinstance(policy, SACPolicy):
         raise ValueError("SAC policies with state-dependent exploration (use_sde) cannot be exported")
     if isinstance(policy, DQNPolicy):
-        layers, squash = _value_layers(policy, actions), "argmax"
-    elif actions is not None:
+        return _value_layers(policy, actions), "argmax"
+    if actions is not None:
         raise ValueError(f"actions are for DQN, which chooses among them, not for {type(policy).__name__}")
-    elif isinstance(policy, ActorCriticPolicy):
+    if isinstance(policy, ActorCriticPolicy):
         _check_actions(policy, decision)
-        extractor = (
-            policy.pi_features_extractor if hasattr(policy, "pi_features_extractor") else policy.features_extractor
-        )
-        _check_extractor(extractor)
-        layers, squash = _layers([policy.mlp_extractor.policy_net, policy.action_net]), "clip"
-    elif isinstance(policy, SACPolicy):
+        own = hasattr(policy, "pi_features_extractor")
+        _check_extractor(policy.pi_features_extractor if own else policy.features_extractor)
+        return _layers([policy.mlp_extractor.policy_net, policy.action_net]), "clip"
+    if isinstance(policy, SACPolicy):
         _check_actions(policy, decision)
         _check_extractor(policy.actor.features_extractor)
-        layers, squash = _layers([policy.actor.latent_pi, policy.actor.mu]), "tanh"
-    else:
-        raise ValueError(
-            f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC and DQN are understood"
-        )
-    if normalised is not None:
-        normalised = options.flag("normalised", normalised)
-    found = sources.statistics(model, normaliser, normalised, env)
-    learned = Learned(_with_normaliser(decision, found), layers, squash, actions, **rest)
-    _compare(model, learned, decision, found)
-    if env is not None:
-        _compare_in(model, learned, decision, found, env)
-    elif model.get_env() is not None:
-        _check_decision(decision, sources.cores_of(model.get_env()))
-    return learned
+        return _layers([policy.actor.latent_pi, policy.actor.mu]), "tanh"
+    raise ValueError(
+        f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC and DQN are understood"
+    )
 
 
 def _check_actions(policy: Any, decision: Decision) -> None:
@@ -119,8 +127,8 @@ def _check_extractor(extractor: Any) -> None:
 
     if type(extractor) is not FlattenExtractor:
         raise ValueError(
-            f"a feature extractor of type {type(extractor).__name__} cannot be exported: observations must come as "
-            "they are"
+            f"a feature extractor of type {type(extractor).__name__} cannot be "
+            "exported: observations must come as they are"
         )
 
 
@@ -154,8 +162,8 @@ def _layers(modules: Iterable[Any]) -> Layers:
                 out[-1] = (*out[-1][:2], names[kind])
             else:
                 raise ValueError(
-                    f"a layer of type {kind.__name__} cannot be exported here: Linear, each followed by Tanh or ReLU, "
-                    "is"
+                    f"a layer of type {kind.__name__} cannot be exported here: "
+                    "Linear, each followed by Tanh or ReLU, is"
                 )
     return out
 
@@ -194,21 +202,23 @@ def _compare(model: Any, learned: Learned, decision: Decision, found: Statistics
     d = learned.decision
     raw = np.concatenate([wide, features(decision)])
     ours = np.concatenate([_normalised(learned, wide, found), features(d)])
-    _alike(model, learned, ours, raw if found is None else found.seen(raw), "the exported network does not reproduce the policy's own "
-           "answers: the policy computes something else")  # fmt: skip
+    complaint = "the exported network does not reproduce the policy's own answers: the policy computes something else"
+    _alike(model, learned, ours, raw if found is None else found.seen(raw), complaint)
 
 
 def _normalised(learned: Learned, raw: np.ndarray, found: Statistics | None) -> np.ndarray:
-    """Raw observations as the controller's network gets them.  Without statistics the decision's own normaliser was the
-    environment's.
+    """Raw observations as the controller's network gets them.
+
+    Without statistics the decision's own normaliser was the environment's, and they are normalised already.
     """
     d = learned.decision
     return raw if found is None else np.clip((raw - d.shift) * d.scale, -d.obs_clip, d.obs_clip)
 
 
 def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statistics | None, env: Any) -> None:
-    """ValueError unless the controller, given what the environment itself observes, answers as the policy, given what
-    its wrappers show.
+    """ValueError unless the controller answers as the policy does in the environment `env`.
+
+    The controller is given what the environment itself observes, the policy what its wrappers show.
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -229,10 +239,12 @@ def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statist
             shown.append(np.array(seen))
             action, _ = model.predict(seen, deterministic=False)
             seen, *_ = env.step(action)
-    _alike(model, learned, _normalised(learned, np.concatenate(raw), found), np.concatenate(shown), "on observations of the environment "
-           "the exported controller does not answer as the policy: a wrapper changes what the policy sees, and its "
-           "statistics are missing "
-           "or others")  # fmt: skip
+    complaint = (
+        "on observations of the environment the exported controller does not answer as the policy: a wrapper changes "
+        "what the policy sees, and its statistics are missing or others"
+    )
+    ours = _normalised(learned, np.concatenate(raw), found)
+    _alike(model, learned, ours, np.concatenate(shown), complaint)
 
 
 def _check_decision(decision: Decision, cores: list[Any]) -> None:
@@ -245,15 +257,15 @@ def _check_decision(decision: Decision, cores: list[Any]) -> None:
 
 
 def _check_bounds(policy: Any, env: Any) -> None:
-    """ValueError unless the policy was made for observations within the bounds of the environment's: a normalising
-    wrapper changes them.
+    """ValueError unless the policy was made for observations within the bounds of the environment's.
+
+    A normalising wrapper changes these bounds.
     """
     if not (np.array_equal(policy.low, env.low) and np.array_equal(policy.high, env.high)):
         raise ValueError(
             f"the policy was made for observations from {policy.low.tolist()} to {policy.high.tolist()}, and env shows "
-            "them from "
-            f"{env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from env, or "
-            "in another environment"
+            f"them from {env.low.tolist()} to {env.high.tolist()}: it was trained under a wrapper that is missing from "
+            "env, or in another environment"
         )
 
 

@@ -32,8 +32,11 @@ _FIELDS = ("mean", "var", "epsilon", "clip")
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """mean, var: (n,) float64, finite, var not negative.  epsilon > 0 is added to var, clip > 0 bounds what the policy
-    sees (inf: not).
+    """What observations were normalised by.
+
+    mean, var    (n,) float64, finite, var not negative
+    epsilon      positive, added to var
+    clip         positive, bounds what the policy sees; inf: it is not bounded
 
     Raises ValueError where they are anything else.
     """
@@ -90,10 +93,11 @@ class Statistics:
 
     @classmethod
     def of(cls, source: Any) -> Statistics | None:
-        """From a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var,
-        epsilon, clip), or Statistics themselves; None where it normalises rewards alone.
+        """Statistics from what holds them; None where that normalises rewards alone.
 
-        Raises ValueError for anything else, and FileNotFoundError where a path leads to nothing.
+        source: a VecNormalize, the path of what its `save` wrote or of `Statistics.save`'s .npz, a mapping (mean, var,
+        epsilon, clip), or Statistics themselves.  Raises ValueError for anything else, and FileNotFoundError where a
+        path leads to nothing.
         """
         if isinstance(source, Statistics):
             return source
@@ -124,15 +128,14 @@ def _of_fields(source: Any) -> Statistics | None:
     # a new one counts 1e-4; statistics that were set by hand are not those it begins with
     if not count >= 1.0 and np.all(np.asarray(rms.mean, float) == 0.0) and np.all(np.asarray(rms.var, float) == 1.0):
         raise ValueError(
-            "the VecNormalize has seen no observations, its statistics are those it begins with: give the one of the "
-            "training"
+            "the VecNormalize has seen no observations, its statistics are those "
+            "it begins with: give the one of the training"
         )
     return Statistics(rms.mean, rms.var, source.epsilon, source.clip_obs)
 
 
 def keep(model: Any, normaliser: Any = None) -> None:
-    """Let an SB3 model know what its observations were normalised by, so that `model.save` keeps it and an export finds
-    it.
+    """Let an SB3 model know what its observations were normalised by: `model.save` keeps it, and an export finds it.
 
     normaliser: as `Statistics.of` takes it; None: the VecNormalize that the model holds.  ValueError where there is
     none: say `keep(model, False)` for observations as the environment gives them.  Call it when the training is over:
@@ -153,6 +156,13 @@ def keep(model: Any, normaliser: Any = None) -> None:
     setattr(model, ATTRIBUTE, {"normaliser": kept, "num_timesteps": int(model.num_timesteps)})
 
 
+#: what reading a file that is damaged, or is none of ours, raises
+_DAMAGED = (
+    pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+    ImportError, OverflowError, MemoryError, RecursionError, SystemError,
+)  # fmt: skip
+
+
 def _read(path: Path) -> Statistics | None:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
@@ -167,8 +177,7 @@ def _read(path: Path) -> Statistics | None:
         if not hasattr(held, "norm_obs"):
             raise ValueError("it holds no VecNormalize")
         return _of_fields(held)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
-            OverflowError, MemoryError, RecursionError, SystemError) as error:  # fmt: skip
+    except _DAMAGED as error:
         raise ValueError(
             f"{path}: not the statistics of a VecNormalize: {' '.join(str(error).split())[:200]}"
         ) from None
@@ -207,8 +216,9 @@ class _Type(_Inert):
 
 
 class _Array(_Inert):
-    """A NumPy array out of its bytes.  NumPy's own constructors trust what they are given, and a damaged pickle would
-    crash them.
+    """A NumPy array out of its bytes.
+
+    NumPy's own constructors trust what they are given, and a damaged pickle would crash them.
     """
 
     value: np.ndarray | None = None

@@ -13,9 +13,9 @@ from ..integrators.core import options
 from .normalisation import ATTRIBUTE, Statistics
 
 _REMEDY = (
-    "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the environment that it was "
-    "trained in, wrappers "
-    "included), or normalised=False where the policy saw observations as stepsmith's environments give them"
+    "give normaliser= (the VecNormalize, the path of its file, or mean and var), env= (the "
+    "environment that it was trained in, wrappers included), or normalised=False where the "
+    "policy saw observations as stepsmith's environments give them"
 )
 _SHOW = (
     "give it as normaliser= (the VecNormalize, the path of its file, or mean and var) or within env=, "
@@ -58,8 +58,7 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
     if wrapper is None and _under_normalize(model):
         raise ValueError(
             "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be "
-            "shown observations "
-            f"that it was not trained on; {_SHOW}"
+            f"shown observations that it was not trained on; {_SHOW}"
         )
     if env is not None:
         return found
@@ -75,8 +74,9 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
 
 
 def _under_normalize(model: Any) -> bool:
-    """Whether the model has learned under a VecNormalize: SB3 then keeps observations as they were before it, in the
-    model's zip too.
+    """Whether the model has learned under a VecNormalize.
+
+    SB3 then keeps observations as they were before it, in the model's zip too.
     """
     return getattr(model, "_last_original_obs", None) is not None
 
@@ -113,18 +113,16 @@ def _kept(model: Any) -> tuple[Statistics | None, bool]:
     if then != now:
         raise ValueError(
             f"the statistics that the model keeps are of step {options.shown(then)}, and it has learned up to step "
-            f"{now}: call "
-            f"normalisation.keep(model) again after learning, or {_REMEDY}"
+            f"{now}: call normalisation.keep(model) again after learning, or {_REMEDY}"
         )
     return Statistics.of(kept["normaliser"]), True
 
 
 def changes(env: Any, taken: Any = None) -> str | None:
-    """Name of the outermost wrapper that may change observations, but for `taken`, whose statistics are known; None
-    where there is none.
+    """Name of the outermost wrapper that may change observations; None where there is none.
 
-    Wrappers of SB3 and Gymnasium that leave observations alone are known; one of your own says so by
-    `passes_observations = True`.
+    taken: a wrapper whose statistics are known, which does not count.  Wrappers of SB3 and Gymnasium that leave
+    observations alone are known; one of your own says so by `passes_observations = True`.
     """
     import gymnasium
     from gymnasium import wrappers as gym
@@ -138,8 +136,10 @@ def changes(env: Any, taken: Any = None) -> str | None:
         VecVideoRecorder,
     )
 
-    passing = (VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
-               gym.RecordEpisodeStatistics, gym.RecordVideo)  # fmt: skip
+    passing = (
+        VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
+        gym.RecordEpisodeStatistics, gym.RecordVideo,
+    )  # fmt: skip
     while True:
         if isinstance(env, DummyVecEnv):
             found = [changes(e, taken) for e in env.envs]

@@ -1,4 +1,5 @@
-"""Neural differential equations with PyTorch: solver, module, regularisers and strengths, with controllers by name, path or object.
+"""Neural differential equations with PyTorch: solver, module, regularisers and strengths, with controllers by name,
+path or object.
 
     ode = ss.neural.NeuralODE(func, rtol=1e-5, atol=1e-5, regulariser="er_mean")
     strength = ss.neural.strength.exponential(100.0, 10.0, n=iterations)
@@ -52,18 +53,17 @@ def odeint(
 ) -> NeuralSolution:
     """Solve y' = func(t, y) for a batch y0 (B, *features) or one system (D,) through the times t.
 
-    `controller` is a name, the path of a controller file, or an object; all else as for `stepsmith.integrators.neural.odeint`, which says
-    what the arguments are, what is raised, and what the solution holds.
+    `controller` is a name, the path of a controller file, or an object; all else as for
+    `stepsmith.integrators.neural.odeint`, which says what the arguments are, what is raised, and what the solution
+    holds.
     """
-    return _odeint(
-        func, y0, t, method, _resolve(controller, None, method), rtol, atol, adjoint, per_sample=per_sample, first_step=first_step,
-        max_steps=max_steps, checkpoint_every=checkpoint_every, heuristics=heuristics, compact=compact, even_steps=even_steps,
-        adjoint_params=adjoint_params, adjoint_rtol=adjoint_rtol, adjoint_atol=adjoint_atol,
-    )  # fmt: skip
+    given = locals()
+    return _odeint(**{**given, "controller": _resolve(controller, None, method)})
 
 
 class NeuralODE(_NeuralODE):
-    """`stepsmith.integrators.neural.module.NeuralODE` with the controller a name, the path of a controller file, or an object."""
+    """`stepsmith.integrators.neural.module.NeuralODE` with the controller a name, the path of a controller file, or an
+    object."""
 
     @_options.named
     def __init__(
@@ -89,9 +89,5 @@ class NeuralODE(_NeuralODE):
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
     ) -> None:
-        super().__init__(
-            func, method, _resolve(controller, None, method), rtol, atol, adjoint=adjoint, per_sample=per_sample, regulariser=regulariser,
-            warm_start=warm_start, on_failure=on_failure, first_step=first_step, max_steps=max_steps, checkpoint_every=checkpoint_every,
-            heuristics=heuristics, compact=compact, even_steps=even_steps, adjoint_params=adjoint_params, adjoint_rtol=adjoint_rtol,
-            adjoint_atol=adjoint_atol,
-        )  # fmt: skip
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(**{**given, "controller": _resolve(controller, None, method)})

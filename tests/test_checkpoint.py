@@ -212,7 +212,7 @@ def test_a_row_without_its_epoch_is_named(neural, tmp_path):
 
 def test_neural_folders_name_what_is_wrong(neural, tmp_path):
     from stepsmith.train.neural import loop
-    from stepsmith.train.run.runfiles import held
+    from stepsmith.train.run.lock import held
 
     cfg, _, cut = neural
     out = tmp_path / "run"

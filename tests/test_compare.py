@@ -11,7 +11,8 @@ from stepsmith.controllers.laws import registry, tuned
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.problems.families import Family
-from stepsmith.train.evaluate import compare, contestants
+from stepsmith.train.evaluate import contestants
+from stepsmith.train.evaluate.clock import headline_kernels
 from stepsmith.train.evaluate.metric import work_ratio
 from stepsmith.train.evaluate.splits import draw
 
@@ -142,7 +143,7 @@ def test_the_clock_is_for_laws_of_the_headline_in_kernels_of_their_own():
     base, *others = (e.runs(split, s) for e, s in table)
     levels = split.family.error_levels
     rival = min([base, *others], key=lambda r: work_ratio(r, base, levels, intervals=False).figure.ratio).name
-    own = {e.name: e.at(1e-3) for e, _ in compare._alone(table, base, split)}
+    own = {e.name: e.at(1e-3) for e, _ in headline_kernels(table, base, split)}
     for e in laws:
         law, shared = own[e.name], e.at(1e-3)
         assert np.array_equal(law.params, shared.params)

@@ -15,6 +15,7 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import stepsmith  # noqa: F401 (registers the ids)
+from rolls import roll, vector_roll
 from stepsmith.controllers.laws import registry
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.envs import make_sb3
@@ -191,29 +192,6 @@ def test_the_multiplier_is_a_part_of_the_state():
         core.set_state(core.get_state([0]) | {"settings": np.array([2.0])}, indices=[0])
     core.set_state(state)
     assert core.consts[1] == 1.0
-
-
-def roll(env: Any, steps: int, seed: int) -> list[Any]:
-    """What a single environment gives back, episodes restarted without a seed."""
-    rng, out = np.random.default_rng(seed), []
-    for _ in range(steps):
-        discrete = hasattr(env.action_space, "n")
-        obs, reward, term, trunc, info = env.step(rng.integers(0, 5) if discrete else rng.uniform(-1, 1, 2).astype(np.float32))
-        out.append((obs.tobytes(), reward, term, trunc, repr(info)))
-        if term or trunc:
-            out.append(env.reset()[0].tobytes())
-    return out
-
-
-def vector_roll(venv: Any, steps: int, seed: int) -> list[Any]:
-    """What a vector environment, Gymnasium's or SB3's, gives back; the clock's times left out."""
-    rng, out = np.random.default_rng(seed), []
-    for _ in range(steps):
-        *arrays, infos = venv.step(rng.uniform(-1, 1, (venv.num_envs, 2)).astype(np.float32))
-        for info in infos if isinstance(infos, list) else []:
-            info.get("episode", {}).pop("t", None)
-        out.append((*[a.tobytes() for a in arrays], repr(infos)))
-    return out
 
 
 SINGLE = {

@@ -19,6 +19,7 @@ from stepsmith.controllers.learned.network import Learned  # noqa: E402
 from stepsmith.train.algorithms.evolution import Settings  # noqa: E402
 from stepsmith.train.neural import fields, learn, loop  # noqa: E402
 from stepsmith.train.neural.config import from_dict  # noqa: E402
+from stepsmith.train.run.progress import Progress  # noqa: E402
 
 TASK = {
     "name": "toy", "task": {"name": "digits", "hidden": 8}, "solver": {"tolerance": 1e-3},
@@ -81,14 +82,14 @@ def test_an_interrupted_run_goes_on_to_the_same(folders, tmp_path, monkeypatch):
     data["train"] |= {"generations": 27, "population": 2}
     cfg = learn.from_dict(data)
     whole = learn.learn(cfg, out=tmp_path / "whole", progress=False)
-    update, cut = learn.Progress.update, tmp_path / "cut"
+    update, cut = Progress.update, tmp_path / "cut"
 
     def stop(self, done, **shown):
         if done == 26:
             raise KeyboardInterrupt
         update(self, done, **shown)
 
-    monkeypatch.setattr(learn.Progress, "update", stop)
+    monkeypatch.setattr(Progress, "update", stop)
     with pytest.raises(KeyboardInterrupt):
         learn.learn(cfg, out=cut, progress=False)
     monkeypatch.undo()

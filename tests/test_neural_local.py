@@ -113,7 +113,7 @@ def test_states_taken_again_are_the_solvers():
     ends = (sol.heuristics.t + sol.heuristics.h).numpy()
     again = odeint(field, y0, np.unique(np.concatenate([[0.0], ends[:, 2]])), rtol=1e-7, atol=1e-7, adjoint="none")
     from stepsmith.integrators.methods.tableaus import get
-    from stepsmith.integrators.neural.adaptive import Settings
+    from stepsmith.integrators.neural.settings import Settings
 
     set_ = Settings(get("tsit5"), None, T.numpy(), 1e-7, 1e-7, None, 1, False, True)
     start, h = sol.heuristics.t.numpy(), sol.heuristics.h.numpy()

@@ -2,13 +2,14 @@
 
 import gc
 import math
+import weakref
 from functools import partial
 
 import pytest
 import torch
 
 import stepsmith as ss
-from stepsmith.integrators.neural import rows
+from stepsmith.integrators.neural import looked_at
 from torch_fields import F64, mlp, state
 
 odeint, NeuralODE = ss.neural.odeint, ss.neural.NeuralODE
@@ -22,9 +23,13 @@ def spiral(t, y):
 
 
 ROUTES = [
-    {}, {"per_sample": False}, {"adjoint": "none"}, {"checkpoint_every": 3}, {"adjoint": "backsolve", "adjoint_params": ()},
+    {},
+    {"per_sample": False},
+    {"adjoint": "none"},
+    {"checkpoint_every": 3},
+    {"adjoint": "backsolve", "adjoint_params": ()},
     {"adjoint": "interpolating", "adjoint_params": ()},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("options", ROUTES)
@@ -41,12 +46,16 @@ def test_a_state_of_one_axis_is_one_system(options):
         torch.testing.assert_close(g, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [None, "er_mean", "sr_max", "kinetic", "frobenius", "taylor2", "local_unbiased", "local_biased"])
+@pytest.mark.parametrize(
+    "name", [None, "er_mean", "sr_max", "kinetic", "frobenius", "taylor2", "local_unbiased", "local_biased"]
+)
 @pytest.mark.parametrize("per_sample", [False, None])
 def test_a_module_takes_one_system_too(name, per_sample):
     y0 = torch.tensor([2.0, 0.0], dtype=F64, requires_grad=True)
     t = torch.tensor([0.0, 5.0], dtype=F64)
-    out = NeuralODE(spiral, rtol=1e-6, atol=1e-6, regulariser=name, per_sample=per_sample)(y0, t, torch.Generator().manual_seed(0))
+    out = NeuralODE(spiral, rtol=1e-6, atol=1e-6, regulariser=name, per_sample=per_sample)(
+        y0, t, torch.Generator().manual_seed(0)
+    )
     assert out.y.shape == (2, 2) and out.mask.tolist() == [True] and (out.penalty > 0) == (name is not None)
     torch.testing.assert_close(out.y[-1].detach(), SPIRAL, rtol=0.0, atol=2e-3)
     batch = NeuralODE(lambda t, y: (y**3) @ A, rtol=1e-6, atol=1e-6, regulariser=name)
@@ -87,7 +96,7 @@ def test_defaults_of_function_and_module():
     assert set(seen) == {()}
 
 
-# -- rows that depend on each other ----------------------------------------------------------------------------------------
+# -- rows that depend on each other ------------------------------------------------------------------------------------
 
 
 class Normalised(torch.nn.Module):
@@ -104,9 +113,14 @@ def attention(t, y):
 
 
 COUPLED = [
-    ("mean", lambda t, y: y - y.mean(0)), ("attention", attention), ("normalisation", Normalised()), ("first", lambda t, y: y[:1] - y),
-    ("largest", lambda t, y: -y * y.abs().max()), ("weakly", lambda t, y: -y + 1e-6 * y.sum()), ("shifted", lambda t, y: y.roll(1, 0)),
-]  # fmt: skip
+    ("mean", lambda t, y: y - y.mean(0)),
+    ("attention", attention),
+    ("normalisation", Normalised()),
+    ("first", lambda t, y: y[:1] - y),
+    ("largest", lambda t, y: -y * y.abs().max()),
+    ("weakly", lambda t, y: -y + 1e-6 * y.sum()),
+    ("shifted", lambda t, y: y.roll(1, 0)),
+]
 
 
 @pytest.mark.parametrize("name, func", COUPLED)
@@ -114,7 +128,7 @@ COUPLED = [
 def test_rows_that_depend_on_each_other_are_refused(name, func, batch):
     if name == "largest" and batch < 8:
         pytest.skip("of two or three rows the largest may be the one that stays: the limit that the module states")
-    rows._SEEN.clear()
+    looked_at.forget()
     for solve in (odeint, lambda *a: NeuralODE(func, per_sample=True)(*a[1:])):
         with pytest.raises(ValueError, match="changes with the other rows.*per_sample=False"):
             solve(func, state(batch), [0.0, 1.0])
@@ -128,7 +142,11 @@ def test_rows_that_depend_on_each_other_are_refused(name, func, batch):
 
 def test_rows_that_are_all_alike_at_the_start_are_told_apart():
     with pytest.raises(ValueError, match="changes with the other rows"):
-        odeint(lambda t, y: y.mean(0) * torch.arange(1.0, 5.0, dtype=F64)[:, None], torch.zeros(4, 2, dtype=F64), [0.0, 1.0])
+        odeint(
+            lambda t, y: y.mean(0) * torch.arange(1.0, 5.0, dtype=F64)[:, None],
+            torch.zeros(4, 2, dtype=F64),
+            [0.0, 1.0],
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -200,7 +218,9 @@ class Bound:
         return self.field(t, y)
 
 
-@pytest.mark.parametrize("make", [with_factor, with_tensor, Bound, lambda c: Bound(c).field, lambda c: partial(scaled, c=c)])
+@pytest.mark.parametrize(
+    "make", [with_factor, with_tensor, Bound, lambda c: Bound(c).field, lambda c: partial(scaled, c=c)]
+)
 def test_another_func_of_the_same_code_is_looked_at_too(make):
     good, bad = make(0.0), make(1.0)
     assert [odeint(good, state(), [0.0, 1.0]).stats.nfev_check for _ in range(2)] == [1, 0]
@@ -237,7 +257,7 @@ def test_running_statistics_are_put_back():
 def test_funcs_that_were_looked_at_are_not_kept_alive():
     held = [mlp()]
     odeint(lambda t, y, f=held[0]: f(y), state(), [0.0, 1.0])
-    gone = rows.weakref.ref(held.pop())
+    gone = weakref.ref(held.pop())
     gc.collect()
     assert gone() is None
 

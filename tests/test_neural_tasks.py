@@ -283,7 +283,7 @@ def test_bad_settings_leave_no_folder(change, message, tmp_path):
 
 
 def test_shipped_configs_and_the_train_command(tmp_path):
-    shipped = sorted(p.stem for p in (Path(configs.__file__).parent / "configs").glob("neural_*.toml"))
+    shipped = sorted(p.stem for p in (Path(configs.__file__).parents[1] / "configs").glob("neural_*.toml"))
     found = {n: from_dict(configs.read(n)) for n in shipped if "task" in configs.read(n)}
     assert {c.task["name"] for c in found.values()} == set(tasks._TASKS)
     file = tmp_path / "toy.toml"

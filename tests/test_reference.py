@@ -18,9 +18,9 @@ DATA = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Results go to an empty folder, compiled modules stay where they are."""
-    from stepsmith.integrators.reference import gbs as module
+    from stepsmith.integrators.reference import pair as module
 
-    monkeypatch.setattr(module, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -165,16 +165,16 @@ def test_bound_decides():
 
 
 def test_results_are_kept_on_disk(own_cache, monkeypatch):
-    from stepsmith.integrators.reference import gbs as module
+    from stepsmith.integrators.reference import gbs, pair
 
     batch = problems.sample("lorenz", 3, seed=0)
     first = reference(batch, [0.5, 1.0])
     (file,) = own_cache.glob("*.npz")
-    monkeypatch.setattr(module, "_solve", lambda *a: pytest.fail("solved again"))
+    monkeypatch.setattr(gbs, "_solve", lambda *a: pytest.fail("solved again"))
     again = reference(batch, [0.5, 1.0])
     assert np.array_equal(first.y, again.y) and np.array_equal(first.self_error, again.self_error)
     monkeypatch.undo()
-    monkeypatch.setattr(module, "_folder", lambda: own_cache)
+    monkeypatch.setattr(pair, "folder", lambda: own_cache)
     file.write_bytes(file.read_bytes()[:100])  # a damaged file is solved afresh
     assert np.array_equal(reference(batch, [0.5, 1.0]).y, first.y)
     other = Batch(batch.rhs, batch.y0, batch.p * 1.001, batch.t0, batch.t1)

@@ -21,9 +21,10 @@ pytest.importorskip("stable_baselines3")
 from stepsmith.controllers.file import document, load_controller
 from stepsmith.train.cli import program as cli
 from stepsmith.train.config import config as configs
+from stepsmith.train.run import lock
 from stepsmith.train.run import run as runs
-from stepsmith.train.run import runfiles
-from stepsmith.train.run.runfiles import RunError, held
+from stepsmith.train.run.lock import held
+from stepsmith.train.run.runfiles import RunError
 
 ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
 OFF = {"total_steps": 1024, "num_envs": 16, "buffer_size": 800, "batch_size": 32, "learning_starts": 128, "train_freq": 4}
@@ -309,7 +310,7 @@ def test_a_full_disk_and_a_read_only_one(small_disk, whole, tmp_path, capsys):
 
 # -- one process a folder -------------------------------------------------------------------------------------------------------------
 
-HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.run.runfiles import held\n"
+HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.run.lock import held\n"
 HOLDS += "with held(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
 
 
@@ -322,7 +323,7 @@ def test_two_processes_on_one_folder(killed, tmp_path, capsys, monkeypatch):
         code, lines = command(capsys, "train", config_file(tmp_path), "--out", out, "--resume")
         assert code == 2 and f"is in use by process {other.pid} on " in lines[-1] and len(lines) == 1
         with pytest.raises(RunError, match=f"process {other.pid}"):
-            runfiles.wait_free(out, 0.2)
+            lock.wait_free(out, 0.2)
     finally:
         other.kill()
         other.wait()
@@ -334,7 +335,7 @@ def test_two_processes_on_one_folder(killed, tmp_path, capsys, monkeypatch):
             runs.train(make("es"), out=tmp_path / "new", progress=False)
         patch.undo()
         assert (tmp_path / "new" / "run.lock").exists()
-    runfiles.wait_free(out, 0.2)
+    lock.wait_free(out, 0.2)
     with held(out):  # one thread against another, too
         with pytest.raises(RunError, match=f"process {os.getpid()}"), held(out):
             pass
@@ -371,7 +372,7 @@ def test_a_killed_sweep_takes_its_trainer_with_it(tmp_path):
     assert trainer != parent.pid and json.loads((folder / "run.lock").read_text())["pid"] == parent.pid
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    runfiles.wait_free(log.parent, 20.0)  # as the next sweep does, before it starts a trainer of its own
+    lock.wait_free(log.parent, 20.0)  # as the next sweep does, before it starts a trainer of its own
     size = log.stat().st_size
     time.sleep(0.5)
     assert log.stat().st_size == size

@@ -11,9 +11,9 @@ from stepsmith.integrators.reference.radau import bandwidth, coefficients, stiff
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Results go to an empty folder, compiled modules stay where they are."""
-    from stepsmith.integrators.reference import gbs as module
+    from stepsmith.integrators.reference import pair as module
 
-    monkeypatch.setattr(module, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "folder", lambda: tmp_path)
     return tmp_path
 
 

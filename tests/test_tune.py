@@ -11,7 +11,8 @@ from stepsmith.controllers.laws import registry, search, tuned
 from stepsmith.integrators import methods
 from stepsmith.train.evaluate import curves
 from stepsmith.train.evaluate.splits import draw
-from stepsmith.train.tune.search import Objective, log_work, published, tune
+from stepsmith.train.tune.objective import Objective, log_work
+from stepsmith.train.tune.search import published, tune
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
 

@@ -9,7 +9,7 @@ from stepsmith.controllers.laws import registry, tuned
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.problems import suites
 from stepsmith.train.evaluate.splits import draw
-from stepsmith.train.tune.search import Objective
+from stepsmith.train.tune.objective import Objective
 
 FILES = sorted(tuned.SHIPPED.glob("*.json"))
 

@@ -7,7 +7,7 @@ import math
 
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.reading import line
-from ..laws.law import SPECS
+from ..laws.coefficients import SPECS
 from ..learned.network import Learned
 from .layout import document
 
@@ -28,8 +28,8 @@ def describe(controller: Learned) -> str:
     if "threshold" in turned:
         low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
         lines.append(
-            f"acceptance   learned: {low:.3g} to {high:.3g} times the law's threshold, at most {ACCEPT_MAX:g} "
-            "tolerances"
+            f"acceptance   learned: {low:.3g} to {high:.3g} times the law's "
+            f"threshold, at most {ACCEPT_MAX:g} tolerances"
         )
     elif d.law.kind == "linear":
         lines.append(f"acceptance   the law's, at most {ACCEPT_MAX:g} tolerances")

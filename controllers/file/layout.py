@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ...integrators.core.contract import ACCEPT_MAX
-from ..laws.law import SPECS
+from ..laws.coefficients import SPECS
+from ..laws.law import Law
+from ..laws.values import json_values
 from ..learned.actions import ACTIONS, SETS
 from ..learned.network import Learned
 from ..learned.residual import SHRINK, SLACK
@@ -37,8 +38,9 @@ ALGEBRA = {"hold": "hold_scale", "refresh": "refresh_scale"}
 
 
 def document(controller: Learned) -> dict[str, Any]:
-    """The file's JSON document: what the controller is, without its weights.  ValueError where provenance or figures
-    are not JSON.
+    """The file's JSON document: what the controller is, without its weights.
+
+    ValueError where provenance or figures are not JSON.
     """
     d = controller.decision
     law, names = d.law, tuple(action.name for action in d.actions)
@@ -48,7 +50,10 @@ def document(controller: Learned) -> dict[str, Any]:
         "name": controller.name,
         "family": controller.family,
         "observation": {
-            "features": [{"name": f.name, "clip": [f.low, f.high], "shift": f.shift, "scale": f.scale} for f in d.observation.table],
+            "features": [
+                {"name": f.name, "clip": [f.low, f.high], "shift": f.shift, "scale": f.scale}
+                for f in d.observation.table
+            ],
             "bound": d.obs_clip,
         },
         "action": {
@@ -59,7 +64,7 @@ def document(controller: Learned) -> dict[str, Any]:
         },
         "law": {
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
-            "coefficients": {k: _write_number(v) for k, v in law.as_dict().items() if k not in LATER or v != SPECS[law.kind][k].default},
+            "coefficients": coefficients(law),
         },
         "layers": [{"n_in": a, "n_out": b, "activation": act} for a, b, act in controller.shapes],
         "provenance": dict(controller.provenance),
@@ -71,6 +76,12 @@ def document(controller: Learned) -> dict[str, Any]:
         raise ValueError(
             f"provenance and measured figures must be JSON (finite numbers, text, lists, mappings): {e}"
         ) from None
+
+
+def coefficients(law: Law) -> dict[str, float | str]:
+    """A law's coefficients as the file holds them."""
+    defaults = SPECS[law.kind]
+    return json_values({k: v for k, v in law.as_dict().items() if k not in LATER or v != defaults[k].default})
 
 
 def algebra(names: tuple[str, ...]) -> dict[str, float]:
@@ -97,10 +108,6 @@ def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
         a = np.ascontiguousarray(arrays[name], dtype="<f8")
         h.update(f"\n{name} {list(a.shape)}\n".encode() + a.tobytes())
     return h.hexdigest()
-
-
-def _write_number(x: float) -> float | str:
-    return x if math.isfinite(x) else "inf" if x > 0 else "-inf"
 
 
 def _plain(x: Any) -> Any:

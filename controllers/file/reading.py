@@ -18,7 +18,8 @@ from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
 from .. import zoo
-from ..laws.law import SPECS, Law
+from ..laws.coefficients import SPECS
+from ..laws.law import Law
 from ..learned.actions import ACTIONS, KNOBS, SETS, chosen
 from ..learned.decision import Decision
 from ..learned.network import SQUASHES, Learned
@@ -54,10 +55,10 @@ def load(path: str | os.PathLike[str]) -> Learned:
 
 
 def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
-    """A controller of the zoo by name, or from a file: anything that ends in .safetensors or has a folder in it is a
-    path.
+    """A controller of the zoo by name, or from a file.
 
-    Raises ValueError for an unknown name (naming the nearest) and as `load` does.
+    Anything that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming
+    the nearest) and as `load` does.
     """
     if isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path):
         name = name_or_path
@@ -71,6 +72,7 @@ def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
 
 
 def parse(data: bytes) -> Learned:
+    """The controller in the bytes of a file; ValueError naming what is wrong with them."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
@@ -116,16 +118,35 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     obs, act, law = (mapping(doc[k], k) for k in ("observation", "action", "law"))
     keys(obs, {"features", "bound"}, "observation")
     names = _actions(act)
-    n_act = len(names)
+    squash = _check_action(act, names, law)
+    observation = _observation(obs["features"])
+    shapes = _layers(doc["layers"])
+    _check_arrays(arrays, observation.n, shapes, squash, len(names))
+    decision = Decision(
+        observation,
+        _law(law),
+        number(act["residual_scale"], "action.residual_scale", 0.0, 10.0),
+        number(act["threshold_scale"], "action.threshold_scale", 0.0, ACTIONS["threshold"].most),
+        len(names),
+        arrays["normaliser.shift"],
+        arrays["normaliser.scale"],
+        number(obs["bound"], "observation.bound", 0.0, HUGE),
+        names,
+    )
+    layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
+    name, family = text(doc["name"], "name"), text(doc["family"], "family")
+    provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
+    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
+
+
+def _check_action(act: dict[str, Any], names: tuple[str, ...], law: dict[str, Any]) -> str:
+    """The file's squash, after a check of its action's keys and constants, and of the law's keys."""
     # files written before the bound was stated are under it all the same
     act.setdefault("accept_max", ACCEPT_MAX)
     scales = algebra(names)
     given = {"names"} & set(act)
-    keys(
-        act,
-        {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", "accept_max", *scales, *given},
-        "action",
-    )
+    wanted = {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", "accept_max", *scales, *given}
+    keys(act, wanted, "action")
     keys(law, {"name", "kind", "rules", "doc", "source", "coefficients"}, "law")
     for key, here in (("shrink", SHRINK), ("slack", SLACK), ("accept_max", ACCEPT_MAX), *scales.items()):
         if number(act[key], f"action.{key}", 0.0, 1e6) != here:
@@ -133,9 +154,14 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     squash = act["squash"]
     if not isinstance(squash, str) or squash not in SQUASHES:
         raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
-    observation = _observation(obs["features"])
-    shapes = _layers(doc["layers"])
-    expected: dict[str, tuple[int, ...]] = {"normaliser.shift": (observation.n,), "normaliser.scale": (observation.n,)}
+    return squash
+
+
+def _check_arrays(
+    arrays: dict[str, np.ndarray], n_obs: int, shapes: list[tuple[int, int, str]], squash: str, n_act: int
+) -> None:
+    """ValueError unless the file holds the tensors that its document asks for, of their shapes and finite."""
+    expected: dict[str, tuple[int, ...]] = {"normaliser.shift": (n_obs,), "normaliser.scale": (n_obs,)}
     for i, (a, b, _) in enumerate(shapes):
         expected[f"layers.{i}.weight"], expected[f"layers.{i}.bias"] = (b, a), (b,)
     if squash == "argmax":
@@ -148,21 +174,6 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
             raise ValueError(f"tensor {name!r} must have shape {shape}, got {arrays[name].shape}")
         if not np.all(np.isfinite(arrays[name])):
             raise ValueError(f"tensor {name!r} holds values that are not finite")
-    decision = Decision(
-        observation,
-        _law(law),
-        number(act["residual_scale"], "action.residual_scale", 0.0, 10.0),
-        number(act["threshold_scale"], "action.threshold_scale", 0.0, ACTIONS["threshold"].most),
-        n_act,
-        arrays["normaliser.shift"],
-        arrays["normaliser.scale"],
-        number(obs["bound"], "observation.bound", 0.0, HUGE),
-        names,
-    )
-    layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
-    name, family = text(doc["name"], "name"), text(doc["family"], "family")
-    provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
-    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
 
 
 def _actions(act: dict[str, Any]) -> tuple[str, ...]:

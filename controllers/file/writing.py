@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
+from .. import in_place
 from ..learned.network import Learned
 from .layout import SUFFIX, digest, document, tensors
 from .reading import parse
@@ -29,13 +29,5 @@ def save(controller: Learned, path: str | os.PathLike[str]) -> Path:
     arrays = tensors(controller)
     data = to_bytes(arrays, {"stepsmith": text, "sha256": digest(text, arrays)})
     parse(data)  # what cannot be read back is not written
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(data)
-        os.chmod(tmp, 0o644)
-        os.replace(tmp, path)
-    except BaseException:
-        os.unlink(tmp)
-        raise
+    in_place.write(path, data)
     return path

@@ -6,7 +6,7 @@ attempt.
 
 >>> import stepsmith as ss
 >>> log = recorded(ss.problems.make("arenstorf"), "dopri5", ss.controller("pi34"))
->>> check(lambda controller, lanes: my_adapter(controller, lanes), ss.controller("pi34"), log.records)   # doctest: +SKIP
+>>> check(my_adapter, ss.controller("pi34"), log.records)  # my_adapter(controller, lanes)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Log:
 def recorded(
     problem: Problem, method: str | ExplicitTableau, controller: Any, rtol: float = 1e-6, atol: float = 1e-9
 ) -> Log:
-    """Attempts of a solve by the engine under `controller`, an object of the controller contract; errors as `solve`
-    raises them.
+    """Attempts of a solve by the engine under `controller`, an object of the controller contract.
+
+    It raises what `solve` raises.
     """
     rows = solve(problem, method, controller, rtol=rtol, atol=atol, log=True).record
     assert rows is not None  # asked for
@@ -70,9 +71,13 @@ def reference(controller: Any, records: np.ndarray, slots: frozenset[int]) -> tu
 def check(make: Make, controller: Any, records: np.ndarray, tolerance: float = 1e-12) -> None:
     """Play `records` to an adapter and compare its answers with `reference`.
 
-    make: `make(controller, lanes)` gives the adapter.  records: float64 (attempts, lanes, N_RECORD), or (attempts,
-    N_RECORD) for one lane. tolerance: on the log-factor, absolute; accept must be equal.  Raises `Difference` at the
-    first attempt that differs, TypeError for what is no adapter, and ValueError for records of another shape.
+    make         `make(controller, lanes)` gives the adapter
+    controller   what decides
+    records      float64 (attempts, lanes, N_RECORD), or (attempts, N_RECORD) for one lane
+    tolerance    on the log-factor, absolute; accept must be equal
+
+    Raises `Difference` at the first attempt that differs, TypeError for what is no adapter, and ValueError for records
+    of another shape.
     """
     records = _lanes(records)
     adapter = make(controller, records.shape[1])

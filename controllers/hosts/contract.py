@@ -17,7 +17,8 @@ import numpy as np
 class Adapter(Protocol):
     """A controller at work in a host, for a number of lanes (trajectories that the host steps side by side).
 
-    slots   record slots (`integrators.core.record`) that the host can fill; every other slot is NaN in what the adapter decides on
+    slots   record slots (`integrators.core.record`) that the host can fill; every other slot is NaN in what the adapter
+            decides on
     decide  one attempt of every lane: its record in, accept and log of the factor of the size out
 
     `decide` advances the controller's state, as the engine's own loop does: once an attempt, rejected attempts

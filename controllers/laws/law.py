@@ -1,15 +1,14 @@
 """A classical law: named coefficients that become the parameter array of a formula.
 
-Coefficients are given as people write them (safety .9, fmax 10, kappa 1); `params` holds what the formula
-reads (logarithms, 1/kappa).  The published laws are in `table.py`, look-up by name in `registry.py`, the
-search space of a tuner in `search.py`.
+Coefficients are given as people write them (safety .9, fmax 10, kappa 1); `params` holds what the formula reads
+(logarithms, 1/kappa).  Which coefficients there are stands in `coefficients`, the published laws stand in `table`,
+the look-up by name in `registry`, and the search space of a tuner in `search`.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,104 +22,12 @@ from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from . import formula as F
 from . import nbody
-
-
-@dataclass(frozen=True)
-class Coefficient:
-    """One coefficient: slot of the parameter array, default, allowed closed range, and how its value
-    is stored there.
-    """
-
-    slot: int
-    default: float
-    low: float
-    high: float
-    store: Callable[[float], float] = float
-
-
-def _log(x: float) -> float:
-    return 0.0 if x == 1.0 else max(-F.FAR, min(F.FAR, math.log(x))) if x > 0.0 else -F.FAR
-
-
-def _log_error(x: float) -> float:
-    return math.log(max(x, F.TINY))
-
-
-def _inverse(x: float) -> float:
-    return 1.0 / x if x > 0.0 else 0.0
-
-
-_INF = math.inf
-_C = Coefficient
-
-#: coefficients of the general linear law
-LINEAR: Mapping[str, Coefficient] = MappingProxyType({
-    "b1": _C(F.P_B1, 1.0, -10.0, 10.0), "b2": _C(F.P_B2, 0.0, -10.0, 10.0),
-    "b3": _C(F.P_B3, 0.0, -10.0, 10.0),
-    "a2": _C(F.P_A2, 0.0, -10.0, 10.0), "a3": _C(F.P_A3, 0.0, -10.0, 10.0),
-    "safety": _C(F.P_SAFETY, 0.9, 1e-3, 10.0, _log),
-    "safety_inside": _C(F.P_SAFETY_IN, 1.0, 1e-3, 10.0, _log),
-    "order": _C(F.P_ORDER, 0.0, 0.0, 100.0),
-    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
-    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
-    "err_start": _C(F.P_LE_START, 1.0, F.TINY, F.HUGE, _log_error),
-    "min_i": _C(F.P_MIN_I, 0.0, 0.0, 1.0), "newton_m": _C(F.P_NEWTON_M, 0.0, 0.0, 1e6),
-    "newton_all": _C(F.P_NEWTON_ALL, 0.0, 0.0, 1.0),
-    "kappa": _C(F.P_INV_KAPPA, 0.0, 0.0, 1e6, _inverse),
-    "fmin": _C(F.P_FMIN, 0.2, 0.0, 1.0, _log), "fmax": _C(F.P_FMAX, 10.0, 1.0, _INF, _log),
-    "fmax_first": _C(F.P_FMAX_FIRST, 0.0, 0.0, _INF, _log),
-    "accept_err": _C(F.P_ACCEPT_ERR, 1.0, 0.0, _INF, lambda x: min(x, F.HUGE)),
-    "accept_factor": _C(F.P_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
-    "reject_own": _C(F.P_REJECT_OWN, 1.0, 0.0, 1.0), "reject_b1": _C(F.P_REJECT_B1, 0.0, 0.0, 10.0),
-    "reject_max": _C(F.P_REJECT_MAX, 0.9, 0.0, 1.0, _log),
-    "reject_max2": _C(F.P_REJECT_MAX2, 1.0, 0.0, 1.0, _log),
-    "reject_first": _C(F.P_REJECT_FIRST, 1.0, 0.0, 1.0, _log),
-    "nonfinite": _C(F.P_NONFINITE, 0.2, 1e-6, 0.99, _log),
-    "keep_min": _C(F.P_KEEP_MIN, 0.0, 0.0, 1.0, _log),
-    "after_min": _C(F.P_AFTER_MIN, 0.0, 0.0, 1.0, _log), "after_max": _C(F.P_AFTER_MAX, 1.0, 1.0, _INF, _log),
-    "band_lo": _C(F.P_BAND_LO, 1.0, 0.0, 1.0, _log), "band_hi": _C(F.P_BAND_HI, 1.0, 1.0, 10.0, _log),
-    "band_rate": _C(F.P_BAND_RATE, F.HUGE, 0.0, F.HUGE), "own_ratios": _C(F.P_OWN_RATIOS, 0.0, 0.0, 1.0),
-    "jac_rate": _C(F.P_JAC_RATE, 1e-3, 0.0, F.HUGE), "lu_keep": _C(F.P_LU_KEEP, 1.0, 1.0, 10.0, _log),
-})  # fmt: skip
-
-#: coefficients of the N-body criteria
-CRITERION: Mapping[str, Coefficient] = MappingProxyType({
-    "amuse": _C(nbody.C_AMUSE, 0.0, 0.0, _INF), "aarseth": _C(nbody.C_AARSETH, 0.0, 0.0, _INF),
-    "prs": _C(nbody.C_PRS, 0.0, 0.0, _INF), "accept_factor": _C(nbody.C_ACCEPT_FACTOR, 0.0, 0.0, 1.0, _log),
-    "fmax": _C(nbody.C_FMAX, _INF, 1.0, _INF, _log),
-    "nonfinite": _C(nbody.C_NONFINITE, 0.25, 1e-6, 0.99, _log),
-    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
-    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
-})  # fmt: skip
-
-#: coefficients of the constant step
-CONSTANT: Mapping[str, Coefficient] = MappingProxyType({
-    "h": _C(nbody.K_SIZE, math.nan, F.TINY, F.HUGE),
-    "nonfinite": _C(nbody.K_NONFINITE, 0.5, 1e-6, 0.99, _log),
-    "err_min": _C(F.P_ERR_MIN, F.TINY, F.TINY, 1.0),
-    "err_floor": _C(F.P_LE_FLOOR, 1e-10, F.TINY, 1.0, _log_error),
-})  # fmt: skip
-
-SPECS: Mapping[str, Mapping[str, Coefficient]] = MappingProxyType(
-    {"linear": LINEAR, "criterion": CRITERION, "constant": CONSTANT}
-)
-_SIZES = {"linear": F.N_PARAMS, "criterion": nbody.N_CRITERION, "constant": nbody.N_CONSTANT}
+from .coefficients import PLAIN, SIZES, SPECS
 
 
 @functools.cache
 def _linear_phase(smooth: bool, newton: bool) -> tuple[Lane]:
     return (Lane(bind(F.linear_decide, {"SMOOTH": smooth, "NEWTON": newton})),)
-
-
-#: parameters of a plain law: what the extras of the general one have where there are none
-_PLAIN = (
-    (F.P_B3, 0.0), (F.P_A2, 0.0), (F.P_A3, 0.0), (F.P_SAFETY_IN, 0.0), (F.P_ORDER, 0.0), (F.P_MIN_I, 0.0),
-    (F.P_NEWTON_M, 0.0),
-    (F.P_NEWTON_ALL, 0.0), (F.P_INV_KAPPA, 0.0), (F.P_ACCEPT_FACTOR, -F.FAR), (F.P_REJECT_FIRST, 0.0),
-    (F.P_REJECT_MAX2, 0.0),
-    (F.P_KEEP_MIN, -F.FAR), (F.P_AFTER_MIN, -F.FAR), (F.P_BAND_LO, 0.0), (F.P_BAND_HI, 0.0), (F.P_BAND_RATE, F.HUGE),
-    (F.P_KAPPA, 0.0), (F.P_OWN_RATIOS, 0.0), (F.P_JAC_RATE, 1e-3), (F.P_LU_KEEP, 0.0),
-)  # fmt: skip
 
 
 _FIRST = {"criterion": nbody.criterion_first, "constant": nbody.constant_first}
@@ -131,13 +38,18 @@ _PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody
 class Law:
     """A classical controller (the contract of `docs/architecture.md`).
 
-    `kind` is "linear", "criterion" or "constant"; `values` maps coefficient names to natural values
-    (those left out have the defaults of `SPECS[kind]`); `rules` names the code whose acceptance, limiter
-    and rejection rules it follows; `source` cites.  `known`: ((slot, value), ...) of parameters and of
-    state rows that nobody reads, which a kernel may compile in: a law of two error lags without a filter
-    on step sizes, dead band or other extras does without a logarithm and most selects. Raises
-    ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or
-    out of range.
+    name      as it is called in tables
+    kind      "linear", "criterion" or "constant"
+    values    natural values by coefficient; those left out have the defaults of `SPECS[kind]`
+    rules     the code whose rules for acceptance, limiter and rejection it follows
+    doc       what it is, in words
+    source    where it was published
+    known     ((slot, value), ...) of parameters, and of state rows that nobody reads, which a kernel may compile in:
+              a law of two error lags without a filter on step sizes, dead band or other extras does without a
+              logarithm and most selects
+
+    Raises ValueError for an unknown coefficient (naming the nearest) and for a value that is not a number or out of
+    range.
     """
 
     name: str
@@ -162,7 +74,7 @@ class Law:
         for name, value in self.values.items():
             if name not in spec:
                 raise unknown(f"coefficient of law {shown(self.name)}", name, spec)
-            full[name] = _number(self.name, name, value, spec[name])
+            full[name] = spec[name].checked(self.name, name, value)
         for name, value in full.items():
             if value != value:
                 raise ValueError(f"law {shown(self.name)} needs a value for {name}")
@@ -176,21 +88,21 @@ class Law:
             if full["err_min"] > full["accept_err"]:
                 # every attempt would count with an error that is never accepted
                 raise ValueError(
-                    f"law {shown(self.name)}: err_min {full['err_min']:g} must not exceed accept_err "
-                    f"{full['accept_err']:g}"
+                    f"law {shown(self.name)}: err_min {full['err_min']:g} must not "
+                    f"exceed accept_err {full['accept_err']:g}"
                 )
         elif self.kind == "criterion" and not (full["amuse"] or full["aarseth"] or full["prs"]):
             raise ValueError(f"law {shown(self.name)}: one of amuse, aarseth, prs must be positive")
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "_full", MappingProxyType(full))
-        p = np.zeros(_SIZES[self.kind])
+        p = np.zeros(SIZES[self.kind])
         for name, c in spec.items():
             p[c.slot] = c.store(full[name])
         if self.kind == "linear":
             p[F.P_KAPPA] = full["kappa"]
-        plain = self.kind == "linear" and all(p[slot] == value for slot, value in _PLAIN)
+        plain = self.kind == "linear" and all(p[slot] == value for slot, value in PLAIN)
         object.__setattr__(self, "_params", p)
-        object.__setattr__(self, "known", (_PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
+        object.__setattr__(self, "known", (PLAIN, ((S_LH1, 0.0), (S_LH2, 0.0))) if plain else ((), ()))
 
     def __copy__(self) -> Law:
         twin = object.__new__(type(self))
@@ -211,10 +123,10 @@ class Law:
         )
 
     def general(self) -> Law:
-        """This law in the kernel that every linear law shares, whatever its extras: the same answers, some instructions
-        slower.
+        """This law in the kernel that every linear law shares, whatever its extras.
 
-        For trying many laws on a method whose kernels take long to compile.
+        The answers are the same, some instructions slower.  It is for trying many laws on a method whose kernels take
+        long to compile.
         """
         if self.kind != "linear":
             return self
@@ -224,17 +136,17 @@ class Law:
         return law
 
     def specialised(self) -> Law:
-        """This law with every extra that it does without compiled away: a kernel of its own, a few instructions
+        """This law in a kernel of its own, with every extra that it does without compiled away: a few instructions
         shorter.
 
-        For laws that run alone for long, as tuned ones; the table's laws share two kernels, which saves compiling
-        dozens.
+        It is for laws that run alone for long, as tuned ones do.  The table's laws share two kernels, which saves
+        compiling dozens.
         """
         if self.kind != "linear":
             return self
         law = copy.copy(self)
         object.__setattr__(law, "_whole", False)
-        params = tuple((slot, value) for slot, value in _PLAIN if self._params[slot] == value)
+        params = tuple((slot, value) for slot, value in PLAIN if self._params[slot] == value)
         idle = self._params[F.P_A2] == self._params[F.P_A3] == 0.0
         object.__setattr__(law, "known", (params, ((S_LH1, 0.0), (S_LH2, 0.0)) if idle else ()))
         return law
@@ -255,14 +167,15 @@ class Law:
 
     @property
     def needs(self) -> frozenset[int]:
-        """Record slots without which the law cannot decide: error and order (linear), time scales (criterion), none
-        (constant).
+        """Record slots without which the law cannot decide.
+
+        A linear law needs error and order, a criterion its time scales, a constant step nothing.
         """
         return frozenset({record.ERR, record.ORDER}) if self.kind == "linear" else self.slots
 
     @property
     def first(self) -> Callable[..., float] | None:
-        """`first(params, state, record)`: the first step size, where the law knows one; None leaves it to the method."""
+        """`first(params, state, record)` is the first step size; None where the law leaves it to the method."""
         return _FIRST.get(self.kind)
 
     @property
@@ -326,16 +239,6 @@ def _restored(
     object.__setattr__(law, "_whole", whole)
     object.__setattr__(law, "trained_method", trained_method)
     return law
-
-
-def _number(law: str, name: str, value: Any, c: Coefficient) -> float:
-    try:
-        x = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"law {shown(law)}: {name} must be a number, got {shown(value)}") from None
-    if not c.low <= x <= c.high:
-        raise ValueError(f"law {shown(law)}: {name} must be in [{c.low:g}, {c.high:g}], got {x!r}")
-    return x
 
 
 def search_space(implicit: bool = False):

@@ -28,8 +28,9 @@ def amuse(mu: float = 0.03) -> Law:
 
 
 def aarseth(eta: float = 0.02) -> Law:
-    """Aarseth's criterion, h = sqrt(eta) tau_aarseth: eta stands *inside* the root (.02; written
-    outside it is .14).
+    """Aarseth's criterion, h = sqrt(eta) tau_aarseth.
+
+    eta stands *inside* the root: its .02 is .14 where the parameter is written outside.
     """
     return Law(
         "aarseth", "criterion", {"aarseth": math.sqrt(_positive("eta", eta))}, "nbody",
@@ -38,8 +39,9 @@ def aarseth(eta: float = 0.02) -> Law:
 
 
 def ias15(epsilon: float = 1e-9) -> Law:
-    """REBOUND's default for IAS15 since 2024, h = (5040 epsilon)^(1/7) tau_prs; growth <= 4, repeats
-    where h'/h < 1/4.
+    """REBOUND's default for IAS15 since 2024, h = (5040 epsilon)^(1/7) tau_prs.
+
+    A step grows by at most 4, and is repeated where h'/h < 1/4.
     """
     c = (5040.0 * _positive("epsilon", epsilon)) ** (1 / 7)
     return Law(

@@ -35,11 +35,10 @@ _IMPLICIT = (
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Names, bounds and maps between laws and vectors (float64, one entry a name, every entry within
-    [low, high]).
+    """The vectors of a search: names and bounds of their entries, and maps between laws and vectors.
 
-    Entries are logarithms of safety, fmin, fmax, accept_err, accept_factor, the gains themselves, and
-    1/kappa (0: hard clip).
+    A vector is float64, one entry a name, every entry within [low, high].  Entries are logarithms of safety, fmin,
+    fmax, accept_err, accept_factor, the gains themselves, and 1/kappa (0: hard clip).
     """
 
     names: tuple[str, ...]
@@ -51,7 +50,7 @@ class SearchSpace:
         return len(self.names)
 
     def to_vector(self, law: Law) -> np.ndarray:
-        """Vector of a linear law; a value outside the bounds is moved to the nearest one.
+        """Vector of a linear law; a value outside the bounds is moved to the nearest bound.
 
         A safety factor inside the error counts as the outside one with the same equilibrium.  Raises
         ValueError for other kinds.

@@ -105,9 +105,9 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
     ),
     "scipy_radau": (
         "radau5",
-        {**_PC11, "fmax": 10.0, "accept_err": 1.0, "err_floor": 1e-300, "newton_m": 6.0, "newton_all": 1.0, "reject_own": 1.0,
-         "reject_first": 1.0, "after_max": math.inf, "band_lo": 0.0, "band_hi": math.nextafter(1.2, 1.0),
-         "band_rate": 1e-3, "reject_max": 1.0},
+        {**_PC11, "fmax": 10.0, "accept_err": 1.0, "err_floor": 1e-300, "newton_m": 6.0, "newton_all": 1.0,
+         "reject_own": 1.0, "reject_first": 1.0, "after_max": math.inf, "band_lo": 0.0,
+         "band_hi": math.nextafter(1.2, 1.0), "band_rate": 1e-3, "reject_max": 1.0},
         "SciPy's Radau: predictive, keeps h where the factor is below 1.2", "scipy/integrate/_ivp/radau.py",
     ),
     # defaults of hosts
@@ -125,7 +125,9 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
         "scipy", _g(1.0, after_max=math.inf, err_min=1e-38), "torchode IntegralController",
         "torchode/step_size_controllers.py",
     ),
-    "julia_pi": ("julia", _g(0.7, -0.4), "OrdinaryDiffEq.jl's default PIController", "OrdinaryDiffEqCore controllers.jl"),
+    "julia_pi": (
+        "julia", _g(0.7, -0.4), "OrdinaryDiffEq.jl's default PIController", "OrdinaryDiffEqCore controllers.jl",
+    ),
     "dop853": (
         "hairer", _g(1.0, fmin=0.333, fmax=6.0), "dop853.f (beta = 0: an I law)", "Hairer & Wanner, dop853.f",
     ),

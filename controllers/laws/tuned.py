@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,10 @@ from typing import Any
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.reading import parse_json, read_bytes
-from .law import SPECS, Law
+from .. import in_place
+from .coefficients import SPECS
+from .law import Law
+from .values import json_values
 
 SCHEMA = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "zoo" / "tuned"
@@ -76,16 +78,11 @@ def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:
     """
     if law.kind != "linear":
         raise ValueError(f"law {law.name!r} is of kind {law.kind!r}; only linear laws are tuned")
-    # JSON has no infinity
-    values = {k: v if math.isfinite(v) else repr(v) for k, v in {**law.values, "accept_err": bounded(law)}.items()}
+    values = json_values({**law.values, "accept_err": bounded(law)})
     data = {"schema": SCHEMA, "law": {"rules": law.rules, "values": values}, **facts}
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-    os.chmod(tmp, 0o644)  # mkstemp's files are private
-    os.replace(tmp, path)
+    in_place.write(path, text.encode())
 
 
 def bounded(law: Law) -> float:

@@ -38,10 +38,14 @@ def scaled(a, scale):
 
 @dataclass(frozen=True)
 class Action:
-    """One action: name, knob, what it is in words, `move(a, scale)`, its scale where none is given, and the largest
-    scale that is allowed.
+    """One action.
 
-    own: it was registered by a caller.
+    knob     what it turns, one of `KNOBS`
+    doc      what it is, in words
+    scale    its scale where none is given
+    most     the largest scale that is allowed
+    move     `move(a, scale)`, by how much it turns the knob
+    own      whether it was registered by a caller
     """
 
     name: str
@@ -82,13 +86,17 @@ SETS: dict[int, tuple[str, ...]] = {
 
 
 def register(move: Callable, knob: str, scale: float, most: float | None = None, name: str | None = None) -> Action:
-    """Let a caller's action be asked for by name (`move.__name__` unless `name` is given) wherever actions are named in
-    this process.
+    """Let a caller's action be asked for by name wherever actions are named in this process.
 
-    move: `move(a, scale)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by `formula`, a in
-    [-1, 1], 0 at a = 0; its docstring says what it is.  knob: one of `KNOBS`.  scale: positive; most: the largest that
-    a decision may set (default: scale).  An action that was registered under the name before is replaced: decisions
-    made before keep theirs.  OptionError for the name of an action that ships, and where something does not fit.
+    move     `move(a, scale)` with a in [-1, 1], 0 at a = 0: a branch-free formula over
+             `stepsmith.integrators.core.formulas`, marked by `formula`; its docstring says what it is
+    knob     what it turns, one of `KNOBS`
+    scale    positive
+    most     the largest scale that a decision may set; default `scale`
+    name     what it is called; default `move.__name__`
+
+    An action that was registered under the name before is replaced; decisions made before keep theirs.  OptionError for
+    the name of an action that ships, and where something does not fit.
     """
     from ...integrators.compile.vecmath import NAMESPACE
 

@@ -1,13 +1,12 @@
 """From an action to a step: a bounded residual on a classical law, and a learned acceptance threshold.
 
-    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= min(E_acc exp(T a_1), E_max),    a in [-1, 1]^n
+    log h'/h = clip(law's proposal + R a_0, law's limiter),    accept  E <= min(E_acc exp(T a_1), E_max)
 
-These are the actions that ship (`actions`), with R = `residual_scale` (1.5: a factor within [.22, 4.5] of the law's)
-and T = `threshold_scale` (log 5: thresholds from a fifth of the law's to five times it).  For implicit methods two
-more:
+with the actions a in [-1, 1]^n.  These two are the actions that ship (`actions`), R = `residual_scale` (1.5: a factor
+within [.22, 4.5] of the law's) and T = `threshold_scale` (log 5: thresholds from a fifth of the law's to five times
+it).  For implicit methods there are two more:
 
-    a_2: the dead band, in which size and LU factors are kept, is wider at both ends by a factor exp(H a_2), H = log
-      1.35
+    a_2: the dead band, in which size and LU factors are kept, is wider at both ends by exp(H a_2), H = log 1.35
     a_3: the Newton rate above which the Jacobian is renewed is exp(J a_3) times the law's, J = log 1000
 
 a = 0 is the law, bit for bit, up to E_max = `ACCEPT_MAX`.  Safety, limiter, floors and what the law does after a
@@ -84,11 +83,15 @@ class Decision:
     """Observation, actions and base law: all of a learned controller but its network, and what an environment steps
     with.
 
-    observation: the features.  law: the base law, a `Law` or its name.  n_act: 2; 1 to leave acceptance to the law
-    (always 1 on N-body criteria and the constant step); 4 to decide on hold and Jacobian too.  actions: names of
-    `actions.ACTIONS`, in place of n_act. residual_scale R in (0, 10] and threshold_scale T in (0, log 50] as above
-    (natural logarithms): scales of the actions on the size and on the threshold; None: the action's own. shift, scale
-    (n_obs,) and obs_clip: normaliser of the observation, (x - shift)*scale within +-obs_clip; None: the identity.
+    observation        the features, or their names
+    law                the base law, a `Law` or its name
+    residual_scale     R in (0, 10] as above, the scale of the action on the size; None: the action's own
+    threshold_scale    T in (0, log 50] as above, the scale of the action on the threshold; None: the action's own
+    n_act              2; 1 leaves acceptance to the law (always so on N-body criteria and the constant step); 4 decides
+                       on hold and Jacobian too
+    shift, scale, obs_clip    normaliser of the observation, (n_obs,) twice and a bound: (x - shift)*scale within
+                       +-obs_clip; None: the identity
+    actions            names of `actions.ACTIONS`, in place of n_act
 
     It is a controller itself: with no action written it decides as its law.  `features`, `apply`, `init` are plain
     functions to be bound.  Raises ValueError on scales that are not positive, a wrong n_act or a normaliser of the
@@ -190,8 +193,9 @@ class Decision:
 
     @property
     def params(self) -> np.ndarray:
-        """float64 (n_params,): law | residual scale, threshold scale, growth limit | shifts, scales, bound of the
-        normaliser.
+        """float64 (n_params,): what the formulas read.
+
+        The law's | residual scale, threshold scale, growth limit | shifts, scales, bound of the normaliser.
         """
         fmax = FAR
         if self.law.kind == "criterion":
@@ -218,8 +222,9 @@ class Decision:
 
     @property
     def algebraic(self) -> bool:
-        """Whether an action turns the dead band or the renewal of the Jacobian, which only methods with Newton's
-        iteration have.
+        """Whether an action turns the dead band or the renewal of the Jacobian.
+
+        Only methods with Newton's iteration have these.
         """
         return any(action.knob in ("hold", "renewal") for action in self.actions)
 
@@ -296,8 +301,8 @@ def _actions(actions: Any, n_act: Any) -> tuple[Action, ...]:
     if actions is None:
         if isinstance(n_act, bool) or n_act not in SETS:
             raise OptionError(
-                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), "
-                f"got {shown(n_act)}"
+                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or "
+                f"4 (and dead band, Jacobian), got {shown(n_act)}"
             )
         actions = SETS[n_act]
     if isinstance(actions, tuple) and actions and all(isinstance(action, Action) for action in actions):

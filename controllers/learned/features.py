@@ -13,15 +13,12 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from ...integrators.checks.arrays_reached import indexes_arrays
 from ...integrators.core import options
 from ...integrators.core import record as rec
 from ...integrators.core.binding import bind
-from ...integrators.core.contract import N_HEAD, S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
+from ...integrators.core.contract import S_LE1, S_LE2, S_LH1, S_LH2, S_NACC, S_STREAK
 from ...integrators.core.errors import OptionError, refuse, shown
 from ...integrators.core.formulas import log, maximum, minimum, where
 from ...integrators.core.record import (
@@ -43,6 +40,7 @@ from ...integrators.core.record import (
     YNORM,
     H,
 )
+from .probe import slots_read
 
 TINY = 1e-300
 HUGE = 1e300
@@ -174,8 +172,14 @@ def normalised(x, shift, scale, bound):
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: raw value `fn(state, record)`, clip [low, high], then (x - shift)*scale; `slots` are the record's it
-    reads. own: a caller's.
+    """One feature.
+
+    tier            what a host must offer: 0 an error estimate, 1 norms, 2 stages
+    fn              `fn(state, record)`, the raw value
+    low, high       what the raw value is clipped to
+    shift, scale    what follows: (x - shift)*scale
+    slots           record slots that `fn` reads
+    own             whether it was registered by a caller
     """
 
     name: str
@@ -252,15 +256,18 @@ def register(
     tier: int = 2,
     name: str | None = None,
 ) -> Feature:  # fmt: skip
-    """Let a caller's feature be asked for by name (`fn.__name__` unless `name` is given) wherever features are named in
-    this process.
+    """Let a caller's feature be asked for by name wherever features are named in this process.
 
-    fn: `fn(state, record)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by `formula`; its
-    docstring says what it is.  low, high: what its value is clipped to; then (x - shift)*scale, which ought to be of
-    size 1.  slots: the record slots that it reads (`stepsmith.integrators.core.record`); None: they are found.  tier:
-    what a host must offer (0: an error estimate; 1: norms; 2: stages).  A feature that was registered under the name
-    before is replaced: selections made before keep theirs.  OptionError for the name of a feature that ships, and where
-    something does not fit.
+    fn              `fn(state, record)`, a branch-free formula over `stepsmith.integrators.core.formulas`, marked by
+                    `formula`; its docstring says what it is
+    low, high       what its value is clipped to
+    shift, scale    what follows: (x - shift)*scale, which ought to be of size 1
+    slots           record slots that it reads (`stepsmith.integrators.core.record`); None: they are found
+    tier            what a host must offer: 0 an error estimate, 1 norms, 2 stages
+    name            what it is called; default `fn.__name__`
+
+    A feature that was registered under the name before is replaced; selections made before keep theirs.  OptionError
+    for the name of a feature that ships, and where something does not fit.
     """
     from ...integrators.compile.vecmath import NAMESPACE
 
@@ -275,7 +282,7 @@ def register(
         raise OptionError(f"feature {shown(name)} ships with the package: give this one another name")
     high = options.number("high", high)
     low = options.number("low", low, below=high)
-    read = _read(fn)
+    read = slots_read(fn)
     if slots is not None:
         if isinstance(slots, (str, bytes)) or not isinstance(slots, Iterable):
             raise refuse("slots", "record slots or None", slots)
@@ -291,32 +298,3 @@ def register(
     )
     FEATURES[name] = Feature(name, tier, fn, low, high, shift, scale, read, own=True)
     return FEATURES[name]
-
-
-class _Probe(list):
-    """A record that notes which slots are read."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__([np.ones(1)] * size)
-        self.read: set[int] = set()
-
-    def __getitem__(self, i: Any) -> Any:
-        self.read.add(i)
-        return super().__getitem__(i)
-
-
-def _read(fn: Callable) -> frozenset[int]:
-    """Slots that a feature reads: it is branch-free, so one evaluation shows them all.  OptionError where it does not
-    give a number.
-    """
-    probe = _Probe(rec.N_RECORD)
-    try:
-        with np.errstate(all="ignore"):
-            found = np.asarray(fn([np.zeros(1)] * N_HEAD, probe), dtype=np.float64)
-    except Exception as error:
-        raise OptionError(
-            f"fn must be a function of state and record that gives a number: {type(error).__name__}: {error}"
-        ) from None
-    if found.size != 1:
-        raise OptionError(f"fn must be a function of state and record that gives a number, got shape {found.shape}")
-    return frozenset(probe.read)

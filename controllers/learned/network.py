@@ -14,7 +14,6 @@ row-major and then b | table.
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -22,55 +21,26 @@ from typing import Any
 import numpy as np
 
 from ...integrators.core import dense
-from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane, bind
+from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
 from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
-from ...integrators.core.formulas import where
+from .choice import choice
 from .decision import Decision
 
 SQUASHES = ("clip", "tanh", "argmax")
-
-# compile-time values of `choose`, bound for each structure
-Q_AT = 0
-N_Q = 1
-TABLE_AT = 0
-ACT = 0
-N_ACT = 1
-
-
-def choose(params, state, record, out):
-    """Action rows from the row of the table with the greatest value (the first of equal ones); NaN if a value is not
-    finite.
-    """
-    best = state[Q_AT]
-    hurt = best - best
-    pick = 0.0
-    for i in range(1, N_Q):
-        q = state[Q_AT + i]
-        hurt = hurt + (q - q)
-        better = q > best
-        best = where(better, q, best)
-        pick = where(better, float(i), pick)
-    for j in range(N_ACT):
-        a = params[TABLE_AT + j]
-        for i in range(1, N_Q):
-            a = where(pick == float(i), params[TABLE_AT + i * N_ACT + j], a)
-        state[ACT + j] = a + hurt
-
-
-@functools.cache
-def _choose(q_at: int, n_q: int, table_at: int, act: int, n_act: int) -> Callable[..., None]:
-    return bind(choose, {"Q_AT": q_at, "N_Q": n_q, "TABLE_AT": table_at, "ACT": act, "N_ACT": n_act})
 
 
 class Learned:
     """A controller with a network, for `solve`, ensembles and hosts (the contract of `docs/architecture.md`).
 
-    decision: observation, action and base law.  layers: sequence of (weight (n_out, n_in), bias (n_out,), activation),
-    activation "tanh", "relu" or "linear", the last one "linear" with decision.n_act outputs (for "argmax" one a row of
-    the table).  squash: "clip", "tanh" or "argmax".  table: (n, n_act) actions in [-1, 1], for "argmax" only.  name,
-    family: what it is called and was trained on. provenance, measured: JSON-like mappings that go into its file (seed,
-    commit, versions, steps; figures).
+    decision      observation, actions and base law
+    layers        sequence of (weight (n_out, n_in), bias (n_out,), activation), activation "tanh", "relu" or "linear";
+                  the last one is "linear" and has decision.n_act outputs, for "argmax" one a row of the table
+    squash        "clip", "tanh" or "argmax"
+    table         (n, n_act) actions in [-1, 1], for "argmax" only
+    name, family  what it is called, and what it was trained on
+    provenance    JSON-like mapping that goes into its file: seed, commit, versions, steps
+    measured      JSON-like mapping that goes into its file: figures
 
     Weights need not be finite: a network that answers NaN falls back to the law, and is counted.  Raises ValueError on
     shapes that do not fit, an unknown activation or squash, and a table out of [-1, 1].
@@ -142,7 +112,7 @@ class Learned:
             row += 0 if direct else n_out
             src, offset = dst, offset + n_out * (n_in + 1)
         if self.table is not None:
-            phases.append(Lane(_choose(src, len(self.table), offset, d.act_at, d.n_act)))
+            phases.append(Lane(choice(src, len(self.table), offset, d.act_at, d.n_act)))
         phases.append(Lane(d.squashing("none" if self.table is not None else self.squash)))
         return tuple(phases), row
 
@@ -209,8 +179,9 @@ class Learned:
 
     @property
     def trained_method(self) -> str | None:
-        """The method that it was trained with, from its provenance; None where that does not say.  With another one,
-        solves warn.
+        """The method that it was trained with, from its provenance; None where that does not say.
+
+        With another one, solves warn.
         """
         method = self.provenance.get("method")
         return method if isinstance(method, str) and method else None
@@ -242,8 +213,9 @@ class Learned:
 
     @property
     def key(self) -> tuple:
-        """Structure: what to compile; weights, coefficients and a normaliser's numbers are not part of it (whether
-        there is one, is).
+        """Structure: what to compile.
+
+        Weights, coefficients and a normaliser's numbers are not part of it; whether there is a normaliser is.
         """
         return ("learned", self.decision.key, self.shapes, self.squash)
 
@@ -280,10 +252,9 @@ class Learned:
             return (np.clip(z, -1.0, 1.0) if self.squash == "clip" else np.tanh(z)) + (z - z)
 
     def decide_numpy(self, state: np.ndarray, record: Any) -> np.ndarray:
-        """One decision in NumPy: state (n_state,) or (n_state, lanes), advanced in place; record (N_RECORD,) or
-        (N_RECORD, lanes).
+        """One decision in NumPy; returns `out`, (N_OUT,) or (N_OUT, lanes).
 
-        Returns `out`, (N_OUT,) or (N_OUT, lanes).
+        state: (n_state,) or (n_state, lanes), advanced in place.  record: (N_RECORD,) or (N_RECORD, lanes).
         """
         out = np.zeros((N_OUT, *state.shape[1:]))
         params = self._params

@@ -24,8 +24,7 @@ from .features import FEATURES, HUGE, NBODY, NEWTON, STIFF, TIER0, TIER1, TIER2,
 
 __all__ = [
     "FEATURES", "HUGE", "NBODY", "NEWTON", "OBS_AT", "STIFF", "TIER0", "TIER1", "TIER2", "Feature", "Observation",
-    "clipped", "normalised",
-    "slot_names",
+    "clipped", "normalised", "slot_names",
 ]  # fmt: skip
 
 #: first row of the observation in the state of a learned controller
@@ -112,20 +111,28 @@ class Observation:
         return _function(self.table, params_at, plain)
 
 
+# A selection becomes a function of its own, written out line by line: Numba compiles it, for CUDA too, and cannot loop
+# over functions that differ.
+_HEAD = "def features(params, state, record, out):\n"
+_CLIPPED = "    x{i} = clipped(feature{i}(state, record), {low!r}, {high!r}, {shift!r}, {scale!r})\n"
+_NORMALISED = "    x{i} = normalised(x{i}, params[{shift_at}], params[{scale_at}], params[{bound_at}])\n"
+_WRITTEN = "    state[{row}] = x{i}\n"
+
+
 @functools.cache
 def _function(features: tuple[Feature, ...], at: int, plain: bool) -> Callable[..., None]:
+    """`Observation.function` of a selection; the text holds table names and numbers of this file only."""
     n = len(features)
-    src = "def features(params, state, record, out):\n"
+    source = _HEAD
     for i, f in enumerate(features):
-        src += f"    x{i} = clipped(feature{i}(state, record), {f.low!r}, {f.high!r}, {f.shift!r}, {f.scale!r})\n"
+        source += _CLIPPED.format(i=i, low=f.low, high=f.high, shift=f.shift, scale=f.scale)
         if not plain:
-            src += f"    x{i} = normalised(x{i}, params[{at + i}], params[{at + n + i}], params[{at + 2 * n}])\n"
+            source += _NORMALISED.format(i=i, shift_at=at + i, scale_at=at + n + i, bound_at=at + 2 * n)
     # everything is read before anything is written
-    src += "".join(f"    state[{OBS_AT + i}] = x{i}\n" for i in range(n))
-    glb = {**globals(), **{f"feature{i}": f.fn for i, f in enumerate(features)}}
-    # the text is made of table names and numbers of this file only
-    exec(compile(src, "<stepsmith observation>", "exec"), glb)
-    fn = glb["features"]
+    source += "".join(_WRITTEN.format(row=OBS_AT + i, i=i) for i in range(n))
+    names = {**globals(), **{f"feature{i}": f.fn for i, f in enumerate(features)}}
+    exec(compile(source, "<stepsmith observation>", "exec"), names)
+    fn = names["features"]
     fn.__doc__ = "Features " + ", ".join(f.name for f in features) + "."
     return fn
 

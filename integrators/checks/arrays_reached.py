@@ -1,4 +1,5 @@
-"""Can a user's function index a NumPy array?  Compiled code would do so without a check, and read or write foreign memory.
+"""Can a user's function index a NumPy array?  Compiled code would do so without a check, and read or write foreign
+memory.
 
 The answer is yes unless it is known to be no: an index check costs nothing where there is no array.
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compile.digest import of_library
+from ..compile.library import of_library
 from ..compile.sources import PACKAGE, VECMATH
 
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range)
@@ -21,10 +22,11 @@ _CONTAINERS = (tuple, list, set, frozenset)
 
 
 def indexes_arrays(fn: Any) -> bool:
-    """Whether a function may index an array: one that it reaches through its globals, cells, defaults, tuples, lists, modules or the
-    functions that it calls, or one that it makes, with NumPy's functions for instance.
+    """Whether a function may index an array: one that it reaches through its globals, cells, defaults, tuples, lists,
+    modules or the functions that it calls, or one that it makes, with NumPy's functions for instance.
 
-    A helper that is handed an array does not know: where this holds for a right-hand side, all that it calls is to be checked.
+    A helper that is handed an array does not know: where this holds for a right-hand side, all that it calls is to be
+    checked.
     """
     return _reaches(fn, frozenset(), set())
 

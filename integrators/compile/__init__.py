@@ -1,1 +1,3 @@
-"""From functions and generated source to machine code: keys, the kernel cache, lane views, the tracer, elementary functions."""
+"""From functions and generated source to machine code: keys, the kernel cache, lane views, the tracer, elementary
+functions.
+"""

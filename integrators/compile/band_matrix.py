@@ -1,8 +1,8 @@
 """View of a band matrix: `J[i, j]` of a user's Jacobian, of which only the entries inside a band are kept.
 
-Element (i, j) lies at `base[i*(lower + upper + 1) + j - i + lower]`.  What is written outside the band goes to the cell behind the last
-row, and what is read there is 0.  (Outside the matrix itself: NaN, into its first element.)
-With an `order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
+Element (i, j) lies at `base[i*(lower + upper + 1) + j - i + lower]`.  What is written outside the band goes to the cell
+behind the last row, and what is read there is 0.  (Outside the matrix itself: NaN, into its first element.) With an
+`order` (see `sparsity`) i and j are first turned into rows of the reordered matrix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from .lanes import or_nan
 
 
 class BandMatrixType(MatrixType):
-    """Numba type of a band of an n by n matrix, `lower` and `upper` diagonals beside the main one; ordered: with a permutation."""
+    """Numba type of a band of an n by n matrix, `lower` and `upper` diagonals beside the main one; ordered: with a
+    permutation.
+    """
 
     def __init__(self, n: int, lower: int, upper: int, ordered: bool) -> None:
         self.rows = self.columns = n
@@ -31,7 +33,9 @@ class BandMatrixType(MatrixType):
 @register_model(BandMatrixType)
 class _BandMatrixModel(models.StructModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, [("data", types.CPointer(types.float64)), ("place", types.CPointer(types.int64))])
+        super().__init__(
+            dmm, fe_type, [("data", types.CPointer(types.float64)), ("place", types.CPointer(types.int64))]
+        )
 
 
 @intrinsic
@@ -61,7 +65,9 @@ def band(typingctx, block, offset, n, lower, upper, place):
 
 
 def _address(context, builder, ty, value, index):
-    """Pointer to the element, or to the cell behind the last row; whether it is inside the band, and inside the matrix (None: it is)."""
+    """Pointer to the element, or to the cell behind the last row; whether it is inside the band, and inside the matrix
+    (None: it is).
+    """
     view = cgutils.create_struct_proxy(ty)(context, builder, value=value)
     i, j, known = places(builder, ty, index)
     const = lambda x: ir.Constant(i.type, x)  # noqa: E731

@@ -1,11 +1,13 @@
 """Generated kernels as real modules in a cache directory.
 
-A jitted function that is passed as an argument never hits Numba's disk cache.  So every kernel is written out as the source of a
-module, named by a hash of that source, of the functions it refers to (`digest`), of the package's modules that it is lowered by and of the
-versions of what compiles it; Numba's own cache then keeps the machine code beside it, and a second process loads it in milliseconds.  The
-directory is `$STEPSMITH_CACHE_DIR`, by default `~/.cache/stepsmith` (or `$XDG_CACHE_HOME/stepsmith`).
+A jitted function that is passed as an argument never hits Numba's disk cache.  So every kernel is written out as the
+source of a module, named by a hash of that source, of the functions it refers to (`digest`), of the package's modules
+that it is lowered by and of the versions of what compiles it; Numba's own cache then keeps the machine code beside it,
+and a second process loads it in milliseconds.  The directory is `$STEPSMITH_CACHE_DIR`, by default `~/.cache/stepsmith`
+(or `$XDG_CACHE_HOME/stepsmith`).
 
-Where the directory cannot be written (read-only, a full disk), kernels are compiled for this process alone, and a warning says so once.
+Where the directory cannot be written (read-only, a full disk), kernels are compiled for this process alone, and a
+warning says so once.
 """
 
 from __future__ import annotations
@@ -47,14 +49,16 @@ _MAPS = threading.Lock()  # held for the length of a look-up
 def cache_dir() -> Path:
     """Directory of generated modules and their machine code (created on demand).
 
-    Where it cannot be written, a temporary one, which is removed when the process ends: kernels then work for this process only.
-    Raises OptionError where $STEPSMITH_CACHE_DIR is set but empty.
+    Where it cannot be written, a temporary one, which is removed when the process ends: kernels then work for this
+    process only. Raises OptionError where $STEPSMITH_CACHE_DIR is set but empty.
     """
     base = os.environ.get("STEPSMITH_CACHE_DIR")
     if base is None:
         base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "stepsmith")
     elif not base.strip():
-        raise OptionError(f"STEPSMITH_CACHE_DIR must be a directory's path, got {base!r}; unset it for the default place")
+        raise OptionError(
+            f"STEPSMITH_CACHE_DIR must be a directory's path, got {base!r}; unset it for the default place"
+        )
     path = Path(base) / "kernels"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -89,16 +93,18 @@ def fetch(module: str, name: str) -> Any:
 
 _HEAD = (
     "from stepsmith.integrators.compile.lanes import inline as _inline\n"
-    "from stepsmith.integrators.compile.trace import Local as _Local, Part as _Part, traced as _traced\n"
+    "from stepsmith.integrators.compile.memory import Local as _Local, Part as _Part\n"
+    "from stepsmith.integrators.compile.trace import traced as _traced\n"
 )
 
 
 def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> types.ModuleType:
     """Module of `source` with the names of `objects` (functions, constants) defined in it, from the cache directory.
 
-    Functions are compiled by what `head` imports as `_inline` and `_traced` (by default `lanes.inline` and `trace.traced`) when the
-    module is imported.  Equal source, functions and versions give the same module.  Safe to call from several threads.
-    Raises `digest.UndigestibleError`, a ValueError, where an object depends on something that cannot be part of a kernel.
+    Functions are compiled by what `head` imports as `_inline` and `_traced` (by default `lanes.inline` and
+    `trace.traced`) when the module is imported.  Equal source, functions and versions give the same module.  Safe to
+    call from several threads. Raises `digest.UndigestibleError`, a ValueError, where an object depends on something
+    that cannot be part of a kernel.
     """
     _import_lanes()
     h = hashlib.sha256((_versions() + sources.source_digest(head + source) + source).encode())
@@ -191,7 +197,9 @@ def _save(save: Callable[..., None], *args: Any) -> None:
 
 
 def _stored(store: Any, load: Callable[..., Any], *args: Any) -> Any:
-    """Numba's `load_overload`; None, and nothing stored any more, where the files are damaged (a crash, a full disk)."""
+    """Numba's `load_overload`; None, and nothing stored any more, where the files are damaged (a crash, a full
+    disk).
+    """
     try:
         return load(*args)
     except Exception:  # truncated pickles raise any of half a dozen types
@@ -207,7 +215,8 @@ def _warn_unwritten(folder: Path, error: OSError) -> None:
     if str(folder) not in _UNWRITTEN:
         _UNWRITTEN.add(str(folder))
         warnings.warn(
-            f"compiled kernels cannot be stored in {folder} ({error.strerror or error}): every process will compile them anew; "
+            f"compiled kernels cannot be stored in {folder} ({error.strerror or error}): every process will compile "
+            "them anew; "
             "free space there or set STEPSMITH_CACHE_DIR to another directory",
             stacklevel=2,
         )
@@ -225,22 +234,30 @@ _DISCARDED: set[str] = set()
 
 
 def discard_damaged(function: Any) -> bool:
-    """After a failed first call of a kernel's `function`: throw its stored machine code away; True where it is worth a second try.
+    """After a failed first call of a kernel's `function`: throw its stored machine code away; True where it is worth a
+    second try.
 
-    Numba trusts the files that it finds; a damaged one (a full disk, a crash) makes every call fail until it is deleted.
+    Numba trusts the files that it finds; a damaged one (a full disk, a crash) makes every call fail until it is
+    deleted.
     """
     module = sys.modules.get(function.py_func.__module__)
     if module is None or module.__file__ is None or function.signatures or module.__name__ in _DISCARDED:
         return False
     _DISCARDED.add(module.__name__)
-    stored = [f for f in (Path(module.__file__).parent / "__pycache__").glob(f"{Path(module.__file__).stem}*.nb[ic]") if f.is_file()]
+    stored = [
+        f
+        for f in (Path(module.__file__).parent / "__pycache__").glob(f"{Path(module.__file__).stem}*.nb[ic]")
+        if f.is_file()
+    ]
     for file in stored:
         file.unlink(missing_ok=True)
     return bool(stored)
 
 
 def compiled(function: Any, *args: Any) -> None:
-    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times is the run."""
+    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times
+    is the run.
+    """
     from numba import typeof
 
     with _LOCK:

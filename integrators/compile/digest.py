@@ -1,13 +1,15 @@
-"""What a function computes, as a key: two functions get one key only where compiled code for the one is right for the other.
+"""What a function computes, as a key: two functions get one key only where compiled code for the one is right for the
+other.
 
-A right-hand side is more than its bytecode: it names constants, arrays and helper functions, by closure and by global name, and those
-name others.  `function_key` walks all of it in a canonical order.  An object met before is written as its position in the walk, sets in
-the order of their members' keys, named tuples with their fields, compiled functions with their compiler's options.  What cannot be
-written down so (a dict, an instance of somebody's class, a pointer) is refused: a key that left it out would give one kernel to two
-functions.
+A right-hand side is more than its bytecode: it names constants, arrays and helper functions, by closure and by global
+name, and those name others.  `function_key` walks all of it in a canonical order.  An object met before is written as
+its position in the walk, sets in the order of their members' keys, named tuples with their fields, compiled functions
+with their compiler's options.  What cannot be written down so (a dict, an instance of somebody's class, a pointer) is
+refused: a key that left it out would give one kernel to two functions.
 
-`identity` is the same key, remembered a function object.  What a function names can change (a notebook's `K = 3.0`, an array written in
-place), so it also remembers what it saw and looks again at every call: a fraction of a microsecond, and the time to read the arrays.
+`identity` is the same key, remembered a function object.  What a function names can change (a notebook's `K = 3.0`, an
+array written in place), so it also remembers what it saw and looks again at every call: a fraction of a microsecond,
+and the time to read the arrays.
 """
 
 from __future__ import annotations
@@ -17,9 +19,6 @@ import dis
 import enum
 import functools
 import hashlib
-import os
-import sys
-import sysconfig
 import threading
 import types
 import weakref
@@ -29,28 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from .library import is_attribute, is_library_callable, is_numba_type, of_library, overloads
 from .sources import PACKAGE, VECMATH, module_digest
-
-_PACKAGES = frozenset({"numpy", "numba", "llvmlite", "scipy", PACKAGE})
-_STDLIB = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
-_SITES = ("site-packages", "dist-packages")
-
-_MISSING = object()
-
-
-def of_library(name: str | None) -> bool:
-    """Whether the module called `name` changes with its version only, which stands in every key: NumPy, SciPy, Numba, this package, and
-    Python's own, told by the place of their files (a user's module may be called `profile` or `signal` too)."""
-    top = (name or "").split(".")[0]
-    if top in _PACKAGES or top in sys.builtin_module_names:
-        return True
-    if top not in sys.stdlib_module_names:
-        return False
-    file = getattr(sys.modules.get(top), "__file__", None)
-    if file is None:  # frozen, or not loaded: then nothing of it is reached
-        return True
-    place = os.path.realpath(file)
-    return place.startswith(_STDLIB) and not any(site in place.split(os.sep) for site in _SITES)
+from .watch import MISSING, Watch, cell_content, snapshot
 
 
 class UndigestibleError(ValueError):
@@ -59,7 +39,9 @@ class UndigestibleError(ValueError):
 
 @functools.cache
 def names_of(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Global names that a code object and the ones inside it load, and names of attributes that they look up; sorted."""
+    """Global names that a code object and the ones inside it load, and names of attributes that they look up;
+    sorted.
+    """
     loaded, attributes = set(), set()
     for op in dis.get_instructions(code):
         if op.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
@@ -72,51 +54,6 @@ def names_of(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
             loaded.update(inner[0])
             attributes.update(inner[1])
     return tuple(sorted(loaded)), tuple(sorted(attributes))
-
-
-class Watch:
-    """What a walk saw, to be looked at again: entries of namespaces, cells, functions' own parts, and contents of arrays."""
-
-    __slots__ = ("names", "cells", "functions", "contents")
-
-    def __init__(self) -> None:
-        self.names: list[tuple[dict, str, Any]] = []
-        self.cells: list[tuple[types.CellType, Any]] = []
-        self.functions: list[tuple[types.FunctionType, types.CodeType, Any, Any]] = []
-        self.contents: list[tuple[Any, Any]] = []
-
-    def same(self) -> bool:
-        """Whether everything is as it was."""
-        for space, name, value in self.names:
-            if space.get(name, _MISSING) is not value:
-                return False
-        for fn, code, defaults, kwdefaults in self.functions:
-            if fn.__code__ is not code or fn.__defaults__ is not defaults or fn.__kwdefaults__ is not kwdefaults:
-                return False
-        for cell, value in self.cells:
-            if _content(cell) is not value:
-                return False
-        return not self.contents or all(_snapshot(value) == content for value, content in self.contents)
-
-    def extend(self, other: Watch) -> None:
-        """Watch what `other` watches too."""
-        for part in self.__slots__:
-            getattr(self, part).extend(getattr(other, part))
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty
-        return _MISSING
-
-
-def _snapshot(value: Any) -> Any:
-    """Contents of a list, or of an array or scalar of NumPy's, as something to compare with."""
-    if isinstance(value, list):
-        return [id(v) for v in value]
-    data = value.tobytes()
-    return value.dtype.str, value.shape, data if len(data) <= 256 else hashlib.blake2b(data).digest()
 
 
 class _Walk:
@@ -170,7 +107,7 @@ class _Walk:
             self.array(v, name)
         elif isinstance(v, type):
             self.type(v, name)
-        elif _is_numba_type(v):
+        elif is_numba_type(v):
             self.put("numba type", repr(v))
         elif dataclasses.is_dataclass(v) and kind.__module__.split(".")[0] == PACKAGE:
             self.type(kind, name)
@@ -179,7 +116,8 @@ class _Walk:
                 self.value(getattr(v, field.name), f"{name}.{field.name}")
         elif not self.function(v, name):
             raise UndigestibleError(
-                f"{self.root} uses {name}, an object of type {kind.__module__}.{kind.__qualname__}, which cannot be compiled in; use "
+                f"{self.root} uses {name}, an object of type {kind.__module__}.{kind.__qualname__}, which cannot be "
+                "compiled in; use "
                 "numbers, strings, tuples, NumPy arrays and functions, and pass what varies in p"
             )
 
@@ -187,7 +125,7 @@ class _Walk:
         kind = type(v)
         self.put(kind.__name__, repr((kind.__module__, kind.__qualname__, getattr(kind, "_fields", None), len(v))))
         if isinstance(v, list):
-            self.watch.contents.append((v, _snapshot(v)))
+            self.watch.contents.append((v, snapshot(v)))
         for k, member in enumerate(v):
             self.value(member, f"{name}[{k}]")
 
@@ -197,7 +135,7 @@ class _Walk:
         self.put(type(v).__name__, repr((v.dtype.descr, v.shape)))
         self.put("data", v.tobytes())
         if isinstance(v, np.ndarray):
-            self.watch.contents.append((v, _snapshot(v)))
+            self.watch.contents.append((v, snapshot(v)))
 
     def type(self, v: type, name: str) -> None:
         self.put("type", f"{v.__module__}.{v.__qualname__}")
@@ -212,7 +150,9 @@ class _Walk:
         elif issubclass(v, tuple) and hasattr(v, "_fields"):
             self.value((v._fields, tuple(sorted(getattr(v, "_field_defaults", {}).items()))), name)
         elif not issubclass(v, BaseException):
-            raise UndigestibleError(f"{self.root} uses {name}, a class of its own, which cannot be compiled in; use functions and p")
+            raise UndigestibleError(
+                f"{self.root} uses {name}, a class of its own, which cannot be compiled in; use functions and p"
+            )
 
     def function(self, v: Any, name: str) -> bool:
         """Write a function of any kind; False where `v` is none."""
@@ -231,8 +171,10 @@ class _Walk:
         elif hasattr(v, "_defn") and type(v).__module__.startswith("numba."):  # numba.extending.intrinsic
             self.put("intrinsic", f"{type(v).__qualname__}")
             self.value(v._defn, name)
-        elif isinstance(v, (types.BuiltinFunctionType, np.ufunc)) or _of_library(v):
-            self.put("library", f"{getattr(v, '__module__', '')} {getattr(v, '__qualname__', getattr(v, '__name__', ''))}")
+        elif isinstance(v, (types.BuiltinFunctionType, np.ufunc)) or is_library_callable(v):
+            self.put(
+                "library", f"{getattr(v, '__module__', '')} {getattr(v, '__qualname__', getattr(v, '__name__', ''))}"
+            )
         else:
             return False
         return True
@@ -241,15 +183,15 @@ class _Walk:
         if self.known(fn):
             return
         home = (fn.__module__ or "").split(".")[0]
-        if home != PACKAGE and of_library(fn.__module__) and _is_attribute(fn):
+        if home != PACKAGE and of_library(fn.__module__) and is_attribute(fn):
             self.put("library", f"{fn.__module__} {fn.__qualname__}")
             return
-        if fn.__module__ == VECMATH and _is_attribute(fn):
+        if fn.__module__ == VECMATH and is_attribute(fn):
             # an elementary function: its lowering is the module's
             self.put("elementary", f"{fn.__module__} {fn.__qualname__} {module_digest(fn.__module__)}")
             return
         if home != PACKAGE:
-            for body in _overloads(fn):
+            for body in overloads(fn):
                 self.put("overload")
                 self.value(body, name)
         self.watch.functions.append((fn, fn.__code__, fn.__defaults__, fn.__kwdefaults__))
@@ -258,28 +200,30 @@ class _Walk:
         self.value(fn.__defaults__, "a default")
         self.value(tuple(sorted((fn.__kwdefaults__ or {}).items())), "a default")
         for free, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-            content = _content(cell)
+            content = cell_content(cell)
             self.watch.cells.append((cell, content))
             self.put("cell", free)
-            if content is _MISSING:
+            if content is MISSING:
                 self.put("empty")
             else:
                 self.value(content, repr(free))
         loaded, attributes = names_of(fn.__code__)
         for name in loaded:
-            content = fn.__globals__.get(name, _MISSING)
+            content = fn.__globals__.get(name, MISSING)
             self.watch.names.append((fn.__globals__, name, content))
             self.put("global", name)
-            if content is _MISSING:
+            if content is MISSING:
                 self.put("builtin")
                 if name == "getattr" and home != PACKAGE:
-                    raise UndigestibleError(f"{self.root} calls getattr, and what that reaches is not known: name it with a dot")
+                    raise UndigestibleError(
+                        f"{self.root} calls getattr, and what that reaches is not known: name it with a dot"
+                    )
                 continue
             self.value(content, repr(name))
             if isinstance(content, types.ModuleType):
                 self.module(content, attributes, set())
         for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-            if isinstance(_content(cell), types.ModuleType):
+            if isinstance(cell_content(cell), types.ModuleType):
                 self.put("module in cell", name)
                 self.module(cell.cell_contents, attributes, set())
 
@@ -289,11 +233,13 @@ class _Walk:
             return
         space = vars(module)
         for name in attributes:
-            content = space.get(name, _MISSING)
+            content = space.get(name, MISSING)
             self.watch.names.append((space, name, content))
-            if content is _MISSING:
-                if getattr(module, name, _MISSING) is not _MISSING:
-                    raise UndigestibleError(f"{self.root} uses '{module.__name__}.{name}', which that module computes: give it a value")
+            if content is MISSING:
+                if getattr(module, name, MISSING) is not MISSING:
+                    raise UndigestibleError(
+                        f"{self.root} uses '{module.__name__}.{name}', which that module computes: give it a value"
+                    )
                 continue
             self.put("attribute", name)
             self.value(content, f"'{module.__name__}.{name}'")
@@ -312,34 +258,6 @@ class _Walk:
                 self.value(constant, "a constant")
 
 
-def _of_library(v: Any) -> bool:
-    """Whether `v` is a callable that a library's module holds under its name (NumPy's array functions, Numba's typed ones)."""
-    home = getattr(v, "__module__", None)
-    return callable(v) and isinstance(home, str) and of_library(home) and _is_attribute(v)
-
-
-def _overloads(fn: types.FunctionType) -> list[Any]:
-    """Bodies that `numba.extending.overload` gave a function, which stand for it in compiled code."""
-    templates = sys.modules.get("numba.core.typing.templates")
-    if templates is None:
-        return []
-    bodies = []
-    for known, kind in templates.builtin_registry.globals:
-        if known is fn:
-            bodies += [t._overload_func for t in getattr(kind, "templates", ()) if hasattr(t, "_overload_func")]
-    return bodies
-
-
-def _is_numba_type(v: Any) -> bool:
-    numba_types = sys.modules.get("numba.core.types")
-    return numba_types is not None and isinstance(v, numba_types.Type)
-
-
-def _is_attribute(v: Any) -> bool:
-    module, name = sys.modules.get(v.__module__ or ""), getattr(v, "__name__", "")
-    return module is not None and vars(module).get(name) is v
-
-
 def digest(value: Any, root: str, name: str) -> bytes:
     """32 bytes that stand for a value by itself (a member of a set)."""
     walk = _Walk(root)
@@ -348,7 +266,9 @@ def digest(value: Any, root: str, name: str) -> bytes:
 
 
 def walked(value: Any, name: str = "") -> tuple[str, Watch]:
-    """Key of a function or of a value that compiled code depends on, and what has to stay as it is for the key to hold."""
+    """Key of a function or of a value that compiled code depends on, and what has to stay as it is for the key to
+    hold.
+    """
     plain = getattr(value, "py_func", value)
     walk = _Walk(name or f"function {getattr(plain, '__qualname__', type(plain).__name__)!r}")
     walk.value(value, name or "itself")
@@ -369,7 +289,9 @@ _LOCK = threading.Lock()
 
 
 def watched(fn: Callable | None) -> tuple[str, Watch]:
-    """`function_key` and what it rests on, as they are now; remembered a function object, and made anew when something changed."""
+    """`function_key` and what it rests on, as they are now; remembered a function object, and made anew when something
+    changed.
+    """
     if fn is None:
         return "", Watch()
     known = _KNOWN.get(id(fn))

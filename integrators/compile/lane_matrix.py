@@ -1,7 +1,7 @@
 """Lane views of matrices: `J[i, j]` of a user's Jacobian, for one trajectory or for W of them side by side.
 
-As `lanes.view`, with two indices: element (i, j) of an (rows, columns) matrix of lane l lies at `base[(i*columns + j)*W + l]`.
-Indices outside the matrix are treated as those outside a view: an error where they are constants, else NaN.
+As `lanes.view`, with two indices: element (i, j) of an (rows, columns) matrix of lane l lies at `base[(i*columns + j)*W
++ l]`. Indices outside the matrix are treated as those outside a view: an error where they are constants, else NaN.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class _LaneMatrixModel(models.PrimitiveModel):
 
 @intrinsic
 def matrix(typingctx, block, offset, width, rows, columns):
-    """Lane matrix of the 1-D float64 array `block` starting at element `offset`; width, rows and columns are literal ints."""
+    """Lane matrix of the 1-D float64 array `block` starting at element `offset`; width, rows and columns are literal
+    ints.
+    """
     sizes = (width, rows, columns)
     if not all(isinstance(s, types.IntegerLiteral) for s in sizes):
         raise numba.TypingError("matrix: width, rows and columns must be compile-time constants")
@@ -105,7 +107,9 @@ class _SetItem(AbstractTemplate):
 
 def places(builder, ty, index):
     """Row and column of an element, and whether there is one (None: there is); see `lanes.place`."""
-    (i, in_rows), (j, in_columns) = (place(builder, builder.extract_value(index, k), size) for k, size in ((0, ty.rows), (1, ty.columns)))
+    (i, in_rows), (j, in_columns) = (
+        place(builder, builder.extract_value(index, k), size) for k, size in ((0, ty.rows), (1, ty.columns))
+    )
     checks = [c for c in (in_rows, in_columns) if c is not None]
     return i, j, builder.and_(*checks) if len(checks) == 2 else checks[0] if checks else None
 

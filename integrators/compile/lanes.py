@@ -1,13 +1,15 @@
 """Lane views: one scalar right-hand side, compiled for one trajectory or for W of them side by side.
 
-A block of W trajectories keeps quantity i of lane l at `base[i*W + l]`.  A lane view is the pointer `base + l` with the stride W and
-the length N in its type, so `v[i]` is one load at a compile-time offset from the lane index; a loop over l then reads and writes
-consecutive addresses and LLVM turns it into packed instructions.  With W = 1 the same code is the scalar solver.
+A block of W trajectories keeps quantity i of lane l at `base[i*W + l]`.  A lane view is the pointer `base + l` with the
+stride W and the length N in its type, so `v[i]` is one load at a compile-time offset from the lane index; a loop over l
+then reads and writes consecutive addresses and LLVM turns it into packed instructions.  With W = 1 the same code is the
+scalar solver.
 
-A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a compile-time error
-where it is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and what is written is NaN in the view's
-first element.  No other memory is touched.  A comparison, `max`, or a later write to the first element can swallow that NaN: `noted` views
-set a flag as well.  LLVM drops the check where it can prove the index, as in loops over constants.
+A user's function reads y and p through frozen views, which cannot be written to.  An index outside a view is a
+compile-time error where it is a constant.  Where it is not, it is checked as the code runs: what is read is NaN, and
+what is written is NaN in the view's first element.  No other memory is touched.  A comparison, `max`, or a later write
+to the first element can swallow that NaN: `noted` views set a flag as well.  LLVM drops the check where it can prove
+the index, as in loops over constants.
 """
 
 from __future__ import annotations
@@ -130,7 +132,9 @@ class _Len(AbstractTemplate):
 
 
 def place(builder, index, size: int):
-    """Index of a constant-size row as an element's number, and whether it is one (None: it is).  Negative ones count from the end."""
+    """Index of a constant-size row as an element's number, and whether it is one (None: it is).  Negative ones count
+    from the end.
+    """
     if isinstance(index, ir.Constant) and isinstance(index.constant, int) and -size <= index.constant < size:
         return ir.Constant(index.type, index.constant % size), None
     zero = ir.Constant(index.type, 0)

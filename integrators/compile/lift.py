@@ -5,11 +5,11 @@
             dy[0] = -rate*y[0]
         return rhs
 
-Compiled as it stands, every `decay(rate)` is a kernel of its own: seconds of compilation and some twenty megabytes that LLVM does not
-give back.  Here `rate` becomes an entry of p behind the problem's own, and all of them are one function.  That is done from the function's
-source, where it is at hand and still the one that runs (its code is compared), for floats that are only calculated with.  A number that
-decides a branch, an exponent, a loop or an index stays a constant of the code; so does everything where `p` is used other than as
-`p[<number>]`.
+Compiled as it stands, every `decay(rate)` is a kernel of its own: seconds of compilation and some twenty megabytes that
+LLVM does not give back.  Here `rate` becomes an entry of p behind the problem's own, and all of them are one function.
+That is done from the function's source, where it is at hand and still the one that runs (its code is compared), for
+floats that are only calculated with.  A number that decides a branch, an exponent, a loop or an index stays a constant
+of the code; so does everything where `p` is used other than as `p[<number>]`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ from .sources import PACKAGE
 Source = TypeVar("Source", Problem, Batch)
 
 #: nodes below which a number may decide what is computed, or is another scope's
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
 _FLAGS = 0x1FF0000  # future imports
 
 _CODES = Recent(256)
@@ -39,27 +48,41 @@ _FUNCTIONS = Recent(256)
 
 
 def lifted(source: Source) -> Source:
-    """`source`, or a copy whose right-hand side reads the floats that it closes over from p, behind the problem's own parameters."""
+    """`source`, or a copy whose right-hand side reads the floats that it closes over from p, behind the problem's own
+    parameters.
+    """
     rhs = source.rhs
-    if getattr(rhs, "__closure__", None) is None or source.jac is not None or source.accel is not None or source.nbody is not None:
+    if (
+        getattr(rhs, "__closure__", None) is None
+        or source.jac is not None
+        or source.accel is not None
+        or source.nbody is not None
+    ):
         return source
     found = _lift(rhs, source.m)
     if found is None:
         return source
     fn, values = found
     more = np.array(values)
-    p = np.concatenate([source.p, more]) if isinstance(source, Problem) else np.hstack([source.p, np.tile(more, (len(source), 1))])
+    p = (
+        np.concatenate([source.p, more])
+        if isinstance(source, Problem)
+        else np.hstack([source.p, np.tile(more, (len(source), 1))])
+    )
     copy = object.__new__(type(source))
     vars(copy).update(vars(source), rhs=fn, p=np.ascontiguousarray(p))
     return copy
 
 
-#: by a function's identity and m: the function, types of what it captures, its code, the shared function or None, the cells that it lifts
+#: by a function's identity and m: the function, types of what it captures, its code, the shared function or None, the
+#: cells that it lifts
 _KNOWN = Recent(256)
 
 
 def _lift(fn: Any, m: int) -> tuple[Callable, list[float]] | None:
-    """The shared function and the values of its further parameters, as they are now; None where there is nothing to lift."""
+    """The shared function and the values of its further parameters, as they are now; None where there is nothing to
+    lift.
+    """
     if not isinstance(fn, types.FunctionType) or (fn.__module__ or "").split(".")[0] == PACKAGE:
         return None
     if fn.__defaults__ or fn.__kwdefaults__:  # a closure's own too
@@ -87,7 +110,11 @@ def _made(fn: types.FunctionType, m: int, kinds: list[type]) -> tuple[Callable |
     names, code = found
     cells = tuple(free[name] for name in code.co_freevars)
     # closures over numbers alone are one function; what else a function closes over stays its own
-    made = _function(fn, code, cells) if cells else _FUNCTIONS.made((code, id(fn.__globals__)), lambda: _function(fn, code, ()))
+    made = (
+        _function(fn, code, cells)
+        if cells
+        else _FUNCTIONS.made((code, id(fn.__globals__)), lambda: _function(fn, code, ()))
+    )
     return made, [free[name] for name in names]
 
 
@@ -97,8 +124,12 @@ def _function(fn: types.FunctionType, code: types.CodeType, cells: tuple) -> typ
     return made
 
 
-def _rewritten(fn: types.FunctionType, m: int, floats: tuple[str, ...]) -> tuple[tuple[str, ...], types.CodeType] | None:
-    """Names that can be lifted and the code that reads them from p; None where there are none or the source is not that of `fn`."""
+def _rewritten(
+    fn: types.FunctionType, m: int, floats: tuple[str, ...]
+) -> tuple[tuple[str, ...], types.CodeType] | None:
+    """Names that can be lifted and the code that reads them from p; None where there are none or the source is not that
+    of `fn`.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(fn)))
     except (OSError, TypeError, SyntaxError, ValueError):
@@ -166,10 +197,18 @@ def _only_calculated(node: ast.AST, name: str, free: bool = True) -> bool:
             or (isinstance(node, ast.Subscript) and field == "slice")
             or (isinstance(node, ast.For) and field == "iter")
             or isinstance(node, (ast.Compare, ast.BoolOp))
-            or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("range", "int", "bool"))
+            or (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("range", "int", "bool")
+            )
         )
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.Name) and child.id == name and not (free and not deciding and isinstance(child.ctx, ast.Load)):
+            if (
+                isinstance(child, ast.Name)
+                and child.id == name
+                and not (free and not deciding and isinstance(child.ctx, ast.Load))
+            ):
                 return False
             if isinstance(child, ast.AST) and not _only_calculated(child, name, free and not deciding):
                 return False

@@ -1,9 +1,11 @@
-"""Views that note when an index leaves them: a mistake then costs the whole slope, whatever the function does with what it read.
+"""Views that note when an index leaves them: a mistake then costs the whole slope, whatever the function does with what
+it read.
 
-A view (`lanes`, `lane_matrix`, `band_matrix`, `sparse_matrix`) reads NaN outside of itself, and a comparison, `max` or a later write can
-swallow that NaN.  A noted view carries a pointer to a flag beside the view, and sets it.  The guard around a user's function
-(`kernels.calls`) makes a flag for each call, and fills the answer with NaN where it was set.  Once the function is inlined, the flag is
-a register; where LLVM can prove the indices it is a constant, and costs nothing.
+A view (`lanes`, `lane_matrix`, `band_matrix`, `sparse_matrix`) reads NaN outside of itself, and a comparison, `max` or
+a later write can swallow that NaN.  A noted view carries a pointer to a flag beside the view, and sets it.  The guard
+around a user's function (`kernels.calls`) makes a flag for each call, and fills the answer with NaN where it was set.
+Once the function is inlined, the flag is a register; where LLVM can prove the indices it is a constant, and costs
+nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Copies of functions whose compiled helpers are compiled anew.
 
-Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go on with a value
-of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a kernel is made of copies: every function
-of the user's that was compiled by Numba is wrapped again, with its own options, and whatever calls it calls the copy.  Where they may index
-NumPy arrays (`arrays_reached`) the copies raise IndexError outside of them.
+Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go
+on with a value of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a
+kernel is made of copies: every function of the user's that was compiled by Numba is wrapped again, with its own
+options, and whatever calls it calls the copy.  Where they may index NumPy arrays (`arrays_reached`) the copies raise
+IndexError outside of them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checks.arrays_reached import indexes_arrays
-from .digest import names_of, of_library
-
-_EMPTY = object()
+from .digest import names_of
+from .library import of_library
+from .watch import MISSING, cell_content
 
 
 def fresh(fn: Callable, check_indices: bool = False) -> Callable:
@@ -27,21 +28,18 @@ def fresh(fn: Callable, check_indices: bool = False) -> Callable:
 
 
 def compiled(value: Any) -> bool:
-    """Whether `value` is a dispatcher of Numba's for the CPU, other than one of a library's (this package's among them)."""
+    """Whether `value` is a dispatcher of Numba's for the CPU, other than one of a library's (this package's among
+    them).
+    """
     if isinstance(value, types.FunctionType) or not (hasattr(value, "py_func") and hasattr(value, "targetoptions")):
         return False
     return hasattr(value, "overloads") and not of_library(value.py_func.__module__)
 
 
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _EMPTY
-
-
 def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
-    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a module."""
+    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a
+    module.
+    """
     if compiled(value):
         return True
     if id(value) in seen:
@@ -55,7 +53,9 @@ def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
         return False
     seen.add(id(value))
     loaded, used = names_of(value.__code__)
-    named = [_content(cell) for cell in value.__closure__ or ()] + [value.__globals__[n] for n in loaded if n in value.__globals__]
+    named = [cell_content(cell) for cell in value.__closure__ or ()] + [
+        value.__globals__[n] for n in loaded if n in value.__globals__
+    ]
     return any(_reaches(v, used, seen) for v in named)
 
 
@@ -118,7 +118,7 @@ class _Copies:
     def fill(self, fn: types.FunctionType, copy: types.FunctionType) -> None:
         loaded, used = names_of(fn.__code__)
         for old, new in zip(fn.__closure__ or (), copy.__closure__ or (), strict=True):
-            if _content(old) is not _EMPTY:
+            if cell_content(old) is not MISSING:
                 new.cell_contents = self.of(old.cell_contents, used)
         for name in loaded:
             if name in fn.__globals__:

@@ -1,4 +1,6 @@
-"""The package's own sources, as digests: a generated kernel is lowered by the modules that it imports, and by those that they import."""
+"""The package's own sources, as digests: a generated kernel is lowered by the modules that it imports, and by those
+that they import.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def _direct(module: str) -> tuple[str, tuple[str, ...]]:
     path = _file(module)
     assert path is not None
     text = path.read_bytes()
-    return hashlib.sha256(text).hexdigest(), tuple(sorted(set(_imports(ast.parse(text), module, path.name == "__init__.py"))))
+    return hashlib.sha256(text).hexdigest(), tuple(
+        sorted(set(_imports(ast.parse(text), module, path.name == "__init__.py")))
+    )
 
 
 @functools.cache

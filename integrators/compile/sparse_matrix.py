@@ -1,8 +1,8 @@
 """View of a sparse matrix: `J[i, j]` of a user's Jacobian, of which only the declared entries are kept.
 
-Entries lie column by column, `row[ptr[q]:ptr[q + 1]]` those of column q; `place` says which row and column of that matrix the user's i and
-j are.  What is written elsewhere goes to the cell behind the last entry, and what is read there is 0.
-(Outside the matrix itself: NaN, into its first cell.)
+Entries lie column by column, `row[ptr[q]:ptr[q + 1]]` those of column q; `place` says which row and column of that
+matrix the user's i and j are.  What is written elsewhere goes to the cell behind the last entry, and what is read there
+is 0. (Outside the matrix itself: NaN, into its first cell.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from .lanes import or_nan
 
 
 class SparseMatrixType(MatrixType):
-    """Numba type of an n by n matrix with `kept` cells, the last one for what is not kept; table: type of the three tables."""
+    """Numba type of an n by n matrix with `kept` cells, the last one for what is not kept; table: type of the three
+    tables.
+    """
 
     def __init__(self, n: int, kept: int, table: types.Array) -> None:
         self.rows = self.columns = n
@@ -38,7 +40,9 @@ class _SparseMatrixModel(models.StructModel):
 
 @intrinsic
 def sparse(typingctx, block, offset, n, kept, ptr, row, place):
-    """Sparse view of the 1-D float64 array `block` from element `offset`; n, kept are literal ints, the tables 1-D int64 arrays."""
+    """Sparse view of the 1-D float64 array `block` from element `offset`; n, kept are literal ints, the tables 1-D
+    int64 arrays.
+    """
     if not all(isinstance(s, types.IntegerLiteral) for s in (n, kept)):
         raise numba.TypingError("sparse: n and kept must be compile-time constants")
     if not (isinstance(block, types.Array) and block.ndim == 1 and block.dtype == types.float64):

@@ -1,10 +1,10 @@
 """Elementary functions that vectorise across lanes: straight-line float64 code with selects, no calls, no tables.
 
-`math.exp` and its friends are opaque calls, and one call makes a whole lane loop scalar.  These are polynomial or rational
-approximations with argument reduction (fdlibm's sin/cos kernels, Cephes' tanh and atan; near-minimax polynomials for the exponential
-and the logarithm: divisions are slow in lanes), within 2 ulp of the true value unless a docstring says more.  Subnormal results are
-flushed to zero.
-Every function takes and returns float64 scalars inside compiled code; NaN stays NaN.  Called from Python they are NumPy's.
+`math.exp` and its friends are opaque calls, and one call makes a whole lane loop scalar.  These are polynomial or
+rational approximations with argument reduction (fdlibm's sin/cos kernels, Cephes' tanh and atan; near-minimax
+polynomials for the exponential and the logarithm: divisions are slow in lanes), within 2 ulp of the true value unless a
+docstring says more.  Subnormal results are flushed to zero. Every function takes and returns float64 scalars inside
+compiled code; NaN stays NaN.  Called from Python they are NumPy's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.namespaces import Namespace
 from .lanes import inline
-from .trace import F64, I64, clean, elementary, select
+from .symbols import F64, I64, clean, select
+from .trace import elementary
 
 
 def _where(c, a, b):
@@ -75,15 +76,19 @@ _LN2_LO = 1.90821492927058770002e-10
 
 # (e**r - 1 - r)/r**2 on |r| <= ln2/2, error 2e-17 r**2
 _EXP = (
-    0.5000000000000001, 0.16666666666666669, 0.041666666666624164, 0.008333333333330065, 0.0013888888917197209, 0.00019841269863040922,
+    0.5000000000000001, 0.16666666666666669, 0.041666666666624164, 0.008333333333330065, 0.0013888888917197209,
+    0.00019841269863040922,
     2.4801521321606647e-05, 2.7557268479724004e-06, 2.7620076242527254e-07, 2.510037611136142e-08,
 )  # fmt: skip
 
 # (log(1 + f) - f + f**2/2)/f**3 on sqrt(1/2) <= 1 + f <= sqrt(2), error 4e-16
 _LOG = (
-    0.3333333333333333, -0.24999999999998593, 0.20000000000003482, -0.16666666667366026, 0.142857142856349, -0.12499999898428342,
-    0.11111111008774889, -0.10000006590653786, 0.0909092107681182, -0.0833311063702464, 0.07691741115368358, -0.07146922685496868,
-    0.06680348653171296, -0.0621332522429376, 0.057066103709447015, -0.056358549778507024, 0.06362034977464286, -0.059591906727101934,
+    0.3333333333333333, -0.24999999999998593, 0.20000000000003482, -0.16666666667366026, 0.142857142856349,
+    -0.12499999898428342,
+    0.11111111008774889, -0.10000006590653786, 0.0909092107681182, -0.0833311063702464, 0.07691741115368358,
+    -0.07146922685496868,
+    0.06680348653171296, -0.0621332522429376, 0.057066103709447015, -0.056358549778507024, 0.06362034977464286,
+    -0.059591906727101934,
     0.02705315620664195,
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The controller contract: what a controller is, its phases, and the slots of its state and of its answer.
 
-A controller is data (`params`) and a tuple of phases over flat float64 arrays; `docs/architecture.md` explains the contract as a whole.
+A controller is data (`params`) and a tuple of phases over flat float64 arrays; `docs/architecture.md` explains the
+contract as a whole.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 
 from .binding import bind as bind
 
-#: no learned decision, no law out of a file and no rules of a published code accept a scaled error above this.  The shipped controllers
-#: accept up to 8.9 in use and could ask for 40.5 (a law that accepts 8.1, times e^T = 5); the laws tuned for one family and shipped as
-#: bases accept up to 47 (Lorenz)
+#: no learned decision, no law out of a file and no rules of a published code accept a scaled error above this.  The
+#: shipped controllers accept up to 8.9 in use and could ask for 40.5 (a law that accepts 8.1, times e^T = 5); the laws
+#: tuned for one family and shipped as bases accept up to 47 (Lorenz)
 ACCEPT_MAX = 50.0
 
 # state head, the same for every controller
@@ -32,10 +33,11 @@ ACCEPT = 0  # 1.0 to accept the attempt, 0.0 to reject it
 LOG_FACTOR = 1  # natural logarithm of the next size over this one
 FLAGS = 2  # sum of the three below
 FALLBACK = 3  # 1.0 where the base law answered in the place of a learned decision
-N_OUT = 4
+ANSWER = ("accept", "log_factor", "flags", "fallback")
+N_OUT = len(ANSWER)
 
-# what `FLAGS` is the sum of, for implicit methods: what the next attempt does with its Jacobian (neither: the method's own rule), and
-# whether its LU factors may stand although the step size changes
+# what `FLAGS` is the sum of, for implicit methods: what the next attempt does with its Jacobian (neither: the method's
+# own rule), and whether its LU factors may stand although the step size changes
 KEEP_JACOBIAN = 1.0
 REFRESH_JACOBIAN = 2.0
 KEEP_LU = 4.0
@@ -78,10 +80,10 @@ class Controller(Protocol):
     key       what its compiled form depends on: controllers of equal keys share kernels and differ in `params` alone
     init      `init(params, state)`: set the state of a lane at the start
 
-    It may have more: `first(params, state, record)`, its own first step size; `needs`, slots of the record without which it cannot decide;
-    `slots`, those that it reads where a method fills them; `known`, elements of params and state that its key fixes; `n_kept`, numbers of
-    its state that outlive a decision; `functions`, those of a caller's own that are compiled in; `trained_method`, the method that it
-    was trained on.
+    It may have more: `first(params, state, record)`, its own first step size; `needs`, slots of the record without
+    which it cannot decide; `slots`, those that it reads where a method fills them; `known`, elements of params and
+    state that its key fixes; `n_kept`, numbers of its state that outlive a decision; `functions`, those of a caller's
+    own that are compiled in; `trained_method`, the method that it was trained on.
     """
 
     name: str
@@ -98,5 +100,6 @@ PARTS, COMPILED = ("params", "n_state", "phases"), ("name", "key", "init")
 
 
 def missing(value: Any, compiled: bool = True) -> tuple[str, ...]:
-    """Names of what `value` lacks to be a `Controller`; empty where it is one.  compiled: for the engine; else for the runner."""
+    """Names of what `value` lacks to be a `Controller`; empty where it is one.  compiled: for the engine; else for the
+    runner."""
     return tuple(part for part in (*PARTS, *(COMPILED if compiled else ())) if not hasattr(value, part))

@@ -3,8 +3,9 @@
     max_steps = options.count("max_steps", max_steps)
     first_step = options.positive("first_step", first_step, none=True)
 
-Every error is an `OptionError` and reads "<option> must be <what it takes>, got <what it got>".  Truth values are no numbers, and a
-float is no count, even where its value is whole: what a person wrote by mistake is refused, not converted.
+Every error is an `OptionError` and reads "<option> must be <what it takes>, got <what it got>".  Truth values are no
+numbers, and a float is no count, even where its value is whole: what a person wrote by mistake is refused, not
+converted.
 """
 
 from __future__ import annotations
@@ -20,8 +21,19 @@ from .errors import OptionError, refuse, shown
 from .names import nearest, unknown
 
 __all__ = [
-    "LARGEST_COUNT", "OptionError", "check_names", "choice", "count", "flag", "named", "number", "positive", "refuse", "shown", "text",
-]  # fmt: skip
+    "LARGEST_COUNT",
+    "OptionError",
+    "check_names",
+    "choice",
+    "count",
+    "flag",
+    "named",
+    "number",
+    "positive",
+    "refuse",
+    "shown",
+    "text",
+]
 
 LARGEST_COUNT = 2**53  # whole numbers up to here are exact in a float64, which kernels count in
 
@@ -32,7 +44,11 @@ def _real(value: Any) -> Any:
     """`value` as a Python number; None where it is none.  NumPy's and torch's scalars count, truth values do not."""
     if type(value) in (int, float):
         return value
-    if not isinstance(value, numbers.Number) and getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+    if (
+        not isinstance(value, numbers.Number)
+        and getattr(value, "ndim", None) == 0
+        and callable(getattr(value, "item", None))
+    ):
         value = value.item()
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return None
@@ -58,10 +74,17 @@ def count(name: str, value: Any, low: int = 1, high: int = LARGEST_COUNT, none: 
 
 
 def number(
-    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: float | None = None, below: float | None = None,
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: float | None = None,
+    below: float | None = None,
     none: bool = False,
-) -> Any:  # fmt: skip
-    """`value` as a finite float in [low, high]; `above`, `below` are bounds that do not belong to the range themselves."""
+) -> Any:
+    """`value` as a finite float in [low, high]; `above`, `below` are bounds that do not belong to the range
+    themselves."""
     if value is None and none:
         return None
     found = _real(value)
@@ -92,7 +115,11 @@ def positive(name: str, value: Any, none: bool = False) -> Any:
 
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool: True or False (NumPy's too), and nothing that is merely truthy."""
-    if isinstance(value, bool) or type(value).__name__ == "bool_" or (type(value).__name__ == "bool" and hasattr(value, "dtype")):
+    if (
+        isinstance(value, bool)
+        or type(value).__name__ == "bool_"
+        or (type(value).__name__ == "bool" and hasattr(value, "dtype"))
+    ):
         return bool(value)
     raise refuse(name, "True or False", value)
 
@@ -117,7 +144,8 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """OptionError for the first of the option names `given` that `where` does not know; it names the nearest, and all there are."""
+    """OptionError for the first of the option names `given` that `where` does not know; it names the nearest, and all
+    there are."""
     options = sorted(known)
     for name in given:
         if name not in options:
@@ -129,7 +157,9 @@ def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
 def named(function: F) -> F:
     """Decorator of an entry point: an unknown keyword is answered with the nearest of the function's own parameters."""
     parameters = inspect.signature(function).parameters.values()
-    known = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self")
+    known = frozenset(
+        p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"
+    )
     # of a class, its name
     where = f"{function.__qualname__.removesuffix('.__init__').rpartition('.')[2]}()"
 

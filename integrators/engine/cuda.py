@@ -1,4 +1,6 @@
-"""Many trajectories on a GPU, one a thread: `solve_ensemble(batch, method, controller, ...)`, as `ensemble.solve_ensemble` on a CPU."""
+"""Many trajectories on a GPU, one a thread: `solve_ensemble(batch, method, controller, ...)`, as
+`ensemble.solve_ensemble` on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,21 @@ from ..checks import rhs_check
 from ..compile.cache import Recent
 from ..compile.lift import lifted
 from ..core import options
+from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems.problem import Batch
 from .ensemble import EnsembleSolution, check_batch, counted, longest
-from .ensemble import _grid as output_grid
 from .explained import explained
-from .solve import check_controller, checked_limit, checked_step, slots_of, tolerances
+from .solve import check_controller, slots_of
 
 _KERNELS = Recent()
 
 
 def missing() -> str | None:
-    """What stands between this process and a GPU, in one line; None where nothing does.  Numba's simulator counts as a GPU."""
+    """What stands between this process and a GPU, in one line; None where nothing does.  Numba's simulator counts as a
+    GPU.
+    """
     try:
         from numba import cuda
     except ImportError as error:
@@ -42,7 +46,9 @@ def missing() -> str | None:
     if not nvvm.is_available():
         return "libNVVM is not found; pip install 'stepsmith[cuda]', or set CUDA_HOME to a CUDA toolkit"
     return "numba.cuda.is_available() is False: the driver lists no GPU" + (
-        f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r})" if "CUDA_VISIBLE_DEVICES" in os.environ else ""
+        f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r})"
+        if "CUDA_VISIBLE_DEVICES" in os.environ
+        else ""
     )
 
 
@@ -76,17 +82,17 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of `batch` on the current CUDA device, in float64.
 
-    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  block:
-    threads a block, 1 to 1024.  The answer and its statuses are those of the CPU engine to rounding; `stats.wall_s` includes the
-    transfers to and from the device, not compilation.  Raises ValueError on bad input and RuntimeError naming what is missing where
-    there is no GPU.
+    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a
+    trajectory.  block: threads a block, 1 to 1024.  The answer and its statuses are those of the CPU engine to
+    rounding; `stats.wall_s` includes the transfers to and from the device, not compilation.  Raises ValueError on bad
+    input and RuntimeError naming what is missing where there is no GPU.
     """
     meth = methods.get(method)
     check_batch(batch)
     batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
-    tgrid = output_grid(t_eval, batch)
+    tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("block", block, 1, 1024)
     check_controller(controller, meth, batch)
@@ -119,6 +125,7 @@ def solve_ensemble(
     wall = time.perf_counter() - start
     stats = counted(stat, wall)
     return EnsembleSolution(
-        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
+        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
+        None if t_eval is None else yout
     )
 

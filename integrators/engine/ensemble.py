@@ -17,21 +17,22 @@ from ..checks import jacobian_check, rhs_check
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.lift import lifted
 from ..core import options
-from ..core.errors import OptionError
+from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems.problem import Batch, Problem
 from .explained import explained
 from .pace import Pace
-from .solve import _numbers, check_controller, checked_limit, checked_step, slots_of, tolerances
+from .solve import check_controller, slots_of
 
 _KERNELS = Recent()
 
 
 @dataclass(frozen=True)
 class EnsembleStats:
-    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts whose scaled error
-    estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation."""
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
+    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.
+    """
 
     nfev: np.ndarray
     naccept: np.ndarray
@@ -46,8 +47,9 @@ class EnsembleStats:
 
 @dataclass(frozen=True)
 class EnsembleSolution:
-    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where a trajectory did
-    not get that far, or None."""
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
+    a trajectory did not get that far, or None.
+    """
 
     t: np.ndarray
     y: np.ndarray
@@ -117,22 +119,6 @@ def longest(batch: Batch) -> float:
     return float(np.abs(batch.t1 - batch.t0).max(initial=0.0))
 
 
-def _grid(t_eval: Any, batch: Batch) -> np.ndarray:
-    if t_eval is None:
-        return np.empty((1, 0))
-    t = np.ascontiguousarray(_numbers("t_eval", t_eval))
-    if t.ndim == 1:
-        t = t[None]
-    if t.ndim != 2 or t.shape[0] not in (1, len(batch)):
-        raise OptionError(f"t_eval must have shape (k,) or ({len(batch)}, k), got {np.shape(t_eval)}")
-    lo, hi = np.minimum(batch.t0, batch.t1)[:, None], np.maximum(batch.t0, batch.t1)[:, None]
-    if not np.all((t >= lo) & (t <= hi)):
-        raise OptionError("t_eval must lie within every trajectory's span")
-    if np.any(np.diff(t, axis=1) * np.where(batch.t1 >= batch.t0, 1.0, -1.0)[:, None] < 0):
-        raise OptionError("t_eval must be ordered along the direction of integration")
-    return t
-
-
 def solve_ensemble(
     batch: Batch,
     method: str | ExplicitTableau,
@@ -146,16 +132,16 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of `batch`.
 
-    method: a name or an `ExplicitTableau`.
-    rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a trajectory.  threads:
-    None for all cores.  A trajectory that fails (status below 0) keeps its last good state and touches no other.
+    method: a name or an `ExplicitTableau`. rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or
+    (B, k).  max_steps: attempts a trajectory.  threads: None for all cores.  A trajectory that fails (status below 0)
+    keeps its last good state and touches no other.
     """
     meth = methods.get(method)
     check_batch(batch)
     batch = lifted(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
-    tgrid = _grid(t_eval, batch)
+    tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("threads", threads, none=True)
     check_controller(controller, meth, batch)
@@ -173,12 +159,15 @@ def solve_ensemble(
         wall = run_ranges(kernel, params, args, count, threads)
     stats = counted(stat, wall)
     return EnsembleSolution(
-        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid, None if t_eval is None else yout
+        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
+        None if t_eval is None else yout
     )
 
 
 def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> float:
-    """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds, without compilation."""
+    """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds,
+    without compilation.
+    """
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
 

@@ -18,6 +18,7 @@ from ..core.contract import N_OUT, Dense
 from ..methods.explicit.tableau import ExplicitTableau
 from . import blocks, calls, explicit, fuse
 from .layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW, Layout, block_layout
+from .start import start_source
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, its own lines in `commit`,
-    the slope and extra rows it keeps, and the functions its sources name.  implicit: it fills the counts of linear algebra.
-    together: (first, count) among the extra rows where the elements of a lane lie together, element k of lane l at `l*count + k`.
-    marks: its own lines a lane in `commit`, when the lane has advanced."""
+    """What a method contributes to a kernel: sources of `attempt`, `start`, `prepare_dense` and `dense`, of its own
+    pieces `carry` and `marks` in `commit` ("" for none; see `pieces.commit`), the slope and extra rows it keeps, and
+    the functions its sources name.
+
+    implicit: it fills the counts of linear algebra.  together: (first, count) among the extra rows where the elements
+    of a lane lie together, element k of lane l at `l*count + k`.
+    """
 
     attempt: str
     start: str
@@ -52,13 +56,13 @@ def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: froze
     """Parts of an embedded explicit Runge-Kutta method."""
     return Parts(
         explicit.attempt_source(tableau, n, slots),
-        explicit.start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
+        start_source(tableau, n, "" if tableau.fsal else explicit.START_MARKS),
         explicit.dense_source(tableau),
-        explicit.carry_lines(tableau),
+        explicit.carry_source(tableau),
         explicit.slope_rows(tableau),
         0 if tableau.fsal else explicit.OWN_ROWS,
         {"rhs": rhs},
-        marks="" if tableau.fsal else explicit.COMMIT_MARKS,
+        marks=explicit.marks_source(tableau),
     )
 
 
@@ -93,7 +97,7 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         "from stepsmith.integrators.compile.sparse_matrix import sparse\n"
         "from stepsmith.integrators.compile.noted import faulty, new_fault, noted\n"
         "from stepsmith.integrators.compile.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where\n"
-        f"W = {w}\nN = {n}\nM = {m}\nNREC = {record.N_RECORD}\nNANS = {N_OUT}\nTHRESHOLD = {max(1, w // 8)}\n"
+        f"W = {w}\nN = {n}\nM = {m}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
         # a function of its own: called, not copied into its callers
@@ -105,11 +109,14 @@ Pairs = tuple[tuple[int, float], ...]
 
 
 def formula(fn: Callable, n_state: int, params: Pairs = (), state: Pairs = ()) -> Callable:
-    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code, else by Numba.
+    """A controller's function `fn(params, state, record, out)` for a kernel: traced where it is straight-line code,
+    else by Numba.
 
-    `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no result.
+    `params`, `state`: elements that are known when it is compiled (see `known`); they save instructions and change no
+    result.
     """
-    from ..compile.trace import Known, traceable
+    from ..compile.memory import Known
+    from ..compile.trace import traceable
     from ..compile.vecmath import NAMESPACE
 
     plain = bind(fn, NAMESPACE, lambda helper: helper)
@@ -135,14 +142,17 @@ def phase_list(
 ) -> list:
     """Turn a controller's phases into what `decide_source` writes, naming the functions in `objects`.
 
-    kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see `fuse`).
+    kept: rows of the state that outlive a decision (None: all); phases with a small network become one function (see
+    `fuse`).
     """
     from ..compile.vecmath import NAMESPACE
 
     if fuse.small(phases):
         steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else p for p in phases)
         if all(isinstance(s, Dense) or getattr(s, "traced", False) for s in steps):
-            objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"])
+            objects["phase0"] = fuse.fused(
+                steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"]
+            )
             return [("lane", "phase0")]
     out = []
     for k, phase in enumerate(phases):
@@ -154,12 +164,17 @@ def phase_list(
     return out
 
 
+#: head of a function that is inlined, with its docstring
+_INLINED = r'(?m)^@_inline\ndef \w+\([^)]*\):\n(?:    """[^"]*"""\n)?'
+
+
 def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: bool) -> str:
     """Write the view sizes, which must be literals, into the source."""
-    for name, value in (("WIDTH", lay.width), ("DIM", n), ("NPAR", m), ("NSTATE", n_state)):
+    sizes = {"WIDTH": lay.width, "DIM": n, "NPAR": m, "NSTATE": n_state, "NREC": record.N_RECORD, "NANS": N_OUT}
+    for name, value in sizes.items():
         source = re.sub(rf"\b{name}\b", str(value), source)
-    # each piece is optimised on its own before it is inlined, so each one asks for wide vectors
-    return re.sub(r"(?m)^(@_inline\ndef .*:)$", r"\1\n    wide_vectors()" if wide else r"\1", source)
+    # each piece is optimised on its own before it is inlined, so each one asks for wide vectors, below its docstring
+    return re.sub(_INLINED, r"\g<0>    wide_vectors()\n", source) if wide else source
 
 
 def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:
@@ -169,7 +184,9 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
     from ..compile.vecmath import NAMESPACE
 
     objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
-    phases = phase_list(controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None))
+    phases = phase_list(
+        controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None)
+    )
     first = getattr(controller, "first", None)
     if first is not None:
         objects["first"] = bind(first, NAMESPACE)
@@ -180,7 +197,7 @@ def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Cal
         + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source(first is not None)
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_OUT)
-        + blocks.settle_source(n)
+        + blocks.settle_source()
         + driver(wide)
     )  # fmt: skip
     head = header(lay, n, m, controller.n_state) + calls.guards(parts.objects, n, m)

@@ -3,117 +3,24 @@
     g_i = y + h sum_j a_ij k_j,   k_i = f(t + c_i h, g_i),   y1 = y + h sum_i b_i k_i,   err = h sum_i e_i k_i
     E = rms_c( err_c / (atol_c + rtol max(|y_c|, |y1_c|)) )
 
-Stage by stage, the lane loop innermost.  DOP853 combines its two estimates as Hairer's dop853.f does: with the rms norms E5 and E3,
-E = E5^2 / sqrt(E5^2 + 0.01 E3^2).  The last row of an FSAL tableau is evaluated at y1.
+Stage by stage, the lane loop innermost.  DOP853 combines its two estimates as Hairer's dop853.f does: with the rms
+norms E5 and E3, E = E5^2 / sqrt(E5^2 + 0.01 E3^2).  The last row of an FSAL tableau is evaluated at y1.
 
-A method that is not FSAL evaluates its first slope when an attempt begins, in lanes that do not have it: those that have just
-accepted a step.  Row READY says whether K0 is f(t, y); only `start` and `commit` change it, so an attempt may be repeated.  Where dense
-output has evaluated the slope at the step's end (row AHEAD), the next step takes it over.
+A method that is not FSAL evaluates its first slope when an attempt begins, in lanes that do not have it: those that
+have just accepted a step.  Row READY says whether K0 is f(t, y); only `start` and `commit` change it, so an attempt may
+be repeated.  Where dense output has evaluated the slope at the step's end (row AHEAD), the next step takes it over.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
 
 from ..core import record
 from ..methods.explicit.tableau import ExplicitTableau
 from . import calls
-
-
-class Embedded(Protocol):
-    """What a starting step size needs to know of a method."""
-
-    @property
-    def embedded_order(self) -> int: ...
-
-
-UNROLL = 8  # systems up to this size are written out component by component, sums in registers
-
-
-def _combine(coefs, names) -> str:
-    """`c0*A[K0 + j] + ...` over the non-zero coefficients."""
-    terms = [f"{float(c)!r}*A[{k} + j]" for c, k in zip(coefs, names, strict=False) if float(c) != 0.0]
-    return " + ".join(terms) if terms else "0.0"
-
-
-def component_loop(n: int, sums: int, body: str, post: str = "") -> str:
-    """A loop over lanes and components: `body` a component (index j), `post` a lane; `@0`, `@1`, ... are sums, started at zero.
-
-    Small systems: one lane loop with the components written out.  Large ones: component loops around lane loops, sums in scratch rows.
-    """
-    ind = " " * 8
-    if n <= UNROLL:
-        src = "    for l in range(W):\n"
-        src += "".join(f"{ind}s{k} = 0.0\n" for k in range(sums))
-        for i in range(n):
-            src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
-        if post:
-            src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
-        return re.sub(r"@(\d)", r"s\1", src)
-    src = ""
-    if sums:
-        src += "    for l in range(W):\n" + "".join(f"{ind}A[S{k} + l] = 0.0\n" for k in range(sums))
-    src += "    for i in range(N):\n        for l in range(W):\n            j = i*W + l\n"
-    src += re.sub(r"(?m)^", " " * 12, body.rstrip("\n")) + "\n"
-    if post:
-        src += "    for l in range(W):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
-    return re.sub(r"@(\d)", r"A[S\1 + l]", src)
-
-
-def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: str = "") -> tuple[str, str]:
-    """The same loop with its lane body compiled by `trace.traced`: (definitions, loop lines of the calling function).
-
-    `body`, `post` must be straight-line; `call` is what the loop does a lane afterwards outside the trace (a right-hand side).
-    """
-    ind = " " * 4
-    if n <= UNROLL:
-        src = f"@_traced\ndef {name}(A, l):\n" + "".join(f"{ind}s{k} = 0.0\n" for k in range(sums))
-        for i in range(n):
-            src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
-        if post:
-            src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
-        loop = f"    for l in range(W):\n        {name}(A, l)\n" + (f"        {call.strip()}\n" if call else "")
-        return re.sub(r"@(\d)", r"s\1", src) + "\n", loop
-    src = f"@_traced\ndef {name}(A, j, l):\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n\n"
-    loop = ""
-    if sums:
-        loop += "    for l in range(W):\n" + "".join(f"{ind*2}A[S{k} + l] = 0.0\n" for k in range(sums))
-    loop += f"    for i in range(N):\n        for l in range(W):\n            {name}(A, i*W + l, l)\n"
-    if post:
-        src += f"@_traced\ndef {name}_end(A, l):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n\n"
-    if post or call:
-        loop += "    for l in range(W):\n" + (f"        {name}_end(A, l)\n" if post else "") + (f"        {call.strip()}\n" if call else "")
-    return re.sub(r"@(\d)", r"A[S\1 + l]", src), loop
-
-
-class Source:
-    """A function of a kernel in the making: definitions it needs, and its own lines."""
-
-    def __init__(self, head: str) -> None:
-        self.defs = ""
-        self.lines = f"@_inline\ndef {head}:\n"
-        self.name = head.split("(")[0]
-        self.count = 0
-
-    def loop(self, n: int, sums: int, body: str, post: str = "", call: str = "") -> None:
-        """Add a `traced_loop`."""
-        defs, lines = traced_loop(f"{self.name}_{self.count}", n, sums, body, post, call)
-        self.count += 1
-        self.defs += defs
-        self.lines += lines
-
-    def text(self) -> str:
-        """Definitions, then the function."""
-        return self.defs + self.lines + "\n"
-
-
-def _rhs(time: str, src: str, dst: str) -> str:
-    return calls.rhs(time, src, dst) + "\n"
-
-
-def _time(c: float) -> str:
-    return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
+from .loops import Source, polynomial, step_time, weighted_sum
+from .pieces import fsal, interpolate, not_fsal
+from .templates import text
 
 
 def slope_rows(tableau: ExplicitTableau) -> int:
@@ -122,31 +29,37 @@ def slope_rows(tableau: ExplicitTableau) -> int:
 
 
 #: rows of a method that is not FSAL
-READY, AHEAD = "A[X + l]", "A[X + W + l]"
 OWN_ROWS = 2
+OWN_LINES = "READY = X\nAHEAD = X + W\n"
+READY, AHEAD = "A[READY + l]", "A[AHEAD + l]"
 START_MARKS = f"{READY} = where(fresh, 1.0, {READY})\n{AHEAD} = where(fresh, 0.0, {AHEAD})\n"
-COMMIT_MARKS = f"{READY} = where(A[ACC + l] == 1.0, {AHEAD}, 1.0)\n{AHEAD} = 0.0\n"
 
 
 def evaluations(tableau: ExplicitTableau) -> str:
-    """Right-hand sides an attempt costs, an expression: the first slope is carried over, or is evaluated where it is not there."""
+    """Right-hand sides an attempt costs, an expression: the first slope is carried over, or is evaluated where it is
+    not there.
+    """
     known = repr(float(tableau.stages - 1))
     return known if tableau.fsal else f"{known} + where({READY} == 1.0, 0.0, 1.0)"
 
 
 def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> str:
-    """Source of `attempt(A)`: fills K, YN and the record of every lane.  `slots` are the optional record slots wanted."""
+    """Source of `attempt(A)`: fills K, YN and the record of every lane.
+
+    `slots` are the optional record slots wanted.
+    """
     s = tableau.stages
     names = [f"K{i}" for i in range(s)]
     src = Source("attempt(A)")
     if not tableau.fsal:
+        src.defs = OWN_LINES + "\n\n"
         _first_slope(src, n)
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
-        body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({_combine(tableau.a[i], names)})\n"
-        src.loop(n, 0, body, "", _rhs(_time(float(tableau.c[i])), dst, f"K{i}"))
+        body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({weighted_sum(tableau.a[i], names)})\n"
+        src.loop(n, 0, body, "", calls.rhs(step_time(float(tableau.c[i])), dst, f"K{i}"))
     if not tableau.fsal:
-        src.loop(n, 0, f"A[YN + j] = A[Y + j] + A[HS + l]*({_combine(tableau.b, names)})\n")
+        src.loop(n, 0, f"A[YN + j] = A[Y + j] + A[HS + l]*({weighted_sum(tableau.b, names)})\n")
     _error(src, tableau, n, names, slots)
     return src.text()
 
@@ -157,7 +70,7 @@ def _first_slope(src: Source, n: int) -> None:
     src.lines += f"        lacking += 1 if ({READY} != 1.0) & (A[STATUS + l] == 0.0) else 0\n"
     inner = Source("attempt(A)")
     inner.name = "first_slope"
-    inner.lines = "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "G")
+    inner.lines = "    for l in range(W):\n        " + calls.rhs(step_time(0.0), "Y", "G") + "\n"
     inner.loop(n, 0, f"A[K0 + j] = where({READY} == 1.0, A[K0 + j], A[G + j])\n")
     src.defs += inner.defs
     src.lines += "    if lacking > 0:\n" + re.sub(r"(?m)^(?=.)", "    ", inner.lines)
@@ -169,12 +82,12 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
     body = "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
     # a component whose scale and error are both 0 is exact, not undefined
     body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
-    body += f"e = ({_combine(tableau.e5 if hairer else tableau.e, names)})*rs\n"
+    body += f"e = ({weighted_sum(tableau.e5 if hairer else tableau.e, names)})*rs\n"
     body += "@0 += e*e\n@1 += 0.0*A[YN + j]\n"
     sums = 2
     post = "ha = fabs(A[HS + l])\n"
     if hairer:
-        body += f"e3 = ({_combine(tableau.e3, names)})*rs\n@{sums} += e3*e3\n"
+        body += f"e3 = ({weighted_sum(tableau.e3, names)})*rs\n@{sums} += e3*e3\n"
         # zero over zero where both estimates vanish: the step is exact, E = 0
         post += f"den = sqrt((@0 + 0.01*@{sums})*N)\nerr = where(den == 0.0, 0.0, ha*@0/den)\n"
         sums += 1
@@ -223,20 +136,25 @@ def _curvature(src: Source, n: int, last: str) -> None:
     )
 
 
-def carry_lines(tableau: ExplicitTableau) -> str:
-    """What `commit` does a component beside advancing y: after acceptance the slope at the end, where it is known, is the next first."""
+def carry_source(tableau: ExplicitTableau) -> str:
+    """The method's `carry`: after acceptance the slope at the end, where it is known, is the next step's first."""
     if tableau.end is None:
         return ""
-    if not tableau.fsal:
-        return f"A[K0 + j] = where(acc & ({AHEAD} == 1.0), A[K{tableau.end} + j], A[K0 + j])\n"
-    return f"A[K0 + j] = where(acc, A[K{tableau.stages - 1} + j], A[K0 + j])\n"
+    end = tableau.stages - 1 if tableau.fsal else tableau.end
+    return f"K_END = K{end}\n\n\n" + text((fsal if tableau.fsal else not_fsal).carry)
+
+
+def marks_source(tableau: ExplicitTableau) -> str:
+    """The method's `marks`, "" where it has none."""
+    return "" if tableau.fsal else text(not_fsal.marks)
 
 
 def dense_source(tableau: ExplicitTableau) -> str:
-    """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t + theta h).
+    """Source of `prepare_dense(A, l)` (extra stages, returns the evaluations spent) and `dense(A, l, theta)`: Z = y(t +
+    theta h).
 
-    In a form that is exact at both ends; u = 1 - th.  Where the slopes of an FSAL method are joined, too, it is the cubic
-    u y + th y1 - th u [(u - th)(y1 - y) - h (u k_first - th k_last)], plus h th^2 u^2 sum_i k_i sum_j D_ij th^j.
+    In a form that is exact at both ends; u = 1 - th.  Where the slopes of an FSAL method are joined, too, it is the
+    cubic u y + th y1 - th u [(u - th)(y1 - y) - h (u k_first - th k_last)], plus h th^2 u^2 sum_i k_i sum_j D_ij th^j.
     Else it is u y + th y1 + h th u sum_i k_i sum_j V_ij th^j.
 
     A slope at the step's end that is not finite ends the trajectory where that step began: its outputs are not known.
@@ -248,93 +166,27 @@ def dense_source(tableau: ExplicitTableau) -> str:
         if s + e == tableau.end:
             continue
         src += f"@_traced\ndef dense_stage_{e}(A, j, l):\n"
-        src += f"    A[Z + j] = A[Y + j] + A[HS + l]*({_combine(a, names)})\n\n"
+        src += f"    A[Z + j] = A[Y + j] + A[HS + l]*({weighted_sum(a, names)})\n\n"
+    src += text(not_fsal.end_is_known) if tableau.end is not None and not tableau.fsal else ""
     src += "@_inline\ndef prepare_dense(A, l):\n"
     for e, c in enumerate(tableau.dense_c):
         if s + e == tableau.end:
-            src += "    " + _rhs("A[TN + l]", "YN", f"K{s + e}") + _known_end(f"K{s + e}")
+            src += "    " + calls.rhs("A[TN + l]", "YN", f"K{s + e}") + "\n    end_is_known(A, l)\n"
             continue
         src += f"    for i in range(N):\n        dense_stage_{e}(A, i*W + l, l)\n"
-        src += "    " + _rhs(_time(float(c)), "Z", f"K{s + e}")
+        src += "    " + calls.rhs(step_time(float(c)), "Z", f"K{s + e}") + "\n"
     src += f"    return {float(len(tableau.dense_c))!r}\n\n"
     src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n    h = A[HS + l]\n    y = A[Y + j]\n"
     src += "    d = A[YN + j] - y\n" if tableau.joins_slopes else ""
     used = []
     for i, row in enumerate(tableau.D if tableau.joins_slopes else tableau.V):
         if row.any():
-            expr = repr(float(row[-1]))
-            for c in row[-2::-1]:
-                expr = f"({float(c)!r} + th*{expr})"
-            src += f"    w{i} = {expr}\n"
+            src += f"    w{i} = {polynomial(row)}\n"
             used.append(f"w{i}*A[K{i} + j]")
     if not tableau.joins_slopes:
         src += f"    A[Z + j] = (u*y + th*A[YN + j]) + h*th*u*({' + '.join(used) or '0.0'})\n\n"
-        return src + DENSE
+        return src + text(interpolate.dense)
     src += f"    cubic = (u - th)*d - h*(u*A[K0 + j] - th*A[K{s - 1} + j])\n"
     src += "    rest = " + (f"th*u*h*({' + '.join(used)})" if used else "0.0") + "\n"
     src += "    A[Z + j] = (u*y + th*A[YN + j]) + th*u*(rest - cubic)\n\n"
-    return src + DENSE
-
-
-DENSE = "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
-
-
-def _known_end(row: str) -> str:
-    """Lines of `prepare_dense`, which `emit` calls after the decision: the slope at the end is there, or the lane has failed."""
-    return f"""    bad = 0.0
-    for i in range(N):
-        bad += 0.0*A[{row} + i*W + l]
-    {AHEAD} = 1.0
-    if bad != 0.0:
-        A[STATUS + l] = NON_FINITE
-        A[NACC + l] -= A[ACC + l]
-        A[NREJ + l] += A[ACC + l]
-        A[NOVER + l] -= where(A[R + {record.ERR}*W + l] > 1.0, A[ACC + l], 0.0)
-        A[ACC + l] = 0.0
-"""
-
-
-def start_source(tableau: Embedded, n: int, marks: str = "") -> str:
-    """Source of `start(A)`: first slope and first step size of the lanes marked FRESH.
-
-    Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exponent 1/(embedded order + 1).  `marks`: a method's own
-    lines (`fresh` says whether the lane starts).
-    """
-    k = float(tableau.embedded_order + 1)
-    src = Source("start(A)")
-    src.lines += "    for l in range(W):\n        " + _rhs(_time(0.0), "Y", "K1")
-    # a component at 0 without an absolute tolerance has no scale yet, and no say in the size
-    scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nok = sc > 1e-300\nsc = where(ok, sc, 1.0)\n"
-    src.loop(
-        n,
-        3,
-        "A[K0 + j] = where(A[FRESH + l] == 1.0, A[K1 + j], A[K0 + j])\n"
-        + scale
-        + "a = where(ok, A[Y + j]/sc, 0.0)\nb = where(ok, A[K1 + j]/sc, 0.0)\n@0 += a*a\n@1 += b*b\n@2 += 0.0*A[Y + j] + 0.0*A[K1 + j]\n",
-        f"d0 = sqrt(@0*{1.0 / n!r})\nd1 = sqrt(@1*{1.0 / n!r})\n"
-        "h0 = where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01*d0/d1)\n"
-        "h0 = minimum(h0, fabs(A[TEND + l] - A[T + l]))\n"
-        "A[S3 + l] = where(h0 > 0.0, h0, 0.0)\nA[S4 + l] = d1\n"
-        "bad = (A[FRESH + l] == 1.0) & (@2 != 0.0) & (A[STATUS + l] == 0.0)\n"
-        "A[STATUS + l] = where(bad, BAD_START, A[STATUS + l])\n",
-    )
-    src.loop(
-        n,
-        0,
-        "A[G + j] = A[Y + j] + A[DIR + l]*A[S3 + l]*A[K1 + j]\n",
-        "",
-        _rhs("A[T + l] + A[DIR + l]*A[S3 + l]", "G", "K2"),
-    )
-    src.loop(
-        n,
-        1,
-        scale + "c = where(ok, (A[K2 + j] - A[K1 + j])/sc, 0.0)\n@0 += c*c\n",
-        "h0 = A[S3 + l]\nd1 = A[S4 + l]\n"
-        f"d2 = sqrt(@0*{1.0 / n!r})/h0\nd2 = where(d2 - d2 == 0.0, d2, 0.0)\ndm = maximum(d1, d2)\n"
-        f"h1 = where(dm <= 1e-15, maximum(1e-6, h0*1e-3), exp(log(0.01/maximum(dm, 1e-300))*{1.0 / k!r}))\n"
-        "h = minimum(minimum(100.0*h0, h1), fabs(A[TEND + l] - A[T + l]))\n"
-        "given = A[HZERO + l] > 0.0\nfresh = A[FRESH + l] == 1.0\n"
-        "A[H + l] = where(fresh, where(given, A[HZERO + l], h), A[H + l])\n"
-        "A[NFEV + l] += where(fresh, where(given, 1.0, 2.0), 0.0)\n" + marks,
-    )
-    return src.text()
+    return src + text(interpolate.dense)

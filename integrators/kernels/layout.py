@@ -1,6 +1,7 @@
 """Row layout of a block of W lanes: one flat float64 array, quantity r of lane l at `r*W + l`.
 
-One array for everything, with a compile-time W: separate arrays would need run-time alias checks that defeat the vectoriser.
+One array for everything, with a compile-time W: separate arrays would need run-time alias checks that defeat the
+vectoriser.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core import record
+from ..core.contract import ANSWER
 
 # status of a lane, as stored in the STATUS row
 RUNNING = 0
@@ -26,14 +28,15 @@ MESSAGES = {
     IDLE: "no trajectory",
     MAX_STEPS: "step limit reached before the end of the span; the last good state is returned",
     UNDERFLOW: "step size fell below what the time variable resolves; the last good state is returned",
-    NON_FINITE: "right-hand side or state became non-finite and smaller steps did not help; the last good state is returned",
+    NON_FINITE: "right-hand side or state became non-finite and smaller steps did not help; "
+    "the last good state is returned",
     BAD_START: "right-hand side is not finite at the initial state",
 }
 
 #: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from
 STATS_ROWS = {
-    "status": "STATUS", "naccept": "NACC", "nreject": "NREJ", "nfev": "NFEV", "t": "T", "nfallback": "NFALL", "h_last": "HLAST",
-    "h_next": "H", "njev": "NJEV", "nlu": "NLU", "nsolve": "NSOLVE", "naccept_over": "NOVER",
+    "status": "STATUS", "naccept": "NACC", "nreject": "NREJ", "nfev": "NFEV", "t": "T", "nfallback": "NFALL",
+    "h_last": "HLAST", "h_next": "H", "njev": "NJEV", "nlu": "NLU", "nsolve": "NSOLVE", "naccept_over": "NOVER",
 }  # fmt: skip
 STATS = tuple(STATS_ROWS)
 N_STATS = len(STATS)
@@ -54,8 +57,8 @@ def message(status: int, over: int = 0) -> str:
 
 @dataclass
 class Layout:
-    """Names and offsets of a block's rows.  together: (first row, count) where the elements of a lane lie together instead of W apart,
-    element k of lane l at `first*W + l*count + k`."""
+    """Names and offsets of a block's rows.  together: (first row, count) where the elements of a lane lie together
+    instead of W apart, element k of lane l at `first*W + l*count + k`."""
 
     width: int
     rows: dict[str, int] = field(default_factory=dict)
@@ -80,22 +83,34 @@ class Layout:
         return first, step
 
     def constants(self) -> str:
-        """Source lines `NAME = offset`."""
-        return "".join(f"{name} = {row * self.width}\n" for name, row in self.rows.items())
+        """Source lines `NAME = offset` of the rows, then of the record's slots (`R_ERR`, ...) and of the answer's
+        (`CO_ACCEPT`, ...)."""
+        places = dict(self.rows)
+        for row, slots in (("R", record.NAMES), ("CO", ANSWER)):
+            if row in self.rows:
+                places |= {f"{row}_{slot.upper()}": self.rows[row] + i for i, slot in enumerate(slots)}
+        return "".join(f"{name} = {row * self.width}\n" for name, row in places.items())
 
 
 SCALARS = (
-    "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO", "NEXT", "TOUT",
-    "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU", "NSOLVE", "DONE", "NOVER",
-    "COARSE",
+    "T", "TEND", "DIR", "H", "HS", "STATUS", "INST", "FRESH", "NACC", "NREJ", "NFEV", "NFALL", "RTOL", "HZERO",
+    "NEXT", "TOUT", "MAXSTEP", "HLAST", "STUCK", "LANDS", "ACC", "TN", "S0", "S1", "S2", "S3", "S4", "NJEV", "NLU",
+    "NSOLVE", "DONE", "NOVER", "COARSE",
 )  # fmt: skip
 
 
 def block_layout(
-    width: int, n: int, m: int, n_k: int, n_state: int, n_out: int, extra: int = 0, together: tuple[tuple[int, int], ...] = ()
+    width: int,
+    n: int,
+    m: int,
+    n_k: int,
+    n_state: int,
+    n_out: int,
+    extra: int = 0,
+    together: tuple[tuple[int, int], ...] = (),
 ) -> Layout:
-    """Layout for dimension n, m parameters, n_k slope rows, controller state and answer rows, and `extra` method rows, of which those of
-    `together` (first, count) hold a lane's elements side by side."""
+    """Layout for dimension n, m parameters, n_k slope rows, controller state and answer rows, and `extra` method rows,
+    of which those of `together` (first, count) hold a lane's elements side by side."""
     lay = Layout(width)
     for name in SCALARS:
         lay.add(name)

@@ -1,19 +1,23 @@
 """Continuous adjoints: the gradient as a second initial-value problem, solved from the last output back to the first.
 
-With a(t) = dL/dy(t) and outputs at t_0 .. t_T, a starts from dL/dy(t_T), obeys da/dt = -(df/dy)^T a in between, and jumps by dL/dy(t_k) at
-every output; what arrives at t_0 is dL/dy_0.  `adjoint_field` gives the slope and the parameters' part.
+With a(t) = dL/dy(t) and outputs at t_0 .. t_T, a starts from dL/dy(t_T), obeys da/dt = -(df/dy)^T a in between, and
+jumps by dL/dy(t_k) at every output; what arrives at t_0 is dL/dy_0.  `adjoint_field` gives the slope, and the
+gradient in the parameters.
 
-"backsolve" solves for y along with a, starting each interval from the forward solution's output: memory does not grow with the
-steps, but y is solved against its own direction, and where the flow contracts (stiff or dissipative fields) it drifts off.  At the next
-output the drift is known, and a large one brings a warning.  "interpolating" reads y from the forward solve's dense output and solves
-for a alone, which is stable whenever y was, for memory of (degree + 1) states a step.
+"backsolve" solves for y along with a, starting each interval from the forward solution's output: memory does not grow
+with the steps, but y is solved against its own direction, and where the flow contracts (stiff or dissipative fields) it
+drifts off.  At the next output the drift is known, and a large one brings a warning.  "interpolating" reads y from the
+forward solve's dense output and solves for a alone, which is stable whenever y was, for memory of (degree + 1) states a
+step.
 
-Either is the gradient of the exact solution up to both solves' tolerances, not the exact gradient of the numbers returned, as the
-discrete adjoint is.  The cotangent is integrated in units of its own largest component at the start of an interval: the equation is
-linear in it, so gradients are exactly proportional to the loss, and atol means what it means for y whatever the loss's scale.
+Either is the gradient of the exact solution up to both solves' tolerances, not the exact gradient of the numbers
+returned, as the discrete adjoint is.  The cotangent is integrated in units of its own largest component at the start of
+an interval: the equation is linear in it, so gradients are exactly proportional to the loss, and atol means what it
+means for y whatever the loss's scale.
 
-R. T. Q. Chen et al., NeurIPS 2018 (arXiv:1806.07366); P. Kidger, R. T. Q. Chen, T. Lyons, ICML 2021 (arXiv:2009.09457); interpolated: C.
-Rackauckas et al., Universal differential equations, arXiv:2001.04385, and A. C. Hindmarsh et al., SUNDIALS, ACM TOMS 31 (2005) 363.
+R. T. Q. Chen et al., NeurIPS 2018 (arXiv:1806.07366); P. Kidger, R. T. Q. Chen, T. Lyons, ICML 2021 (arXiv:2009.09457);
+interpolated: C. Rackauckas et al., Universal differential equations, arXiv:2001.04385, and A. C. Hindmarsh et al.,
+SUNDIALS, ACM TOMS 31 (2005) 363.
 """
 
 from __future__ import annotations
@@ -27,10 +31,12 @@ import numpy as np
 import torch
 
 from ..kernels.layout import MESSAGES, SUCCESS
-from .adaptive import Pass, Settings, adaptive_pass
+from .adaptive import adaptive_pass
 from .adjoint_dense import Recorder, Trajectory
 from .adjoint_field import AdjointField
 from .field import Field
+from .settings import Settings
+from .totals import Pass
 
 Tensor = torch.Tensor
 CONTINUOUS = ("backsolve", "interpolating")
@@ -43,9 +49,11 @@ class Continuous:
     """A solve with a continuous adjoint.
 
     name        "backsolve" or "interpolating".
-    forward, backward   the user's func, for the two directions (they count apart).
-    settings, rtol, atol   of the forward solve; tolerances of the backward one.
+    forward     the user's func in the forward solve; `backward`, in the backward one.  They count their calls apart.
+    settings    of the forward solve.
+    rtol, atol  tolerances of the backward solve.
     coupled     one lane is the whole batch.
+    done        the forward pass, once it is done.
     """
 
     name: str
@@ -66,8 +74,8 @@ def parameters_of(func: Any, adjoint_params: Iterable[Tensor] | None) -> tuple[T
     if adjoint_params is None:
         if not isinstance(func, torch.nn.Module):
             raise ValueError(
-                f"func is a {type(func).__name__}, and a continuous adjoint cannot see which tensors it uses: make it a torch.nn.Module, "
-                "or pass adjoint_params=(...), the tensors to differentiate in, () for none"
+                f"func is a {type(func).__name__}, and a continuous adjoint cannot see which tensors it uses: make it "
+                "a torch.nn.Module, or pass adjoint_params=(...), the tensors to differentiate in, () for none"
             )
         adjoint_params = func.parameters()
     params = tuple(adjoint_params)
@@ -90,7 +98,7 @@ class _Adjoint(torch.autograd.Function):
         set_ = problem.settings
         record = None
         if problem.name == "interpolating":
-            record = Recorder(len(y0), 1.0 if set_.t[-1] > set_.t[0] else -1.0)
+            record = Recorder(len(y0), set_.sign)
         # a detached y0: the answer's first row must not be a view of the input
         problem.done = adaptive_pass(problem.forward, set_, y0.detach().contiguous(), want_output=True, watch=record)
         path = record.trajectory() if record is not None else None
@@ -105,14 +113,17 @@ class _Adjoint(torch.autograd.Function):
     def backward(ctx, g: Tensor):
         problem = ctx.problem
         if torch.is_grad_enabled():
-            raise RuntimeError(f'adjoint="{problem.name}" has no second derivatives (create_graph=True); use adjoint="discrete"')
+            raise RuntimeError(
+                f'adjoint="{problem.name}" has no second derivatives (create_graph=True); use adjoint="discrete"'
+            )
         y, *saved = ctx.saved_tensors
         params, path = saved[: ctx.n_params], saved[ctx.n_params :]
         before = problem.backward.calls
         used = [p for p, need in zip(params, ctx.needs_input_grad[2:], strict=True) if need]
-        a, found = _sweep(problem, Trajectory(ctx.sign, *path) if path else None, ctx.t_last, y, g, used)
+        sweep = _Sweep(problem, Trajectory(ctx.sign, *path) if path else None, y, used)
+        a, found = sweep.run(ctx.t_last, g), sweep.grads
         if problem.backward.calls == before:
-            # nothing in the loss: func was not evaluated, so nobody knows what it uses
+            # nothing of y is in the loss: func was not evaluated, so nobody knows what it uses
             found = [torch.zeros_like(p) for p in used]
         if not torch.isfinite(a).all():
             # a loss that is not finite: say so in every gradient, as backpropagation would
@@ -121,82 +132,107 @@ class _Adjoint(torch.autograd.Function):
         return None, a, *(next(each) if need else None for need in ctx.needs_input_grad[2:])
 
 
-def _sweep(
-    problem: Continuous, path: Trajectory | None, t_last: np.ndarray, y: Tensor, g: Tensor, params: list[Tensor]
-) -> tuple[Tensor, list[Tensor | None]]:
-    """dL/dy0 (lanes, width) and the parameters' gradients from the outputs y and dL/dy, both (T, lanes, width).
+class _Sweep:
+    """The backward solve, from output to output.
 
-    Lanes take part from the last output that they reached; outputs that a lane did not reach are constants.  Lanes whose
-    cotangent is zero, or not finite, are not solved for.
+    problem   what is solved.
+    path      the forward solution as a function of time, for "interpolating"; None for "backsolve".
+    y         (T, lanes, width) outputs of the forward solve.
+    params    the tensors to differentiate in; `grads`, their gradients so far, None for those that func has not used.
     """
-    t = problem.settings.t
-    sign = 1.0 if t[-1] > t[0] else -1.0
-    reached = sign * (t_last - t[:, None]) >= 0.0
-    if not reached.all():
-        g = torch.where(torch.from_numpy(reached).to(g.device)[:, :, None], g, 0.0)
-    grads: list[Tensor | None] = [None] * len(params)
-    a, h = g[-1], np.full(len(t_last), np.nan)
-    for k in range(len(t) - 1, 0, -1):
-        top = a.abs().amax(1)
-        size = top.double().cpu().numpy()
-        active = reached[k] & np.isfinite(size) & (size > 0.0)
-        if active.any():
-            a, h = _interval(problem, path, k, y, a, top, active, h, params, grads)
-        a = a + g[k - 1]
-    return a, grads
 
+    def __init__(self, problem: Continuous, path: Trajectory | None, y: Tensor, params: list[Tensor]) -> None:
+        self.problem, self.path, self.y, self.params = problem, path, y, params
+        self.grads: list[Tensor | None] = [None] * len(params)
 
-def _interval(
-    problem: Continuous, path: Trajectory | None, k: int, y: Tensor, a: Tensor, top: Tensor, active: np.ndarray, h: np.ndarray,
-    params: list[Tensor], grads: list[Tensor | None],
-) -> tuple[Tensor, np.ndarray]:  # fmt: skip
-    """Take `a` of the `active` lanes from output k to output k - 1; also the sizes (lanes,) to go on with."""
-    set_, width = problem.settings, a.shape[1]
-    times = set_.t[[k, k - 1]]
-    mask = torch.from_numpy(active).to(a.device)[:, None]
-    everyone = bool(active.all())
-    unit = top[:, None] if everyone else torch.where(mask, top[:, None], 1.0)
-    z = a / unit
-    z = torch.cat([y[k], z], 1)
-    if not everyone:
-        # lanes that are not solved for lend the state of one that is, at which func is known to be finite
-        lane = int(np.argmax(active))
-        z = torch.where(mask, z, z[lane : lane + 1])
-        path = None if path is None else path.take(np.where(active, np.arange(len(active)), lane))
-    slope = AdjointField(problem.backward, path, params, grads, unit)
-    first: np.ndarray | None = np.where(active, h, np.nanmax(h[active])) if np.isfinite(h[active]).all() else None
-    settings = replace(
-        set_, t=times, rtol=problem.rtol, atol=problem.atol, first_step=first, heuristics=False, graph="", watch_draws=False,
-        check_start=None,
-    )  # fmt: skip
-    with torch.no_grad():
-        done = adaptive_pass(slope, settings, z, want_output=False, watch=slope, active=active)
-    _refuse_failures(problem, done.status[active], times)
-    end = done.y_last
-    if path is None:
-        _warn_of_drift(problem, end[:, :width], y[k - 1], active, times)
-    new = end[:, -width:] * unit
-    return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
+    def run(self, t_last: np.ndarray, g: Tensor) -> Tensor:
+        """dL/dy0 (lanes, width) from dL/dy, g (T, lanes, width); t_last (lanes,): the time that a lane reached.
+
+        Lanes take part from the last output that they reached; outputs that a lane did not reach are constants.  Lanes
+        whose cotangent is zero, or not finite, are not solved for.
+        """
+        t = self.problem.settings.t
+        reached = self.problem.settings.sign * (t_last - t[:, None]) >= 0.0
+        if not reached.all():
+            g = torch.where(torch.from_numpy(reached).to(g.device)[:, :, None], g, 0.0)
+        a, h = g[-1], np.full(len(t_last), np.nan)
+        for k in range(len(t) - 1, 0, -1):
+            top = a.abs().amax(1)
+            size = top.double().cpu().numpy()
+            active = reached[k] & np.isfinite(size) & (size > 0.0)
+            if active.any():
+                a, h = self.interval(k, a, top, active, h)
+            a = a + g[k - 1]
+        return a
+
+    def interval(
+        self, k: int, a: Tensor, top: Tensor, active: np.ndarray, h: np.ndarray
+    ) -> tuple[Tensor, np.ndarray]:
+        """Take the cotangent `a` of the `active` lanes from output k to output k - 1.
+
+        top: each lane's largest component of `a`.  h (lanes,): the sizes to begin with, NaN where none is known.
+        Returns `a` there, and the sizes to go on with.
+        """
+        problem, path, width = self.problem, self.path, a.shape[1]
+        times = problem.settings.t[[k, k - 1]]
+        mask = torch.from_numpy(active).to(a.device)[:, None]
+        everyone = bool(active.all())
+        unit = top[:, None] if everyone else torch.where(mask, top[:, None], 1.0)
+        z = torch.cat([self.y[k], a / unit], 1)
+        if not everyone:
+            # lanes that are not solved for lend the state of one that is, at which func is known to be finite
+            lane = int(np.argmax(active))
+            z = torch.where(mask, z, z[lane : lane + 1])
+            path = None if path is None else path.take(np.where(active, np.arange(len(active)), lane))
+        slope = AdjointField(problem.backward, path, self.params, self.grads, unit)
+        with torch.no_grad():
+            settings = self._settings(times, active, h)
+            done = adaptive_pass(slope, settings, z, want_output=False, watch=slope, active=active)
+        _refuse_failures(problem, done.status[active], times)
+        end = done.y_last
+        if path is None:
+            _warn_of_drift(problem, end[:, :width], self.y[k - 1], active, times)
+        new = end[:, -width:] * unit
+        return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
+
+    def _settings(self, times: np.ndarray, active: np.ndarray, h: np.ndarray) -> Settings:
+        """Settings of the solve between two outputs, which begins with the sizes h where all active lanes have one."""
+        known = np.isfinite(h[active]).all()
+        first: np.ndarray | None = np.where(active, h, np.nanmax(h[active])) if known else None
+        return replace(
+            self.problem.settings,
+            t=times,
+            rtol=self.problem.rtol,
+            atol=self.problem.atol,
+            first_step=first,
+            heuristics=False,
+            graph="",
+            watch_draws=False,
+            check_start=None,
+        )
 
 
 def _refuse_failures(problem: Continuous, status: np.ndarray, times: np.ndarray) -> None:
+    """RuntimeError where a lane of the backward solve between `times` failed."""
     failed = status[status != SUCCESS]
     if len(failed):
         who = "the batch" if problem.coupled else f"{len(failed)} of {len(status)} samples"
         other = '"interpolating" or "discrete"' if problem.name == "backsolve" else '"discrete"'
         raise RuntimeError(
-            f'the backward solve of adjoint="{problem.name}" failed for {who} between t = {times[0]:g} and t = {times[1]:g}: '
-            f"{MESSAGES[int(failed[0])].partition(';')[0]}; use adjoint={other}"
+            f'the backward solve of adjoint="{problem.name}" failed for {who} between t = {times[0]:g} and '
+            f"t = {times[1]:g}: {MESSAGES[int(failed[0])].partition(';')[0]}; use adjoint={other}"
         )
 
 
 def _warn_of_drift(problem: Continuous, back: Tensor, known: Tensor, active: np.ndarray, times: np.ndarray) -> None:
+    """UserWarning where the state that was solved `back` is far from the `known` one, both (lanes, width)."""
     rtol, atol = max(problem.settings.rtol, problem.rtol), max(problem.settings.atol, problem.atol)
     scale = atol + rtol * known.abs()
     off = torch.linalg.vector_norm((back - known) / scale, dim=1).cpu().numpy()[active] / known.shape[1] ** 0.5
     if off.max() > DRIFT:
         warnings.warn(
-            f'adjoint="backsolve": solved back from t = {times[0]:g}, the state misses the forward solution at t = {times[1]:g} by '
-            f'{off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or "discrete" do not drift',
+            f'adjoint="backsolve": solved back from t = {times[0]:g}, the state misses the forward solution at t = '
+            f'{times[1]:g} by {off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or '
+            '"discrete" do not drift',
             stacklevel=2,
         )

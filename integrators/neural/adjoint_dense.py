@@ -1,7 +1,8 @@
 """The forward solution as a function of time: what the interpolating adjoint reads y(t) from.
 
-A step leaves the coefficients of its dense output, y(t_n + theta h) = sum_j q_j theta^j: for a polynomial of degree q that is q + 1 states
-a step, without graph.  A lookup finds each lane's own step by bisection on the device, so that it costs no transfer.
+A step leaves the coefficients of its dense output, y(t_n + theta h) = sum_j q_j theta^j: for a polynomial of degree q
+that is q + 1 states a step, without graph.  A lookup finds each lane's own step by bisection on the device, so that it
+costs no transfer.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Watch
 from .step import Step, Stepper
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 

@@ -1,19 +1,21 @@
-"""The adjoint's slope, and its parameter gradient as a quadrature along the steps that were taken.
+"""The adjoint's slope, and the gradient in the parameters as a quadrature along the steps that were taken.
 
 Backwards in time, from where the loss looks at y,
 
     dy/dt = f(t, y),      da/dt = -(df/dy)^T a,      dL/dtheta = int_{t0}^{t1} (df/dtheta)^T a dt.
 
-Nothing depends on the integral, so it is no part of the state: a step of the method with weights b_i and (negative) size h adds
+Nothing depends on the integral, so it is no part of the state: a step of the method with weights b_i and (negative)
+size h adds
 
     -sum_i b_i h (df/dtheta)^T(t_i, y_i) a_i,
 
-which is what solving for it along gives, digit for digit, but takes one vector-Jacobian product over all stages of a step and no storage of
-the parameters' size a stage.  With per-sample steps every sample brings its own b_i h as a weight of its cotangent a_i, so that one
-product serves them all; samples that rejected the attempt bring none.
+which is what solving for it along gives, digit for digit, but takes one vector-Jacobian product over all stages of a
+step and no storage of the parameters' size a stage.  With per-sample steps every sample brings its own b_i h as a
+weight of its cotangent a_i, so that one product serves them all; samples that rejected the attempt bring none.
 
-R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud, Neural ordinary differential equations, NeurIPS 2018 (arXiv:1806.07366).  That
-the integral is left out of the error norm: P. Kidger, R. T. Q. Chen, T. Lyons, "Hey, that's not an ODE", ICML 2021 (arXiv:2009.09457).
+R. T. Q. Chen, Y. Rubanova, J. Bettencourt, D. Duvenaud, Neural ordinary differential equations, NeurIPS 2018
+(arXiv:1806.07366).  That the integral is left out of the error norm: P. Kidger, R. T. Q. Chen, T. Lyons, "Hey, that's
+not an ODE", ICML 2021 (arXiv:2009.09457).
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Watch
 from .adjoint_dense import Trajectory
 from .field import Field
 from .step import Step, Stepper
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 
@@ -44,8 +46,9 @@ class _Stage:
 class AdjointField(Watch):
     """Slope of (y, a), rows (lanes, 2 width), at y itself or where `path` says y is; as a watch, collector of `grads`.
 
-    With a path the rows' y decides nothing but the steps: it is the integral of f along the path, and its error estimate speaks for the
-    other integrand along the path, the parameters', which a slowly changing a says nothing about.
+    With a path the rows' y decides nothing but the steps: it is the integral of f along the path, and its error
+    estimate speaks for the other integrand along the path, the parameters', which a slowly changing a says nothing
+    about.
 
     field   the user's func over rows.
     params  what to differentiate in, may be empty.
@@ -53,13 +56,16 @@ class AdjointField(Watch):
     unit    (lanes, 1): the integrated cotangent is a / unit, the gradient is in units of a.
     """
 
-    def __init__(self, field: Field, path: Trajectory | None, params: list[Tensor], grads: list[Tensor | None], unit: Tensor) -> None:
+    def __init__(
+        self, field: Field, path: Trajectory | None, params: list[Tensor], grads: list[Tensor | None], unit: Tensor
+    ) -> None:
         self.field, self.path, self.params, self.grads, self.unit = field, path, params, grads, unit
         self.tape: list[_Stage] = []
         self.first: _Stage | None = None
         self.begun = False
 
     def _split(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """State and cotangent, each (lanes, width), from rows z (lanes, 2 width) at the times t."""
         width = z.shape[1] // 2
         y = self.path(t) if self.path is not None else z[:, :width].contiguous()
         return y, z[:, width:].contiguous()
@@ -104,6 +110,7 @@ class AdjointField(Watch):
                 self.first = stages[-1] if (at.accept | ~at.run).all() else None
 
     def _add(self, stepper: Stepper, step: Step, at: Attempt, stages: list[_Stage]) -> None:
+        """Add an accepted step's part of the gradient; `stages`: all of its stages but the first."""
         if self.first is None:
             t = step.times[0]
             y, a = self._split(t, step.y)
@@ -113,11 +120,13 @@ class AdjointField(Watch):
         if not at.accept.all():
             mask = torch.from_numpy(at.accept).to(self.unit.device)[:, None]
             if (at.run & ~at.finite).any():
-                # a graph through NaN answers a zero cotangent with NaN: evaluate again, those lanes resting where the step began
+                # a graph through NaN answers a zero cotangent with NaN: evaluate again, those lanes resting where the
+                # step began
                 rest = stages[0]
-                stages = [
-                    rest, *(self._again(torch.where(mask[:, 0], s.t, rest.t), torch.where(mask, s.y, rest.y), s.a) for s in stages[1:])
-                ]  # fmt: skip
+                stages = [rest] + [
+                    self._again(torch.where(mask[:, 0], s.t, rest.t), torch.where(mask, s.y, rest.y), s.a)
+                    for s in stages[1:]
+                ]
         weight = -step.h * self.unit
         slopes, cotangents = [], []
         for b, stage in zip(stepper.tableau.B, stages, strict=True):
@@ -134,5 +143,6 @@ class AdjointField(Watch):
                 self.grads[i] = g.clone() if known is None else known.add_(g)
 
     def _again(self, t: Tensor, y: Tensor, a: Tensor) -> _Stage:
+        """A stage evaluated once more, with its graph."""
         with torch.enable_grad():
             return _Stage(t, y, a, self.field(t, y))

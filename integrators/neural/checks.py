@@ -1,8 +1,12 @@
-"""What `odeint` and `NeuralODE` take, checked before anything is solved; the wording is `integrators/options.py`'s."""
+"""The options that the solver in torch alone has, checked before anything is solved.
+
+Options that every solver has are checked by `core.solver_options`; the wording of errors is that of `core.options`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +14,18 @@ import torch
 
 from ..core import options
 from ..core import record as rec
+from ..core.runner import check
+from ..core.solver_options import checked_limit, checked_step, one_tolerance_each, unmet
 from ..methods.tableaus import ExplicitTableau
 from .adjoint import CONTINUOUS
+from .solution import no_stiffness
 
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", *CONTINUOUS, "none")
 #: record slots that every explicit method fills here; CURV, every FSAL one
 FILLS = frozenset({
-    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED, rec.FINITE, rec.RTOL,
+    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED,
+    rec.FINITE, rec.RTOL,
 })  # fmt: skip
 
 
@@ -41,7 +49,12 @@ def times(t: Any) -> np.ndarray:
     steps = np.diff(values)
     if not ((steps > 0).all() or (steps < 0).all()):
         what = "holds a time twice" if (steps == 0).any() else "turns back"
-        if what == "holds a time twice" and getattr(t, "dtype", None) in (torch.float32, np.float32, torch.bfloat16, torch.float16):
+        if what == "holds a time twice" and getattr(t, "dtype", None) in (
+            torch.float32,
+            np.float32,
+            torch.bfloat16,
+            torch.float16,
+        ):
             what += f" in {t.dtype}: make it float64, or count time from a nearer origin"
         raise ValueError(f"t must be strictly increasing or strictly decreasing; it {what}")
     return values
@@ -68,83 +81,142 @@ def per_sample(value: Any, y0: Tensor | None = None) -> bool | None:
         return found
     if found and y0.dim() == 1:
         raise ValueError(
-            f"per_sample=True needs y0 of shape (B, *features), and y0 of shape {tuple(y0.shape)} is one system: pass y0[:, None] where "
-            "its numbers are samples of one component each, else leave per_sample out"
+            f"per_sample=True needs y0 of shape (B, *features), and y0 of shape {tuple(y0.shape)} is one system: "
+            "pass y0[:, None] where its numbers are samples of one component each, else leave per_sample out"
         )
     return y0.dim() > 1 if found is None else found
 
 
-def tolerances(rtol: Any, atol: Any, prefix: str = "") -> tuple[float, float]:
-    """rtol and atol as floats."""
-    for name, value in ((f"{prefix}rtol", rtol), (f"{prefix}atol", atol)):
-        if getattr(value, "ndim", 0) > 0 or isinstance(value, (list, tuple)):
-            raise options.OptionError(
-                f"{name} must be one number for all components, got {options.shown(value)}; where components need tolerances of their own, "
-                "scale the state"
-            )
-    # an error as large as the solution is no solution; atol is in y's unit
-    rtol = options.number(f"{prefix}rtol", rtol, 0.0, 1.0)
-    atol = options.number(f"{prefix}atol", atol, 0.0)
-    if rtol + atol == 0:
-        raise options.OptionError(f"{prefix}rtol and {prefix}atol must not be both zero")
-    return rtol, atol
+@dataclass(frozen=True)
+class SolverOptions:
+    """The options of `odeint` beside func, y0, t, method, controller and per_sample, checked; `solver_options` makes
+    it.
+
+    rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps   as `odeint` takes them.
+    adjoint_params         a tuple, or None.
+    back_rtol, back_atol   tolerances of a continuous adjoint's backward solve.
+    heuristics             whether E and S are wanted at all.
+    graph                  which of them are wanted with gradient: "", "E", "S" or "ES".
+    """
+
+    rtol: float
+    atol: float
+    adjoint: str
+    adjoint_params: tuple[Any, ...] | None
+    back_rtol: float
+    back_atol: float
+    first_step: float | None
+    max_steps: int
+    checkpoint_every: int | None
+    heuristics: bool
+    graph: str
+    compact: bool
+    even_steps: bool
 
 
-def adjoint(name: Any, params: Any, back_rtol: Any, back_atol: Any, checkpoint_every: Any, rtol: float, atol: float) -> tuple[float, float]:
-    """Tolerances of the backward solve; ValueError for options that belong to another adjoint."""
-    options.choice("adjoint", name, ADJOINTS)
-    if name not in CONTINUOUS:
-        given = {"adjoint_params": params, "adjoint_rtol": back_rtol, "adjoint_atol": back_atol}
-        for option, value in given.items():
-            if value is not None:
-                raise ValueError(f"{option} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {name!r}")
-        if checkpoint_every is not None and name == "none":
-            raise ValueError("checkpoint_every belongs to adjoint=\"discrete\", not to 'none'")
-        return rtol, atol
-    if checkpoint_every is not None:
-        raise ValueError(f'checkpoint_every belongs to adjoint="discrete", not to {name!r}')
-    return tolerances(rtol if back_rtol is None else back_rtol, atol if back_atol is None else back_atol, "adjoint_")
+def solver_options(
+    tableau: ExplicitTableau,
+    per_sample: bool | None,
+    span: float | None,
+    *,
+    rtol: Any,
+    atol: Any,
+    adjoint: Any,
+    adjoint_params: Any,
+    adjoint_rtol: Any,
+    adjoint_atol: Any,
+    first_step: Any,
+    max_steps: Any,
+    checkpoint_every: Any,
+    heuristics: Any,
+    compact: Any,
+    even_steps: Any,
+) -> SolverOptions:
+    """Check the options of `odeint` and `NeuralODE`.  per_sample, span: None where it is not known yet.
+
+    Raises ValueError (an OptionError, for types and ranges) for values that the options do not take, and for options
+    that do not go together.
+    """
+    rtol, atol = one_tolerance_each(rtol, atol)
+    adjoint_params = _parameters(adjoint_params)
+    backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
+    _belong(adjoint, backwards, checkpoint_every)
+    back_rtol, back_atol = rtol, atol
+    if adjoint in CONTINUOUS:
+        back_rtol, back_atol = one_tolerance_each(
+            rtol if adjoint_rtol is None else adjoint_rtol, atol if adjoint_atol is None else adjoint_atol, "adjoint_"
+        )
+    return SolverOptions(
+        rtol,
+        atol,
+        adjoint,
+        adjoint_params,
+        back_rtol,
+        back_atol,
+        checked_step(first_step, span, cut=True),
+        checked_limit(max_steps),
+        options.count("checkpoint_every", checkpoint_every, none=True),
+        bool(heuristics),
+        _graph(heuristics, tableau),
+        _compact(compact, per_sample),
+        options.flag("even_steps", even_steps),
+    )
 
 
-def graph(heuristics: Any, tableau: ExplicitTableau) -> str:
+def _belong(adjoint: Any, backwards: dict[str, Any], checkpoint_every: Any) -> None:
+    """ValueError for an unknown adjoint, and for options (`backwards`: of the backward solve) that belong to
+    another."""
+    options.choice("adjoint", adjoint, ADJOINTS)
+    if adjoint in CONTINUOUS:
+        if checkpoint_every is not None:
+            raise ValueError(f'checkpoint_every belongs to adjoint="discrete", not to {adjoint!r}')
+        return
+    for option, value in backwards.items():
+        if value is not None:
+            raise ValueError(f"{option} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
+    if checkpoint_every is not None and adjoint == "none":
+        raise ValueError("checkpoint_every belongs to adjoint=\"discrete\", not to 'none'")
+
+
+def _parameters(params: Any) -> tuple[Any, ...] | None:
+    """`adjoint_params` as a tuple, since a generator would serve one solve; OptionError for no collection of
+    tensors."""
+    if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):
+        raise options.refuse("adjoint_params", "a list or tuple of tensors", params)
+    return None if params is None else tuple(params)
+
+
+def _graph(heuristics: Any, tableau: ExplicitTableau) -> str:
     """Which of E and S carry gradient; ValueError for what `heuristics` cannot be."""
     if not isinstance(heuristics, bool) and not (isinstance(heuristics, str) and heuristics in ("E", "S", "values")):
         raise options.refuse("heuristics", 'True, False, "E", "S" or "values"', heuristics)
     if heuristics == "S" and tableau.stiffness is None:
-        raise ValueError(f"method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+        raise no_stiffness(tableau.name)
     if heuristics is True:
         return "E" if tableau.stiffness is None else "ES"
     return heuristics if heuristics in ("E", "S") else ""
 
 
-def needs(controller: object, tableau: ExplicitTableau) -> None:
-    """ValueError where the controller reads what the method does not report."""
-    fills = FILLS | {rec.HS} if tableau.stiffness is not None else FILLS
-    fills = fills if tableau.fsal else fills - {rec.CURV}
-    missing = [rec.NAMES[i] for i in getattr(controller, "needs", ()) if i not in fills]
-    if missing:
-        raise ValueError(f"controller needs {', '.join(missing)}, which method {tableau.name!r} does not report here")
-
-
-def first_step(value: Any, span: float | None = None) -> float | None:
-    """`first_step` as a float or None; at most 100 spans, where the span is known.
-
-    A size that another solve proposed (`stats.first_step`) may be longer than the span and is cut; one far beyond it is a slip.
-    """
-    size = options.positive("first_step", value, none=True)
-    if size is not None and span is not None and size > 100.0 * span:
-        raise options.OptionError(f"first_step must be at most 100 times the span of t, which is {span:g}, got {size:g}")
-    return size
-
-
-def compact(value: Any, steps_per_sample: bool | None) -> bool:
-    """`compact` as a bool."""
-    if options.flag("compact", value) and steps_per_sample is False:
+def _compact(value: Any, per_sample: bool | None) -> bool:
+    if options.flag("compact", value) and per_sample is False:
         raise ValueError("compact=True needs per_sample=True: a coupled batch has no samples to take out")
     return bool(value)
 
 
-def parameters(params: Iterable[Tensor] | None) -> None:
-    """OptionError where `adjoint_params` is no collection of tensors."""
-    if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):
-        raise options.refuse("adjoint_params", "a list or tuple of tensors", params)
+def controller(value: Any, resolve: Callable[[str], object] | None, tableau: ExplicitTableau, public: str) -> Any:
+    """The controller object that `value` is or, by `resolve`, names.
+
+    public: the name in `stepsmith.neural` of what resolves names, for the error.  Raises TypeError for what is no
+    controller, and ValueError for a name without `resolve` and where the controller reads what the method does not
+    report.
+    """
+    if isinstance(value, str):
+        if resolve is None:
+            raise ValueError(f"controller {value!r} is a name: use stepsmith.neural.{public}, or pass resolve=")
+        value = resolve(value)
+    check(value)
+    fills = FILLS | {rec.HS} if tableau.stiffness is not None else FILLS
+    fills = fills if tableau.fsal else fills - {rec.CURV}
+    if missing := unmet(value, fills):
+        raise ValueError(f"controller needs {missing}, which method {tableau.name!r} does not report here")
+    return value

@@ -1,8 +1,8 @@
-"""The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, and nothing is replayed.
+"""The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, nothing is replayed.
 
-Possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph is then exactly the
-replay's, for half of its evaluations.  With per-sample steps an accepted attempt holds other samples' rejected, possibly NaN, stages; those
-solves are replayed.
+This is possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph
+is then exactly the replay's, for half of its evaluations.  With steps per sample an accepted attempt holds other
+samples' rejected, possibly NaN, stages; those solves are replayed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .adaptive import Attempt, Pass, Settings, Watch, adaptive_pass
+from .adaptive import adaptive_pass
+from .estimates import scaled_error, stiffness
 from .field import Field
 from .replay import Replay
-from .step import Step, Stepper, scaled_error, stiffness
+from .settings import Settings
+from .step import Step, Stepper
+from .totals import Pass
+from .watch import Attempt, Watch
 
 Tensor = torch.Tensor
 
@@ -34,11 +38,12 @@ def direct(field: Field, set_: Settings, y0: Tensor) -> tuple[Pass, Replay]:
 
 
 def _rows(rows: list[Tensor], y0: Tensor) -> Tensor:
+    """One number a step as (n_steps, 1)."""
     return torch.stack(rows) if rows else y0.new_zeros((0, 1))
 
 
 class _GraphStepper(Stepper):
-    """Attempts that are differentiable, and measured like others."""
+    """Takes attempts that are differentiable, and measured like others."""
 
     graph = True
 
@@ -59,7 +64,7 @@ class _GraphStepper(Stepper):
 
 
 class _Heuristics(Watch):
-    """E and S of the accepted steps, with gradient."""
+    """Collects E and S of the accepted steps, with gradient."""
 
     def __init__(self, set_: Settings) -> None:
         self.set = set_

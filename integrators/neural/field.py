@@ -1,8 +1,8 @@
 """The user's func as the solver calls it: its shapes, its number of calls, and what it must not do.
 
-Nothing here copies a state: torch counts the writes to a tensor (`_version`), so a func that modifies its argument, or a result that it
-returned before, is found for the price of comparing two numbers.  Writes that torch does not count (`y.data`, a NumPy view) are looked
-for in the first call of a solve, bit by bit.
+Nothing here copies a state: torch counts the writes to a tensor (`_version`), so a func that modifies its argument, or
+a result that it returned before, is found for the price of comparing two numbers.  Writes that torch does not count
+(`y.data`, a NumPy view) are looked for in the first call of a solve, bit by bit.
 """
 
 from __future__ import annotations
@@ -20,18 +20,26 @@ from .solution import CallCount
 Tensor = torch.Tensor
 Func = Callable[[Tensor, Tensor], Tensor]
 
+#: what is said of a func that returns something of this type
 _REMEDY = {
-    "NoneType": ": does it lack a return?", "ndarray": ": torch.from_numpy makes a tensor of it, without gradient",
-    "tuple": ": torch.cat or torch.stack makes one tensor of it", "list": ": torch.cat or torch.stack makes one tensor of it",
-}  # fmt: skip
+    "NoneType": ": does it lack a return?",
+    "ndarray": ": torch.from_numpy makes a tensor of it, without gradient",
+    "tuple": ": torch.cat or torch.stack makes one tensor of it",
+    "list": ": torch.cat or torch.stack makes one tensor of it",
+}
+#: whole numbers of a dtype's size, to compare bit by bit (NaN equals itself)
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 class Field:
     """The user's `func(t, y)` over rows (lanes, width), counting its calls in `count`.
 
-    func: y of the given `shape`, (-1, *features) for a batch and (D,) for one system; t 0-d where one step serves the whole batch, else
-    (B, 1, ..., 1) with as many axes as y, so that a formula written for one number t broadcasts as meant; returns y's shape and dtype.
+    func      gets y of the given `shape`, and t 0-d where one step size serves the whole batch, else (B, 1, ..., 1) with
+              as many axes as y, so that a formula written for one number t broadcasts as meant.  Returns y's shape and
+              dtype.
+    shape     (-1, *features) for a batch, (D,) for one system.
+    coupled   one step size serves the whole batch.
+
     Times come as they are given, in y's dtype or in float64 (`clock`); a slope in float64 is then rounded to y's dtype.
     """
 
@@ -55,9 +63,9 @@ class Field:
     def _kept(self, dy: Tensor) -> Tensor:
         """A slope that stays in use beyond this call, as it is now.
 
-        Copied, with its gradient, where func may write there again: what has no gradient, what was written to (a buffer that is filled
-        anew in every call) and views (of such a buffer, whose own count of writes says nothing).  A new tensor is taken as it is, and
-        func must leave it alone from then on.
+        Copied, with its gradient, where func may write there again: what has no gradient, what was written to (a buffer
+        that is filled anew in every call) and views (of such a buffer, whose own count of writes says nothing).  A new
+        tensor is taken as it is, and func must leave it alone from then on.
         """
         if not dy.requires_grad:
             return dy.clone()
@@ -79,7 +87,8 @@ class Field:
 
 
 def call(func: Func, t: Tensor, y: Tensor, thorough: bool = False) -> Tensor:
-    """func(t, y), refused where it is no tensor like y or where func has written to t or y; `thorough`: compare all bits."""
+    """func(t, y), refused where it is no tensor like y or where func has written to t or y; `thorough`: compare all
+    bits."""
     counted = not (t.is_inference() or y.is_inference())
     before = t._version + y._version if counted else 0
     copies = (t.clone(), y.detach().clone()) if thorough or not counted else None
@@ -104,8 +113,8 @@ def call(func: Func, t: Tensor, y: Tensor, thorough: bool = False) -> Tensor:
 
 def _in_place() -> str:
     return (
-        "func modifies its argument in place, and the solver still needs those numbers: use operations that return a new tensor "
-        "(y * 2 for y.mul_(2)), or begin with y = y.clone()"
+        "func modifies its argument in place, and the solver still needs those numbers: use operations that return a "
+        "new tensor (y * 2 for y.mul_(2)), or begin with y = y.clone()"
     )
 
 
@@ -123,13 +132,14 @@ def _explain(func: Func, t: Tensor, y: Tensor, error: Exception) -> NoReturn:
     if t.dtype != y.dtype:
         raise ValueError(
             f"func failed: {error}.  Its t is {t.dtype} here, since {y.dtype} does not resolve the steps at "
-            f"t = {float(t.reshape(-1)[0]):.10g}: count t from a nearer origin, make y0 and func float64, or let func cast "
-            "what it computes from t to y.dtype"
+            f"t = {float(t.reshape(-1)[0]):.10g}: count t from a nearer origin, make y0 and func float64, or let func "
+            "cast what it computes from t to y.dtype"
         ) from error
     for name, p in func.named_parameters() if isinstance(func, torch.nn.Module) else ():
         if p.device != y.device or p.dtype != y.dtype:
             raise ValueError(
-                f"y0 is {y.dtype} on {y.device}, func's parameter {name!r} is {p.dtype} on {p.device}, and func failed: {error}"
+                f"y0 is {y.dtype} on {y.device}, func's parameter {name!r} is {p.dtype} on {p.device}, and func "
+                f"failed: {error}"
             ) from error
     raise error
 
@@ -148,6 +158,6 @@ def check_callable(func: Any, error: Exception | None = None) -> None:
         what = func.func if isinstance(func, functools.partial) else func
         name = getattr(what, "__name__", None) or type(what).__name__
         raise ValueError(
-            f"func is called as func(t, y), and {name} takes {signature}; for a field without time write lambda t, y: net(y), or a "
-            "torch.nn.Module with forward(self, t, y) where parameters are to be found"
+            f"func is called as func(t, y), and {name} takes {signature}; for a field without time write lambda t, y: "
+            "net(y), or a torch.nn.Module with forward(self, t, y) where parameters are to be found"
         ) from error

@@ -2,8 +2,9 @@
 
     loss = task_loss(out.y[-1]) + strength * out.penalty,    out = ode(y0, t)
 
-In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode, and without
-gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the regulariser.
+In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode,
+and without gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the
+regulariser.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,16 +19,16 @@ from typing import Any
 import torch
 
 from ..core import options
-from ..core.runner import check
-from ..kernels.layout import MESSAGES, SUCCESS
+from ..kernels.layout import SUCCESS
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
 from . import checks
 from .adjoint import CONTINUOUS, parameters_of
 from .api import odeint
+from .failures import filled, told
 from .field import check_callable
-from .regularisers import Regulariser, Solver
-from .regularisers import regulariser as by_name
+from .fit import check_fit, heuristics_for
+from .regularisers import Regulariser, Solver, checked_regulariser
 from .solution import NeuralSolution
 
 Tensor = torch.Tensor
@@ -40,11 +40,12 @@ ON_FAILURE = ("raise", "mask", "status")
 class NeuralOutput:
     """What a NeuralODE gives.
 
-    y           (T, B, *features), or (T, D) of one system, at the times asked for; with STEER in training mode the last one is at the
-                    drawn end time.
-    penalty     0-d, y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and without gradients.
-    solution    NeuralSolution of what was solved: in training mode the regulariser may have added times to `solution.t` and columns to
-                `solution.y`.  Counts are in `solution.stats`.
+    y           (T, B, *features), or (T, D) of one system: the states at the times asked for.  With STEER in training
+                mode the last one is at the drawn end time.
+    penalty     0-d, of y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and
+                without gradients.
+    solution    the NeuralSolution of what was solved: in training mode the regulariser may have added times to
+                `solution.t` and columns to `solution.y`.  Counts are in `solution.stats`.
     mask        (B,) bool on y's device, B = 1 for one system: the samples that reached the end.
     """
 
@@ -58,27 +59,34 @@ class NeuralODE(torch.nn.Module):
     """y' = func(t, y) solved from y0 through the times t, with a penalty on the way.
 
     Parameters
-        func        func(t, y) -> dy/dt; a Module's parameters become this one's.  See `odeint` for the shapes of t and y.
-        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps, adjoint_params,
-        adjoint_rtol, adjoint_atol, resolve   as for `odeint`.
-        per_sample  False, the default, as in the papers on regularised neural ODEs: one step for the whole batch, func gets a 0-d t.  True:
-                    steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).  None: True for a batch, False for one
-                    system of shape (D,), where compact=True has nothing to take out and does nothing.
-        heuristics  as for `odeint`; None: gradient only where the regulariser needs it.
-        on_failure  where samples do not reach the end: "raise" a RuntimeError; "mask": a warning, `out.mask` is False for them, they are
-                    left out of the penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
-                    samples stays finite and of ordinary size (`out.solution.y` keeps its NaN); "status": nothing is said, outputs are NaN,
-                    and the caller looks at `out.mask` or `out.solution.status`.
+        func        func(t, y) -> dy/dt.  The parameters of a Module become this one's.  See `odeint` for the shapes of
+                    t and y.
+        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
+        adjoint_params, adjoint_rtol, adjoint_atol, resolve
+                    as for `odeint`.
+        per_sample  False, the default, as in the papers on regularised neural ODEs: one step size for the whole batch;
+                    func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
+                    None: True for a batch, and False for one system of shape (D,), where compact=True has nothing to
+                    take out and does nothing.
+        heuristics  as for `odeint`.  None: with gradient only where the regulariser needs it.
+        on_failure  what happens where samples do not reach the end.
+                    "raise": a RuntimeError.
+                    "mask": a warning.  `out.mask` is False for the samples that failed, they are left out of the
+                    penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
+                    samples stays finite and of ordinary size (`out.solution.y` keeps its NaN).
+                    "status": nothing is said, outputs are NaN, and the caller looks at `out.mask` or
+                    `out.solution.status`.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
-        warm_start  begin a solve in training mode with the size that suited the last one's first step (`stats.first_step`): no
-                    automatic choice, which takes an evaluation more, and no small steps to recover from it.  Needs one step for the
-                    whole batch.  The size is kept in the buffer `first_step_size`, so that a training run that goes on from a
-                    state_dict is the same.
+        warm_start  True: a solve in training mode begins with the size that suited the last one's first step
+                    (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
+                    are no small steps to recover from it.  Needs one step size for the whole batch.  The size is kept
+                    in the buffer `first_step_size`, so that a training run that goes on from a state_dict is the same.
 
-    Raises ValueError, TypeError for a controller, for whatever `odeint` would refuse at the first solve: func's arguments, names,
-    tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of all steps need adjoint="discrete" and
-    heuristics; columns with a random probe do not go with compact=True; with adjoint="none" only local regularisers have a
-    gradient.  A call raises RuntimeError where samples fail, unless on_failure says otherwise.
+    Raises ValueError (TypeError for a controller) for whatever `odeint` would refuse at the first solve: func's
+    arguments, names, tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of
+    all steps need adjoint="discrete" and heuristics; columns with a random probe do not go with compact=True; with
+    adjoint="none" only local regularisers have a gradient.  A call raises RuntimeError where samples fail, unless
+    on_failure says otherwise.
     """
 
     first_step_size: Tensor
@@ -110,48 +118,59 @@ class NeuralODE(torch.nn.Module):
     ) -> None:
         super().__init__()
         check_callable(func)
-        if isinstance(regulariser, str):
-            regulariser = by_name(regulariser)
-        if regulariser is not None and not isinstance(regulariser, Regulariser):
-            raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(regulariser).__name__}")
+        self.regulariser = checked_regulariser(regulariser)
         tableau = get_tableau(method)
-        rtol, atol = checks.tolerances(rtol, atol)
-        checks.parameters(adjoint_params)
-        checkpoint_every = options.count("checkpoint_every", checkpoint_every, none=True)
-        checks.adjoint(adjoint, adjoint_params, adjoint_rtol, adjoint_atol, checkpoint_every, rtol, atol)
-        if adjoint_params is not None:
-            adjoint_params = tuple(adjoint_params)  # a generator would serve one solve
-        if adjoint in CONTINUOUS:
-            parameters_of(func, adjoint_params)
         per_sample = checks.per_sample(per_sample)
-        heuristics = _heuristics(regulariser) if heuristics is None else heuristics
-        checks.graph(heuristics, tableau)
-        self.options: dict[str, Any] = {
-            "adjoint": adjoint, "first_step": checks.first_step(first_step), "max_steps": options.count("max_steps", max_steps),
-            "checkpoint_every": checkpoint_every, "heuristics": heuristics, "compact": checks.compact(compact, per_sample),
-            "even_steps": options.flag("even_steps", even_steps), "adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol,
-            "adjoint_atol": adjoint_atol, "resolve": resolve,
-        }  # fmt: skip
-        _check_controller(controller, resolve, tableau)
-        if regulariser is not None:
-            _check_fit(regulariser, adjoint, self.options)
-        if options.flag("warm_start", warm_start):
-            if per_sample is not False:
-                raise ValueError("warm_start needs per_sample=False: the samples of a new batch are not those of the last one")
-            if first_step is not None:
-                raise ValueError("warm_start chooses the first step, and first_step was given too")
-            self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
+        given: dict[str, Any] = {
+            "adjoint": adjoint,
+            "first_step": first_step,
+            "max_steps": max_steps,
+            "checkpoint_every": checkpoint_every,
+            "heuristics": heuristics_for(self.regulariser) if heuristics is None else heuristics,
+            "compact": compact,
+            "even_steps": even_steps,
+            "adjoint_params": adjoint_params,
+            "adjoint_rtol": adjoint_rtol,
+            "adjoint_atol": adjoint_atol,
+        }
+        asked = checks.solver_options(tableau, per_sample, None, rtol=rtol, atol=atol, **given)
+        if adjoint in CONTINUOUS:
+            parameters_of(func, asked.adjoint_params)
+        checks.controller(controller, resolve, tableau, "NeuralODE")
+        if self.regulariser is not None:
+            check_fit(self.regulariser, adjoint, given["heuristics"], asked.compact)
+        #: keywords for `odeint`, as they were checked
+        self.options: dict[str, Any] = given | {
+            "first_step": asked.first_step,
+            "max_steps": asked.max_steps,
+            "checkpoint_every": asked.checkpoint_every,
+            "compact": asked.compact,
+            "even_steps": asked.even_steps,
+            "adjoint_params": asked.adjoint_params,
+            "resolve": resolve,
+        }
+        self.warm_start = options.flag("warm_start", warm_start)
+        if self.warm_start:
+            self._begin_warm(per_sample, first_step)
         self.on_failure = options.choice("on_failure", on_failure, ON_FAILURE)
-        self.warm_start = bool(warm_start)
-        self.func = func
-        self.regulariser = regulariser
-        self.solver = Solver(method, rtol, atol, per_sample)
-        self.controller = controller
+        self.func, self.controller = func, controller
+        self.solver = Solver(method, asked.rtol, asked.atol, per_sample)
+
+    def _begin_warm(self, per_sample: bool | None, first_step: float | None) -> None:
+        """Make the buffer of a warm start; ValueError where the options leave it nothing to do."""
+        if per_sample is not False:
+            raise ValueError(
+                "warm_start needs per_sample=False: the samples of a new batch are not those of the last one"
+            )
+        if first_step is not None:
+            raise ValueError("warm_start chooses the first step, and first_step was given too")
+        self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
 
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
-        """Solve from y0, (B, *features) or (D,), through t (T,); `generator` draws what the regulariser draws, None being torch's own.
+        """Solve from y0, (B, *features) or (D,), through the times t, (T,).
 
-        Raises RuntimeError where samples fail and on_failure is "raise"; ValueError as `odeint` does.
+        generator: draws what the regulariser draws; None: torch's own generator.  Raises RuntimeError where
+        samples fail and on_failure is "raise", and ValueError as `odeint` does.
         """
         if generator is not None and not isinstance(generator, torch.Generator):
             raise options.refuse("generator", "a torch.Generator or None", generator)
@@ -167,7 +186,7 @@ class NeuralODE(torch.nn.Module):
             mask = self._mask(solution)
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
-            y = _filled(y, y0)
+            y = filled(y, y0)
         return NeuralOutput(y, penalty, solution, mask)
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:
@@ -176,17 +195,19 @@ class NeuralODE(torch.nn.Module):
         if warm and math.isfinite(size := float(self.first_step_size)) and size > 0:
             times = checks.times(t)
             given = {**given, "first_step": min(size, abs(float(times[-1] - times[0])))}
-        # columns added to one system make a batch of one of it, and it goes on having one step
-        solution = odeint(func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given)
+        # columns that a plan adds to one system make a batch of one of it, which goes on having one step size
+        solution = odeint(
+            func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given
+        )
         if warm:
-            # a solve that failed, or took a field that is not finite, is no example to follow: the next one chooses for itself
+            # a solve that failed is no example to follow: the next one chooses for itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
         return solution
 
     def _mask(self, solution: NeuralSolution) -> Tensor:
-        """Which samples reached the end (B,); speaks of the others as `on_failure` says."""
+        """Which samples reached the end (B,).  Raises or warns because of the others as `on_failure` says."""
         if not solution.success and self.on_failure != "status":
-            text = _failures(solution)
+            text = told(solution)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
             rest = "masked: out.mask is False for what failed, and its unreached outputs are its y0"
@@ -212,63 +233,7 @@ class NeuralODE(torch.nn.Module):
 
     def extra_repr(self) -> str:
         s = self.solver
-        return f"method={s.method!r}, rtol={s.rtol:g}, atol={s.atol:g}, per_sample={s.per_sample}, regulariser={self.regulariser!r}"
-
-
-def _failures(solution: NeuralSolution) -> str:
-    """How many samples failed, where and why, and what helps."""
-    status, coupled = solution.status, solution.heuristics is None or solution.heuristics.h.dim() == 1
-    failed = status != SUCCESS
-    first = int(failed.argmax())
-    at = f"t = {solution.t_last[first]:.6g}"
-    reasons = {code: MESSAGES[int(code)].partition(";")[0] for code in status[failed]}
-    if failed.all() and len(set(solution.t_last)) == 1 and coupled:
-        text = f"the solve failed at {at}: {reasons[status[0]]}"
-        alone = "" if len(status) == 1 else "; per_sample=True, or a smaller batch, keeps a failing sample from the others"
-    else:
-        counted = Counter(int(code) for code in status[failed])
-        causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
-        text = f"{int(failed.sum())} of {len(status)} samples failed, the first of them, sample {first}, at {at} ({causes})"
-        alone = ""
-    return f"{text}. What helps: a field that stays bounded, a shorter span, looser tolerances, or a larger max_steps{alone}"
-
-
-def _filled(y: Tensor, y0: Tensor) -> Tensor:
-    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, zero where that is not finite, without gradient.
-
-    The last good state of a sample that blew up may be of any size, and a loss over all samples would follow it alone.
-    """
-    start = y0.detach()
-    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))
-
-
-def _check_controller(controller: Any, resolve: Callable[[str], object] | None, tableau: Any) -> None:
-    if isinstance(controller, str) and resolve is None:
-        raise ValueError(f"controller {controller!r} is a name: use stepsmith.neural.NeuralODE, or pass resolve=")
-    found = resolve(controller) if isinstance(controller, str) and resolve is not None else controller
-    check(found)
-    checks.needs(found, tableau)
-
-
-def _check_fit(regulariser: Regulariser, adjoint: str, given_options: dict[str, Any]) -> None:
-    if regulariser.estimates and adjoint != "discrete":
-        raise ValueError(
-            f'{regulariser!r} needs gradients through every step, adjoint="discrete"; got {adjoint!r} '
-            "(local regularisers work with every adjoint)"
+        return (
+            f"method={s.method!r}, rtol={s.rtol:g}, atol={s.atol:g}, per_sample={s.per_sample}, "
+            f"regulariser={self.regulariser!r}"
         )
-    if adjoint == "none" and not regulariser.own_gradient:
-        raise ValueError(
-            f'adjoint="none" leaves the penalty of {regulariser!r} without gradient; use adjoint="discrete" or a continuous one '
-            "(local regularisers work with every adjoint)"
-        )
-    wanted, given = _heuristics(regulariser), given_options["heuristics"]
-    if given is not True and given != wanted and (regulariser.estimates or (regulariser.needs_steps and not given)):
-        raise ValueError(f"{regulariser!r} needs heuristics={wanted!r} or True, got {given!r}")
-    if regulariser.fixed_rows and given_options["compact"]:
-        raise ValueError(f"{regulariser!r} draws a probe a sample, which compact=True would mix up")
-
-
-def _heuristics(regulariser: Regulariser | None) -> bool | str:
-    """`odeint`'s heuristics that a regulariser needs, at least numbers."""
-    estimates = "" if regulariser is None else regulariser.estimates
-    return True if estimates == "ES" else estimates or "values"

@@ -1,8 +1,8 @@
-"""Which steps pass which output times, and the assembly of the answer from what they leave.
+"""Which steps pass which output times, and the answer that is made of the values they leave.
 
-A step gives a value for each pair (output, lane) it passes: y1 itself where the time is the step's end, the dense output elsewhere.
-Values are kept as rows in the order in which they come, and the answer is one gather at the end, differentiable like any other:
-nothing is written in place and no mask is multiplied.
+A step gives a value for each pair (output, lane) that it passes: y1 itself where the time is the step's end, the dense
+output elsewhere. Values are kept as rows in the order in which they come, and the answer is one gather at the end,
+differentiable like any other: nothing is written in place and no mask is multiplied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Outputs:
         self.rows = 0
 
     def passed(self, lanes: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Pairs (position in `lanes`, output) that `lanes` pass when they reach the times `end`; None if there are none."""
+        """Pairs (position in `lanes`, output) that the lanes pass when they reach the times `end`; None without any."""
         start = self.next[lanes]
         stop = np.searchsorted(self.due, end * self.sign, side="right")
         count = np.maximum(stop - start, 0)
@@ -43,10 +43,10 @@ class Outputs:
         return position, start[position] + offset
 
     def groups(self, ids: np.ndarray, t0: np.ndarray, t1: np.ndarray) -> Iterator[tuple]:
-        """What the lanes `ids` pass on the way from t0 to t1 (each (len(ids),)): at most two groups (output, position, theta).
+        """What the lanes `ids` pass on the way from t0 to t1, each (len(ids),): at most two groups.
 
-        output (p,) indices into t, position (p,) indices into `ids`; theta (p,) the fraction of the step, None for the group whose
-        times are step ends.
+        A group is (output, position, theta), each (p,): indices into t, indices into `ids`, and the fraction of the
+        step.  theta is None for the group whose times are step ends.
         """
         hit = self.passed(ids, t1)
         if hit is None:

@@ -1,17 +1,20 @@
 """The replay: the recorded grid taken again with gradient, step sizes being constants.
 
-This is the discrete adjoint of the solve.  The adaptive pass has found the grid; autograd through the same steps on that grid gives the
-exact gradient of the numerical solution with frozen step sizes, rejected attempts leave nothing behind, and the error and stiffness
-estimates of every step carry gradient too.  With `checkpoint_every = n` only every n-th state is kept and the steps between are
-evaluated again in the backward pass: memory for n steps instead of all, for one more evaluation of each.
+This is the discrete adjoint of the solve.  The adaptive pass has found the grid; autograd through the same steps on
+that grid gives the exact gradient of the numerical solution with frozen step sizes, rejected attempts leave nothing
+behind, and the error and stiffness estimates of every step carry gradient too.  With `checkpoint_every = n` only every
+n-th state is kept and the steps between are evaluated again in the backward pass: memory for n steps instead of all,
+for one more evaluation of each.
 
-A lane that has finished, or that failed, must not reach the others' gradients.  Its inputs are cut from the graph (`where` on the way
-in), its results are dropped (`where` on the way out), and in between func sees the lane's last good state, at which it is known
-to be finite: a zero gradient times an infinite derivative would be NaN whatever is selected afterwards.  A method that is not FSAL has
-not evaluated func at a lane's last state, so there such a lane lends another's.  With `compact` such lanes are not evaluated at all.
+A lane that has finished, or that failed, must not reach the others' gradients.  Its inputs are cut from the graph
+(`where` on the way in), its results are dropped (`where` on the way out), and in between func sees the lane's last good
+state, at which it is known to be finite: a zero gradient times an infinite derivative would be NaN whatever is selected
+afterwards.  A method that is not FSAL has not evaluated func at a lane's last state, so there such a lane lends
+another's.  With `compact` such lanes are not evaluated at all.
 
-Memory and exactness of the replayed discrete adjoint: X. Zhuang et al., Adaptive checkpoint adjoint method for gradient estimation in
-neural ODE, ICML 2020 (arXiv:2006.02493).  Heuristics with gradient: A. Pal, Y. Ma, V. Shah, C. Rackauckas, ICML 2021 (PMLR 139).
+Memory and exactness of the replayed discrete adjoint: X. Zhuang et al., Adaptive checkpoint adjoint method for gradient
+estimation in neural ODE, ICML 2020 (arXiv:2006.02493).  Heuristics with gradient: A. Pal, Y. Ma, V. Shah, C.
+Rackauckas, ICML 2021 (PMLR 139).
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .adaptive import Pass, Settings
 from .clock import Clock
+from .estimates import scaled_error, stiffness
 from .field import Field
 from .outputs import Outputs, rows_of
-from .step import Stepper, lend, scaled_error, stiffness
+from .settings import Settings
+from .step import Step, Stepper, lend
+from .totals import Pass
 
 Tensor = torch.Tensor
 
@@ -60,7 +65,7 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, checkpoint_ever
         empty = y0.new_zeros((0, lanes))
         return Replay(outputs.assemble(y0), *(empty if name in set_.graph else None for name in "ES"))
     work = _Work(field, set_, done, outputs, y0.dtype, y0.device)
-    y = _borrow(y0, done.start_ok)
+    (y,) = lend(done.start_ok, y0)
     k1 = None
     ids = np.arange(lanes)
     start = 0
@@ -83,15 +88,6 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, checkpoint_ever
     return Replay(outputs.assemble(y0), work.heuristic(work.err, lanes), work.heuristic(work.stiff, lanes))
 
 
-def _borrow(y: Tensor, ok: np.ndarray) -> Tensor:
-    """y with the lanes at which func is not finite replaced by copies of one at which it is, cut from the graph."""
-    if ok.all():
-        return y
-    healthy = int(np.argmax(ok))
-    mask = torch.from_numpy(ok).to(y.device)[:, None]
-    return torch.where(mask, y, y[healthy : healthy + 1].detach())
-
-
 class _Work:
     """Runs segments and keeps what they yield, in the order of the steps."""
 
@@ -110,7 +106,9 @@ class _Work:
             self.stepper.wide = self.clock.wide
         plan = self._plan(seg)
         args = (self.stepper, seg, plan, y, k1)
-        y, k1, err, stiff, values = checkpoint(self._steps, *args, use_reentrant=False) if recompute else self._steps(*args)
+        y, k1, err, stiff, values = (
+            checkpoint(self._steps, *args, use_reentrant=False) if recompute else self._steps(*args)
+        )
         for (_, output, ids, _, _), value in zip(plan, values, strict=True):
             self.outputs.add(output, ids, value)
         if err is not None:
@@ -130,57 +128,79 @@ class _Work:
         return plan
 
     def _steps(self, stepper: Stepper, seg: _Segment, plan: list, y: Tensor, k1: Tensor | None):
-        """The steps of a segment; a pure function of y, k1 and func's parameters, so that it can be run again."""
+        """The steps of a segment; a pure function of y, k1 and func's parameters, so that it can be run again.
+
+        Returns state and slope at the end (None: not known yet), E and S of the steps (None: not wanted), each
+        (steps, lanes), and the values of the outputs in `plan`.
+        """
         grid, set_ = self.done.grid, self.set
-        errs, stiffs, values = [], [], []
-        fsal = set_.tableau.fsal
-        if k1 is None and fsal:
+        errs: list[Tensor] = []
+        stiffs: list[Tensor] = []
+        values: list[Tensor] = []
+        if k1 is None and set_.tableau.fsal:
             t0 = self.clock.times(np.full(len(y), set_.t[0]), y.device)
             k1 = self.field(t0, y)
         todo = iter(plan)
         due = next(todo, None)
         for j in range(seg.start, seg.stop):
             live = seg.live[j - seg.start]
-            whole = bool(live.all())
-            if not whole:
-                mask = torch.from_numpy(live).to(y.device)[:, None]
-                y_held, k_held = y, k1
-                if fsal:
-                    assert k1 is not None  # the last step's
-                    y, k1 = torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
-            start, goes_on = grid.t[j, seg.ids], None
-            if not fsal:
-                start = np.where(live, start, start[int(np.argmax(live))])
-                goes_on = grid.count[seg.ids] > j + 1
-                (y,) = lend(live, y)
-                if k1 is None:
-                    k1 = self.field(self.clock.times(start, y.device), y)
-                (k1,) = lend(live, k1)
-            assert k1 is not None
-            step = stepper.step(start, grid.h[j, seg.ids], y, k1)
-            if "E" in set_.graph:
-                errs.append(scaled_error(step, stepper.errors(step), set_.rtol, set_.atol))
-            if "S" in set_.graph:
-                stiffs.append(stiffness(step, set_.tableau.stiffness))
-            if not whole:
-                for kept in (errs, stiffs):
-                    if kept:
-                        kept[-1] = torch.where(mask[:, 0], kept[-1], 0.0)
+            mask = None if live.all() else torch.from_numpy(live).to(y.device)[:, None]
+            start, y_in, k_in = self._inputs(seg, j, live, mask, y, k1)
+            step = stepper.step(start, grid.h[j, seg.ids], y_in, k_in)
+            self._estimate(stepper, step, mask, errs, stiffs)
+            # without FSAL: the lanes that dense stages may be evaluated for
+            goes_on = None if set_.tableau.fsal else grid.count[seg.ids] > j + 1
             while due is not None and due[0] == j:
                 _, _, _, rows, theta = due
                 if goes_on is not None and theta is not None:
                     goes_on[rows] = True
-                values.append(rows_of(step.y1, rows) if theta is None else stepper.dense_step(step, rows, theta, goes_on))
+                at_end = theta is None
+                values.append(rows_of(step.y1, rows) if at_end else stepper.dense_step(step, rows, theta, goes_on))
                 due = next(todo, None)
-            k_end = step.k_end
-            if whole:
-                y, k1 = step.y1, k_end
-            elif fsal:
-                assert k_end is not None and k_held is not None
-                y, k1 = torch.where(mask, step.y1, y_held), torch.where(mask, k_end, k_held)
-            else:
-                y, k1 = torch.where(mask, step.y1, y_held), k_end  # of lanes that go on; the others lend
+            y, k1 = self._end(step, mask, y, k1)
         return y, k1, torch.stack(errs) if errs else None, torch.stack(stiffs) if stiffs else None, values
+
+    def _inputs(
+        self, seg: _Segment, j: int, live: np.ndarray, mask: Tensor | None, y: Tensor, k1: Tensor | None
+    ) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Start times, states and first slopes of step j: lanes that rest are cut from the graph, or lent another's.
+
+        live: which lanes take the step; mask: the same as a column, None where all do.
+        """
+        start = self.done.grid.t[j, seg.ids]
+        if self.set.tableau.fsal:
+            assert k1 is not None  # the last step's
+            if mask is None:
+                return start, y, k1
+            return start, torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
+        start = np.where(live, start, start[int(np.argmax(live))])
+        (y,) = lend(live, y)
+        if k1 is None:
+            k1 = self.field(self.clock.times(start, y.device), y)
+        (k1,) = lend(live, k1)
+        return start, y, k1
+
+    def _estimate(
+        self, stepper: Stepper, step: Step, mask: Tensor | None, errs: list[Tensor], stiffs: list[Tensor]
+    ) -> None:
+        """Append E and S of the step where they are wanted, zero for lanes that rest."""
+        set_ = self.set
+        if "E" in set_.graph:
+            err = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+            errs.append(err if mask is None else torch.where(mask[:, 0], err, 0.0))
+        if "S" in set_.graph:
+            stiff = stiffness(step, set_.tableau.stiffness)
+            stiffs.append(stiff if mask is None else torch.where(mask[:, 0], stiff, 0.0))
+
+    def _end(self, step: Step, mask: Tensor | None, y: Tensor, k1: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """State and slope after the step; lanes that rest keep y and k1."""
+        if mask is None:
+            return step.y1, step.k_end
+        y = torch.where(mask, step.y1, y)
+        if not self.set.tableau.fsal:
+            return y, step.k_end  # of lanes that go on; the others lend
+        assert step.k_end is not None and k1 is not None  # FSAL
+        return y, torch.where(mask, step.k_end, k1)
 
     def heuristic(self, parts: list[tuple[np.ndarray, Tensor]], lanes: int) -> Tensor | None:
         """Segments' values as one (n_steps, lanes) tensor; lanes that a segment left out are zero."""

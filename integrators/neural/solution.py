@@ -1,13 +1,15 @@
 """What `odeint` returns: the solution, its counts, and the solver's heuristics.
 
-With e_j = h_j sum_i e_i k_i the error estimate of accepted step j, and (k, g)_i, (k, g)_j the method's pair of stages at c = 1,
+With e_j = h_j sum_i e_i k_i the error estimate of accepted step j, and (k, g)_i, (k, g)_j the method's pair of stages
+at c = 1,
 
     E_j = rms( e_j / (atol + rtol max(|y_j|, |y_{j+1}|)) )         S_j = ||k_j - k_i|| / ||g_j - g_i||
 
     R_E = sum_j E_j |h_j|          R_E2 = sum_j E_j^2          R_S = sum_j S_j |h_j|
 
-R_E is the error regulariser (ERNODE), R_S the stiffness regulariser (SRNODE) of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the
-Blackbox: Accelerating Neural Differential Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335.
+R_E is the error regulariser (ERNODE), R_S the stiffness regulariser (SRNODE) of A. Pal, Y. Ma, V. Shah, C. Rackauckas,
+Opening the Blackbox: Accelerating Neural Differential Equations by Regularizing Internal Solver Heuristics, ICML 2021,
+PMLR 139:8325-8335.
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ from ..methods.tableaus import get as get_tableau
 Tensor = torch.Tensor
 
 
+def no_stiffness(method: str, who: str = "") -> ValueError:
+    """The error, to be raised, for asking S of a method that has none; `who` is put before it."""
+    return ValueError(f"{who}method {method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+
+
 @dataclass(frozen=True)
 class Heuristics:
-    """Per accepted step; with per-sample steps (n_steps, B), zero behind a sample's last step, else (n_steps,).
+    """Numbers of every accepted step: (n_steps, B) with steps per sample, zero behind a sample's last step, else
+    (n_steps,).
 
     t, h        start (float64) and positive size (y's dtype) of the steps, without gradient.
     E           scaled error; with gradient under the discrete adjoint only.
@@ -47,24 +55,27 @@ class Heuristics:
 
     @property
     def R_E(self) -> Tensor:
-        """sum_j E_j |h_j|: (B,) with per-sample steps, else 0-d."""
+        """sum_j E_j |h_j|: (B,) with steps per sample, else 0-d."""
         return (self.E * self.h).sum(0)
 
     @property
     def R_E2(self) -> Tensor:
-        """sum_j E_j^2: (B,) with per-sample steps, else 0-d."""
+        """sum_j E_j^2: (B,) with steps per sample, else 0-d."""
         return (self.E * self.E).sum(0)
 
     @property
     def R_S(self) -> Tensor:
-        """sum_j S_j |h_j|: (B,) with per-sample steps, else 0-d.  ValueError where the method has no S."""
+        """sum_j S_j |h_j|: (B,) with steps per sample, else 0-d.  ValueError where the method has no S."""
         if self.S is None:
-            raise ValueError(f"method {self.method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(self.method)
         return (self.S * self.h).sum(0)
 
 
 class CallCount:
-    """A number of calls that a Field and the stats of its solve share: it goes on growing in backward passes, and holds no func."""
+    """A number of calls that a Field and the stats of its solve share.
+
+    It goes on growing in backward passes, and holds no func.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -74,17 +85,21 @@ class CallCount:
 class NeuralStats:
     """Counts of a solve.
 
-    nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it), those of nfev_check included.
-    nfev_check      how many of them only looked at func: whether rows depend on each other, in the first solve of a func with
-                    per-sample steps (1; 3 where it is not deterministic), and whether float32 times will do (`clock`).
-    naccept, nreject, nfallback   steps accepted, rejected, and decided by the controller's fallback: sums over the samples with
-                    per-sample steps, the batch's own otherwise.
+    nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it), those of
+                    nfev_check included.
+    nfev_check      how many of them only looked at func: whether rows depend on each other (`rows`), in the first solve
+                    of a func with steps per sample (1; 3 where it is not deterministic), and whether float32 times will
+                    do (`clock`).
+    naccept, nreject, nfallback
+                    steps accepted, attempts rejected, and attempts decided by the controller's fallback: with steps per
+                    sample sums over the samples, else the batch's own.
     status          (B,) int, one a sample: 1 success, negative a failure (`integrators/kernels/layout.py`).
-    naccept_over    accepted steps whose scaled error estimate exceeded 1: the controller let them pass.  Summed as naccept.
+    naccept_over    accepted steps whose scaled error estimate exceeded 1: the controller let them pass.  Summed as
+                    naccept.
     *_per_sample    (B,) int; nfev_per_sample counts the evaluations that the sample itself needed in the adaptive pass.
     wall_s          seconds in `odeint`, replay included, backward excluded.
-    first_step      (B,) float64, the size that the controller proposed after a sample's first accepted step: what a solve of a problem
-                    much like this one does well to begin with.  NaN where no step was accepted.
+    first_step      (B,) float64, the size that the controller proposed after a sample's first accepted step: what a
+                    solve of a problem much like this one does well to begin with.  NaN where no step was accepted.
     """
 
     nfev: int
@@ -114,7 +129,7 @@ class NeuralStats:
 
     @property
     def nfev_backward(self) -> int:
-        """Calls of func in the backward solves of a continuous adjoint done so far, each with one vector-Jacobian product."""
+        """Calls of func in the backward solves of a continuous adjoint so far, each with a vector-Jacobian product."""
         return self._gradient_calls.calls if self._continuous else 0
 
 
@@ -126,7 +141,8 @@ class NeuralSolution:
     y           (T, B, *features), or (T, D) of one system; outputs that a failed sample did not reach are NaN.
     success     True if every sample reached the last time.
     message     one line saying what happened.
-    t_last, y_last   (B,) float64, B = 1 for one system, and y0's shape: each sample's last good time and state, without gradient.
+    t_last      (B,) float64, B = 1 for one system: each sample's last good time.
+    y_last      of y0's shape: the states there, without gradient.
     stats       NeuralStats.
     heuristics  Heuristics, or None with heuristics=False.
     """

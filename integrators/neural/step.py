@@ -1,16 +1,18 @@
 """One explicit Runge-Kutta step for a batch of lanes in torch, with and without gradient.
 
-    g_i = y + sum_{j<i} a_ij (h k_j),    k_i = f(t + c_i h, g_i),    err = sum_i e_i (h k_i)
+    g_i = y + sum_{j<i} a_ij (h k_j),    k_i = f(t + c_i h, g_i),    y1 = y + sum_i b_i (h k_i),    err = sum_i e_i (h
+    k_i)
 
-The state is a matrix (lanes, width): a lane is what one step size belongs to, a sample of the batch or the whole batch.  The scaled
-slopes h k_i lie in one buffer (stages, lanes*width), so that a stage is two operations whatever its number of terms: k_i times h into
-its row, and one matrix-vector product.  The differentiable step does the same arithmetic inside `_Combine`, whose backward needs
-nothing but coefficients and h: linear combinations keep no activations alive, and the buffer serves every step again.
+The state is a matrix (lanes, width): a lane is what one step size belongs to, a sample of the batch or the whole batch.
+The scaled slopes h k_i lie in one buffer (stages, lanes*width), so that a stage is two operations whatever its number
+of terms: k_i times h into its row, and one matrix-vector product.  The differentiable step does the same arithmetic
+inside `Combine`, whose backward needs nothing but coefficients and h: linear combinations keep no activations alive,
+and the buffer serves every step again.
 
-A method that is not FSAL leaves no slope at y1: the next step's first one is evaluated when that step begins, if dense output has not
-evaluated it already.
+A method that is not FSAL leaves no slope at y1: the next step's first one is evaluated when that step begins, if dense
+output has not evaluated it already.
 
-Error and stiffness estimates: see `integrators/tableaus/tableau.py`.
+What is measured on a step, its error above all, is in `estimates`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core import record as rec
 from ..methods.explicit.tableau import ExplicitTableau
 
 Tensor = torch.Tensor
@@ -32,7 +33,16 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Step:
-    """What a step leaves: y1 and the slope there (lanes, width), None while it is not known; the rest is for estimates and dense output."""
+    """What a step leaves.
+
+    y, y1      (lanes, width) states at its start and end.
+    k_end      (lanes, width) slope at y1; None while it is not known.
+    times      (stages + dense stages + 1, lanes) times of the stages as func gets them, and as the last row the sizes.
+    h          (lanes, 1) signed sizes in the state's dtype.
+    g_pair     (lanes, width) state of the first stage of the method's stiffness pair; None without such a pair.
+    ks         the slopes, of a step with gradient; those of other steps lie in the stepper's buffer.
+    extended   whether the method's dense stages have been evaluated.
+    """
 
     y: Tensor
     y1: Tensor
@@ -45,10 +55,13 @@ class Step:
 
 
 class Stepper:
-    """Buffers and coefficients of `tableau` for (lanes, width) states.  `graph`: its attempts are differentiable."""
+    """Takes steps of the method `tableau` for states (lanes, width); holds their buffers and coefficients.
+
+    graph   attempts are differentiable.
+    wide    times are float64 whatever the dtype of the state (`clock`).
+    """
 
     graph = False
-    #: times are float64 whatever the state is (`clock`)
     wide = False
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
@@ -81,7 +94,8 @@ class Stepper:
     # -- without gradient ------------------------------------------------------------------------------------------
 
     def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
-        """One trial step; t, h (lanes,) float64 with h signed, y and k1 = f(t, y) (lanes, width).  Call under no_grad."""
+        """One trial step; t, h (lanes,) float64 with h signed, y and k1 = f(t, y) (lanes, width).  Call under
+        no_grad."""
         times = self._times(t, h)
         hc = times[-1].view(-1, 1).to(self.dtype)
         flat, g_pair = y.view(-1), None
@@ -96,48 +110,6 @@ class Stepper:
             return Step(y, g, k, times, hc, g_pair)
         y1 = torch.addmv(flat, self.heads[self.tableau.stages], self.b_coef).view(self.lanes, self.width)
         return Step(y, y1, None, times, hc, g_pair)
-
-    def measure(self, step: Step, rtol: float, atol: float, slots: frozenset[int]) -> dict[int, np.ndarray]:
-        """Record slots ERR, FINITE and those of HS, CURV, YNORM, ENORM in `slots`: (lanes,) float64, one transfer."""
-        s, w = self.tableau.stages, self.width
-        size = torch.maximum(step.y.abs(), step.y1.abs())
-        top = size.amax(1)
-        if self.tableau.fsal and self.err_floats[0][-1] == 0.0:
-            # the last slope is in no estimate, and it must be finite too: the next step starts from it
-            assert step.k_end is not None  # FSAL
-            top = top + step.k_end.abs().amax(1)
-        names, values = [rec.FINITE], [top]
-        scale = size.mul_(rtol).add_(atol)
-        if atol < 1e-30:
-            # a component that is zero throughout has no error, and no scale either
-            scale.clamp_(min=torch.finfo(self.dtype).tiny)
-        norm = torch.linalg.vector_norm
-        ratios = [torch.mv(self.heads[s], e).view(self.lanes, w).div_(scale) for e in self.err_coef]
-        names.append(rec.ERR)
-        values.append(_combine_errors([norm(r, dim=1) / w**0.5 for r in ratios]))
-        if rec.ENORM in slots:
-            names.append(rec.ENORM)
-            values.append(norm(ratios[0], ord=torch.inf, dim=1))
-        if rec.YNORM in slots:
-            names.append(rec.YNORM)
-            values.append(norm(step.y / scale, dim=1) / w**0.5)
-        if rec.HS in slots and step.g_pair is not None:
-            i, j = self.pair
-            dk, dg = norm(self.rows[j] - self.rows[i], dim=1), norm(step.y1 - step.g_pair, dim=1)
-            names.append(rec.HS)
-            values.append(torch.where(dg > 0, dk / dg, 0.0))
-        if rec.CURV in slots and self.tableau.fsal:
-            first, last = self.rows[0], self.rows[s - 1]
-            den = norm(first, dim=1) + norm(last, dim=1)
-            names.append(rec.CURV)
-            values.append(torch.where(den > 0, norm(last - first, dim=1) / den, 0.0))
-        out = dict(zip(names, torch.stack(values).double().cpu().numpy(), strict=True))
-        err = out[rec.ERR]
-        out[rec.FINITE] = (np.isfinite(err) & np.isfinite(out[rec.FINITE])).astype(np.float64)
-        if rec.ENORM in slots:
-            with np.errstate(all="ignore"):
-                out[rec.ENORM] = np.where(err > 0, out[rec.ENORM] / err, 1.0)
-        return out
 
     def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         """y(t + theta h) of the pairs (lane, theta), each (p,): (p, width).  Evaluates the method's dense stages."""
@@ -157,7 +129,8 @@ class Stepper:
         step.extended = True
 
     def polynomial(self, step: Step, rows: np.ndarray) -> Tensor:
-        """Dense output of an `attempt` as a polynomial in theta: (p, degree + 1, width) coefficients of the lanes `rows` (p,)."""
+        """Dense output of an `attempt` as a polynomial in theta: (p, degree + 1, width) coefficients of the lanes
+        `rows` (p,)."""
         self.extend(step)
         hk = self.k.view(-1, self.lanes, self.width)
         terms = (self.dense_floats.T @ hk.flatten(1)).view(-1, self.lanes, self.width)
@@ -181,30 +154,34 @@ class Stepper:
         hc = times[-1].view(-1, 1).to(self.dtype)
         ks, g_pair = [k1], None
         for i in range(1, self.tableau.stages):
-            g = _Combine.apply(self, hc, i, self.coef[i], self.floats[i], y, *ks)
+            g = Combine.apply(self, hc, i, self.coef[i], self.floats[i], y, *ks)
             ks.append(self.field(times[i], g))
             if i == self.pair[0]:
                 g_pair = g
         if self.tableau.fsal:
             return Step(y, g, ks[-1], times, hc, g_pair, ks)
-        y1 = _Combine.apply(self, hc, self.tableau.stages, self.b_coef, self.b_floats, y, *ks)
+        y1 = Combine.apply(self, hc, self.tableau.stages, self.b_coef, self.b_floats, y, *ks)
         return Step(y, y1, None, times, hc, g_pair, ks)
 
     def errors(self, step: Step) -> list[Tensor]:
         """Differentiable error estimates (lanes, width) of a `step`: one, or two for "hairer853"."""
         n = self.tableau.stages
         return [
-            _Combine.apply(self, step.h, n, c, f, None, *step.ks[:n])
+            Combine.apply(self, step.h, n, c, f, None, *step.ks[:n])
             for c, f in zip(self.err_coef, self.err_floats, strict=True)
         ]
 
     def extend_step(self, step: Step, live: np.ndarray | None = None) -> None:
-        """Append the dense stages to the slopes of a `step`, once.  live: lanes (lanes,) whose dense stages are known to be finite;
-        the others get the slopes of one of those (None: all are)."""
+        """Append the dense stages to the slopes of a `step`, once.  live: lanes (lanes,) whose dense stages are known
+        to be finite; the others get the slopes of one of those (None: all are)."""
         s = self.tableau.stages
         for e in range(0 if step.extended else self.tableau.dense_stages):
             t, end = step.times[s + e], s + e == self.tableau.end
-            g = step.y1 if end else _Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)
+            g = (
+                step.y1
+                if end
+                else Combine.apply(self, step.h, s + e, self.coef[s + e], self.floats[s + e], step.y, *step.ks)
+            )
             t, g = lend(live, t, g)
             step.ks.append(self.field(t, g))
             step.k_end = step.ks[-1] if end else step.k_end
@@ -216,11 +193,13 @@ class Stepper:
         return self._interpolate(step.y, torch.stack(step.ks) * step.h, lane, theta)
 
 
-class _Combine(torch.autograd.Function):
+class Combine(torch.autograd.Function):
     """(y +) sum_j c_j h k_j over the first n slopes; slopes before the last one passed are in the buffer already."""
 
     @staticmethod
-    def forward(ctx, stepper: Stepper, h: Tensor, n: int, coef: Tensor, floats: list[float], y: Tensor | None, *ks: Tensor):
+    def forward(
+        ctx, stepper: Stepper, h: Tensor, n: int, coef: Tensor, floats: list[float], y: Tensor | None, *ks: Tensor
+    ):
         ctx.h, ctx.floats, ctx.has_y = h, floats, y is not None
         torch.mul(ks[-1], h, out=stepper.rows[n - 1])
         shape = (stepper.lanes, stepper.width)
@@ -235,80 +214,10 @@ class _Combine(torch.autograd.Function):
 
 
 def lend(live: np.ndarray | None, *rows: Tensor) -> tuple[Tensor, ...]:
-    """Tensors (lanes, ...) whose lanes outside `live` (lanes,) are copies of one within, cut from the graph: func is finite there."""
+    """Tensors (lanes, ...) whose lanes outside `live` (lanes,) are copies of one within, cut from the graph: func is
+    finite there."""
     if live is None or live.all():
         return rows
     mask = torch.from_numpy(live).to(rows[0].device)
     one = int(np.argmax(live))
     return tuple(torch.where(mask.view(-1, *(1,) * (x.dim() - 1)), x, x[one : one + 1].detach()) for x in rows)
-
-
-def _combine_errors(norms: list[Tensor]) -> Tensor:
-    """Scaled error from the rms norms of the estimates; Hairer's combination where there are two."""
-    if len(norms) == 1:
-        return norms[0]
-    s5, s3 = norms
-    den = s5 * s5 + 0.01 * s3 * s3
-    return torch.where(den == 0, 0.0, s5 * s5 / torch.where(den == 0, 1.0, den).sqrt())
-
-
-def safe_norm(x: Tensor, mean: bool = False) -> Tensor:
-    """Euclidean (or rms) norm of each row, (lanes,), whose gradient at zero is zero: selected before and after the root."""
-    ss = (x * x).mean(1) if mean else (x * x).sum(1)
-    positive = ss > 0
-    return torch.where(positive, torch.where(positive, ss, 1.0).sqrt(), 0.0)
-
-
-def scaled_error(step: Step, errors: list[Tensor], rtol: float, atol: float) -> Tensor:
-    """E of the step, (lanes,), differentiable; scale and estimates both carry gradient."""
-    return _combine_errors([_Scaled.apply(e, step.y, step.y1, rtol, atol) for e in errors])
-
-
-class _Scaled(torch.autograd.Function):
-    """rms_i( e_i / (atol + rtol max(|y_i|, |y1_i|)) ) of each row, with a backward in a few passes over the state.
-
-    With r_i = e_i / sc_i and E = (sum_i r_i^2 / n)^(1/2):  dE/de_i = r_i / (n E sc_i),  dE/dsc_i = -r_i dE/de_i; where E = 0, zero.
-    Where both ends are equally large the scale's derivative goes to y1.
-    """
-
-    @staticmethod
-    def forward(ctx, e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float) -> Tensor:
-        ctx.rtol, ctx.atol = rtol, atol
-        err, *kept = _ratios(e, y, y1, rtol, atol)
-        ctx.save_for_backward(e, y, y1, err, *kept)
-        return err
-
-    @staticmethod
-    def backward(ctx, g: Tensor):
-        e, y, y1, err, ratio, scale, larger, first = ctx.saved_tensors
-        if torch.is_grad_enabled():  # to be differentiated again
-            err, ratio, scale, larger, first = _ratios(e, y, y1, ctx.rtol, ctx.atol)
-        positive = err > 0
-        weight = torch.where(positive, g / torch.where(positive, err, 1.0), 0.0) / e.shape[1]
-        if not bool((weight != 0).all()):
-            # zero times a ratio that is not finite would be NaN: finished lanes bring zero gradients
-            ratio = torch.where((weight != 0)[:, None], ratio, 0.0)
-        ge = ratio * weight[:, None] / scale
-        gl = ge * ratio * larger.sign() * -ctx.rtol
-        gy = torch.where(first, gl, 0.0)
-        return ge, gy, gl - gy, None, None
-
-
-def _ratios(e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """E (lanes,); e over its scale, that scale, the end that sets it (lanes, width), and whether that is y."""
-    first = y.abs() > y1.abs()
-    larger = torch.where(first, y, y1)
-    scale = larger.abs() * rtol + atol
-    if atol == 0:
-        scale = torch.where(scale > 0, scale, 1.0)
-    ratio = e / scale
-    return safe_norm(ratio, mean=True), ratio, scale, larger, first
-
-
-def stiffness(step: Step, pair: tuple[int, int] | None) -> Tensor:
-    """S = ||k_j - k_i|| / ||g_j - g_i|| of the step, (lanes,), differentiable; 0 where the stage states coincide."""
-    assert pair is not None and step.g_pair is not None  # kept for every method with a pair
-    i, j = pair
-    dk, dg = safe_norm(step.ks[j] - step.ks[i]), safe_norm(step.y1 - step.g_pair)
-    positive = dg > 0
-    return torch.where(positive, dk / torch.where(positive, dg, 1.0), 0.0)

@@ -1,14 +1,15 @@
 """Reference solutions of stiff problems by Radau IIA collocation of high order, independent of the engine's methods.
 
-Collocation at the s right Radau nodes c_j is the implicit Runge-Kutta method Z_i = h sum_j a_ij f(t + c_j h, y + Z_j), y1 = y + Z_s,
-of order 2s - 1, L-stable. The reference has s = 7 (order 13), the run that checks it s = 5 (order 9) and ten times the tolerance.
-Newton's matrix I (x) A^{-1}/h - J (x) I is block-diagonalised by the eigenvectors of A^{-1}: one real and (s - 1)/2 complex systems of the
-problem's own size, whose LU keeps to the band of J. J is fresh in every step and the iteration goes on until rounding stops it;
-coefficients enter through the residual, and the eigenvectors only affect how fast it converges.
-The step comes from (I - h gamma J)^{-1} (gamma h f(t, y) + sum_j e_j Z_j), the distance to a method of order s that also uses f(t, y).
-That order is about half the method's: at a tolerance of 1e-12 a smooth solution is good to rounding, and where f has corners or jumps
-(which step size control narrows down) to the tolerance itself. The distance of the two runs tells.
-Sources: E. Hairer and G. Wanner, "Solving ODEs II", sections IV.5 and IV.8; J. Comput. Appl. Math. 111 (1999) 93-111.
+Collocation at the s right Radau nodes c_j is the implicit Runge-Kutta method Z_i = h sum_j a_ij f(t + c_j h, y + Z_j),
+y1 = y + Z_s, of order 2s - 1, L-stable. The reference has s = 7 (order 13), the run that checks it s = 5 (order 9) and
+ten times the tolerance. Newton's matrix I (x) A^{-1}/h - J (x) I is block-diagonalised by the eigenvectors of A^{-1}:
+one real and (s - 1)/2 complex systems of the problem's own size, whose LU keeps to the band of J. J is fresh in every
+step and the iteration goes on until rounding stops it; coefficients enter through the residual, and the eigenvectors
+only affect how fast it converges. The step comes from (I - h gamma J)^{-1} (gamma h f(t, y) + sum_j e_j Z_j), the
+distance to a method of order s that also uses f(t, y). That order is about half the method's: at a tolerance of 1e-12 a
+smooth solution is good to rounding, and where f has corners or jumps (which step size control narrows down) to the
+tolerance itself. The distance of the two runs tells. Sources: E. Hairer and G. Wanner, "Solving ODEs II", sections IV.5
+and IV.8; J. Comput. Appl. Math. 111 (1999) 93-111.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ import numpy as np
 
 from ..checks import rhs_check
 from ..problems.problem import Batch, Problem
-from . import gbs as _explicit
-from .gbs import Reference, checked, compared
+from .pair import Reference, checked, chosen, compared, file_of, load, store
 from .radau_kernel import SOURCE
 
 TIGHT, LOOSE = (7, 1e-12), (5, 1e-11)  # stages and step tolerance of the reference and of the run that checks it
@@ -58,27 +58,29 @@ def stiff_reference(
 ) -> Reference:
     """Reference states of every instance at t0 + fractions * (t1 - t0), by Radau IIA of order 13.
 
-    fractions: non-decreasing, each in 0..1, at least one.  bound: instances whose two runs (orders 13 and 9) differ by more than this,
-    in the 2-norm over `components` relative to the state's at any output time, are not ok; nor are those that fail or need more than
-    `max_steps` attempts (their self_error is inf, states not reached are NaN).  atol_factor: the absolute tolerance is this times the
-    relative one, a positive number below the smallest component that matters.  floor: least size of a state that differences are taken
-    relative to.  cache: keep results on disk, keyed by everything that determines them.
-    Raises ValueError on bad arguments and where the problem has no `jac`.
+    fractions: non-decreasing, each in 0..1, at least one.  bound: instances whose two runs (orders 13 and 9) differ by
+    more than this, in the 2-norm over `components` relative to the state's at any output time, are not ok; nor are
+    those that fail or need more than `max_steps` attempts (their self_error is inf, states not reached are NaN).
+    atol_factor: the absolute tolerance is this times the relative one, a positive number below the smallest component
+    that matters.  floor: least size of a state that differences are taken relative to.  cache: keep results on disk,
+    keyed by everything that determines them. Raises ValueError on bad arguments and where the problem has no `jac`.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
     if batch.jac is None:
         raise ValueError(f"{batch.name}: a stiff reference needs the problem's jac(t, y, p, J)")
     if not 0 < atol_factor < np.inf:
         raise ValueError(f"atol_factor must be positive and finite, got {atol_factor!r}")
-    pick = _explicit._components(components, batch.n)
+    pick = chosen(components, batch.n)
     rhs_check.check(batch)
     path = _cache_file(batch, fractions, atol_factor, max_steps) if cache else None
-    stored = _explicit._load(path, (len(batch), fractions.size, batch.n))
+    stored = load(path, (len(batch), fractions.size, batch.n))
     if stored is None:
         times = batch.times(fractions)
-        first, second = (_solve(batch, times, stages, rtol, atol_factor * rtol, max_steps) for stages, rtol in (TIGHT, LOOSE))
+        first, second = (
+            _solve(batch, times, stages, rtol, atol_factor * rtol, max_steps) for stages, rtol in (TIGHT, LOOSE)
+        )
         stored = first, second
-        _explicit._store(path, *stored)
+        store(path, *stored)
     return compared(*stored, pick, bound, floor)
 
 
@@ -131,8 +133,9 @@ def _functions(batch: Batch) -> tuple[Any, Any]:
 
 @functools.cache
 def coefficients(s: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """Radau IIA with s (odd) stages: c, A^{-1}, its real eigenvalue and one of each complex pair, rows of the inverse and columns of the
-    eigenvector matrix in that order, weights e of the error estimate and its gamma."""
+    """Radau IIA with s (odd) stages: c, A^{-1}, its real eigenvalue and one of each complex pair, rows of the inverse
+    and columns of the eigenvector matrix in that order, weights e of the error estimate and its gamma.
+    """
     from scipy.special import roots_jacobi
 
     c = np.append((np.sort(roots_jacobi(s - 1, 1.0, 0.0)[0]) + 1) / 2, 1.0)
@@ -147,13 +150,22 @@ def coefficients(s: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.
     left = np.linalg.inv(vectors)[order]
     real = float(values[order[0]].real)
     gamma = 1.0 / real
-    # The estimate: y + h gamma f(t, y) + h sum_j bh_j f_j - y1, of order s: sum_j bh_j c_j^(q-1) = 1/q - gamma [q = 1], q = 1..s.
-    # Its error against y1 in terms of Z: e = A^{-T} (bh - b), with b the last row of A.
+    # The estimate: y + h gamma f(t, y) + h sum_j bh_j f_j - y1, of order s: sum_j bh_j c_j^(q-1) = 1/q - gamma [q = 1],
+    # q = 1..s. Its error against y1 in terms of Z: e = A^{-T} (bh - b), with b the last row of A.
     powers = c[None, :] ** np.arange(s)[:, None]
     target = 1.0 / np.arange(1, s + 1)
     target[0] -= gamma
     e = np.linalg.solve(a.T, np.linalg.solve(powers, target) - a[-1])
-    return c, inv_a, real, values[order[1:]], np.ascontiguousarray(left), np.ascontiguousarray(vectors[:, order]), e, gamma
+    return (
+        c,
+        inv_a,
+        real,
+        values[order[1:]],
+        np.ascontiguousarray(left),
+        np.ascontiguousarray(vectors[:, order]),
+        e,
+        gamma,
+    )
 
 
 def _cache_file(batch: Batch, fractions: np.ndarray, atol_factor: float, max_steps: int) -> Path:
@@ -161,8 +173,9 @@ def _cache_file(batch: Batch, fractions: np.ndarray, atol_factor: float, max_ste
 
     assert batch.jac is not None
     shapes = f"{batch.y0.shape} {batch.p.shape} {fractions.size}"
-    head = f"stiff {_VERSION} {function_key(batch.rhs)} {function_key(batch.jac)} {shapes} {TIGHT} {LOOSE} {atol_factor!r} {max_steps}"
+    head = f"stiff {_VERSION} {function_key(batch.rhs)} {function_key(batch.jac)} {shapes} {TIGHT} {LOOSE} "
+    head += f"{atol_factor!r} {max_steps}"
     h = hashlib.sha256((head + SOURCE).encode())
     for array in (batch.y0, batch.p, batch.t0, batch.t1, fractions):
         h.update(array.tobytes())
-    return _explicit._folder() / f"{h.hexdigest()[:32]}.npz"
+    return file_of(h.hexdigest())

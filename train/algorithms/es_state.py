@@ -22,12 +22,14 @@ _NUMBERS = (bool, int, float, np.number, np.bool_)
 def state_of(es: Any) -> dict[str, Any]:
     """Plain data for `build`, between two generations."""
     parts = {name: {k: v for k, v in vars(_part(es, name)).items() if _plain(v)} for name in PARTS}
-    return {"cma": version("cma"), "parts": parts, "random": np.random.get_state(legacy=False)}  # noqa: NPY002 (pycma draws from it)
+    random = np.random.get_state(legacy=False)  # noqa: NPY002 (pycma draws from it)
+    return {"cma": version("cma"), "parts": parts, "random": random}
 
 
 def build(make: Callable[[], Any], state: dict[str, Any]) -> Any:
-    """The strategy of `make()` at a saved state; ValueError where another version of pycma, which keeps other things,
-    saved it.
+    """The strategy of `make()` at a saved state.
+
+    ValueError where another version of pycma saved it, which keeps other things.
     """
     if state["cma"] != version("cma"):
         raise ValueError(

@@ -28,7 +28,8 @@ import numpy as np
 from ...controllers.learned.network import Learned
 from ...integrators.engine.ensemble import available_cores, solve_ensemble
 from ...integrators.engine.measure import errors, sweep
-from ..config.settings import ES, check
+from ..config.algorithms import ES
+from ..config.settings import check
 from ..evaluate import curves
 from ..evaluate.splits import Split
 from ..run.checkpoint import Checkpoint
@@ -39,10 +40,19 @@ EVERY = 25  # generations between checkpoints
 
 @dataclass(frozen=True)
 class Settings:
-    """generations; population (0: pycma's default); sigma, the first step in weight space; instances a generation;
-    redraw: generations between draws of instances; dearest: instances whose runs cost the baseline more work than this
-    are left out (a few would take most of the time); reach, in decades, and miss as above; decay: weight of the mean
-    squared weight in the fitness; max_steps: attempts a run.
+    """Settings of the strategy.
+
+    generations    how many there are
+    population     candidates a generation; 0: pycma's default
+    sigma          first step in weight space
+    instances      training instances a generation
+    redraw         generations between draws of instances
+    dearest        instances whose runs cost the baseline more work than this are left out: a few would take most of
+                   the time
+    reach          decades around the band of errors within which tolerances are run
+    miss           what a level out of reach is charged on top, in the log of the work
+    decay          weight of the mean squared weight in the fitness
+    max_steps      attempts a run may make
     """
 
     generations: int = 800
@@ -62,8 +72,10 @@ class Settings:
 
 
 class Scores(Protocol):
-    """What `evolve` needs: `settings`, `attempts` so far, `draw` to fix the instances of the coming generations, a call
-    to score.
+    """What `evolve` needs of a fitness.
+
+    It has `settings`, counts `attempts`, fixes the instances of the coming generations by `draw`, and scores a
+    controller when it is called; less is better.
     """
 
     @property
@@ -182,11 +194,11 @@ def evolve(
     checkpoint: Checkpoint | None = None,
     state: dict[str, Any] | None = None,
 ) -> Iterator[tuple[int, int, float, Learned]]:
-    """Run the strategy; after every generation yields (generation, attempts so far, mean fitness of it, controller of
-    the mean).
+    """Run the strategy; yields (generation, attempts so far, its mean fitness, controller of the mean) after each.
 
-    checkpoint: where the state goes at the start, every 25 generations and at the end.  state: what `checkpoint.load()`
-    gave; the strategy goes on from there to the same numbers.  ValueError where it is no state of such a strategy.
+    checkpoint: where the state goes at the start, every `EVERY` generations and at the end.  state: what
+    `checkpoint.load()` gave; the strategy goes on from there to the same numbers.  ValueError where it is no state of
+    such a strategy.
     """
     s = fitness.settings
     options: dict[str, Any] = {

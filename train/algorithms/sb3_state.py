@@ -29,8 +29,8 @@ SEEN = ("_last_obs", "_last_original_obs", "_last_episode_starts")
 
 
 def between_rollouts(cls: type) -> type:
-    """The algorithm with one addition: its callback's `boundary(model)` is called before every rollout, before anything
-    is drawn.
+    """The algorithm `cls` with one addition: `boundary(model)` of its callback is called before every rollout, when
+    nothing of it has been drawn.
     """
 
     class Model(cls):
@@ -66,8 +66,9 @@ def state_of(model: Any, core: Any) -> dict[str, Any]:
 
 
 def restore(model: Any, venv: Any, state: dict[str, Any]) -> None:
-    """Put `state` into a model built from the same config over `venv`; KeyError, ValueError and others where it does
-    not fit.
+    """Put `state` into a model that was built from the same config over `venv`.
+
+    KeyError, ValueError and others where it does not fit.
     """
     model.set_parameters(state["parameters"], exact_match=True)
     with torch.no_grad():

@@ -24,6 +24,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ..config import reading, settings
+from ..evaluate.headline import Comparison
 from .demo_report import Teller, exact_rows, sentences
 
 METHOD = "tsit5"
@@ -33,9 +34,21 @@ SHIPPED_ORBITS, SHIPPED_FIELD = "three-body", "neural-field"
 
 @dataclass(frozen=True)
 class Budget:
-    """What the demo spends.  Training: env steps, the config's entries that change with them, steps between
-    validations, validation instances.  Comparison: test and validation instances, rounds of timing.  Digits: epochs,
-    width, samples compared on and chosen on, samples for torchdiffeq itself, rounds of timing.
+    """What the demo spends.
+
+    steps           env steps of the training
+    train           entries of the config's [train] that change with them
+    pool            training instances
+    every           env steps between validations
+    validation      validation instances
+    instances       test instances of the comparison
+    choose          validation instances of the comparison
+    rounds          rounds of timing
+    epochs, hidden  of the neural ODE on digits: epochs and width of its field
+    samples         held-out digits that controllers are compared on
+    samples_choose  others on which the denominator is chosen
+    itself          how many of them torchdiffeq itself solves
+    field_rounds    rounds of timing there
     """
 
     steps: int = 8_000_000
@@ -75,72 +88,103 @@ def demo(
 ) -> dict[str, Any]:
     """Run the demo; returns what `json` prints to standard output instead of the story.
 
-    seed: of training, test instances and the neural ODE.  out: folder of everything written (default out/demo); an
-    earlier demo's files there are replaced.  quick: tiny budgets that show the way, not a result.  three_body,
-    neural_field: zoo names or files of the controllers to compare with.  Raises ValueError for a bad seed or
-    controller, and where no tuned law is there for the field.
+    seed             of training, test instances and the neural ODE
+    out              folder of everything written (default out/demo); an earlier demo's files there are replaced
+    quick            tiny budgets that show the way, not a result
+    three_body, neural_field    zoo names or files of the controllers to compare with
+
+    Raises ValueError for a bad seed or controller, and where no tuned law is there for the field.
     """
     settings.seed("seed", seed)
     for name, value in (("json", json), ("quick", quick)):
         options.flag(name, value)
     reading.folder("out", out)
-    budget = QUICK if quick else FULL
     # what is missing must be known before the training, not after it
     from ...controllers import resolve
     from ...controllers.file import load_controller
 
-    shipped, field_controller = load_controller(three_body), load_controller(neural_field)
+    orbits, field = load_controller(three_body), load_controller(neural_field)
     tuned = resolve.controller("tuned", "neural_field", METHOD)
     folder = Path(out) if out is not None else Path("out") / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    tell = Teller(json)
+    run = _Demo(int(seed), QUICK if quick else FULL, folder, Teller(json))
     began = time.perf_counter()
-    tell.title(quick)
+    run.tell.title(quick)
+    trained = run.train()
+    compared = run.compare_orbits(trained, orbits)
+    exported, solved = run.use()
+    flow, on_field = run.train_field(load_controller(exported), field, tuned)
 
-    story = f"{budget.steps:,} attempted steps; validation: its work over that of the tuned law"
-    tell.step(1, "PPO on three-body orbits", story)
-    run_folder = folder / "run"
-    file = _train(run_folder, seed, budget)
-    tell.trained(run_folder)
-
-    tell.step(2, "Held-out orbits", f"{budget.instances} instances, every published law, the tuned law, at equal error")
-    orbits = _compare_orbits(file, shipped, seed, budget)
-    paths = {"three_body": _keep(orbits.comparison, orbits.to_json(), folder, "three_body")}
-    tell.table(orbits.comparison, paths["three_body"])
-
-    tell.step(3, "One file", "network, observation, base law, limits and provenance; reading it runs no code")
-    from ..run.run import export
-
-    exported = export(run_folder, folder / "three-body-live.safetensors")
-    one = _solve_one(exported, seed)
-    tell.file(exported, one)
-
-    tell.step(4, "A neural ODE", "trained on scikit-learn's digits, then controllers on its trained field")
-    trained = _train_field(seed, budget, tell)
-    from ..neural.trained_field import compare_on_field
-
-    field = compare_on_field(
-        trained, {SHIPPED_FIELD: field_controller, f"{LIVE} (orbits)": load_controller(exported)}, tuned,
-        n=budget.samples,
-        n_validation=budget.samples_choose, n_torchdiffeq=budget.itself, repeats=budget.field_rounds, seed=seed,
-    )  # fmt: skip
-    paths["field"] = _keep(field, field.to_json(), folder, "digits_field")
-    tell.table(field, paths["field"])
-
-    said = {"three_body": sentences(orbits.comparison), "field": sentences(field)}
+    said = {"three_body": sentences(compared.comparison), "field": sentences(on_field)}
     seconds = round(time.perf_counter() - began, 1)
-    tell.end(said, exported, paths, seconds)
+    run.tell.end(said, exported, run.paths, seconds)
     result = {
         "seed": int(seed), "quick": quick, "seconds": seconds, "controller": str(exported),
-        "pictures": {k: str(p["picture"]) for k, p in paths.items()}, "sentences": said, "solve": one,
-        "three_body": orbits.to_json(), "field": field.to_json(),
-        "digits": {"accuracy": trained.accuracy, "nfev": trained.nfev, "seconds": round(trained.seconds, 2)},
+        "pictures": {k: str(p["picture"]) for k, p in run.paths.items()}, "sentences": said, "solve": solved,
+        "three_body": compared.to_json(), "field": on_field.to_json(),
+        "digits": {"accuracy": flow.accuracy, "nfev": flow.nfev, "seconds": round(flow.seconds, 2)},
     }  # fmt: skip
     text = json_text.dumps(result, indent=2, allow_nan=False)
     (folder / "demo.json").write_text(text + "\n")
     if json:
         print(text)
     return result
+
+
+@dataclass
+class _Demo:
+    """The demo's four steps.  paths: files written, by "three_body" and "field"."""
+
+    seed: int
+    budget: Budget
+    folder: Path
+    tell: Teller
+    paths: dict[str, dict[str, Path]] = dataclasses.field(default_factory=dict)
+
+    def train(self) -> Path:
+        """Step 1: train a controller; returns its file."""
+        story = f"{self.budget.steps:,} attempted steps; validation: its work over that of the tuned law"
+        self.tell.step(1, "PPO on three-body orbits", story)
+        file = _train(self.folder / "run", self.seed, self.budget)
+        self.tell.trained(self.folder / "run")
+        return file
+
+    def compare_orbits(self, file: Path, shipped: Any) -> Any:
+        """Step 2: compare it, and the shipped controller, with the classical laws; returns the report."""
+        story = f"{self.budget.instances} instances, every published law, the tuned law, at equal error"
+        self.tell.step(2, "Held-out orbits", story)
+        orbits = _compare_orbits(file, shipped, self.seed, self.budget)
+        self._show("three_body", "three_body", orbits.comparison, orbits.to_json())
+        return orbits
+
+    def use(self) -> tuple[Path, dict[str, Any]]:
+        """Step 3: export the controller and solve one problem with it; returns the file and the solve's figures."""
+        from ..run.run import export
+
+        story = "network, observation, base law, limits and provenance; reading it runs no code"
+        self.tell.step(3, "One file", story)
+        exported = export(self.folder / "run", self.folder / "three-body-live.safetensors")
+        one = _solve_one(exported, self.seed)
+        self.tell.file(exported, one)
+        return exported, one
+
+    def train_field(self, live: Any, shipped: Any, tuned: Any) -> tuple[Any, Comparison]:
+        """Step 4: train a neural ODE and compare controllers on its field; returns both."""
+        self.tell.step(4, "A neural ODE", "trained on scikit-learn's digits, then controllers on its trained field")
+        trained = _train_field(self.seed, self.budget, self.tell)
+        from ..neural.trained_field import compare_on_field
+
+        b = self.budget
+        field = compare_on_field(
+            trained, {SHIPPED_FIELD: shipped, f"{LIVE} (orbits)": live}, tuned, n=b.samples,
+            n_validation=b.samples_choose, n_torchdiffeq=b.itself, repeats=b.field_rounds, seed=self.seed,
+        )  # fmt: skip
+        self._show("field", "digits_field", field, field.to_json())
+        return trained, field
+
+    def _show(self, key: str, stem: str, comparison: Comparison, data: dict[str, Any]) -> None:
+        self.paths[key] = _keep(comparison, data, self.folder, stem)
+        self.tell.table(comparison, self.paths[key])
 
 
 def _train(folder: Path, seed: int, budget: Budget) -> Path:

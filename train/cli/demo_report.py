@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..evaluate.headline import Comparison
 from ..evaluate.metric import Row
-from ..evaluate.report import by_ratio, headline_sentence, interval_text, render
+from ..evaluate.report import as_text, by_ratio, headline_sentence, interval_text, render
 from ..run.runfiles import read_log
 
 BEST = 3
@@ -36,10 +36,8 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def exact_rows(comparison: Comparison) -> str:
     """The whole report, every row, as plain text."""
-    console = Console(width=TABLE_WIDTH, color_system=None)
-    with console.capture() as text:
-        console.print(render(comparison))
-    return "\n".join(line.rstrip() for line in text.get().splitlines()) + "\n"
+    lines = as_text(render(comparison), TABLE_WIDTH).splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def chosen(comparison: Comparison) -> list[Row]:
@@ -60,9 +58,13 @@ def short_table(comparison: Comparison) -> Table:
     rows = chosen(c)
     algebra = any(r.work.get("work") is not r.work["nfev"] for r in rows)
     timed = any(r.work.get("wall") is not None for r in rows)
-    below = "mean ratio [95 % interval], below 1 is cheaper; one tol.: one tolerance for all, at the mean error and at the 90 % error"
+    about = f"work at equal error ({c.error}), ratio to {c.against}, {c.instances} instances, seed {c.seed}"
+    below = (
+        "mean ratio [95 % interval], below 1 is cheaper; "
+        "one tol.: one tolerance for all, at the mean error and at the 90 % error"
+    )
     table = Table(
-        title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, {c.instances} instances, seed {c.seed}",
+        title=f"{c.family}, {c.method}: {about}",
         caption=below if algebra else f"{below}; weighted work is f-evaluations: no linear algebra",
         title_justify="left", caption_justify="left", title_style="", caption_style="dim", box=None, pad_edge=False,
         padding=(0, 2, 0, 0),
@@ -111,10 +113,12 @@ class Teller:
         self.console = Console(file=stream) if stream.isatty() else Console(file=stream, width=150)
 
     def say(self, *what: Any) -> None:
+        """Print anything that rich can print, a line each."""
         for line in what:
             self.console.print(line, highlight=False, soft_wrap=isinstance(line, Text))
 
     def title(self, quick: bool) -> None:
+        """What the demo is; quick: that its figures mean nothing."""
         about = "a step-size controller, trained on real orbits, measured at equal error, used from one file"
         said = Text("Stepsmith  ", "bold cyan") + Text(about)
         if quick:
@@ -122,6 +126,7 @@ class Teller:
         self.say(Panel(said, border_style="cyan", expand=False))
 
     def step(self, number: int, name: str, about: str) -> None:
+        """A step begins."""
         # progress bars go to standard error: whatever was said before them must be out
         self.say("", Text(f"{number}  {name}", "bold") + Text(f"   {about}", "dim"))
         self.console.file.flush()
@@ -134,23 +139,28 @@ class Teller:
         self.say(Text(f"validation ratio by env steps   {course}   best {_figure(log[-1]['best'])}"))
 
     def table(self, comparison: Comparison, paths: Mapping[str, Path]) -> None:
+        """The rows that matter, the notes, and where the others are."""
         self.say(short_table(comparison), *(Text(f"  {note}", "dim") for note in comparison.notes))
         left = len(comparison.rows) - len(chosen(comparison))
         self.say(Text(f"  {left} more laws, tails and failures: {paths['table']}", "dim"))
 
     def file(self, path: Path, one: Mapping[str, Any]) -> None:
+        """The exported file, how it is used, and the figures of one solve with it."""
         call = f'ss.solve(problem, method="tsit5", controller="{path}", rtol={one["rtol"]:g})'
-        counts = f"{one['nfev']} f-evaluations, {one['naccept']} steps, {one['nreject']} rejected, {one['nfallback']} left to the law"
+        steps = f"{one['naccept']} steps, {one['nreject']} rejected, {one['nfallback']} left to the law"
+        drift = f"energy drift {one['energy_drift']:.1e}"
         self.say(Text(f"{path}  ({path.stat().st_size:,} bytes)"), Text(call, "cyan"))
-        self.say(Text(f"three_body, instance {one['instance']}: {counts}; energy drift {one['energy_drift']:.1e}"))
+        self.say(Text(f"three_body, instance {one['instance']}: {one['nfev']} f-evaluations, {steps}; {drift}"))
 
     def field(self, trained: Any) -> None:
+        """How well the neural ODE classifies, and what its training took."""
         share = f"{100 * trained.accuracy:.1f} % of {len(trained.labels)} held-out digits"
         self.say(Text(f"{share}, {trained.nfev} evaluations of the field in training, {trained.seconds:.1f} s"))
 
     def end(
         self, said: Mapping[str, list[str]], file: Path, paths: Mapping[str, Mapping[str, Path]], seconds: float
     ) -> None:
+        """What came out, and where the files are."""
         lines = Text()
         for title, key in (("held-out orbits", "three_body"), ("trained neural ODE", "field")):
             lines += Text(f"{title}\n", "bold")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def _laws() -> list[tuple[str, str]]:
@@ -41,13 +43,28 @@ def _envs() -> list[tuple[str, str]]:
 def _zoo() -> list[tuple[str, str]]:
     from ...controllers import zoo
 
-    return [(name, zoo.card(name).strip().splitlines()[0].lstrip("# ")) for name in zoo.names()]
+    return [(name, _summary(zoo.card(name))) for name in zoo.names()]
+
+
+def _summary(card: str) -> str:
+    """What the first paragraph below a card's title begins with, up to its first colon or full stop."""
+    paragraph = card.strip().split("\n\n")[1].replace("\n", " ")
+    return re.split(r"[:.] ", paragraph, maxsplit=1)[0].rstrip(".")
 
 
 def _tuned() -> list[tuple[str, str]]:
     from ...controllers.laws import tuned
 
-    return [(name, "family and method of a tuned law") for name in tuned.names()]
+    out = []
+    for name in tuned.names():
+        family, _, method = name.rpartition("-")
+        path = tuned.find(family, method)
+        try:
+            told = "" if path is None else f", from the base law {tuned.read(path)[1].get('base')}"
+        except ValueError as error:  # a file of the user's own may be damaged
+            told = f": {error}"
+        out.append((name, f"law tuned on {family} with {method}{told}"))
+    return out
 
 
 def _rewards() -> list[tuple[str, str]]:
@@ -69,14 +86,21 @@ def _actions() -> list[tuple[str, str]]:
 
 
 def _configs() -> list[tuple[str, str]]:
-    return [
-        (path.stem, "shipped training config")
-        for path in sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
-    ]
+    from ..config import reading
+
+    folder = Path(__file__).parents[1] / "configs"
+    return [(path.stem, _purpose(reading.toml(path))) for path in sorted(folder.glob("*.toml"))]
+
+
+def _purpose(tables: dict[str, Any]) -> str:
+    """What a training config trains, and on what."""
+    if "task" in tables:
+        return f"a neural differential equation on {tables['task']['name']}"
+    env = tables["env"]
+    return f"a controller by {tables['algorithm']} on {env.get('family', env.get('id'))}"
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned,
-    "rewards": _rewards,
-    "features": _features, "actions": _actions, "configs": _configs,
+    "rewards": _rewards, "features": _features, "actions": _actions, "configs": _configs,
 }  # fmt: skip

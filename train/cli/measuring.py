@@ -8,10 +8,42 @@ from typing import Annotated, Any
 
 import typer
 
+from ...controllers.laws.values import json_values
 from ..config import reading
 from ..config.settings import MOST_INSTANCES
 from .arguments import Json, Method, Seed, app
-from .show import console, finite, table
+from .show import console, table
+
+#: laws that are shown of a search
+SHOWN = 12
+
+Start = Annotated[Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)]
+TuneInstances = Annotated[
+    int | None,
+    typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1, max=MOST_INSTANCES),
+]
+ValidationInstances = Annotated[
+    int | None,
+    typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1, max=MOST_INSTANCES),
+]
+Subjects = Annotated[
+    int | None,
+    typer.Option(help="Of training runs: subjects that share a step (default 32).", min=1, max=MOST_INSTANCES),
+]
+
+
+Controllers = Annotated[
+    list[str] | None,
+    typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable."),
+]
+CompareInstances = Annotated[
+    int | None,
+    typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2, max=MOST_INSTANCES),
+]
+OracleInstances = Annotated[
+    int,
+    typer.Option(help="Small instances on which the best step sequences are searched.", min=0, max=MOST_INSTANCES),
+]
 
 
 @app.command("tune")
@@ -20,10 +52,7 @@ def tune(
         str, typer.Argument(help="Problem family, a suite of families, or folders of neural training runs, a,b,c.")
     ],
     method: Method = None,
-    n: Annotated[
-        int | None,
-        typer.Option(help="Training instances (default 64; of a suite, 8 a family).", min=1, max=MOST_INSTANCES),
-    ] = None,
+    n: TuneInstances = None,
     evaluations: Annotated[
         int, typer.Option(help="Candidate laws, each solved on every instance at every tolerance.", min=1)
     ] = 2000,
@@ -31,22 +60,14 @@ def tune(
     restarts: Annotated[
         int, typer.Option(help="Searches from published laws, before a last one around the best.", min=1)
     ] = 4,
-    n_validation: Annotated[
-        int | None,
-        typer.Option(help="Validation instances (default 100; of a suite, 12 a family).", min=1, max=MOST_INSTANCES),
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="File of a tuned law to go on from.", exists=True, dir_okay=False)
-    ] = None,
+    n_validation: ValidationInstances = None,
+    start: Start = None,
     validation: Annotated[
         str | None, typer.Option(help="Of training runs: other runs to choose the law on, a,b,c.")
     ] = None,
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="Of training runs: subjects that share a step (default 32).", min=1, max=MOST_INSTANCES),
-    ] = None,
+    batch: Subjects = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
     ] = None,
@@ -54,52 +75,52 @@ def tune(
 ) -> None:
     """Search the classical laws' coefficients for a family, or for the fields that neural training runs met.
 
-    `compare` and controller "tuned" use the result; of training runs (n batches a kept set of weights, default 1) the
-    file is the controller.
+    `compare` and controller "tuned" use the result.
+
+    Of training runs (n batches a kept set of weights, default 1) the file is the controller.
     """
-    from ...controllers.laws.tuned import read
-    from ..tune.search import tune as run
-
     reading.file("--out", out)
-    if start is not None:
-        reading.json(start)
-    first = None if start is None else read(start)[0]
+    first = _start(start)
     if all(_is_run(folder) for folder in family.split(",")):
-        from ..neural.fields import tune_fields
-
         if out is None or validation is None:
             raise ValueError(
                 "of training runs: --validation must name other runs to choose the law on, and --out where it is to go"
             )
-        options: dict[str, Any] = {
-            "restarts": restarts,
-            "start": first,
-            "n_validation": n_validation or 1,
-            "warm": warm,
-            "even": even,
-        }
-        options["batch"] = batch or 32
+        from ..neural.fields import tune_fields
+
         result = tune_fields(
-            family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, **options
-        )
+            family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, batch=batch or 32,
+            warm=warm, even=even, n_validation=n_validation or 1, restarts=restarts, start=first,
+        )  # fmt: skip
     elif warm or even or validation or batch is not None:
         raise ValueError(
             f"--warm, --even, --batch and --validation belong to folders of training runs, and {family!r} is none"
         )
     else:
+        from ..tune.search import tune as run
+
         result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
-    path = result.save(out)
+    _show_tuned(family, result, result.save(out), as_json)
+
+
+def _start(file: Path | None) -> Any:
+    """The law of a file to go on from; None without one."""
+    from ...controllers.laws.tuned import read
+
+    if file is None:
+        return None
+    reading.json(file)
+    return read(file)[0]
+
+
+def _show_tuned(family: str, result: Any, path: Path, as_json: bool) -> None:
     if as_json:
-        print(
-            json.dumps(
-                {**result.facts, "law": finite(result.law.as_dict()), "file": str(path)}, indent=2, allow_nan=False
-            )
-        )
+        found = {**result.facts, "law": json_values(result.law.as_dict()), "file": str(path)}
+        print(json.dumps(found, indent=2, allow_nan=False))
         return
+    title = f"{family}, {result.facts['method']}: work at equal error on the validation split"
     rows = [(name, f"{ratio:.3f}") for name, ratio in result.ratios.items()]
-    table(
-        f"{family}, {result.facts['method']}: work at equal error on the validation split", ("law", "ratio"), rows[:12]
-    )
+    table(title, ("law", "ratio"), rows[:SHOWN])
     print(f"chosen: {result.chosen} (base {result.base}), {result.facts['budget']['evaluations']} candidates\n{path}")
 
 
@@ -107,24 +128,15 @@ def tune(
 def compare(
     family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
     method: Method = None,
-    controller: Annotated[
-        list[str] | None,
-        typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable."),
-    ] = None,
+    controller: Controllers = None,
     seed: Seed = 0,
-    n: Annotated[
-        int | None,
-        typer.Option(help="Test instances (default 200; of a suite, 24 a family).", min=2, max=MOST_INSTANCES),
-    ] = None,
+    n: CompareInstances = None,
     headline: Annotated[
         str | None, typer.Option(help="Learned controller of the headline (default: the first).")
     ] = None,
     wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
     repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
-    oracle: Annotated[
-        int,
-        typer.Option(help="Small instances on which the best step sequences are searched.", min=0, max=MOST_INSTANCES),
-    ] = 0,
+    oracle: OracleInstances = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -145,25 +157,27 @@ def compare(
                 "--headline and --oracle belong to a family; a suite is compared with one learned controller"
             )
         report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
-        name = report.method
+        name, drawn = report.method, report.controller is not None  # without one there is nothing to draw
     else:
         report = run(
             family, method, given, seed, n or 200, headline=headline, wall=wall, repeats=repeats, oracle=oracle
         )
-        name = report.comparison.method
+        name, drawn = report.comparison.method, True
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        stem = f"{family}-{name}"
-        (out / f"{stem}.json").write_text(text + "\n")
-        # of a suite without a learned controller there is nothing to draw
-        picture = report.plot(out / f"{stem}.png") if not suites.is_suite(family) or report.controller else None
+    files = [] if out is None else _write(report, text, out, f"{family}-{name}", drawn)
     if as_json:
         print(text)
         return
     console().print(report.table())
-    if out is not None:
-        print(out / f"{stem}.json", *([picture] if picture else []), sep="\n")
+    if files:
+        print(*files, sep="\n")
+
+
+def _write(report: Any, text: str, out: Path, stem: str, drawn: bool) -> list[Path]:
+    """Write the JSON object and, where there is one, the picture; returns their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{stem}.json").write_text(text + "\n")
+    return [out / f"{stem}.json", *([report.plot(out / f"{stem}.png")] if drawn else [])]
 
 
 def _is_run(folder: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +22,3 @@ def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]])
         table.add_row(*row)
     print(title)
     console().print(table)
-
-
-def finite(values: dict[str, float]) -> dict[str, Any]:
-    """JSON has no infinity: "inf" in its place."""
-    return {k: v if math.isfinite(v) else repr(v) for k, v in values.items()}

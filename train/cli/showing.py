@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ...controllers.laws.values import json_values
 from ...integrators.core.names import unknown
 from ..config import reading
 from .arguments import Json, Method, app
-from .show import finite, table
+from .show import table
 
 KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs")
 
@@ -48,7 +49,7 @@ def inspect(
         reading.json(file)  # what is no JSON file at all
         law, facts = read(file)
         if as_json:
-            print(json.dumps({**facts, "law": finite(law.as_dict())}, indent=2, allow_nan=False))
+            print(json.dumps({**facts, "law": json_values(law.as_dict())}, indent=2, allow_nan=False))
             return
         title = f"{facts.get('family')}, {facts.get('method')}: tuned law, base {facts.get('base')}"
         table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])

@@ -4,14 +4,14 @@ name = "three-body"
 algorithm = "ppo"            # ppo, sac, dqn or es
 seed = 0
 
-[env]                        # arguments of the environment: family, method, law, features, n_act, rtol, pool_size, reward, ...
+[env]                        # arguments of the environment: family, method, law, features, n_act, rtol, reward, ...
 family = "three_body"
 
 [policy]
 hidden = [16]
 activation = "tanh"
 
-[train]                      # the algorithm's own arguments (SB3's names; for es: see `train.algorithms.evolution.Settings`)
+[train]                      # the algorithm's arguments by SB3's names; of es those of `algorithms.evolution.Settings`
 total_steps = 50_000_000
 
 [evaluate]                   # on the validation split, in env steps (es: attempts)
@@ -30,7 +30,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ...integrators.core.names import unknown
-from . import reading, settings
+from . import algorithms, reading, settings
 
 ALGORITHMS = ("ppo", "sac", "dqn", "es")
 PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
@@ -38,7 +38,7 @@ PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 @dataclass(frozen=True)
 class Policy:
-    """hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
+    """The controller's network.  hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
 
     hidden: tuple[int, ...] = (16,)
     activation: str = "tanh"
@@ -49,8 +49,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """every: env steps between validations.  instances: of the validation split.  seed: of that split.  against: law or
-    "tuned".
+    """How a run is validated.
+
+    every        env steps between validations
+    instances    instances of the validation split
+    seed         what draws them
+    against      the law that the controller's work is compared with, by name, or "tuned"
     """
 
     every: int = 2_000_000
@@ -89,7 +93,7 @@ class Config:
         env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
-        train = settings.check("train", self.train, settings.TRAIN[self.algorithm])
+        train = settings.check("train", self.train, algorithms.TRAIN[self.algorithm])
         _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,7 +107,11 @@ def _take(made: Any, values: Mapping[str, Any]) -> None:
         object.__setattr__(made, name, value)
 
 
-def _section(cls: type, data: Any, name: str) -> Any:
+def section(cls: type, data: Any, name: str) -> Any:
+    """An object of the dataclass `cls` from a table of the config, whose name ("config": the whole file) errors give.
+
+    ValueError for what is no table, for an unknown key, and for one that is missing.
+    """
     if not isinstance(data, dict):
         raise options.OptionError(f"config: [{name}] must be a table, got {options.shown(data)}")
     _keys(cls, data, "config" if name == "config" else f"[{name}]")
@@ -129,8 +137,8 @@ def from_dict(data: dict[str, Any]) -> Config:
         raise options.refuse("config", "a table", data)
     _keys(Config, data, "config")
     data = dict(data)
-    data["policy"] = _section(Policy, data.get("policy", {}), "policy")
-    data["evaluate"] = _section(Evaluate, data.get("evaluate", {}), "evaluate")
+    data["policy"] = section(Policy, data.get("policy", {}), "policy")
+    data["evaluate"] = section(Evaluate, data.get("evaluate", {}), "evaluate")
     return Config(**data)
 
 
@@ -140,8 +148,9 @@ def load(path: str | Path) -> Config:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A config file's tables, found as `load` finds them and not looked at yet; ValueError where it is not TOML or not
-    there.
+    """The tables of a config file, found as `load` finds it; what is in them is not looked at yet.
+
+    ValueError where the file is not there or is not TOML.
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise options.refuse("config", "a file or the name of a config that ships", path)

@@ -19,8 +19,10 @@ LARGEST = 2**24  # bytes: thousands of times what a config or a law takes
 
 
 def text(path: str | os.PathLike[str], what: str) -> str:
-    """The file's text; ValueError naming the file where it is none: a folder, a pipe or a device, larger than
-    `LARGEST`, not UTF-8.  what: "a TOML file".
+    """The text of a file.
+
+    what: what the file ought to be, for errors: "a TOML file".  ValueError naming the file where it is none: a folder,
+    a pipe or a device, larger than `LARGEST`, not UTF-8.
     """
     path = Path(path)
     if path.is_dir():
@@ -59,8 +61,9 @@ def _parsed(path: str | os.PathLike[str], what: str, parse: Callable[[str], Any]
 
 
 def folder(option: str, path: str | os.PathLike[str] | None) -> None:
-    """ValueError where no folder can be made, or written into, at `path`; looked at before any work begins, and nothing
-    is made.
+    """ValueError where no folder can be made at `path`, or written into.
+
+    It is looked at before any work begins, and nothing is made.
     """
     if path is not None:
         _writable(option, Path(path), Path(path))

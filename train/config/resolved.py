@@ -18,11 +18,11 @@ from ...integrators.engine.solve import check_controller
 from ...integrators.methods import tableaus
 from ...integrators.problems import suites
 from ..evaluate.splits import check_size
-from . import settings
+from . import algorithms, settings
 from .config import Config
 
 #: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
-#: Stable-Baselines3's own. Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
+#: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
     "final_learning_rate": None,
@@ -59,7 +59,7 @@ def resolved(config: Config) -> dict[str, Any]:
             env["rtol"] = env["rtol"] or (family.tolerances[0], family.tolerances[-1])
     defaults = train_defaults(config)
     _known("key in [train]", config.train, defaults)
-    settings.together(config.algorithm, config.train, defaults)
+    algorithms.together(config.algorithm, config.train, defaults)
     decision = _names(config, env) if "family" in env else None
     if config.algorithm == "es":
         idle = sorted(set(config.env) - ES_KEYS)
@@ -72,8 +72,10 @@ def resolved(config: Config) -> dict[str, Any]:
 
 
 def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and
-    where the evolution strategy, which trains step-size controllers, is given an environment of anything else.
+    """`make_core` of the config's environment, and the arguments that its id fixes.
+
+    ValueError for an unknown id, and where the evolution strategy, which trains step-size controllers, is given an
+    environment of anything else.
     """
     ident = config.env.get("id", "stepsmith/ODE-v0")
     if ident not in SPECS:
@@ -103,13 +105,14 @@ def train_defaults(config: Config) -> dict[str, Any]:
     from ..algorithms.sb3 import ALGORITHMS
 
     theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
-    own = {k: v for k, v in OWN.items() if k in settings.TRAIN[config.algorithm]}
+    own = {k: v for k, v in OWN.items() if k in algorithms.TRAIN[config.algorithm]}
     return own | {k: v.default for k, v in theirs.items() if k not in _FIXED}
 
 
 def _names(config: Config, env: dict[str, Any]) -> Decision:
-    """The decision, once every name that [env] and [evaluate] hold is looked up; each look-up raises its own
-    ValueError.
+    """The decision, after every name that [env] and [evaluate] hold has been looked up.
+
+    Each look-up raises its own ValueError.
     """
     from ...envs.core import Reward
     from ...envs.ode import make_decision
@@ -126,22 +129,20 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
         if tight > loose:
             raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])
         family = problems.family(env["family"])
-        if rule.kind == "propagated" and family.error != "final":
-            raise ValueError(
-                f"reward 'propagated' needs the error measure 'final'; that of family {family.name!r} is "
-                f"{family.error!r}"
-            )
-        if rule.kind == "propagated" and methods.get(method).tableau is None:
-            raise ValueError(
-                f"reward 'propagated' needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got "
-                f"{method!r}"
-            )
+        if rule.followed and family.error != "final":
+            measured = f"that of family {family.name!r} is {family.error!r}"
+            raise ValueError(f"reward 'propagated' needs the error measure 'final'; {measured}")
+        if rule.followed and methods.get(method).tableau is None:
+            known = ", ".join(tableaus.NAMES)
+            raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({known}), got {method!r}")
     return decision
 
 
 def _actions(config: Config, decision: Decision | None) -> None:
-    """dqn has a table of actions where its environment decides on steps, rows as wide as the decision, and none where
-    it is discrete.
+    """ValueError unless the algorithm and its table of actions fit the environment.
+
+    dqn has a table where its environment decides on steps, with rows as wide as the decision, and none where it is
+    discrete; the others take no discrete environment.
     """
     if config.algorithm != "dqn":
         if decision is None:
@@ -167,8 +168,9 @@ def _actions(config: Config, decision: Decision | None) -> None:
 
 
 def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision: Decision | None) -> None:
-    """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an
-    algorithm keeps.
+    """ValueError unless what is asked for fits into `settings.MEMORY`.
+
+    That is references with the baseline's runs on them, and what an algorithm keeps.
     """
     for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
         family = problems.family(name)

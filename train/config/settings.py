@@ -1,13 +1,11 @@
-"""What every setting of a training config may be: one table per part, from the name of a setting to the rule that
-checks it.
+"""What the settings of a training config may be: rules, and one table per part from the name of a setting to its rule.
 
     rules = {"total_steps": count(), "gamma": number(0.0, 1.0, open_low=True)}
     given = check("train", {"gamma": 5}, rules)          # OptionError: [train] gamma must be ...
 
 A rule is called with the name and the value, returns the value to use, and raises `options.OptionError` otherwise.  The
-tables of the algorithms of Stable-Baselines3 hold its arguments by its names; what needs a Python object cannot stand
-in a config.  Nothing here looks names up, draws or computes: `train.config.resolved` does, after these rules have
-passed.
+tables of [train] stand in `algorithms`.  Nothing here looks names up, draws or computes: `train.config.resolved` does,
+after these rules have passed.
 """
 
 from __future__ import annotations
@@ -73,8 +71,9 @@ def choice(*known: Any) -> Rule:
 
 
 def many(rule: Rule, what: str, least: int = 1, most: int | None = None, distinct: bool = False) -> Rule:
-    """A list (or tuple) of values that each pass `rule`, from `least` to `most` of them; what: said of a value that is
-    no such list.
+    """A list (or tuple) of values that each pass `rule`, from `least` to `most` of them.
+
+    what: what the values are, said in the error.  distinct: none may stand there twice.
     """
     size = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
     takes = f"a list of {size} {what}"
@@ -121,8 +120,9 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def check(where: str, given: Any, rules: Rules) -> dict[str, Any]:
-    """The settings `given` under [`where`], each as its rule returns it; OptionError for the first that is unknown or
-    does not fit.
+    """The settings `given` under [`where`], each as its rule returns it.
+
+    OptionError for the first that is unknown or does not fit.
     """
     if not isinstance(given, Mapping):
         raise options.refuse(f"config: [{where}]", "a table", given)
@@ -133,8 +133,9 @@ def check(where: str, given: Any, rules: Rules) -> dict[str, Any]:
 
 
 def run_name(name: str, value: Any) -> str:
-    """The name of a run, which becomes a folder: up to 100 printable characters, without / and not beginning with a
-    dot.
+    """The name of a run, which becomes a folder.
+
+    It has up to 100 printable characters, holds no / or \\, and does not begin with a dot.
     """
     options.text(name, value)
     if (
@@ -201,143 +202,6 @@ PAPER: Rules = {
     "seeds": many(seed, "numbers of instances", 1, MOST_INSTANCES), "in_turn": flag, "pool_size": instances,
     "split": choice("train", "validation", "test"), "pool_seed": seed, "energy_limit": number(above=0.0),
 }  # fmt: skip
-
-#: [train] of the evolution strategy, `evolution.Settings`
-ES: Rules = {
-    "generations": count(), "population": lambda name, value: _population(name, value),
-    "sigma": number(above=0.0, high=1000.0),
-    "instances": instances, "redraw": count(), "dearest": number(above=0.0), "reach": number(0.0), "miss": number(0.0),
-    "decay": number(0.0), "max_steps": count(),
-}  # fmt: skip
-
-
-def _population(name: str, value: Any) -> int:
-    found = options.count(name, value, 0, 100_000)
-    if found == 1:
-        raise options.refuse(name, "a whole number of at least 2, or 0 for pycma's own", value)
-    return found
-
-
-def _entropy(name: str, value: Any) -> Any:
-    """SAC's ent_coef: a number, "auto", or "auto_" and the positive number to begin with."""
-    if not isinstance(value, str):
-        return options.number(name, value, 0.0)
-    start = value.removeprefix("auto_")
-    try:
-        good = value == "auto" or (start != value and 0.0 < float(start) < float("inf"))
-    except ValueError:
-        good = False
-    if not good:
-        raise options.refuse(name, 'a number of at least 0, "auto" or "auto_<number>"', value)
-    return value
-
-
-def _target_entropy(name: str, value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        raise options.refuse(name, 'a finite number or "auto"', value)
-    return value if isinstance(value, str) else options.number(name, value)
-
-
-def _gradient_steps(name: str, value: Any) -> int:
-    found = options.count(name, value, -1, 1_000_000)
-    if found == 0:  # it would never learn
-        raise options.refuse(name, "a whole number of at least 1, or -1 for as many as env steps", value)
-    return found
-
-
-def _values(name: str, value: Any) -> list[int]:
-    return list(hidden(name, value, least=0))
-
-
-_rate = number(above=0.0, high=1.0)
-_share = number(0.0, 1.0)
-#: keys of [train] that `train.algorithms.sb3` reads itself, for every algorithm
-OWN: Rules = {"total_steps": count(), "num_envs": count(1, MOST_ENVS), "final_learning_rate": _rate}
-_GAUSSIAN: Rules = {
-    "value_hidden": _values,
-    "log_std_init": number(-20.0, 2.0),
-    "use_sde": flag,
-    "sde_sample_freq": count(-1),
-}
-_EVERY: Rules = {**OWN, "learning_rate": _rate, "gamma": number(above=0.0, high=1.0), "stats_window_size": count()}
-_OFF_POLICY: Rules = {
-    **_EVERY, "buffer_size": count(1, 2**40), "learning_starts": count(0), "batch_size": count(1, 2**30),
-    "tau": number(above=0.0, high=1.0), "train_freq": count(), "gradient_steps": _gradient_steps,
-    "optimize_memory_usage": flag,
-    "n_steps": count(1, 1_000_000), "target_update_interval": count(), "replay_buffer_class": left_out,
-    "replay_buffer_kwargs": table({"handle_timeout_termination": flag}),
-}  # fmt: skip
-
-#: [train] of every algorithm of Stable-Baselines3
-PPO: Rules = {
-    **_EVERY, **_GAUSSIAN, "n_steps": count(1, 2**30), "batch_size": count(2, 2**40), "n_epochs": count(1, 1_000_000),
-    "gae_lambda": _share, "clip_range": number(above=0.0), "clip_range_vf": number(above=0.0),
-    "normalize_advantage": flag,
-    "ent_coef": number(0.0), "vf_coef": number(0.0), "max_grad_norm": number(above=0.0), "target_kl": number(above=0.0),
-    "rollout_buffer_class": left_out, "rollout_buffer_kwargs": left_out,
-}  # fmt: skip
-SAC: Rules = {
-    **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag,
-    "action_noise": left_out,
-}  # fmt: skip
-DQN: Rules = {
-    **_OFF_POLICY, "actions": many(lambda name, value: _action(name, value), "rows of numbers in [-1, 1]", 2, 100_000),
-    "exploration_fraction": number(above=0.0, high=1.0), "exploration_initial_eps": _share,
-    "exploration_final_eps": _share,
-    "max_grad_norm": number(above=0.0),
-}  # fmt: skip
-TRAIN: Mapping[str, Rules] = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES}
-
-
-def _action(name: str, value: Any) -> Any:
-    one = number(-1.0, 1.0)
-    return many(one, "numbers in [-1, 1]", 1, 4)(name, value) if isinstance(value, (list, tuple)) else one(name, value)
-
-
-def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """What settings of [train] ask of each other; OptionError naming both.  defaults: what those left out have."""
-    whole = {**defaults, **train}
-
-    def must(good: bool, name: str, takes: str) -> None:
-        if not good:
-            raise options.refuse(f"[train] {name}", takes, whole[name])
-
-    if algorithm == "es":
-        return
-    last = whole.get("final_learning_rate")
-    if last is not None:
-        rate = whole["learning_rate"]
-        must(last <= rate, "final_learning_rate", f"a positive number of at most learning_rate ({rate:g})")
-    if algorithm == "ppo":
-        steps, envs = whole["n_steps"], whole["num_envs"]
-        size = steps * envs
-        must(
-            size % whole["batch_size"] == 0,
-            "batch_size",
-            f"a divisor of n_steps times num_envs ({steps} times {envs}, {size})",
-        )
-        return
-    if algorithm == "sac":
-        must(not whole["use_sde"], "use_sde", "false, for such policies cannot be exported as controllers")
-    total, envs = whole["total_steps"], whole["num_envs"]
-    must(whole["learning_starts"] < total, "learning_starts", f"less than total_steps ({total}), or nothing is learnt")
-    least = max(envs, whole["batch_size"])
-    must(whole["buffer_size"] >= least, "buffer_size", f"at least num_envs and batch_size ({least})")
-    if whole["optimize_memory_usage"]:
-        kept = (whole.get("replay_buffer_kwargs") or {}).get("handle_timeout_termination", True)
-        must(
-            not kept,
-            "optimize_memory_usage",
-            "false unless replay_buffer_kwargs = {handle_timeout_termination = false}",
-        )
-        must(whole["n_steps"] == 1, "n_steps", "1 with optimize_memory_usage")
-    if algorithm == "dqn":
-        first = whole["exploration_initial_eps"]
-        must(
-            whole["exploration_final_eps"] <= first,
-            "exploration_final_eps",
-            f"at most exploration_initial_eps ({first:g})",
-        )
 
 
 def fits(name: str, amount: int, each: int, what: str) -> None:

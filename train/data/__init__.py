@@ -29,8 +29,9 @@ DATASETS: dict[str, Callable[[], Images | Series]] = {
 
 
 def load(name: str) -> Images | Series:
-    """The data set called `name`; ValueError for an unknown one, ModuleNotFoundError naming the extra where its package
-    is missing.
+    """The data set called `name`.
+
+    ValueError for an unknown one, ModuleNotFoundError naming the extra where its package is missing.
     """
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)

@@ -29,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Images:
-    """x (N, D) float64 grey values in [0, 1]; labels (N,) int64 in 0..classes-1."""
+    """Images and their classes: x (N, D) float64 grey values in [0, 1]; labels (N,) int64 in 0..classes-1."""
 
     name: str
     x: Floats
@@ -43,8 +43,8 @@ class Series:
     """Time series of N subjects, padded behind their last observation.
 
     times       (N, T) float64, ascending in the first count[i] columns, 0 behind them; in units of `time_unit`.
-    values      (N, T, D) float64, each channel standardised by `centre` and `scale` (D,), which the training subjects alone gave;
-                0 where nothing was observed.
+    values      (N, T, D) float64, 0 where nothing was observed; each channel is standardised by `centre` and `scale`
+                (D,), which the training subjects alone gave.
     mask        (N, T, D) bool: what was observed.
     count       (N,) int64 observation times of each subject, at least 1.
     channels    D names.
@@ -65,8 +65,8 @@ class Series:
     classes: int = 0
 
     def union(self, rows: Ints) -> tuple[Floats, Ints]:
-        """All times at which one of the subjects `rows` was observed, (U,) ascending, and where each subject's own are
-        in them, (len(rows), T); padding points at 0.  ValueError without subjects.
+        """All times at which one of the subjects `rows` was observed, (U,) ascending, and where in them each subject's
+        own times are, (len(rows), T); padding points at 0.  ValueError without subjects.
         """
         if len(rows) == 0:
             raise ValueError("the union of observation times needs at least one subject")
@@ -77,8 +77,9 @@ class Series:
 
 
 def draw_split(n: int, seed: int, validation: float, test: float, labels: Ints | None = None) -> Split:
-    """Subjects 0..n-1 dealt out once: the shares `validation` and `test`, the rest for training; with labels (n,), the
-    shares hold in every class.
+    """Deal subjects 0..n-1 out once: the shares `validation` and `test`, and the rest for training.
+
+    With labels (n,) the shares hold in every class.
     """
     rng = np.random.default_rng(seed)
     groups = [np.arange(n)] if labels is None else [np.flatnonzero(labels == c) for c in np.unique(labels)]
@@ -95,8 +96,9 @@ def draw_split(n: int, seed: int, validation: float, test: float, labels: Ints |
 
 
 def standardised(values: Floats, mask: NDArray[np.bool_], train: Ints) -> tuple[Floats, Floats, Floats]:
-    """(values - centre) / scale with 0 where not observed, centre (D,), scale (D,): mean and standard deviation over
-    what was observed of the training subjects.
+    """(values - centre) / scale with 0 where nothing was observed, centre (D,), and scale (D,).
+
+    Centre and scale are mean and standard deviation over what was observed of the training subjects.
     """
     seen, here = values[train], mask[train]
     n = here.sum((0, 1))

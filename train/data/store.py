@@ -7,10 +7,10 @@ afresh.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
-import os
-import tempfile
+import io
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...controllers import in_place
 from ...integrators.compile.cache import cache_dir
 
 Arrays = dict[str, np.ndarray]
@@ -25,14 +26,15 @@ EXTRA = "neural-data"
 
 
 def package(name: str, dataset: str, distribution: str | None = None) -> Any:
-    """Import the module `name`; ModuleNotFoundError naming the extra where it, or something that it needs, is missing."""
+    """Import the module `name`; ModuleNotFoundError, which names the extra, where it or something that it needs is
+    missing.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"data set {dataset!r} is in the package {distribution or name.partition('.')[0]}, which cannot be "
-            "imported "
-            f"(no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
+            f"imported (no module {error.name!r}): pip install 'stepsmith[{EXTRA}]'",
             name=error.name,
         ) from None
 
@@ -48,10 +50,9 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays]) -> Arrays:
-    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`, which reads
-    `distribution`.
+    """The arrays of data set `name`: from the cache where their checksum is `digest`, else from `parse`.
 
-    Raises ValueError where what was parsed has another checksum.
+    distribution: the package that `parse` reads.  ValueError where what was parsed has another checksum.
     """
     path = cache_dir().parent / "data" / f"{name}-{digest[:16]}.npz"
     found = _read(path)
@@ -61,8 +62,7 @@ def cached(name: str, digest: str, distribution: str, parse: Callable[[], Arrays
     if checksum(arrays) != digest:
         raise ValueError(
             f"{distribution} {metadata.version(distribution)} brings other numbers for data set {name!r} than those "
-            "this "
-            f"version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
+            f"this version was made for (checksum {checksum(arrays)[:16]} instead of {digest[:16]})"
         )
     _write(path, arrays)
     return arrays
@@ -79,14 +79,11 @@ def _read(path: Path) -> Arrays | None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    """All of the file or nothing; without a place to write to, the next process parses again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError:
-        return
+    """Write all of the file or nothing; without a place to write to, the next process parses again."""
     # typed loosely: every keyword is an array's name, and NumPy's stubs think that one of them could be an option
     contents: dict[str, Any] = {**arrays}
-    with os.fdopen(fd, "wb") as file:
-        np.savez_compressed(file, **contents)
-    os.replace(temporary, path)
+    data = io.BytesIO()
+    np.savez_compressed(data, **contents)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        in_place.write(path, data.getvalue())

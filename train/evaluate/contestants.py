@@ -1,14 +1,14 @@
-"""Who stands in a comparison: every published law, the hosts' defaults, N-body criteria, a constant step, the tuned
-law, guests.
+"""Who stands in a comparison: all published laws, the hosts' defaults, N-body criteria, a constant step, the tuned law,
+and the caller's guests.
 
-A contestant is a controller and its knob.  For most the knob is the tolerance; a constant step has its size, an N-body
-criterion its accuracy parameter.
+A contestant is a controller together with the number that trades its work for accuracy, its knob.  For most controllers
+that number is the tolerance; for a constant step it is the step's size, for an N-body criterion its accuracy parameter.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +23,20 @@ from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep
 
+#: laws that are some library's default: they stand in the table under the library's name, and the headline is never
+#: against one of them
 HOSTS = ("scipy", "scipy_radau", "torchdiffeq", "diffrax", "torchode")
-"""Laws that are some library's default: they stand in the table under that name and are never the headline's denominator."""
+#: steps that a constant step may take over a span
 MOST_STEPS = 20_000
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`knob` (K,): tolerances, step sizes or accuracy parameters; `at(value)`: the controller there; `by_tolerance`:
-    which it is.
+    """One line of a comparison before it is measured.
+
+    name, kind    as `metric.Runs` has them
+    knob          (K,) tolerances, or where `by_tolerance` is False step sizes or accuracy parameters
+    at            `at(value)` is the controller at that value of the knob
     """
 
     name: str
@@ -55,6 +60,10 @@ class Contestant:
         """What the metric reads."""
         work = {"nfev": sweep.nfev, "work": sweep.work} | ({} if wall is None else {"wall": wall})
         return Runs(self.name, sweep.err, work, self.knob, sweep.attempts, sweep.rejected, self.kind, split.ids)
+
+
+#: a contestant and what it did on a split
+Entry = tuple[Contestant, Sweep]
 
 
 def laws(split: Split) -> list[Contestant]:
@@ -93,8 +102,8 @@ def by_tolerance(name: str, kind: str, controller: Any, split: Split) -> Contest
 def constant(split: Split, attempts: Array) -> Contestant:
     """The constant step, at as many sizes as there are tolerances.
 
-    attempts (B, K): those of an adaptive law, from whose fewest to four times its most (at most `MOST_STEPS` a span)
-    the steps go.
+    attempts: (B, K) those of an adaptive law.  The number of steps a span goes from its fewest mean to four times its
+    largest, at most `MOST_STEPS`.
     """
     spans = np.abs(split.batch.t1 - split.batch.t0)
     mean = attempts.mean(axis=0)
@@ -119,9 +128,7 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
     A mapping gives names of its own.  Names that already stand in the table are passed over.
     Raises ValueError for unknown names, controllers that are not one, and empty lists.
     """
-    if isinstance(given, (str, os.PathLike)):
-        given = [given]
-    if not contract.missing(given, compiled=False):
+    if isinstance(given, (str, os.PathLike)) or not contract.missing(given, compiled=False):
         given = [given]
     if not isinstance(given, Iterable):
         raise options.refuse("controllers", "a name, a path, a controller, or a list or mapping of them", given)
@@ -131,22 +138,30 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
     for label, item in pairs:
         if isinstance(item, str) and item in taken:
             continue
-        members = list(item) if isinstance(item, (list, tuple)) else [item]
-        if not members:
-            raise ValueError("an empty list of training seeds")
-        seeds = tuple(
-            resolve.controller(os.fspath(m), family, method) if isinstance(m, (str, os.PathLike)) else m
-            for m in members
-        )
-        for s in seeds:
-            if contract.missing(s, compiled=False):
-                raise ValueError(f"not a controller: {s!r}; give a name, a path or a controller object")
-        kind = "classical" if isinstance(seeds[0], Law) else "learned"
-        name = str(label or seeds[0].name)
-        number = 2
-        base = name
-        while name in used:
-            name, number = f"{base}-{number}", number + 1
+        seeds = _seeds(item, family, method)
+        name = _free_name(str(label or seeds[0].name), used)
         used.add(name)
-        out.append(Guest(name, kind, seeds))
+        out.append(Guest(name, "classical" if isinstance(seeds[0], Law) else "learned", seeds))
     return out
+
+
+def _seeds(item: Any, family: str, method: str) -> tuple[Any, ...]:
+    """The controller objects that one entry of the caller's list names; ValueError where it names none."""
+    members = list(item) if isinstance(item, (list, tuple)) else [item]
+    if not members:
+        raise ValueError("an empty list of training seeds")
+    seeds = tuple(
+        resolve.controller(os.fspath(m), family, method) if isinstance(m, (str, os.PathLike)) else m for m in members
+    )
+    for s in seeds:
+        if contract.missing(s, compiled=False):
+            raise ValueError(f"not a controller: {s!r}; give a name, a path or a controller object")
+    return seeds
+
+
+def _free_name(base: str, used: Collection[str]) -> str:
+    """`base`, or where that is used already `base` with the first number that makes it new, from 2 on."""
+    name, number = base, 2
+    while name in used:
+        name, number = f"{base}-{number}", number + 1
+    return name

@@ -37,16 +37,20 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+#: share of the error levels that a controller must reach on an instance, or it has lost it
 COVERAGE = 0.8
+#: least ratio that a lost instance is charged
 LOST_RATIO = 10.0
 LEVELS_PER_DECADE = 8
+#: errors below half a unit in the last place cannot be measured: they count as this
 ERR_FLOOR = 2.0**-53
-"""Errors below half a unit in the last place cannot be measured: they count as this."""
 
 
 def error_levels(largest: float, smallest: float, per_decade: int = LEVELS_PER_DECADE) -> Array:
-    """Log-spaced error levels from `largest` down to `smallest`, both included, at least `per_decade` a
-    decade. Shape (L,)."""
+    """Log-spaced error levels from `largest` down to `smallest`, both included, shape (L,).
+
+    There are at least `per_decade` a decade.
+    """
     if not (np.isfinite(largest) and 0 < smallest < largest):
         raise ValueError(
             f"error levels need 0 < smallest < largest < inf, got largest={largest}, smallest={smallest}"
@@ -92,8 +96,7 @@ def _vertices(e: Array, w: Array) -> tuple[Array, Array, NDArray[np.intp], NDArr
 
 
 def _failures_up_to(err: ArrayLike, work: ArrayLike) -> NDArray[np.intp]:
-    """For each point of `envelope`, how many failed runs stand before its vertex in the given order; shape (..., T +
-    1).
+    """How many failed runs stand before the vertex of each point of `envelope`, in the given order; shape (..., T + 1).
     """
     e, w = np.asarray(err, dtype=float), np.asarray(work, dtype=float)
     ok = np.isfinite(e)
@@ -244,10 +247,10 @@ def bca_interval(
 
 
 def tolerance_slope(tol: ArrayLike, err: ArrayLike) -> float:
-    """Tolerance proportionality: median over instances of the least-squares slope of log error against log
-    tolerance.
+    """Tolerance proportionality: the slope of log error against log tolerance, its median over the instances.
 
-    `tol` (T,), `err` (B, T).  Failed runs are left out; NaN if no instance has two runs left.
+    tol: (T,).  err: (B, T).  The slope of an instance is that of least squares; failed runs are left out.  NaN if no
+    instance has two runs left.
     """
     x = np.log(np.asarray(tol, dtype=float))
     slopes = []

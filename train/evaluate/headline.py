@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from ..run import provenance
 from . import curves
 from .curves import Array
-from .metric import DENOMINATOR_KINDS, MEASURES, RESAMPLES, Figure, Row, Runs, make_row, work_ratio
+from .metric import DENOMINATOR_KINDS, MEASURES, RESAMPLES, Figure, Row, Runs, make_row, point_ratio
 
 
 def choose_denominator(
@@ -47,18 +47,30 @@ def choose_denominator(
         for j in range(n):
             if i != j:
                 mean[i, j] = curves.instance_ratios(looser[i], tables[j], dearest[i]).log_ratio.mean()
-    best = min(range(n), key=lambda i: (mean[i].max(), mean[i].sum(), laws[i].name))
+    best = least_worst(mean, [law.name for law in laws])
     return laws[best].name, {law.name: math.exp(mean[i, best]) for i, law in enumerate(laws)}
+
+
+def least_worst(log_ratio: Array, names: Sequence[str]) -> int:
+    """Number of the law whose largest log ratio against any other is least.
+
+    log_ratio: (n, n), row i holding the log ratios of law i to all laws; ties go by the sum of the row, then by name.
+    """
+    return min(range(len(names)), key=lambda i: (log_ratio[i].max(), log_ratio[i].sum(), names[i]))
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The table of one family and method.  `to_json` is the object that `stepsmith compare --json` prints.
 
-    `error`: name of the error measure; `instances`: how many test instances; `seed`: what drew them;
-    `against`: the denominator; `controller`: the learned controller of the headline, None if there is none;
-    `notes`: sentences that belong beside the headline.
-    `levels` and `runs` are kept for the picture.
+    error           name of the error measure
+    instances       how many test instances there are
+    seed            what drew them
+    against         name of the denominator
+    controller      the learned controller of the headline, None if there is none
+    rows            one a controller
+    levels, runs    error levels (L,) and everything measured, kept for the picture
+    notes           sentences that belong beside the headline
     """
 
     family: str
@@ -82,8 +94,10 @@ class Comparison:
         raise ValueError(f"no row {name!r}; rows are {', '.join(r.name for r in self.rows)}")
 
     def headline(self) -> dict[str, object]:
-        """{"against", "controller", "nfev", "work", "wall"} of METRIC, and beside them "verdict" (on
-        "work", which is "nfev" where there is no linear algebra) and "notes"."""
+        """{"against", "controller", "nfev", "work", "wall", "verdict", "notes"}.
+
+        The verdict is that on "work", which is "nfev" where there is no linear algebra.
+        """
         undefined = Figure(math.nan, math.nan, math.nan)
         work = {} if self.controller is None else self.row(self.controller).work
         figures = {m: w.figure if (w := work.get(m)) is not None else undefined for m in MEASURES}
@@ -126,74 +140,85 @@ def compare_runs(
 ) -> Comparison:
     """The comparison of everything measured on the test split.
 
-    `test`: one `Runs` a controller.  The denominator is chosen on `validation` (runs of the laws on that
-    split) or named by `against` (chosen there earlier); exactly one of the two is given.  `controller`: the
-    learned controller of the headline (default: the only one of kind "learned", if any).
-    `levels`: (L,) the family's error levels.  `ideal_slope`: p/k.  Raises ValueError for unknown or doubled
-    names.
+    test            one `Runs` a controller
+    levels          (L,) the family's error levels
+    validation      runs of the laws on the validation split, on which the denominator is chosen
+    against         or the name of the denominator, chosen there earlier; exactly one of the two is given
+    controller      the learned controller of the headline; default the only one of kind "learned", if any
+    ideal_slope     p/k, order over exponent order of the method's error estimate
+    notes           sentences that stand before those made here
+
+    Raises ValueError for unknown or doubled names.
     """
     by_name = {r.name: r for r in test}
     if len(by_name) != len(test):
         raise ValueError(f"controller names are not distinct: {', '.join(r.name for r in test)}")
-    if (validation is None) == (against is None):
-        raise ValueError("give either the validation runs or the name of the denominator chosen on them")
-    said = list(notes)
-    if against is None:
-        assert validation is not None
-        against, _ = choose_denominator(validation, levels)
-        said.append(f"denominator {against}: best law on the validation split")
-    else:
-        said.append(f"denominator {against}: named by the caller as best on the validation split")
+    against, how = _denominator(levels, validation, against)
+    said = [*notes, how]
     for name in (against, controller):
         if name is not None and name not in by_name:
             raise ValueError(f"no runs of {name!r} on the test split; there are {', '.join(by_name)}")
-    rivals = {}
-    for r in test:
-        if r.kind in DENOMINATOR_KINDS and r.name != against:
-            w = work_ratio(r, by_name[against], levels, "work", intervals=False)
-            assert w is not None  # every Runs has "work"
-            rivals[r.name] = w.figure.ratio
-    if rivals and (best := min(rivals, key=lambda k: (rivals[k], k))) and rivals[best] < 1.0 - 1e-9:
+    laws = [r for r in test if r.kind in DENOMINATOR_KINDS and r.name != against]
+    rivals = {r.name: point_ratio(r, by_name[against], levels) for r in laws}
+    if (best := cheaper(rivals)) is not None:
         said.append(
             f"{best} beats {against} on the test split ({rivals[best]:.3f} of its work), "
             f"so the headline is against {best}"
         )
         against = best
-    if controller is None:
-        learned = [r.name for r in test if r.kind == "learned"]
-        if len(learned) > 1:
-            raise ValueError(f"several learned controllers ({', '.join(learned)}): name the headline's")
-        controller = learned[0] if learned else None
-    lv = np.asarray(levels, dtype=float)
-    said.append(
-        f"{len(lv)} error levels from {lv.max():.0e} to {lv.min():.0e}; "
-        f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
-    )
-    reach = np.isfinite(curves.log_work_at(by_name[against].err, by_name[against].work["work"], lv)).mean(axis=1)
-    if thin := int((reach < curves.COVERAGE - 1e-12).sum()):
-        said.append(
-            f"{against} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} "
-            "instances: "
-            "there the levels it reaches decide"
-        )
+    controller = _only_learned(test) if controller is None else controller
+    base, lv = by_name[against], np.asarray(levels, dtype=float)
+    said += [_method_note(lv, bootstrap_seed), *_coverage_notes(base, lv)]
 
     def row(r: Runs) -> Row:
-        return make_row(r, by_name[against], lv, seed=bootstrap_seed, ideal_slope=ideal_slope)
+        return make_row(r, base, lv, seed=bootstrap_seed, ideal_slope=ideal_slope)
 
-    with ThreadPoolExecutor(
-        min(os.cpu_count() or 1, 8)
-    ) as pool:  # the bootstrap's gathers and sorts run outside the interpreter lock
-        rows = list(pool.map(row, test))
+    # the bootstrap's gathers and sorts run outside the interpreter lock
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        rows = tuple(pool.map(row, test))
     return Comparison(
-        family=family,
-        method=method,
-        error=error,
-        instances=len(by_name[against].err),
-        seed=seed,
-        against=against,
-        controller=controller,
-        rows=tuple(rows),
-        levels=lv,
-        runs=tuple(test),
-        notes=tuple(said),
+        family, method, error, len(base.err), seed, against, controller, rows, lv, tuple(test), notes=tuple(said)
     )
+
+
+def _denominator(levels: ArrayLike, validation: Sequence[Runs] | None, against: str | None) -> tuple[str, str]:
+    """The denominator's name, chosen on the validation runs or given, and a sentence on which of the two it is."""
+    if validation is not None and against is None:
+        chosen, _ = choose_denominator(validation, levels)
+        return chosen, f"denominator {chosen}: best law on the validation split"
+    if validation is None and against is not None:
+        return against, f"denominator {against}: named by the caller as best on the validation split"
+    raise ValueError("give either the validation runs or the name of the denominator chosen on them")
+
+
+def cheaper(ratios: Mapping[str, float]) -> str | None:
+    """Name of the least ratio to the denominator where that is below 1 by more than rounding, else None."""
+    best = min(ratios, key=lambda k: (ratios[k], k), default=None)
+    return best if best is not None and ratios[best] < 1.0 - 1e-9 else None
+
+
+def _only_learned(test: Sequence[Runs]) -> str | None:
+    """Name of the only learned controller, None where there is none; ValueError where there are several."""
+    learned = [r.name for r in test if r.kind == "learned"]
+    if len(learned) > 1:
+        raise ValueError(f"several learned controllers ({', '.join(learned)}): name the headline's")
+    return learned[0] if learned else None
+
+
+def _method_note(levels: Array, bootstrap_seed: int) -> str:
+    return (
+        f"{len(levels)} error levels from {levels.max():.0e} to {levels.min():.0e}; "
+        f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
+    )
+
+
+def _coverage_notes(base: Runs, levels: Array) -> list[str]:
+    """A sentence on the instances on which the denominator reaches too little of the band, where there are such."""
+    reach = np.isfinite(curves.log_work_at(base.err, base.work["work"], levels)).mean(axis=1)
+    thin = int((reach < curves.COVERAGE - 1e-12).sum())
+    if not thin:
+        return []
+    return [
+        f"{base.name} reaches less than {100 * curves.COVERAGE:.0f} % of the band on {thin} of {len(reach)} instances: "
+        "there the levels it reaches decide"
+    ]

@@ -23,11 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 from . import curves
 from .curves import Array
 
+#: work measures: f-evaluations, f-evaluations with linear algebra at its cost, seconds
 MEASURES = ("nfev", "work", "wall")
+#: what a controller is in a comparison
 KINDS = ("learned", "tuned", "classical", "host", "constant", "oracle")
+#: kinds that the headline may be against: a host's default and a constant step are easy to beat, and the oracle is no
+#: controller
 DENOMINATOR_KINDS = ("tuned", "classical")
-"""A host's default and a constant step are easy to beat, and the oracle is no controller: never the
-headline's denominator."""
 NO_GAIN = "no measurable gain"
 RESAMPLES = 10_000
 RESAMPLES_FAMILY = 1_000
@@ -37,13 +39,17 @@ RESAMPLES_FAMILY = 1_000
 class Runs:
     """Everything measured of one controller on one family.
 
-    `err`: (B, T) error of every instance at every tolerance; a failed run is inf (NaN is read as failed).
-    `work`: name -> (B, T), finite and positive, failed runs included: "nfev" always; "work" the weighted
-    work (absent: there is no linear algebra, so it is "nfev"); "wall" seconds, (B, T) or (T,) totals of one
-    batch run a tolerance, which are then spread over the instances in proportion to their f-evaluations.
-    `tol`: (T,) the knob (tolerance, constant step, accuracy parameter), for the slope; `attempts`,
-    `rejected`: (B, T) counts.
-    `instances`: (B,) numbers of the instances, default 0..B-1; an oracle may stand on some of them only.
+    name         of the controller
+    err          (B, T) error of every instance at every tolerance; a failed run is inf (NaN is read as failed)
+    work         by measure, (B, T), finite and positive, failed runs included: "nfev" always; "work" the weighted work
+                 (absent: there is no linear algebra, so it is "nfev"); "wall" seconds, (B, T) or (T,) totals of one
+                 batch run a tolerance, which are then spread over the instances in proportion to their f-evaluations
+    tol          (T,) tolerance, constant step or accuracy parameter of the runs, for the slope
+    attempts     (B, T) how many attempts were made
+    rejected     (B, T) how many of them were rejected
+    kind         one of `KINDS`
+    instances    (B,) numbers of the instances, default 0..B-1; an oracle may stand on some of them only
+
     Raises ValueError naming the controller and the array.
     """
 
@@ -150,12 +156,15 @@ class Figure:
 class WorkRatio:
     """One controller against the denominator in one work measure.
 
-    `figure`: exp(mean log ratio over instances).  `log_ratio`: (B,) per instance.  `share_lost`: share of
-    instances where the controller loses (ratio above 1, or lost by coverage).  `worst_1pct`: geometric mean
-    of the worst ceil(B/100) instances; `worst`: the worst one.
-    `lost`: instances the controller lost by coverage; `lost_by_denominator`: those the denominator lost.
-    `matched`: the second figure, by "gmean" and "q90"; `matched_levels`: how many of the error levels it
-    stands on.
+    figure                 exp(mean log ratio over instances), with its interval
+    log_ratio              (B,) of every instance
+    share_lost             share of instances where the controller loses: ratio above 1, or lost by coverage
+    worst_1pct             geometric mean of the worst ceil(B/100) instances
+    worst                  ratio on the worst instance
+    lost                   numbers of the instances that the controller lost by coverage
+    lost_by_denominator    numbers of those that the denominator lost
+    matched                the second figure, by "gmean" and "q90"
+    matched_levels         how many of the error levels it stands on, by the same
     """
 
     figure: Figure
@@ -185,10 +194,13 @@ class WorkRatio:
 
 @dataclass(frozen=True)
 class Row:
-    """One controller's line.  `work` maps a measure to its `WorkRatio`, None where it was not measured.
+    """One controller's line.
 
-    `failures`: failed runs among `runs`.  `slope`: tolerance proportionality, `ideal_slope` = p/k if the
-    caller knows it.  `seeds`: median and range of the ratio over training seeds, for a learned controller.
+    work              by measure, its `WorkRatio`; None where it was not measured
+    rejected_share    rejected attempts over all attempts
+    failures, runs    how many runs failed, and of how many
+    slope             tolerance proportionality, and `ideal_slope` = p/k if the caller knows it
+    seeds             median and range of the ratio over training seeds, for a learned controller
     """
 
     name: str
@@ -216,8 +228,10 @@ def work_ratio(
 ) -> WorkRatio | None:
     """Both figures of A against B on the instances they share; None where one of them lacks the measure.
 
-    `levels`: (L,) the family's error levels.  `seed` drives the bootstrap alone.  `intervals=False` leaves
-    the second figure and all intervals out (NaN).
+    levels       (L,) the family's error levels
+    measure      one of `MEASURES`
+    seed         of the bootstrap alone
+    intervals    False leaves the second figure and all intervals out (NaN)
     """
     if measure not in MEASURES:
         raise ValueError(f"unknown work measure {measure!r}; one of {', '.join(MEASURES)}")
@@ -256,6 +270,14 @@ def work_ratio(
         matched=matched,
         matched_levels=matched_levels,
     )
+
+
+def point_ratio(a: Runs, b: Runs, levels: ArrayLike, measure: str = "work") -> float:
+    """The ratio of `work_ratio` alone, without intervals, of runs that both have the measure."""
+    found = work_ratio(a, b, levels, measure, intervals=False)
+    if found is None:
+        raise ValueError(f"{a.name!r} and {b.name!r} were not both measured in {measure!r}")
+    return found.figure.ratio
 
 
 def make_row(a: Runs, b: Runs, levels: ArrayLike, *, seed: int = 0, ideal_slope: float = math.nan) -> Row:

@@ -27,7 +27,6 @@ from ...integrators import methods
 from ...integrators.core import options, record
 from ...integrators.engine.solve import slots_of
 from ...integrators.kernels.build import Kernel, aligned, build
-from ...integrators.kernels.drivers import ARGS
 from ...integrators.kernels.layout import N_STATS, SUCCESS
 from ...integrators.problems.nbody.three_body_paper import FAMILY
 from ...integrators.problems.problem import Batch
@@ -37,7 +36,9 @@ from ..run.progress import Progress
 from ..run.provenance import provenance
 from . import curves
 from .curves import Array
+from .paper_driver import driver_source
 
+#: calls of a run, their length in years, and lanes of a kernel
 CALLS, LENGTH, WIDTH = 300, 0.1, 8
 METHOD = "hermite4_pec"
 #: a controller may look at the time left, which never cuts a step short here: this part of the span
@@ -46,89 +47,6 @@ WORST = 10.0  # energy error that a failed run counts as in training
 FEATURES = ("log_h_tau", "log_tau_ratio", "log_ratio_1", "log_ratio_2", "log_left")
 
 _KERNELS: dict[tuple, Kernel] = {}
-
-
-TAU = f"R + {record.TAU_AMUSE}*W"
-
-
-def driver_source(wide: bool) -> str:
-    """`run_calls(A, params, ..., length, calls, first, last, keep, marks, stat)`: instances first..last-1, each through
-    its calls.
-
-    A lane at the end of a call waits, its controller and its size in `keep`, until an eighth of the block does; they
-    are started together, and the lanes of finished instances taken by others.  marks (B, calls, n): the states at the
-    ends of the calls.
-    """
-    return f"""@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-def run_calls(A, params, {ARGS}, length, calls, first, last, keep, marks, yend, stat):
-    {'wide_vectors()' if wide else 'pass'}
-    rows = keep.shape[0] - 2
-    cursor = first
-    running = 0
-    pending = W
-    fill = True
-    for l in range(W):
-        A[INST + l] = -1.0
-        keep[rows + 1, l] = 0.0
-    while True:
-        if pending >= THRESHOLD or running == 0:
-            if pending == 0:
-                break
-            for l in range(W):
-                if A[INST + l] < 0.0 and (cursor < last or fill):
-                    b = cursor if cursor < last else first
-                    load(A, l, b, {ARGS})
-                    A[NEXT + l] = 0.0
-                    A[TOUT + l] = length
-                    if cursor == last:
-                        # lanes that never get an instance compute on a copy of the first one
-                        A[STATUS + l] = IDLE
-                        A[INST + l] = -1.0
-                    else:
-                        cursor += 1
-            fill = False
-            start_fresh(A, params)
-            for l in range(W):
-                if keep[rows + 1, l] == 1.0:
-                    for i in range(rows):
-                        A[CS + i*W + l] = keep[i, l]
-                    # the forces are those of the corrected state now, and so is the time scale
-                    A[H + l] = keep[rows, l]*A[{TAU} + l]
-                    A[STATUS + l] = RUNNING
-                    keep[rows + 1, l] = 0.0
-            begin(A)
-        attempt(A)
-        decide(A, params)
-        settle(A, tgrid, yout)
-        running = 0
-        pending = 0
-        for l in range(W):
-            if A[INST + l] >= 0.0 and keep[rows + 1, l] == 0.0:
-                if A[STATUS + l] == RUNNING and A[T + l] >= A[TOUT + l]:
-                    q = int(A[NEXT + l])
-                    # a step may run over several ends; the calls between take none
-                    while q < calls and A[T + l] >= (q + 1.0)*length:
-                        for i in range(N):
-                            marks[int(A[INST + l]), q, i] = A[Y + i*W + l]
-                        q += 1
-                    A[NFEV + l] += 2.0*(q - A[NEXT + l]) - 1.0
-                    A[NEXT + l] = q
-                    A[TOUT + l] = (q + 1.0)*length
-                    A[STATUS + l] = IDLE
-                    if q == calls:
-                        A[STATUS + l] = SUCCESS
-                    else:
-                        for i in range(rows):
-                            keep[i, l] = A[CS + i*W + l]
-                        keep[rows, l] = A[H + l]/A[{TAU} + l]
-                        keep[rows + 1, l] = 1.0
-                        A[FRESH + l] = 1.0
-                elif A[STATUS + l] == RUNNING:
-                    running += 1
-                if A[STATUS + l] != RUNNING and keep[rows + 1, l] == 0.0:
-                    store(A, l, yend, stat)
-            pending += 1 if keep[rows + 1, l] == 1.0 or (A[INST + l] < 0.0 and cursor < last) else 0
-"""
 
 
 def _kernel(batch: Batch, controller: Any) -> Kernel:
@@ -142,8 +60,12 @@ def _kernel(batch: Batch, controller: Any) -> Kernel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """(B,) of one run an instance, or (B, K) of a sweep: `largest` |E/E0 - 1| at the ends of the calls, the `last` one,
-    force evaluations `nfev`; `seconds` in the kernel, of the whole batch (K,).
+    """What came out of one run an instance, arrays (B,), or of a sweep, arrays (B, K).
+
+    largest    the largest |E/E0 - 1| at the ends of the calls
+    last       the one at the end of the last call
+    nfev       force evaluations
+    seconds    in the kernel, of the whole batch; of a sweep (K,)
     """
 
     largest: Array
@@ -251,17 +173,19 @@ def train_residual(seed: int, settings: Settings, hidden: tuple[int, ...] = (8,)
             bar.update(generation, fitness=cost)
     finally:
         bar.close()
-    facts = {"algorithm": "es", "method": METHOD, "seed": seed, "env_steps": fitness.attempts, "generation": settings.generations,
-             **provenance()}  # fmt: skip
+    facts = {
+        "algorithm": "es", "method": METHOD, "seed": seed, "env_steps": fitness.attempts,
+        "generation": settings.generations, **provenance(),
+    }  # fmt: skip
     return mean.replace(name="three-body-paper", family=FAMILY.name, provenance=facts)
 
 
 def play(core: PaperCore, act: Callable[[Array], Array]) -> dict[str, Array]:
-    """One episode of every lane under a policy: the columns of its statistics and "largest", the largest |dE| at a
+    """Play one episode of every lane; returns the columns of its statistics, and "largest", the largest |dE| at a
     decision's end.
 
-    act: observations (lanes, n_obs) float32 -> actions (lanes,).  Lanes that end early keep the statistics of their
-    first episode.
+    act: the policy, from observations (lanes, n_obs) float32 to actions (lanes,).  Lanes that end early keep the
+    statistics of their first episode.
     """
     obs = core.reset()
     out = {name: np.full(core.lanes, np.nan) for name in core.columns}
@@ -296,10 +220,9 @@ def at_points(err: Array, work: Array, base_err: Array, base_work: Array) -> Arr
 
 
 def at_family(err: Array, work: Array, base_err: Array, base_work: Array, statistic: str) -> float:
-    """The same with one number for all instances: log mean work over the curve's at the family's error, NaN where it
-    does not reach.
+    """As `at_points` with one number for all instances: log of the mean work over the curve's at the family's error.
 
-    statistic: "gmean" or "q90", as `curves.family_statistic`.
+    statistic: "gmean" or "q90", as `curves.family_statistic`.  NaN where the curve does not reach that error.
     """
     level = float(curves.family_statistic(err[:, None], statistic)[0])
     if not np.isfinite(level):

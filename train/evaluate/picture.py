@@ -77,7 +77,7 @@ def _heading(fig: Canvas, c: Comparison, inch: float) -> None:
 
 
 def _shown(c: Comparison, measure: str) -> list[Row]:
-    """Best first; where there are many rows, the plain classical laws give way."""
+    """The rows that are drawn by name, best first; where there are many, the plain classical laws give way."""
     rows = by_ratio(c, measure)
     if not rows:
         raise ValueError(f"no controller was measured in {measure!r}")
@@ -87,14 +87,14 @@ def _shown(c: Comparison, measure: str) -> list[Row]:
 
 
 def _label(row: Row, c: Comparison) -> str:
-    """The name, and on how many instances a controller stands that was not run on all."""
+    """The name of a row, and on how many instances it stands where the controller was not run on all."""
     w = row.work["work"]
     n = c.instances if w is None else len(w.log_ratio)
     return row.name if n == c.instances else f"{row.name} ({n} of {c.instances})"
 
 
 def _style(row: Row, c: Comparison) -> tuple[str, float, str, int]:
-    """(colour, line width, dash, drawing order)."""
+    """How a row is drawn: (colour, line width, dash, drawing order)."""
     if row.kind == "learned":
         return LEARNED, 2.8, "-", 6
     if row.name == c.against:

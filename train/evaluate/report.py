@@ -42,6 +42,14 @@ def lost_lines(comparison: Comparison) -> list[str]:
     ]
 
 
+def as_text(renderable: Any, width: int) -> str:
+    """Anything that rich can print, as plain text of so many columns."""
+    console = Console(width=width, color_system=None)
+    with console.capture() as text:
+        console.print(renderable)
+    return text.get()
+
+
 def print_report(comparison: Comparison, console: Console | None = None) -> None:
     """Print `render(comparison)`."""
     (console or Console()).print(render(comparison))
@@ -139,7 +147,7 @@ def _name(row: Row, c: Comparison) -> Text:
 
 
 def interval_text(f: Figure) -> str:
-    """ "0.68 [0.64, 0.72]", or what of it is defined."""
+    """The figure as "0.68 [0.64, 0.72]", or what of it is defined."""
     if math.isnan(f.ratio):
         return "not defined"
     if math.isnan(f.low):

@@ -22,9 +22,14 @@ MAX_STEPS = 50_000
 
 @dataclass(frozen=True)
 class Sweep:
-    """err, nfev, work, attempts, rejected: each (B, K), instance by knob (tolerance, step size or accuracy parameter).
+    """What a controller did on every instance at every value of a number that trades work for accuracy.
 
-    work: right-hand sides and linear algebra, weighted by the split's costs; nfev itself for explicit methods.
+    That number is the tolerance, the step size or an accuracy parameter; all arrays are (B, K), instance by value.
+
+    err         errors, inf where a run failed
+    nfev        right-hand sides
+    work        right-hand sides and linear algebra, weighted by the split's costs; nfev itself for explicit methods
+    attempts    attempts, and `rejected` how many of them were rejected
     """
 
     err: Array
@@ -35,8 +40,8 @@ class Sweep:
 
 
 class Band(Protocol):
-    """Of a family, what a sweep is read by: its name, `levels` (smallest and largest error of the band) and all levels
-    in it.
+    """What a sweep is read by: a family's name, `levels` (smallest and largest error of its band) and all error levels
+    in the band.
     """
 
     @property
@@ -50,8 +55,9 @@ class Band(Protocol):
 
 
 class Sweepable(Protocol):
-    """What a tuner needs of a split: instances `ids`, some of which `failed`, on which it can run a controller at every
-    tolerance.
+    """What a tuner needs of a split: instances `ids` on which it can run a controller at every tolerance.
+
+    failed: numbers of the instances that were drawn and have no trustworthy reference.
     """
 
     @property
@@ -84,9 +90,14 @@ class Sweepable(Protocol):
 class Split:
     """Instances of a family's split whose reference passed its self-check.
 
-    batch, ref (B, nt, n; nt = 0 where the error needs no reference); ids (B,): their numbers among the `asked` that
-    were drawn; failed: numbers of the others, counted and never redrawn.  costs: of the method's linear algebra, as
-    measured on the family.
+    name      "train", "validation" or "test"
+    seed      what drew the instances
+    asked     how many were drawn
+    batch     the B instances whose reference passed
+    ref       (B, nt, n) their references; nt = 0 where the error needs none
+    ids       (B,) their numbers among those that were drawn
+    failed    numbers of the others, which are counted and never redrawn
+    costs     of the method's linear algebra, as measured on the family
     """
 
     family: Family
@@ -123,7 +134,7 @@ class Split:
         return Sweep(*(np.asarray(v, dtype=float).reshape(r.size, count)[back].T.copy() for v in parts))
 
     def sweep_knob(self, make: Callable[[float], Any], values: Array, max_steps: int = MAX_STEPS) -> Sweep:
-        """The same where the knob is in the controller, which is `make(value)`; the tolerance is the tightest."""
+        """The same for controllers `make(value)`, which hold the number themselves; the tolerance is the tightest."""
         runs = [self.sweep(make(float(v)), self.tolerances[-1:], max_steps) for v in values]
         return Sweep(
             *(
@@ -133,8 +144,9 @@ class Split:
         )
 
     def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
-        """Wall clock of one compiled ensemble of the instances `rows` at one tolerance, decisions included, on one
-        thread.
+        """Wall clock of one compiled ensemble on one thread, decisions included.
+
+        rtol: its tolerance.  rows: its instances; None: all.
         """
         batch = self.batch if rows is None else self.batch[rows]
         return float(self._solve(batch, controller, np.full(len(batch), rtol), max_steps, threads=1).stats.wall_s)
@@ -145,14 +157,16 @@ class Split:
 
 
 def bytes_each(family: Family) -> int:
-    """About what an instance takes while a controller runs on it: states at the output times, references and errors at
-    every tolerance.
+    """About how many bytes an instance takes while a controller runs on it: states at the output times, references and
+    errors at every tolerance.
     """
     return 3 * 8 * family.n * len(family.fractions) * max(24, len(family.tolerances))
 
 
 def check_size(name: str, n: Any, family: Family) -> int:
-    """`n` as a number of instances; OptionError where it is none, and where so many would not fit into
+    """`n` as a number of instances.
+
+    OptionError, which names the option `name`, where it is none, and where so many would not fit into
     `settings.MEMORY`.
     """
     found = settings.instances(name, n)

@@ -12,8 +12,10 @@ LEARNED, BEST, INK, QUIET, RULE = "#0072B2", "#D55E00", "#1F2328", "#6B7280", "#
 
 
 def picture(report: SuiteReport, path: str | Path) -> Path:
-    """Draw `report` into `path` (.png, .svg, .pdf): weighted work of the learned controller against the suite's law
-    (filled) and against the law that is best on the family (hollow).  ValueError where there is no learned controller.
+    """Draw `report` into `path` (.png, .svg, .pdf) and return the path.
+
+    Filled marks are the learned controller's weighted work over that of the suite's law, hollow ones over that of the
+    law which is best on the family.  ValueError where there is no learned controller.
     """
     if report.controller is None or not report.rows:
         raise ValueError("there is no learned controller to draw")
@@ -30,14 +32,8 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
         if w is not None:
             f = w.figure
             ax.plot([f.low, f.high], [y, y], color=LEARNED, lw=2.4, solid_capstyle="round", zorder=3)
-            ax.scatter(
-                [f.ratio],
-                [y],
-                s=44,
-                color=LEARNED,
-                zorder=4,
-                label="against the law tuned on the suite" if i == 0 else None,
-            )
+            label = "against the law tuned on the suite" if i == 0 else None
+            ax.scatter([f.ratio], [y], s=44, color=LEARNED, zorder=4, label=label)
         ax.scatter([r.against_best.ratio], [y - 0.22], s=26, facecolor="white", edgecolor=BEST, lw=1.4, zorder=4,
                    label="against the best law in the table for this family" if i == 0 else None)  # fmt: skip
         name = r.family + (" (unseen)" if r.unseen else "")
@@ -52,8 +48,8 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     ax.minorticks_off()
     ax.set_yticks([])
     ax.set_title(
-        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} [{suite.low:.2f}, {suite.high:.2f}] "
-        "over the suite",
+        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} "
+        f"[{suite.low:.2f}, {suite.high:.2f}] over the suite",
         loc="left", fontsize=11.5, color=INK,
     )  # fmt: skip
     ax.set_xlabel("ratio to the law (below 1: cheaper)", color=QUIET)

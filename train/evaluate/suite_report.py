@@ -1,5 +1,4 @@
-"""What a comparison on a suite says: `suite_compare` measures it.
-"""
+"""What a comparison on a suite says; `suite_compare` measures it."""
 
 from __future__ import annotations
 
@@ -12,13 +11,27 @@ import numpy as np
 from ..run import provenance
 from .metric import MEASURES, Figure, WorkRatio
 
+#: columns of the report as text
+TEXT_WIDTH = 170
+COLUMNS = (
+    "family", "instances", "f-evaluations", "weighted work", "wall clock", "worst", "rejected", "best law here",
+    "to it", "hindsight",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FamilyRow:
-    """One family: `work` maps a measure to the `WorkRatio` of the learned controller (its median seed), `best` names
-    the law that is cheapest on these test instances, `against_best` the ratio to it; `hindsight`: work of the cheapest
-    law at every instance and level, over the denominator's; `failures`, `rejected`: the denominator's and the learned
-    one's.
+    """One family of the suite.
+
+    unseen          whether nothing was trained or tuned on it
+    instances       how many test instances were measured
+    work            by measure, the `WorkRatio` of the learned controller's median seed
+    best            name of the law that is cheapest on these test instances
+    against_best    the learned controller's weighted work over that law's
+    hindsight       work of the cheapest law at every instance and error level, over the denominator's
+    costs           measured costs of linear algebra, None where there is none
+    failures        failed runs of the denominator and of the learned controller
+    rejected        share of rejected attempts of the denominator and of the learned controller
     """
 
     family: str
@@ -35,9 +48,16 @@ class FamilyRow:
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """`figures`: measure -> the suite's figure; `seeds`: of the weighted work over training seeds; `rows`: a family
-    each; `laws`: every law's geometric mean over the families against the denominator (test instances); `validation`:
-    the same on the validation split.
+    """A comparison on a suite.
+
+    against       name of the denominator
+    controller    name of the learned controller, None where there is none
+    figures       by measure, the suite's figure
+    seeds         median and range over training seeds of the weighted work, None without a learned controller
+    rows          one a family; none without a learned controller
+    laws          by law, the geometric mean over the families of its work over the denominator's, on the test split
+    validation    the same on the validation split
+    notes         sentences that belong beside the figures
     """
 
     suite: str
@@ -92,73 +112,66 @@ class SuiteReport:
         }  # fmt: skip
 
     def table(self) -> Any:
-        """The rows as one rich renderable."""
+        """The figures, the rows and the notes as one rich renderable."""
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
+
+        from .report import interval_text
+
+        notes = self.notes
+        if self.controller is not None:
+            said = "hindsight of the laws, at every instance and error level the cheapest"
+            notes = (*notes, f"{said}: {self.hindsight:.3f} of the denominator")
+        heads = [
+            Text(f"{name} of {self.suite}: {interval_text(f)} ({f.verdict})", style="bold")
+            for name, f in self.figures.items()
+        ]
+        rows = self._laws_table() if self.controller is None else self._families_table()
+        return Group(*heads, rows, *(Text(f"  {note}", style="dim") for note in notes))
+
+    def _families_table(self) -> Any:
+        """One line a family: the learned controller against the suite's denominator."""
+        from rich.table import Table
 
         from .report import interval_text
 
         table = Table(
             title=f"{self.suite}, {self.method}: work at equal error, ratio to {self.against}", title_justify="left"
         )
-        columns = (
-            "family",
-            "instances",
-            "f-evaluations",
-            "weighted work",
-            "wall clock",
-            "worst",
-            "rejected",
-            "best law here",
-            "to it",
-        )
-        for name in (*columns, "hindsight"):
-            table.add_column(
-                name, justify="left" if name in ("family", "best law here") else "right", no_wrap=name == "family"
-            )
+        for name in COLUMNS:
+            left = name in ("family", "best law here")
+            table.add_column(name, justify="left" if left else "right", no_wrap=name == "family")
         for r in self.rows:
-            cells = ["-" if (w := r.work.get(m)) is None else interval_text(w.figure) for m in MEASURES]
             main = r.work.get("work")
-            worst = "-" if main is None else f"{main.worst:.2f}"
-            share = f"{100 * r.rejected[1]:.0f} % ({100 * r.rejected[0]:.0f} %)"
-            name = r.family + (" (unseen)" if r.unseen else "")
             table.add_row(
-                name,
+                r.family + (" (unseen)" if r.unseen else ""),
                 str(r.instances),
-                *cells,
-                worst,
-                share,
+                *("-" if (w := r.work.get(m)) is None else interval_text(w.figure) for m in MEASURES),
+                "-" if main is None else f"{main.worst:.2f}",
+                f"{100 * r.rejected[1]:.0f} % ({100 * r.rejected[0]:.0f} %)",
                 r.best,
                 interval_text(r.against_best),
                 f"{r.hindsight:.2f}",
             )
-        if self.controller is None:
-            table = Table(
-                title=f"{self.suite}, {self.method}: weighted work of laws over {self.against}'s", title_justify="left"
-            )
-            for name in ("law", "test", "validation"):
-                table.add_column(name, justify="left" if name == "law" else "right")
-            for name, ratio in self.laws.items():
-                table.add_row(name, f"{ratio:.3f}", f"{self.validation[name]:.3f}")
-        if self.controller is not None:
-            note = f"hindsight of the laws, at every instance and error level the cheapest: {self.hindsight:.3f} of the denominator"
-            notes = (*self.notes, note)
-        else:
-            notes = self.notes
-        said = [
-            Text(f"{name} of {self.suite}: {interval_text(f)} ({f.verdict})", style="bold")
-            for name, f in self.figures.items()
-        ]
-        return Group(*said, table, *(Text(f"  {note}", style="dim") for note in notes))
+        return table
+
+    def _laws_table(self) -> Any:
+        """One line a law: its work over the denominator's, on both splits."""
+        from rich.table import Table
+
+        table = Table(
+            title=f"{self.suite}, {self.method}: weighted work of laws over {self.against}'s", title_justify="left"
+        )
+        for name in ("law", "test", "validation"):
+            table.add_column(name, justify="left" if name == "law" else "right")
+        for name, ratio in self.laws.items():
+            table.add_row(name, f"{ratio:.3f}", f"{self.validation[name]:.3f}")
+        return table
 
     def __str__(self) -> str:
-        from rich.console import Console
+        from .report import as_text
 
-        console = Console(width=170, color_system=None)
-        with console.capture() as text:
-            console.print(self.table())
-        return text.get()
+        return as_text(self.table(), TEXT_WIDTH)
 
     def plot(self, path: str | Path) -> Path:
         """Draw every family's ratio with its interval into `path`."""

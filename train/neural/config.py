@@ -4,7 +4,7 @@ table.
     name = "mnist5k"
     seed = 0
 
-    [task]                       # digits, mnist5k, pbcseq or japanese_vowels; the rest are the model's own arguments (`models`)
+    [task]                       # a name of TASKS; the rest are the model's own arguments (`models`)
     name = "mnist5k"
     hidden = 100
 
@@ -54,8 +54,7 @@ DTYPES = ("float32", "float64")
 #: rules of [solver], [regulariser] and [train]
 SOLVER: Rules = {
     "method": text, "controller": text, "tolerance": number(above=0.0, high=1.0), "adjoint": text, "per_sample": flag,
-    "warm_start": flag,
-    "options": mapping,
+    "warm_start": flag, "options": mapping,
 }  # fmt: skip
 TERM: Rules = {"name": text, "weight": number(), "options": mapping}
 REGULARISER: Rules = {
@@ -119,9 +118,12 @@ class SolverSpec:
 
 @dataclass(frozen=True)
 class RegulariserSpec:
-    """name and options of `stepsmith.neural.regulariser`; strength: keywords of `integrators.neural.strength.make`, the
-    iteration count `n` filled in from the run where a schedule needs one; plus: further terms, each a table of name,
-    weight (1) and options.
+    """The regulariser of a run.
+
+    name        of `stepsmith.neural.regulariser`, and its `options`
+    strength    keywords of `integrators.neural.strength.make`; where a schedule needs the iteration count `n`, it is
+                filled in from the run
+    plus        further terms, each a table of name, weight (1) and options
     """
 
     name: str
@@ -135,8 +137,16 @@ class RegulariserSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """epochs; batch size; optimiser and its rate; evaluations every so many epochs; epochs whose weights to keep;
-    dtype, device and numeric threads of the run.
+    """How a run trains.
+
+    epochs            how many there are
+    batch             subjects a step
+    optimiser         one of `OPTIMISERS`, with `learning_rate` and, of "momentum", `momentum`
+    decay             gradients are divided by 1 + decay k at iteration k = 1, 2, ...
+    schedule          "constant", or "cosine": the rate falls to zero over the run
+    evaluate_every    epochs between evaluations
+    keep              epochs after which the weights are kept; 0: before the first
+    dtype, device, threads    of the numbers, where they are, and torch's threads
     """
 
     epochs: int = 20

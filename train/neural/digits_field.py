@@ -40,12 +40,13 @@ class Field(torch.nn.Module):
 class TrainedField:
     """What `digits_demo` leaves.
 
-    field, head       the trained modules, float64.
-    y0, labels        held-out images (n, 64) float64 in [0, 1] and their classes (n,) int64.
-    accuracy          share of held-out images classified right.
-    nfev              evaluations of the field in training, replays included, backward passes excluded.
-    seconds           wall clock of the training.
-    history           one dict an epoch: epoch, loss, accuracy, nfev (one solve of the held-out images), naccept, nreject.
+    field, head       the trained modules, float64
+    y0, labels        held-out images (n, 64) float64 in [0, 1] and their classes (n,) int64
+    accuracy          share of held-out images classified right
+    nfev              evaluations of the field in training, replays included, backward passes excluded
+    seconds           wall clock of the training
+    history           one dict an epoch: epoch, loss, accuracy, and nfev, naccept, nreject of one solve of the held-out
+                      images
     """
 
     field: Field
@@ -65,8 +66,9 @@ class TrainedField:
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images (n, 64) float64 in [0, 1] and classes (n,) int64: training and held-out, always the same split.  Needs
-    scikit-learn.
+    """Training images (n, 64) float64 in [0, 1], their classes (n,) int64, and the same of the held-out ones.
+
+    The split is always the same.  Needs scikit-learn.
     """
     from sklearn.datasets import load_digits
 
@@ -75,6 +77,15 @@ def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(x)))
     train, held = rows[len(x) // 4 :], rows[: len(x) // 4]
     return x[train], labels[train], x[held], labels[held]
+
+
+def _measured(trained: TrainedField, span: torch.Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """Accuracy on the held-out images, and what one solve of them takes."""
+    with torch.no_grad():
+        sol = odeint(trained.field, trained.y0, span, **options)
+        right = trained.head(sol.y[-1]).argmax(1) == trained.labels
+    counts = {"nfev": sol.stats.nfev, "naccept": sol.stats.naccept, "nreject": sol.stats.nreject}
+    return {"accuracy": right.double().mean().item(), **counts}
 
 
 def digits_demo(
@@ -91,8 +102,16 @@ def digits_demo(
 ) -> TrainedField:
     """Train the neural ODE through `odeint` (discrete adjoint, one step size a batch), a few seconds on one core.
 
-    controller: an object or a name; `log` is called with each epoch's row of the history.  The same seed gives the same
-    weights, and the global generator of torch is left as it was.  ValueError if `epochs` or `batch` is below 1.
+    epochs, batch         how often all training images are seen, and how many at a time
+    hidden                width of the field
+    method, controller    of the solves; the controller is an object or a name
+    rtol, atol            of the solves
+    lr                    learning rate of Adam, which falls to 0 along a cosine
+    seed                  of weights and order
+    log                   called with each epoch's row of the history
+
+    The same seed gives the same weights, and the global generator of torch is left as it was.  ValueError if `epochs`
+    or `batch` is below 1.
     """
     if epochs < 1 or batch < 1:
         raise ValueError(f"epochs and batch must be at least 1, got {epochs} and {batch}")
@@ -109,17 +128,11 @@ def digits_demo(
     span = torch.tensor([0.0, 1.0], dtype=torch.float64)
     result = TrainedField(net, head, x_held, labels_held)
     options: dict[str, Any] = {
-        "method": method,
-        "controller": law,
-        "rtol": rtol,
-        "atol": atol,
-        "per_sample": False,
-        "heuristics": False,
-    }
+        "method": method, "controller": law, "rtol": rtol, "atol": atol, "per_sample": False, "heuristics": False,
+    }  # fmt: skip
 
     for epoch in range(1, epochs + 1):
-        total = 0.0
-        before = net.calls
+        total, before = 0.0, net.calls
         for rows in torch.randperm(len(x), generator=order).split(batch):
             sol = odeint(net, x[rows], span, **options)
             if not sol.success:
@@ -131,13 +144,8 @@ def digits_demo(
             schedule.step()
             total += loss.item() * len(rows)
         result.nfev += net.calls - before
-        with torch.no_grad():
-            sol = odeint(net, x_held, span, **options)
-            right = (head(sol.y[-1]).argmax(1) == labels_held).double().mean().item()
-        row = {"epoch": epoch, "loss": total / len(x), "accuracy": right, "nfev": sol.stats.nfev}
-        row |= {"naccept": sol.stats.naccept, "nreject": sol.stats.nreject}
-        result.history.append(row)
+        result.history.append({"epoch": epoch, "loss": total / len(x), **_measured(result, span, options)})
         if log is not None:
-            log(row)
+            log(result.history[-1])
     result.accuracy, result.seconds = result.history[-1]["accuracy"], time.perf_counter() - began
     return result

@@ -79,8 +79,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Spec:
-    """A comparison: its runs in groups that are compared with each other, in order, and the variant the others are
-    compared with.
+    """A comparison.
+
+    name        of the comparison
+    baseline    the variant that the others are compared with
+    groups      its runs in order; those of a group are compared with each other
     """
 
     name: str
@@ -94,8 +97,9 @@ class Spec:
 
 
 def load(path: str | Path, seeds: Sequence[int] | None = None) -> Spec:
-    """Read a comparison's file, with `seeds` in place of its own; ValueError naming what is missing, unknown or does
-    not fit.
+    """Read a comparison's file, with `seeds` in place of its own.
+
+    ValueError naming what is missing, is unknown or does not fit.
     """
     path = Path(path)
     if not path.exists():
@@ -153,8 +157,9 @@ def from_tables(data: dict[str, Any]) -> Spec:
 
 
 def _merge(where: str, given: Any) -> None:
-    """OptionError where what is to be merged into a config is no table, has a number where a table stands, or names the
-    run itself.
+    """OptionError where a table cannot be merged into a config.
+
+    That is where it is none, where it has a number in the place of a table, or where it names the run itself.
     """
     for key, value in _tables(where, given).items():
         if key in ("task", "solver", "regulariser", "train"):
@@ -164,8 +169,9 @@ def _merge(where: str, given: Any) -> None:
 
 
 def _tolerance(given: Any, tolerance: float, variant: str, count: int) -> float:
-    """A variant's own tolerance in the place of the comparison's: a table from the one to the other, or a number where
-    there is one.
+    """A variant's own tolerance in the place of the comparison's `tolerance`.
+
+    given: a table from the comparison's tolerances to the variant's, or a number where there is one tolerance.
     """
     if given != tolerance and not isinstance(given, dict) and count > 1:
         raise ValueError(
@@ -200,8 +206,9 @@ def _resolved(whole: dict[str, Any], task: str, variant: str) -> NeuralConfig:
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid upon it, table by table; a strength of another kind and a regulariser of another name
-    begin afresh.
+    """`base` with `over` laid upon it, table by table.
+
+    A strength of another kind and a regulariser of another name begin afresh.
     """
     out = dict(base)
     for key, value in over.items():

@@ -31,40 +31,10 @@ def picture(table: Sequence[dict[str, Any]], path: str | Path, baseline: str) ->
     fig = Figure(figsize=(16, 1.0 + 3.1 * len(tasks)), facecolor="white", dpi=130)
     FigureCanvasAgg(fig)
     panels = fig.subplots(len(tasks), 4, squeeze=False)
-    wide = 0.8 / len(variants)
     for line, task in zip(panels, tasks, strict=True):
-        unit = "points"
-        for v, name in enumerate(variants):
-            colour, again = COLOURS[v % len(COLOURS)], v // len(COLOURS) % 2
-            for row in (r for r in rows if r["task"] == task and r["variant"] == name):
-                x = tolerances.index(row["tolerance"]) + (v - (len(variants) - 1) / 2) * wide
-                line[0].bar(x, row["nfe"], 0.9 * wide, color=colour, hatch=HATCHES[again], edgecolor="white")
-                if row["difference"] is not None:
-                    unit = "points" if row["metric"] == "accuracy" else "per cent"
-                    middle, low, high = (100 * row[k] for k in ("difference", "low", "high"))
-                    line[1].errorbar(
-                        x, middle, [[middle - low], [high - middle]], fmt=MARKS[again], ms=4, lw=1.4, color=colour
-                    )
-                for axes, key in ((line[2], "training_nfe_ratio"), (line[3], "training_cpu_ratio")):
-                    if row[key] is not None and name != baseline:
-                        axes.plot(x, row[key], MARKS[again], ms=5, color=colour)
-        line[0].set_title(f"{task}: f-evaluations of a test solve", loc="left", fontsize=10, color=INK)
-        worse = "below 0 is worse" if unit == "points" else "above 0 is worse"
-        line[1].set_title(f"quality less {baseline}'s, {unit} ({worse})", loc="left", fontsize=10, color=INK)
-        line[2].set_title(f"f-evaluations of training over {baseline}'s", loc="left", fontsize=10, color=INK)
-        line[3].set_title(f"CPU time of training over {baseline}'s", loc="left", fontsize=10, color=INK)
-        line[1].axhline(0, color=QUIET, lw=1)
-        for axes in line[2:]:
-            axes.axhline(1, color=QUIET, lw=1)
-            axes.set_ylim(0, max(1.2, axes.get_ylim()[1]))
-        for axes in line:
-            axes.set_xticks(np.arange(len(tolerances)), [f"{t:g}" for t in tolerances])
-            axes.set_xlim(-0.6, len(tolerances) - 0.4)
-            axes.grid(color=RULE, lw=0.8, axis="y")
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.spines[["left", "bottom"]].set_color(QUIET)
-            axes.tick_params(colors=QUIET)
+        mine = [row for row in rows if row["task"] == task]
+        _marks(line, mine, variants, tolerances, baseline)
+        _frame(line, task, baseline, _unit(mine), tolerances)
     for axes in panels[-1]:
         axes.set_xlabel("tolerance", color=INK)
     n = len(COLOURS)
@@ -77,3 +47,53 @@ def picture(table: Sequence[dict[str, Any]], path: str | Path, baseline: str) ->
     fig.tight_layout(rect=(0, 0.05 + 0.035 * ((len(variants) - 1) // 5), 1, 1))
     fig.savefig(path)
     return Path(path)
+
+
+def _marks(
+    line: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], tolerances: Sequence[float], baseline: str
+) -> None:
+    """Draw the rows of one task into its four panels."""
+    wide = 0.8 / len(variants)
+    for v, name in enumerate(variants):
+        colour, again = COLOURS[v % len(COLOURS)], v // len(COLOURS) % 2
+        for row in (r for r in rows if r["variant"] == name):
+            x = tolerances.index(row["tolerance"]) + (v - (len(variants) - 1) / 2) * wide
+            line[0].bar(x, row["nfe"], 0.9 * wide, color=colour, hatch=HATCHES[again], edgecolor="white")
+            if row["difference"] is not None:
+                middle, low, high = (100 * row[k] for k in ("difference", "low", "high"))
+                line[1].errorbar(
+                    x, middle, [[middle - low], [high - middle]], fmt=MARKS[again], ms=4, lw=1.4, color=colour
+                )
+            for axes, key in ((line[2], "training_nfe_ratio"), (line[3], "training_cpu_ratio")):
+                if row[key] is not None and name != baseline:
+                    axes.plot(x, row[key], MARKS[again], ms=5, color=colour)
+
+
+def _unit(rows: Sequence[dict[str, Any]]) -> str:
+    """What the differences of one task are measured in."""
+    compared = [row for row in rows if row["difference"] is not None]
+    return "points" if not compared or compared[-1]["metric"] == "accuracy" else "per cent"
+
+
+def _frame(line: Any, task: str, baseline: str, unit: str, tolerances: Sequence[float]) -> None:
+    """Titles, axes and lines of reference of one task's panels."""
+    worse = "below 0 is worse" if unit == "points" else "above 0 is worse"
+    titles = (
+        f"{task}: f-evaluations of a test solve",
+        f"quality less {baseline}'s, {unit} ({worse})",
+        f"f-evaluations of training over {baseline}'s",
+        f"CPU time of training over {baseline}'s",
+    )
+    line[1].axhline(0, color=QUIET, lw=1)
+    for axes in line[2:]:
+        axes.axhline(1, color=QUIET, lw=1)
+        axes.set_ylim(0, max(1.2, axes.get_ylim()[1]))
+    for axes, title in zip(line, titles, strict=True):
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_xticks(np.arange(len(tolerances)), [f"{t:g}" for t in tolerances])
+        axes.set_xlim(-0.6, len(tolerances) - 0.4)
+        axes.grid(color=RULE, lw=0.8, axis="y")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(QUIET)
+        axes.tick_params(colors=QUIET)

@@ -34,8 +34,10 @@ COLUMNS = (
 def bootstrap(
     scores: NDArray[np.float64], base: NDArray[np.float64], relative: bool, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """(estimate, low, high) of mean(scores) - mean(base), or of mean(scores)/mean(base) - 1, over resampled items; both
-    (n,), n >= 2.
+    """Difference of two means over paired items, with its interval: (estimate, low, high).
+
+    scores, base: (n,), n >= 2, of the same items.  relative: mean(scores)/mean(base) - 1 in the place of the
+    difference. The interval is that of resampled items, at `level`.
     """
     if scores.shape != base.shape or scores.ndim != 1 or len(scores) < 2:
         raise ValueError(
@@ -58,8 +60,8 @@ def summary(spec: Spec, out: str | Path) -> list[dict[str, Any]]:
     task, tolerance, variant, seeds     names; seeds that finished
     diverged                            seeds that did not
     own_tolerance                       what the variant ran at
-    metric, mean, spread                of the test metric over the seeds (spread: standard deviation, None with one seed)
-    difference, low, high               against the baseline: accuracy in units of one, mse relative; None for the baseline itself
+    metric, mean, spread                test metric, its mean and standard deviation over the seeds (None with one seed)
+    difference, low, high               against the baseline: accuracy in units of one, mse relative; None for itself
     nfe, rejected                       mean f-evaluations and rejections of a test solve
     nfe_ratio, training_nfe_ratio, training_time_ratio, training_cpu_ratio, prediction_time_ratio    to the baseline's
     """

@@ -36,6 +36,7 @@ from ...integrators.problems.families import tolerance_grid
 from ..config.settings import MOST_INSTANCES
 from ..evaluate.curves import Array, error_levels
 from ..evaluate.splits import Sweep
+from ..run.threads import torch_threads
 from ..tune.search import Tuned, check_laws, check_search, tune_splits
 from .folder import read_config
 from .tasks import build
@@ -44,9 +45,9 @@ TOLERANCES = tolerance_grid(1.0, 1e-10, 21)
 LEVELS = (1e-8, 1e-5)
 REFERENCE = (1e-13, 1e-11)
 SETTLED, MOST_WARMING = 0.005, 60
+#: attempts a solve may make, whatever is asked for, by the order of the method (300 for others): laws take some tens at
+#: order 5, and what a search tries must not hold it up
 MOST_STEPS = {2: 10_000, 3: 3_000}
-"""Attempts a solve may make, whatever is asked for, by the order of the method (300 for others): laws take some tens at order 5, and what a
-search tries must not hold it up."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ class FieldBand:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A field, a batch y0 (B, n) with its output times (T,), the reference (T - 1, B, n), and another batch for warm
-    starts.
+    """A field and a batch of problems on it.
+
+    field     the module
+    y0, t     initial states (B, n) and output times (T,)
+    ref       (T - 1, B, n) the reference behind the start
+    before    y0 and t of another batch, for warm starts
     """
 
     name: str
@@ -96,8 +101,9 @@ class Instance:
     def warmed(
         self, controller: Any, method: str, tol: float, guess: float | None = None, **options: Any
     ) -> float | None:
-        """The first step that warm starts on the other batch come to, from `guess` on; None where they fail.  options:
-        of odeint.
+        """The first step that warm starts on the other batch come to, from `guess` on; None where they fail.
+
+        options: further arguments of odeint.
         """
         size = self._settled(controller, method, tol, guess, **options)
         # what fails from a guess may do without
@@ -125,8 +131,12 @@ class Instance:
 def instances(
     folder: str | Path, part: str = "test", batch: int = 64, batches: int = 1, seed: int = 0
 ) -> list[Instance]:
-    """The fields of a finished run's kept weights, each with `batches` batches of `batch` subjects of the `part` drawn
-    with `seed`.
+    """The fields of a finished run's kept weights, each with some batches of subjects.
+
+    part       "train", "validation" or "test"
+    batch      subjects a batch
+    batches    how many batches every field has
+    seed       what draws the subjects
 
     A warm start comes from a batch drawn beside them; no subject is in two batches of the same weights, so that batches
     are smaller where there are not enough subjects.  Raises ValueError where the folder is no finished run that keeps
@@ -187,7 +197,8 @@ def _with_reference(
 class FieldSplit:
     """Instances as a split that tuner and comparison can run controllers on.
 
-    warm: as the module says; even: `odeint`'s even_steps; knobs: the tolerances (K,).
+    warm: begin with a size that suited another batch, as the module says.  even: `odeint`'s even_steps.  knobs: the
+    tolerances (K,).
 
     whole: run every tolerance.  Otherwise an instance's tolerances, from the loosest to the tightest, end with a run
     that reaches the tightest level, as did the one before, for more work than the first of them, for no error level
@@ -263,13 +274,16 @@ def tune_fields(
     seed: int = 0, *, batch: int = 32, warm: bool = False, even: bool = False, n_validation: int = 1,
     progress: bool = True, **options: Any,
 ) -> Tuned:  # fmt: skip
-    """Tune the general linear law on the fields that the runs `train` met (their training subjects), each run counting
-    the same.
+    """Tune the general linear law on the fields that training runs met, each run counting the same.
 
-    validation: other runs, on whose fields and validation subjects the law is chosen.  n, n_validation: batches at
-    every kept set of weights.  warm, even: for solves with `NeuralODE(warm_start=True)`, with `even_steps=True`.  The
-    rest, `restarts`, `sigma` and `start`, are those of `tune.tune`. One numeric thread, as in training.  Raises
-    ValueError where a run stands on both sides.
+    train           folders of the runs, whose training subjects are searched on
+    validation      folders of other runs, whose validation subjects the law is chosen on
+    n, n_validation    batches at every kept set of weights
+    batch           subjects a batch
+    warm, even      for solves with `NeuralODE(warm_start=True)`, with `even_steps=True`
+    options         `restarts`, `sigma` and `start` of `tune.tune`
+
+    One numeric thread is used, as in training.  Raises ValueError where a run stands on both sides.
     """
     checks.check_names("tune_fields()", options, ("restarts", "sigma", "start"))
     for name, folders in (("train", train), ("validation", validation)):
@@ -287,25 +301,19 @@ def tune_fields(
         raise ValueError(
             f"{both.pop()} is a training and a validation run: the law would be chosen on the fields it was searched on"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        splits, sources = [], []
+    with torch_threads(1):
+        splits: list[list[FieldSplit]] = []
         for folders, part, count in ((train, "train", n), (validation, "validation", n_validation)):
-            sets = [(instances(folder, part, batch, count, seed), Path(folder)) for folder in folders]
-            made = (
-                FieldSplit(FieldBand(run_name(folder)), method, seed, found, warm, even, TOLERANCES, False)
-                for found, folder in sets
-            )
-            splits.append(list(made))
-            sources.append([str(folder) for folder in folders])
+            found = [(folder, instances(folder, part, batch, count, seed)) for folder in folders]
+            splits.append([
+                FieldSplit(FieldBand(run_name(folder)), method, seed, fields, warm, even, TOLERANCES, False)
+                for folder, fields in found
+            ])
         name = "+".join(split.family.name for split in splits[0])
         tuned = tune_splits(name, splits[0], splits[1], evaluations, seed, progress=progress, **options)
-    finally:
-        torch.set_num_threads(threads)
     tuned.facts["fields"] = {
-        "train": sources[0],
-        "validation": sources[1],
+        "train": [str(folder) for folder in train],
+        "validation": [str(folder) for folder in validation],
         "warm": warm,
         "even": even,
         "batch": batch,

@@ -16,38 +16,33 @@ import numpy as np
 import torch
 
 from ..run.checkpoint import Checkpoint, digest
+from ..run.lock import held
 from ..run.provenance import changes, provenance
-from ..run.runfiles import RunError, append_log, held, put, read_json, read_log, say, write_json
+from ..run.rundir import check_free
+from ..run.runfiles import RunError, append_log, put, read_json, read_log, say, write_json
 from .config import NeuralConfig, from_dict
 
 FIRST = ("config.json", "provenance.json", "state.json")
 
 
 class NeuralRun:
-    """`runs/<name>-s<seed>` or `out`:
+    """The folder of a neural run, `runs/<name>-s<seed>` or `out`:
 
-    config.json, provenance.json      what was asked, what made it
-    log.jsonl, log.csv                a row an evaluation
-    checkpoint.pt                     the state after the last finished epoch (read with weights_only: no code runs); the one before it is
-                                      checkpoint.previous.pt, taken with a word where the last one is damaged
-    model.safetensors                 the model at the end
-    weights/00005.safetensors         the model after epoch 5, where the config keeps it
-    scores.npz                        the test items' scores at the end: `rows` (n,) subjects, `scores` (n,)
-    state.json                        {"status": "running" | "finished" | "diverged", "message", "epoch": the checkpoint's, at the end}
+    config.json, provenance.json    what was asked, and what made it
+    log.jsonl, log.csv              a row an evaluation
+    checkpoint.pt                   the state after the last finished epoch (read with weights_only: no code runs)
+    checkpoint.previous.pt          the one before, which is taken, with a word, where the last one is damaged
+    model.safetensors               the model at the end
+    weights/00005.safetensors       the model after epoch 5, where the config keeps it
+    scores.npz                      the test items' scores at the end: `rows` (n,) subjects, `scores` (n,)
+    state.json                      "status" ("running", "finished" or "diverged"), "message" and, at the end, "epoch":
+                                    the checkpoint's
     tensorboard/, training.png
     """
 
     def __init__(self, config: NeuralConfig, out: str | Path | None, resume: bool) -> None:
         self.path = folder_of(config, out)
-        there = self.path / "config.json"
-        if resume and not there.exists():
-            raise ValueError(f"{self.path}: there is no run to resume")
-        if resume and read_config(there) != config:
-            raise ValueError(
-                f"{self.path}: the run there has another config; resume with the same one, or choose another --out"
-            )
-        if not resume and there.exists():
-            raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
+        check_free(self.path, resume, lambda file: read_config(file) == config)
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         mark = digest(config.as_dict())
@@ -81,8 +76,9 @@ class NeuralRun:
         self.checkpoint.save(state)
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint, or None, with a word, where the run had not finished an epoch; rows of the log behind it are
-        taken away.
+        """The checkpoint; None, which is said, where the run had not finished an epoch.
+
+        Rows of the log that come after the checkpoint are taken away.
         """
         log = self.path / "log.jsonl"
         rows, _ = read_log(log)
@@ -126,7 +122,7 @@ def folder_of(config: NeuralConfig, out: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def opened(config: NeuralConfig, out: str | Path | None) -> Iterator[Path]:
-    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    """The run's folder, held by this process for as long as it runs (`lock.held`)."""
     path = folder_of(config, out)
     with held(path, FIRST):
         yield path
@@ -144,8 +140,9 @@ def _write_state(f: Any, state: dict[str, Any]) -> None:
 
 
 def _read_state(path: Path, mark: str) -> dict[str, Any]:
-    """The state in a file of torch's; ValueError and torch's errors where it is none, not whole, or not of the run
-    `mark`.
+    """The state in a file of torch's.
+
+    ValueError and torch's own errors where it is none, is not whole, or is not that of the run `mark`.
     """
     if not path.stat().st_size:
         raise ValueError("the file is empty")

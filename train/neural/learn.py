@@ -6,7 +6,7 @@ on a controller's weights.
 
     [fields]
     train = ["runs/pbcseq-s0"]         # runs that keep weights ([train] keep = [...]); their training subjects
-    validation = ["runs/pbcseq-s1"]    # other runs and their validation subjects: the best mean on them is the controller
+    validation = ["runs/pbcseq-s1"]    # other runs, whose validation subjects choose the best generation
     law = "law.json"                   # base of the residual: a law's name, or a file of `stepsmith tune`
     features = []                      # none: the decision's default
     n_act = 2
@@ -20,7 +20,7 @@ on a controller's weights.
     [policy]                           # `train.config.Policy`
     hidden = [8]
 
-    [train]                            # `train.algorithms.evolution.Settings` but for dearest and reach, which choose among many instances
+    [train]                            # `train.algorithms.evolution.Settings` without dearest, reach and max_steps
     generations = 60
     instances = 5
     redraw = 5
@@ -33,30 +33,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ...controllers.file import save
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...controllers.laws.tuned import read as read_law
+from ...controllers.laws.values import json_values
 from ...controllers.learned.decision import Decision
 from ...controllers.learned.network import Learned
 from ...integrators.core import options
 from ...integrators.methods import tableaus
-from ..algorithms.evolution import Settings, evolve
+from ..algorithms.es import FIRST_SCALE
+from ..algorithms.es_run import EveryGenerations, evolve_run, provenance_of
+from ..algorithms.evolution import Settings
 from ..config import reading, settings
-from ..config.config import Policy, _section
+from ..config.config import Policy, section
 from ..evaluate import curves
-from ..evaluate.metric import Runs, work_ratio
-from ..run.progress import Progress
-from ..run.provenance import provenance
+from ..evaluate.metric import Runs, point_ratio
 from ..run.refused import leaving_nothing
 from ..run.rundir import RunDir, folder_of, opened
+from ..run.threads import torch_threads
 from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, run_name
 
 _folders = settings.many(settings.text, "run folders", least=0)
@@ -136,11 +137,11 @@ def from_dict(data: dict[str, Any]) -> FieldsConfig:
     # the ensemble's population of instances is no default for fields, of which a run keeps a handful
     given = {"generations": 60, "instances": 5, "redraw": 5, "sigma": 0.1, **data.get("train", {})}
     parts = {
-        "fields": _section(FieldsSpec, data["fields"], "fields"),
-        "policy": _section(Policy, {"hidden": (8,), **data.get("policy", {})}, "policy"),
-        "train": _section(Settings, given, "train"),
+        "fields": section(FieldsSpec, data["fields"], "fields"),
+        "policy": section(Policy, {"hidden": (8,), **data.get("policy", {})}, "policy"),
+        "train": section(Settings, given, "train"),
     }
-    return _section(FieldsConfig, {**data, **parts}, "config")
+    return section(FieldsConfig, {**data, **parts}, "config")
 
 
 class FieldFitness:
@@ -187,71 +188,55 @@ def learn(
     folder that already holds a run.
     """
     cfg = config if seed is None else dataclasses.replace(config, seed=seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with leaving_nothing(folder_of(cfg, out)), opened(cfg, out) as path:
-            return _learn(cfg, path, resume, progress)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), leaving_nothing(folder_of(cfg, out)), opened(cfg, out) as path:
+        return _learn(cfg, path, resume, progress)
 
 
 def _learn(cfg: FieldsConfig, path: Path, resume: bool, progress: bool) -> Path:
-    from torch.utils.tensorboard import SummaryWriter
-
-    spec, settings = cfg.fields, cfg.train
+    spec = cfg.fields
     if not resume and (path / "config.json").exists():  # before the references, which take a while
         raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
-    if spec.law.endswith(".json"):
-        reading.json(spec.law)  # what is no JSON file is said as of any other
-    law = read_law(spec.law)[0] if spec.law.endswith(".json") else registry.get(spec.law)
+    law = _law(spec.law)
     decision = Decision(spec.features, law, n_act=spec.n_act) if spec.features else Decision(law=law, n_act=spec.n_act)
-    splits, name = [], ""
-    for folders, part in ((spec.train, "train"), (spec.validation, "validation")):
-        found = [i for folder in folders for i in instances(folder, part, spec.batch, spec.n, 0)]
-        name = name or "+".join(run_name(folder) for folder in folders)
-        splits.append(FieldSplit(FieldBand(name), spec.method, 0, found, spec.warm, spec.even, TOLERANCES, False))
-    fitness = FieldFitness(splits[0], law, settings)
-    base = _runs(splits[1], law, "law")
+    train, name = _split(spec, spec.train, "train")
+    valid, _ = _split(spec, spec.validation, "validation", name)
+    fitness = FieldFitness(train, law, cfg.train)
+    base = _runs(valid, law, "law")
     # the law itself, for the file may change before a run goes on
-    whole = {
-        **cfg.as_dict(),
-        "law": {name: value if np.isfinite(value) else repr(value) for name, value in law.values.items()},
-    }
+    whole = {**cfg.as_dict(), "law": json_values(law.values)}
     run = RunDir(cfg, path, resume, whole)
     if resume and run.read("resolved.json")["law"] != whole["law"]:
         raise ValueError(f"{run.path}: {spec.law} is not the law that the run was begun with")
     state = run.restored() if resume else None
-    first = Learned.random(
-        decision, cfg.policy.hidden, np.random.default_rng(cfg.seed), 0.1, cfg.policy.activation, "clip"
-    )
-    bar = Progress(f"es {cfg.name}", settings.generations, "generations", progress)
-    board = SummaryWriter(
-        str(run.path / "tensorboard"), purge_step=None if state is None else int(state["attempts"]) + 1
-    )
-    best, logged = run.best, {row.get("generation") for row in run.logged()}
-    facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "method": spec.method, "seed": cfg.seed}
-    try:
-        for generation, attempts, cost, mean in evolve(first, fitness, cfg.seed, run.checkpoint, state):
-            board.add_scalar("train/fitness", cost, attempts)
-            if (
-                generation % spec.validate_every == 0 or generation == settings.generations
-            ) and generation not in logged:
-                against = work_ratio(_runs(splits[1], mean, "candidate"), base, fitness.levels, intervals=False)
-                assert against is not None  # both hold it
-                ratio = against.figure.ratio
-                board.add_scalar("validation/ratio", ratio, attempts)
-                if ratio < best:
-                    best = ratio
-                    made = {**facts, "env_steps": attempts, "generation": generation, **provenance()}
-                    figures = {"validation_ratio": ratio, "against": law.name, "instances": len(splits[1].instances)}
-                    save(mean.replace(name=cfg.name, family=name, provenance=made, measured=figures), run.controller)
-                run.log(generation=generation, env_steps=attempts, fitness=cost, validation=ratio, best=best)
-            bar.update(generation, fitness=cost, validation=best)
-    finally:
-        bar.close()
-        board.close()
+    rng = np.random.default_rng(cfg.seed)
+    first = Learned.random(decision, cfg.policy.hidden, rng, FIRST_SCALE, cfg.policy.activation, "clip")
+
+    def ratio(mean: Learned) -> float:
+        return point_ratio(_runs(valid, mean, "candidate"), base, fitness.levels, "nfev")
+
+    def best_of(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> Learned:
+        facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "method": spec.method, "seed": cfg.seed}
+        figures = {**measured, "against": law.name, "instances": len(valid.instances)}
+        return mean.replace(name=cfg.name, family=name, provenance=provenance_of(facts, made), measured=figures)
+
+    due = EveryGenerations(spec.validate_every)
+    evolve_run(run, first, fitness, state, due, ratio, best_of, cfg.seed, cfg.name, progress)
     return run.controller
+
+
+def _law(name: str) -> Law:
+    """A published law by name, or that of a file which ends in .json."""
+    if not name.endswith(".json"):
+        return registry.get(name)
+    reading.json(name)  # what is no JSON file is said as of any other
+    return read_law(name)[0]
+
+
+def _split(spec: FieldsSpec, folders: Sequence[str], part: str, name: str = "") -> tuple[FieldSplit, str]:
+    """The fields that some runs met, as one split; its name is that of the runs where none is given."""
+    found = [i for folder in folders for i in instances(folder, part, spec.batch, spec.n, 0)]
+    name = name or "+".join(run_name(folder) for folder in folders)
+    return FieldSplit(FieldBand(name), spec.method, 0, found, spec.warm, spec.even, TOLERANCES, False), name
 
 
 def _runs(split: FieldSplit, controller: Any, name: str) -> Runs:

@@ -11,9 +11,9 @@ A row of the log, with means over the iterations since the last row where nothin
 
     epoch, iteration                    both finished
     loss, penalty, strength             task loss; penalty not multiplied by the strength
-    nfev, nfev_replay, naccept, nreject of a training solve: f-evaluations of the adaptive pass, and of replay or adjoint where
-                                        there is one
-    field_calls                         all evaluations of the field in training so far, a regulariser's own steps included
+    nfev, naccept, nreject              of a training solve's adaptive pass
+    nfev_replay                         f-evaluations of its replay or adjoint, where there is one
+    field_calls                         evaluations of the field in training so far, a regulariser's steps included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
     train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
@@ -35,6 +35,7 @@ import torch
 from ... import neural
 from ...integrators.neural.strength import Strength
 from ..run.progress import Progress
+from ..run.threads import torch_threads
 from .config import NeuralConfig
 from .folder import NeuralRun, opened
 from .tasks import Task, build, check
@@ -61,13 +62,8 @@ def train(
     cfg = config if seed is None else dataclasses.replace(config, seed=seed)
     check(cfg)  # before data is read
     schedule(cfg, 1)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(cfg.train.threads)
-    try:
-        with opened(cfg, out) as path:
-            return _Training(cfg, path, resume).run(progress)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(cfg.train.threads), opened(cfg, out) as path:
+        return _Training(cfg, path, resume).run(progress)
 
 
 def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict[str, float]]:
@@ -97,8 +93,9 @@ def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict
 
 
 def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
-    """The strength of the config's regulariser over `iterations`, None without one; ValueError where it is not a
-    schedule.
+    """The strength of the config's regulariser over so many iterations; None without a regulariser.
+
+    ValueError where it is no schedule.
     """
     if config.regulariser is None:
         return None
@@ -119,6 +116,8 @@ def optimiser(config: NeuralConfig, model: torch.nn.Module) -> torch.optim.Optim
 
 
 class _Training:
+    """A run at work: task, optimiser, generators, and what has been counted since the last row of the log."""
+
     def __init__(self, config: NeuralConfig, out: str | Path | None, resume: bool) -> None:
         self.config = config
         self.task = build(config)
@@ -272,8 +271,8 @@ class _Training:
     def _restore(self, state: dict[str, Any]) -> None:
         if "noise" not in state:
             raise ValueError(
-                f"{self.folder.path}: its checkpoint is an earlier version's, with one generator for all draws; begin "
-                "it anew"
+                f"{self.folder.path}: its checkpoint is an earlier version's, with "
+                "one generator for all draws; begin it anew"
             )
         try:
             self._take(state)

@@ -10,7 +10,9 @@ Latent ODE: R. T. Q. Chen et al., NeurIPS 2018 (arXiv:1806.07366); Y. Rubanova, 
 (arXiv:1907.03907); sizes from the paper above.  A gated recurrent unit reads (values, mask, time to the next visit)
 from the last visit back to the first:
 
-    z(0) ~ N(mu, exp(log var)),    z' = f(z),  f = tanh and 8 tanh layers 20 -> 50 -> 20 -> ...,    prediction = W z(t) + b
+    z(0) ~ N(mu, exp(log var)),    z' = f(z),    prediction = W z(t) + b
+
+with f a tanh and 8 tanh layers 20 -> 50 -> 20 -> ...
 
 Neural controlled differential equation: P. Kidger, J. Morrill, J. Foster, T. Lyons, NeurIPS 2020 (arXiv:2005.08926), X
 the natural cubic spline through a series and its time, s in [0, 1] the share of the series passed:
@@ -30,8 +32,9 @@ Tensor = torch.Tensor
 
 
 def glorot(module: torch.nn.Module) -> None:
-    """Set weights (matrices) to Glorot's uniform distribution and biases (vectors) to zero; draws from torch's global
-    generator.
+    """Set weights (matrices) to Glorot's uniform distribution and biases (vectors) to zero.
+
+    The weights are drawn from torch's global generator.
     """
     with torch.no_grad():
         for p in module.parameters():
@@ -88,8 +91,9 @@ class AutonomousField(Field):
 
 
 class Encoder(torch.nn.Module):
-    """Series to the mean and log variance of its first latent state: a gated recurrent unit running backwards, then two
-    layers.
+    """From a series to the mean and log variance of its first latent state.
+
+    A gated recurrent unit runs over the series backwards; two layers follow.
     """
 
     def __init__(self, channels: int, hidden: int, width: int, latent: int) -> None:

@@ -53,7 +53,8 @@ class Task(ABC):
     ) -> tuple[Any, neural.NeuralOutput]:
         """Predictions for subjects `rows` and the solve behind them.
 
-        noise   draws the model's own samples, None: their means are taken; draws   what a regulariser draws, None: torch's own.
+        noise    draws the model's own samples; None: their means are taken
+        draws    draws what a regulariser draws; None: torch's own generator does
         """
         y0, t, context = self.start(rows, noise)
         out = self.ode(y0, t, draws)
@@ -114,9 +115,13 @@ class ImageTask(_Classifier):
 class LatentTask(Task):
     """A latent ODE over irregular series.
 
-    hidden, width, latent   encoder's recurrent state, its head and the field's layers, latent state; pairs: layers n -> width -> n of the
-    field; sigma: standard deviation of the observations, in those of the channels.  Outputs are wanted at all times at which one of the
-    batch was observed, and the solve ends at the last of them.
+    hidden    width of the encoder's recurrent state
+    width     width of the encoder's head and of the field's layers
+    latent    width of the latent state
+    pairs     how many layers n -> width -> n the field has
+    sigma     standard deviation of the observations, in units of the channels' own
+
+    Outputs are wanted at all times at which one of the batch was observed, and the solve ends at the last of them.
     """
 
     metric, higher_is_better = "mse", False
@@ -174,7 +179,10 @@ class LatentTask(Task):
 
 
 class ControlledTask(_Classifier):
-    """A neural controlled differential equation over whole series.  state: dimension of z; hidden: width of its field."""
+    """A neural controlled differential equation over whole series.
+
+    state: dimension of z.  hidden: width of its field.
+    """
 
     def __init__(
         self, name: str, make: Make, dtype: torch.dtype, device: str, state: int = 24, hidden: int = 48
@@ -204,8 +212,9 @@ class ControlledTask(_Classifier):
 
 
 def _splines(series: data.Series) -> tuple[np.ndarray, np.ndarray]:
-    """X(0) (N, D + 1) and dX/ds as `ControlledField.path` takes it, (N, T - 1, 3, D + 1); the last channel is the time,
-    1 at T frames.
+    """X(0) (N, D + 1) and dX/ds (N, T - 1, 3, D + 1), as `ControlledField.path` takes it.
+
+    The last channel is the time, which is 1 at T frames.
     """
     n, most, d = series.values.shape
     pieces = np.zeros((n, most - 1, 3, d + 1))
@@ -223,8 +232,9 @@ _TASKS: dict[str, Callable[..., Task]] = {
 
 
 def regulariser_of(spec: RegulariserSpec) -> Any:
-    """The regulariser a config asks for, a sum where it adds terms; ValueError for unknown names and options that do
-    not fit.
+    """The regulariser that a config asks for, a sum where it adds terms.
+
+    ValueError for unknown names and options that do not fit.
     """
     whole = neural.regulariser(spec.name, **spec.options)
     for term in spec.plus:

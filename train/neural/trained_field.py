@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,11 @@ TOLERANCES = tolerance_grid(1.0, 1e-7)
 LEVELS = (1e-6, 3e-5)
 METHOD = "tsit5"
 ITSELF = "torchdiffeq itself"
+#: attempts a sample may make; some hundred times what the laws need
 MAX_STEPS = 2_000
-"""Attempts a sample may make; some hundred times what the laws need."""
+
+#: a controller of a table: name, kind, object
+Entry = tuple[str, str, Any]
 
 
 def error_levels() -> Array:
@@ -49,8 +52,9 @@ def error_levels() -> Array:
 
 
 def reference(field: Field, y0: torch.Tensor) -> Array:
-    """Final states (B, n) on [0, 1] by DOP853 at 1e-13; RuntimeError where a run at 1e-11 is further off than a
-    hundredth of the band.
+    """Final states (B, n) on [0, 1] by DOP853 at 1e-13.
+
+    RuntimeError where a run at 1e-11 is further off than a hundredth of the band.
     """
     ends = [_solve(field, y0, "dop853", registry.get("pi34"), tol).y[-1].numpy() for tol in (1e-13, 1e-11)]
     worst = float(_errors(ends[1], ends[0]).max())
@@ -109,72 +113,70 @@ def compare_on_field(
     seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Learned controllers (name -> object) against every published law, the tuned one and torchdiffeq on held-out
-    samples.
+    """Learned controllers against every published law, the tuned one and torchdiffeq on held-out samples.
 
-    tuned: the law called so (default: that of the family `neural_field`).  n, n_validation: held-out images drawn with
-    `seed`, the ones to compare on and others to choose the denominator on.  n_torchdiffeq: how many of them torchdiffeq
-    itself solves.  repeats: rounds of timing, in which the controllers take turns; 0 leaves the clock out. Raises
-    ValueError where there are not as many held-out images, or where no tuned law is there.
+    learned          the controllers by name
+    tuned            the law called so; default that of the family `neural_field`
+    n                held-out images to compare on, drawn with `seed`
+    n_validation     other ones, to choose the denominator on
+    n_torchdiffeq    how many of the first torchdiffeq itself solves
+    repeats          rounds of timing, in which the controllers take turns; 0 leaves the clock out
+
+    Raises ValueError where there are not as many held-out images, or where no tuned law is there.
     """
     held = len(trained.y0)
     if min(n, n_validation) < 2 or n + n_validation > held:
         raise ValueError(
             f"n and n_validation must be at least 2 and fit into {held} held-out images, got {n} and {n_validation}"
         )
-    field, method = trained.field, METHOD
-    tuned = resolve.controller("tuned", "neural_field", method) if tuned is None else tuned
+    field = trained.field
+    tuned = resolve.controller("tuned", "neural_field", METHOD) if tuned is None else tuned
     drawn = np.random.default_rng(seed).permutation(held)
     rows, other = np.sort(drawn[:n]), np.sort(drawn[n : n + n_validation])
     y0, y_valid = trained.y0[rows], trained.y0[other]
     ref, ref_valid = reference(field, y0), reference(field, y_valid)
-    laws = _laws()
-    table = [*laws, ("tuned", "tuned", tuned), *((name, "learned", c) for name, c in learned.items())]
-    bar = Progress(
-        "controllers on the trained field", 2 * len(table) + 1 + repeats * len(TOLERANCES), "sweeps", progress
-    )
-    done = 0
-
-    def tick(by: int = 1) -> None:
-        nonlocal done
-        done += by
-        bar.update(done)
-
+    table = [*_laws(), ("tuned", "tuned", tuned), *((name, "learned", c) for name, c in learned.items())]
+    sweeps = 2 * len(table) + 1 + repeats * len(TOLERANCES)
+    bar = Progress("controllers on the trained field", sweeps, "sweeps", progress)
+    notes = [
+        f"{n} held-out images drawn with seed {seed} to compare on, {n_validation} others to choose the denominator on"
+    ]
     try:
-        valid = []
-        for name, kind, c in table:
-            if kind in DENOMINATOR_KINDS:
-                valid.append(run(field, y_valid, ref_valid, c, name, kind))
-            tick()
-        against, _ = choose_denominator(valid, error_levels())
-        runs = []
-        for name, kind, c in table:
-            runs.append(run(field, y0, ref, c, name, kind, ids=rows))
-            tick()
-        notes = []
+        laws = [row for row in table if row[1] in DENOMINATOR_KINDS]
+        bar.advance(len(table) - len(laws))  # learned controllers and hosts do not run there
+        against, _ = choose_denominator(_runs(field, y_valid, ref_valid, laws, bar), error_levels())
+        runs = _runs(field, y0, ref, table, bar, rows)
         if n_torchdiffeq:
             few = slice(0, n_torchdiffeq)
             itself = torchdiffeq_itself(field, y0[few], ref[few], rows[few])
             same = run(field, y0[few], ref[few], registry.get("torchdiffeq"), "torchdiffeq", "host", "dopri5")
             runs.append(itself)
             notes.append(_cross_check(itself, same))
-        tick()
+        bar.advance()
         if repeats:
-            runs = _clocked(field, y0, table, runs, repeats, tick)
+            runs = _clocked(field, y0, table, runs, repeats, bar)
+            notes.append("wall clock: the torch solver on one thread, all samples at once")
     finally:
         bar.close()
-    few_notes = [
-        f"{n} held-out images drawn with seed {seed} to compare on, {n_validation} others to choose the denominator on"
-    ]
-    few_notes += [*notes, "wall clock: the torch solver on one thread, all samples at once"] if repeats else notes
     return compare_runs(
-        runs, error_levels(), family="trained field (digits)", method=method, error="final state", seed=seed,
-        against=against,
-        controller=next(iter(learned), None), notes=few_notes,
+        runs, error_levels(), family="trained field (digits)", method=METHOD, error="final state", seed=seed,
+        against=against, controller=next(iter(learned), None), notes=notes,
     )  # fmt: skip
 
 
-def _laws() -> list[tuple[str, str, Any]]:
+def _runs(
+    field: Field, y0: torch.Tensor, ref: Array, table: Sequence[Entry], bar: Progress, ids: Any = None
+) -> list[Runs]:
+    """The runs of every controller of the table, in its order."""
+    out = []
+    for name, kind, controller in table:
+        out.append(run(field, y0, ref, controller, name, kind, ids=ids))
+        bar.advance()
+    return out
+
+
+def _laws() -> list[Entry]:
+    """The published linear laws that the torch solver can drive."""
     fills = FILLS | {rec.HS}
     named = [(name, registry.get(name)) for name in registry.names("linear")]
     return [(name, "host" if name in HOSTS else "classical", law) for name, law in named if law.needs <= fills]
@@ -202,7 +204,9 @@ def _errors(y: Array, ref: Array) -> Array:
         return np.linalg.norm(y - ref, axis=1) / np.linalg.norm(ref, axis=1)
 
 
-def _clocked(field: Field, y0: torch.Tensor, table: Any, runs: list[Runs], repeats: int, tick: Any) -> list[Runs]:
+def _clocked(
+    field: Field, y0: torch.Tensor, table: Sequence[Entry], runs: list[Runs], repeats: int, bar: Progress
+) -> list[Runs]:
     """The same runs with "wall": the least of `repeats` rounds, totals of a batch, shared out by evaluations."""
     least = np.full((len(table), len(TOLERANCES)), np.inf)
     for _ in range(repeats):
@@ -211,7 +215,7 @@ def _clocked(field: Field, y0: torch.Tensor, table: Any, runs: list[Runs], repea
                 began = time.perf_counter()
                 _solve(field, y0, METHOD, controller, tol)
                 least[i, k] = min(least[i, k], time.perf_counter() - began)
-            tick()
+            bar.advance()
     timed = [
         Runs(r.name, r.err, {**r.work, "wall": w}, r.tol, r.attempts, r.rejected, r.kind, r.ids)
         for r, w in zip(runs, least, strict=False)
@@ -223,4 +227,7 @@ def _cross_check(itself: Runs, same: Runs) -> str:
     mine, theirs = int(same.work["nfev"].sum()), int(itself.work["nfev"].sum())
     version = importlib.metadata.version("torchdiffeq")
     solves = f"{len(itself.ids)} samples at {len(TOLERANCES)} tolerances"
-    return f"torchdiffeq {version} itself (dopri5): {theirs} f-evaluations on {solves}; its law in this engine with dopri5: {mine}"
+    return (
+        f"torchdiffeq {version} itself (dopri5): {theirs} f-evaluations on {solves}; "
+        f"its law in this engine with dopri5: {mine}"
+    )

@@ -32,10 +32,11 @@ def digest(config: dict[str, Any]) -> str:
 
 
 class Checkpoint:
-    """`name` in a run folder and the one before it, `<stem>.previous<suffix>`.
+    """The file `name` in a run folder, and the one before it, `<stem>.previous<suffix>`.
 
-    run: what the file must say that it belongs to (`digest`).  write, read: of another format; `read(path)` raises what
-    it likes where the file is not whole.
+    run            what the file must say that it belongs to (`digest`)
+    write, read    of another format: `write(file, state)`, and `read(path)`, which raises what it likes where the file
+                   is not whole
     """
 
     def __init__(
@@ -56,10 +57,9 @@ class Checkpoint:
         put(self.path, lambda f: self._write(f, state), self.previous)
 
     def load(self) -> Any:
-        """The last state, or where it is damaged, with a word, the one before it; None where nothing has been saved
-        yet.
+        """The last state; where that is damaged the one before it, which is said; None where nothing was saved yet.
 
-        RunError where there are files and none is whole, or an earlier version's.
+        RunError where there are files and none of them is whole, or an earlier version's is there.
         """
         wrong = []
         for path in (self.path, self.previous):
@@ -73,8 +73,8 @@ class Checkpoint:
                 continue
             if path is self.previous:
                 say(
-                    f"{self.path} is {'damaged' if wrong else 'missing'}: the run goes on from the checkpoint before "
-                    f"it, {path.name}"
+                    f"{self.path} is {'damaged' if wrong else 'missing'}: the run goes "
+                    f"on from the checkpoint before it, {path.name}"
                 )
             return state
         if wrong:
@@ -84,10 +84,9 @@ class Checkpoint:
         for name in PICKLES:
             if (self.folder / name).exists():
                 raise RunError(
-                    f"{self.folder / name} is a pickle of an earlier version; reading it could run any code, so it is "
-                    "not read any more: "
-                    "begin the run anew in another folder (its controller stays as it is), or finish it with that "
-                    "version"
+                    f"{self.folder / name} is a pickle of an earlier version; reading it could run any "
+                    "code, so it is not read any more: begin the run anew in another folder (its "
+                    "controller stays as it is), or finish it with that version"
                 )
         return None
 

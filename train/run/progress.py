@@ -1,4 +1,4 @@
-"""A progress bar on standard error with named figures beside it."""
+"""A progress bar on standard error, with named figures beside it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """`total` units of work called `unit`; `enabled=False` shows nothing."""
+    """A bar over `total` units of work, which are called `unit`; `enabled=False` shows nothing."""
 
     def __init__(self, title: str, total: int, unit: str, enabled: bool = True) -> None:
+        self.done = 0.0
         self._bar = RichProgress(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
@@ -21,12 +22,17 @@ class Progress:
         self._task = self._bar.add_task(f"{title} ({unit})", total=total, note="")
         self._bar.start()
 
-    def update(self, done: int, **figures: float) -> None:
-        """Set what is done so far and the figures shown."""
+    def update(self, done: float, **figures: float) -> None:
+        """Set how many units are done so far, and the figures shown."""
+        self.done = done
         note = "  ".join(
             f"{name} {value:.3f}" for name, value in figures.items() if value == value and abs(value) != float("inf")
         )
         self._bar.update(self._task, completed=done, note=note)
+
+    def advance(self, by: float = 1.0) -> None:
+        """Count `by` more units as done."""
+        self.update(self.done + by)
 
     def close(self) -> None:
         """Stop drawing."""

@@ -29,8 +29,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(directory: str | Path | None = None) -> str | None:
-    """Hash of the checkout that holds `directory` (default: this package), with "+dirty" if tracked files
-    differ; None outside a checkout."""
+    """Hash of the checkout that holds `directory` (default: this package); None outside a checkout.
+
+    "+dirty" follows it where tracked files differ.
+    """
     here = Path(__file__).resolve()
     where = here.parent if directory is None else Path(directory)
     # an installed copy may lie inside somebody else's repository: the file itself must be tracked
@@ -59,8 +61,9 @@ def cpu_model() -> str:
 
 
 def provenance() -> dict[str, object]:
-    """{"versions": {...}, "commit": hash or None}; the commit as it was when this process first asked: that is the code
-    it runs.
+    """{"versions": {...}, "commit": hash or None}.
+
+    The commit is the one that this process found when it first asked: that is the code it runs.
     """
     return {"versions": versions(), "commit": _commit()}
 
@@ -71,7 +74,7 @@ def _commit() -> str | None:
 
 
 def changes(before: dict[str, Any]) -> str:
-    """What of a run's provenance is another now, as text ("numpy 2.1.0, now 2.2.0"); empty where nothing is."""
+    """What has changed since a run's provenance was written, as text ("numpy 2.1.0, now 2.2.0"); empty for nothing."""
     then = before.get("versions")
     now = versions()
     return (

@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-#: what a run has learnt or measured, or another process that has the folder: one that holds one of them is kept
+#: files that hold what a run has learnt or measured, or say that a process has the folder: with one of them it is kept
 WORTH = ("run.lock", "checkpoint*", "controller*", "policy*", "log.jsonl", "replay*", "weights", "model*")
 
 
 @contextlib.contextmanager
 def leaving_nothing(path: str | Path) -> Iterator[None]:
-    """Remove the folder `path` again where what is done inside makes it and fails before it holds anything that was
-    learnt.
+    """Remove the folder `path` again where the block makes it and then fails before anything worth keeping is in it.
 
     A folder that was there before, and one that an interruption (KeyboardInterrupt) leaves, stand as they are.
     """

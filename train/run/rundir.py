@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..config.resolved import resolved
 from .checkpoint import Checkpoint, digest
+from .lock import held
 from .provenance import changes, provenance
-from .runfiles import RunError, append_log, held, plain, put, read_json, read_log, say, write_json
+from .runfiles import RunError, append_log, plain, put, read_json, read_log, say, write_json
 
 #: what a run writes before its first step; taken away again where it is refused before that
 FIRST = ("config.json", "resolved.json", "provenance.json", "costs.json")
 
 
+def check_free(path: Path, resume: bool, same: Callable[[Path], bool]) -> None:
+    """ValueError where a run cannot begin, or cannot go on, in the folder `path`.
+
+    same: whether the config.json that is there asks for the same run.
+    """
+    there = path / "config.json"
+    if resume and not there.exists():
+        raise ValueError(f"{path}: there is no run to resume")
+    if resume and not same(there):
+        raise ValueError(
+            f"{path}: the run there has another config; resume with the same one, or choose another --out"
+        )
+    if not resume and there.exists():
+        raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
+
+
 class RunDir:
-    """`runs/<name>-<algorithm>-s<seed>` or `out`: config.json as given, resolved.json with every default filled in,
-    provenance.json, costs.json (implicit methods: measured costs of linear algebra), log.jsonl, checkpoint.npz and the
-    one before it, controller.safetensors, tensorboard events.  A config that names what does not exist leaves no folder
-    behind.  log.jsonl is JSON by the line: what is no finite number is null.
+    """The folder of a run, `runs/<name>-<algorithm>-s<seed>` or `out`:
+
+    config.json               as given
+    resolved.json             with every default filled in
+    provenance.json           versions and commit
+    costs.json                implicit methods: measured costs of linear algebra
+    log.jsonl                 JSON by the line, a line a validation; null stands for what is no finite number
+    checkpoint.npz            the last state, and checkpoint.previous.npz the one before it
+    controller.safetensors    the controller that was best on validation
+    tensorboard/              events
+
+    A config that names what does not exist leaves no folder behind.
     """
 
     def __init__(self, config: Any, out: str | Path | None, resume: bool, whole: dict[str, Any] | None = None) -> None:
@@ -29,15 +54,8 @@ class RunDir:
         is to hold.
         """
         self.path = folder_of(config, out)
-        there, asked = self.path / "config.json", plain(config.as_dict())
-        if resume and not there.exists():
-            raise ValueError(f"{self.path}: there is no run to resume")
-        if resume and plain(read_json(there)) != asked:
-            raise ValueError(
-                f"{self.path}: the run there has another config; resume with the same one, or choose another --out"
-            )
-        if not resume and there.exists():
-            raise ValueError(f"{self.path} already holds a run: resume it, or choose another --out")
+        asked = plain(config.as_dict())
+        check_free(self.path, resume, lambda file: plain(read_json(file)) == asked)
         whole = resolved(config) if whole is None else whole
         self.path.mkdir(parents=True, exist_ok=True)
         self.start = time.time()
@@ -60,8 +78,9 @@ class RunDir:
         return read_json(self.path / name)
 
     def restored(self) -> Any:
-        """The last checkpoint's state.  None where there is none: the run begins again, which is said, with an empty
-        log.
+        """The last checkpoint's state.
+
+        None where there is none: the run then begins again, which is said, with an empty log.
         """
         state = self.checkpoint.load()
         if state is None:
@@ -105,7 +124,7 @@ def folder_of(config: Any, out: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def opened(config: Any, out: str | Path | None) -> Iterator[Path]:
-    """The run's folder, held by this process for as long as it runs (`runfiles.held`)."""
+    """The run's folder, held by this process for as long as it runs (`lock.held`)."""
     path = folder_of(config, out)
     with held(path, FIRST):
         yield path

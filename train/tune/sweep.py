@@ -7,7 +7,7 @@ A sweep file is a training config (`train.config`) with one more table:
     trials = 20
     seeds = 2                    # training runs a trial, from the config's seed on; a trial's figure is their mean
     sampler = "tpe"              # tpe, random or grid (grid: every combination; choices only)
-    prune = true                 # stop a trial whose first run is worse than the median of the others at the same validation
+    prune = true                 # stop a trial whose first run is worse than the others' median at the same validation
 
     [sweep.parameters]           # keys of the config by dotted name
     "train.learning_rate" = {low = 1e-5, high = 1e-3, log = true}
@@ -42,8 +42,9 @@ from typing import Any
 
 from ..config import config as configs
 from ..config import reading, settings
+from ..run.lock import held, wait_free
 from ..run.progress import Progress
-from ..run.runfiles import held, plain, read_json, read_log, wait_free, write_json
+from ..run.runfiles import plain, read_json, read_log, write_json
 from .sweep_space import Space, load, with_values
 
 POLL = 0.2  # seconds between looks at a run's log
@@ -53,9 +54,14 @@ ORPHAN = 30.0  # seconds that a trainer whose sweep was killed has to end
 
 @dataclass(frozen=True)
 class Trial:
-    """state: "complete", "pruned" or "failed"; value: mean over the runs of the best validation, the best so far where
-    pruned, None where failed; runs: seed to figure; folder: relative to the sweep's; error: the last line of what a
-    failed run said.
+    """One trial of a sweep: one draw of the parameters, trained with every seed.
+
+    state         "complete", "pruned" or "failed"
+    value         mean over the runs of the best validation; of a pruned trial the best so far, of a failed one None
+    parameters    by dotted name
+    runs          best validation by seed
+    folder        relative to the sweep's
+    error         the last line of what a failed run said
     """
 
     number: int
@@ -88,8 +94,13 @@ class Result:
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table, the best first: number, state, value, one column a parameter, folder."""
         order = sorted(self.trials, key=lambda t: (t.state != "complete", math.inf if t.value is None else t.value))
-        return [(str(t.number), t.state, "" if t.value is None else f"{t.value:.4f}", *(f"{v:.4g}" if isinstance(v, float) else str(v)
-                 for v in t.parameters.values()), t.folder) for t in order]  # fmt: skip
+        return [_row(t) for t in order]
+
+
+def _row(t: Trial) -> tuple[str, ...]:
+    value = "" if t.value is None else f"{t.value:.4f}"
+    drawn = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in t.parameters.values())
+    return (str(t.number), t.state, value, *drawn, t.folder)
 
 
 def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = None, progress: bool = True) -> Result:
@@ -171,8 +182,8 @@ def _sweep(
 
 
 def _take_up(study: Any, optuna: Any) -> None:
-    """Trials that were running when the last process ended: closed, and queued again with their folders and finished
-    runs.
+    """Close the trials that were running when the last process ended, and queue them again, with their folders and
+    finished runs.
     """
     for old in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.enqueue_trial(
@@ -216,8 +227,9 @@ class _Failed(Exception):
 
 
 def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
-    """One training run in a process of its own; validations go to `trial` as they come, which may end it by
-    TrialPruned.
+    """Train once in a process of its own; returns the best validation.
+
+    Validations go to `trial` as they come, which may end the run by TrialPruned.  `_Failed` where there is no figure.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     wait_free(folder, ORPHAN)  # of a sweep that was killed a moment ago
@@ -265,8 +277,9 @@ def _validations(folder: Path) -> list[float]:
 
 
 def _child() -> None:
-    """Train by the config that comes in on standard input, into the folder that is the argument, from its checkpoint if
-    it holds one.
+    """Train in this process: the config comes on standard input, the folder is the argument.
+
+    The run goes on from the folder's checkpoint where it holds one.
     """
     from ..run.run import train
 
@@ -277,8 +290,9 @@ def _child() -> None:
 
 
 def _end_with_the_sweep() -> None:
-    """Wait for the pipe's other end to close, which a killed process's does too, and end; files are put in place whole
-    at any moment.
+    """End this process when the pipe's other end is closed, as that of a killed process is too.
+
+    That may be at any moment: files are put in place whole.
     """
     while os.read(0, 4096):
         pass

@@ -63,8 +63,9 @@ class Space:
                 raise ValueError(f"sweep with {said}: {error}") from None
 
     def _points(self) -> list[dict[str, Any]]:
-        """Combinations of the choices and the ends of the ranges: all, or where they are many each value beside the
-        first of the others.
+        """Combinations of the choices and the ends of the ranges that are looked up before a sweep begins.
+
+        Where they are many, each value stands beside the first of the others.
         """
         ends = {name: _ends(given) for name, given in self.parameters.items()}
         if math.prod(map(len, ends.values())) <= MOST_POINTS:

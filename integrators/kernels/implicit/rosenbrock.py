@@ -1,18 +1,22 @@
-"""Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations: `tableaus.rosenbrock`).
+"""Source of one trial step of a linearly implicit Rosenbrock method, for a block of lanes (the equations:
+`tableaus.rosenbrock`).
 
-J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is factored anew.
-A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next, shorter one has a new J.
+J = df/dy and f_t are those of the step's start: after a rejection they are kept, and only E = I/(h gamma) - J is
+factored anew. A matrix that is singular or not finite makes the attempt non-finite: it is rejected, and the next,
+shorter one has a new J.
 
-f_t is a difference on the step's own scale that stays inside the step; right-hand sides that do not read the time have none.  With
-r = eps max(|t|/h, 1), what the clock resolves of the step, a forward difference with the increment d = r^(1/2) h balances the truncation
-d/(2 h) against the noise r h/d of a function whose argument is rounded.  Where the whole span is short beside the time (row COARSE, see
-`blocks.load`) three points, 0, d/2 and d = r^(1/3) h, bring both down from r^(1/2) to r^(2/3), for one evaluation more; and as the
-stage's time t + c h is then off by something like r h, r h f_t is added to what f gives at the time that there is.
+f_t is a difference on the step's own scale that stays inside the step; right-hand sides that do not read the time have
+none.  With r = eps max(|t|/h, 1), what the clock resolves of the step, a forward difference with the increment d =
+r^(1/2) h balances the truncation d/(2 h) against the noise r h/d of a function whose argument is rounded.  Where the
+whole span is short beside the time (row COARSE, see `blocks.load`) three points, 0, d/2 and d = r^(1/3) h, bring both
+down from r^(1/2) to r^(2/3), for one evaluation more; and as the stage's time t + c h is then off by something like r
+h, r h f_t is added to what f gives at the time that there is.
 
-An embedded formula that agrees with the method on linear autonomous problems (`estimates_linear`) says nothing where f is as good as
-linear.  There a second estimate of order 2 stands beside it, component by component the larger one counts: the distance to the
-trapezoidal rule, (I - h gamma J)^-1 (y_new - y - h/2 (f(t, y) + f(t + h, y_new))), filtered as in RADAU5 (Hairer & Wanner II, IV.8), which
-vanishes with the third derivative only.  It takes an evaluation and a back-substitution more.
+An embedded formula that agrees with the method on linear autonomous problems (`estimates_linear`) says nothing where f
+is as good as linear.  There a second estimate of order 2 stands beside it, component by component the larger one
+counts: the distance to the trapezoidal rule, (I - h gamma J)^-1 (y_new - y - h/2 (f(t, y) + f(t + h, y_new))), filtered
+as in RADAU5 (Hairer & Wanner II, IV.8), which vanishes with the third derivative only.  It takes an evaluation and a
+back-substitution more.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ from typing import Any
 from ...core import record
 from ...methods.rosenbrock.tableau import RosenbrockTableau
 from .. import calls
-from ..explicit import Source, _combine, _rhs, start_source
+from ..loops import Source, polynomial, weighted_sum
+from ..pieces import interpolate, rosenbrock
+from ..start import start_source
+from ..templates import constants, text
 from .jacobian import EPS, reads_time
 from .linear import Algebra
 
@@ -42,7 +49,10 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
         algebra.add("FTH", 1)
     if not tableau.estimates_linear:
         if tableau.embedded_order != 2:
-            raise ValueError(f"{tableau.name}: its error estimate is 0 on linear problems, and of order {tableau.embedded_order}, not 2")
+            raise ValueError(
+                f"{tableau.name}: its error estimate is 0 on linear problems, and of order "
+                f"{tableau.embedded_order}, not 2"
+            )
         algebra.add("UE", n)
     attempt = algebra.lines + algebra.source() + _begin(moving) + _attempt(tableau, n, slots, moving)
     # a lane just loaded has no Jacobian
@@ -52,62 +62,10 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
 
 
 def _begin(moving: bool) -> str:
-    """`linearise(A, l)`: f, J and f_t at the step's start unless they are there already; what that cost into the record."""
-    again = f"        {R['nf']} = 0.0\n"
+    """`linearise(A, l)` (see `pieces.rosenbrock`).  moving: the right-hand side reads the time."""
     if moving:
-        # one taken for a step this much longer says little about this one; one that is not finite may be with a shorter step
-        again = f"        {R['nf']} = time_slope(A, l) if 100.0*fabs(A[HS + l]) < A[FTH + l] else 0.0\n"
-    return f"""{_TIME_SLOPE if moving else ""}@_piece
-def linearise(A, l):
-    # once an attempt: one that is looked at again (see `env`) finds its record as it is
-    {R['nlu']} = 1.0
-    if A[TJ + l] == A[T + l]:
-        {R['njac']} = 0.0
-{again}        A[JAGE + l] += 1.0
-        {R['jac_age']} = A[JAGE + l]
-        return
-    {calls.rhs("A[T + l]", "Y", "K0")}
-    spent = 1.0 + jacobian(A, l){" + time_slope(A, l)" if moving else ""}
-    A[TJ + l] = A[T + l]
-    A[JAGE + l] = 0.0
-    {R['jac_age']} = 0.0
-    {R['njac']} = 1.0
-    {R['nf']} = spent
-
-
-"""
-
-
-#: `time_slope(A, l)`: f_t at (t, y) into FT, from K0 = f(t, y); the evaluations it took.  K1 is scratch.
-_TIME_SLOPE = f"""@_piece
-def time_slope(A, l):
-    t = A[T + l]
-    h = fabs(A[HS + l])
-    # what the clock resolves of the step
-    fine = min(max({EPS!r}*fabs(t)/h, {EPS!r}), 1.0)
-    d = (t + A[DIR + l]*(0.5*fine**(1.0/3.0)*h)) - t
-    if A[COARSE + l] == 1.0 and d != 0.0 and 2.0*fabs(d) <= h:
-        {calls.rhs("t + d", "Y", "K1")}
-        {calls.rhs("t + 2.0*d", "Y", "FT")}
-        spent = 2.0
-        for c in range(N):
-            f = A[K0 + c*W + l]
-            A[FT + c*W + l] = (4.0*(A[K1 + c*W + l] - f) - (A[FT + c*W + l] - f))/(2.0*d)
-    else:
-        d = (t + A[DIR + l]*(sqrt(fine)*h)) - t
-        d = d if d != 0.0 else A[HS + l]
-        {calls.rhs("t + d", "Y", "FT")}
-        spent = 1.0
-        for c in range(N):
-            A[FT + c*W + l] = (A[FT + c*W + l] - A[K0 + c*W + l])/d
-    check = 0.0
-    for c in range(N):
-        check += 0.0*A[FT + c*W + l]
-    A[FTH + l] = h if check == 0.0 else math.inf
-    return spent
-
-
-"""
+        return constants(MOVING=True, EPS=EPS) + "\n\n" + text(rosenbrock)
+    return constants(MOVING=False, FTH=0, time_slope=None) + "\n\n" + text(rosenbrock.linearise)
 
 
 def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: bool) -> str:
@@ -135,12 +93,14 @@ def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: 
             stage = "K1"
             time = "A[S4 + l]" if moving else "A[T + l]"
             post = f"A[S4 + l] = {_stage_time(c)}\n" if moving else ""
-            src.loop(n, 0, f"A[G + j] = A[Y + j] + {_combine(tableau.a[i], us)}\n", post, _rhs(time, "G", "K1"))
+            src.loop(
+                n, 0, f"A[G + j] = A[Y + j] + {weighted_sum(tableau.a[i], us)}\n", post, calls.rhs(time, "G", "K1")
+            )
         elif i > 0:
             raise ValueError(f"{tableau.name}: stage {i} has no argument of its own")
         body = f"b = A[{stage} + j]\n"
         if any(float(x) != 0.0 for x in tableau.C[i]):
-            body += f"b += ({_combine(tableau.C[i], us)})/A[HS + l]\n"
+            body += f"b += ({weighted_sum(tableau.C[i], us)})/A[HS + l]\n"
         if moving and float(tableau.d[i]) != 0.0:
             body += f"b += A[HS + l]*{float(tableau.d[i])!r}*A[FT + j]\n"
         if moving and c != 0.0:
@@ -156,7 +116,7 @@ def _attempt(tableau: RosenbrockTableau, n: int, slots: frozenset[int], moving: 
 
 def _trapezoidal(src: Source, tableau: RosenbrockTableau, n: int, us: list[str]) -> None:
     """The second estimate, into UE."""
-    src.loop(n, 0, f"A[G + j] = A[Y + j] + {_combine(tableau.m, us)}\n", "", _rhs(_stage_time(1.0), "G", "K1"))
+    src.loop(n, 0, f"A[G + j] = A[Y + j] + {weighted_sum(tableau.m, us)}\n", "", calls.rhs(_stage_time(1.0), "G", "K1"))
     body = "w = (A[G + j] - A[Y + j])/A[HS + l] - 0.5*(A[K0 + j] + A[K1 + j])\n"
     src.loop(n, 0, body + f"A[UE + j] = {1.0 / tableau.gamma_float!r}*w\n")
     src.lines += "    for l in range(W):\n        if A[LUOK + l] == 1.0:\n            back(A, l, UE)\n"
@@ -170,10 +130,10 @@ def _stage_time(c: float) -> str:
 
 
 def _error(src: Source, tableau: RosenbrockTableau, n: int, us: list[str], slots: frozenset[int]) -> None:
-    body = f"A[YN + j] = A[Y + j] + {_combine(tableau.m, us)}\n"
+    body = f"A[YN + j] = A[Y + j] + {weighted_sum(tableau.m, us)}\n"
     body += "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
     body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
-    body += f"e = ({_combine(tableau.e, us)})*rs\n"
+    body += f"e = ({weighted_sum(tableau.e, us)})*rs\n"
     if not tableau.estimates_linear:
         # NaN in the second estimate counts; in the first it is in the new state too
         body += "e2 = A[UE + j]*rs\ne = where(fabs(e) > fabs(e2), e, e2)\n"
@@ -200,12 +160,8 @@ def _dense(tableau: RosenbrockTableau) -> str:
     used = []
     for i, row in enumerate(tableau.D):
         if row.any():
-            expr = repr(float(row[-1]))
-            for c in row[-2::-1]:
-                expr = f"({float(c)!r} + th*{expr})"
-            src += f"    w{i} = {expr}\n"
+            src += f"    w{i} = {polynomial(row)}\n"
             used.append(f"w{i}*A[U{i} + j]")
     rest = " + ".join(used) if used else "0.0"
     src += f"    A[Z + j] = (u*A[Y + j] + th*A[YN + j]) + th*u*({rest})\n\n"
-    src += "@_inline\ndef dense(A, l, th):\n    for i in range(N):\n        dense_component(A, i*W + l, l, th)\n\n"
-    return src
+    return src + text(interpolate.dense)

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from ...core import record
 from .. import calls
+from ..pieces import fsal
+from ..templates import text
 from .pairs import UNROLLED, Lanes, criterion, element, forces, indent, shifted
 
 _HALF = (
@@ -157,6 +159,6 @@ def composition_parts(source, slots: frozenset[int], name: str):
         raise ValueError(
             f"{name} needs an N-body problem (nbody=(bodies, dimension)) or accelerations (accel(t, y, p, a)); {source.name!r} has neither"
         )
-    carry = "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
+    carry = "K_END = K1\n\n\n" + text(fsal.carry)
     objects = {} if source.nbody is not None else {"accel": source.accel}
     return Parts(attempt_source(source, slots, name), start_source(source), dense_source(source), carry, 3, EXTRA, objects)

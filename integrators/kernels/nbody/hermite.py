@@ -31,9 +31,13 @@ passes through zero would ask for no step at all), guarded for systems at rest. 
 from __future__ import annotations
 
 from ...core import record
+from ..pieces import fsal
+from ..templates import text
 from .pairs import UNROLLED, Index, Lanes, element, forces, shifted
 
 ERROR_ORDER = 4.0
+#: the derivatives at the end are the next step's first
+CARRY = "K_END = K1\n\n\n" + text(fsal.carry)
 EXTRA = 10  # rows for a lane's sums where they do not stay in registers
 
 R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
@@ -213,11 +217,6 @@ def dense_source(bodies: int, dim: int) -> str:
     )
 
 
-def carry_lines() -> str:
-    """What `commit` does a component beside advancing y: the derivatives at the end are the next step's first."""
-    return "A[K0 + j] = where(acc, A[K1 + j], A[K0 + j])\n"
-
-
 def hermite_parts(source, slots: frozenset[int], pece: bool):
     """`build.Parts` of the scheme for a Problem or Batch with `nbody`; ValueError where it has none."""
     from ..build import Parts
@@ -227,4 +226,4 @@ def hermite_parts(source, slots: frozenset[int], pece: bool):
     bodies, dim = source.nbody
     attempt = attempt_source(bodies, dim, slots, pece)
     extra = EXTRA if bodies > UNROLLED else 0
-    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), carry_lines(), 2, extra, {})
+    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), CARRY, 2, extra, {})

@@ -1,6 +1,7 @@
 """Regularisers of neural differential equations, by name.
 
-Each turns a problem into a plan and reads a penalty off the solution (`plan`); they add up and take weights: `er + 0.1 * sr`.
+Each turns a problem into a plan and reads a penalty off the solution (`plan`).  Regularisers add up and take weights:
+`er + 0.1 * sr`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,29 @@ def regulariser(name: str, **options: Any) -> Regulariser:
     return _MAKERS[name](**options)
 
 
+def checked_regulariser(given: Any) -> Regulariser | None:
+    """The regulariser that `given` is, or names; None for None.  ValueError for anything else."""
+    if isinstance(given, str):
+        return regulariser(given)
+    if given is not None and not isinstance(given, Regulariser):
+        raise ValueError(f"regulariser must be a name, a Regulariser or None; got {type(given).__name__}")
+    return given
+
+
 __all__ = [
-    "REGULARISERS", "Frobenius", "Kinetic", "Local", "Plan", "Regulariser", "Solver", "Steer", "StepRegulariser", "Sum", "Taylor", "Term",
-    "regulariser", "rnode",
-]  # fmt: skip
+    "REGULARISERS",
+    "Frobenius",
+    "Kinetic",
+    "Local",
+    "Plan",
+    "Regulariser",
+    "Solver",
+    "Steer",
+    "StepRegulariser",
+    "Sum",
+    "Taylor",
+    "Term",
+    "checked_regulariser",
+    "regulariser",
+    "rnode",
+]

@@ -2,9 +2,10 @@
 
     z = (y, c_1, ..., c_m),    y' = f(t, y),    c_i' = sign(t1 - t0) g_i(t, y),    c_i(t0) = 0
 
-so that c_i(t1) is the integral of g_i over the interval, positive whichever way time runs.  z is (B, D + m): y's features flattened, and
-one number a sample for each column.  The solver controls the error of the columns as of every other component: they belong to its error
-norm, and the penalty is as accurate as the state.  So a solve with columns may take other steps than the plain one.
+so that c_i(t1) is the integral of g_i over the interval, positive whichever way time runs.  z is (B, D + m): y's
+features flattened, and one number a sample for each column.  The solver controls the error of the columns as of every
+other component: they belong to its error norm, and the penalty is as accurate as the state.  So a solve with columns
+may take other steps than the plain one.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ Func = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Integrand:
-    """value(func, t, y, dy) -> (B,), with dy = func(t, y); `reverse`: dy must carry a graph back to y even where gradients are off."""
+    """What a column integrates.
+
+    value     value(func, t, y, dy) -> (B,), with dy = func(t, y).
+    reverse   dy must carry a graph back to y even where gradients are off.
+    """
 
     value: Callable[[Func, Tensor, Tensor, Tensor], Tensor]
     reverse: bool = False
 
 
 class Augmented(torch.nn.Module):
-    """func with columns; t 0-d, (B, 1) or (B,), handed on with y's number of axes."""
+    """The slope of a state with columns.  t is 0-d, (B, 1) or (B,), and handed on to func with y's number of axes."""
 
     def __init__(self, func: Func, shape: tuple[int, ...], integrands: Sequence[Integrand], sign: float) -> None:
         super().__init__()
@@ -52,7 +57,7 @@ class Augmented(torch.nn.Module):
 
 
 class Single(torch.nn.Module):
-    """One system's func, y (D,), for a batch of one, y (1, D); t of any shape with one number."""
+    """One system's func, which takes y (D,), for a batch of one, y (1, D); t has any shape with one number."""
 
     def __init__(self, func: Func) -> None:
         super().__init__()
@@ -69,7 +74,10 @@ def batch_of_one(func: Func, y0: Tensor) -> tuple[Func, Tensor]:
 
 
 def augment(func: Func, y0: Tensor, integrands: Sequence[Integrand], sign: float) -> tuple[Func, Tensor]:
-    """(func, y0) with a column for each integrand; unchanged without any.  A Module stays one, with the same parameters."""
+    """(func, y0) with a column for each integrand; unchanged without any.
+
+    sign: the direction of time.  A Module stays one, with the same parameters.
+    """
     if not integrands:
         return func, y0
     wide = Augmented(func, tuple(y0.shape[1:]), integrands, sign)

@@ -4,13 +4,14 @@
     frobenius   F = (1/d) int ||eps^T df/dy||^2 dt,    eps ~ N(0, 1)^d,    E ||eps^T J||^2 = ||J||_F^2
     rnode       energy K + jacobian F
 
-means over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  K favours straight trajectories of constant
-speed, F a field that changes little from place to place.  eps is drawn once a solve and a sample, so that the integrand is smooth in
-time; F costs one vector-Jacobian product an evaluation.
+means over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  K favours straight trajectories
+of constant speed, F a field that changes little from place to place.  eps is drawn once a solve and a sample, so that
+the integrand is smooth in time; F costs one vector-Jacobian product an evaluation.
 
-C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman, How to Train Your Neural ODE: the World of Jacobian and Kinetic Regularization,
-ICML 2020, PMLR 119:3154-3164 (arXiv:2002.02798), where the loss with both terms is divided by batch size times dimension and both
-coefficients are .01.  (Its code has K/2: a coefficient taken from there counts half here.)
+C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman, How to Train Your Neural ODE: the World of Jacobian and Kinetic
+Regularization, ICML 2020, PMLR 119:3154-3164 (arXiv:2002.02798), where the loss with both terms is divided by batch
+size times dimension and both coefficients are .01.  (Its code has K/2: a coefficient taken from there counts half
+here.)
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def square(x: Tensor, over: str) -> Tensor:
 
 
 def check_over(name: str, over: str) -> str:
+    """The option `over` of the regulariser `name`, checked."""
     return options.choice(f"{name}: over", over, ("mean", "sum"))
 
 
@@ -44,7 +46,7 @@ def mean_integral(reading: Reading) -> Tensor:
 
 
 class Kinetic(Regulariser):
-    """K; `over`: "mean" or "sum" over a sample's numbers."""
+    """The kinetic energy K of the flow; `over`: "mean" or "sum" over a sample's numbers."""
 
     name = "kinetic"
 
@@ -59,7 +61,7 @@ class Kinetic(Regulariser):
 
 
 class Frobenius(Regulariser):
-    """F, by one probe a sample and solve; `over`: "mean" or "sum" over a sample's numbers."""
+    """The size F of the Jacobian, by one probe a sample and solve; `over`: "mean" or "sum" over a sample's numbers."""
 
     name = "frobenius"
     fixed_rows = True
@@ -72,11 +74,15 @@ class Frobenius(Regulariser):
 
         def value(f: Func, t: Tensor, y: Tensor, dy: Tensor) -> Tensor:
             if len(y) != len(probe):
-                raise ValueError(f"frobenius: the probe has {len(probe)} rows and the state {len(y)}; solve with compact=False")
+                raise ValueError(
+                    f"frobenius: the probe has {len(probe)} rows and the state {len(y)}; solve with compact=False"
+                )
             if not dy.requires_grad:
                 # f does not depend on y, or on anything that has a gradient
                 return y.new_zeros(len(y))
-            (product,) = torch.autograd.grad(dy, y, probe, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True)
+            (product,) = torch.autograd.grad(
+                dy, y, probe, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True
+            )
             return y.new_zeros(len(y)) if product is None else square(product, self.over)
 
         return Term(mean_integral, integrand=Integrand(value, reverse=True))
@@ -86,5 +92,5 @@ class Frobenius(Regulariser):
 
 
 def rnode(energy: float = 1.0, jacobian: float = 1.0, over: str = "mean") -> Sum:
-    """energy * K + jacobian * F, both weights positive."""
+    """The sum energy * K + jacobian * F; both weights are positive."""
     return Sum((energy, Kinetic(over)), (jacobian, Frobenius(over)))

@@ -1,24 +1,27 @@
 """Local regularisers: the error or stiffness estimate of one step, at one random time of the solve.
 
     draw "uniform" (unbiased)   t_r ~ U(t0, t1), one for the batch; y(t_r) is read as a further output of the main solve
-    draw "steps"   (biased)     t_r uniform over the starts of the solver's accepted steps, a sample's own where steps are
+    draw "steps"   (biased)     t_r uniform over the starts of the solver's accepted steps, a sample's own where steps
+                   are
 
     penalty = E(t_r) h    or    S(t_r) h,    with E, S of one step of size h from (t_r, y(t_r))
 
-y(t_r), t_r and h are constants; gradient runs through that one step alone.  So the main solve may use any adjoint, and with the
-uniform draw and the automatic size it may be another library's.  h is, by choice of `step`,
+y(t_r), t_r and h are constants; gradient runs through that one step alone.  So the main solve may use any adjoint, and
+with the uniform draw and the automatic size it may be another library's.  h is, by choice of `step`,
 
     "taken"       the size of the solver's own step across t_r
     "automatic"   Hairer's automatic first step at (t_r, y(t_r)), as in the papers' code
 
-and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of order 5, and so
-E, about h^5 / tol, is a small number that does not depend on the tolerance, in float32 less than its round-off.
+and is never larger than t1 - t_r: f may not be defined beyond t1.  The automatic h follows tol^(1/5) for a method of
+order 5, and so E, about h^5 / tol, is a small number that does not depend on the tolerance, in float32 less than its
+round-off.
 
-A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to Remain Closed!,
-ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r; it holds the first stage constant
-(`hold_first=True` here), so that the stages do not cancel in a gradient that is larger by orders of magnitude; and it
-counts t1 among the points of the biased draw, where no step is left.  Hairer's first step: E. Hairer, S. P. Norsett, G. Wanner,
-Solving Ordinary Differential Equations I, 2nd ed., Springer 1993, II.4.
+A. Pal, A. Edelman, C. Rackauckas, Locally Regularized Neural Differential Equations: Some Black Boxes Were Meant to
+Remain Closed!, ICML 2023, PMLR 202:26809-26819.  Its code differs in three points: it calls f with t0 instead of t_r;
+it holds the first stage constant (`hold_first=True` here), so that the stages do not cancel in a gradient that is
+larger by orders of magnitude; and it counts t1 among the points of the biased draw, where no step is left.  Hairer's
+first step: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed., Springer 1993,
+II.4.
 """
 
 from __future__ import annotations
@@ -32,10 +35,13 @@ import torch
 from ...core import options
 from ...methods.tableaus import ExplicitTableau
 from ...methods.tableaus import get as get_tableau
-from ..adaptive import Settings, first_step
 from ..clock import Clock
+from ..estimates import scaled_error, stiffness
 from ..field import Field
-from ..step import Stepper, scaled_error, stiffness
+from ..settings import Settings
+from ..solution import no_stiffness
+from ..start import first_step
+from ..step import Stepper
 from .draws import uniform
 from .plan import Func, Reading, Regulariser, Solver, Term
 from .retake import states_at
@@ -49,7 +55,9 @@ class Local(Regulariser):
     draw        "uniform" or "steps".
     step        "taken" or "automatic".
     hold_first  no gradient through the first stage f(t_r, y(t_r)).
-    method, rtol, atol   of the step; None: those of the main solve, which a NeuralODE knows and another solver's user must give.
+    method, rtol, atol
+                of the step.  None: those of the main solve, which a NeuralODE knows, and which the user of another
+                solver must give.
     """
 
     def __init__(
@@ -63,8 +71,10 @@ class Local(Regulariser):
         atol: float | None = None,
     ) -> None:
         for what, value, known in (
-            ("draw", draw, ("uniform", "steps")), ("step", step, ("automatic", "taken")), ("of", of, ("error", "stiffness")),
-        ):  # fmt: skip
+            ("draw", draw, ("uniform", "steps")),
+            ("step", step, ("automatic", "taken")),
+            ("of", of, ("error", "stiffness")),
+        ):
             options.choice(f"local: {what}", value, known)
         for what, tol in (("rtol", rtol), ("atol", atol)):
             options.number(f"local: {what}", tol, 0.0, 1.0 if what == "rtol" else np.inf, none=True)
@@ -81,9 +91,10 @@ class Local(Regulariser):
         return {"name": self.name, "step": self.step, "of": self.of, "hold_first": self.hold_first, **own}
 
     def _tableau(self, name: str | ExplicitTableau) -> Any:
+        """The method's coefficients; ValueError where they lack the estimate that is wanted."""
         tableau = get_tableau(name)
         if self.of == "stiffness" and tableau.stiffness is None:
-            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(tableau.name, f"{self.name}: ")
         return tableau
 
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
@@ -92,7 +103,8 @@ class Local(Regulariser):
             if missing:
                 raise ValueError(
                     f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
-                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the main solve has them"
+                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the "
+                    "main solve has them"
                 )
             assert self.method is not None  # not missing
             solver = Solver(self.method, float(self.rtol or 0.0), float(self.atol or 0.0))
@@ -107,6 +119,7 @@ class Local(Regulariser):
         return Term(lambda reading: self._at_step(reading, func, settings, shares))
 
     def _at_time(self, reading: Reading, func: Func, set_: Settings, solver: Solver, at: float) -> Tensor:
+        """The penalty at the drawn time `at`; the state there is a further output of the main solve."""
         assert reading.extra is not None  # the term has a time
         coupled, lanes = not solver.per_sample, 1 if not solver.per_sample else len(reading.ok)
         if reading.solution is not None and reading.solution.heuristics is not None:
@@ -115,12 +128,12 @@ class Local(Regulariser):
         times, size = np.full(lanes, at), None
         if self.step == "taken" and bool(reading.ok.any()):
             start, h, count = self._grid(reading)
-            sign = 1.0 if set_.t[-1] > set_.t[0] else -1.0
-            behind = (sign * start <= sign * at) & (np.arange(len(start))[:, None] < count)
+            behind = (set_.sign * start <= set_.sign * at) & (np.arange(len(start))[:, None] < count)
             size = np.take_along_axis(h, np.maximum(behind.sum(0) - 1, 0)[None], axis=0)[0]
         return self._one_step(reading, func, set_, coupled, times, reading.extra.detach(), size)
 
     def _at_step(self, reading: Reading, func: Func, set_: Settings, shares: np.ndarray) -> Tensor:
+        """The penalty at the start of an accepted step, number shares * (number of steps), shares (B,) in [0, 1)."""
         start, h, count = self._grid(reading)
         lanes = len(count)
         if len(start) == 0:
@@ -139,8 +152,9 @@ class Local(Regulariser):
         """Starts and sizes (n_steps, lanes), and each lane's number of steps."""
         if reading.solution is None or reading.solution.heuristics is None:
             raise ValueError(
-                f"{self.name} with step={self.step!r} needs the steps that the solver took, which a tensor of states does not hold: "
-                "solve with stepsmith.neural.odeint and heuristics=True, or use draw='uniform' and step='automatic'"
+                f"{self.name} with step={self.step!r} needs the steps that the solver took, which a tensor of states "
+                "does not hold: solve with stepsmith.neural.odeint and heuristics=True, or use draw='uniform' and "
+                "step='automatic'"
             )
         heuristics = reading.solution.heuristics
         start, h = (x.detach().double().cpu().numpy() for x in (heuristics.t, heuristics.h))
@@ -149,13 +163,19 @@ class Local(Regulariser):
         return start, h, reading.solution.stats.naccept_per_sample
 
     def _one_step(
-        self, reading: Reading, func: Func, set_: Settings, coupled: bool, t: np.ndarray, y: Tensor, size: np.ndarray | None
+        self,
+        reading: Reading,
+        func: Func,
+        set_: Settings,
+        coupled: bool,
+        t: np.ndarray,
+        y: Tensor,
+        size: np.ndarray | None,
     ) -> Tensor:
         """The penalty of a step from y (B, *features) at t (lanes,), of `size` (lanes,) or the automatic one."""
         ok = reading.ok.cpu().numpy()
         live = np.array([ok.all()]) if coupled else ok.copy()
         rows = y.reshape(len(t), -1).contiguous()
-        end, sign = float(set_.t[-1]), 1.0 if set_.t[-1] > set_.t[0] else -1.0
         field = Field(func, (-1, *y.shape[1:]), coupled)
         stepper = Stepper(set_.tableau, field, len(t), rows.shape[1], y.dtype, y.device)
         while live.any():
@@ -163,34 +183,46 @@ class Local(Regulariser):
             healthy = int(np.argmax(live))
             mask = torch.from_numpy(live).to(y.device)
             at, here = np.where(live, t, t[healthy]), torch.where(mask[:, None], rows, rows[healthy : healthy + 1])
-            h = size
-            if h is None:
-                # times (2, lanes): each lane starts at its own
-                automatic = replace(set_, t=np.stack([at, np.full(len(at), end)]))
-                with torch.no_grad():
-                    _, h, _, _ = first_step(field, automatic, here, sign, Clock(y.dtype, at, end - at))
-            h = np.minimum(np.where(live, h, h[healthy]), np.abs(end - at))
-            clock = Clock(y.dtype, at, h)
-            k1 = clock.settle(field, at, here)
-            stepper.wide = clock.wide
-            k1 = k1.detach() if self.hold_first else k1
-            step = stepper.step(at, sign * h, here, k1)
-            if self.of == "error":
-                estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
-            else:
-                assert set_.tableau.stiffness is not None  # asked for when the plan was made
-                estimate = stiffness(step, set_.tableau.stiffness)
-            values = estimate * torch.from_numpy(h).to(estimate)
-            finite = _finite(values, step.y1, *step.ks)
+            h = _automatic(field, set_, at, here) if size is None else size
+            h = np.minimum(np.where(live, h, h[healthy]), np.abs(float(set_.t[-1]) - at))
+            values, finite = self._estimated(stepper, set_, at, h, here)
             if finite[live].all():
                 return values[mask].mean()
             # once more without the samples that blew up in this step
             live &= finite
         return y.new_zeros(())
 
+    def _estimated(
+        self, stepper: Stepper, set_: Settings, t: np.ndarray, h: np.ndarray, y: Tensor
+    ) -> tuple[Tensor, np.ndarray]:
+        """E h or S h of a step of size h from (t, y), (lanes,), and which lanes were finite throughout."""
+        clock = Clock(y.dtype, t, h)
+        k1 = clock.settle(stepper.field, t, y)
+        stepper.wide = clock.wide
+        k1 = k1.detach() if self.hold_first else k1
+        step = stepper.step(t, set_.sign * h, y, k1)
+        if self.of == "error":
+            estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+        else:
+            assert set_.tableau.stiffness is not None  # asked for when the plan was made
+            estimate = stiffness(step, set_.tableau.stiffness)
+        values = estimate * torch.from_numpy(h).to(estimate)
+        return values, _finite(values, step.y1, *step.ks)
+
+
+def _automatic(field: Field, set_: Settings, t: np.ndarray, y: Tensor) -> np.ndarray:
+    """The automatic first size (lanes,) of solves from (t, y) to the end."""
+    end = float(set_.t[-1])
+    # times (2, lanes): each lane starts at its own
+    own = replace(set_, t=np.stack([t, np.full(len(t), end)]))
+    with torch.no_grad():
+        _, h, _, _ = first_step(field, own, y, set_.sign, Clock(y.dtype, t, end - t))
+    return h
+
 
 def _finite(values: Tensor, *rows: Tensor) -> np.ndarray:
-    """Lanes (lanes,) of which every number of a step is finite; the estimates' norms turn NaN into zero and do not tell."""
+    """Lanes (lanes,) of which every number of a step is finite; the estimates' norms turn NaN into zero and do not
+    tell."""
     finite = torch.isfinite(values.detach())
     for x in rows:
         finite = finite & torch.isfinite(x.detach()).all(1)

@@ -4,12 +4,13 @@
     y, penalty = plan.read(odeint(plan.func, plan.y0, plan.t))      # ours, torchdiffeq's, torchode's: any solver
     loss = task_loss(y) + strength * penalty
 
-A plan may differ from the problem in three ways: the end time is drawn anew (STEER), times are added at which the state is wanted (a
-local step), columns are added to the state that integrate a quantity along the trajectory (kinetic energy, Taylor terms).  A sum of
-regularisers makes one plan with all of it, in this order, so that no term sees another's columns.
+A plan may differ from the problem in three ways: the end time is drawn anew (STEER), times are added at which the state
+is wanted (a local step), columns are added to the state that integrate a quantity along the trajectory (kinetic energy,
+Taylor terms).  A sum of regularisers makes one plan with all of it, in this order, so that no term sees another's
+columns.
 
-Penalties are means over the samples that the solver brought to the end.  A failed sample is left out by selection: zero times NaN
-would be NaN.  Without any healthy sample the penalty is zero, without gradient.
+Penalties are means over the samples that the solver brought to the end.  A failed sample is left out by selection: zero
+times NaN would be NaN.  Without any healthy sample the penalty is zero, without gradient.
 """
 
 from __future__ import annotations
@@ -72,7 +73,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Term:
-    """One regulariser's part in a plan: how its penalty is read, the time it wants y at, the integrand it wants integrated."""
+    """One regulariser's part in a plan.
+
+    penalty     reads the penalty, 0-d, off what the solve left.
+    time        a time at which the term wants the state, or None.
+    integrand   what the term wants integrated along the trajectory, or None.
+    """
 
     penalty: Callable[[Reading], Tensor]
     time: float | None = None
@@ -80,22 +86,29 @@ class Term:
 
 
 class Regulariser(ABC):
-    """A penalty on a solve.  Sums and positive multiples are regularisers too: `er + 0.1 * sr`."""
+    """A penalty on a solve.  Sums and positive multiples are regularisers too: `er + 0.1 * sr`.
 
-    #: name in the registry
+    name          its name in the registry.
+    estimates     which of E and S of every step it needs with gradient: "", "E", "S" or "ES".  If any, it needs our
+                  solver with adjoint="discrete".
+    needs_steps   whether it needs the steps that the solver took, without gradient, and so our solver.
+    own_gradient  whether its penalty has a gradient whatever the main solve's adjoint is, none included.
+    fixed_rows    whether it holds numbers that belong to rows of the batch, so that no row may be taken out during the
+                  solve.
+    """
+
     name: str = ""
-    #: which of E and S of every step it needs with gradient, "", "E", "S" or "ES": our solver with adjoint="discrete"
     estimates: str = ""
-    #: needs the steps that the solver took, without gradient: our solver
     needs_steps: bool = False
-    #: its penalty has a gradient whatever the main solve's adjoint is, none included
     own_gradient: bool = False
-    #: holds numbers that belong to rows of the batch, so that no row may be taken out during the solve
     fixed_rows: bool = False
 
     @abstractmethod
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
-        """This regulariser's part in a plan; t (T,) float64 on the CPU, its last entry already the one that is solved to."""
+        """This regulariser's part in a plan.
+
+        t: (T,) float64 on the CPU; its last entry is already the one that is solved to.  The others as for `plan`.
+        """
 
     def end(self, t: Tensor, generator: torch.Generator | None) -> Tensor:
         """The times to solve for, from the user's; t (T,) float64 on the CPU."""
@@ -114,7 +127,8 @@ class Regulariser(ABC):
     ) -> Plan:
         """What is to be solved instead of (func, y0, t).
 
-        func        func(t, y) -> dy/dt as `odeint` takes it: t 0-d, or (B, 1, ..., 1) where the solver has steps per sample.
+        func        func(t, y) -> dy/dt as `odeint` takes it: t 0-d, or (B, 1, ..., 1) where the solver has steps per
+                    sample.
         y0, t       (B, *features) or (D,), and (T,), as `odeint` takes them.
         generator   of the random draws; None: torch's own.
         solver      method and tolerances, which a regulariser with a step of its own needs.
@@ -173,7 +187,8 @@ class Plan:
     """What to solve, `func`, `y0`, `t`, and how to read the answer.
 
     func        callable like the user's; a torch.nn.Module where that is one, with the same parameters.
-    y0          (B, *features), or (B, D + m) with m columns added, D the number of features; one system (D,) becomes a batch of one.
+    y0          (B, *features), or (B, D + m) with m columns added, D the number of features; one system (D,) becomes a
+                batch of one.
     t           (T',) with the user's dtype and device, the times added in their order.
     """
 
@@ -215,8 +230,8 @@ class Plan:
     def read(self, result: NeuralSolution | Tensor) -> tuple[Tensor, Tensor]:
         """(y, penalty): y (T, *y0.shape) at the user's times (the last one as drawn anew, with STEER), penalty 0-d.
 
-        result is our solution, or the tensor (T', B, ...) that another solver returned for this plan.  Raises ValueError where its
-        shape is not the plan's, and where a regulariser needs what the result does not have.
+        result is our solution, or the tensor (T', B, ...) that another solver returned for this plan.  Raises
+        ValueError where its shape is not the plan's, and where a regulariser needs what the result does not have.
         """
         solution = result if isinstance(result, NeuralSolution) else None
         raw = result.y if isinstance(result, NeuralSolution) else result
@@ -224,7 +239,9 @@ class Plan:
             raise ValueError(f"a plan reads a NeuralSolution or a tensor, got {type(result).__name__}")
         expected = (len(self._merged), *self.y0.shape)
         if raw.shape != expected:
-            raise ValueError(f"the result must have shape {expected}, (times, batch, ...) of the plan; got {tuple(raw.shape)}")
+            raise ValueError(
+                f"the result must have shape {expected}, (times, batch, ...) of the plan; got {tuple(raw.shape)}"
+            )
         if solution is not None:
             ok = torch.from_numpy(solution.status == SUCCESS).to(raw.device)
         else:
@@ -246,8 +263,10 @@ class Plan:
 
 
 def _in_dtype(x: float, dtype: torch.dtype) -> float:
+    """x as it is after a rounding to `dtype`."""
     return float(torch.tensor(x, dtype=torch.float64).to(dtype))
 
 
 def _index(times: Tensor, x: float) -> int:
+    """Where the time x stands in `times`."""
     return int(torch.nonzero(times == x)[0])

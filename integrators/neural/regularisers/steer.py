@@ -2,9 +2,10 @@
 
     t1' ~ U(t1 - b, t1 + b),    loss taken on y(t1')
 
-A. Ghosh, H. Behl, E. Dupont, P. Torr, V. Namboodiri, STEER: Simple Temporal Regularization For Neural ODEs, NeurIPS 2020
-(arXiv:2006.10711).  There is no penalty: as in the paper the task's loss is computed on the state at the drawn time, so the last output in
-training mode is y(t1').  The outputs before it stay at the user's times; b must therefore be smaller than the last interval.
+A. Ghosh, H. Behl, E. Dupont, P. Torr, V. Namboodiri, STEER: Simple Temporal Regularization For Neural ODEs, NeurIPS
+2020 (arXiv:2006.10711).  There is no penalty: as in the paper the task's loss is computed on the state at the drawn
+time, so the last output in training mode is y(t1').  The outputs before it stay at the user's times; b must therefore
+be smaller than the last interval.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Tensor = torch.Tensor
 
 
 class Steer(Regulariser):
-    """b: half the width of the interval from which the end time is drawn, positive, in t's unit; paper: from .124 to .5 of [0, 1]."""
+    """b: half the width of the interval from which the end time is drawn, positive, in t's unit; paper: from .124 to .5
+    of [0, 1]."""
 
     name = "steer"
 

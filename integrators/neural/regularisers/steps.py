@@ -6,13 +6,14 @@ With E_j, S_j, h_j of the accepted steps j = 1..n of a sample (`integrators/neur
     er2_sum  sum_j E_j^2            er2_mean  (1/n) sum_j E_j^2
     sr_sum   sum_j S_j h_j          sr_mean   (1/n) sum_j S_j h_j       sr_max   max_j S_j / r
 
-with r the length of the method's stability interval on the negative real axis (Tsit5 3.5068, DP5 3.3066).  With steps per sample the
-penalty is the mean over samples, n being each sample's own number of steps; with one step for the whole batch the norms behind E and S
-run over the batch already.  Step sizes are constants: gradients run through stages and states.
+with r the length of the method's stability interval on the negative real axis (Tsit5 3.5068, DP5 3.3066).  With steps
+per sample the penalty is the mean over samples, n being each sample's own number of steps; with one step for the whole
+batch the norms behind E and S run over the batch already.  Step sizes are constants: gradients run through stages and
+states.
 
-er_sum is R_E, er2_sum R_E2, sr_sum R_S of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the Blackbox: Accelerating Neural Differential
-Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335; er_mean and sr_max are what the code released with
-it computes, and its strengths (100 to 10; .0285) belong to those.
+er_sum is R_E, er2_sum R_E2, sr_sum R_S of A. Pal, Y. Ma, V. Shah, C. Rackauckas, Opening the Blackbox: Accelerating
+Neural Differential Equations by Regularizing Internal Solver Heuristics, ICML 2021, PMLR 139:8325-8335; er_mean and
+sr_max are what the code released with it computes, and its strengths (100 to 10; .0285) belong to those.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 
 from ...methods.tableaus import ExplicitTableau
 from ...methods.tableaus import get as get_tableau
-from ..solution import Heuristics
+from ..solution import Heuristics, no_stiffness
 from .plan import Func, Reading, Regulariser, Solver, Term
 
 Tensor = torch.Tensor
@@ -48,21 +49,23 @@ class StepRegulariser(Regulariser):
         """ValueError where `method` has no stiffness estimate and this regulariser needs one."""
         tableau = get_tableau(method)
         if self.quantity == "sr" and tableau.stiffness is None:
-            raise ValueError(f"{self.name}: method {tableau.name!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
+            raise no_stiffness(tableau.name, f"{self.name}: ")
 
     def _penalty(self, reading: Reading) -> Tensor:
         solution = reading.solution
         if solution is None:
             raise ValueError(
-                f"{self.name} needs the error and stiffness estimates of every step, which a tensor of states does not hold: "
-                "solve with stepsmith.neural.odeint (kinetic, taylor, steer and local regularisers work with any solver)"
+                f"{self.name} needs the error and stiffness estimates of every step, which a tensor of states does not "
+                "hold: solve with stepsmith.neural.odeint (kinetic, taylor, steer and local regularisers work with any "
+                "solver)"
             )
         if solution.heuristics is None:
             raise ValueError(f"{self.name} needs the solver's heuristics: leave heuristics=True")
         estimate = solution.heuristics.E if self.estimates == "E" else solution.heuristics.S
         if solution.y.requires_grad and estimate is not None and not estimate.requires_grad:
             raise ValueError(
-                f'{self.name} needs gradients through every step: solve with adjoint="discrete" and heuristics={self.estimates!r} or True'
+                f'{self.name} needs gradients through every step: solve with adjoint="discrete" and '
+                f'heuristics={self.estimates!r} or True'
             )
         if len(solution.heuristics.E) == 0:
             # nobody took a step, so nobody reached the end

@@ -2,17 +2,19 @@
 
     R_K = (1/d) int || d^K y / dt^K ||^2 dt,    K = 2, 3
 
-mean over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  A solution whose K-th derivative is zero is a
-polynomial of degree K - 1, which a method of order K - 1 follows with any step.  The derivatives are total ones, field depending on time
-included:
+mean over the batch and over the d numbers of a sample; `over="sum"` leaves out 1/d.  A solution whose K-th derivative
+is zero is a polynomial of degree K - 1, which a method of order K - 1 follows with any step.  The derivatives are total
+ones, field depending on time included:
 
     D_1 = f,    D_{k+1}(t, y) = dD_k/dt + (dD_k/dy) f(t, y),    d^k y / dt^k = D_k(t, y)
 
-each a Jacobian-vector product in the direction (1, f) by forward mode (`torch.func.jvp`), nested once for K = 3.  func must be made of
-operations that forward mode knows, and take t as a tensor.  For K = 2 an evaluation costs about three of f, for K = 3 about seven.
+each a Jacobian-vector product in the direction (1, f) by forward mode (`torch.func.jvp`), nested once for K = 3.  func
+must be made of operations that forward mode knows, and take t as a tensor.  For K = 2 an evaluation costs about three
+of f, for K = 3 about seven.
 
 J. Kelly, J. Bettencourt, M. Johnson, D. Duvenaud, Learning Differential Equations that are Easy to Solve, NeurIPS 2020
-(arXiv:2007.04504).  The paper writes the Euclidean norm; the code for MNIST and PhysioNet takes the mean over the dimension, as here.
+(arXiv:2007.04504).  The paper writes the Euclidean norm; the code for MNIST and PhysioNet takes the mean over the
+dimension, as here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""Loops over lanes and components, and sums over stages, as text: what is written out differently for every kernel.
+
+Small systems are one lane loop whose components are written out, sums in registers; in large ones component loops stand
+around lane loops, and sums are in scratch rows.  Bodies are compiled by `compile.trace`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+UNROLL = 8  # systems up to this size are written out component by component, sums in registers
+
+
+def weighted_sum(weights: Any, rows: Iterable[str]) -> str:
+    """`w0*A[K0 + j] + ...` over the weights that are not 0, an expression; rows: names of the rows."""
+    terms = [f"{float(w)!r}*A[{row} + j]" for w, row in zip(weights, rows, strict=False) if float(w) != 0.0]
+    return " + ".join(terms) if terms else "0.0"
+
+
+def polynomial(coefficients: np.ndarray) -> str:
+    """sum_q c_q th^q by Horner's rule, an expression; at least one coefficient."""
+    expr = repr(float(coefficients[-1]))
+    for c in coefficients[-2::-1]:
+        expr = f"({float(c)!r} + th*{expr})"
+    return expr
+
+
+def step_time(c: float) -> str:
+    """T + c h, an expression."""
+    return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
+
+
+def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: str = "") -> tuple[str, str]:
+    """The same loop with its lane body compiled by `trace.traced`: (definitions, loop lines of the calling function).
+
+    `body`, `post` must be straight-line; `call` is what the loop does a lane afterwards outside the trace (a right-hand
+    side).
+    """
+    ind = " " * 4
+    if n <= UNROLL:
+        src = f"@_traced\ndef {name}(A, l):\n" + "".join(f"{ind}s{k} = 0.0\n" for k in range(sums))
+        for i in range(n):
+            src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
+        if post:
+            src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
+        loop = f"    for l in range(W):\n        {name}(A, l)\n" + (f"        {call.strip()}\n" if call else "")
+        return re.sub(r"@(\d)", r"s\1", src) + "\n", loop
+    src = f"@_traced\ndef {name}(A, j, l):\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n\n"
+    loop = ""
+    if sums:
+        loop += "    for l in range(W):\n" + "".join(f"{ind*2}A[S{k} + l] = 0.0\n" for k in range(sums))
+    loop += f"    for i in range(N):\n        for l in range(W):\n            {name}(A, i*W + l, l)\n"
+    if post:
+        src += f"@_traced\ndef {name}_end(A, l):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n\n"
+    if post or call:
+        loop += (
+            "    for l in range(W):\n"
+            + (f"        {name}_end(A, l)\n" if post else "")
+            + (f"        {call.strip()}\n" if call else "")
+        )
+    return re.sub(r"@(\d)", r"A[S\1 + l]", src), loop
+
+
+class Source:
+    """A function of a kernel in the making: definitions it needs, and its own lines."""
+
+    def __init__(self, head: str) -> None:
+        self.defs = ""
+        self.lines = f"@_inline\ndef {head}:\n"
+        self.name = head.split("(")[0]
+        self.count = 0
+
+    def loop(self, n: int, sums: int, body: str, post: str = "", call: str = "") -> None:
+        """Add a `traced_loop`."""
+        defs, lines = traced_loop(f"{self.name}_{self.count}", n, sums, body, post, call)
+        self.count += 1
+        self.defs += defs
+        self.lines += lines
+
+    def text(self) -> str:
+        """Definitions, then the function."""
+        return self.defs + self.lines + "\n"

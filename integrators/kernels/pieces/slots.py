@@ -1,0 +1,72 @@
+"""Names that the template modules of this folder use beside those of `kernels.slots`: stand-ins of the same kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _compiled(*args: Any) -> Any:
+    raise TypeError("a template is the text of a kernel and cannot be called: the generated module binds what it names")
+
+
+# what differs between kernels: Jacobians, factorisations and back-substitutions are counted; the components of a small
+# system are written out within a lane; the controller chooses the first size, unless the caller gave one; the
+# processor has 512-bit vectors; optional slots of the record are filled
+IMPLICIT = SMALL = CHOOSES = WIDE = WANTS_ENORM = WANTS_YNORM = False
+
+# columns of a trajectory's statistics (`layout.STATS`)
+STAT_STATUS = STAT_NACCEPT = STAT_NREJECT = STAT_NFEV = STAT_T = STAT_NFALLBACK = STAT_H_LAST = STAT_H_NEXT = 0
+STAT_NJEV = STAT_NLU = STAT_NSOLVE = STAT_NACCEPT_OVER = 0
+# places in a pack (`layout.PACK`), how many there are, where the statistics end, how many statistics there are
+PACK_T0 = PACK_T1 = PACK_RTOL = PACK_H0 = PACK_MAX_STEPS = PACK_STEPS = PACK_RECORDS = PACK_STARTED = PACK_MOST = 0
+N_PACK = PACK_HEAD = NSTATS = 1
+# places in the `place` of an ensemble's driver (`drivers.PLACE`): the next trajectory; lanes that are free; lanes whose
+# trajectory is stored; 1 after the first call
+PLACE_CURSOR = PLACE_FREE = PLACE_STORED = PLACE_ENTERED = 0
+
+# row of the slope at the end of the step; of methods that are not FSAL: whether K0 is the slope at the state, whether
+# dense output has evaluated the slope at the end
+K_END = READY = AHEAD = 0
+# dense output of a component
+dense_component = _compiled
+
+# methods with linear algebra (`implicit.linear`): J at (t, y), the right-hand sides it took; LU of shift I - J, False
+# where it is singular or not finite; the row (n) replaced by the solution; the last two of (re + i im) I - J too
+jacobian = factor = back = factor_complex = back_complex = _compiled
+# time of the Jacobian (NaN: none), attempts it has served
+TJ = JAGE = 0
+
+# methods with Newton's iteration: their own pieces
+stages = attempt_lane = _compiled
+# size of the last factorisation (NaN: none), worst rate, last stage's theta/(1 - theta), attempts the factors served
+HLU = RATE = ETA = LAGE = 0
+# worst rate at which a Jacobian is kept; matrices that are factored at once
+KEEP = FACTORS = 0.0
+# what the matrices hold beside -J, times h: a real number, and with PAIR a complex one too
+SHIFT = SHIFT_RE = SHIFT_IM = 1.0
+PAIR = False
+# bits of the flags (`core.contract`): renew the Jacobian; renew or keep it; let the factors stand
+REFRESH = KEEP_OR_REFRESH = STAND = 0
+# Newton iterations, order of the error estimate and one
+MOST, ORDER = 1, 1.0
+# dense output from increments: its matrix, and the shape of that
+D: tuple = ((0.0,),)
+D_STAGES = D_TERMS = 1
+
+# Rosenbrock methods: whether the right-hand side reads the time; f_t, and the size of the step that it was taken for;
+# the distance of 1 from the next number
+MOVING = False
+FT = FTH = 0
+EPS = 0.0
+
+# coefficients: of ESDIRK methods (`methods.esdirk`) diagonal and its inverse, number of stages, nodes, error weights,
+# rows below the diagonal, predictors; of Radau IIA (`methods.radau`) eigenvalues of the inverse of A, nodes, error
+# weights, transformation and its inverse, collocation polynomial
+GAMMA = INV_GAMMA = ALPHA = BETA = 1.0
+STAGES = 1
+NODES: tuple = (0.0,)
+WEIGHTS: tuple = (0.0,)
+BELOW = PREDICTORS = TO_Z = TO_W = POLYNOMIAL = D
+# increments of the stages of this step (stages, n); of Radau IIA those of the last step, transformed ones, right-hand
+# sides of the linear systems and then their solutions, time that the slope in K0 belongs to
+ZS = ZP = WS = FS = TF = 0

@@ -1,0 +1,42 @@
+"""What a NeuralODE says of samples that failed, and what it gives in the place of their outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+
+from ..kernels.layout import MESSAGES, SUCCESS
+from .solution import NeuralSolution
+
+Tensor = torch.Tensor
+
+
+def told(solution: NeuralSolution) -> str:
+    """How many samples failed, where and why, and what helps."""
+    status, coupled = solution.status, solution.heuristics is None or solution.heuristics.h.dim() == 1
+    failed = status != SUCCESS
+    first = int(failed.argmax())
+    at = f"t = {solution.t_last[first]:.6g}"
+    reasons = {code: MESSAGES[int(code)].partition(";")[0] for code in status[failed]}
+    helps = "a field that stays bounded, a shorter span, looser tolerances, or a larger max_steps"
+    if failed.all() and len(set(solution.t_last)) == 1 and coupled:
+        text = f"the solve failed at {at}: {reasons[status[0]]}"
+        if len(status) > 1:
+            helps += "; per_sample=True, or a smaller batch, keeps a failing sample from the others"
+    else:
+        counted = Counter(int(code) for code in status[failed])
+        causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
+        many = f"{int(failed.sum())} of {len(status)} samples failed"
+        text = f"{many}, the first of them, sample {first}, at {at} ({causes})"
+    return f"{text}. What helps: {helps}"
+
+
+def filled(y: Tensor, y0: Tensor) -> Tensor:
+    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, without gradient.
+
+    A y0 that is not finite is replaced by zero.  The last good state would not do: that of a sample which blew up may
+    be of any size, and a loss over all samples would follow it alone.
+    """
+    start = y0.detach()
+    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))

@@ -1,0 +1,55 @@
+"""What an adaptive pass is asked for: method, controller, times, tolerances, and what else the caller wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..methods.explicit.tableau import ExplicitTableau
+from .clock import Clock
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one solve; every option has been checked.
+
+    tableau       the method's coefficients.
+    controller    an object of the controller contract.
+    t             (T,) float64, strictly monotone: the start, the output times and the end.
+    rtol, atol    tolerances of the scaled error.
+    first_step    size of the first attempt, positive: one number, one a lane (NaN where it is not known), or None for
+                  the automatic choice.
+    max_steps     attempts that a lane may make.
+    compact       lanes that are done leave the batch.
+    heuristics    the error and stiffness estimates E and S of the accepted steps are wanted.
+    graph         which of E and S are wanted with gradient: "", "E", "S" or "ES".
+    even          steps are equal ones up to the end time (`adaptive`).
+    clock         decides on the dtype of the times that func receives; a solve and its replay share one object.  None:
+                  a new one.
+    watch_draws   warn where func draws random numbers in every call.
+    check_start   None, or what is called once before the first attempt with four arguments: the slope at the start as a
+                  function of y, y0, its slope, and which lanes (lanes,) are finite there.
+    """
+
+    tableau: ExplicitTableau
+    controller: Any
+    t: np.ndarray
+    rtol: float
+    atol: float
+    first_step: float | np.ndarray | None
+    max_steps: int
+    compact: bool
+    heuristics: bool
+    graph: str = ""
+    even: bool = False
+    clock: Clock | None = None
+    watch_draws: bool = False
+    check_start: Callable[..., None] | None = None
+
+    @property
+    def sign(self) -> float:
+        """The direction of time: 1.0 forwards, -1.0 backwards."""
+        return 1.0 if self.t[-1] > self.t[0] else -1.0

@@ -1,0 +1,136 @@
+"""From a checked problem to its solution with a gradient, in one of three ways.
+
+A batch with one step size gets its gradient from the adaptive pass itself (`direct`).  Steps per sample, and
+checkpoints, take an adaptive pass without gradient and a replay of its steps with gradient (`replay`).  The continuous
+adjoints solve for the gradient backwards in time (`adjoint`).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..methods.explicit.tableau import ExplicitTableau
+from . import adjoint
+from .adaptive import adaptive_pass
+from .checks import SolverOptions
+from .clock import Clock
+from .direct import direct
+from .field import Field, Func
+from .replay import Replay, replay
+from .rows import check_rows
+from .settings import Settings
+from .totals import Pass
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What `odeint` is asked, checked: func, y0 and the options `asked` as it takes them, the times (T,) float64, the
+    method's coefficients, a controller object, and whether steps are per sample."""
+
+    func: Func
+    y0: Tensor
+    times: np.ndarray
+    tableau: ExplicitTableau
+    controller: Any
+    per_sample: bool
+    asked: SolverOptions
+
+    @property
+    def single(self) -> bool:
+        """Whether y0 is one system (D,) instead of a batch."""
+        return self.y0.dim() == 1
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return 1 if self.single else self.y0.shape[0]
+
+    @property
+    def differentiate(self) -> bool:
+        """Whether the discrete adjoint is wanted, and gradients are on."""
+        return self.asked.adjoint == "discrete" and torch.is_grad_enabled()
+
+    def field(self) -> Field:
+        """func over rows, with a count of its own."""
+        shape = tuple(self.y0.shape) if self.single else (-1, *self.y0.shape[1:])
+        return Field(self.func, shape, not self.per_sample)
+
+    def rows(self) -> Tensor:
+        """y0 as (lanes, width), one lane a sample or one for the whole batch.
+
+        A copy, for the caller's y0 is not for func to see, and row after row whatever the strides of y0.
+        """
+        lanes = self.batch if self.per_sample else 1
+        return self.y0.reshape(lanes, -1).clone(memory_format=torch.contiguous_format)
+
+    def settings(self) -> Settings:
+        """What the adaptive pass is asked for."""
+        asked, t = self.asked, self.times
+        return Settings(
+            self.tableau,
+            self.controller,
+            t,
+            asked.rtol,
+            asked.atol,
+            asked.first_step,
+            asked.max_steps,
+            asked.compact,
+            asked.heuristics,
+            asked.graph,
+            asked.even_steps,
+            Clock(self.y0.dtype, t[0], t[-1] - t[0]),
+            watch_draws=True,
+            check_start=functools.partial(check_rows, self.func) if self.per_sample and self.batch > 1 else None,
+        )
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A problem's solution.
+
+    settings   of the adaptive pass `done`.
+    rows       y0 as (lanes, width).
+    y          (T, lanes, width) the outputs, with their gradient where there is one.
+    again      what carries gradient besides: E and S.  None where nothing does.
+    forward    func as the adaptive pass called it; `backward`, as replay or backward solve call it.
+    """
+
+    problem: Problem
+    settings: Settings
+    rows: Tensor
+    done: Pass
+    y: Tensor
+    again: Replay | None
+    forward: Field
+    backward: Field
+
+
+def solve(problem: Problem) -> Solved:
+    """Solve `problem`."""
+    asked, settings, rows = problem.asked, problem.settings(), problem.rows()
+    forward, backward = problem.field(), problem.field()
+    again: Replay | None = None
+    if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
+        done, again = direct(forward, settings, rows)
+        y = again.y
+    elif asked.adjoint in adjoint.CONTINUOUS:
+        task = adjoint.Continuous(
+            asked.adjoint, forward, backward, settings, asked.back_rtol, asked.back_atol, not problem.per_sample
+        )
+        done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.func, asked.adjoint_params))
+    else:
+        with torch.no_grad():
+            done = adaptive_pass(forward, settings, rows.detach(), want_output=not problem.differentiate)
+        if problem.differentiate:
+            again = replay(backward, settings, done, rows, asked.checkpoint_every)
+        answer = again.y if again is not None else done.y
+        assert answer is not None
+        y = answer
+    return Solved(problem, settings, rows, done, y, again, forward, backward)

@@ -1,0 +1,95 @@
+"""The loop of a run by evolution strategy: generations, validation beside them, the log, and the best controller.
+
+What is learnt on (instances of a family, fields of neural training runs) is the fitness; what is validated on is the
+caller's `ratio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...controllers.file import save
+from ...controllers.learned.network import Learned
+from ..run.progress import Progress
+from ..run.provenance import provenance
+from ..run.rundir import RunDir
+from . import evolution
+
+
+class EveryAttempts:
+    """A validation is due once `every` attempts have been made since the last one; `first`: attempts at the next."""
+
+    def __init__(self, first: int, every: int) -> None:
+        self.next, self.every = first, every
+
+    def __call__(self, generation: int, attempts: int) -> bool:
+        return attempts >= self.next
+
+    def made(self, attempts: int) -> None:
+        """A validation has been made after so many attempts."""
+        self.next = attempts + self.every
+
+
+class EveryGenerations:
+    """A validation is due every so many generations."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def __call__(self, generation: int, attempts: int) -> bool:
+        return generation % self.every == 0
+
+    def made(self, attempts: int) -> None:
+        """A validation has been made; the next one does not depend on it."""
+
+
+def evolve_run(
+    run: RunDir,
+    first: Learned,
+    fitness: evolution.Scores,
+    state: dict[str, Any] | None,
+    due: EveryAttempts | EveryGenerations,
+    ratio: Callable[[Learned], float],
+    best_of: Callable[[Learned, dict[str, Any], dict[str, Any]], Learned],
+    seed: int,
+    name: str,
+    progress: bool,
+) -> None:
+    """Evolve `first` to the last generation, or on from `state`, and keep what is best on validation in the run folder.
+
+    due        says at which generations to validate; the last one is validated anyway
+    ratio      the validation figure of a controller, less is better
+    best_of    the controller as it is saved: of the generation's mean, what made it (env steps, generation, versions)
+               and its measured figure
+    seed       of the strategy;   name: of the run, for the progress bar
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    generations = fitness.settings.generations
+    bar = Progress(f"es {name}", generations, "generations", progress)
+    # events behind the checkpoint are written again
+    purge = None if state is None else int(state["attempts"]) + 1
+    board = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge)
+    best, logged = run.best, {row.get("generation") for row in run.logged()}
+    try:
+        for generation, attempts, cost, mean in evolution.evolve(first, fitness, seed, run.checkpoint, state):
+            board.add_scalar("train/fitness", cost, attempts)
+            if (due(generation, attempts) or generation == generations) and generation not in logged:
+                due.made(attempts)
+                figure = ratio(mean)
+                board.add_scalar("validation/ratio", figure, attempts)
+                if figure < best:
+                    best = figure
+                    made = {"env_steps": attempts, "generation": generation}
+                    save(best_of(mean, made, {"validation_ratio": figure}), run.controller)
+                run.log(generation=generation, env_steps=attempts, fitness=cost, validation=figure, best=best)
+            bar.update(generation, fitness=cost, validation=best)
+    finally:
+        bar.close()
+        board.close()
+
+
+def provenance_of(facts: dict[str, Any], made: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a saved controller says of its training: facts of the run, of the generation, and versions and commit."""
+    return {**facts, **made, **(more or {}), **provenance()}

@@ -1,0 +1,181 @@
+"""Validation and checkpoints of a run with Stable-Baselines3: what is measured beside training, and what is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from ...controllers.file import save
+from ...controllers.learned.network import Learned
+from ...envs.three_body_paper import make_core as make_paper_core
+from ...policies.export import from_sb3
+from ..config.config import Config
+from ..evaluate.paper import play
+from ..run.progress import Progress
+from ..run.provenance import provenance
+from ..run.rundir import RunDir, least
+from ..run.runfiles import RunError, plain, put, say
+from .sb3_state import state_of
+from .validate import Validator
+
+
+class LawCheck:
+    """Work at matched error against a law on the family's validation split; keeps the policy as a controller."""
+
+    name = "ratio"
+
+    def __init__(self, config: Config, run: RunDir, core: Any, table: Any) -> None:
+        self.config, self.decision, self.table, self.path = config, core.decision, table, run.controller
+        e = config.evaluate
+        self.validator = Validator(core.pool.family.name, core.method, e.against, e.instances, e.seed, core.pool.costs)
+        self.learned: Learned | None = None
+
+    def __call__(self, model: BaseAlgorithm) -> float:
+        """The figure, less is better."""
+        self.learned = from_sb3(model, self.decision, actions=self.table)
+        return self.validator.ratio(self.learned)
+
+    def keep(self, model: BaseAlgorithm, ratio: float) -> None:
+        """Save what was measured last."""
+        assert self.learned is not None  # keep follows a call
+        training = {"algorithm": self.config.algorithm, "method": self.validator.method, "seed": self.config.seed,
+                    "env_steps": int(model.num_timesteps), **provenance()}  # fmt: skip
+        figures = {
+            "validation_ratio": ratio,
+            "against": self.config.evaluate.against,
+            "instances": self.config.evaluate.instances,
+        }
+        best = self.learned.replace(
+            name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures
+        )
+        save(best, self.path)
+
+
+class PaperCheck:
+    """Mean return, with its sign turned, over one episode of each instance of the validation split.
+
+    The environment is the paper's (`ThreeBodyPaper-v0`), whose policy is no controller of step sizes.
+    """
+
+    name = "minus_return"
+
+    def __init__(self, config: Config, run: RunDir) -> None:
+        own = {"split": "validation", "in_turn": True, "seeds": None, "pool_size": config.evaluate.instances,
+               "pool_seed": config.evaluate.seed}  # fmt: skip
+        env = {k: v for k, v in config.env.items() if k != "id"}
+        self.core = make_paper_core(config.evaluate.instances, True, **{**env, **own})
+        self.path = run.path / "policy.zip"
+
+    def __call__(self, model: BaseAlgorithm) -> float:
+        """The figure, less is better."""
+        self.core.seed(np.zeros(self.core.lanes, np.uint64))  # from the first episode, thus all instances, again
+        return -float(np.mean(play(self.core, lambda obs: model.predict(obs, deterministic=True)[0])["return"]))
+
+    def keep(self, model: BaseAlgorithm, figure: float) -> None:
+        """Save the policy; the replay buffer is not part of it."""
+        write: Any = model.save  # into an open file
+        put(self.path, write)
+
+
+class Validate(BaseCallback):
+    """The callback of a run: validation every `evaluate.every` env steps, and the best policy kept.
+
+    A checkpoint is made at the boundary between rollouts that follows a validation.  Between validations the callback
+    collects the statistics of episodes and shows the progress.
+    """
+
+    def __init__(
+        self, config: Config, run: RunDir, check: LawCheck | PaperCheck, core: Any, total: int, progress: bool
+    ) -> None:
+        super().__init__()
+        self.config, self.run, self.check, self.core = config, run, check, core
+        self.due = config.evaluate.every
+        self.rows = run.logged()  # of a resumed run, more of them than the checkpoint knows, perhaps
+        self.made = 0  # validations so far
+        self.saved = -1  # validations at the last checkpoint
+        self.finished = False
+        self.bar = Progress(f"{config.algorithm} {config.name}", total, "env steps", progress)
+        self.episodes: list[tuple[float, float]] = []
+
+    @property
+    def best(self) -> float:
+        """Least figure of the validations so far."""
+        return least(self.rows[: self.made])
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.due, self.made, self.finished = int(state["due"]), int(state["validations"]), bool(state["finished"])
+        self.episodes = [(float(a), float(b)) for a, b in state["episodes"]]
+        if len(self.rows) < self.made:
+            say(
+                f"{self.run.path / 'log.jsonl'}: lines of {self.made - len(self.rows)} "
+                "validations are missing, and are not made again"
+            )
+            self.made = len(self.rows)
+        self.saved = self.made
+
+    def boundary(self, model: BaseAlgorithm) -> None:
+        """Between two rollouts: checkpoint at the start and after every validation."""
+        if self.saved == self.made:
+            return
+        self.run.checkpoint.save({
+            "model": state_of(model, self.core), "due": self.due, "validations": self.made, "finished": self.finished,
+            "episodes": np.array(self.episodes).reshape(-1, 2),
+        })  # fmt: skip
+        self.saved = self.made
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if info:
+                self.episodes.append(
+                    (info["episode"]["r"], info["episode"].get("nreject", 0.0) / max(info["episode"]["l"], 1))
+                )
+        if self.num_timesteps >= self.due:
+            self.due = self.num_timesteps + self.config.evaluate.every
+            self.validate(self.model)
+        elif self.n_calls % 50 == 0:
+            self.bar.update(self.num_timesteps, validation=self.best)
+        return True
+
+    def validate(self, model: BaseAlgorithm) -> None:
+        """Measure the current policy, keep it where it is the best so far, and log it.
+
+        Where the log has this validation already, which a resumed run repeats, nothing is measured.
+        """
+        steps = int(model.num_timesteps)
+        episodes = np.array(self.episodes[-2000:]) if self.episodes else np.full((1, 2), np.nan)
+        self.episodes.clear()
+        if self.made < len(self.rows):
+            if self.rows[self.made].get("env_steps") != steps:
+                log = self.run.path / "log.jsonl"
+                raise RunError(
+                    f"{log}, line {self.made + 1}: not this run's, which validates at {steps} env steps here"
+                )
+        else:
+            figure, best = self.check(model), self.best
+            if figure < best:
+                self.check.keep(model, figure)
+            mean = episodes.mean(axis=0)
+            row = {"env_steps": steps, "validation": figure, "best": min(figure, best) if figure == figure else best,
+                   "episode_return": mean[0], "rejected": mean[1]}  # fmt: skip
+            self.run.log(**row)
+            self.rows.append(plain(row))
+            self._show(figure, mean, steps)
+        self.made += 1
+        self.bar.update(steps, validation=self.best)
+
+    def _show(self, figure: float, mean: np.ndarray, steps: int) -> None:
+        self.logger.record(f"validation/{self.check.name}", figure)
+        self.logger.record("rollout/episode_return", mean[0])
+        self.logger.record("rollout/rejected_share", mean[1])
+        self.logger.dump(steps)
+
+    def finish(self, model: BaseAlgorithm) -> None:
+        """Validate the last policy and save the end, unless that has been done."""
+        if not self.finished:
+            self.validate(model)
+            self.finished = True
+            self.boundary(model)

@@ -1,0 +1,85 @@
+"""The objective of a law's search: mean log work at equal error, as the comparison measures it.
+
+It is the mean over instances of the mean over the family's error levels of the log of the work (f-evaluations, with
+linear algebra at its measured cost) at that error; of a suite, the mean over its families.  A level tighter than a
+candidate reaches on an instance is charged ten times the larger of its dearest run there and the I law's work at that
+level, so that neither giving up early nor giving up late pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ...controllers.laws import registry
+from ...controllers.laws.law import Law
+from ...integrators import methods
+from ...integrators.engine.costs import NONE
+from ...integrators.engine.ensemble import available_cores
+from ..evaluate import curves
+from ..evaluate.splits import Sweep, Sweepable
+
+MAX_STEPS = 10_000
+
+
+class Objective:
+    """Mean log work at equal error of laws on splits, each of which counts the same; counts what it spends."""
+
+    def __init__(self, splits: Sequence[Sweepable], max_steps: int = MAX_STEPS) -> None:
+        self.splits, self.max_steps = list(splits), max_steps
+        self.method = self.splits[0].method
+        self.implicit = methods.get(self.method).implicit
+        self.evaluations = self.solves = self.nfev = 0
+        self._floors = []
+        for split in self.splits:
+            first, levels = self._sweep(split, registry.get("i")), split.family.error_levels
+            self._floors.append(log_work(first.err, first.work, levels, np.zeros(len(levels))))
+
+    def _sweep(self, split: Sweepable, law: Law, threads: int | None = None) -> Sweep:
+        # a kernel of an implicit method takes too long to compile to have several a family
+        return split.sweep(law.general() if self.implicit else law, max_steps=self.max_steps, threads=threads)
+
+    def each(self, law: Law) -> np.ndarray:
+        """Mean log work of a law on every split."""
+        self.evaluations += 1
+        if len(self.splits) == 1:
+            sweeps = [self._sweep(self.splits[0], law)]
+        else:  # an ensemble of a few instances fills one core
+            with ThreadPoolExecutor(available_cores()) as pool:
+                sweeps = list(pool.map(lambda split: self._sweep(split, law, 1), self.splits))
+        self.solves += sum(int(np.count_nonzero(s.nfev)) for s in sweeps)
+        self.nfev += int(sum(s.nfev.sum() for s in sweeps))
+        levels = [split.family.error_levels for split in self.splits]
+        return np.array(
+            [log_work(s.err, s.work, x, floor).mean() for s, x, floor in zip(sweeps, levels, self._floors, strict=True)]
+        )
+
+    def __call__(self, law: Law) -> float:
+        return float(self.each(law).mean())
+
+
+def log_work(err: curves.Array, work: curves.Array, levels: curves.Array, floor: curves.Array) -> curves.Array:
+    """Log work (B, L) of runs (B, T) at the levels, those out of reach charged as the module says.
+
+    floor: (B, L) or (L,), least log work that a level out of reach counts as, before the factor.
+    """
+    table = curves.log_work_at(err, work, levels, looser=True)
+    dearest = np.maximum(np.log(work.max(axis=1))[:, None], floor) + np.log(curves.LOST_RATIO)
+    return np.where(np.isfinite(table), table, dearest)
+
+
+def costs_of(split: Sweepable) -> dict[str, float] | None:
+    """Measured costs of a split's linear algebra as JSON, None where there is none."""
+    return None if split.costs is NONE else split.costs.as_dict()
+
+
+def grid_of(split: Sweepable) -> dict[str, Any]:
+    """What a split is measured at, as JSON: tolerances, ends of the band of error levels, and costs where there are
+    any.
+    """
+    costs = costs_of(split)
+    grid = {"tolerances": [float(v) for v in split.tolerances], "levels": [float(v) for v in split.family.levels]}
+    return grid if costs is None else {**grid, "costs": costs}

@@ -63,7 +63,7 @@ def tuned(family: str, method: Any = None) -> Law:
     """
     from ...integrators.problems import suites
 
-    method = suites.members(family, method)[1]
+    family, method = suites.called(family), suites.members(family, method)[1]
     path = find(family, method)
     if path is None:
         command = f"stepsmith tune {family} --method {method}"

@@ -44,10 +44,15 @@ def get(name: str) -> Suite:
     return SUITES[name]
 
 
+def called(given: str | Family) -> str:
+    """The name of a suite or of a family, which is given by its name, by where it is, or itself; as `problems.named`."""
+    return given if isinstance(given, str) and is_suite(given) else problems.named(given)
+
+
 def members(name: str | Family, method: str | None = None) -> tuple[tuple[str, ...], str]:
     """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown names."""
     if isinstance(name, str) and is_suite(name):
         suite = get(name)
         return suite.families, methods.registered(suite.method if method is None else method)
-    family = problems.family(problems.named(name))
+    family = problems.family(called(name))
     return (family.name,), methods.registered(family.method if method is None else method)

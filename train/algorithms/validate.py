@@ -29,7 +29,7 @@ class Validator:
         seed: int = 0,
         costs: Costs | None = None,
     ) -> None:
-        self.family = problems.family(family)
+        self.family = problems.family(problems.named(family))
         self.method = methods.named(self.family.method if method is None else method)
         batch = self.family.split("validation", instances, seed)
         found = self.family.reference(batch)

@@ -126,7 +126,7 @@ def _show_tuned(family: str, result: Any, path: Path, as_json: bool) -> None:
 
 @app.command("compare")
 def compare(
-    family: Annotated[str, typer.Argument(help="Problem family, or a suite of families.")],
+    family: Annotated[str, typer.Argument(help="Problem family (a name, or file.py:NAME), or a suite of families.")],
     method: Method = None,
     controller: Controllers = None,
     seed: Seed = 0,
@@ -150,6 +150,7 @@ def compare(
         if name.endswith(".json"):
             reading.json(name)
     given = [c.split(",") if "," in c else c for c in controller or []]
+    family = suites.called(family)
     report: Any
     if suites.is_suite(family):
         if headline is not None or oracle:

@@ -32,6 +32,7 @@ def kernel(
     from ...integrators import problems
     from ...integrators.engine.shown import kernel_text
 
+    family = problems.named(family)
     problem = problems.make(family)
     method = problems.family(family).method if method is None else method
     print(kernel_text(problem, method, resolve.controller(controller, family, method), lanes))

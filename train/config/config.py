@@ -161,4 +161,21 @@ def read(path: str | Path) -> dict[str, Any]:
         if not named.exists():
             raise unknown("config", str(path), [p.stem for p in shipped.glob("*.toml")])
         path = named
-    return reading.toml(path)
+    return _beside(path, reading.toml(path))
+
+
+def _beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """A family in a file (file.py:NAME) that stands beside the config, or in the current folder, by its whole path: a run
+    goes on from anywhere.
+    """
+    env = data.get("env")
+    if not isinstance(env, dict):
+        return data
+    name = env.get("family")
+    if not isinstance(name, str) or ".py" not in name:
+        return data
+    file, _, member = name.partition(".py")
+    found = next((p for p in (path.parent / f"{file}.py", Path(f"{file}.py")) if p.is_file()), None)
+    if found is None:
+        return data
+    return {**data, "env": {**env, "family": f"{found.resolve()}{member}"}}

@@ -49,6 +49,7 @@ def resolved(config: Config) -> dict[str, Any]:
     _known("key in [env]", config.env, {*env, "id"})
     env |= config.env
     if "family" in env:  # what the environment takes from its family
+        env["family"] = suites.called(env["family"])
         if suites.is_suite(env["family"]) and config.algorithm != "es":
             raise ValueError(
                 f"{env['family']!r} is a suite: an environment plays one family, only es trains on several"
@@ -88,7 +89,8 @@ def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 def env_arguments(config: Config) -> dict[str, Any]:
     """What `make_core` is called with: the config's [env], and what its id fixes."""
-    return environment(config)[1] | {k: v for k, v in config.env.items() if k != "id"}
+    found = environment(config)[1] | {k: v for k, v in config.env.items() if k != "id"}
+    return found | ({"family": suites.called(found["family"])} if "family" in found else {})
 
 
 def env_keys(config: Config) -> set[str]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...integrators import problems
 from ...integrators.core import options
 from ...integrators.core.names import unknown
+from ...integrators.problems.families import Family
 
 Rule = Callable[[str, Any], Any]
 Rules = Mapping[str, Rule]
@@ -152,6 +154,11 @@ def run_name(name: str, value: Any) -> str:
     return value
 
 
+def family(name: str, value: Any) -> str:
+    """A family or suite by its name, or where it is; a `Family` is registered, and its name stands in the config."""
+    return problems.named(value) if isinstance(value, Family) else text(name, value)
+
+
 def law(name: str, value: Any) -> Any:
     """A law's name, "tuned", or a table {base = one of these, coefficient = number, ...}."""
     if not isinstance(value, Mapping):
@@ -188,7 +195,7 @@ COSTS: Rules = {"jacobian": number(0.0), "lu": number(0.0), "solve": number(0.0)
 
 #: [env] of the step-size environments, `envs.ode.make_core`
 ODE: Rules = {
-    "id": text, "family": text, "method": text, "law": law, "features": _names, "n_act": choice(1, 2, 4),
+    "id": text, "family": family, "method": text, "law": law, "features": _names, "n_act": choice(1, 2, 4),
     "baseline": text,
     "rtol": many(number(above=0.0, high=1.0), "numbers, loose and tight", 2, 2), "band": flag, "pool_size": instances,
     "split": choice("train", "validation", "test"), "pool_seed": seed, "reward": text, "lagrange": number(0.0),

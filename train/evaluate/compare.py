@@ -47,7 +47,7 @@ MOST_REPEATS = 10_000
 
 @options.named
 def compare(
-    family: str,
+    family: str | Family,
     method: str | None = None,
     controllers: Sequence[Any] | Mapping[str, Any] | str = (),
     seed: int = 0,
@@ -64,6 +64,7 @@ def compare(
 ) -> Report:
     """Compare controllers on `n` test instances of a family, drawn with `seed`.
 
+    family         a `Family`, its name, or where it is (file.py:NAME)
     method         name of a method; default the family's
     controllers    names, paths or objects, which stand beside the laws of every table; a list among them is one
                    controller's training seeds (the median seed gets the row, with the range over the seeds)
@@ -82,6 +83,7 @@ def compare(
     )
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
         controllers = list(controllers)
+    family = fam.name
     _check_guests(controllers, fam, method)  # before references are computed
     test = draw(family, method, "test", n, seed)
     laws, guests = _invited(test, controllers, headline)
@@ -231,7 +233,7 @@ def _check(
 
     OptionError for the first option of `compare` that has the wrong type or is out of range.
     """
-    fam = problems.family(options.text("family", family))
+    fam = problems.family(problems.named(family))
     chosen = methods.get(options.text("method", method, none=True) or fam.method).name
     settings.seed("seed", seed)
     settings.seed("validation_seed", validation_seed)

@@ -273,7 +273,7 @@ class _Search:
         result = Fit(
             self.fam, self.error, chosen, point, rows, against, tuple(self.skipped), tuple(self.notes.said),
             tuple(self.notes.steps),
-            self.split(chosen.method, "test", self.count),
+            self.split(chosen.method, "test", self.count), self.notes.folder,
         )  # fmt: skip
         result.write(self.notes.folder)
         self.say(result.sentence)

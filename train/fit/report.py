@@ -51,9 +51,13 @@ class Row:
 class Fit:
     """The answer of `fit`.
 
-    family, error: what was asked.  chosen, point: the recommended candidate and where it has the wanted error.  rows:
-    it and those that came next, on test instances.  against: the default of `ss.solve`, and the baseline.  skipped:
-    what the time did not suffice for.  said: lines of the search.  steps: comparisons behind the choice.
+    family, error      what was asked
+    chosen, point      the recommended candidate, and where it has the wanted error
+    rows               it and those that came next, on test instances
+    against            the default of `ss.solve`, and the baseline
+    skipped            what the time did not suffice for
+    said, steps        lines of the search, and comparisons behind the choice
+    test, folder       the test instances, and where the files are
     """
 
     family: Family
@@ -66,6 +70,7 @@ class Fit:
     said: tuple[str, ...]
     steps: tuple[Mapping[str, Any], ...]
     test: Split
+    folder: Path
 
     @property
     def recommended(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ...controllers.laws.values import json_values
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.problems import suites
+from ...integrators.problems.families import Family
 from ..config import settings
 from ..evaluate.splits import Sweepable, check_size, draw
 from ..run.progress import Progress
@@ -72,7 +73,7 @@ def published(method: str) -> list[str]:
 
 @options.named
 def tune(
-    family: str,
+    family: str | Family,
     method: str | None = None,
     n: int | None = None,
     evaluations: int = 2000,
@@ -101,7 +102,7 @@ def tune(
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws,
     and a `start` that the method cannot drive.
     """
-    options.text("family", family)
+    family = suites.called(family)
     options.text("method", method, none=True)
     check_search(evaluations, seed, restarts, sigma, start, progress)
     settings.seed("validation_seed", validation_seed)

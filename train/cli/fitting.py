@@ -1,0 +1,45 @@
+"""The command that finds a solver for a person's own problem: `fit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..config import reading
+from .arguments import Json, Seed, app
+from .show import table
+
+
+@app.command("fit")
+def fit(
+    family: Annotated[str, typer.Argument(help="Problem family: a name, file.py:NAME or package.module:NAME.")],
+    error: Annotated[
+        float | None, typer.Option(help="Relative error that nine of ten instances may have (default: the family's).")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="What the search may take.")] = 10.0,
+    controller: Annotated[
+        list[str] | None, typer.Option("--controller", "-c", help="A controller to try as well. Repeatable.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What you use now: scipy:METHOD,RTOL[,ATOL], for instance scipy:LSODA,1e-6.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="Test instances (default 48).", min=2)] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results (default: fits/<family>).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the method, law, tolerance and controller that reach an error on a family in the least time."""
+    from ..fit import fit as run
+
+    reading.folder("--out", out)
+    found = run(family, error, minutes, controllers=controller or [], baseline=baseline, out=out, seed=seed, n=n)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+        return
+    head, *rows = found.table()
+    table(f"{found.family.name}: at an error of {found.error:.0e}, test instances", head, rows)
+    print(found.sentence)
+    print(found.folder / "recommended.toml")

@@ -33,16 +33,35 @@ TIGHT, LOOSE = (7, 1e-12), (5, 1e-11)  # stages and step tolerance of the refere
 MAX_STEPS = 1_000_000
 _VERSION = 1  # part of the disk cache's key: raise it when the numbers may change
 
-_POINTERS = """
+_SLOPE = """
 import numba
+import numpy as np
 
 @numba.cfunc("void(f8, f8[::1], f8[::1], f8[::1])", error_model="numpy", cache=True)
 def rhs_pointer(t, y, p, dy):
     rhs(t, y, p, dy)
-
+"""
+_JACOBIAN = """
 @numba.cfunc("void(f8, f8[::1], f8[::1], f8[:, ::1])", error_model="numpy", cache=True)
 def jac_pointer(t, y, p, J):
     jac(t, y, p, J)
+"""
+# forward differences: Newton's iteration needs no more, and what it converges to does not depend on them
+_DIFFERENCES = """
+@numba.cfunc("void(f8, f8[::1], f8[::1], f8[:, ::1])", error_model="numpy", cache=True)
+def jac_pointer(t, y, p, J):
+    z = y.copy()
+    f0 = np.empty(y.size)
+    f1 = np.empty(y.size)
+    rhs(t, z, p, f0)
+    least = 1e-6*np.max(np.abs(y)) + 1e-12
+    for j in range(y.size):
+        z[j] = y[j] + 1.4901161193847656e-08*max(abs(y[j]), least)
+        rhs(t, z, p, f1)
+        d = z[j] - y[j]
+        for i in range(y.size):
+            J[i, j] = (f1[i] - f0[i])/d
+        z[j] = y[j]
 """
 
 
@@ -63,11 +82,10 @@ def stiff_reference(
     those that fail or need more than `max_steps` attempts (their self_error is inf, states not reached are NaN).
     atol_factor: the absolute tolerance is this times the relative one, a positive number below the smallest component
     that matters.  floor: least size of a state that differences are taken relative to.  cache: keep results on disk,
-    keyed by everything that determines them. Raises ValueError on bad arguments and where the problem has no `jac`.
+    keyed by everything that determines them. A problem without `jac` is solved with
+    differences. Raises ValueError on bad arguments.
     """
     batch, fractions = checked(batch, fractions, bound, max_steps)
-    if batch.jac is None:
-        raise ValueError(f"{batch.name}: a stiff reference needs the problem's jac(t, y, p, J)")
     if not 0 < atol_factor < np.inf:
         raise ValueError(f"atol_factor must be positive and finite, got {atol_factor!r}")
     pick = chosen(components, batch.n)
@@ -85,7 +103,12 @@ def stiff_reference(
 
 
 def bandwidth(batch: Batch) -> tuple[int, int]:
-    """Diagonals below and above the main one that `batch.jac` fills, seen at the starts and at points near them."""
+    """Diagonals below and above the main one that the Jacobian fills, seen at the starts and at points near them.
+
+    All of them where it is taken by differences and not large: an entry may be zero at a point by chance.
+    """
+    if batch.jac is None and batch.n <= 32:
+        return batch.n - 1, batch.n - 1
     filled = np.zeros((batch.n, batch.n), dtype=bool)
     jac, evaluate = _functions(batch)[1], _solver().evaluate
     J = np.zeros((batch.n, batch.n))
@@ -126,8 +149,9 @@ def _functions(batch: Batch) -> tuple[Any, Any]:
     from ..compile.cache import load_module
     from ..kernels.calls import array_guards
 
-    objects = {"rhs": batch.rhs, "jac": batch.jac}
-    module = load_module(array_guards(objects, batch.n, batch.m) + _POINTERS, objects)
+    objects = {"rhs": batch.rhs} | ({} if batch.jac is None else {"jac": batch.jac})
+    source = _SLOPE + (_DIFFERENCES if batch.jac is None else _JACOBIAN)
+    module = load_module(array_guards(objects, batch.n, batch.m) + source, objects)
     return module.rhs_pointer, module.jac_pointer
 
 
@@ -171,9 +195,9 @@ def coefficients(s: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray, np.
 def _cache_file(batch: Batch, fractions: np.ndarray, atol_factor: float, max_steps: int) -> Path:
     from ..compile.cache import function_key
 
-    assert batch.jac is not None
+    jac = "differences" if batch.jac is None else function_key(batch.jac)
     shapes = f"{batch.y0.shape} {batch.p.shape} {fractions.size}"
-    head = f"stiff {_VERSION} {function_key(batch.rhs)} {function_key(batch.jac)} {shapes} {TIGHT} {LOOSE} "
+    head = f"stiff {_VERSION} {function_key(batch.rhs)} {jac} {shapes} {TIGHT} {LOOSE} "
     head += f"{atol_factor!r} {max_steps}"
     h = hashlib.sha256((head + SOURCE).encode())
     for array in (batch.y0, batch.p, batch.t0, batch.t1, fractions):

@@ -83,7 +83,8 @@ def family(
         wanted_error=wanted_error,
     )  # fmt: skip
     given = {
-        "stiff": stiff, "method": method, "levels": levels, "tolerances": tolerances, "atol_factor": atol_factor,
+        "stiff": stiff, "method": method, "levels": None if levels is None else tuple(map(float, levels)),
+        "tolerances": None if tolerances is None else tuple(map(float, tolerances)), "atol_factor": atol_factor,
         "floor": floor,
     }  # fmt: skip
     found = _kept(draft, given)

@@ -100,7 +100,7 @@ def _kept(draft: Family, given: Mapping[str, Any]) -> Protocol:
     digest.update(repr((draft.error, draft.n_out, draft.components, draft.wanted_error, draft.name)).encode())
     for array in (batch.y0, batch.p, batch.t0, batch.t1):
         digest.update(array.tobytes())
-    path = cache_dir() / "families" / f"{draft.name}-{digest.hexdigest()[:16]}.json"
+    path = cache_dir().parent / "families" / f"{draft.name}-{digest.hexdigest()[:16]}.json"
     try:
         return Protocol.from_json(json.loads(path.read_text()))
     except (OSError, ValueError):

@@ -123,7 +123,7 @@ def test_what_is_given_is_taken_and_what_was_found_is_kept(tmp_cache, monkeypatc
     fam = ss.family(PROBLEM, vary={"p": (0.5, 1.0)}, quiet=True, **given)
     assert fam.levels == (1e-5, 1e-3) and fam.atol_factor == 1e-2 and len(fam.tolerances) == 12
     assert len(list(tmp_cache.rglob("pair-*.json"))) == 1
-    monkeypatch.setattr("stepsmith.train.fit.family.Probe", None)
+    monkeypatch.setattr("stepsmith.train.fit.own.Probe", None)
     again = ss.family(PROBLEM, vary={"p": (0.5, 1.0)}, quiet=True, **given)
     assert again.tolerances == fam.tolerances and again.said == fam.said
 

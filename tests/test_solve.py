@@ -37,7 +37,12 @@ def end_error(problem, method, exact, rtol, atol=None, law=SCIPY):
 
 def test_lotka_volterra_reference():
     exact = np.array(REFERENCE["lv"]["quad"])
-    for method, rtol, bound in (("bs32", 1e-9, 2e-7), ("dopri5", 1e-12, 2e-10), ("tsit5", 1e-12, 2e-10), ("dop853", 1e-13, 2e-11)):
+    for method, rtol, bound in (
+        ("bs32", 1e-9, 2e-7),
+        ("dopri5", 1e-12, 2e-10),
+        ("tsit5", 1e-12, 2e-10),
+        ("dop853", 1e-13, 2e-11),
+    ):
         assert end_error(LV, method, exact, rtol) < bound, method
 
 

@@ -1,6 +1,7 @@
 """The families that ship, by name. Adding one: a file in a folder here that defines `FAMILY`, and a line in `_PLACES`.
 
-Families in `_SIZED` come from the method of lines; NAME_<points>, as in brusselator_1d_100, is the family on so many points.
+Families in `_SIZED` come from the method of lines; NAME_<points>, as in brusselator_1d_100, is the family on so many
+points.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ _REGISTERED: dict[str, Family] = {}
 def register(family: Family) -> Family:
     """Let `family.name` name a family of a caller's own wherever a family is named in this process; returns it.
 
-    A family that was registered under the name before is replaced.  OptionError for what is no `Family`, and for the name of one that
-    ships.
+    A family that was registered under the name before is replaced.  OptionError for what is no `Family`, and for the
+    name of one that ships.
     """
     if not isinstance(family, Family):
         raise refuse("family", "a stepsmith.Family", family)

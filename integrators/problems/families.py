@@ -4,7 +4,8 @@ Work is compared at equal error, so a family's file names its error measure, tol
 levels before any run; training, validation and test instances come from disjoint random streams.
 
     error "final":   ||y(t1) - y_ref(t1)|| / ||y_ref(t1)||                       (2-norm over `components`)
-    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (t0 excluded), or `outputs`
+    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (t0 excluded), or
+                     `outputs`
     error "energy":  max |E(t) - E(t0)| / |E(t0)| over the same times
 """
 
@@ -30,26 +31,30 @@ def tolerance_grid(loose: float, tight: float, count: int = 16) -> tuple[float, 
 
 
 def early_outputs(first: float, early: int = 32, even: int = 32) -> tuple[float, ...]:
-    """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically spaced from `first`."""
-    return (*(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)), *(k / even for k in range(1, even + 1)))
+    """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically
+    spaced from `first`.
+    """
+    return (
+        *(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)),
+        *(k / even for k in range(1, even + 1)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
     """A distribution of instances and its protocol.
 
-    name, doc, rhs; n, m: state and parameter dimensions.
-    sampler: `sampler(rng, count) -> Batch`.  published: makes the instance of the literature, or None.
-    error: "final", "grid" or "energy"; n_out: output times of the last two (>= 32).  outputs: these times as fractions of the span,
-    increasing up to 1, where they are not equally spaced (see `early_outputs`); () for n_out equally spaced ones.
-    floor: least size that a reference counts as in a relative error, where it dies away; 0 for its own size always.
-    tolerances: rtol grid, decreasing, >= 12 values; atol = atol_factor * rtol.
-    levels: (lo, hi), the band of error levels.  components: indices of the state that relative errors are
-    taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).  tags: search words.
-    etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no bodies.
-    from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
-    stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`.
-    Raises ValueError on an inconsistent protocol.
+    name, doc, rhs; n, m: state and parameter dimensions. sampler: `sampler(rng, count) -> Batch`.  published: makes the
+    instance of the literature, or None. error: "final", "grid" or "energy"; n_out: output times of the last two (>=
+    32).  outputs: these times as fractions of the span, increasing up to 1, where they are not equally spaced (see
+    `early_outputs`); () for n_out equally spaced ones. floor: least size that a reference counts as in a relative
+    error, where it dies away; 0 for its own size always. tolerances: rtol grid, decreasing, >= 12 values; atol =
+    atol_factor * rtol. levels: (lo, hi), the band of error levels.  components: indices of the state that relative
+    errors are taken over, or None for all.  method: the default method (rodas5p for stiff families, dopri5 for others).
+    tags: search words. etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no
+    bodies. from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None. stiff:
+    needs an implicit method; instances then carry `jac` and references come from `stiff_reference`. Raises ValueError
+    on an inconsistent protocol.
     """
 
     name: str
@@ -84,9 +89,16 @@ class Family:
         if not 0 < self.levels[0] < self.levels[1]:
             raise ValueError(f"{self.name}: levels must be (lo, hi) with 0 < lo < hi, got {self.levels}")
         if self.error != "final" and (len(self.outputs) if self.outputs else self.n_out) < 32:
-            raise ValueError(f"{self.name}: n_out must be at least 32, got {len(self.outputs) if self.outputs else self.n_out}")
-        if self.outputs and (self.error == "final" or np.any(np.diff(self.outputs, prepend=0.0) <= 0) or self.outputs[-1] != 1.0):
-            raise ValueError(f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final error")
+            raise ValueError(
+                f"{self.name}: n_out must be at least 32, got {len(self.outputs) if self.outputs else self.n_out}"
+            )
+        if self.outputs and (
+            self.error == "final" or np.any(np.diff(self.outputs, prepend=0.0) <= 0) or self.outputs[-1] != 1.0
+        ):
+            raise ValueError(
+                f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final "
+                "error"
+            )
         if not 0 <= self.floor < np.inf:
             raise ValueError(f"{self.name}: floor must be a finite number, not negative, got {self.floor}")
         if not self.atol_factor >= 0:
@@ -100,7 +112,9 @@ class Family:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Output times as fractions of the span: (1.0,) for "final", else `outputs` or n_out equally spaced ones up to 1."""
+        """Output times as fractions of the span: (1.0,) for "final", else `outputs` or n_out equally spaced ones up to
+        1.
+        """
         if self.outputs:
             return np.array(self.outputs)
         return np.ones(1) if self.error == "final" else np.arange(1, self.n_out + 1) / self.n_out
@@ -177,7 +191,9 @@ class Family:
                     raise ValueError(f"y_ref must have shape {want}, got {np.shape(y_ref)}")
                 pick = slice(None) if self.components is None else list(self.components)
                 ref = np.asarray(y_ref, float)[..., pick]
-                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.maximum(np.linalg.norm(ref, axis=-1), self.floor)
+                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.maximum(
+                    np.linalg.norm(ref, axis=-1), self.floor
+                )
         error = error.max(axis=-1)
         return np.where(np.isfinite(error) & np.isfinite(y).all(axis=(1, 2)), error, np.inf)
 

@@ -10,7 +10,9 @@ from ..core.names import unknown
 
 @dataclass(frozen=True)
 class Suite:
-    """families: what is trained and tuned on.  unseen: families that only a comparison looks at.  method: the suite's own."""
+    """families: what is trained and tuned on.  unseen: families that only a comparison looks at.  method: the suite's
+    own.
+    """
 
     name: str
     method: str
@@ -19,16 +21,38 @@ class Suite:
     doc: str
 
 
-SUITES: dict[str, Suite] = {s.name: s for s in (
-    Suite(
-        "stiff", "esdirk43",
-        ("rober", "orego", "e5", "vdpol_stiff", "pollu", "brusselator_1d", "gray_scott_1d", "hodgkin_huxley", "ignition",
-         "flame", "friction", "chua"),
-        ("hires", "medical_akzo_20"),
-        "stiff kinetics, circuits, lines of cells, nonsmooth systems",
-    ),
-    Suite("steppo", "kvaerno5", ("steppo_decay", "steppo_vdpol", "steppo_brusselator"), (), "StePPO's three systems over their ranges"),
-)}  # fmt: skip
+SUITES: dict[str, Suite] = {
+    s.name: s
+    for s in (
+        Suite(
+            "stiff",
+            "esdirk43",
+            (
+                "rober",
+                "orego",
+                "e5",
+                "vdpol_stiff",
+                "pollu",
+                "brusselator_1d",
+                "gray_scott_1d",
+                "hodgkin_huxley",
+                "ignition",
+                "flame",
+                "friction",
+                "chua",
+            ),
+            ("hires", "medical_akzo_20"),
+            "stiff kinetics, circuits, lines of cells, nonsmooth systems",
+        ),
+        Suite(
+            "steppo",
+            "kvaerno5",
+            ("steppo_decay", "steppo_vdpol", "steppo_brusselator"),
+            (),
+            "StePPO's three systems over their ranges",
+        ),
+    )
+}
 
 
 def is_suite(name: str) -> bool:
@@ -44,7 +68,9 @@ def get(name: str) -> Suite:
 
 
 def members(name: str, method: str | None = None) -> tuple[tuple[str, ...], str]:
-    """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown names."""
+    """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown
+    names.
+    """
     if is_suite(name):
         suite = get(name)
         return suite.families, methods.registered(suite.method if method is None else method)

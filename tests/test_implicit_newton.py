@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from method_kinds import NEWTON
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods, problems
@@ -15,7 +16,7 @@ from stepsmith.integrators.core import record
 from stepsmith.integrators.engine import cuda
 from stepsmith.integrators.kernels.layout import BAD_START, SUCCESS
 
-METHODS = {"kvaerno5": 5, "esdirk43": 4, "radau5": 5}
+ORDERS = {"kvaerno5": 5, "esdirk43": 4, "radau5": 5}
 VDP = np.array([1.706167732170469, -8.928097010248125e-4])  # Bari/CWI test set, t = 2000, mu = 1000
 
 
@@ -35,7 +36,7 @@ def stiff_case(jac=vdp_jac):
     return Problem(vdp, [2.0, 0.0], (0.0, 2000.0), [1000.0], jac=jac)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", NEWTON)
 def test_van_der_pol_reaches_the_published_end_point(method):
     last = np.inf
     for tol in (1e-4, 1e-6, 1e-8):
@@ -48,7 +49,7 @@ def test_van_der_pol_reaches_the_published_end_point(method):
         assert 0 < s.njev < s.naccept + s.nreject and s.njev <= s.nlu < 2.2 * (s.naccept + s.nreject)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", NEWTON)
 def test_order_on_a_smooth_problem(method):
     problem = Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], jac=vdp_jac)
     exact = solve_ivp(
@@ -59,10 +60,10 @@ def test_order_on_a_smooth_problem(method):
         sol = solve(problem, method, registry.constant(h), rtol=1e-13, atol=1e-13)
         assert sol.stats.nreject == 0
         errors.append(np.linalg.norm(sol.y[-1] - exact))
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(METHODS[method], abs=0.15)
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(ORDERS[method], abs=0.15)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", NEWTON)
 def test_dense_output_and_backward_time(method):
     problem = Problem(vdp, [2.0, 0.0], (0.0, 8.0), [5.0], jac=vdp_jac)
     times = np.linspace(0.3, 8.0, 41)
@@ -82,7 +83,7 @@ def test_dense_output_and_backward_time(method):
     np.testing.assert_allclose(back.y[-1], [2.0, 0.0], atol=1e-7)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", NEWTON)
 def test_stiff_accuracy_and_newton_record(method):
     family = problems.family("hires")
     problem = family.published()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from method_kinds import EXPLICIT
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from torch_fields import F64, mlp, odeint, state
@@ -72,7 +73,7 @@ def test_gradients_are_those_of_autograd_through_a_fine_grid(adjoint, t):
 
 
 @pytest.mark.parametrize("adjoint", CONTINUOUS)
-@pytest.mark.parametrize("method", ["bs32", "dopri5", "dop853"])
+@pytest.mark.parametrize("method", EXPLICIT)
 @pytest.mark.parametrize("per_sample", [True, False])
 def test_every_method_agrees_with_the_discrete_adjoint(adjoint, method, per_sample):
     field, w, t = Net(), weights(3), [0.0, 0.4, 1.0]

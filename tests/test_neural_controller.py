@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from method_kinds import EXPLICIT
 from stepsmith.controllers.laws import registry
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
@@ -205,7 +206,7 @@ def vdp_compiled(t, y, p, dy):
     dy[1] = p[0] * (1.0 - y[0] * y[0]) * y[1] - y[0]
 
 
-@pytest.mark.parametrize("method", ["bs32", "dopri5", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", EXPLICIT)
 @pytest.mark.parametrize("span", [(0.0, 3.75), (4.0, 2.5)])
 def test_records_are_those_of_the_compiled_engine(method, span):
     """Every slot of every attempt, rejected and truncated ones included, against `stepsmith.integrators.engine.solve`.
@@ -255,7 +256,7 @@ def test_a_learned_controller_takes_the_compiled_engines_steps():
     assert law.stats.naccept != ref.stats.naccept
 
 
-@pytest.mark.parametrize("method", ["bs32", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", EXPLICIT)
 def test_the_automatic_first_step_is_the_compiled_engines(method):
     law = registry.get("pi34")
 

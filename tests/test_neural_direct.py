@@ -5,6 +5,7 @@ state.
 import pytest
 import torch
 
+from method_kinds import EXPLICIT
 from stepsmith.controllers.laws import registry
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
 
@@ -20,7 +21,7 @@ def reachable(y, kind):
     return sum(node.name().startswith(kind) for node in seen)
 
 
-@pytest.mark.parametrize("method", ["bs32", "dopri5", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", EXPLICIT)
 @pytest.mark.parametrize("heuristics", [True, False])
 def test_the_gradient_is_the_replays(method, heuristics):
     t, results = [0.0, 0.1, 0.11, 0.7, 2.0], []

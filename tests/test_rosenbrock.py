@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from method_kinds import ROSENBROCK
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers.laws import registry
 from stepsmith.envs.ode import make_core
 from stepsmith.integrators.kernels.implicit.jacobian import reads_time
 from stepsmith.integrators.kernels.layout import MAX_STEPS, NON_FINITE, UNDERFLOW
 from stepsmith.integrators.methods import tableaus
-
-METHODS = ("rodas5p", "ros34pw2")
 
 
 def vdp(t, y, p, dy):
@@ -66,21 +65,22 @@ def test_robertson_reaches_the_published_end_point():
     np.testing.assert_allclose(sol.y[-1], ROBER, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_order_on_a_smooth_problem(method):
-    order = {"rodas5p": 5, "ros34pw2": 3}[method]
+    order = {"rodas5p": 5, "ros3prw": 3, "ros34pw2": 3}[method]
     # the exact Jacobian: one by differences would show at 1e-9
     errors, problem = [], Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], jac=vdp_jac)
     exact = solve_ivp(
         lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 1), [2.0, 0.0], "DOP853", rtol=1e-13, atol=1e-14
     ).y[:, -1]
-    for h in (1 / 16, 1 / 32):
+    # ros3prw comes near its order at these steps only: at 1/16 and 1/32 the slope is still 3.17
+    for h in (1 / 32, 1 / 64):
         sol = solve(problem, method, registry.constant(h), rtol=1e-6, atol=1e-6)
         errors.append(np.linalg.norm(sol.y[-1] - exact))
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_time_dependence_and_stiffness(method):
     # y = cos t whatever lambda is (Prothero & Robinson 1974); f_t must be there
     assert reads_time(prothero) and not reads_time(vdp) and not reads_time(rober)
@@ -92,7 +92,7 @@ def test_time_dependence_and_stiffness(method):
         assert abs(back.y[-1, 0] - 1.0) < 1e-5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_dense_output(method):
     problem = Problem(vdp, [2.0, 0.0], (0.0, 8.0), [5.0])
     times = np.linspace(0.3, 8.0, 41)

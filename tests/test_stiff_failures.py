@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from method_kinds import IMPLICIT, NEWTON, ROSENBROCK
 from stepsmith import Batch, Problem
 from stepsmith.integrators import problems
 from stepsmith.integrators.checks import jacobian_check
@@ -21,15 +22,7 @@ from stepsmith.integrators.core.errors import JacobianWarning
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS, UNDERFLOW
 from stepsmith.integrators.methods import tableaus
 
-LAWS = {
-    "rodas5p": "rodas",
-    "ros34pw2": "rodas",
-    "ros3prw": "rodas",
-    "radau5": "radau5",
-    "kvaerno5": "radau5",
-    "esdirk43": "radau5",
-}
-NEWTON = ("radau5", "kvaerno5", "esdirk43")
+LAWS = {method: "rodas" if method in ROSENBROCK else "radau5" for method in IMPLICIT}
 
 
 def rhs(t, y, p, dy):

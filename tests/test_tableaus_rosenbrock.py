@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from method_kinds import ROSENBROCK
 from stepsmith.integrators.methods.tableaus import implicit
 from stepsmith.integrators.methods.trees import density, rooted_trees
 
-NAMES = ("rodas5p", "ros3prw", "ros34pw2")
 # Defects that the published digits leave.
 DIGITS = {"rodas5p": 1e-13, "ros3prw": 2e-15, "ros34pw2": 2e-14}
 
@@ -24,7 +24,7 @@ def forty_digits():
         yield
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=ROSENBROCK)
 def tableau(request):
     return implicit(request.param)
 
@@ -112,7 +112,7 @@ def test_recursion_against_the_printed_conditions():
     np.testing.assert_allclose(left, right, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ROSENBROCK)
 def test_one_wrong_digit_is_noticed(name):
     good = implicit(name)
     row = (good.C[-1][0] + Fraction(1, 10**8), *good.C[-1][1:])

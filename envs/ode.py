@@ -1,12 +1,12 @@
 """`stepsmith/ODE-v0`: choose the step size inside an integrator, one decision an attempted step.
 
-Observation: the decision's features of the last attempt record (scale-free, float32).  Action, in [-1, 1]: a residual log-factor on the
-base law's proposal (0 is that law), with two actions the acceptance threshold, and with four, for implicit methods, the width of the dead
-band in which step and LU factors are kept and the Newton rate at which the Jacobian is renewed.  `stepsmith/Stiff-v0` is the same under an
-implicit method with four actions.  An episode is one trajectory of one instance of
-the family at a relative tolerance drawn log-uniformly from `rtol` (`band`: from where this instance's errors are compared); it ends
-(terminates) when the span is covered or the integration fails, and is cut (truncated) after `max_attempts`.  Rewards: see
-`integrators/kernels/env.py`.
+Observation: the decision's features of the last attempt record (scale-free, float32).  Action, in [-1, 1]: a residual
+log-factor on the base law's proposal (0 is that law), with two actions the acceptance threshold, and with four, for
+implicit methods, the width of the dead band in which step and LU factors are kept and the Newton rate at which the
+Jacobian is renewed.  `stepsmith/Stiff-v0` is the same under an implicit method with four actions.  An episode is one
+trajectory of one instance of the family at a relative tolerance drawn log-uniformly from `rtol` (`band`: from where
+this instance's errors are compared); it ends (terminates) when the span is covered or the integration fails, and is cut
+(truncated) after `max_attempts`.  Rewards: see `integrators/kernels/env.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ from .pool import Pool, make_pool
 
 @functools.lru_cache(maxsize=8)
 def _pool(
-    family: Family, method: str | ExplicitTableau, baseline: Law, size: int, split: str, seed: int, rtol: tuple[float, float], costs: Costs
+    family: Family,
+    method: str | ExplicitTableau,
+    baseline: Law,
+    size: int,
+    split: str,
+    seed: int,
+    rtol: tuple[float, float],
+    costs: Costs,
 ) -> Pool:
     return make_pool(family, method, baseline, size, split, seed, rtol, costs=costs)
 
@@ -52,21 +59,26 @@ def _law(baseline: str | Law, family: str, method: str | ExplicitTableau) -> Law
 
 
 def make_decision(
-    family: str, method: str | ExplicitTableau, law: str | Law | Mapping[str, Any] = "i", features: tuple[str, ...] | None = None,
+    family: str,
+    method: str | ExplicitTableau,
+    law: str | Law | Mapping[str, Any] = "i",
+    features: tuple[str, ...] | None = None,
     n_act: int = 2,
 ) -> Decision:  # fmt: skip
     """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
     if options.count("n_act", n_act) not in N_ACTS:
-        raise options.refuse("n_act", "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)", n_act)
+        known = "1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian)"
+        raise options.refuse("n_act", known, n_act)
     if features is not None and (isinstance(features, str) or not isinstance(features, Sequence)):
         raise options.refuse("features", "a sequence of names or None", features)
     for name in features or ():
         options.choice("feature", name, FEATURES)
     base = resolve.base_law(law, family, method)
     if n_act == 4 and not methods.get(method).fills >= {record.NEWTON_RATE, record.LU_SHIFT}:
-        raise ValueError(f"n_act = 4 decides on Jacobian and LU factors of Newton's iteration; method {method!r} has none")
+        decides = "n_act = 4 decides on Jacobian and LU factors of Newton's iteration"
+        raise ValueError(f"{decides}; method {method!r} has none")
     if features is None and methods.get(method).implicit:
         features = STIFF
     return Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
@@ -128,17 +140,17 @@ def make_core(
     """Build the batch core that an environment's arguments describe.
 
     family: its name. method (None: the family's own; a name or an `ExplicitTableau`), law (base of the residual, see
-    `controllers.resolve.base_law`), features (None: the decision's default), n_act (1: step size, 2: and acceptance threshold, 4: and
-    dead band and Jacobian), decision (in place of law, features and n_act: a `Decision`), baseline (law whose work the rewards compare
-    with, by name, "tuned" or a `Law`), rtol (loose, tight; None: the family's grid; at most 1), band (draw only tolerances at which the
-    baseline's error lies about the family's band), pool_size instances of `split` drawn with `pool_seed`, reward "matched",
-    "matched_end", "constraint" or "propagated" with `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be
-    given itself), max_attempts an episode, after which it is cut.
-    costs: {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's linear algebra (None: measured on the family); they are
-    part of the work that rewards charge.
-    Raises ValueError on unknown names, naming the nearest, on bad values, and on options that would have no effect beside others: law,
-    features and n_act beside `decision`, the weights of a reward beside a `Reward`, `lagrange` or `window` where the reward does not use
-    it, `costs` under a method without linear algebra.
+    `controllers.resolve.base_law`), features (None: the decision's default), n_act (1: step size, 2: and acceptance
+    threshold, 4: and dead band and Jacobian), decision (in place of law, features and n_act: a `Decision`), baseline
+    (law whose work the rewards compare with, by name, "tuned" or a `Law`), rtol (loose, tight; None: the family's grid;
+    at most 1), band (draw only tolerances at which the baseline's error lies about the family's band), pool_size
+    instances of `split` drawn with `pool_seed`, reward "matched", "matched_end", "constraint" or "propagated" with
+    `lagrange`, `fail`, `time_discount`, `window` (see `core.Reward`; a `Reward` may be given itself), max_attempts an
+    episode, after which it is cut. costs: {"jacobian", "lu", "solve"} in right-hand sides, of an implicit method's
+    linear algebra (None: measured on the family); they are part of the work that rewards charge.
+    Raises ValueError on unknown names, naming the nearest, on bad values, and on options that would have no effect
+    beside others: law, features and n_act beside `decision`, the weights of a reward beside a `Reward`, `lagrange` or
+    `window` where the reward does not use it, `costs` under a method without linear algebra.
     """
     options.count("num_envs", lanes, high=MOST)
     fam = problems.family(options.text("family", family))
@@ -150,7 +162,8 @@ def make_core(
     elif not isinstance(decision, Decision):
         raise options.refuse("decision", "a Decision or None", decision)
     else:
-        _unused("decision", {"law": law, "features": features, "n_act": n_act}, {"law": "i", "features": None, "n_act": 2})
+        parts = {"law": law, "features": features, "n_act": n_act}
+        _unused("decision", parts, {"law": "i", "features": None, "n_act": 2})
     if isinstance(reward, Reward):
         weights = {"lagrange": lagrange, "fail": fail, "time_discount": time_discount, "window": window}
         _unused("a Reward", weights, {"lagrange": 1.0, "fail": 1.0, "time_discount": 1.0, "window": 0.0})
@@ -167,8 +180,8 @@ def make_core(
     pool = pool.followed if rule.followed else pool
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {
-        "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act, "baseline": baseline,
-        "rtol": span, "band": band, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "reward": rule,
+        "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act,
+        "baseline": baseline, "rtol": span, "band": band, "pool_size": pool_size, "split": split, "pool_seed": pool_seed, "reward": rule,
         "max_attempts": max_attempts, "costs": price.as_dict() if methods.get(method).implicit else None,
     }  # fmt: skip
     return core

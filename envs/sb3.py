@@ -22,10 +22,11 @@ from .specs import SPECS
 class StepsmithVecEnv(VecEnv):
     """The lanes of a batch core as an SB3 VecEnv.
 
-    Finished lanes restart at once; their info holds `terminal_observation`, `TimeLimit.truncated` and `episode` (r, l, t as SB3's Monitor
-    writes them, and the core's own statistics).  Lanes whose episode goes on share one empty dictionary.  Observations (num_envs, n_obs)
-    float32 are copies: SB3 keeps references to them.  Seeds as `VecEnv.seed`; equal seeds give the episodes of the Gymnasium environments.
-    Can be copied and pickled with its state.
+    Finished lanes restart at once; their info holds `terminal_observation`, `TimeLimit.truncated` and `episode` (r, l,
+    t as SB3's Monitor writes them, and the core's own statistics).  Lanes whose episode goes on share one empty
+    dictionary.  Observations (num_envs, n_obs) float32 are copies: SB3 keeps references to them.  Seeds as
+    `VecEnv.seed`; equal seeds give the episodes of the Gymnasium environments. Can be copied and pickled with its
+    state.
     """
 
     def __init__(self, core: Any, observation_space: Any, action_space: Any) -> None:
@@ -37,7 +38,8 @@ class StepsmithVecEnv(VecEnv):
         super().__init__(core.lanes, observation_space, action_space)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """As `VecEnv.seed`: lane i gets seed + i at the next reset.  ValueError where it is no whole number of at least 0."""
+        """As `VecEnv.seed`: lane i gets seed + i at the next reset.  ValueError where it is no whole number of at least
+        0."""
         return super().seed(seed_of(seed))
 
     def reset(self) -> np.ndarray:
@@ -66,17 +68,21 @@ class StepsmithVecEnv(VecEnv):
                 episode = core.episode(i)
                 episode["r"], episode["l"], episode["t"] = episode["return"], int(episode["length"]), elapsed
                 final = core.final_obs[i].copy()
-                infos[i] = {"terminal_observation": final, "TimeLimit.truncated": bool(core.truncated[i]), "episode": episode}
+                cut = bool(core.truncated[i])
+                infos[i] = {"terminal_observation": final, "TimeLimit.truncated": cut, "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
     def get_state(self, indices: Any = None) -> saved.State:
-        """Everything that decides what follows, as NumPy arrays by name, one row a lane (see `envs.state`); indices: of some lanes."""
+        """Everything that decides what follows, as NumPy arrays by name, one row a lane (see `envs.state`); indices: of
+        some lanes."""
         pending = saved.packed({"seeds": self._seeds, "options": self._options})
-        return {**self.core.get_state(indices), **saved.own_state(self), **({"pending": pending} if indices is None else {})}
+        waiting = {"pending": pending} if indices is None else {}
+        return {**self.core.get_state(indices), **saved.own_state(self), **waiting}
 
     def set_state(self, state: Mapping[str, Any], indices: Any = None) -> None:
-        """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to overwrite; `state`
-        then holds as many, in this order, or one for each of them.  ValueError where it is damaged or of another environment."""
+        """Go on from `state` bit for bit (`t` of an episode's info, which is a clock's, apart).  indices: the lanes to
+        overwrite; `state` then holds as many, in this order, or one for each of them.  ValueError where it is damaged
+        or of another environment."""
         whole = indices is None and isinstance(state, Mapping) and "pending" in state
         pending = self._pending(saved.unpacked("pending", state["pending"])) if whole else None
         saved.set_face(self, state, indices)
@@ -101,7 +107,8 @@ class StepsmithVecEnv(VecEnv):
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """`render_mode`, `lagrange`, or a public attribute of the core; the same for every lane.  AttributeError where there is none."""
+        """`render_mode`, `lagrange`, or a public attribute of the core; the same for every lane.  AttributeError where
+        there is none."""
         if attr_name == "render_mode":
             value: Any = None
         elif attr_name == "lagrange" and hasattr(self.core, "consts"):
@@ -111,8 +118,8 @@ class StepsmithVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Only `lagrange`, the multiplier of the rewards "constraint" and "propagated" (a number >= 0), can be set, for all lanes together.
-        ValueError otherwise."""
+        """Only `lagrange`, the multiplier of the rewards "constraint" and "propagated" (a number >= 0), can be set, for
+        all lanes together. ValueError otherwise."""
         if attr_name == "render_mode" and value is None:
             return
         if attr_name != "lagrange" or not hasattr(self.core, "consts"):
@@ -124,8 +131,8 @@ class StepsmithVecEnv(VecEnv):
         self.core.consts[CONST_LAGRANGE] = options.number("lagrange", value, low=0.0)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """`get_state()`: a state a lane; `set_state(state)`: one lane's state for each of the lanes.  AttributeError for anything else:
-        lanes of a compiled kernel are no Python objects."""
+        """`get_state()`: a state a lane; `set_state(state)`: one lane's state for each of the lanes.  AttributeError
+        for anything else: lanes of a compiled kernel are no Python objects."""
         lanes = list(self._get_indices(indices))
         if method_name == "get_state":
             return [self.core.get_state([i], *method_args, **method_kwargs) for i in lanes]
@@ -144,7 +151,8 @@ class StepsmithVecEnv(VecEnv):
 
 
 def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: Any) -> StepsmithVecEnv:
-    """An SB3 VecEnv of a registered id; keyword arguments as the environment's (`envs.ode.make_core`, `envs.three_body_paper.make_core`).
+    """An SB3 VecEnv of a registered id; keyword arguments as the environment's (`envs.ode.make_core`,
+    `envs.three_body_paper.make_core`).
 
     ValueError on an unknown id or option, which names the nearest, and on values out of range.
     """

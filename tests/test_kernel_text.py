@@ -17,7 +17,7 @@ from stepsmith.integrators import methods
 from stepsmith.integrators.engine.shown import kernel_text, text
 from stepsmith.integrators.engine.solve import slots_of
 from stepsmith.integrators.kernels import glossary, layout, templates
-from stepsmith.integrators.kernels.environment import env, paper_places, pay, places, propagate, rewards
+from stepsmith.integrators.kernels.environment import env, paper_env, paper_places, pay, places, propagate, rewards
 from stepsmith.integrators.kernels.environment import glossary as arrays
 from stepsmith.integrators.methods import tableaus
 from stepsmith.train.cli import app
@@ -31,7 +31,7 @@ CASES = [("lorenz", "dopri5", "pi34", False), ("lorenz", "tsit5", "three-body", 
 def test_every_row_has_an_entry():
     lay = layout.block_layout(8, 3, 2, 7, 10, 4, 5)
     propagate.add_rows(lay, tableaus.get("tsit5"), 3, 2)
-    for row in (*lay.rows, *env.ROWS, *rewards.rows()):
+    for row in (*lay.rows, *env.ROWS, *paper_env.ROWS, *rewards.rows()):
         assert glossary.entry(row) is not None, row
     assert glossary.markdown() in (ROOT / "docs" / "kernels.md").read_text()
     assert all(len(cells) == 4 and all(cells) for cells in glossary.ROWS.values())

@@ -11,7 +11,10 @@ import pytest
 from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.core import contract, record
 from stepsmith.integrators.kernels import build, glossary, layout, slots, templates
+from stepsmith.integrators.kernels.environment import env, env_source, paper_env, rewards
+from stepsmith.integrators.kernels.environment import slots as env_slots
 from stepsmith.integrators.kernels.slots import inline, piece
+from stepsmith.integrators.methods import tableaus
 
 SIZES = {"W", "N", "M", "THRESHOLD", "WIDTH", "DIM", "NPAR", "NSTATE", "NREC", "NANS"}
 STATUS = {"RUNNING", "SUCCESS", "IDLE", "MAX_STEPS", "UNDERFLOW", "NON_FINITE", "BAD_START"}
@@ -59,6 +62,19 @@ def test_every_stand_in_is_bound_by_a_kernel():
         assert name in templates.DECORATORS and getattr(slots, name)(doubled) is doubled
     with pytest.raises(TypeError, match="template"):
         slots.where(True, 1.0, 0.0)
+
+
+def test_every_stand_in_of_an_environment_is_bound():
+    numbers = {name for name, value in vars(env_slots).items() if type(value) in (int, float, bool)}
+    rows = {name for name in numbers if glossary.entry(name) is not None}
+    facts = {f"FACT_{name.upper()}" for name in rewards.FACTS}
+    chosen = bound(env_source.constants((3, 6), True, False, False, tableaus.get("tsit5"), 2))
+    lay = layout.block_layout(8, 3, 2, 3, 10, contract.N_OUT)
+    chosen |= bound(rewards.rule("matched").constants(lay))
+    paper = {"COUNTER", "FLOOR", "SMALLEST", "MOST_STEPS"}
+    assert all(hasattr(paper_env, name) for name in paper - {"COUNTER"})
+    assert numbers <= rows | facts | chosen | paper and facts <= numbers
+    assert set(env.ROWS) | set(paper_env.ROWS) <= rows
 
 
 def test_slots_lie_where_the_record_has_them():

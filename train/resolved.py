@@ -21,8 +21,8 @@ from . import settings
 from .config import Config
 from .splits import check_size
 
-#: keys of [train] that `train.sb3` reads itself, with the values that it takes where they are missing; None: Stable-Baselines3's own.
-#: Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
+#: keys of [train] that `train.sb3` reads itself, with the values that it takes where they are missing; None:
+#: Stable-Baselines3's own. Those that an algorithm has no rule for (`settings.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
     "final_learning_rate": None,
@@ -39,9 +39,10 @@ _FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboa
 def resolved(config: Config) -> dict[str, Any]:
     """The whole config as plain data.
 
-    Raises ValueError naming the nearest for environments, families, methods, laws, features, rewards and keys of [env] and [train] that
-    do not exist, for settings that do not fit each other (law and method, reward and family, batch and rollout, actions and decision), and
-    for pools, rollouts and replay buffers that would take more than `settings.MEMORY`.  No pool is drawn, and nothing solved or written.
+    Raises ValueError naming the nearest for environments, families, methods, laws, features, rewards and keys of [env]
+    and [train] that do not exist, for settings that do not fit each other (law and method, reward and family, batch and
+    rollout, actions and decision), and for pools, rollouts and replay buffers that would take more than
+    `settings.MEMORY`.  No pool is drawn, and nothing solved or written.
     """
     make, fixed = environment(config)
     env = {k: v.default for k, v in inspect.signature(make).parameters.items() if k in env_keys(config)} | fixed
@@ -49,7 +50,8 @@ def resolved(config: Config) -> dict[str, Any]:
     env |= config.env
     if "family" in env:  # what the environment takes from its family
         if suites.is_suite(env["family"]) and config.algorithm != "es":
-            raise ValueError(f"{env['family']!r} is a suite: an environment plays one family, only es trains on several")
+            suite = f"{env['family']!r} is a suite"
+            raise ValueError(f"{suite}: an environment plays one family, only es trains on several")
         env["method"] = suites.members(env["family"], env["method"])[1]
         if not suites.is_suite(env["family"]):
             family = problems.family(env["family"])
@@ -69,8 +71,8 @@ def resolved(config: Config) -> dict[str, Any]:
 
 
 def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and where the evolution
-    strategy, which trains step-size controllers, is given an environment of anything else."""
+    """`make_core` of the config's environment, and the arguments that its id fixes; ValueError for unknown ids, and
+    where the evolution strategy, which trains step-size controllers, is given an environment of anything else."""
     ident = config.env.get("id", "stepsmith/ODE-v0")
     if ident not in SPECS:
         raise unknown("environment", ident, SPECS)
@@ -104,7 +106,8 @@ def train_defaults(config: Config) -> dict[str, Any]:
 
 
 def _names(config: Config, env: dict[str, Any]) -> Decision:
-    """The decision, once every name that [env] and [evaluate] hold is looked up; each look-up raises its own ValueError."""
+    """The decision, once every name that [env] and [evaluate] hold is looked up; each look-up raises its own
+    ValueError."""
     from ..envs.core import Reward
     from ..envs.ode import make_decision
 
@@ -121,38 +124,47 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
             raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])
         family = problems.family(env["family"])
         if rule.followed and family.error != "final":
-            raise ValueError(f"reward 'propagated' needs the error measure 'final'; that of family {family.name!r} is {family.error!r}")
+            measured = f"that of family {family.name!r} is {family.error!r}"
+            raise ValueError(f"reward 'propagated' needs the error measure 'final'; {measured}")
         if rule.followed and methods.get(method).tableau is None:
-            raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({', '.join(tableaus.NAMES)}), got {method!r}")
+            known = ", ".join(tableaus.NAMES)
+            raise ValueError(f"reward 'propagated' needs an explicit Runge-Kutta method ({known}), got {method!r}")
     return decision
 
 
 def _actions(config: Config, decision: Decision | None) -> None:
-    """dqn has a table of actions where its environment decides on steps, rows as wide as the decision, and none where it is discrete."""
+    """dqn has a table of actions where its environment decides on steps, rows as wide as the decision, and none where
+    it is discrete."""
     if config.algorithm != "dqn":
         if decision is None:
-            raise ValueError(f"{config.algorithm} takes an environment that decides on steps; that of [env] id is discrete: take dqn")
+            takes = f"{config.algorithm} takes an environment that decides on steps"
+            raise ValueError(f"{takes}; that of [env] id is discrete: take dqn")
         return
     table = config.train.get("actions")
     if decision is None and table is not None:
-        raise ValueError("[train] actions are for environments that decide on steps; that of [env] id is discrete itself")
+        takes = "[train] actions are for environments that decide on steps"
+        raise ValueError(f"{takes}; that of [env] id is discrete itself")
     if decision is not None and table is None:
-        raise ValueError("dqn chooses from a table: give `actions` in [train], rows in [-1, 1], or take stepsmith/ThreeBodyPaper-v0")
+        table = "dqn chooses from a table: give `actions` in [train], rows in [-1, 1]"
+        raise ValueError(f"{table}, or take stepsmith/ThreeBodyPaper-v0")
     for i, row in enumerate(table or ()):
         width = len(row) if isinstance(row, list) else 1
         if decision is not None and width != decision.n_act:
-            raise options.refuse(f"[train] actions[{i}]", f"{decision.n_act} numbers in [-1, 1], as [env] n_act says", row)
+            wanted = f"{decision.n_act} numbers in [-1, 1], as [env] n_act says"
+            raise options.refuse(f"[train] actions[{i}]", wanted, row)
 
 
 def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision: Decision | None) -> None:
-    """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an algorithm keeps."""
+    """What is asked for must fit into `settings.MEMORY`: references with the baseline's runs on them, and what an
+    algorithm keeps."""
     for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
         family = problems.family(name)
         check_size("[env] pool_size", env["pool_size"], family)
         check_size("[evaluate] instances", config.evaluate.instances, family)
     n_obs, n_act = (PAPER_OBS, 1) if decision is None else (decision.n_obs, decision.n_act)
     if config.algorithm == "ppo":
-        settings.fits("[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout")
+        count = train["n_steps"] * train["num_envs"]
+        settings.fits("[train] n_steps num_envs", count, 4 * (n_obs + n_act + 6), "a rollout")
     elif config.algorithm in ("sac", "dqn"):
         settings.fits("[train] buffer_size", train["buffer_size"], 4 * (2 * n_obs + n_act + 3), "a replay buffer")
 

@@ -1,9 +1,10 @@
 """Source of the calls of a user's functions, in one wording for all kernels, and of what stands around those functions.
 
-A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that it does the same at
-every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the slope non-finite instead of keeping
-the value of an earlier call.  And its views note whether an index leaves them (`noted`): all that it fills is NaN then.  Where it
-may index NumPy arrays (`arrays_reached`), indices outside them raise IndexError.
+A function reads y and p through frozen views and writes through an open one (see `lanes`).  Where it is not known that
+it does the same at every call (`rhs_check.proved`), what it fills is NaN before: a component left out then makes the
+slope non-finite instead of keeping the value of an earlier call.  And its views note whether an index leaves them
+(`noted`): all that it fills is NaN then.  Where it may index NumPy arrays (`arrays_reached`), indices outside them
+raise IndexError.
 """
 
 from __future__ import annotations
@@ -34,13 +35,9 @@ def jac(time: str, state: str, matrix: str) -> str:
     return f"jac({time}, {reads(state)}, {matrix})"
 
 
-def invariant(time: str, state: str) -> str:
-    """Call of an invariant, an expression."""
-    return f"invariant({time}, {reads(state)})"
-
-
 def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> str:
-    """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m: lengths of y and p.
+    """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m:
+    lengths of y and p.
 
     device: for CUDA, where an index outside an array is not checked.
     """
@@ -53,7 +50,8 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
 
 
 def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
-    """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with views."""
+    """The same for code that calls the functions with contiguous float64 arrays y, p, dy and J (n, n), and not with
+    views."""
     out = (
         "from stepsmith.integrators.compile.lanes import frozen, view\n"
         "from stepsmith.integrators.compile.lane_matrix import matrix\n"
@@ -64,7 +62,8 @@ def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
     for name, dy in fills.items():
         if name in objects:
             bounded = rhs_check.indexes_arrays(objects[name])
-            out += _guard(name, _unproved(name, objects, n, m), bounded, f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})", dy)
+            y, p = f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})"
+            out += _guard(name, _unproved(name, objects, n, m), bounded, y, p, dy)
     return out
 
 
@@ -78,7 +77,9 @@ def _guard(name: str, unproved: bool, bounded: bool, y: str, p: str, dy: str) ->
     if not unproved:
         return text + f"    given_{name}(t, {y}, {p}, {dy})\n\n"
     # a Jacobian may leave entries out: they are 0
-    blank = "        dy[0, 0] = math.nan\n" if name == "jac" else "        for i in range(len(dy)):\n            dy[i] = math.nan\n"
+    blank = "        for i in range(len(dy)):\n            dy[i] = math.nan\n"
+    if name == "jac":
+        blank = "        dy[0, 0] = math.nan\n"
     if name != "jac":
         text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
     return text + (

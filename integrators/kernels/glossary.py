@@ -1,6 +1,7 @@
 """What the rows of a block hold: meaning, unit, which piece of the loop writes them, which ones read them.
 
-`layout` says where they lie; `docs/kernels.md` shows this table, and `stepsmith kernel` prints it above a generated module.
+`layout` says where they lie; `docs/kernels.md` shows this table, and `stepsmith kernel` prints it above a generated
+module.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ import re
 
 from .layout import Layout
 
-#: row: (what it holds, its unit, who writes it, who reads it); "y" stands for the units of a state component, "t" for those of time
+#: row: (what it holds, its unit, who writes it, who reads it); "y" stands for the units of a state component, "t" for
+#: those of time
 ROWS: dict[str, tuple[str, str, str, str]] = {
     "T": ("time of the state", "t", "load, commit", "begin, attempt, dense"),
     "TEND": ("end of the span", "t", "load", "begin, commit"),
     "DIR": ("direction of integration, 1 or -1", "-", "load", "begin, start, commit"),
     "H": ("size asked for next, positive", "t", "load, start, start_fresh, commit", "begin"),
-    "HS": ("size of the attempt with its sign; 0 where the lane stands still", "t", "load, begin", "attempt, commit, dense"),
-    "STATUS": ("RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit, store, env_step", "all"),
+    "HS": (
+        "size of the attempt with its sign; 0 where the lane stands still", "t", "load, begin", "attempt, commit, dense",
+    ),
+    "STATUS": (
+        "RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit, store, env_step",
+        "all",
+    ),
     "INST": ("number of the instance in the lane, -1 for none", "-", "load, store", "store, emit, settle"),
     "FRESH": ("1 where the lane has just been loaded", "-", "load, start_fresh", "start, start_fresh"),
     "NACC": ("accepted attempts", "count", "load, commit", "store"),
@@ -54,36 +61,59 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "ATOL": ("absolute tolerance", "y", "load", "attempt, start"),
     "P": ("parameters of the problem", "the problem's", "load", "right-hand side"),
     "K": ("slopes of the stages, K0 at the start of the step", "y/t", "start, attempt, commit", "attempt, dense"),
-    "X": ("rows of the method's own: Jacobian, factors, what is kept from attempt to attempt", "-", "attempt, start", "attempt, dense"),
+    "X": (
+        "rows of the method's own: Jacobian, factors, what is kept from attempt to attempt", "-", "attempt, start",
+        "attempt, dense",
+    ),
     # environments
     "ERRMAX": ("largest error of the episode so far, by the family's measure", "-", "restart, emit", "settle"),
-    "LOGW": ("log of the work so far", "-", "started_lane, pay_lane", "pay_lane, settle"),
-    "LOGW0": ("log of the work of the start; -1 before it is known", "-", "restart, started_lane", "settle"),
-    "WPAID": ("work that has been paid for", "count", "restart, pay_lane", "pay_lane, own_lane"),
+    "LOGW": ("log of the work so far", "-", "started_lane, pay_lane", "attempt_matched, end_matched_end, settle"),
+    "LOGW0": ("log of the work of the start; -1 before it is known", "-", "restart, started_lane", "end_matched"),
+    "WPAID": ("work that has been paid for", "count", "restart, pay_lane", "share_spent, see_decision"),
     "RETURN": ("sum of the episode's rewards", "-", "restart, pay_lane, settle", "settle"),
     "LENGTH": ("attempts of the episode", "count", "restart, pay_lane", "pay_lane, settle"),
-    "SPAN": ("length of the span", "t", "restart, env_reset", "discount_lane, own_lane"),
-    "BASEI": ("1 over the baseline's work at this tolerance", "1/count", "restart", "pay_lane, own_lane"),
-    "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "settle"),
+    "SPAN": ("length of the span", "t", "restart, env_reset", "discount_lane, see_decision"),
+    "BASEI": (
+        "1 over the baseline's work at this tolerance", "1/count", "restart", "share_spent, see_decision, forget",
+    ),
+    "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "decades_above"),
     "PAID": (
         "1 where a finished episode waits for the next call, 2 in padding", "-", "restart, env_reset, env_step",
-        "pay_lane, own_lane, env_step",
+        "pay_lane, share_spent, own_lane, propagate, env_step",
     ),
-    "OVER": ("1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane", "settle, write_ends, env_step"),
+    "OVER": (
+        "1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane",
+        "settle, write_ends, env_step",
+    ),
     "PART": ("discount of the time that has passed", "-", "restart, discount_lane", "pay_lane, settle"),
     "PAY": ("reward of the call", "-", "pay_lane, settle", "write_ends"),
     "E0": ("energy at the start", "the invariant's", "restart", "emit"),
-    "NODE": ("propagated reward: the last knot of the sensitivities that was passed", "count", "restart, propagate", "propagate"),
-    "CLOCK": ("propagated reward: knots passed, as a share of all", "-", "restart, propagate", "propagate"),
-    "PROP": ("propagated reward: what the attempt added to log(1 + price |v|)", "-", "propagate", "pay_lane"),
-    "GAIN": ("propagated reward: what the attempt added to the clock", "-", "propagate", "pay_lane"),
-    "PRICE": ("propagated reward: price of |v|", "-", "restart", "propagate"),
-    "EV": ("propagated reward: v, what errors became at the end, a component", "y", "restart, propagate", "propagate"),
+    "NODE": (
+        "propagated reward: the last knot of the sensitivities that was passed", "count", "forget, propagate",
+        "propagate",
+    ),
+    "CLOCK": ("propagated reward: knots passed, as a share of all", "-", "forget, propagate", "propagate"),
+    "PROP": ("propagated reward: what the attempt added to log(1 + price |v|)", "-", "propagate", "attempt_propagated"),
+    "GAIN": ("propagated reward: what the attempt added to the clock", "-", "propagate", "attempt_propagated"),
+    "PRICE": ("propagated reward: price of |v|", "-", "forget", "propagate"),
+    "EV": ("propagated reward: v, what errors became at the end, a component", "y", "forget, propagate", "propagate"),
     "EY": ("propagated reward: state of the half steps that measure the local error", "y", "propagate", "propagate"),
     "EG": ("propagated reward: stage of the half steps", "y", "propagate", "propagate"),
     "EK": ("propagated reward: slopes of the half steps", "y/t", "propagate", "propagate"),
-    "FACT": ("what a caller's own reward may look at (`environment.rewards`)", "-", "env_step, own_lane, settle", "own_lane, settle"),
-    "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "pay_lane"),
+    "FACT": (
+        "what a caller's own reward may look at (`environment.rewards`)", "-", "see_attempt, see_decision, end_own",
+        "own_lane, end_own",
+    ),
+    "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "attempt_own"),
+    # the three-body paper's environment; of its working block: TAU, GO, BUSY
+    "MU": ("accuracy parameter of the decision", "-", "env_step, take", "size_lane, pay"),
+    "MARK": ("time at which the decision ends", "t", "env_step, take", "step_lane"),
+    "TAU": ("time scale of the next step", "t", "take, step_lane", "size_lane"),
+    "EREL": ("energy error of the episode so far", "-", "restart, pay", "write_lane"),
+    "NSTEPS": ("Hermite steps", "count", "restart, take, step_lane, bring_back", "size_lane, pay"),
+    "LIVE": ("1 where the lane takes part in decisions", "-", "restart, env_reset, env_step", "advance"),
+    "GO": ("1 where the lane makes the step", "-", "size_lane", "step_lane"),
+    "BUSY": ("1 where the lane of the working block is taken", "-", "take, bring_back, advance", "size_lane, step_lane"),
 }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def test_controllers_that_do_not_fit_are_refused():
     y0, t = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0.0, 1.0])
     with pytest.raises(ValueError, match="newton_rate, which method 'tsit5'"):
         odeint(lambda t, y: -y, y0, t, controller=greedy)
-    with pytest.raises(ValueError, match="newton_rate, hs, which method 'bs32'"):
+    with pytest.raises(ValueError, match="hs, newton_rate, which method 'bs32'"):
         odeint(lambda t, y: -y, y0, t, "bs32", controller=greedy)
 
 

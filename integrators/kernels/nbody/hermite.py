@@ -47,7 +47,9 @@ R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 
 
 def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> str:
-    """Source of `attempt(A)`: fills YN, K1 and the record of every lane; `slots` are the optional record slots wanted.
+    """Source of `attempt(A)`: fills YN, K1 and the record of every lane.
+
+    `slots` are the optional record slots wanted.
     """
     half = bodies * dim
     lanes = Lanes("attempt", bodies <= UNROLLED, "h = A[HS + l]\nh2 = 0.5*h\nh6 = h*0.16666666666666666\n")
@@ -55,7 +57,8 @@ def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> 
 
     def new(c: Index) -> tuple[str, str, str, str]:
         """x1, v1, a1, j1 of component c."""
-        return tuple(lanes.ref(row, shifted(c, by)) for row in ("YN", "K1") for by in (0, half))  # type: ignore[return-value]
+        rows = [lanes.ref(row, shifted(c, by)) for row in ("YN", "K1") for by in (0, half)]
+        return tuple(rows)  # type: ignore[return-value]
 
     def old(c: Index) -> tuple[str, str, str, str]:
         return at(y, c), at(y, shifted(c, half)), at(a, c), at(a, shifted(c, half))
@@ -143,8 +146,8 @@ def _scales(lanes: Lanes, bodies: int, dim: int, slots: frozenset[int]) -> None:
         text += "m = sqrt(aa*ss)\n"
         if "aarseth" in sums:
             s = sums["aarseth"]
-            text += "top = m + jj\n"
-            text += f"{s} = maximum({s}, where(top > 0.0, (sqrt(jj*cc) + ss)/where(top > 0.0, top, 1.0), 0.0))\n"
+            rate = "(sqrt(jj*cc) + ss)/where(top > 0.0, top, 1.0)"
+            text += f"top = m + jj\n{s} = maximum({s}, where(top > 0.0, {rate}, 0.0))\n"
         if "prs" in sums:
             s = sums["prs"]
             text += f"{s} = maximum({s}, where(aa > 0.0, 0.5*(jj + m)/where(aa > 0.0, aa, 1.0), 0.0))\n"

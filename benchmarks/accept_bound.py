@@ -1,10 +1,11 @@
-"""What a bound on the accepted error estimate does to laws that accept by their factor (PETSc's rules), at matched error.
+"""What a bound on the accepted error estimate does to laws that accept by their factor (PETSc's rules), at matched
+error.
 
     python benchmarks/accept_bound.py [--families three_body lorenz] [--n 100]
 
-On validation instances, at every third error level of the family: the least work of a law among the tolerances whose error is at most that
-level, rejected attempts included; with the bound over without any, geometric mean over instances and levels that both reach.  In
-brackets, how many instances and levels each of the two does not reach.
+On validation instances, at every third error level of the family: the least work of a law among the tolerances whose
+error is at most that level, rejected attempts included; with the bound over without any, geometric mean over instances
+and levels that both reach.  In brackets, how many instances and levels each of the two does not reach.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python benchmarks/cuda_ensemble.py [--trajectories 100000] [--repeats 5] [--cpu-trajectories 10000]
 
-GPU: wall time with the transfers to and from the device, the best of the repeats, compilation left out.  Where there is no GPU it says
-what is missing and exits 0.  Exits 1 where a trajectory fails, or the median of the states differs from the CPU's by more than 1e-8.
+GPU: wall time with the transfers to and from the device, the best of the repeats, compilation left out.  Where there is
+no GPU it says what is missing and exits 0.  Exits 1 where a trajectory fails, or the median of the states differs from
+the CPU's by more than 1e-8.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def main() -> int:
     difference = float(np.median(np.abs(same.y - cpu.y)))
     rates = len(batch) / gpu_time, len(few) / cpu_time
     print("| where | trajectories | million trajectories a second |\n|---|---|---|")
-    print(f"| GPU, transfers included | {len(batch)} | {rates[0] / 1e6:.2f} |\n| one CPU thread | {len(few)} | {rates[1] / 1e6:.2f} |")
+    print(
+        f"| GPU, transfers included | {len(batch)} | {rates[0] / 1e6:.2f} |\n| one CPU thread | {len(few)} | "
+        f"{rates[1] / 1e6:.2f} |"
+    )
     print(f"median difference of the states {difference:.1e}; failed {int((~gpu.success).sum())}")
     return 0 if gpu.success.all() and difference <= 1e-8 else 1
 

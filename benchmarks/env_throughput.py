@@ -1,9 +1,11 @@
-"""Environment steps a second: 1,024 lanes through the Stable-Baselines3 adapter, observation and reward included, on one core.
+"""Environment steps a second: 1,024 lanes through the Stable-Baselines3 adapter, observation and reward included, on
+one core.
 
     python benchmarks/env_throughput.py [--lanes 1024] [--seconds 3] [--json]
 
-A step of ODE-v0 is one attempted step of the integrator; of ThreeBodyPaper-v0 one decision, whose Hermite steps are counted beside it.
-Figures are CPU seconds of this process; the best of several passes, since other programs only ever make a pass slower.
+A step of ODE-v0 is one attempted step of the integrator; of ThreeBodyPaper-v0 one decision, whose Hermite steps are
+counted beside it. Figures are CPU seconds of this process; the best of several passes, since other programs only ever
+make a pass slower.
 """
 
 from __future__ import annotations
@@ -107,14 +109,26 @@ def main() -> None:
     single = one_lane(args.seconds)
     first = next(iter(rows.values()))
     if args.json:
-        print(json.dumps({"lanes": args.lanes, "rows": rows, "one_lane_dummy_vec_env": single, "ratio": first["steps_per_s"] / single}))
+        print(
+            json.dumps(
+                {
+                    "lanes": args.lanes,
+                    "rows": rows,
+                    "one_lane_dummy_vec_env": single,
+                    "ratio": first["steps_per_s"] / single,
+                }
+            )
+        )
         return
     print(f"{args.lanes} lanes, one core, million steps a second\n{'':48s}{'adapter':>9s}{'core':>9s}{'ns/step':>9s}")
     for name, row in rows.items():
         print(f"{name:48s}{row['steps_per_s'] / 1e6:9.2f}{row['core_steps_per_s'] / 1e6:9.2f}{row['ns_per_step']:9.1f}")
         if "integrator_steps_per_s" in row:
             print(f"{'  its Hermite steps':48s}{row['integrator_steps_per_s'] / 1e6:9.2f}")
-    print(f"one lane under DummyVecEnv: {single / 1e3:.1f} thousand steps a second, {first['steps_per_s'] / single:.0f} times fewer")
+    print(
+        f"one lane under DummyVecEnv: {single / 1e3:.1f} thousand steps a second, {first['steps_per_s'] / single:.0f} "
+        "times fewer"
+    )
 
 
 if __name__ == "__main__":

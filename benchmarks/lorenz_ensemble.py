@@ -1,13 +1,14 @@
 """Trajectories a CPU-second of an ensemble of Lorenz systems, beside heyoka and diffrax, at stated errors.
 
-    python benchmarks/lorenz_ensemble.py [--count 10000] [--repeats 15] [--tolerances 1e-6 1e-8 1e-10] [--start point|box]
+    python benchmarks/lorenz_ensemble.py [--count 10000] [--repeats 15] [--tolerances 1e-6 1e-8 1e-10]
+      [--start point|box]
 
-sigma = 10, rho = 28, beta = 8/3, t in [0, 1], rtol = atol = tolerance; starts: (1, 0, 0) plus normal noise of .1 ("point"), or
-uniform in the box about the attractor that the family `lorenz` draws from ("box").  stepsmith: Tsit5 under PI34, through the public API.
-heyoka: Taylor series in batches of 16.  diffrax: Tsit5 under the same PI gains, map over vmap of 512, jitted.  One thread each, CPU
-time, best of the repeats, the libraries taking turns so that a change of the machine's load hits all.  The error is the median over
-trajectories of |y - y_ref|/|y_ref| at t = 1 against SciPy's DOP853 at 1e-13, on the first 50.  Libraries that are not installed are
-left out.
+sigma = 10, rho = 28, beta = 8/3, t in [0, 1], rtol = atol = tolerance; starts: (1, 0, 0) plus normal noise of .1
+("point"), or uniform in the box about the attractor that the family `lorenz` draws from ("box").  stepsmith: Tsit5
+under PI34, through the public API. heyoka: Taylor series in batches of 16.  diffrax: Tsit5 under the same PI gains, map
+over vmap of 512, jitted.  One thread each, CPU time, best of the repeats, the libraries taking turns so that a change
+of the machine's load hits all.  The error is the median over trajectories of |y - y_ref|/|y_ref| at t = 1 against
+SciPy's DOP853 at 1e-13, on the first 50.  Libraries that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -75,8 +76,17 @@ def diffrax(y0: np.ndarray, tol: float, width: int = 512) -> Run:
 
     def one(start):
         control = dfx.PIDController(rtol=tol, atol=tol, pcoeff=0.4, icoeff=0.3)
-        solution = dfx.diffeqsolve(dfx.ODETerm(rhs), dfx.Tsit5(), 0.0, 1.0, None, start, args=jnp.asarray(P), stepsize_controller=control,
-                                   saveat=dfx.SaveAt(t1=True))  # fmt: skip
+        solution = dfx.diffeqsolve(
+            dfx.ODETerm(rhs),
+            dfx.Tsit5(),
+            0.0,
+            1.0,
+            None,
+            start,
+            args=jnp.asarray(P),
+            stepsize_controller=control,
+            saveat=dfx.SaveAt(t1=True),
+        )
         return solution.ys[-1]
 
     many = jax.jit(lambda y: jax.lax.map(jax.vmap(one), y))
@@ -101,7 +111,9 @@ def main() -> None:
     y0 = starts(args.start, args.count)
     exact = reference(y0[:50])
     print(f"{args.count} Lorenz trajectories, t in [0, 1], starts: {args.start}")
-    print(f"{'tolerance':>10} {'library':>10} {'median error':>13} {'us a trajectory':>16} {'million a CPU-second':>21}")
+    print(
+        f"{'tolerance':>10} {'library':>10} {'median error':>13} {'us a trajectory':>16} {'million a CPU-second':>21}"
+    )
     for tol in args.tolerances:
         runs: dict[str, Run] = {}
         for make in (stepsmith, heyoka, diffrax):

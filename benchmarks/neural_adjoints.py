@@ -2,10 +2,11 @@
 
     python benchmarks/neural_adjoints.py [--out docs/neural_memory.png]
 
-A batch of 256 states of 16 features in a 16-64-16 tanh field, float64, tsit5 with constant steps, one step size for the batch.
-Counted are bytes of tensors alive, exactly and without noise: every tensor that an operation makes is registered until it is freed.
-"kept" is what lives between the forward and the backward pass above what lived before, the answer included; "peak" the most that
-lived at any time until the backward pass is over.  f-evaluations are those of both passes.
+A batch of 256 states of 16 features in a 16-64-16 tanh field, float64, tsit5 with constant steps, one step size for the
+batch. Counted are bytes of tensors alive, exactly and without noise: every tensor that an operation makes is registered
+until it is freed. "kept" is what lives between the forward and the backward pass above what lived before, the answer
+included; "peak" the most that lived at any time until the backward pass is over.  f-evaluations are those of both
+passes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ KINDS = {
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operations under it have made and that are still alive: `now`, and the most ever, `peak`."""
+    """Bytes of the storages that operations under it have made and that are still alive: `now`, and the most ever,
+    `peak`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +89,8 @@ def measure(steps: int, options: dict) -> tuple[int, int, int, list[torch.Tensor
     options = {"heuristics": False, **options}
     with LiveBytes() as live:
         sol = ss.neural.odeint(
-            field, y0, torch.tensor([0.0, 2.0]), "tsit5", registry.get("constant", h=h), first_step=h, per_sample=False, rtol=1e-6,
+            field, y0, torch.tensor([0.0, 2.0]), "tsit5", registry.get("constant", h=h), first_step=h, per_sample=False,
+            rtol=1e-6,
             atol=1e-6, **options,
         )  # fmt: skip
         kept = live.now

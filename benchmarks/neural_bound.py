@@ -1,12 +1,14 @@
-"""What is left for a controller on the fields that training met: the best found of as many steps, with the reference in hand.
+"""What is left for a controller on the fields that training met: the best found of as many steps, with the reference in
+hand.
 
     python benchmarks/neural_bound.py RUN [RUN ...] [--batch 16] [--tries 300] [--out FILE]
 
-A solve with a warm start and even steps (pi34, tsit5) takes n steps in m attempts and ends with an error e.  Of sequences of n steps the
-one with the least error e* is searched for at random, from equal and geometric ones on; with the method's order p, n (e*/e)^(1/p) steps
-would then do for e, and a controller that knows the reference and all steps beforehand takes some (n/m) (e*/e)^(1/p) of the law's work.
-An estimate: a longer search may find less (compare two --tries), and p is what short solves only tend to.  Where e* is far below e the
-signs of errors happen to cancel, which no controller can plan.  An instance is kept weights and a batch of test subjects.
+A solve with a warm start and even steps (pi34, tsit5) takes n steps in m attempts and ends with an error e.  Of
+sequences of n steps the one with the least error e* is searched for at random, from equal and geometric ones on; with
+the method's order p, n (e*/e)^(1/p) steps would then do for e, and a controller that knows the reference and all steps
+beforehand takes some (n/m) (e*/e)^(1/p) of the law's work. An estimate: a longer search may find less (compare two
+--tries), and p is what short solves only tend to.  Where e* is far below e the signs of errors happen to cancel, which
+no controller can plan.  An instance is kept weights and a batch of test subjects.
 """
 
 from __future__ import annotations
@@ -109,7 +111,9 @@ def main() -> None:
             steps = np.mean([r["steps"] for r in mine])
             print(f"| {tol:g} | {len(mine)} | {steps:.1f} | {np.exp(np.log(left).mean()):.3f} | {left.min():.3f} |")
     if args.out:
-        args.out.write_text(json.dumps({"rows": rows, "batch": args.batch, "tries": args.tries, **provenance()}, indent=1) + "\n")
+        args.out.write_text(
+            json.dumps({"rows": rows, "batch": args.batch, "tries": args.tries, **provenance()}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

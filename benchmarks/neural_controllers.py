@@ -11,7 +11,8 @@ law tuned on the compiled family `neural_field`, the zoo's `neural-field`, and f
 
     cold         as `odeint` does it
     even         with even_steps
-    warm         the solve begins with the step that suited another batch of the same weights, as under NeuralODE(warm_start=True)
+    warm         the solve begins with the step that suited another batch of the same weights, as under
+                 NeuralODE(warm_start=True)
     warm, even   both
 
 Hosts' laws run cold alone; of the published laws, the --top best on the validation runs go to the other kinds.  One
@@ -71,8 +72,12 @@ def measured(table: list, instances: list, solves: str, bar: Progress, done: lis
     """Runs of every contestant in one kind of solves."""
     out = {}
     for name, kind, controller, method in table:
-        s = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, *KINDS[solves], whole=False).sweep(controller)
-        out[name] = Runs(name, s.err, {"nfev": s.work, "work": s.work}, np.array(fields.TOLERANCES), s.attempts, s.rejected, kind)
+        s = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, *KINDS[solves], whole=False).sweep(
+            controller
+        )
+        out[name] = Runs(
+            name, s.err, {"nfev": s.work, "work": s.work}, np.array(fields.TOLERANCES), s.attempts, s.rejected, kind
+        )
         done[0] += 1
         bar.update(done[0])
     return out
@@ -98,20 +103,36 @@ def main() -> None:
     if len({read_config(run / "config.json").task["name"] for run in (*args.runs, *args.validation)}) > 1:
         parser.error("the runs are of several tasks: compare one at a time")
     # other subjects in every run
-    test = [i for k, run in enumerate(args.runs) for i in fields.instances(run, "test", args.batch, args.batches, args.seed + k)]
-    valid = [i for k, run in enumerate(args.validation) for i in fields.instances(run, "validation", args.batch, 1, args.seed + k)]
+    test = [
+        i
+        for k, run in enumerate(args.runs)
+        for i in fields.instances(run, "test", args.batch, args.batches, args.seed + k)
+    ]
+    valid = [
+        i
+        for k, run in enumerate(args.validation)
+        for i in fields.instances(run, "validation", args.batch, 1, args.seed + k)
+    ]
     own = [row for row in table if row[1] in ("tuned", "learned")]
     sweeps = len(KINDS) * (len(laws) + len(own) + args.top) + len(table) - len(own) - args.top
     bar, done = Progress("sweeps", sweeps, "controllers", True), [0]
     levels = fields.FieldBand("fields").error_levels
-    result: dict[str, Any] = {"instances": len(test), "validation": len(valid), "batch": args.batch, "rows": {}, **provenance()}
+    result: dict[str, Any] = {
+        "instances": len(test),
+        "validation": len(valid),
+        "batch": args.batch,
+        "rows": {},
+        **provenance(),
+    }
     best, runs = {}, {}
     for solves in KINDS:
         on_valid = measured(laws, valid, solves, bar, done)
         best[solves], ratios = choose_denominator(list(on_valid.values()), levels)
         published = sorted((row[0] for row in table if row[1] == "classical"), key=lambda name: ratios[name])
         kept = {*published[: args.top], best[solves], *(row[0] for row in own)}
-        runs[solves] = measured(table if solves == "cold" else [row for row in table if row[0] in kept], test, solves, bar, done)
+        runs[solves] = measured(
+            table if solves == "cold" else [row for row in table if row[0] in kept], test, solves, bar, done
+        )
     bar.close()
     base = runs["cold"][DEFAULT]
     print(f"{len(test)} instances; best law on the validation runs: " + ", ".join(f"{k}: {v}" for k, v in best.items()))

@@ -2,11 +2,12 @@
 
     python benchmarks/neural_match.py RUN [RUN ...] -c pi34 -c "pi34, warm, even" -c law.json [--batch 16]
 
-RUN: as in `neural_controllers.py`, of one task; an instance is kept weights and a batch of *validation* subjects.  A controller is a name
-or a file, followed by the kind of solves where it is not cold.  For torchdiffeq's default (dopri5 under its law, cold) at 1e-5, 1e-6 and
-1e-7 the geometric mean of the errors over the instances is taken, errors below 1e-8 counting as that; the answer is the loosest
-tolerance from which on a controller's mean is no larger, interpolated.  At loose tolerances the automatic first step alone makes a short
-solve accurate: there is then no tolerance that is as inaccurate (nan).
+RUN: as in `neural_controllers.py`, of one task; an instance is kept weights and a batch of *validation* subjects.  A
+controller is a name or a file, followed by the kind of solves where it is not cold.  For torchdiffeq's default (dopri5
+under its law, cold) at 1e-5, 1e-6 and 1e-7 the geometric mean of the errors over the instances is taken, errors below
+1e-8 counting as that; the answer is the loosest tolerance from which on a controller's mean is no larger, interpolated.
+At loose tolerances the automatic first step alone makes a short solve accurate: there is then no tolerance that is as
+inaccurate (nan).
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ LOG_TOL = np.log(np.array(fields.TOLERANCES))
 
 def log_errors(instances: list, controller: Any, method: str, warm: bool = False, even: bool = False) -> np.ndarray:
     """(K,) mean over the instances at every tolerance."""
-    found = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, warm, even, whole=False).sweep(controller)
+    found = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, warm, even, whole=False).sweep(
+        controller
+    )
     return np.log(np.maximum(found.err, fields.LEVELS[0])).mean(0)
 
 
 def tolerance_at(log_err: np.ndarray, wanted: float) -> float:
-    """The loosest tolerance from which on `log_err` is at most `wanted`, interpolated; NaN where all are below, or the tightest above."""
+    """The loosest tolerance from which on `log_err` is at most `wanted`, interpolated; NaN where all are below, or the
+    tightest above.
+    """
     above = np.flatnonzero(log_err > wanted)
     if not np.isfinite(wanted) or not above.size or above[-1] + 1 == len(log_err):
         return float("nan")

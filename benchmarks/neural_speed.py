@@ -2,14 +2,14 @@
 
     python benchmarks/neural_speed.py [--rounds 9] [--field small|mnist|all] [--dtype float32|float64|all] [--stiff]
 
-Batch 512, dopri5, the same tolerances, gradients in y0 and all weights.  Fields: 2-64-2 tanh, and the 784-100-784 tanh field of the MNIST
-papers.  Every evaluation of the field is counted, those of replays and backward solves too, by a counter in the field itself.
-CPU time of one thread; the contestants take turns within a round, beginning with another one each round; medians over the rounds, and
-ratios are medians of the ratios within a round.  Ours runs under torchdiffeq's law, so that a batch takes the same steps; torchode
-has its own, which differs little.
+Batch 512, dopri5, the same tolerances, gradients in y0 and all weights.  Fields: 2-64-2 tanh, and the 784-100-784 tanh
+field of the MNIST papers.  Every evaluation of the field is counted, those of replays and backward solves too, by a
+counter in the field itself. CPU time of one thread; the contestants take turns within a round, beginning with another
+one each round; medians over the rounds, and ratios are medians of the ratios within a round.  Ours runs under
+torchdiffeq's law, so that a batch takes the same steps; torchode has its own, which differs little.
 
-"gradient" is the time of one forward and backward pass; "per f" divides it by the evaluations.  With --stiff: one sample of 512 is
-forty times as fast as the others; what per-sample steps cost with and without it.
+"gradient" is the time of one forward and backward pass; "per f" divides it by the evaluations.  With --stiff: one
+sample of 512 is forty times as fast as the others; what per-sample steps cost with and without it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Field(torch.nn.Module):
 def ours(field: Field, **options) -> Callable[[torch.Tensor], torch.Tensor]:
     t = torch.tensor([0.0, field.end], dtype=torch.float64)
     options = {"heuristics": False, **options}
-    return lambda y0: ss.neural.odeint(field, y0, t, "dopri5", "torchdiffeq", rtol=field.tol, atol=field.tol, **options).y[-1]
+    return lambda y0: ss.neural.odeint(
+        field, y0, t, "dopri5", "torchdiffeq", rtol=field.tol, atol=field.tol, **options
+    ).y[-1]
 
 
 def theirs(field: Field, solve) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -117,7 +119,8 @@ def table(name: str, dtype: torch.dtype, rounds: int) -> None:
         per_f = statistics.median(a / b for a, b in zip(each[who], each[best], strict=True))
         whole = statistics.median(a / b for a, b in zip(times[who], times[quick], strict=True))
         print(
-            f"| {who} | {counts[who]} | {statistics.median(times[who]) * 1e3:.1f} | {statistics.median(each[who]) * 1e6:.0f} | "
+            f"| {who} | {counts[who]} | {statistics.median(times[who]) * 1e3:.1f} | "
+            f"{statistics.median(each[who]) * 1e6:.0f} | "
             f"{per_f:.2f} | {whole:.2f} |"
         )
 
@@ -162,7 +165,9 @@ def stiff_table(name: str, dtype: torch.dtype, rounds: int) -> None:
     for who in runs:
         print(f"| {who} | {rows[who]} | {statistics.median(times[who]) * 1e3:.1f} |")
     for compact in (False, True):
-        alike, one, alone = (times[f"{what}, compact={compact}"] for what in ("512 alike", "one of 512 fast", "that one alone"))
+        alike, one, alone = (
+            times[f"{what}, compact={compact}"] for what in ("512 alike", "one of 512 fast", "that one alone")
+        )
         ratio = statistics.median(b / (a + c) for a, b, c in zip(alike, one, alone, strict=True))
         print(f"compact={compact}: with the fast one, over (without it + it alone): {ratio:.2f}")
 

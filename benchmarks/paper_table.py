@@ -1,11 +1,13 @@
-"""Constant accuracy parameter in the set-up of Saz Ulibarrena & Portegies Zwart (2025, arXiv:2502.12809), beside reference values.
+"""Constant accuracy parameter in the set-up of Saz Ulibarrena & Portegies Zwart (2025, arXiv:2502.12809), beside
+reference values.
 
     python benchmarks/paper_table.py [--seeds 100] [--out FILE]
 
-Three solar masses, 300 calls of .1 yr, Hermite PEC, step h = mu tau (AMUSE's criterion).  As AMUSE does it: a call takes whole steps until
-its end time is passed (no landing on the mark), starts from a fresh evaluation, and a second one closes it; the latter changes no
-step, so it is counted and not carried out.  The error is |E/E0 - 1| after the last call.  Prints a Markdown table and exits non-zero if
-a median error is off by more than a factor 3 or a median step count by more than 5 %.
+Three solar masses, 300 calls of .1 yr, Hermite PEC, step h = mu tau (AMUSE's criterion).  As AMUSE does it: a call
+takes whole steps until its end time is passed (no landing on the mark), starts from a fresh evaluation, and a second
+one closes it; the latter changes no step, so it is counted and not carried out.  The error is |E/E0 - 1| after the last
+call.  Prints a Markdown table and exits non-zero if a median error is off by more than a factor 3 or a median step
+count by more than 5 %.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ REFERENCE = (
 
 
 def driver_source(wide: bool) -> str:
-    """`run_calls(A, params, ..., marks, first, count, yend, stat)`: a block of lanes through all calls, `marks` their end times."""
+    """`run_calls(A, params, ..., marks, first, count, yend, stat)`: a block of lanes through all calls, `marks` their
+    end times.
+    """
     return f"""@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
 def run_calls(A, params, {ARGS}, marks, first, count, yend, stat):
     {'wide_vectors()' if wide else 'pass'}
@@ -83,7 +87,18 @@ def run(kernel: Kernel, batch: Batch, mu: float) -> tuple[np.ndarray, np.ndarray
     one = np.ones(count)
     yend, stat = np.empty((count, n)), np.empty((count, N_STATS))
     marks = LENGTH * np.arange(1, CALLS + 1)
-    args = (batch.y0, batch.p, batch.t0, one * 1e9, one, np.ones((count, n)), one * np.nan, np.empty((1, 0)), np.empty((count, 0, n)), 1e12)
+    args = (
+        batch.y0,
+        batch.p,
+        batch.t0,
+        one * 1e9,
+        one,
+        np.ones((count, n)),
+        one * np.nan,
+        np.empty((1, 0)),
+        np.empty((count, 0, n)),
+        1e12,
+    )
     params = registry.get("amuse", mu=mu).params
     for lo in range(0, count, WIDTH):
         block = aligned(kernel.layout.size)
@@ -108,7 +123,16 @@ def table(seeds: int) -> tuple[str, bool]:
         good = de / 3 <= mid <= de * 3 and abs(n / count - 1) <= 0.05
         fine &= good
         tail = float(np.quantile(error, 0.9))
-        cells = (f"{mu:.2g}", f"{mid:.2g}", f"{de:.2g}", f"{tail:.2g}", f"{q90:.2g}", f"{n:.0f}", f"{count:.0f}", "yes" if good else "NO")
+        cells = (
+            f"{mu:.2g}",
+            f"{mid:.2g}",
+            f"{de:.2g}",
+            f"{tail:.2g}",
+            f"{q90:.2g}",
+            f"{n:.0f}",
+            f"{count:.0f}",
+            "yes" if good else "NO",
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"Seeds 0 to {seeds - 1}, {CALLS} calls of {LENGTH} yr."]), fine
 

@@ -2,11 +2,12 @@
 
     python benchmarks/reward_signal.py [--family three_body] [--noise 0.1] [--steps 1500] [--lanes 1024] [--json]
 
-The base law with Gaussian exploration noise on its log-factor (action units) and a small shift b of the noise's mean, once the same
-everywhere ("level") and once in proportion to a feature ("shape", `--feature`).  The score-function estimate of d return / d b, the
-sum over attempts of (noise/sigma^2) d(mean)/db times the discounted return-to-go less its mean, is what PPO and its kin climb.
-Printed: the finite difference of the mean return (the truth, where the discount is 1), the estimate, its standard error over
-episodes, and the signal: the ratio of the two, scaled to a million attempts.
+The base law with Gaussian exploration noise on its log-factor (action units) and a small shift b of the noise's mean,
+once the same everywhere ("level") and once in proportion to a feature ("shape", `--feature`).  The score-function
+estimate of d return / d b, the sum over attempts of (noise/sigma^2) d(mean)/db times the discounted return-to-go less
+its mean, is what PPO and its kin climb. Printed: the finite difference of the mean return (the truth, where the
+discount is 1), the estimate, its standard error over episodes, and the signal: the ratio of the two, scaled to a
+million attempts.
 """
 
 from __future__ import annotations
@@ -80,12 +81,21 @@ def main() -> None:
             down, _, _ = play(core, a.noise, -a.delta, feature, a.steps, discount)
             returns, scores, attempts = play(core, a.noise, 0.0, feature, a.steps, discount)
             error = scores.std() / np.sqrt(len(scores))
-            rows.append({
-                "reward": reward, "discount": discount, "direction": name, "episodes": len(returns), "return": returns.mean(),
-                "difference": (up.mean() - down.mean()) / (2 * a.delta),
-                "difference_error": np.hypot(up.std() / np.sqrt(len(up)), down.std() / np.sqrt(len(down))) / (2 * a.delta),
-                "estimate": scores.mean(), "standard_error": error, "signal": abs(scores.mean()) / error * np.sqrt(1e6 / attempts),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "reward": reward,
+                    "discount": discount,
+                    "direction": name,
+                    "episodes": len(returns),
+                    "return": returns.mean(),
+                    "difference": (up.mean() - down.mean()) / (2 * a.delta),
+                    "difference_error": np.hypot(up.std() / np.sqrt(len(up)), down.std() / np.sqrt(len(down)))
+                    / (2 * a.delta),
+                    "estimate": scores.mean(),
+                    "standard_error": error,
+                    "signal": abs(scores.mean()) / error * np.sqrt(1e6 / attempts),
+                }
+            )
     if a.json:
         print(json.dumps(rows, indent=1))
         return
@@ -94,7 +104,8 @@ def main() -> None:
     for r in rows:
         print(
             f"| {r['reward']} | {r['discount']} | {r['direction']} | {r['return']:.3g} "
-            f"| {r['difference']:.3g} +- {r['difference_error']:.2g} | {r['estimate']:.3g} +- {r['standard_error']:.2g} "
+            f"| {r['difference']:.3g} +- {r['difference_error']:.2g} | {r['estimate']:.3g} +- "
+            f"{r['standard_error']:.2g} "
             f"| {r['signal']:.1f} |"
         )
 

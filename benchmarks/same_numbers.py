@@ -3,10 +3,10 @@
     python benchmarks/same_numbers.py --save before.json       with the code before
     python benchmarks/same_numbers.py --against before.json    with the code after; exits 1 where any result differs
 
-Solves: every method with laws of several kinds and the zoo's controllers, on families that suit them, single and in lanes.  Rollouts: the
-registered environments, with every reward, under fixed random actions.  Torch: solves with every adjoint, their gradients and heuristics.
-A digest is the SHA-256 of the bytes of all arrays of a result: time, states, status, counts.  Digests agree between
-runs on one machine with one set of versions; between machines they need not.
+Solves: every method with laws of several kinds and the zoo's controllers, on families that suit them, single and in
+lanes.  Rollouts: the registered environments, with every reward, under fixed random actions.  Torch: solves with every
+adjoint, their gradients and heuristics. A digest is the SHA-256 of the bytes of all arrays of a result: time, states,
+status, counts.  Digests agree between runs on one machine with one set of versions; between machines they need not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ LAWS = ("i", "pi34", "dopri5_pi", "h211b", "sundials_pid", "predictive", "julia_
 EXPLICIT = ("lorenz", "lotka_volterra", "kepler")
 STIFF = ("vdpol_stiff", "rober", "hires")
 ZOO = {
-    "three-body": ("three_body", "tsit5"), "neural-field": ("neural_field", "tsit5"), "stiff": ("vdpol_stiff", "esdirk43"),
+    "three-body": ("three_body", "tsit5"), "neural-field": ("neural_field", "tsit5"),
+    "stiff": ("vdpol_stiff", "esdirk43"),
     "steppo": ("steppo_vdpol", "kvaerno5"),
 }  # fmt: skip
 STEPS = 60
@@ -63,7 +64,10 @@ def solves() -> Iterator[tuple[str, str]]:
         if found.implicit:
             laws, families = ("predictive", "pi34", "h211b"), STIFF
         elif method in ("hermite4", "hermite4_pec", "leapfrog", "composition8"):
-            laws, families = (("amuse", "aarseth") if method.startswith("hermite4") else ("constant",)), ("kepler", "three_body")
+            laws, families = (
+                (("amuse", "aarseth") if method.startswith("hermite4") else ("constant",)),
+                ("kepler", "three_body"),
+            )
         else:
             laws, families = LAWS, EXPLICIT
         cases += [(method, law, family) for law in laws for family in families]
@@ -94,7 +98,10 @@ def rollouts() -> Iterator[tuple[str, str]]:
     ]
     plans += [("stepsmith/ODE-v0", {"family": "three_body", "reward": "propagated", "n_act": 2})]
     # the costs of linear algebra are measured otherwise, and differ from run to run
-    plans += [("stepsmith/ThreeBody-v0", {}), ("stepsmith/Stiff-v0", {"costs": {"jacobian": 1.0, "lu": 2.0, "solve": 0.5}})]
+    plans += [
+        ("stepsmith/ThreeBody-v0", {}),
+        ("stepsmith/Stiff-v0", {"costs": {"jacobian": 1.0, "lu": 2.0, "solve": 0.5}}),
+    ]
     plans += [("stepsmith/ThreeBodyPaper-v0", {})]
     for env_id, options in plans:
         made = options if "Paper" in env_id else {**options, "pool_size": 16}

@@ -1,11 +1,12 @@
-"""One solve at a time: microseconds of Lotka-Volterra and Lorenz, beside CyRK, diffrax under jit and SciPy, at stated errors.
+"""One solve at a time: microseconds of Lotka-Volterra and Lorenz, beside CyRK, diffrax under jit and SciPy, at stated
+errors.
 
     python benchmarks/single_solve.py [--repeats 20] [--tolerances 1e-6 1e-8]
 
-LV: p = (1.5, 1, 3, 1), start (1, 1), t in [0, 10].  Lorenz: p = (10, 28, 8/3), start (1, 0, 0), t in [0, 10].  rtol = tolerance, atol =
-tolerance/1000, all steps kept by those that keep them.  CPU time of one call from Python, compiled before, best of the repeats, the
-libraries taking turns.  The error is |y - y_ref|/|y_ref| at the end, y_ref in quadruple precision.  Libraries that are not installed are
-left out.
+LV: p = (1.5, 1, 3, 1), start (1, 1), t in [0, 10].  Lorenz: p = (10, 28, 8/3), start (1, 0, 0), t in [0, 10].  rtol =
+tolerance, atol = tolerance/1000, all steps kept by those that keep them.  CPU time of one call from Python, compiled
+before, best of the repeats, the libraries taking turns.  The error is |y - y_ref|/|y_ref| at the end, y_ref in
+quadruple precision.  Libraries that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -88,8 +89,18 @@ def diffrax_tsit5(name: str, tol: float) -> Run:
     @jax.jit
     def solve(y0, p):
         control = dfx.PIDController(rtol=tol, atol=tol * 1e-3)
-        out = dfx.diffeqsolve(term, dfx.Tsit5(), t0, t1, None, y0, args=p, stepsize_controller=control, saveat=dfx.SaveAt(t1=True),
-                              max_steps=100_000)  # fmt: skip
+        out = dfx.diffeqsolve(
+            term,
+            dfx.Tsit5(),
+            t0,
+            t1,
+            None,
+            y0,
+            args=p,
+            stepsize_controller=control,
+            saveat=dfx.SaveAt(t1=True),
+            max_steps=100_000,
+        )
         return out.ys[-1]
 
     y0, p = jnp.asarray(problem.y0), jnp.asarray(problem.p)
@@ -136,7 +147,10 @@ def main() -> None:
                     runs[make.__name__] = make(name, tol)
                 except ImportError:
                     print(f"{make.__name__}: not installed")
-            error = {key: np.linalg.norm(run() - exact) / np.linalg.norm(exact) for key, run in runs.items()}  # compiles
+            # compiles
+            error = {
+                key: np.linalg.norm(run() - exact) / np.linalg.norm(exact) for key, run in runs.items()
+            }
             best = dict.fromkeys(runs, np.inf)
             for _ in range(args.repeats):
                 for key, run in runs.items():

@@ -1,21 +1,24 @@
-"""StePPO's set-up: attempted steps and errors of Kvaerno's 5(4) at rtol 1e-3, atol 1e-6 under our laws, beside diffrax's controllers.
+"""StePPO's set-up: attempted steps and errors of Kvaerno's 5(4) at rtol 1e-3, atol 1e-6 under our laws, beside
+diffrax's controllers.
 
     python benchmarks/steppo.py [--systems vdpol ...] [--match] [--points 61] [--guests C ...] [--no-diffrax] [--json]
 
-M. Koumans, N. Pezzotti and T. S. W. Stevens, "StePPO: Adaptive Step-Size Control for Initial-Value Problems Using PPO", repository
-MKoumans/StePPO. Its REPRODUCE.md prints, for van der Pol at mu = 50: 175 attempts, mean log10 error -4.24, final -6.22 (StePPO) and 378,
--3.67, -4.97 ("pid", diffrax's default, a pure I law). Errors are its own: ||y - y_ref||/(||y_ref|| + atol), at the end and as the mean of
-log10 over accepted steps; for the decay, whose reference vanishes, the second alone means much. Here the reference is ours.
+M. Koumans, N. Pezzotti and T. S. W. Stevens, "StePPO: Adaptive Step-Size Control for Initial-Value Problems Using PPO",
+repository MKoumans/StePPO. Its REPRODUCE.md prints, for van der Pol at mu = 50: 175 attempts, mean log10 error -4.24,
+final -6.22 (StePPO) and 378, -3.67, -4.97 ("pid", diffrax's default, a pure I law). Errors are its own: ||y -
+y_ref||/(||y_ref|| + atol), at the end and as the mean of log10 over accepted steps; for the decay, whose reference
+vanishes, the second alone means much. Here the reference is ours.
 
-"by Newton" counts the rejections for which no error estimate was to blame but Newton's iteration. diffrax converges the slope h f(y) of
-each stage to .01 (atol + rtol |h f(y)|), where this library and RADAU5 ask for .03 (atol + rtol |y|): where steps are small against the
-solution's scale it has far more to do, its limit of ten iterations fails it, and the step is cut, which costs attempts and leaves smaller
-errors. The row "exact Newton" is diffrax without that. On the decay, which is linear, both take the same steps. The other way round,
-our error estimate carries Newton's remainder (6e-4 after one iteration where an exact one gives 2e-5): the PI law with safety .54, which
-rests at an error of 5e-4, stops growing its steps there.
+"by Newton" counts the rejections for which no error estimate was to blame but Newton's iteration. diffrax converges the
+slope h f(y) of each stage to .01 (atol + rtol |h f(y)|), where this library and RADAU5 ask for .03 (atol + rtol |y|):
+where steps are small against the solution's scale it has far more to do, its limit of ten iterations fails it, and the
+step is cut, which costs attempts and leaves smaller errors. The row "exact Newton" is diffrax without that. On the
+decay, which is linear, both take the same steps. The other way round, our error estimate carries Newton's remainder
+(6e-4 after one iteration where an exact one gives 2e-5): the PI law with safety .54, which rests at an error of 5e-4,
+stops growing its steps there.
 
-`--match`: van der Pol, mu = 50, every law at `--points` tolerances from 1e-2 to 1e-8: fewest attempts with a final error that is no
-larger than the target, at that and all tighter tolerances ("sure") and by any tolerance ("luckiest").
+`--match`: van der Pol, mu = 50, every law at `--points` tolerances from 1e-2 to 1e-8: fewest attempts with a final
+error that is no larger than the target, at that and all tighter tolerances ("sure") and by any tolerance ("luckiest").
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ TUNED: dict[str, Any] = {"pcoeff": 0.34, "icoeff": 0.40, "safety": 0.54, "factor
 
 @dataclass(frozen=True)
 class Row:
-    """One run: attempts, rejected, of these because of Newton; right-hand sides (NaN: unknown), mean log10 and final error."""
+    """One run: attempts, rejected, of these because of Newton; right-hand sides (NaN: unknown), mean log10 and final
+    error.
+    """
 
     name: str
     attempts: int
@@ -65,9 +70,12 @@ class Row:
 
 def from_diffrax(name: str, pcoeff: float = 0.0, icoeff: float = 1.0, dcoeff: float = 0.0, safety: float = 0.9,
                  factormin: float = 0.2, factormax: float = 10.0) -> Law:  # fmt: skip
-    """diffrax's PIDController as a law: h' = h safety e_n^-(p+i+d)/k e_(n-1)^(p+2d)/k e_(n-2)^-d/k, from 1 up where a step was accepted."""
+    """diffrax's PIDController as a law: h' = h safety e_n^-(p+i+d)/k e_(n-1)^(p+2d)/k e_(n-2)^-d/k, from 1 up where a
+    step was accepted.
+    """
     law = registry.get(
-        "diffrax", b1=pcoeff + icoeff + dcoeff, b2=-(pcoeff + 2.0 * dcoeff), b3=dcoeff, safety=safety, fmin=factormin, fmax=factormax,
+        "diffrax", b1=pcoeff + icoeff + dcoeff, b2=-(pcoeff + 2.0 * dcoeff), b3=dcoeff, safety=safety, fmin=factormin,
+        fmax=factormax,
         reject_max=safety, nonfinite=factormin,
     )  # fmt: skip
     return Law(name, "linear", law.values, law.rules, law.doc, law.source)
@@ -93,7 +101,9 @@ def ours(problem: Problem, law: Any, name: str, rtol: float = RTOL, **options: A
     """Kvaerno5 of this library under a law."""
     sol = ss.solve(problem, "kvaerno5", law, rtol=rtol, atol=rtol * ATOL / RTOL, log=True, **options)
     if not sol.success:
-        return Row(name, sol.stats.naccept + sol.stats.nreject, sol.stats.nreject, math.nan, sol.stats.nfev, math.nan, math.inf)
+        return Row(
+            name, sol.stats.naccept + sol.stats.nreject, sol.stats.nreject, math.nan, sol.stats.nfev, math.nan, math.inf
+        )
     assert sol.record is not None
     failed = int(np.sum(sol.record[:, record.FINITE] == 0.0))
     log_error, final = errors(problem, sol.t[1:], sol.y[1:])
@@ -101,7 +111,9 @@ def ours(problem: Problem, law: Any, name: str, rtol: float = RTOL, **options: A
 
 
 class Diffrax:
-    """Kvaerno5 of diffrax, attempt by attempt, so that the cause of a rejection is seen.  Raises ImportError where it is missing."""
+    """Kvaerno5 of diffrax, attempt by attempt, so that the cause of a rejection is seen.  Raises ImportError where it
+    is missing.
+    """
 
     def __init__(self) -> None:
         import diffrax
@@ -111,7 +123,9 @@ class Diffrax:
         jax.config.update("jax_enable_x64", True)
         self.dfx, self.jax, self.optx = diffrax, jax, optimistix
 
-    def run(self, problem: Problem, bounds: tuple[float, float, float], name: str, exact: bool = False, **coefficients: Any) -> Row:
+    def run(
+        self, problem: Problem, bounds: tuple[float, float, float], name: str, exact: bool = False, **coefficients: Any
+    ) -> Row:
         """One solve with its published first step and bounds; coefficients: of PIDController, numbers."""
         dfx, jnp = self.dfx, self.jax.numpy
         start, least, largest = bounds
@@ -155,7 +169,9 @@ class Diffrax:
 
 
 def laws(system: str, guests: list[str]) -> dict[str, Any]:
-    """Every published linear law and the tuned PID, by name, diffrax's own first; the laws tuned on the suite and on the system; guests."""
+    """Every published linear law and the tuned PID, by name, diffrax's own first; the laws tuned on the suite and on
+    the system; guests.
+    """
     names = ["diffrax", *(name for name in registry.names("linear") if name != "diffrax")]
     return {"diffrax": registry.get("diffrax"), "PID .34 .40": from_diffrax("PID .34 .40", **TUNED)} | {
         **{n: registry.get(n) for n in names},
@@ -165,7 +181,9 @@ def laws(system: str, guests: list[str]) -> dict[str, Any]:
     }
 
 
-def rows(system: str, value: float, bounds: tuple[float, float, float], peer: Diffrax | None, guests: list[str]) -> list[Row]:
+def rows(
+    system: str, value: float, bounds: tuple[float, float, float], peer: Diffrax | None, guests: list[str]
+) -> list[Row]:
     """All runs of one instance."""
     problem = instance(system, value)
     out = []
@@ -178,7 +196,9 @@ def rows(system: str, value: float, bounds: tuple[float, float, float], peer: Di
 
 
 def match(points: int, guests: list[str]) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Van der Pol, mu = 50: attempts of every law at no larger final error than published, with the tolerances they take."""
+    """Van der Pol, mu = 50: attempts of every law at no larger final error than published, with the tolerances they
+    take.
+    """
     targets = {name: 10.0**final for name, (_, _, final) in PUBLISHED.items()}
     problem, tolerances = instance("vdpol", 50.0), np.geomspace(1e-2, 1e-8, points)
     end = stiff_reference(problem, [1.0], atol_factor=1e-3).y[0, -1]
@@ -201,10 +221,15 @@ def match(points: int, guests: list[str]) -> tuple[list[dict[str, Any]], dict[st
 
 def table(found: list[Row]) -> str:
     """Markdown."""
-    lines = ["| run | attempts | rejected | by Newton | f-evaluations | mean log10 error | final error |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| run | attempts | rejected | by Newton | f-evaluations | mean log10 error | final error |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for r in found:
         nfev, newton = (f"{v:.0f}" if v == v else "-" for v in (r.nfev, r.newton))
-        lines.append(f"| {r.name} | {r.attempts} | {r.rejected} | {newton} | {nfev} | {r.log_error:.2f} | {r.final:.1e} |")
+        lines.append(
+            f"| {r.name} | {r.attempts} | {r.rejected} | {newton} | {nfev} | {r.log_error:.2f} | {r.final:.1e} |"
+        )
     return "\n".join(lines)
 
 
@@ -215,14 +240,18 @@ def matched_table(found: list[dict[str, Any]], targets: dict[str, float]) -> str
     lines = ["| law | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     first = next(iter(targets))
     for row in sorted(found, key=lambda r: r[first]["sure"] or (math.inf,)):
-        lines.append(f"| {row['law']} | " + " | ".join(show(row[k][how]) for k in targets for how in ("sure", "luckiest")) + " |")
+        lines.append(
+            f"| {row['law']} | " + " | ".join(show(row[k][how]) for k in targets for how in ("sure", "luckiest")) + " |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--match", action="store_true", help="matched final error, van der Pol at mu = 50, instead of the tables")
+    parser.add_argument(
+        "--match", action="store_true", help="matched final error, van der Pol at mu = 50, instead of the tables"
+    )
     parser.add_argument("--points", type=int, default=61, help="tolerances of --match")
     parser.add_argument("--guests", nargs="*", default=[], help="controllers by zoo name or path")
     parser.add_argument("--no-diffrax", action="store_true")

@@ -1,14 +1,16 @@
-"""A large sparse system, one solve at a time: the Brusselator with diffusion on a periodic grid, at matched error against SciPy and CVODE.
+"""A large sparse system, one solve at a time: the Brusselator with diffusion on a periodic grid, at matched error
+against SciPy and CVODE.
 
     python benchmarks/stiff_grid.py [--sides 8 16 32] [--repeats 3] [--json]
 
-Equations and data of the two-dimensional Brusselator of Hairer & Wanner II (IV.10, problem BRUSS-2D): u' = 1 + u^2 v - 4.4 u + a lap u,
-v' = 3.4 u - u^2 v + a lap v, a = 0.1, u(0) = 22 y (1 - y)^1.5, v(0) = 27 x (1 - x)^1.5, integrated to t = 1, before the problem's source
-sets in, on side by side points, so that there are 2 side^2 unknowns.  Everybody takes Jacobians by differences over the same pattern: ours
-by coloured differences and sparse factors compiled with the solver, SciPy's Radau and BDF with `jac_sparsity` (SuperLU), LSODA without (it
-knows no sparse matrices and is left out above 512 unknowns).  CPU time of one call, compiled before, best of the repeats; geometric
-means over the error levels 1e-7 ... 1e-4 of the time on the lower envelope (a level looser than a solver's loosest run counts as that run),
-the error being relative, in the 2-norm, at the end, against SciPy's Radau at 1e-11.
+Equations and data of the two-dimensional Brusselator of Hairer & Wanner II (IV.10, problem BRUSS-2D): u' = 1 + u^2 v -
+4.4 u + a lap u, v' = 3.4 u - u^2 v + a lap v, a = 0.1, u(0) = 22 y (1 - y)^1.5, v(0) = 27 x (1 - x)^1.5, integrated to
+t = 1, before the problem's source sets in, on side by side points, so that there are 2 side^2 unknowns.  Everybody
+takes Jacobians by differences over the same pattern: ours by coloured differences and sparse factors compiled with the
+solver, SciPy's Radau and BDF with `jac_sparsity` (SuperLU), LSODA without (it knows no sparse matrices and is left out
+above 512 unknowns).  CPU time of one call, compiled before, best of the repeats; geometric means over the error levels
+1e-7 ... 1e-4 of the time on the lower envelope (a level looser than a solver's loosest run counts as that run), the
+error being relative, in the 2-norm, at the end, against SciPy's Radau at 1e-11.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def brusselator(side: int) -> tuple[Callable[..., None], np.ndarray, coo_array]:
                 east, west = 2 * (side * a + (b + 1) % side), 2 * (side * a + (b + side - 1) % side)
                 u, v = y[i], y[i + 1]
                 dy[i] = strength * (y[north] + y[south] + y[east] + y[west] - 4.0 * u) + 1.0 + u * u * v - 4.4 * u
-                dy[i + 1] = strength * (y[north + 1] + y[south + 1] + y[east + 1] + y[west + 1] - 4.0 * v) + 3.4 * u - u * u * v
+                dy[i + 1] = (
+                    strength * (y[north + 1] + y[south + 1] + y[east + 1] + y[west + 1] - 4.0 * v) + 3.4 * u - u * u * v
+                )
 
     x = np.arange(side) / side
     y0 = np.empty((side, side, 2))
@@ -81,7 +85,10 @@ def contestants(side: int, patience: int) -> dict[str, Callable[[float], np.ndar
     def theirs(method: str, **more) -> Callable[[float], np.ndarray]:
         return lambda rtol: solve_ivp(f, (0.0, END), y0, method=method, rtol=rtol, atol=rtol, **more).y[:, -1]
 
-    found = {f"stepsmith {m} {law}": ours(m, law) for m, law in (("rodas5p", "rodas"), ("esdirk43", "radau5"), ("radau5", "radau5"))}
+    found = {
+        f"stepsmith {m} {law}": ours(m, law)
+        for m, law in (("rodas5p", "rodas"), ("esdirk43", "radau5"), ("radau5", "radau5"))
+    }
     found |= {f"SciPy {m}": theirs(m, jac_sparsity=csc) for m in ("Radau", "BDF")}
     if len(y0) <= patience:
         found["SciPy LSODA (full)"] = theirs("LSODA")
@@ -111,7 +118,9 @@ def main() -> None:
     table: dict[str, dict[str, float]] = {}
     for side in args.sides:
         rhs, y0, pattern = brusselator(side)
-        ref = solve_ivp(_compiled(side), (0.0, END), y0, method="Radau", rtol=1e-11, atol=1e-11, jac_sparsity=pattern.tocsc())
+        ref = solve_ivp(
+            _compiled(side), (0.0, END), y0, method="Radau", rtol=1e-11, atol=1e-11, jac_sparsity=pattern.tocsc()
+        )
         row = table[f"{2 * side * side} unknowns"] = {}
         for name, run in contestants(side, args.full).items():
             err, seconds = measure(run, ref.y[:, -1], args.repeats)

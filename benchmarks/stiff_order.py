@@ -1,12 +1,15 @@
-"""Does the error of stiff solves follow the tolerance?  Slopes and least errors on the published problems, orders on Prothero-Robinson.
+"""Does the error of stiff solves follow the tolerance?  Slopes and least errors on the published problems, orders on
+Prothero-Robinson.
 
-    python benchmarks/stiff_order.py [--problems rober hires ...] [--methods radau5 ...] [--picture stiff_order.png] [--json]
+    python benchmarks/stiff_order.py [--problems rober hires ...] [--methods radau5 ...] [--picture stiff_order.png]
+      [--json]
 
-Published instances, rtol 1e-3 ... 1e-11 in half decades, atol = rtol times the family's factor, each method under its published law.
-Error: relative, in the 2-norm over the family's meaningful components, at the end of the span, against its reference (Radau IIA of order
-13).  A step controller that holds the error estimate, of order k = embedded order + 1, at the tolerance gives global errors ~ tol^(p/k),
-p being the order of the solution advanced.  The slope is the least-squares one of log error against log tolerance over errors between
-1e-2 and three times the least, or the reference's own uncertainty where that is larger.
+Published instances, rtol 1e-3 ... 1e-11 in half decades, atol = rtol times the family's factor, each method under its
+published law. Error: relative, in the 2-norm over the family's meaningful components, at the end of the span, against
+its reference (Radau IIA of order 13).  A step controller that holds the error estimate, of order k = embedded order +
+1, at the tolerance gives global errors ~ tol^(p/k), p being the order of the solution advanced.  The slope is the
+least-squares one of log error against log tolerance over errors between 1e-2 and three times the least, or the
+reference's own uncertainty where that is larger.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ TOLERANCES = 10.0 ** np.arange(-3.0, -11.01, -0.5)
 
 
 def errors(name: str, method: str, law: str, tolerances: np.ndarray = TOLERANCES) -> tuple[np.ndarray, float]:
-    """Relative error at the end of the published instance at every tolerance, inf where the solve fails; the reference's self error."""
+    """Relative error at the end of the published instance at every tolerance, inf where the solve fails; the
+    reference's self error.
+    """
     family = problems.family(name)
     problem = family.published()
     reference = family.reference(problem.batch())

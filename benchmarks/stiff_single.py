@@ -2,12 +2,13 @@
 
     python benchmarks/stiff_single.py [--problems rober hires ...] [--repeats 5] [--json]
 
-The published instances. Every solver runs at rtol 1e-2 ... 1e-10 (half decades), atol = rtol times the family's factor, with the analytic
-Jacobian where it takes one (SciPy, CVODE), as a band where it is one and the solver takes that (SciPy, CVODE), right-hand sides compiled
-by Numba or XLA. CPU time of one call from Python, compiled before, best of the repeats; the error is the relative one of the family at
-the end of the span, against its reference. Figures are geometric means over the error levels 1e-3 ... 1e-7 (8 a decade) of the time on
-the lower-left envelope; a solver that does not get tight enough is marked. A call that takes longer than `--patience` seconds is not
-repeated, and ends its solver's tolerances. Libraries that are not installed are left out.
+The published instances. Every solver runs at rtol 1e-2 ... 1e-10 (half decades), atol = rtol times the family's factor,
+with the analytic Jacobian where it takes one (SciPy, CVODE), as a band where it is one and the solver takes that
+(SciPy, CVODE), right-hand sides compiled by Numba or XLA. CPU time of one call from Python, compiled before, best of
+the repeats; the error is the relative one of the family at the end of the span, against its reference. Figures are
+geometric means over the error levels 1e-3 ... 1e-7 (8 a decade) of the time on the lower-left envelope; a solver that
+does not get tight enough is marked. A call that takes longer than `--patience` seconds is not repeated, and ends its
+solver's tolerances. Libraries that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ Run = Callable[[], np.ndarray]
 
 
 class Case:
-    """A published instance: the problem, its reference at the end, components of the error, factor of atol, compiled functions."""
+    """A published instance: the problem, its reference at the end, components of the error, factor of atol, compiled
+    functions.
+    """
 
     def __init__(self, name: str) -> None:
         self.name, self.family = name, problems.family(name)
@@ -98,7 +101,9 @@ def scipy(method: str) -> Callable[[Case, float], Run]:
             return packed
 
         def run() -> np.ndarray:
-            sol = solve_ivp(f, case.span, case.y0, method, rtol=max(rtol, 1e-13), atol=case.atol(rtol), jac=jac, **options)
+            sol = solve_ivp(
+                f, case.span, case.y0, method, rtol=max(rtol, 1e-13), atol=case.atol(rtol), jac=jac, **options
+            )
             return sol.y[:, -1] if sol.success else np.full(case.y0.size, np.nan)
 
         return run
@@ -177,8 +182,19 @@ def diffrax(case: Case, rtol: float) -> Run:
     @jax.jit
     def solve(y0, p, rtol, atol):
         control = dfx.PIDController(rtol=rtol, atol=atol)
-        out = dfx.diffeqsolve(dfx.ODETerm(f), dfx.Kvaerno5(), case.span[0], case.span[1], None, y0, args=p, stepsize_controller=control,
-                              saveat=dfx.SaveAt(t1=True), max_steps=100_000, throw=False)  # fmt: skip
+        out = dfx.diffeqsolve(
+            dfx.ODETerm(f),
+            dfx.Kvaerno5(),
+            case.span[0],
+            case.span[1],
+            None,
+            y0,
+            args=p,
+            stepsize_controller=control,
+            saveat=dfx.SaveAt(t1=True),
+            max_steps=100_000,
+            throw=False,
+        )
         return jnp.where(out.result == dfx.RESULTS.successful, out.ys[-1], jnp.nan)
 
     y0, p = jnp.asarray(case.y0), jnp.asarray(case.p)
@@ -186,7 +202,8 @@ def diffrax(case: Case, rtol: float) -> Run:
 
 
 SOLVERS: dict[str, Callable[[Case, float], Run]] = {
-    "rodas5p": stepsmith("rodas5p", "rodas"), "radau5": stepsmith("radau5", "radau5"), "kvaerno5": stepsmith("kvaerno5", "radau5"),
+    "rodas5p": stepsmith("rodas5p", "rodas"), "radau5": stepsmith("radau5", "radau5"),
+    "kvaerno5": stepsmith("kvaerno5", "radau5"),
     "SciPy Radau": scipy("Radau"), "SciPy BDF": scipy("BDF"), "SciPy LSODA": scipy("LSODA"), "CVODE": cvode,
     "CyRK Radau": cyrk("Radau"), "CyRK LSODA": cyrk("LSODA"), "diffrax Kvaerno5": diffrax,
 }  # fmt: skip
@@ -225,7 +242,10 @@ def measure(case: Case, repeats: int, patience: float, wanted: list[str]) -> dic
         work = np.where(np.isfinite(work), work, np.nanmax(work))
         logs = log_work_at(err[None], work[None], LEVELS, looser=True)[0]
         good = np.isfinite(logs)
-        out[label] = {"us": float(np.exp(logs[good].mean()) * 1e6) if good.any() else np.nan, "reached": float(good.mean())}
+        out[label] = {
+            "us": float(np.exp(logs[good].mean()) * 1e6) if good.any() else np.nan,
+            "reached": float(good.mean()),
+        }
     return out
 
 
@@ -242,7 +262,9 @@ def main() -> None:
         found[name] = measure(Case(name), args.repeats, args.patience, args.solvers)
         if not args.json:
             cells = [f"{k} {v['us']:.0f} ({100 * v['reached']:.0f} %)" for k, v in found[name].items()]
-            print(f"{name}: microseconds at matched error (share of the levels reached): " + ", ".join(cells), flush=True)
+            print(
+                f"{name}: microseconds at matched error (share of the levels reached): " + ", ".join(cells), flush=True
+            )
     if args.json:
         print(json.dumps(found, indent=1))
 

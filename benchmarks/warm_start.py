@@ -2,9 +2,10 @@
 
     python benchmarks/warm_start.py [--cache FOLDER]
 
-Measured in processes of their own: `import stepsmith`; the first solve of a registered problem (Lotka-Volterra, Tsit5, PI34), import
-included; the first solve of a right-hand side of one's own.  The cold runs use an empty folder, the warm ones find it filled.  Exits
-non-zero if a warm import takes 0.5 s or more, a warm first solve 2 s, or a cold one of one's own 15 s (CPU seconds).
+Measured in processes of their own: `import stepsmith`; the first solve of a registered problem (Lotka-Volterra, Tsit5,
+PI34), import included; the first solve of a right-hand side of one's own.  The cold runs use an empty folder, the warm
+ones find it filled.  Exits non-zero if a warm import takes 0.5 s or more, a warm first solve 2 s, or a cold one of
+one's own 15 s (CPU seconds).
 """
 
 from __future__ import annotations

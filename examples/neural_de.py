@@ -1,4 +1,5 @@
-"""A neural ODE in PyTorch with a trained controller: gradients by exact replay, evaluations and regularisers in the log.
+"""A neural ODE in PyTorch with a trained controller: gradients by exact replay, evaluations and regularisers in the
+log.
 
     python examples/neural_de.py [--quick] [CONTROLLER]        (default: neural-field, the shipped one)
 """
@@ -29,7 +30,8 @@ def main(quick: bool, controller: str) -> None:
         optimiser.step()
         if step % 20 == 0 or step == 4:
             print(f"step {step:3}  miss {miss.item():.4f}  R_E {ode.heuristics.R_E.mean().item():.2e}  "
-                  f"f-evaluations {ode.stats.nfev}  rejected {ode.stats.nreject}  left to the law {ode.stats.nfallback}")  # fmt: skip
+                  f"f-evaluations {ode.stats.nfev}  rejected {ode.stats.nreject}  "
+                  f"left to the law {ode.stats.nfallback}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A flow that pulls two spirals apart: only its end counts, so an error regulariser may choose a way with fewer f-evaluations.
+"""A flow that pulls two spirals apart: only its end counts, so an error regulariser may choose a way with fewer
+f-evaluations.
 
     python examples/neural_regularised.py [--quick]
 """
@@ -14,7 +15,10 @@ def train(x: torch.Tensor, label: torch.Tensor, iterations: int, regulariser: st
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2)).double()
     head = torch.nn.Linear(2, 2).double()
-    ode = ss.neural.NeuralODE(lambda t, y: net(y), rtol=1e-5, atol=1e-5, regulariser=regulariser)  # the line to add, with the next
+    # the line to add, with the next
+    ode = ss.neural.NeuralODE(
+        lambda t, y: net(y), rtol=1e-5, atol=1e-5, regulariser=regulariser
+    )
     strength = ss.neural.strength.exponential(100.0, 10.0, iterations)
     optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=0.03)
     for k in range(iterations):

@@ -28,7 +28,9 @@ def main(quick: bool) -> None:
     print(f"my own problem: y(20) = {sol.y[-1]}, {sol.stats.naccept} steps")
 
     # which law is worth having for these orbits: work at equal error, held-out instances (no clock: f-evaluations only)
-    report = ss.compare("three_body", method="tsit5", n=20 if quick else 100, n_validation=20, wall=False, progress=False)
+    report = ss.compare(
+        "three_body", method="tsit5", n=20 if quick else 100, n_validation=20, wall=False, progress=False
+    )
     best = sorted(report.rows, key=lambda row: row.work["nfev"].figure.ratio)[:5]
     print("work at equal error:", ", ".join(f"{row.name} {row.work['nfev'].figure.ratio:.2f}" for row in best))
 

@@ -1,4 +1,6 @@
-"""Numerical integrators, and what they are made of: problems, methods, the compiler of kernels, the engine, checks, torch."""
+"""Numerical integrators, and what they are made of: problems, methods, the compiler of kernels, the engine, checks,
+torch.
+"""
 
 from .core.moved import attributes
 

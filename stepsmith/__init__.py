@@ -81,7 +81,8 @@ def _resolver() -> Any:
 
 
 def controller(name_or_object: Any, family: str | None = None, method: str | None = None) -> Any:
-    """A controller object from a law's name, "tuned" (needs the family), a zoo name, the path of a controller file, or itself.
+    """A controller object from a law's name, "tuned" (needs the family), a zoo name, the path of a controller file, or
+    itself.
 
     Raises ValueError naming the nearest where nothing has the name.
     """
@@ -103,8 +104,12 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object.  See `stepsmith.integrators.engine.solve.solve`."""
-    return _solver()(problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
+    """Integrate one problem; `controller` may be a name, a path or an object.  See
+    `stepsmith.integrators.engine.solve.solve`.
+    """
+    return _solver()(
+        problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
+    )
 
 
 @named
@@ -134,7 +139,9 @@ def solve_ensemble(
 
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
-        return cuda.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block)
+        return cuda.solve_ensemble(
+            batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block
+        )
     from .integrators.engine import ensemble
 
     if block is not None:

@@ -1,4 +1,5 @@
-"""The long form of the fuzzer: random right-hand sides in processes of their own, so that a crash or a hang is a finding.
+"""The long form of the fuzzer: random right-hand sides in processes of their own, so that a crash or a hang is a
+finding.
 
     python tests/fuzz.py [--cases 10000] [--seed 0] [--workers N] [--out findings.txt]
 
@@ -69,7 +70,9 @@ def main() -> int:
             found = done.result()
             for name, value in found.items():
                 if name != "findings":
-                    sums[name] = max(sums.get(name, 0), value) if name.startswith("worst") else sums.get(name, 0) + value
+                    sums[name] = (
+                        max(sums.get(name, 0), value) if name.startswith("worst") else sums.get(name, 0) + value
+                    )
             for finding in found["findings"]:  # at once: nothing is lost where the run is cut short
                 print(f"FINDING {finding}\n", flush=True)
             findings += found["findings"]

@@ -1,4 +1,6 @@
-"""What a controller may accept: learned decisions up to a stated factor; what is accepted above the tolerance is counted and said."""
+"""What a controller may accept: learned decisions up to a stated factor; what is accepted above the tolerance is
+counted and said.
+"""
 
 import warnings
 
@@ -23,7 +25,15 @@ BIG = np.array([1.01, 5.0, 0.999 * ACCEPT_MAX, 1.001 * ACCEPT_MAX, 1e3, 20_861.0
 def record(err):
     r = np.full((R.N_RECORD, len(err)), np.nan)
     r[R.ERR] = err
-    for slot, value in ((R.H, 0.1), (R.H_FREE, 0.1), (R.ORDER, 5.0), (R.TRUNCATED, 0.0), (R.FINITE, 1.0), (R.RTOL, 1e-6), (R.T_LEFT, 1.0)):
+    for slot, value in (
+        (R.H, 0.1),
+        (R.H_FREE, 0.1),
+        (R.ORDER, 5.0),
+        (R.TRUNCATED, 0.0),
+        (R.FINITE, 1.0),
+        (R.RTOL, 1e-6),
+        (R.T_LEFT, 1.0),
+    ):
         r[slot] = value
     return r
 
@@ -43,7 +53,10 @@ def test_no_learned_decision_accepts_more(law, n_act):
     generous = registry.get(law, accept_err=float("inf"), accept_factor=0.0)
     for squash, value in (("clip", 50.0), ("clip", 0.0), ("tanh", 50.0), ("clip", 1e308)):
         d = Decision(("log_err",), generous, n_act=n_act, threshold_scale=3.9)
-        c = Learned(d, [(np.full((n_act, 1), value), np.full(n_act, value), "linear")], squash)  # 1e308: overflows, and falls back
+        # 1e308: overflows, and falls back
+        c = Learned(
+            d, [(np.full((n_act, 1), value), np.full(n_act, value), "linear")], squash
+        )
         answers = {}
         for hosts in ("numpy", "torch"):
             lanes = Runner(c, len(BIG), hosts)
@@ -54,7 +67,9 @@ def test_no_learned_decision_accepts_more(law, n_act):
         np.testing.assert_array_equal(out[ACCEPT], BIG <= ACCEPT_MAX)
         assert np.all(out[LOG_FACTOR][~(BIG <= ACCEPT_MAX)] <= np.log(SHRINK) + 1e-15)  # the retry is shorter
         for got in answers.values():
-            np.testing.assert_allclose(got[[ACCEPT, LOG_FACTOR, FALLBACK]], out[[ACCEPT, LOG_FACTOR, FALLBACK]], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                got[[ACCEPT, LOG_FACTOR, FALLBACK]], out[[ACCEPT, LOG_FACTOR, FALLBACK]], rtol=0, atol=1e-12
+            )
 
 
 def test_the_bound_leaves_the_shipped_controllers_alone():
@@ -105,7 +120,11 @@ def test_counted_and_said(name):
     sol = ss.solve(PROBLEM, "dopri5", controller, 1e-6, 1e-6, log=True)
     assert sol.success and sol.stats.naccept_over == logged_over(sol) > 0
     said = f"{sol.stats.naccept_over} accepted step"
-    assert sol.message.startswith("reached the end of the span; ") and said in sol.message and "above the tolerance" in sol.message
+    assert (
+        sol.message.startswith("reached the end of the span; ")
+        and said in sol.message
+        and "above the tolerance" in sol.message
+    )
     if name == "foreign":
         return  # one kernel less to compile
     ens = ss.solve_ensemble(PROBLEM.batch(), "dopri5", controller, 1e-6, 1e-6)
@@ -136,7 +155,9 @@ def test_counted_in_torch():
         return torch.stack([y[:, 1], -y[:, 0]], 1)
 
     for per_sample in (True, False):
-        sol = ss.neural.odeint(field, y0, t, "dopri5", yes_to_all(), rtol=1e-6, atol=1e-6, per_sample=per_sample, heuristics="values")
+        sol = ss.neural.odeint(
+            field, y0, t, "dopri5", yes_to_all(), rtol=1e-6, atol=1e-6, per_sample=per_sample, heuristics="values"
+        )
         E = sol.heuristics.E
         assert sol.success and sol.stats.naccept_over == int((E > 1.0).sum()) > 0
         assert sol.stats.naccept_over_per_sample.tolist() == [sol.stats.naccept_over]
@@ -162,7 +183,9 @@ def trained(method):
 
 def test_another_method_than_it_was_trained_with_warns_once(untold):
     mine = trained("tsit5")
-    with pytest.warns(UserWarning, match="'mine' was trained with method 'tsit5' and is used with 'dopri5'.*method='tsit5'") as said:
+    with pytest.warns(
+        UserWarning, match="'mine' was trained with method 'tsit5' and is used with 'dopri5'.*method='tsit5'"
+    ) as said:
         ss.solve(PROBLEM, "dopri5", mine)
     assert said[0].filename == __file__
     with warnings.catch_warnings():
@@ -179,7 +202,9 @@ def test_the_warning_comes_from_every_host(untold):
     with pytest.warns(UserWarning, match="'neural-field' was trained with method 'tsit5' and is used with 'bs32'"):
         ss.neural.odeint(lambda t, y: -y, torch.ones(1, 1), torch.tensor([0.0, 1.0]), "bs32", "neural-field")
     with pytest.warns(UserWarning, match="is used with 'dopri5'"):
-        ss.neural.NeuralODE(lambda t, y: -y, "dopri5", "neural-field", adjoint="none")(torch.ones(1, 1), torch.tensor([0.0, 1.0]))
+        ss.neural.NeuralODE(lambda t, y: -y, "dopri5", "neural-field", adjoint="none")(
+            torch.ones(1, 1), torch.tensor([0.0, 1.0])
+        )
 
 
 def test_the_zoo_knows_its_methods():

@@ -58,7 +58,9 @@ def test_a_number_of_actions_stands_for_a_set(n):
 
 
 def test_actions_stand_in_the_order_of_their_names():
-    there, back = (Decision(FEATURES, "pi34", actions=names) for names in (("residual", "threshold"), ("threshold", "residual")))
+    there, back = (
+        Decision(FEATURES, "pi34", actions=names) for names in (("residual", "threshold"), ("threshold", "residual"))
+    )
     for a in ((0.4, -0.7), (-1.0, 1.0), (0.0, 0.9)):
         assert answer(there, a, err=0.9) == answer(back, a[::-1], err=0.9)
 
@@ -108,7 +110,8 @@ def test_a_pickle_of_an_earlier_version_loads():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("residual", "residual"), "all turn the size"), (("threshold",), "one on the size"), (("residul",), "did you mean 'residual'"),
+        (("residual", "residual"), "all turn the size"), (("threshold",), "one on the size"),
+        (("residul",), "did you mean 'residual'"),
         ("residual", "a sequence of names"), ((3,), "unknown action"), ((), "one on the size"),
     ],
 )  # fmt: skip
@@ -131,7 +134,8 @@ def no_number(a, scale):
     ("arguments", "message"),
     [
         ((not_the_law, "size", 1.0), "0 for the action 0"), ((no_number, "size", 1.0), "must be finite"),
-        ((lambda a, s: a, "size", 1.0), "marked by"), ((shorter, "speed", 1.0), "knob"), ((shorter, "size", -1.0), "scale"),
+        ((lambda a, s: a, "size", 1.0), "marked by"), ((shorter, "speed", 1.0), "knob"),
+        ((shorter, "size", -1.0), "scale"),
         ((shorter, "size", 1.0, None, "residual"), "ships with the package"),
     ],
 )  # fmt: skip

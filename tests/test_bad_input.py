@@ -124,14 +124,20 @@ def test_absolute_tolerances_near_the_precision_warn():
 
 @pytest.mark.parametrize(
     "source, words",
-    [("lorenz", "problem must be a Problem, got str"), (None, "got NoneType"), (LV.batch(), "solve_ensemble takes a Batch")],
+    [
+        ("lorenz", "problem must be a Problem, got str"),
+        (None, "got NoneType"),
+        (LV.batch(), "solve_ensemble takes a Batch"),
+    ],
 )
 def test_what_is_no_problem(source, words):
     with pytest.raises(ValueError, match=words):
         solve(source, "tsit5", LAW)
 
 
-@pytest.mark.parametrize("source, words", [("lorenz", "batch must be a Batch, got str"), (LV, "problem.batch\\(\\) makes a Batch")])
+@pytest.mark.parametrize(
+    "source, words", [("lorenz", "batch must be a Batch, got str"), (LV, "problem.batch\\(\\) makes a Batch")]
+)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_is_no_batch(source, words, device):
     with pytest.raises(ValueError, match=words):

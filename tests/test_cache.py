@@ -31,7 +31,9 @@ print(json.dumps({"y": sol.y[-1, 0], "hits": hits, "file": kernel.module.__file_
 
 def start(folder):
     environment = {**os.environ, "STEPSMITH_CACHE_DIR": str(folder)}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def result(process):

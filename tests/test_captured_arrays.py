@@ -1,4 +1,5 @@
-"""Arrays that a right-hand side captures or makes: an index outside of one is one clear error, wherever the array lies."""
+"""Arrays that a right-hand side captures or makes: an index outside of one is one clear error, wherever the array lies.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def test_indices_outside_end_in_one_error():
     assert end == "end" and len(lines) == 2 * len(array_faults.CASES)
     for line in lines:
         name = line.split()[0]
-        assert line.startswith(f"{name} ValueError right-hand side '{name}' indexes an array that it captures or makes outside of it"), line
+        assert line.startswith(
+            f"{name} ValueError right-hand side '{name}' indexes an array that it captures or makes outside of it"
+        ), line
 
 
 @numba.njit
@@ -59,7 +62,9 @@ def loops(t, y, p, dy):
         dy[i] = (1.0, 2.0)[0] * y[i]
 
 
-@pytest.mark.parametrize("fn", [*array_faults.CASES, calls_look, calls_through, look, plain_helper], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "fn", [*array_faults.CASES, calls_look, calls_through, look, plain_helper], ids=lambda f: f.__name__
+)
 def test_arrays_are_found(fn):
     assert rhs_check.indexes_arrays(fn)
 

@@ -1,4 +1,6 @@
-"""Checkpoints: trees that come back as they were, what is refused, pycma's state against an unbroken search, neural run folders."""
+"""Checkpoints: trees that come back as they were, what is refused, pycma's state against an unbroken search, neural run
+folders.
+"""
 
 import dataclasses
 import json
@@ -35,8 +37,10 @@ def test_arrays_numbers_and_tensors_come_back_bit_for_bit(tmp_path):
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(3, 2))
     tree = {
-        "a": shared, "again": [shared], "nan": np.array([np.nan, -0.0, 5e-324]), "empty": np.zeros((0, 4), np.float32), "zero": np.array(7),
-        "f32": rng.normal(size=5).astype(np.float32), "u64": np.array([2**64 - 1], np.uint64), "bool": np.array([True, False]),
+        "a": shared, "again": [shared], "nan": np.array([np.nan, -0.0, 5e-324]), "empty": np.zeros((0, 4), np.float32),
+        "zero": np.array(7),
+        "f32": rng.normal(size=5).astype(np.float32), "u64": np.array([2**64 - 1], np.uint64),
+        "bool": np.array([True, False]),
         "number": np.float64(0.1), "whole": np.int32(-5), "tensor": torch.randn(2, 3), "bytes": torch.get_rng_state(),
         "slice": np.arange(24.0).reshape(4, 6)[::2, 1::2], "none": math.nan,
     }  # fmt: skip

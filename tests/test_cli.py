@@ -34,11 +34,15 @@ def run(capsys, monkeypatch, tmp_path):
 @pytest.fixture
 def net(tmp_path):
     decision = Decision(["log_err", "log_err_1"], "i")
-    return save(Learned.random(decision, hidden=(4,), rng=1, scale=0.3, name="net", provenance={"seed": 1}), tmp_path / "net.safetensors")
+    return save(
+        Learned.random(decision, hidden=(4,), rng=1, scale=0.3, name="net", provenance={"seed": 1}),
+        tmp_path / "net.safetensors",
+    )
 
 
 def test_help_is_light():
-    code = "import sys; from stepsmith.train import cli\ntry: cli.main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
+    code = "import sys; from stepsmith.train import cli\n"
+    code += "try: cli.main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
     code += "heavy = {'numba', 'torch', 'scipy', 'matplotlib', 'cma'} & set(sys.modules); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for command in ("train", "tune", "compare", "export", "inspect", "list", "sweep"):
@@ -55,8 +59,16 @@ def test_lists(run, kind):
     code, out, _ = run("list", kind, "--json")
     rows = json.loads(out)
     assert code == 0 and all(set(r) == {"name", "doc"} and r["doc"] for r in rows)
-    expected = {"laws": "pi34", "methods": "tsit5", "families": "three_body", "envs": "stepsmith/ODE-v0", "rewards": "matched",
-                "features": "log_err", "configs": "three_body_es", "tuned": "three_body-tsit5"}  # fmt: skip
+    expected = {
+        "laws": "pi34",
+        "methods": "tsit5",
+        "families": "three_body",
+        "envs": "stepsmith/ODE-v0",
+        "rewards": "matched",
+        "features": "log_err",
+        "configs": "three_body_es",
+        "tuned": "three_body-tsit5",
+    }
     if kind in expected:
         assert expected[kind] in {r["name"] for r in rows}
     code, out, _ = run("list", kind)

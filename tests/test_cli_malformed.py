@@ -1,4 +1,5 @@
-"""Malformed calls of the command line: each is refused with one line that names what is wrong, before anything is drawn, solved or written.
+"""Malformed calls of the command line: each is refused with one line that names what is wrong, before anything is
+drawn, solved or written.
 
 The positive control, what ships, is in `test_settings.py`.
 """
@@ -125,7 +126,8 @@ def refused(capsys, monkeypatch, tmp_path):
         raise AssertionError("work began")
 
     for module, name in (
-        (rundir.RunDir, "write"), (folder.NeuralRun, "write"), (tune, "draw"), (compare, "draw"), (suite_compare, "draw"),
+        (rundir.RunDir, "write"), (folder.NeuralRun, "write"), (tune, "draw"), (compare, "draw"),
+        (suite_compare, "draw"),
         (sweep, "_train"), (effects, "train"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, began)

@@ -29,7 +29,9 @@ def tuned_law(tmp_path_factory):
     patch.setenv("STEPSMITH_DATA_DIR", str(folder))
     facts = {"family": FAMILY, "method": METHOD, "base": "pi34", "chosen": "x", "seed": 0, "commit": None}
     law = registry.get("pi34", safety=0.93)
-    tuned.write(tuned.user_folder() / tuned.file_name(FAMILY, METHOD), law, {**facts, "budget": {"evaluations": 1, "solves": 2}})
+    tuned.write(
+        tuned.user_folder() / tuned.file_name(FAMILY, METHOD), law, {**facts, "budget": {"evaluations": 1, "solves": 2}}
+    )
     yield law
     patch.undo()
 
@@ -48,13 +50,24 @@ def test_everybody_stands_in_the_table(report):
     kinds = {r.name: r.kind for r in report.rows}
     assert set(registry.names("linear")) | {"tuned", "constant", "net"} == set(kinds)
     assert kinds["scipy"] == kinds["torchdiffeq"] == kinds["diffrax"] == "host"
-    assert kinds["pi34"] == "classical" and kinds["tuned"] == "tuned" and kinds["constant"] == "constant" and kinds["net"] == "learned"
+    assert (
+        kinds["pi34"] == "classical"
+        and kinds["tuned"] == "tuned"
+        and kinds["constant"] == "constant"
+        and kinds["net"] == "learned"
+    )
 
 
 def test_the_object_is_the_one_promised(report):
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert {"family", "method", "error", "instances", "seed", "versions", "commit", "rows", "headline"} <= set(data)
-    assert (data["family"], data["method"], data["error"], data["seed"], data["instances"]) == (FAMILY, METHOD, "grid", 4, 6)
+    assert (data["family"], data["method"], data["error"], data["seed"], data["instances"]) == (
+        FAMILY,
+        METHOD,
+        "grid",
+        4,
+        6,
+    )
     for row in data["rows"]:
         assert {"name", "kind", "nfev", "work", "wall", "rejected_share", "failures", "slope"} <= set(row)
         assert row["nfev"] == row["work"]  # no linear algebra
@@ -138,7 +151,9 @@ def test_wall_clock_has_every_controller_once_a_round(report):
 
 def test_the_clock_is_for_laws_of_the_headline_in_kernels_of_their_own():
     split = draw(FAMILY, METHOD, "test", 4, 0)
-    laws = [contestants.by_tolerance(name, "classical", registry.get(name), split) for name in ("pc47", "h0321", "h211b")]
+    laws = [
+        contestants.by_tolerance(name, "classical", registry.get(name), split) for name in ("pc47", "h0321", "h211b")
+    ]
     table = [(e, e.sweep(split)) for e in laws]
     base, *others = (e.runs(split, s) for e, s in table)
     levels = split.family.error_levels
@@ -199,7 +214,10 @@ def test_the_oracle_needs_less_than_any_law():
     rows = {row.name: row for row in r.rows}
     assert rows["oracle"].kind == "oracle"
     assert rows["oracle"].work["nfev"].figure.ratio < 0.9
-    assert rows["plan"].kind == "oracle" and rows["oracle"].work["nfev"].figure.ratio < rows["plan"].work["nfev"].figure.ratio < 1.0
+    assert (
+        rows["plan"].kind == "oracle"
+        and rows["oracle"].work["nfev"].figure.ratio < rows["plan"].work["nfev"].figure.ratio < 1.0
+    )
     assert math.isnan(rows["oracle"].rejected_share)
 
 

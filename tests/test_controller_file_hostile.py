@@ -1,4 +1,6 @@
-"""Controller files and law files from elsewhere: read within bounds, refused in one line, or decide within the limits of the schema."""
+"""Controller files and law files from elsewhere: read within bounds, refused in one line, or decide within the limits
+of the schema.
+"""
 
 import copy
 import json
@@ -61,13 +63,18 @@ WORDS = [
     (["measured", "n"], "NaN", "NaN is not JSON"),
     (["name"], '"\\ud800"', "cannot be printed"), (["provenance", "x"], '"a\\udfff"', "cannot be printed"),
     (["name"], '"\\u001b[2Jgone"', "cannot be printed"), (["provenance", "x"], '"\\u009b31m"', "cannot be printed"),
-    (["name"], '"two\\nlines"', "name must be text of at most 2000 printable"), (["family"], '"\\u202eevil"', "cannot be printed"),
-    (["measured", "\u001b]0;x"], "1", "cannot be printed"), (["law", "name"], '"' + "n" * 4000 + '"', "law.name must be text"),
-    (["action", "squash"], '"' + "s" * 4000 + '"', "squash must be one of"), (["schema"], '"' + "s" * 4000 + '"', "schema .* is unknown"),
+    (["name"], '"two\\nlines"', "name must be text of at most 2000 printable"),
+    (["family"], '"\\u202eevil"', "cannot be printed"),
+    (["measured", "\u001b]0;x"], "1", "cannot be printed"),
+    (["law", "name"], '"' + "n" * 4000 + '"', "law.name must be text"),
+    (["action", "squash"], '"' + "s" * 4000 + '"', "squash must be one of"),
+    (["schema"], '"' + "s" * 4000 + '"', "schema .* is unknown"),
     (["law", "kind"], '"' + "s" * 4000 + '"', "unknown kind of law"), (["k" * 4000], "1", "not understood"),
     (["observation", "features", 0, "name"], '"' + "f" * 4000 + '"', "unknown observation"),
-    (["action", "threshold_scale"], "10.0", "threshold_scale must be a number in"), (["action", "accept_max"], "1e5", "accept_max is"),
-    (["action", "accept_max"], "1e300", "accept_max must be"), (["layers", 0, "n_in"], '"' + "9" * 4000 + '"', "n_in must be an integer"),
+    (["action", "threshold_scale"], "10.0", "threshold_scale must be a number in"),
+    (["action", "accept_max"], "1e5", "accept_max is"),
+    (["action", "accept_max"], "1e300", "accept_max must be"),
+    (["layers", 0, "n_in"], '"' + "9" * 4000 + '"', "n_in must be an integer"),
     (["provenance", "deep"], "[" * 100_000 + "]" * 100_000, "nested more than 12 deep"),
     (["provenance", "deep"], "[" * 100_000, "nested more"),
 ]  # fmt: skip
@@ -84,7 +91,10 @@ def test_values_that_break_what_comes_after(case, tmp_path):
 def test_a_file_older_than_the_stated_bound_is_read(tmp_path):
     doc, arrays = parts()
     assert doc["action"].pop("accept_max") == ACCEPT_MAX
-    assert file.load(forge(tmp_path / "old.safetensors", doc, arrays)).params.tobytes() == ss.load_controller("three-body").params.tobytes()
+    assert (
+        file.load(forge(tmp_path / "old.safetensors", doc, arrays)).params.tobytes()
+        == ss.load_controller("three-body").params.tobytes()
+    )
 
 
 def test_text_with_tabs_and_letters_of_any_kind_is_read_and_printed_on_one_line(tmp_path):
@@ -152,13 +162,19 @@ LAW = {"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 1.
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[" * 100_000, "nested more than 12 deep"), ('{"a":' * 100_000, "nested more"), ("", "not valid JSON"), ("\xff", "not valid JSON"),
-        (json.dumps(LAW).replace("0.9", "1e999"), "too large"), (json.dumps(LAW).replace("plain", "\\ud800"), "cannot be printed"),
+        ("[" * 100_000, "nested more than 12 deep"), ('{"a":' * 100_000, "nested more"), ("", "not valid JSON"),
+        ("\xff", "not valid JSON"),
+        (json.dumps(LAW).replace("0.9", "1e999"), "too large"),
+        (json.dumps(LAW).replace("plain", "\\ud800"), "cannot be printed"),
         (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": "inf"'), "accept_err must be at most 50"),
         (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 2e4'), "accept_err must be at most 50"),
-        (json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 50.1, "accept_factor": 0.8'), "accept_err must be at most 50"),
+        (
+            json.dumps(LAW).replace('"accept_err": 1.0', '"accept_err": 50.1, "accept_factor": 0.8'),
+            "accept_err must be at most 50",
+        ),
         (json.dumps(LAW).replace('"b1"', '"' + "b" * 4000 + '": 1, "b1"'), "unknown coefficient"),
-        (json.dumps({"schema": "9" * 4000}), "schema"), ('{"schema": 1, "schema": 1}', "a key is repeated"), ("3", "schema None"),
+        (json.dumps({"schema": "9" * 4000}), "schema"), ('{"schema": 1, "schema": 1}', "a key is repeated"),
+        ("3", "schema None"),
     ],
 )  # fmt: skip
 def test_law_files(text, match, tmp_path):
@@ -210,7 +226,28 @@ def test_read_json(tmp_path):
         reading.read_json(path, "config", depth=1)
 
 
-VALUES = [None, True, -1, 0, 1e300, -1e300, 1e-300, 0.5, 7, 12, "inf", "-inf", "", "x" * 3000, "\x1b[31m", [], {}, [[1.0]], {"a": 1}, 2**70]
+VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    1e300,
+    -1e300,
+    1e-300,
+    0.5,
+    7,
+    12,
+    "inf",
+    "-inf",
+    "",
+    "x" * 3000,
+    "\x1b[31m",
+    [],
+    {},
+    [[1.0]],
+    {"a": 1},
+    2**70,
+]
 
 
 def ways(doc, way=()):
@@ -226,13 +263,17 @@ def mutated(rng, doc, arrays):
     for kind in sorted(rng.integers(0, 4, int(rng.integers(1, 4)))):
         if kind == 0:  # weights, wildly: the digest fits
             name = str(rng.choice(sorted(k for k in arrays if k.startswith("layers"))))
-            arrays[name] = arrays[name] * rng.choice([1e3, -1e3, 1e150, 0.0]) + rng.normal(0, rng.choice([0.0, 100.0]), arrays[name].shape)
+            arrays[name] = arrays[name] * rng.choice([1e3, -1e3, 1e150, 0.0]) + rng.normal(
+                0, rng.choice([0.0, 100.0]), arrays[name].shape
+            )
         elif kind == 1:  # the law's numbers
             law = doc["law"]["coefficients"]
             key = str(rng.choice(sorted(law)))
             law[key] = float(rng.choice([0.0, 1.0, -1.0, 1e-3, 1e3, 1e300, 50.0, 0.3])) if rng.random() < 0.8 else "inf"
         elif kind == 2:
-            doc["action"][str(rng.choice(["residual_scale", "threshold_scale"]))] = float(rng.choice([1e-9, 3.9, 9.9, 10.0, 1e9]))
+            doc["action"][str(rng.choice(["residual_scale", "threshold_scale"]))] = float(
+                rng.choice([1e-9, 3.9, 9.9, 10.0, 1e9])
+            )
         else:
             everything = list(ways(doc))
             put(doc, everything[int(rng.integers(len(everything)))], VALUES[int(rng.integers(len(VALUES)))])
@@ -258,7 +299,9 @@ def test_mutated_files_are_refused_cleanly_or_decide_within_bounds(tmp_path):
             controller = file.load(forge(path, *mutated(rng, *originals[name])))
         except ValueError as error:
             message = str(error)
-            assert message.startswith(f"{path}: ") and message.isprintable() and len(message) - len(str(path)) < 700, message
+            assert message.startswith(f"{path}: ") and message.isprintable() and len(message) - len(str(path)) < 700, (
+                message
+            )
             continue
         read += 1
         assert file.describe(controller).replace("\n", "").isprintable()
@@ -269,6 +312,12 @@ def test_mutated_files_are_refused_cleanly_or_decide_within_bounds(tmp_path):
             accepted = out[ACCEPT] > 0.5
             assert np.all(np.isin(out[ACCEPT], (0.0, 1.0))) and np.all(records[R.ERR][accepted] <= ACCEPT_MAX)
             assert not np.any(np.isnan(out[LOG_FACTOR][accepted]))
-            most = np.log(max(controller.decision.law["fmax"], controller.decision.law["fmax_first"], controller.decision.law["keep_min"]))
+            most = np.log(
+                max(
+                    controller.decision.law["fmax"],
+                    controller.decision.law["fmax_first"],
+                    controller.decision.law["keep_min"],
+                )
+            )
             assert np.all(out[LOG_FACTOR][accepted] <= max(most, controller.decision.law["keep_min"]) + 1e-12)
     assert 100 < read < 450

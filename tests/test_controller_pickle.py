@@ -1,4 +1,6 @@
-"""Laws, decisions, learned controllers and modules that hold one: pickled, copied, sent to a spawned process, they decide the same."""
+"""Laws, decisions, learned controllers and modules that hold one: pickled, copied, sent to a spawned process, they
+decide the same.
+"""
 
 import concurrent.futures
 import copy
@@ -22,7 +24,9 @@ torch.set_num_threads(1)
 
 
 def network():
-    decision = Decision(law=registry.get("h211b").specialised(), shift=np.full(14, 0.5), scale=np.full(14, 2.0), obs_clip=5.0)
+    decision = Decision(
+        law=registry.get("h211b").specialised(), shift=np.full(14, 0.5), scale=np.full(14, 2.0), obs_clip=5.0
+    )
     return Learned.random(decision, (6,), 1, provenance={"method": "tsit5"}, measured={"ratio": 0.9})
 
 
@@ -111,7 +115,9 @@ def test_a_spawned_process_decides_the_same():
             np.testing.assert_array_equal(decisions(pickle.loads(data)), decisions(controller))
 
 
-@pytest.mark.parametrize("ours", [strength.constant(2.0), strength.exponential(100.0, 10.0, 7), strength.linear(3, 1, 9)])
+@pytest.mark.parametrize(
+    "ours", [strength.constant(2.0), strength.exponential(100.0, 10.0, 7), strength.linear(3, 1, 9)]
+)
 def test_strengths(ours):
     twin = through_pickle(ours)
     assert [twin(k) for k in range(12)] == [ours(k) for k in range(12)] and twin.describe() == ours.describe()

@@ -18,7 +18,10 @@ def stats(**counts):
 
 def test_the_weighted_sum():
     s = stats(nfev=[10, 0], njev=[2, 0], nlu=[3, 0], nsolve=[8, 0])
-    np.testing.assert_allclose(Costs(1.5, 4.0, 0.25).work(s), [10 + 3 + 12 + 2, 1.0])  # nothing done counts as one: logarithms follow
+    # nothing done counts as one: logarithms follow
+    np.testing.assert_allclose(
+        Costs(1.5, 4.0, 0.25).work(s), [10 + 3 + 12 + 2, 1.0]
+    )
     np.testing.assert_array_equal(NONE.work(s), [10.0, 1.0])
 
 
@@ -33,7 +36,10 @@ def test_explicit_methods_have_none():
 
 
 def test_larger_systems_pay_more_for_their_factors():
-    small, large = (costs.measure(problems.family(name).split("train", 8, 0), "esdirk43", rounds=3) for name in ("vdpol_stiff", "pollu"))
+    small, large = (
+        costs.measure(problems.family(name).split("train", 8, 0), "esdirk43", rounds=3)
+        for name in ("vdpol_stiff", "pollu")
+    )
     for c in (small, large):
         assert c.jacobian >= 0.0 and c.lu > 0.0 and c.solve > 0.0 and 0.0 < c.seconds < 1e-4
     # 20 unknowns against 2: n^3/3 against n^3/3 multiplications, 1000 times as many; timing is not that exact

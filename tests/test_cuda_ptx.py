@@ -1,4 +1,6 @@
-"""The kernel, its step and its decision compile for CUDA (no GPU needed); one clear error where there is none; a GPU equals the CPU."""
+"""The kernel, its step and its decision compile for CUDA (no GPU needed); one clear error where there is none; a GPU
+equals the CPU.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def has_libnvvm() -> bool:
 
 
 needs_nvvm = pytest.mark.skipif(
-    not has_libnvvm(), reason="libNVVM is not installed: pip install nvidia-cuda-nvcc-cu12 (wheels for Linux), or set CUDA_HOME"
+    not has_libnvvm(),
+    reason="libNVVM is not installed: pip install nvidia-cuda-nvcc-cu12 (wheels for Linux), or set CUDA_HOME",
 )
 
 
@@ -70,7 +73,11 @@ def assembler() -> str | None:
 @pytest.mark.parametrize("case", CASES)
 def test_step_decision_and_kernel_compile(case, tmp_path):
     mod = module(case)
-    pieces = ("attempt", kernels.STEP, ".func"), ("decide", kernels.DECISION, ".func"), ("run", kernels.SIGNATURE, ".entry")
+    pieces = (
+        ("attempt", kernels.STEP, ".func"),
+        ("decide", kernels.DECISION, ".func"),
+        ("run", kernels.SIGNATURE, ".entry"),
+    )
     for name, signature, kind in pieces:
         text = kernels.ptx(getattr(mod, name), signature, kernel=kind == ".entry", cc=(8, 0))
         assert ".target sm_80" in text
@@ -91,7 +98,9 @@ def test_step_decision_and_kernel_compile(case, tmp_path):
 
 @needs_nvvm
 def test_elementary_functions_are_the_devices():
-    """The Lorenz step needs no square root but the norm's; the network's tanh and the law's exp, log are inlined from libdevice."""
+    """The Lorenz step needs no square root but the norm's; the network's tanh and the law's exp, log are inlined from
+    libdevice.
+    """
     text = kernels.ptx(module("law").attempt, kernels.STEP)
     assert text.count("sqrt.rn.f64") == 1
     assert set(kernels.NAMESPACE) == set(NAMESPACE)
@@ -100,7 +109,10 @@ def test_elementary_functions_are_the_devices():
 @pytest.mark.skipif(MISSING is None, reason="there is a GPU")
 def test_no_gpu_is_one_clear_error():
     batch = ss.problems.sample("lorenz", n=2, seed=0)
-    with pytest.raises(RuntimeError, match="device 'cuda' cannot be used: (no usable NVIDIA driver|libNVVM is not found|numba.cuda.is_av)"):
+    with pytest.raises(
+        RuntimeError,
+        match="device 'cuda' cannot be used: (no usable NVIDIA driver|libNVVM is not found|numba.cuda.is_av)",
+    ):
         ss.solve_ensemble(batch, "tsit5", "pi34", device="cuda")
     with pytest.raises(ValueError, match="max_steps"):  # bad input is named first
         ss.solve_ensemble(batch, "tsit5", "pi34", device="cuda", max_steps=0)
@@ -116,7 +128,9 @@ def test_toolkit_of_the_wheel_is_found_and_cuda_home_wins(tmp_cache):
         pytest.skip(f"the wheel {kernels.WHEEL} is not installed")
 
     def home(**more):
-        done = subprocess.run([sys.executable, "-c", code], env={**env, **more}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**env, **more}, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     expected = tmp_cache / f"cuda-{version}"
@@ -134,7 +148,8 @@ def test_gpu_equals_cpu(case):
     gpu = cuda.solve_ensemble(batch, method, controller, 1e-5, 1e-8)
     cpu = solve_ensemble(batch, method, controller, 1e-5, 1e-8)
     np.testing.assert_array_equal(gpu.status, cpu.status)
-    # chaotic, and decisions may turn on a rounding error: most trajectories take the same steps and end at the same place
+    # chaotic, and decisions may turn on a rounding error: most trajectories take the same steps and end at the same
+    # place
     equal = gpu.stats.naccept == cpu.stats.naccept
     assert equal.mean() > 0.9
     error = np.abs(gpu.y - cpu.y).max(axis=1) / np.abs(cpu.y).max(axis=1)

@@ -1,4 +1,6 @@
-"""A residual on a law: zero is the law bit for bit, the law's limits hold for the sum, invalid actions fall back and are counted."""
+"""A residual on a law: zero is the law bit for bit, the law's limits hold for the sum, invalid actions fall back and
+are counted.
+"""
 
 import math
 
@@ -206,7 +208,9 @@ def test_slack_is_clipped():
     np.testing.assert_array_equal(inside, outside)
 
 
-@pytest.mark.parametrize(("squash", "z", "a"), [("clip", 3.0, 1.0), ("clip", -0.25, -0.25), ("tanh", 0.7, math.tanh(0.7))])
+@pytest.mark.parametrize(
+    ("squash", "z", "a"), [("clip", 3.0, 1.0), ("clip", -0.25, -0.25), ("tanh", 0.7, math.tanh(0.7))]
+)
 def test_squashing(squash, z, a):
     d = Decision(law="i", n_act=1)
     records = sequence(6)

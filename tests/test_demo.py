@@ -1,4 +1,6 @@
-"""The demo: a quick run end to end, its files, its JSON, and comparisons on a trained field against SciPy and torchdiffeq."""
+"""The demo: a quick run end to end, its files, its JSON, and comparisons on a trained field against SciPy and
+torchdiffeq.
+"""
 
 import json
 
@@ -33,7 +35,15 @@ def net():
 def comparison(trained, net):
     law = registry.get("i", safety=0.95)
     return trained_field.compare_on_field(
-        trained, {"first": net, "second": net}, law, n=12, n_validation=8, n_torchdiffeq=2, repeats=1, seed=3, progress=False
+        trained,
+        {"first": net, "second": net},
+        law,
+        n=12,
+        n_validation=8,
+        n_torchdiffeq=2,
+        repeats=1,
+        seed=3,
+        progress=False,
     )
 
 
@@ -43,14 +53,21 @@ def test_reference_is_scipys(trained):
     w = trained.weights()
     for start, end in zip(y0.numpy(), ours, strict=True):
         theirs = solve_ivp(
-            lambda t, y: w["W2"] @ np.tanh(w["W1"] @ y + w["b1"]) + w["b2"], (0, 1), start, "DOP853", rtol=1e-12, atol=1e-13
+            lambda t, y: w["W2"] @ np.tanh(w["W1"] @ y + w["b1"]) + w["b2"],
+            (0, 1),
+            start,
+            "DOP853",
+            rtol=1e-12,
+            atol=1e-13,
         ).y[:, -1]
         np.testing.assert_allclose(end, theirs, rtol=1e-10, atol=1e-11)
 
 
 def test_levels_are_reached(trained):
     y0 = trained.y0[:20]
-    runs = trained_field.run(trained.field, y0, trained_field.reference(trained.field, y0), registry.get("i"), "i", "classical")
+    runs = trained_field.run(
+        trained.field, y0, trained_field.reference(trained.field, y0), registry.get("i"), "i", "classical"
+    )
     assert (runs.err[:, 0] > trained_field.LEVELS[0]).all() and (runs.err[:, -1] < trained_field.LEVELS[0]).all()
     assert runs.failures == 0 and (np.diff(runs.work["nfev"].sum(axis=0)) >= 0).all()
     assert len(trained_field.TOLERANCES) >= 12
@@ -82,7 +99,9 @@ def test_comparison_on_the_field(comparison):
 
 def test_what_the_terminal_shows(comparison):
     shown = [r.name for r in chosen(comparison)]
-    assert {"first", "second", "tuned", comparison.against, "torchdiffeq"} <= set(shown) and len(shown) < len(comparison.rows)
+    assert {"first", "second", "tuned", comparison.against, "torchdiffeq"} <= set(shown) and len(shown) < len(
+        comparison.rows
+    )
     ratios = [r.work["nfev"].figure.ratio for r in chosen(comparison)]
     assert ratios == sorted(ratios)
     said = sentences(comparison)
@@ -108,7 +127,15 @@ def quick(tmp_path_factory, net):
         patch.setenv("STEPSMITH_DATA_DIR", str(folder / "data"))
         for family, law in (("three_body", "predictive"), ("neural_field", "i")):
             budget = {"evaluations": 1, "solves": 1}
-            facts = {"family": family, "method": "tsit5", "base": law, "chosen": law, "budget": budget, "seed": 0, "commit": None}
+            facts = {
+                "family": family,
+                "method": "tsit5",
+                "base": law,
+                "chosen": law,
+                "budget": budget,
+                "seed": 0,
+                "commit": None,
+            }
             tuned.write(tuned.user_folder() / tuned.file_name(family, "tsit5"), registry.get(law, safety=0.85), facts)
         file = save(net, folder / "net.safetensors")
         results, texts = [], []

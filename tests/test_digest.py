@@ -68,7 +68,9 @@ def end(rhs, y0, t1, p=()):
 def test_functions_captured_in_another_order():
     for functions in ((negate, square, negate), (negate, square, square)):
         rhs = compose(*functions)
-        np.testing.assert_allclose(end(rhs, [1.0, 0.1], 0.2), by_scipy(compose(*functions, jit=lambda f: f), [1.0, 0.1], 0.2), rtol=1e-7)
+        np.testing.assert_allclose(
+            end(rhs, [1.0, 0.1], 0.2), by_scipy(compose(*functions, jit=lambda f: f), [1.0, 0.1], 0.2), rtol=1e-7
+        )
     assert function_key(compose(negate, square, negate)) != function_key(compose(negate, square, square))
     assert function_key(compose(negate, square, square)) == function_key(compose(negate, square, square))
 
@@ -162,7 +164,9 @@ def test_constants_in_the_code(a, b):
 )
 def test_globals_of_many_kinds(a, b):
     text = "def f(x):\n    return VALUE\n"
-    assert function_key(build(text, VALUE=a)) == function_key(build(text, VALUE=a)) != function_key(build(text, VALUE=b))
+    assert (
+        function_key(build(text, VALUE=a)) == function_key(build(text, VALUE=a)) != function_key(build(text, VALUE=b))
+    )
 
 
 class Thing:
@@ -178,7 +182,9 @@ def test_what_cannot_be_digested_is_refused(value):
 
 def test_an_attribute_is_no_global():
     """A name that is only looked up on an object does not pull in a global that is called the same."""
-    assert function_key(build("def f(x):\n    return x.shape\n", shape={})) == function_key(build("def f(x):\n    return x.shape\n"))
+    assert function_key(build("def f(x):\n    return x.shape\n", shape={})) == function_key(
+        build("def f(x):\n    return x.shape\n")
+    )
 
 
 # -- values that change between solves ---------------------------------------------------------------------------------
@@ -240,7 +246,10 @@ def test_a_changed_cell_and_a_redefined_helper():
         rate = value
         assert ss.solve(problem, "bs32", rtol=1e-9).y[-1, 0] == pytest.approx(np.exp(rate), rel=1e-7)
     module = types.ModuleType("notebook")
-    exec("import numba\n@numba.njit\ndef g(x):\n    return 2.0*x\ndef f(t, y, p, dy):\n    dy[0] = g(y[0])\n", vars(module))
+    exec(
+        "import numba\n@numba.njit\ndef g(x):\n    return 2.0*x\ndef f(t, y, p, dy):\n    dy[0] = g(y[0])\n",
+        vars(module),
+    )
     problem = ss.Problem(module.f, [1.0], (0.0, 1.0))
     assert ss.solve(problem, "bs32", rtol=1e-9).y[-1, 0] == pytest.approx(np.exp(2.0), rel=1e-7)
     exec("@numba.njit\ndef g(x):\n    return 3.0*x\n", vars(module))
@@ -275,7 +284,15 @@ print(sources.source_digest(source), sources.module_digest("stepsmith.integrator
 
 
 @pytest.mark.parametrize(
-    "changed", ["compile/lane_matrix", "compile/band_matrix", "compile/sparse_matrix", "compile/noted", "compile/trace", "core/names"]
+    "changed",
+    [
+        "compile/lane_matrix",
+        "compile/band_matrix",
+        "compile/sparse_matrix",
+        "compile/noted",
+        "compile/trace",
+        "core/names",
+    ],
 )
 def test_a_changed_lowering_changes_the_digest(changed, tmp_path):
     """Whatever a generated module imports is part of its key, and what that imports; what it does not import is not."""
@@ -289,13 +306,17 @@ def test_a_changed_lowering_changes_the_digest(changed, tmp_path):
         for room in os.listdir(root):
             source = os.path.join(root, room)
             if room == "integrators":
-                shutil.copytree(source, place / "stepsmith" / room, ignore=shutil.ignore_patterns("__pycache__", "neural"))
+                shutil.copytree(
+                    source, place / "stepsmith" / room, ignore=shutil.ignore_patterns("__pycache__", "neural")
+                )
             elif room != "__pycache__":
                 (place / "stepsmith" / room).symlink_to(os.path.realpath(source))
         file = place / "stepsmith" / "integrators" / f"{changed}.py"
         file.write_text(file.read_text() + edit)
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        done = subprocess.run([sys.executable, "-c", HEADER.format(place=str(place))], capture_output=True, text=True, env=env, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", HEADER.format(place=str(place))], capture_output=True, text=True, env=env, check=True
+        )
         found.append(done.stdout.split())
     assert (found[0][0] != found[1][0]) == (changed != "core/names")
 

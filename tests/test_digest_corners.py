@@ -59,7 +59,10 @@ def test_a_module_that_is_called_like_one_of_pythons(name, tmp_path):
     for body in ("K*x", "K*K*x"):
         (tmp_path / f"{name}.py").write_text(f"K = 2\n\n\ndef f(x):\n    return {body}\n")
         done = subprocess.run(
-            [sys.executable, "-B", "-c", text.format(place=str(tmp_path), name=name)], capture_output=True, text=True, check=True
+            [sys.executable, "-B", "-c", text.format(place=str(tmp_path), name=name)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         keys += done.stdout.split()
     if name == "signal":  # Python's own was loaded before: nothing here says otherwise
@@ -75,7 +78,11 @@ def test_explicit_signatures_stay():
         dy[0] = stair(2.9 * y[0] / y[0])
 
     assert end(rhs, [1.0], 1.0)[0] == pytest.approx(3.0)
-    keys = [function_key(build("def f(x):\n    return g(x)\n", g=numba.njit(s)(square))) for s in ("f8(f8)", "f4(f4)", None) if s]
+    keys = [
+        function_key(build("def f(x):\n    return g(x)\n", g=numba.njit(s)(square)))
+        for s in ("f8(f8)", "f4(f4)", None)
+        if s
+    ]
     assert len(set(keys)) == len(keys)
 
 

@@ -1,4 +1,6 @@
-"""Options of the engine: wrong types and values are refused with the option's name, what it got and what it takes, by every host."""
+"""Options of the engine: wrong types and values are refused with the option's name, what it got and what it takes, by
+every host.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ HOSTS = {
 @pytest.mark.parametrize(
     "option, value, takes",
     [
-        *(("max_steps", v, "a whole number of at least 1") for v in (True, 1.5, 1.0, np.nan, np.inf, "5", None, 0, -1, [5])),
+        *(
+            ("max_steps", v, "a whole number of at least 1")
+            for v in (True, 1.5, 1.0, np.nan, np.inf, "5", None, 0, -1, [5])
+        ),
         *(("first_step", v, "a positive finite number") for v in (True, [0.1], "x", np.nan, np.inf, 0.0, -1)),
         ("first_step", 1e300, "not exceed the span"),
         *(("rtol", v, "a real number or an array of them") for v in (True, "x", None, 1j, [[1e-3], [1e-3, 1e-4]])),
@@ -43,7 +48,9 @@ def test_refused(host, option, value, takes):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("option, nearest", [("max_step", "max_steps"), ("first_stp", "first_step"), ("t_evals", "t_eval")])
+@pytest.mark.parametrize(
+    "option, nearest", [("max_step", "max_steps"), ("first_stp", "first_step"), ("t_evals", "t_eval")]
+)
 def test_unknown_options_name_the_nearest(host, option, nearest):
     with pytest.raises(OptionError, match=rf"has no option '{option}': did you mean '{nearest}'\?"):
         HOSTS[host](**{option: 1})

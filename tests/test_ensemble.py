@@ -74,7 +74,9 @@ def test_spans_and_tolerances_of_their_own():
     mixed = run(Batch(batch.rhs, batch.y0, batch.p, np.zeros(50), t1), rtol=rtol, atol=rtol[:, None] * 1e-2)
     np.testing.assert_array_equal(mixed.t, t1)
     for i in (0, 20, 24, 25, 49):
-        alone = run(Batch(batch.rhs, batch.y0[i : i + 1], batch.p[i : i + 1], 0.0, t1[i]), rtol=rtol[i], atol=rtol[i] * 1e-2)
+        alone = run(
+            Batch(batch.rhs, batch.y0[i : i + 1], batch.p[i : i + 1], 0.0, t1[i]), rtol=rtol[i], atol=rtol[i] * 1e-2
+        )
         same(alone, mixed, rows_b=slice(i, i + 1))
     by_component = run(batch, atol=[1e-8, 1e-8])
     same(by_component, run(batch))

@@ -1,4 +1,6 @@
-"""Options, actions and seeds of environments: each is checked by name, type and range, and the error names it and what it takes."""
+"""Options, actions and seeds of environments: each is checked by name, type and range, and the error names it and what
+it takes.
+"""
 
 from __future__ import annotations
 
@@ -115,10 +117,14 @@ def test_the_number_of_lanes_is_a_whole_number(num_envs):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"step": 3}, "did you mean 'steps'"), ({"steps": 3.0}, "steps must be a whole number"), ({"counter": 1}, "counter must be"),
-        ({"method": "hermite"}, "did you mean 'hermite4'"), ({"weights": "abc"}, "weights must be"), ({"weights": 3}, "weights must be"),
-        ({"weights": (1, 0, "x")}, "weights must be"), ({"seeds": [0.5]}, "seeds must be a whole number"), ({"seeds": 3}, "seeds must be"),
-        ({"seeds": [-1]}, "seeds must be"), ({"in_turn": 1}, "in_turn must be True or False"), ({"energy_limit": NAN}, "energy_limit"),
+        ({"step": 3}, "did you mean 'steps'"), ({"steps": 3.0}, "steps must be a whole number"),
+        ({"counter": 1}, "counter must be"),
+        ({"method": "hermite"}, "did you mean 'hermite4'"), ({"weights": "abc"}, "weights must be"),
+        ({"weights": 3}, "weights must be"),
+        ({"weights": (1, 0, "x")}, "weights must be"), ({"seeds": [0.5]}, "seeds must be a whole number"),
+        ({"seeds": 3}, "seeds must be"),
+        ({"seeds": [-1]}, "seeds must be"), ({"in_turn": 1}, "in_turn must be True or False"),
+        ({"energy_limit": NAN}, "energy_limit"),
         ({"seeds": [1], "pool_size": 5}, "have no effect beside seeds"), ({"split": "tain"}, "did you mean 'train'"),
         ({"pool_seed": None}, "pool_seed must be"),
     ],
@@ -134,7 +140,11 @@ def test_signatures_name_every_option_with_its_default():
     for cls, own in ((ODEEnv, ["render_mode"]), (ODEVectorEnv, ["num_envs", "autoreset_mode"])):
         found = inspect.signature(cls).parameters
         assert list(found)[: len(own)] == own and "lanes" not in found and "same_step" not in found
-        assert found["law"].default == "i" and found["reward"].default == "matched" and found["max_attempts"].default == 20_000
+        assert (
+            found["law"].default == "i"
+            and found["reward"].default == "matched"
+            and found["max_attempts"].default == 20_000
+        )
     assert inspect.signature(ThreeBodyPaperEnv).parameters["steps"].default == 100
 
 
@@ -145,7 +155,11 @@ def test_options_of_numpys_types_are_taken():
 
 
 def test_wrong_ids_and_attributes():
-    for bad, message in (("stepsmith/ODE-v1", "did you mean 'stepsmith/ODE-v0'"), (["x"], "environment must be"), (None, "environment")):
+    for bad, message in (
+        ("stepsmith/ODE-v1", "did you mean 'stepsmith/ODE-v0'"),
+        (["x"], "environment must be"),
+        (None, "environment"),
+    ):
         with pytest.raises(OptionError, match=message):
             make_sb3(bad, 2)
     venv = make_sb3("stepsmith/ODE-v0", 2, reward="constraint", **SMALL)

@@ -49,7 +49,10 @@ def test_sub_processes_of_gymnasium_and_stable_baselines3():
             venv.seed(5)
         assert np.array_equal(dummy.reset(), sub.reset())
         one, other = vector_roll(dummy, 60, 0), vector_roll(sub, 60, 0)
-        assert [(x[0], x[2]) for x in one] == [(x[0], x[2]) for x in other]  # rewards are float32 in the one, float64 in the other
+        # rewards are float32 in the one, float64 in the other
+        assert [(x[0], x[2]) for x in one] == [
+            (x[0], x[2]) for x in other
+        ]
         assert sub.env_method("get_state")[1]["rows"].tobytes() == dummy.env_method("get_state")[1]["rows"].tobytes()
     finally:
         sub.close()

@@ -18,7 +18,14 @@ from stepsmith.integrators.problems.families import Family
 from stepsmith.integrators.problems.problem import Batch
 from stepsmith.integrators.reference.sensitivity import arrivals
 
-BODIES = {"family": "three_body", "method": "tsit5", "reward": "propagated", "pool_size": 24, "rtol": (1e-4, 1e-8), "law": "pi34"}
+BODIES = {
+    "family": "three_body",
+    "method": "tsit5",
+    "reward": "propagated",
+    "pool_size": 24,
+    "rtol": (1e-4, 1e-8),
+    "law": "pi34",
+}
 
 
 def played(core: Core, steps: int, noise: float) -> list[dict]:
@@ -155,7 +162,9 @@ def test_a_failure_pays_at_the_end():
     ends = []
     for fail in (0.0, 3.0):
         pool = blow_up_pool().followed
-        core = Core(pool, "dopri5", Decision(), 20, Reward("propagated", fail=fail), pool.span((1e-3, 1e-6)), 20_000, True)
+        core = Core(
+            pool, "dopri5", Decision(), 20, Reward("propagated", fail=fail), pool.span((1e-3, 1e-6)), 20_000, True
+        )
         pool.ref[3] = np.nan  # its error is now no number
         core.seed(np.arange(20, dtype=np.uint64))
         core.reset()

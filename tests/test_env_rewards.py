@@ -65,7 +65,9 @@ def solved(c: Core, runs: list[dict], law: str = "i"):
     rtol = np.array([e["rtol"] for e in runs])
     fam = c.pool.family
     batch = c.pool.batch[index]
-    sol = solve_ensemble(batch, c.method, registry.get(law), rtol, (rtol * fam.atol_factor)[:, None], t_eval=batch.times(fam.fractions))
+    sol = solve_ensemble(
+        batch, c.method, registry.get(law), rtol, (rtol * fam.atol_factor)[:, None], t_eval=batch.times(fam.fractions)
+    )
     ref = c.pool.ref[index] if c.pool.ref.shape[1] else c.pool.ref
     return sol, errors(fam, batch, sol.y_eval, ref, sol.success)
 
@@ -79,7 +81,9 @@ def test_zero_action_is_the_law_itself():
     # summed in another order, at dense outputs
     assert np.allclose(err, [e["error"] for e in runs], rtol=1e-6, atol=0)
     assert np.array_equal([e["length"] for e in runs], [e["steps"] for e in runs])
-    assert all(e["length"] == e["naccept"] + e["nreject"] and e["status"] == SUCCESS and e["nfallback"] == 0 for e in runs)
+    assert all(
+        e["length"] == e["naccept"] + e["nreject"] and e["status"] == SUCCESS and e["nfallback"] == 0 for e in runs
+    )
 
 
 def test_actions_that_are_no_numbers_fall_back_on_the_law():
@@ -140,7 +144,9 @@ def test_window_charges_decades_outside_the_baselines_error():
             b = np.interp(np.log(e["rtol"]), c.pool.log_rtol, c.pool.at_tol[1, int(e["instance"])])
             off = abs(np.log(e["error"]) - b) / np.log(10.0) - 1.0
             assert off > 0.2
-            assert e["return"] == pytest.approx(plain[e["lane"], e["instance"], e["rtol"]]["return"] - 0.7 * off, abs=1e-11)
+            assert e["return"] == pytest.approx(
+                plain[e["lane"], e["instance"], e["rtol"]]["return"] - 0.7 * off, abs=1e-11
+            )
     finally:
         c.pool.at_tol[1] += 2.0 * np.log(10.0)
 
@@ -219,7 +225,9 @@ def test_failures_end_the_episode_with_the_worst_return_and_touch_no_other_lane(
 
 @functools.cache
 def energy_pool():
-    return make_pool(problems.family("three_body_paper"), "hermite4_pec", registry.get("pi34"), 4, "train", 0, (1e-4, 1e-7), points=6)
+    return make_pool(
+        problems.family("three_body_paper"), "hermite4_pec", registry.get("pi34"), 4, "train", 0, (1e-4, 1e-7), points=6
+    )
 
 
 def test_energy_errors_are_those_of_the_comparison():

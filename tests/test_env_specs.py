@@ -36,7 +36,8 @@ def test_registering_again_replaces(spec):
 
 
 @pytest.mark.parametrize(
-    ("ident", "message"), [("stepsmith/ODE-v0", "ships with the package"), ("Lorenz", "must be like"), ("mine/Lorenz", "must be like")]
+    ("ident", "message"),
+    [("stepsmith/ODE-v0", "ships with the package"), ("Lorenz", "must be like"), ("mine/Lorenz", "must be like")],
 )
 def test_ids_that_do_not_work_are_refused(ident, message):
     with pytest.raises(ValueError, match=message):

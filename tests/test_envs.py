@@ -1,4 +1,6 @@
-"""Single and native vector environments: Gymnasium's checker, bit-equality, autoreset, seeds, lanes that do not know their neighbours."""
+"""Single and native vector environments: Gymnasium's checker, bit-equality, autoreset, seeds, lanes that do not know
+their neighbours.
+"""
 
 from __future__ import annotations
 
@@ -192,8 +194,17 @@ def test_a_solution_that_blows_up_ends_its_episode_as_a_failure():
     family = Family(name="blow_up", doc="", rhs=blow_up_rhs, n=1, m=1, sampler=lambda rng, n: batch[:n], error="final")
     with np.errstate(divide="ignore"):
         ref = (1.0 / (1.0 - 2.0 * p))[:, :, None]
-    pool = Pool(family, batch, np.full((count, 1), 2.0), ref, np.full((count, ERROR_GRID.size), np.log(100.0)), np.log([1e-8, 1e-2]),
-                np.log([np.full((count, 2), 50.0), np.full((count, 2), 1e-6)]), 0, "dopri5")  # fmt: skip
+    pool = Pool(
+        family,
+        batch,
+        np.full((count, 1), 2.0),
+        ref,
+        np.full((count, ERROR_GRID.size), np.log(100.0)),
+        np.log([1e-8, 1e-2]),
+        np.log([np.full((count, 2), 50.0), np.full((count, 2), 1e-6)]),
+        0,
+        "dopri5",
+    )
     c = Core(pool, "dopri5", Decision(), 40, Reward(fail=3.0), pool.span((1e-3, 1e-6)), 20_000, True)
     c.seed(np.arange(40, dtype=np.uint64))
     c.reset()
@@ -318,4 +329,6 @@ def test_pool_and_validation_keep_the_instances_that_the_comparison_keeps():
     assert np.any((found.self_error > 1e-8) & (found.self_error <= family.reference_bound))
     pool = make_pool(family, "tsit5", registry.get("pi34"), 64, "train", 0, (1e-3, 1e-6), points=4)
     assert pool.dropped == np.sum(~found.ok)
-    assert Validator("three_body", "tsit5", instances=64).dropped == np.sum(~family.reference(family.split("validation", 64, 0)).ok)
+    assert Validator("three_body", "tsit5", instances=64).dropped == np.sum(
+        ~family.reference(family.split("validation", 64, 0)).ok
+    )

@@ -1,4 +1,6 @@
-"""Exported policies answer as SB3's `predict(deterministic=True)`; what is not understood is refused by name.  Nothing is trained."""
+"""Exported policies answer as SB3's `predict(deterministic=True)`; what is not understood is refused by name.  Nothing
+is trained.
+"""
 
 import gymnasium
 import numpy as np
@@ -63,7 +65,8 @@ def make(name, decision, arch=(16,), act=torch.nn.Tanh):
 
 TABLE = np.linspace(-1, 1, 7)
 CASES = [
-    ("PPO", (16,), torch.nn.Tanh), ("PPO", (32, 32), torch.nn.ReLU), ("PPO", (), torch.nn.Tanh), ("A2C", (8,), torch.nn.Tanh),
+    ("PPO", (16,), torch.nn.Tanh), ("PPO", (32, 32), torch.nn.ReLU), ("PPO", (), torch.nn.Tanh),
+    ("A2C", (8,), torch.nn.Tanh),
     ("SAC", (16,), torch.nn.ReLU), ("SAC", (24, 8), torch.nn.Tanh), ("DQN", (16, 16), torch.nn.ReLU),
 ]  # fmt: skip
 
@@ -95,7 +98,9 @@ def test_parity(name, arch, act):
         theirs = TABLE[theirs][:, None]
     assert np.std(ours) > 0.1
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
-    np.testing.assert_allclose(log_factors(learned, ours), log_factors(learned, theirs.astype(float)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        log_factors(learned, ours), log_factors(learned, theirs.astype(float)), rtol=0, atol=1e-5
+    )
     assert learned.squash == {"SAC": "tanh", "DQN": "argmax"}.get(name, "clip") and learned.family == "lorenz"
 
 
@@ -180,7 +185,11 @@ def image_observation():
 REFUSED = [
     (lambda: ppo(activation_fn=torch.nn.ELU), {}, "layer of type ELU"),
     (layer_norm, {}, "layer of type LayerNorm"),
-    (lambda: ppo(features_extractor_class=Scaling, features_extractor_kwargs={"features_dim": 8}), {}, "extractor of type Scaling"),
+    (
+        lambda: ppo(features_extractor_class=Scaling, features_extractor_kwargs={"features_dim": 8}),
+        {},
+        "extractor of type Scaling",
+    ),
     (lambda: SAC("MlpPolicy", env(D), use_sde=True, buffer_size=10, device="cpu"), {}, "state-dependent exploration"),
     (recurrent, {}, "recurrent"),
     (altered, {}, "does not reproduce"),
@@ -189,10 +198,18 @@ REFUSED = [
     (lambda: PPO("MlpPolicy", env(Decision(law="i")), device="cpu"), {}, r"must observe a Box of shape \(8,\)"),
     (lambda: PPO("MlpPolicy", env(D, high=2.0), device="cpu"), {}, "bounded by -1 and 1"),
     (lambda: PPO("MlpPolicy", env(D.replace(n_act=1)), device="cpu"), {}, r"must act in a Box of shape \(2,\)"),
-    (lambda: PPO("MlpPolicy", env(D, 7), device="cpu"), {}, r"must act in a Box of shape \(2,\), as the decision does, got Discrete"),
+    (
+        lambda: PPO("MlpPolicy", env(D, 7), device="cpu"),
+        {},
+        r"must act in a Box of shape \(2,\), as the decision does, got Discrete",
+    ),
     (lambda: TD3("MlpPolicy", env(D), buffer_size=10, device="cpu"), {}, "policy of type TD3Policy"),
     (lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"), {}, "give `actions`"),
-    (lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"), {"actions": np.zeros((3, 2))}, "has 7 actions, the table 3"),
+    (
+        lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"),
+        {"actions": np.zeros((3, 2))},
+        "has 7 actions, the table 3",
+    ),
     (ppo, {"actions": TABLE}, "actions are for DQN"),
     (lambda: object(), {}, "must observe a Box"),
 ]

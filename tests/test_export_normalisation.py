@@ -1,40 +1,18 @@
-"""An export never guesses whether the policy's observations were normalised, and is checked on those that the environment itself gives."""
+"""Exports of policies that saw normalised observations: statistics in every form, wrong ones, and damaged files of
+them.
+"""
 
 import pickle
 
-import gymnasium
 import numpy as np
 import pytest
-import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecEnvWrapper, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-import stepsmith as ss
+from normalised_models import bare, decision_of, make, stir
 from stepsmith.controllers.file import load, save
 from stepsmith.policies.export import from_sb3
 from stepsmith.policies.normalisation import Statistics, keep
-
-torch.set_num_threads(1)
-
-ENV = {"family": "lorenz", "method": "dopri5", "features": ["log_err", "log_err_1", "log_ratio_1", "log_tol"], "pool_size": 2}
-
-
-def bare(num_envs=8):
-    return ss.envs.make_sb3("stepsmith/ODE-v0", num_envs, seed=1, **ENV)
-
-
-def stir(model):
-    """Weights as far from their start as training may bring them."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for p in model.policy.parameters():
-            p.add_(1.5 * torch.randn_like(p) / np.sqrt(p.shape[-1]))
-    return model
-
-
-def make(venv):
-    kwargs = {"n_steps": 16, "batch_size": 16 * venv.num_envs, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
-    return PPO("MlpPolicy", venv, seed=0, device="cpu", **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +27,6 @@ def trained(tmp_path_factory):
     model.save(folder / "model.zip")
     venv.save(folder / "stats.pkl")
     return model, venv, folder
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """The same without it."""
-    folder = tmp_path_factory.mktemp("plain")
-    model = make(bare())
-    model.learn(256)
-    stir(model).save(folder / "model.zip")
-    return model, folder
-
-
-def decision_of(venv):
-    return venv.unwrapped.core.decision
 
 
 def answers(learned, raw):
@@ -83,7 +47,9 @@ def is_right(learned, model, venv):
 def test_a_loaded_model_that_was_normalised_is_not_exported_without_its_statistics(trained):
     _, venv, folder = trained
     loaded = PPO.load(folder / "model.zip", device="cpu")
-    with pytest.raises(ValueError, match="trained under a VecNormalize, whose statistics it does not hold.*normaliser="):
+    with pytest.raises(
+        ValueError, match="trained under a VecNormalize, whose statistics it does not hold.*normaliser="
+    ):
         from_sb3(loaded, decision_of(venv))
     with pytest.raises(ValueError, match="trained under a VecNormalize"):
         from_sb3(PPO.load(folder / "model.zip", env=bare(), device="cpu"), decision_of(venv))
@@ -134,97 +100,6 @@ def test_wrong_statistics_are_seen_on_raw_observations(trained):
             from_sb3(loaded, decision_of(venv), bad, env=venv)
 
 
-def test_where_nothing_tells_the_caller_must(plain):
-    model, folder = plain
-    decision = decision_of(model.get_env())
-    loaded = PPO.load(folder / "model.zip", device="cpu")
-    with pytest.raises(ValueError, match="no environment, and nothing says.*normalised=False"):
-        from_sb3(loaded, decision)
-    expected = from_sb3(model, decision)
-    for learned in (
-        from_sb3(loaded, decision, normalised=False), from_sb3(loaded, decision, env=bare()),
-        from_sb3(PPO.load(folder / "model.zip", env=bare(), device="cpu"), decision),
-    ):  # fmt: skip
-        np.testing.assert_array_equal(learned.params, expected.params)
-        assert learned.decision.plain
-    with pytest.raises(ValueError, match="normalised=True, but there are no statistics"):
-        from_sb3(loaded, decision, normalised=True)
-    with pytest.raises(ValueError, match="normalised must be True or False"):
-        from_sb3(loaded, decision, normalised="no")
-
-
-def test_a_model_may_know_that_it_saw_raw_observations(plain, tmp_path):
-    model, folder = plain
-    keep(model, False)
-    model.save(tmp_path / "knows.zip")
-    loaded = PPO.load(tmp_path / "knows.zip", device="cpu")
-    assert from_sb3(loaded, decision_of(model.get_env())).decision.plain
-    with pytest.raises(ValueError, match="holds no VecNormalize"):
-        keep(loaded)
-    del model.stepsmith_observations
-
-
-class Halved(VecEnvWrapper):
-    """A wrapper that nobody here knows."""
-
-    def reset(self):
-        return 0.5 * self.venv.reset()
-
-    def step_wait(self):
-        obs, reward, done, info = self.venv.step_wait()
-        return 0.5 * obs, reward, done, info
-
-
-def test_a_wrapper_that_changes_observations_is_found():
-    venv = Halved(bare())
-    model = stir(make(venv))
-    decision = decision_of(venv)
-    with pytest.raises(ValueError, match="wrapped in Halved, which may change observations"):
-        from_sb3(model, decision)
-    with pytest.raises(ValueError, match="does not answer as the policy"):
-        from_sb3(model, decision, env=venv)
-    normalised = VecNormalize(venv)
-    normalised.reset()
-    with pytest.raises(ValueError, match="wrapped in Halved"):  # under the statistics there is more
-        from_sb3(stir(make(normalised)), decision)
-
-
-def test_wrappers_of_gymnasium():
-    def single(wrap):
-        return DummyVecEnv([lambda: wrap(gymnasium.make("stepsmith/ODE-v0", **ENV)) for _ in range(2)])
-
-    passing = single(gymnasium.wrappers.RecordEpisodeStatistics)
-    model = stir(make(passing))
-    decision = passing.envs[0].unwrapped.core.decision
-    ours = from_sb3(model, decision)
-    np.testing.assert_array_equal(from_sb3(model, decision, env=passing).params, ours.params)
-    changed = single(gymnasium.wrappers.NormalizeObservation)
-    with pytest.raises(ValueError, match="wrapped in NormalizeObservation"):
-        from_sb3(stir(make(changed)), decision)
-    with pytest.raises(ValueError, match="does not answer as the policy"):
-        from_sb3(stir(make(changed)), decision, env=changed)
-
-
-def test_rewards_alone(tmp_path):
-    venv = VecNormalize(VecCheckNan(bare()), norm_obs=False)
-    model = make(venv)
-    model.learn(128)
-    stir(model)
-    decision = decision_of(venv)
-    assert from_sb3(model, decision).decision.plain
-    model.save(tmp_path / "m.zip")
-    venv.save(tmp_path / "s.pkl")
-    loaded = PPO.load(tmp_path / "m.zip", device="cpu")
-    with pytest.raises(ValueError, match="as where rewards alone were normalised"):
-        from_sb3(loaded, decision)
-    with pytest.raises(ValueError, match="normalised=False, but the model was trained under a VecNormalize"):
-        from_sb3(loaded, decision, normalised=False)
-    for kw in ({"normaliser": tmp_path / "s.pkl"}, {"env": venv}, {"env": venv, "normalised": False}):
-        assert from_sb3(loaded, decision, **kw).decision.plain
-    keep(loaded, False)
-    assert from_sb3(loaded, decision, normalised=False).decision.plain
-
-
 def test_a_new_vecnormalize_has_no_statistics(trained, tmp_path):
     model, venv, folder = trained
     decision = decision_of(venv)
@@ -255,24 +130,9 @@ def test_kept_statistics_belong_to_their_step(tmp_path):
         from_sb3(PPO.load(tmp_path / "m.zip", device="cpu"), decision_of(venv))
     keep(model)
     model.save(tmp_path / "m.zip")
-    np.testing.assert_array_equal(from_sb3(PPO.load(tmp_path / "m.zip", device="cpu"), decision_of(venv)).decision.shift, venv.obs_rms.mean)
-
-
-def test_a_policy_of_other_bounds_is_refused(tmp_path):
-    env = gymnasium.make("stepsmith/ODE-v0", **ENV)
-    model = make(DummyVecEnv([lambda: gymnasium.wrappers.NormalizeObservation(env)]))
-    model.save(tmp_path / "m.zip")
-    loaded = PPO.load(tmp_path / "m.zip", device="cpu")
-    with pytest.raises(ValueError, match="a wrapper that is missing from env"):
-        from_sb3(loaded, env.unwrapped.core.decision, env=gymnasium.make("stepsmith/ODE-v0", **ENV))
-
-
-def test_another_decision_than_the_environments_is_refused(plain):
-    model, _ = plain
-    decision = decision_of(model.get_env())
-    for other in (decision.replace(law="pi34" if decision.law.name != "pi34" else "i"), decision.replace(residual_scale=1.0)):
-        with pytest.raises(ValueError, match="made with another decision"):
-            from_sb3(model, other)
+    np.testing.assert_array_equal(
+        from_sb3(PPO.load(tmp_path / "m.zip", device="cpu"), decision_of(venv)).decision.shift, venv.obs_rms.mean
+    )
 
 
 class Runs:
@@ -326,18 +186,11 @@ def test_damaged_statistics_are_refused_or_read(trained):
     [
         ({"mean": [0.0]}, "need mean and var"), ({"mean": [0.0], "var": [1.0], "std": [1.0]}, "no option 'std'"),
         ({"mean": [0.0], "var": [-1.0]}, "not negative"), ({"mean": [np.nan], "var": [1.0]}, "finite"),
-        ({"mean": [0.0, 1.0], "var": [1.0]}, "equally long"), ({"mean": [0.0], "var": [1.0], "epsilon": 0.0}, "epsilon of"),
+        ({"mean": [0.0, 1.0], "var": [1.0]}, "equally long"),
+        ({"mean": [0.0], "var": [1.0], "epsilon": 0.0}, "epsilon of"),
         ({"mean": ["a"], "var": [1.0]}, "an array of numbers"), (3, "normaliser must be a VecNormalize"),
     ],
 )  # fmt: skip
 def test_bad_statistics(source, message):
     with pytest.raises(ValueError, match=message):
         Statistics.of(source)
-
-
-def test_too_few_features(plain):
-    model, _ = plain
-    with pytest.raises(ValueError, match="statistics of 4 features, got 2"):
-        from_sb3(model, decision_of(model.get_env()), {"mean": [0.0, 0.0], "var": [1.0, 1.0]})
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        from_sb3(model, decision_of(model.get_env()), "none.pkl")

@@ -116,7 +116,9 @@ def test_a_feature_of_ones_own_is_compiled_and_hosted_alike(own, tmp_path):
     runner = Runner(c, 1)
     for row in sol.record[:40]:
         accept, log_factor = (float(x[0]) for x in runner.decide([np.array([v]) for v in row[: record.N_RECORD]])[:2])
-        assert accept == row[record.N_RECORD] and np.isclose(log_factor, row[record.N_RECORD + 1], rtol=1e-9, atol=1e-12)
+        assert accept == row[record.N_RECORD] and np.isclose(
+            log_factor, row[record.N_RECORD + 1], rtol=1e-9, atol=1e-12
+        )
     ens = ss.solve_ensemble(problem.batch(), "bs32", c, 1e-4, 1e-6)
     assert ens.stats.naccept[0] == sol.stats.naccept
     save(c, tmp_path / "own.safetensors")

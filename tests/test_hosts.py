@@ -48,7 +48,9 @@ def test_the_reference_answers_as_the_compiled_loop_did(name):
 
 @pytest.mark.parametrize("name", sorted(set(names()) - {"constant"} | {"three-body"}))
 def test_an_honest_adapter_passes_with_the_slots_it_has(log, name):
-    hosts.check(Honest, ss.controller(name) if name in CONTROLLERS else ss.controllers.resolve.controller(name), log.records)
+    hosts.check(
+        Honest, ss.controller(name) if name in CONTROLLERS else ss.controllers.resolve.controller(name), log.records
+    )
 
 
 def test_lanes_are_apart(log):

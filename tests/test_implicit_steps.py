@@ -5,10 +5,11 @@ import pytest
 from scipy.integrate import Radau, solve_ivp
 from scipy.optimize import fsolve
 
+from method_kinds import ESDIRK
 from stepsmith.integrators.methods.tableaus import implicit
 
 
-@pytest.fixture(params=("kvaerno5", "esdirk43"))
+@pytest.fixture(params=ESDIRK)
 def esdirk(request):
     return implicit(request.param)
 

@@ -156,8 +156,14 @@ def test_the_check_sees_a_wrong_import(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("stepsmith.integrators.engine.solve", "from ..core import record\nfrom ..methods.explicit.tsit5 import A\nimport numpy"),
-        ("stepsmith.integrators.problems.__init__", "from ..core.names import unknown\nfrom .nonstiff.lorenz import rhs"),
+        (
+            "stepsmith.integrators.engine.solve",
+            "from ..core import record\nfrom ..methods.explicit.tsit5 import A\nimport numpy",
+        ),
+        (
+            "stepsmith.integrators.problems.__init__",
+            "from ..core.names import unknown\nfrom .nonstiff.lorenz import rhs",
+        ),
         ("stepsmith.controllers.zoo.__init__", "from ...integrators.core import record"),
         ("stepsmith.train.cli.program", "from ... import solve\nfrom ...envs import single"),
         ("stepsmith.integrators.core.runner", "from . import dense\nfrom .record import N_RECORD"),

@@ -1,4 +1,4 @@
-"""Jacobians against differences: every shipped one passes, every kind of mistake is named, solves warn once and go on."""
+"""Jacobians against differences: shipped ones pass, every kind of mistake is named, solves warn once and go on."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_wrong_entries_are_named(name, factor):
     found = np.argwhere(J.any(axis=0))
     assert len(found) >= 2
     for i, j in found.tolist():
-        with pytest.raises(ValueError, match=rf"'{name}': entry \({i}, {j}\) is .*differences of the right-hand side give"):
+        with pytest.raises(
+            ValueError, match=rf"'{name}': entry \({i}, {j}\) is .*differences of the right-hand side give"
+        ):
             ss.check_jacobian(altered(problem, set_entry(i, j, factor)))
 
 
@@ -144,7 +146,9 @@ def test_unwritten_entries():
         J[0, 0] = -1.0
         J[1, 1] = -1.0
 
-    with pytest.raises(ValueError, match=r"'linear' does not write entries \(0, 1\), \(1, 0\): it must write every entry, zeros too, "):
+    with pytest.raises(
+        ValueError, match=r"'linear' does not write entries \(0, 1\), \(1, 0\): it must write every entry, zeros too, "
+    ):
         ss.check_jacobian(dataclasses.replace(linear(-np.eye(2)), jac=lazy))
     with pytest.raises(ValueError, match=r"does not write .* and 10 more"):
         ss.check_jacobian(dataclasses.replace(linear(-np.eye(4)), jac=lambda t, y, p, J: None))
@@ -160,7 +164,10 @@ def test_unwritten_entries():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(value):
-    with pytest.raises(ValueError, match=rf"'rober' is not finite in entry \(2, 1\): entry \(2, 1\) is {value} at t = 0, y = \(1, 0, 0\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"'rober' is not finite in entry \(2, 1\): entry \(2, 1\) is {value} at t = 0, y = \(1, 0, 0\)",
+    ):
         ss.check_jacobian(altered(problems.make("rober"), lambda J: J.__setitem__((2, 1), value)))
 
 
@@ -186,7 +193,9 @@ def test_sparsity_frees_from_writing_the_rest():
     ss.check_jacobian(dataclasses.replace(linear(A, sparsity=np.array(A)), jac=band))
     with pytest.raises(ValueError, match=r"does not write entries \(0, 2\), \(2, 0\)"):
         ss.check_jacobian(dataclasses.replace(linear(A), jac=band))
-    with pytest.raises(ValueError, match=r"writes entries \(0, 1\), \(1, 2\), which the problem's sparsity says is zero"):
+    with pytest.raises(
+        ValueError, match=r"writes entries \(0, 1\), \(1, 2\), which the problem's sparsity says is zero"
+    ):
         ss.check_jacobian(dataclasses.replace(linear(A, sparsity=(1, 0)), jac=band))
 
     def lower(t, y, p, J):
@@ -263,7 +272,9 @@ def lazy_jac(t, y, p, J):
 
 def test_a_solve_warns_once_names_the_entry_and_goes_on():
     problem = Problem(decay, [1.0, 1.0], (0.0, 0.1), jac=wrong_jac, name="decay")
-    with pytest.warns(JacobianWarning, match=r"'decay': entry \(0, 0\) is 100, differences of the right-hand side give -100 ") as caught:
+    with pytest.warns(
+        JacobianWarning, match=r"'decay': entry \(0, 0\) is 100, differences of the right-hand side give -100 "
+    ) as caught:
         sol = ss.solve(problem, "rodas5p", "rodas")
     assert sol.success and caught[0].filename == __file__
     with warnings.catch_warnings():

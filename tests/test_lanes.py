@@ -1,4 +1,5 @@
-"""Lane views and traces: one source for a trajectory and for lanes, every kind of right-hand side, packed instructions."""
+"""Lane views and traces: one source for a trajectory and for lanes, every kind of right-hand side, packed instructions.
+"""
 
 from __future__ import annotations
 
@@ -191,7 +192,9 @@ SCALAR = r"\b(?:v?(?:mul|add|sub)sd|vfn?m\w+sd|f(?:mul|add|sub|madd|msub)\td\S+)
 
 
 def test_lane_loops_are_packed():
-    """Of the arithmetic in the innermost loops of an ensemble kernel nearly all is packed, and as wide as the machine has it."""
+    """Of the arithmetic in the innermost loops of an ensemble kernel nearly all is packed, and as wide as the machine
+    has it.
+    """
     problem = lorenz.published()
     ensemble.solve_ensemble(problem.batch(), "tsit5", LAW, rtol=1e-4, atol=1e-4)
     kernel = ensemble.ensemble_kernel(problem, methods.get("tsit5"), LAW)

@@ -30,7 +30,12 @@ from stepsmith.integrators.core.contract import (
 from stepsmith.integrators.core.namespaces import SCALAR, torch_namespace
 
 LINEAR = registry.names("linear")
-LAWS = [registry.get(n) for n in LINEAR] + [registry.amuse(), registry.aarseth(), registry.ias15(), registry.constant(0.01)]
+LAWS = [registry.get(n) for n in LINEAR] + [
+    registry.amuse(),
+    registry.aarseth(),
+    registry.ias15(),
+    registry.constant(0.01),
+]
 
 
 def decide(law, records, fn=None):

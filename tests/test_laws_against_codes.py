@@ -42,7 +42,8 @@ def test_dopri5_f():
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n][0] == "petsc"])
 def test_petsc_dsp(name):
-    """Transcription of TSAdaptChoose_DSP: its step ratios are the controller's outputs, and rejected attempts leave no trace.
+    """Transcription of TSAdaptChoose_DSP: its step ratios are the controller's outputs, and rejected attempts leave no
+    trace.
 
     PETSc accepts by the factor alone; an error above 50 is rejected here, with the one-term law.
     """
@@ -70,7 +71,9 @@ def test_petsc_dsp(name):
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n][0] == "petsc"])
 @pytest.mark.parametrize("before", [1e-10, 1e-4, 1.0])
 def test_a_law_that_accepts_by_its_factor_rejects_large_errors(name, before):
-    """After steps of tiny error the factor of a filter stays above .81 at any error (it accepted 14,852 tolerances in a fuzzed case)."""
+    """After steps of tiny error the factor of a filter stays above .81 at any error (it accepted 14,852 tolerances in a
+    fuzzed case).
+    """
     driver, h = Driver(registry.get(name)), 0.1
     for _ in range(3):
         accept, factor = driver(before, h, 5.0)
@@ -178,7 +181,9 @@ def test_torchdiffeq_factor():
     misc = pytest.importorskip("torchdiffeq._impl.misc")
     law = registry.get("torchdiffeq")
     for err in [0.0, 1e-9, 0.2, 0.7, 0.999, 1.0, 1.3, 50.0, 1e9]:
-        expected = misc._optimal_step_size(*(torch.tensor(x, dtype=torch.float64) for x in (0.1, err, 0.9, 10.0, 0.2)), 5)
+        expected = misc._optimal_step_size(
+            *(torch.tensor(x, dtype=torch.float64) for x in (0.1, err, 0.9, 10.0, 0.2)), 5
+        )
         if err == 1.0:
             continue  # torchdiffeq accepts E = 1 and shrinks; here an accepted step never shrinks
         assert Driver(law)(err) == (err <= 1, pytest.approx(float(expected) / 0.1, rel=1e-12))

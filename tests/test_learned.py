@@ -1,4 +1,6 @@
-"""The learned controller: compiled (one lane and many), NumPy and torch agree; zero weights are the law; bad weights fall back."""
+"""The learned controller: compiled (one lane and many), NumPy and torch agree; zero weights are the law; bad weights
+fall back.
+"""
 
 import math
 
@@ -51,7 +53,10 @@ def relu_network():
 def chooser():
     rng = np.random.default_rng(2)
     d = Decision(("log_h_tau", "log_tau_ratio", "log_left"), registry.amuse(), n_act=1, residual_scale=4.0)
-    layers = [(rng.normal(size=(9, 3)), rng.normal(size=9), "tanh"), (rng.normal(size=(10, 9)), rng.normal(size=10), "linear")]
+    layers = [
+        (rng.normal(size=(9, 3)), rng.normal(size=9), "tanh"),
+        (rng.normal(size=(10, 9)), rng.normal(size=10), "linear"),
+    ]
     return Learned(d, layers, "argmax", np.linspace(-1, 1, 10))
 
 
@@ -86,7 +91,9 @@ def play_compiled(c, recs):
     cs, co = R.N_RECORD, R.N_RECORD + c.n_state
     objects = {}
     phases = build.phase_list(c.phases, objects, c.n_state)
-    source = HEAD.format(lanes, cs * lanes, co * lanes) + blocks.decide_source(phases, R.N_RECORD, c.n_state, N_OUT) + DRIVER
+    source = (
+        HEAD.format(lanes, cs * lanes, co * lanes) + blocks.decide_source(phases, R.N_RECORD, c.n_state, N_OUT) + DRIVER
+    )
     run = load_module(source.replace("WIDTH", str(lanes)), objects).run
     block = build.aligned((co + N_OUT) * lanes)
     rows, answers = block.reshape(-1, lanes), []
@@ -253,7 +260,13 @@ def test_ties_go_to_the_first_action_and_bad_values_fall_back():
     d = Decision(("streak",), registry.amuse(), n_act=1)
     record = records(7, 1, 1)[0, :, 0]
     record[[R.FINITE, R.TRUNCATED]] = 1.0, 0.0
-    cases = {(1.0, 1.0, 0.0): 0, (0.0, 2.0, 2.0): 1, (0.0, 1.0, 3.0): 2, (0.0, np.nan, 1.0): None, (np.inf, 0.0, 0.0): None}
+    cases = {
+        (1.0, 1.0, 0.0): 0,
+        (0.0, 2.0, 2.0): 1,
+        (0.0, 1.0, 3.0): 2,
+        (0.0, np.nan, 1.0): None,
+        (np.inf, 0.0, 0.0): None,
+    }
     for values, pick in cases.items():
         c = Learned(d, [(np.zeros((3, 1)), values, "linear")], "argmax", [0.2, -0.4, 0.9])
         out = c.decide_numpy(np.zeros(c.n_state), record)

@@ -65,7 +65,9 @@ def test_what_else_is_captured_stays():
     square, negate = numba.njit(lambda x: x * x), numba.njit(lambda x: -x)
     for rate in (1.0, 2.0):
         assert solved(Problem(make(negate, rate), [1.0], (0.0, 0.25))) == pytest.approx(np.exp(-0.25 * rate), rel=1e-7)
-        assert solved(Problem(make(square, rate), [1.0], (0.0, 0.25))) == pytest.approx(1.0 / (1.0 - 0.25 * rate), rel=1e-7)
+        assert solved(Problem(make(square, rate), [1.0], (0.0, 0.25))) == pytest.approx(
+            1.0 / (1.0 - 0.25 * rate), rel=1e-7
+        )
 
 
 def deciding(a):

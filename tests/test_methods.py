@@ -1,4 +1,5 @@
-"""The registry of methods: every method has all its parts, the documentation shows them, and others can be registered."""
+"""The registry of methods: every method has all its parts, the documentation shows them, and others can be registered.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ ROOT = Path(__file__).parents[1]
 
 def table() -> str:
     """Rows of `docs/methods.md`, from the registry."""
-    lines = ["| name | order | what it is | record slots beyond the common ones | runs on | source |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| name | order | what it is | record slots beyond the common ones | runs on | source |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in methods.names():
         m = methods.get(name)
         order = f"{m.order}({m.embedded_order})" if m.embedded_order else f"{m.order}, no estimate"
@@ -49,7 +53,9 @@ def test_a_method_has_all_its_parts(name):
 @pytest.fixture
 def heun(monkeypatch):
     monkeypatch.setattr(methods, "_REGISTERED", {})
-    tableau = ExplicitTableau("heun_of_mine", order=2, embedded_order=1, c=(0, 1), a=((), (1,)), b=(0.5, 0.5), b_hat=(1, 0))
+    tableau = ExplicitTableau(
+        "heun_of_mine", order=2, embedded_order=1, c=(0, 1), a=((), (1,)), b=(0.5, 0.5), b_hat=(1, 0)
+    )
     yield methods.register(explicit(tableau, "Heun's", "K. Heun 1900"))
     methods._built.cache_clear()
 
@@ -67,7 +73,9 @@ def test_a_registered_method_is_known_by_its_name(heun):
 
 
 def test_names_that_are_taken_and_things_that_are_no_method(heun):
-    other = ExplicitTableau("heun_of_mine", order=2, embedded_order=1, c=(0, 0.5), a=((), (0.5,)), b=(0, 1), b_hat=(1, 0))
+    other = ExplicitTableau(
+        "heun_of_mine", order=2, embedded_order=1, c=(0, 0.5), a=((), (0.5,)), b=(0, 1), b_hat=(1, 0)
+    )
     with pytest.raises(ValueError, match="there is a method 'heun_of_mine' already"):
         methods.register(explicit(other))
     with pytest.raises(ValueError, match="there is a method 'tsit5' already"):

@@ -1,81 +1,15 @@
+"""The metric of an evaluation: ratios of work at equal error, lost instances, both figures, and rows of the table."""
+
 import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from stepsmith.train.evaluate import curves
 from stepsmith.train.evaluate.metric import NO_GAIN, Runs, across_seeds, make_row, work_ratio
+from work_runs import LEVELS, TOL, power_law, runs
 
-LEVELS = curves.error_levels(1e-3, 1e-7)
-TOL = np.geomspace(1e-1, 1e-9, 17)
-
-
-def power_law(cost=1.0, order=5.0, err=None, n=40, seed=0):
-    """work = cost * err^(-1/order): straight in log-log, so every interpolation is exact; each (n, T)."""
-    scale = np.exp(np.random.default_rng(seed).normal(0, 1, (n, 1)))  # per-instance difficulty
-    e = TOL * np.ones((n, 1)) if err is None else err * np.ones((n, 1))
-    return e, 100 * scale * np.broadcast_to(np.asarray(cost, float), (n,))[:, None] * e ** (-1 / order)
-
-
-def runs(name="a", kind="classical", extra=None, **kw):
-    e, w = power_law(**kw)
-    return Runs(name, e, {"nfev": w, **(extra or {})}, tol=TOL, kind=kind)
-
-
-# ---- curves
-
-
-def test_error_levels_are_eight_a_decade_with_both_ends():
-    assert len(LEVELS) == 33
-    assert LEVELS[0] == pytest.approx(1e-3) and LEVELS[-1] == pytest.approx(1e-7)
-    np.testing.assert_allclose(np.diff(np.log10(LEVELS)), -1 / 8)
-    for bad in ((1e-7, 1e-3), (np.inf, 1e-3), (1e-3, 0)):
-        with pytest.raises(ValueError, match="smallest < largest"):
-            curves.error_levels(*bad)
-
-
-def test_envelope_drops_dominated_and_failed_runs_and_stays_flat_to_the_largest_error():
-    err = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, np.inf, np.nan]
-    work = [60, 80, 50, 200, 190, 1e9, 1.0]  # 60 and 80 are dominated by 50, 200 by 190
-    e, w = curves.envelope(err, work)
-    assert list(zip(e, w, strict=True))[-1] == (1e-1, 50)
-    assert dict(zip(e, w, strict=True)) == {1e-5: 190, 1e-3: 50, 1e-1: 50}
-    assert (np.diff(e) >= 0).all() and (np.diff(w) <= 0).all()
-
-
-def test_interpolation_is_linear_in_log_log_and_never_extrapolates():
-    got = np.exp(curves.log_work_at([1e-2, 1e-4], [10.0, 1000.0], [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]))
-    np.testing.assert_allclose(got, [np.nan, 10, 100, 1000, np.nan], rtol=1e-12)
-    assert np.isnan(curves.log_work_at([np.inf, np.nan], [1.0, 2.0], LEVELS)).all()
-
-
-def test_log_work_agrees_with_numpy_interp_on_random_curves():
-    rng = np.random.default_rng(1)
-    err, work = 10 ** rng.uniform(-9, -1, (200, 12)), 10 ** rng.uniform(1, 4, (200, 12))
-    err[np.arange(12) < rng.integers(0, 4, (200, 1))] = np.inf  # none between two that finish
-    table = curves.log_work_at(err, work, LEVELS)
-    for e, w, row in zip(err, work, table, strict=True):
-        ve, vw = curves.envelope(e, w)
-        ve, keep = np.unique(ve, return_index=True)
-        expected = np.interp(np.log(LEVELS), np.log(ve), np.log(vw[keep]), left=np.nan, right=np.nan)
-        np.testing.assert_allclose(row, expected, rtol=1e-10)
-        # the curve never undercuts the definition at a vertex: least work among runs of at most that error
-        for v, cost in zip(ve, vw[keep], strict=True):
-            assert cost == w[e <= v * (1 + 1e-15)].min()
-
-
-def test_no_line_is_drawn_over_failed_runs():
-    levels = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
-    err = np.array([1e-1, 1e-2, np.inf, 1e-4, 1e-5])
-    work = np.array([10.0, 100.0, 150.0, 1e4, 1e5])
-    # as the denominator it says nothing between its 1e-2 and its 1e-4; under test it costs what the run at 1e-4 did
-    gap = np.array([10.0, 100.0, np.nan, 1e4, 1e5])
-    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels)), gap)
-    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels, looser=True)), np.where(np.isnan(gap), 1e4, gap))
-    # a run between them that finishes but is dominated breaks nothing
-    err[2], work[2] = 5e-2, 9e3
-    np.testing.assert_allclose(np.exp(curves.log_work_at(err, work, levels)), [10.0, 100.0, 1e3, 1e4, 1e5])
+# ---- first figure
 
 
 def test_failing_at_most_tolerances_does_not_pay():
@@ -85,14 +19,6 @@ def test_failing_at_most_tolerances_does_not_pay():
     work[:, :3] /= 100.0  # and is sloppy and cheap at loose tolerances, outside the band
     a = Runs("quitter", err, {"nfev": work}, tol=TOL)
     assert work_ratio(a, b, LEVELS).figure.ratio > 1.5
-
-
-def test_zero_error_counts_as_the_floor():
-    e, _ = curves.envelope([0.0, 1e-3], [10.0, 1.0])
-    assert e[0] == curves.ERR_FLOOR
-
-
-# ---- first figure
 
 
 def test_known_ratio_is_exact():
@@ -255,53 +181,7 @@ def test_one_failed_run_ends_the_geometric_mean_curve_but_not_the_percentile():
     assert got.matched["q90"].ratio == pytest.approx(0.5)
 
 
-# ---- bootstrap
-
-
-def test_bca_agrees_with_scipy():
-    x = np.random.default_rng(5).exponential(1.0, 60)
-    low, high = curves.bca_interval(lambda i: x[i].mean(axis=1), 60, seed=0, resamples=20_000)
-    ref = stats.bootstrap((x,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
-    assert low == pytest.approx(ref.confidence_interval.low, abs=0.015)
-    assert high == pytest.approx(ref.confidence_interval.high, abs=0.02)
-
-
-def test_bootstrap_covers_the_truth_about_95_percent_of_the_time():
-    rng = np.random.default_rng(6)
-    hits = 0
-    for _ in range(300):
-        x = rng.normal(0.3, 1.0, 100)
-        low, high = curves.bca_interval(lambda i, x=x: x[i].mean(axis=1), 100, seed=0, resamples=1000)
-        hits += low <= 0.3 <= high
-    assert 0.90 <= hits / 300 <= 0.985  # three standard deviations are 0.038
-
-
-def test_bootstrap_is_seeded_and_undefined_samples_weaken_the_claim():
-    x = np.random.default_rng(7).normal(size=30)
-
-    def mean(i):
-        return x[i].mean(axis=1)
-
-    def sometimes_nan(i):
-        return np.where((i == 3).any(axis=1) | (i.shape[0] == 1), x[i].mean(axis=1), np.nan)
-
-    assert curves.bca_interval(mean, 30, seed=1, resamples=500) == curves.bca_interval(
-        mean, 30, seed=1, resamples=500
-    )
-    assert curves.bca_interval(mean, 30, seed=1, resamples=500) != curves.bca_interval(
-        mean, 30, seed=2, resamples=500
-    )
-    assert curves.bca_interval(sometimes_nan, 30, seed=1, resamples=500)[1] == np.inf
-
-
-# ---- slope, counts, wall clock
-
-
-def test_tolerance_slope():
-    err = np.array([3.0, 5.0, 9.0])[:, None] * TOL**0.8
-    err[0, 3] = np.inf
-    assert curves.tolerance_slope(TOL, err) == pytest.approx(0.8)
-    assert math.isnan(curves.tolerance_slope(TOL, np.full((2, 17), np.inf)))
+# ---- rows of the table, wall clock, bad runs
 
 
 def test_row_counts_failures_and_rejections():

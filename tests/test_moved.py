@@ -34,11 +34,14 @@ def test_an_old_name_gives_the_module_itself(old, monkeypatch):
 
 
 def test_the_warning_stands_at_the_line_that_imports():
-    code = "import warnings; warnings.simplefilter('always')\nfrom stepsmith.controllers.contract import Lane, Dense\nprint(Lane)"
+    code = "import warnings; warnings.simplefilter('always')\n"
+    code += "from stepsmith.controllers.contract import Lane, Dense\nprint(Lane)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert "stepsmith.integrators.core.contract.Lane" in done.stdout, done.stderr
     lines = [line for line in done.stderr.splitlines() if "has moved" in line]
-    assert len(lines) == 1 and lines[0].startswith("<string>:2: DeprecationWarning: stepsmith.controllers.contract has moved to")
+    assert len(lines) == 1 and lines[0].startswith(
+        "<string>:2: DeprecationWarning: stepsmith.controllers.contract has moved to"
+    )
 
 
 def test_other_names_are_not_found():
@@ -76,7 +79,13 @@ def test_importing_everything_uses_no_old_name():
 
 def test_one_finder():
     install()
-    assert sum(type(finder).__qualname__ == "_Finder" and "stepsmith" in type(finder).__module__ for finder in sys.meta_path) == 1
+    assert (
+        sum(
+            type(finder).__qualname__ == "_Finder" and "stepsmith" in type(finder).__module__
+            for finder in sys.meta_path
+        )
+        == 1
+    )
 
 
 def test_public_names_use_no_old_name():

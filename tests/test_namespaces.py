@@ -87,7 +87,11 @@ def test_a_law_with_scalar_parameters_on_tensors(name, dtype):
     t_state, t_out = torch.zeros(law.n_state, 4, dtype=kind), torch.zeros(N_OUT, 4, dtype=kind)
     for _ in range(10):
         record = np.ones((R.N_RECORD, 4))
-        record[R.ERR], record[R.H], record[R.ORDER] = 10.0 ** rng.uniform(-2, 0.5, 4), 10.0 ** rng.uniform(-1, 0, 4), 5.0
+        record[R.ERR], record[R.H], record[R.ORDER] = (
+            10.0 ** rng.uniform(-2, 0.5, 4),
+            10.0 ** rng.uniform(-1, 0, 4),
+            5.0,
+        )
         record[R.TRUNCATED], record[R.NEWTON_ITERS], record[R.NEWTON_RATE] = 0.0, 2.0, 1e-4
         law.phases[0].fn(law.params, state, record, out)
         fn(law.params.tolist(), t_state, torch.tensor(record, dtype=kind), t_out)

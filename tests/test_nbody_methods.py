@@ -1,4 +1,4 @@
-"""Hermite, leapfrog and the 8th-order composition: orders, symmetry, criteria, and what breaks."""
+"""Hermite, leapfrog and the 8th-order composition: orders, symmetry, energy, lanes, and what breaks."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -7,40 +7,22 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 from scipy.integrate import solve_ivp
-from scipy.optimize import brentq
 
+from bodies import PERIOD, constant, eights, exact, orbit
+from method_kinds import NBODY
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
-from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.kernels import layout
 from stepsmith.integrators.kernels.nbody.composition import GAMMA, coefficients
 from stepsmith.integrators.problems.nbody import kepler, three_body
-from stepsmith.integrators.problems.problem import Batch, Problem
-
-E, SHARE, START = 0.3, 0.4, 0.2  # Kepler orbit: eccentricity, mass share, eccentric anomaly at t = 0
-PERIOD = 2 * np.pi
-
-
-def orbit(t1=PERIOD):
-    y0, p = kepler.orbit(E, SHARE, START, 0.3)
-    return replace(kepler.published(), y0=y0[0], p=p[0], t_span=(0.0, t1))
-
-
-def exact(t):
-    """State at time t by Kepler's equation, SciPy's root finder."""
-    mean = START - E * np.sin(START) + t
-    anomaly = brentq(lambda x: x - E * np.sin(x) - mean, mean - 1, mean + 1, xtol=1e-15)
-    return kepler.orbit(E, SHARE, anomaly, 0.3)[0][0]
-
-
-def constant(h):
-    return registry.get("constant", h=h)
+from stepsmith.integrators.problems.problem import Problem
 
 
 @pytest.mark.parametrize(
-    ("method", "order", "steps"), [("hermite4", 4, (80, 160)), ("hermite4_pec", 4, (320, 640)), ("leapfrog", 2, (160, 320)),
+    ("method", "order", "steps"),
+    [("hermite4", 4, (80, 160)), ("hermite4_pec", 4, (320, 640)), ("leapfrog", 2, (160, 320)),
                                    ("composition8", 8, (40, 80))],
 )  # fmt: skip
 def test_order_on_kepler(method, order, steps):
@@ -134,118 +116,6 @@ def test_pece_is_more_accurate_and_counts_its_evaluations():
     assert errors[1] < 0.7 * errors[0]
 
 
-def derivatives(y, p, bodies, dim):
-    """Accelerations and jerks (bodies, dim), AMUSE's time scale: plain NumPy, every pair twice."""
-    x, v = y.reshape(2, bodies, dim)
-    a, j, tau4 = np.zeros_like(x), np.zeros_like(x), np.inf
-    for i in range(bodies):
-        for k in range(bodies):
-            if i != k:
-                d, u = x[k] - x[i], v[k] - v[i]
-                r, m = np.linalg.norm(d), p[0] * p[k + 1]
-                a[i] += m * d / r**3
-                j[i] += m * (u / r**3 - 3 * (d @ u) * d / r**5)
-                free = p[0] * (p[i + 1] + p[k + 1]) / r**2
-                tau4 = min(tau4, 1 / max((u @ u) ** 2 / r**4, free**2 / r**2))
-    return a, j, tau4**0.25
-
-
-@pytest.mark.parametrize("case", ["three", "ten"])
-def test_criteria_against_numpy(case):
-    """Record of PECE steps against independent formulas; three bodies unrolled, ten by loops."""
-    if case == "three":
-        problem, bodies, dim = replace(three_body.published(), t_span=(0.0, 0.5)), 3, 2
-    else:
-        problem, bodies, dim = cloud(10, 3, 0.3)
-    h = 0.01
-    s = solve(problem, "hermite4", constant(h), 1e-6, 1e-6, log=True)
-    column = {name: s.record[:, i] for i, name in enumerate(s.record_names)}
-    norm = np.linalg.norm
-    for n in range(5):
-        a0, j0, _ = derivatives(s.y[n], problem.p, bodies, dim)
-        a1, j1, amuse = derivatives(s.y[n + 1], problem.p, bodies, dim)
-        # derivatives of the quintic through a, j at both ends, at its end: solve for them instead of quoting them
-        lhs = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, h, h**2 / 2, h**3 / 6], [0, 1, h, h**2 / 2]])
-        _, _, snap0, crackle = np.linalg.solve(lhs, np.stack([a0, j0, a1, j1]).reshape(4, -1)).reshape(4, bodies, dim)
-        snap = snap0 + h * crackle
-        A, J, S, C = (norm(q, axis=1) for q in (a1, j1, snap, crackle))
-        assert column["tau_amuse"][n] == pytest.approx(amuse, rel=1e-10)
-        assert column["tau_aarseth"][n] == pytest.approx(np.sqrt(((A * S + J**2) / (J * C + S**2)).min()), rel=1e-6)
-        assert column["tau_prs"][n] == pytest.approx(np.sqrt((2 * A**2 / (J**2 + np.sqrt(S**2 * A**2))).min()), rel=1e-6)
-        # the error: what the crackle term contributes, h^5/120 and h^4/24, as the corrector's evaluation (at the predictor) saw it
-        size = np.concatenate([(h**5 / 120 * crackle).ravel(), (h**4 / 24 * crackle).ravel()])
-        scale = 1e-6 + 1e-6 * np.maximum(np.abs(s.y[n]), np.abs(s.y[n + 1]))
-        assert column["err"][n] == pytest.approx(np.sqrt(np.mean((size / scale) ** 2)), rel=0.05)
-        assert column["order"][n] == 4
-
-
-def cloud(bodies, dim, t1, seed=1):
-    """`bodies` bodies of different masses on a jittered lattice: a regular field."""
-    rng = np.random.default_rng(seed)
-    x = np.stack(np.unravel_index(np.arange(bodies), (3,) * dim), axis=1) + rng.uniform(-0.2, 0.2, (bodies, dim))
-    v = rng.normal(0, 0.2, (bodies, dim))
-    p = np.concatenate([[1.0], rng.uniform(0.05, 0.2, bodies)])
-    y0 = np.concatenate([x.ravel(), v.ravel()])
-    return Problem(three_body.rhs, y0, (0.0, t1), p, name="cloud", nbody=(bodies, dim)), bodies, dim
-
-
-def test_many_bodies():
-    """Ten bodies in space run through loops over pairs: against SciPy."""
-    problem, bodies, dim = cloud(10, 3, 0.3)
-
-    def f(t, y):
-        return np.concatenate([y[30:], derivatives(y, problem.p, bodies, dim)[0].ravel()])
-
-    ref = solve_ivp(f, problem.t_span, problem.y0, "DOP853", rtol=1e-11, atol=1e-12).y[:, -1]
-    assert np.abs(solve(problem, "hermite4", constant(0.01), 1e-6, 1e-6, log=True).y[-1] - ref).max() < 1e-8
-    assert np.abs(solve(problem, "leapfrog", constant(0.01)).y[-1] - ref).max() < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("law", "tau"), [(registry.get("amuse", mu=0.01), "tau_amuse"), (registry.get("aarseth", eta=1e-3), "tau_aarseth"),
-                     (registry.get("ias15"), "tau_prs")],
-)  # fmt: skip
-def test_criterion_steps(law, tau):
-    """h = constant * tau of the step before, the first from the start: AMUSE's exactly, the others' from |a|/|j| too."""
-    problem = replace(eights(1)[0], t_span=(0.0, 0.7))
-    s = solve(problem, "hermite4_pec", law, log=True)
-    column = {name: s.record[:, i] for i, name in enumerate(s.record_names)}
-    c = law[{"tau_amuse": "amuse", "tau_aarseth": "aarseth", "tau_prs": "prs"}[tau]]
-    a, j, amuse = derivatives(problem.y0, problem.p, 3, 2)
-    first = amuse if tau == "tau_amuse" else min(amuse, np.linalg.norm(a) / np.linalg.norm(j))
-    assert column["h"][0] == pytest.approx(c * first, rel=1e-12)
-    assert np.allclose(column["h_free"][1:], c * column[tau][:-1], rtol=1e-12)
-    assert s.stats.nreject == 0
-    # a step of the caller's own choice comes before it
-    assert solve(problem, "hermite4_pec", law, first_step=1e-5, log=True).t[1] == 1e-5
-
-
-def test_vanishing_acceleration_stalls_prs():
-    """The exact figure eight starts with one body free of force: sqrt(2) c < 1/4, so every step is repeated, until underflow ends it."""
-    for law, fine in (("ias15", False), ("aarseth", True), ("amuse", True)):
-        s = solve(replace(three_body.published(), t_span=(0.0, 0.7)), "hermite4_pec", registry.get(law), log=True)
-        assert s.success == fine and np.isfinite(s.y).all(), law
-
-
-def test_circular_orbit_scales_agree():
-    """Lagrange's rotating triangle: every derivative turns with the same angular velocity, here 1."""
-    angle = 2 * np.pi * np.arange(3) / 3
-    radius = 3 ** (-1 / 6)  # r^3 w^2 = G m / sqrt(3)
-    x = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    v = x[:, ::-1] * [-1, 1]
-    problem = replace(three_body.published(), y0=np.concatenate([x.ravel(), v.ravel()]), t_span=(0.0, 0.3))
-    s = solve(problem, "hermite4", constant(1e-3), 1e-6, 1e-6, log=True)
-    for name in ("tau_amuse", "tau_aarseth", "tau_prs"):
-        assert np.allclose(s.record[:-1, rec.NAMES.index(name)], 1.0, atol=1e-4), name
-
-
-def test_single_body_moves_straight():
-    problem = Problem(three_body.rhs, [0.0, 0.0, 1.0, 2.0], (0.0, 3.0), [1.0, 1.0], nbody=(1, 2))
-    for law in (registry.get("amuse"), registry.get("aarseth")):
-        s = solve(problem, "hermite4", law, log=True)
-        assert s.success and np.allclose(s.y[-1], [3, 6, 1, 2], rtol=1e-14)
-
-
 def oscillator(t, y, p, a):
     a[0] = -y[0] + 0.5 * t
 
@@ -257,7 +127,9 @@ def oscillator_rhs(t, y, p, dy):
 
 @pytest.mark.parametrize(("method", "order", "steps"), [("leapfrog", 2, (60, 120)), ("composition8", 8, (10, 20))])
 def test_accelerations_of_the_user(method, order, steps):
-    """x'' = -x + t/2: x = cos t + t/2 from x(0) = 1, v(0) = 1/2; forward and backward, and dense output as accurate as the steps."""
+    """x'' = -x + t/2: x = cos t + t/2 from x(0) = 1, v(0) = 1/2; forward and backward, and dense output as accurate as
+    the steps.
+    """
     forward = Problem(oscillator_rhs, [1.0, 0.5], (0.0, 5.0), accel=oscillator, name="oscillator")
     errors = []
     for n in steps:
@@ -270,14 +142,6 @@ def test_accelerations_of_the_user(method, order, steps):
     if method == "leapfrog":
         ensemble = solve_ensemble(forward.batch(), method, constant(5 / steps[1]))
         assert np.allclose(ensemble.y[0], solve(forward, method, constant(5 / steps[1])).y[-1], rtol=1e-13)
-
-
-def eights(count):
-    """Perturbed figure eights, which are not chaotic over their 1 to 3 time units."""
-    base = three_body.published()
-    rng = np.random.default_rng(3)
-    y0 = base.y0 + 1e-2 * rng.normal(size=(count, 12))
-    return Batch(base.rhs, y0, np.tile(base.p, (count, 1)), np.zeros(count), rng.uniform(1, 3, count), nbody=(3, 2))
 
 
 def test_lanes_equal_single():
@@ -329,7 +193,7 @@ def test_one_bad_lane():
 
 def test_refusals():
     smooth = Problem(oscillator_rhs, [1.0, 0.0], (0.0, 1.0), name="oscillator")
-    for method in ("hermite4", "hermite4_pec", "leapfrog", "composition8"):
+    for method in NBODY:
         with pytest.raises(ValueError, match="need.*N-body problem"):
             solve(smooth, method, constant(0.1))
     with pytest.raises(ValueError, match="'pi34' needs err, order, which method 'leapfrog' does not report"):

@@ -7,15 +7,13 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from method_kinds import EXPLICIT
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
-
-METHODS = ["bs32", "dopri5", "tsit5", "dop853"]
-
 
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPLICIT)
 @pytest.mark.parametrize("span", [(0.0, 6.0), (6.0, 0.0)])
 def test_agrees_with_scipy_forwards_and_backwards(method, span):
     t = np.linspace(*span, 7)
@@ -63,7 +61,7 @@ def test_agrees_with_torchdiffeq_in_values_and_gradients(per_sample):
         torch.testing.assert_close(a, b, rtol=2e-8, atol=2e-8)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPLICIT)
 def test_dense_output_is_as_good_as_the_steps(method):
     t = np.linspace(0, 4, 101)
     y0 = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=F64)

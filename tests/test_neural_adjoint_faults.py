@@ -1,4 +1,6 @@
-"""Continuous adjoints where something is wrong: failed samples and the others, backward solves that fail, bad arguments."""
+"""Continuous adjoints where something is wrong: failed samples and the others, backward solves that fail, bad
+arguments.
+"""
 
 import math
 
@@ -49,7 +51,9 @@ def test_a_slope_that_becomes_nan_on_the_way(adjoint, compact):
 
     for reached in (False, True):
         y0 = torch.tensor([[0.5], [2.5], [0.8]], dtype=F64, requires_grad=True)
-        sol = odeint(func, y0, [0.0, 0.5, 2.0], adjoint=adjoint, adjoint_params=[w], compact=compact, rtol=1e-9, atol=1e-11)
+        sol = odeint(
+            func, y0, [0.0, 0.5, 2.0], adjoint=adjoint, adjoint_params=[w], compact=compact, rtol=1e-9, atol=1e-11
+        )
         assert sol.status.tolist() == [SUCCESS, NON_FINITE, SUCCESS]
         out = sol.y[-1, [0, 2]].sum() + (sol.y[1, 1].sum() if reached else 0.0)
         grads = torch.autograd.grad(out, [y0, w])
@@ -127,10 +131,20 @@ def test_a_backward_solve_that_fails_says_so(adjoint):
     y0 = state().requires_grad_()
     sol = odeint(func, y0, [0.0, 2.0], adjoint=adjoint, adjoint_rtol=1e-12, adjoint_atol=1e-12, max_steps=30, rtol=1e-4)
     assert sol.success
-    with pytest.raises(RuntimeError, match=rf'adjoint="{adjoint}" failed for \d of 5 samples between t = 2 and t = 0: step limit'):
+    with pytest.raises(
+        RuntimeError, match=rf'adjoint="{adjoint}" failed for \d of 5 samples between t = 2 and t = 0: step limit'
+    ):
         sol.y[-1].sum().backward()
     sol = odeint(
-        func, y0, [0.0, 2.0], adjoint=adjoint, adjoint_rtol=1e-12, adjoint_atol=1e-12, max_steps=30, rtol=1e-4, per_sample=False
+        func,
+        y0,
+        [0.0, 2.0],
+        adjoint=adjoint,
+        adjoint_rtol=1e-12,
+        adjoint_atol=1e-12,
+        max_steps=30,
+        rtol=1e-4,
+        per_sample=False,
     )
     with pytest.raises(RuntimeError, match="failed for the batch"):
         sol.y[-1].sum().backward()
@@ -198,6 +212,13 @@ def test_nan_weights_are_a_status_and_a_zero_gradient(adjoint):
     ],
 )
 def test_bad_arguments(change, message):
-    arguments = {"func": lambda t, y: -y, "y0": state(), "t": [0.0, 1.0], "adjoint": "backsolve", "adjoint_params": (), **change}
+    arguments = {
+        "func": lambda t, y: -y,
+        "y0": state(),
+        "t": [0.0, 1.0],
+        "adjoint": "backsolve",
+        "adjoint_params": (),
+        **change,
+    }
     with pytest.raises(ValueError, match=message):
         odeint(**arguments)

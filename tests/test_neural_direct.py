@@ -1,8 +1,11 @@
-"""The adaptive pass with gradient: that of the replay, at half of its evaluations; and fields that do not fit the state."""
+"""The adaptive pass with gradient: that of the replay, at half of its evaluations; and fields that do not fit the
+state.
+"""
 
 import pytest
 import torch
 
+from method_kinds import EXPLICIT
 from stepsmith.controllers.laws import registry
 from torch_fields import F64, field_of, mlp, odeint, state, vdp
 
@@ -18,7 +21,7 @@ def reachable(y, kind):
     return sum(node.name().startswith(kind) for node in seen)
 
 
-@pytest.mark.parametrize("method", ["bs32", "dopri5", "tsit5", "dop853"])
+@pytest.mark.parametrize("method", EXPLICIT)
 @pytest.mark.parametrize("heuristics", [True, False])
 def test_the_gradient_is_the_replays(method, heuristics):
     t, results = [0.0, 0.1, 0.11, 0.7, 2.0], []
@@ -56,7 +59,9 @@ def test_a_rejected_attempt_through_nan_leaves_nothing():
     w = torch.tensor(1.0, dtype=F64, requires_grad=True)
     y0 = torch.tensor([[0.1], [0.3]], dtype=F64, requires_grad=True)
     # beyond 1 there is nothing; the first attempts look there
-    sol = odeint(lambda t, y: -w * torch.sqrt(1.0 - y * y) * y, y0, [0.0, 40.0], first_step=40.0, per_sample=False, rtol=1e-8)
+    sol = odeint(
+        lambda t, y: -w * torch.sqrt(1.0 - y * y) * y, y0, [0.0, 40.0], first_step=40.0, per_sample=False, rtol=1e-8
+    )
     assert sol.success and sol.stats.nreject > 0
     loss = sol.y[-1].sum() + sol.heuristics.R_E + sol.heuristics.R_S
     assert all(g.isfinite().all() for g in torch.autograd.grad(loss, [y0, w]))
@@ -84,7 +89,15 @@ def test_values_and_heuristics_pass_gradcheck(method):
 
     def run(y0, w):
         sol = odeint(
-            lambda t, y: torch.tanh(y @ w) + t, y0, [0.0, 0.5, 1.0], method, step, first_step=0.2, per_sample=False, rtol=1e-3, atol=1e-3
+            lambda t, y: torch.tanh(y @ w) + t,
+            y0,
+            [0.0, 0.5, 1.0],
+            method,
+            step,
+            first_step=0.2,
+            per_sample=False,
+            rtol=1e-3,
+            atol=1e-3,
         )
         # the stage states of dop853's pair lie too close together for differences of S
         return sol.y, sol.heuristics.R_E, sol.heuristics.R_E2, *([sol.heuristics.R_S] if method == "tsit5" else [])
@@ -98,7 +111,9 @@ def test_heuristics_gradients_are_difference_quotients_on_the_frozen_grid(per_sa
     step, net, y0 = registry.get("constant", h=0.2), mlp(), state(3).requires_grad_()
 
     def loss():
-        sol = odeint(field_of(net), y0, [0.0, 1.0], "tsit5", step, first_step=0.2, per_sample=per_sample, rtol=1e-3, atol=1e-3)
+        sol = odeint(
+            field_of(net), y0, [0.0, 1.0], "tsit5", step, first_step=0.2, per_sample=per_sample, rtol=1e-3, atol=1e-3
+        )
         hx = sol.heuristics
         assert sol.stats.naccept == (15 if per_sample else 5)
         return sol.y[-1].sum() + 10.0 * hx.R_E.sum() + 10.0 * hx.R_E2.sum() + 0.1 * hx.R_S.sum()
@@ -116,7 +131,8 @@ def test_heuristics_gradients_are_difference_quotients_on_the_frozen_grid(per_sa
             assert (values[0] - values[1]) / (2 * eps) == pytest.approx(grad.view(-1)[i].item(), rel=1e-6, abs=1e-7)
 
 
-# -- fields and states that do not fit -----------------------------------------------------------------------------------------
+# -- fields and states that do not fit
+# -----------------------------------------------------------------------------------------
 
 
 class Field(torch.nn.Module):
@@ -130,7 +146,9 @@ class Field(torch.nn.Module):
 
 def test_parameters_of_another_dtype_or_device_are_named():
     for adjoint in ("discrete", "backsolve"):
-        with pytest.raises(ValueError, match=r"y0 is torch.float32 on cpu, func's parameter 'net.weight' is torch.float64 on cpu"):
+        with pytest.raises(
+            ValueError, match=r"y0 is torch.float32 on cpu, func's parameter 'net.weight' is torch.float64 on cpu"
+        ):
             odeint(Field(), state().float(), [0.0, 1.0], rtol=1e-3, adjoint=adjoint)
         with pytest.raises(ValueError, match=r"y0 is torch.float64 on cpu.* on meta"):
             odeint(Field(device="meta"), state(), [0.0, 1.0], adjoint=adjoint)

@@ -1,4 +1,6 @@
-"""Random draws of a training run: order, latent samples and regularisers each have a generator, and all three are resumed."""
+"""Random draws of a training run: order, latent samples and regularisers each have a generator, and all three are
+resumed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from stepsmith.train.neural import loop  # noqa: E402
 from stepsmith.train.neural.config import from_dict  # noqa: E402
 
 LATENT = {
-    "name": "l", "task": {"name": "pbcseq", "hidden": 4, "width": 6, "latent": 3, "pairs": 1}, "solver": {"tolerance": 1e-2},
+    "name": "l", "task": {"name": "pbcseq", "hidden": 4, "width": 6, "latent": 3, "pairs": 1},
+    "solver": {"tolerance": 1e-2},
     "train": {"epochs": 2, "batch": 128, "optimiser": "adamax", "learning_rate": 0.01, "decay": 0.1},
 }  # fmt: skip
 

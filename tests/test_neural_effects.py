@@ -1,4 +1,6 @@
-"""The comparison of variants: runs in parts, only what is missing, statistics against formulas written out, files that are refused."""
+"""The comparison of variants: runs in parts, only what is missing, statistics against formulas written out, files that
+are refused.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_a_comparison_runs_in_parts_and_only_what_is_missing(tmp_path, monkeypat
     assert vanilla["difference"] is None and vanilla["nfe_ratio"] == 1.0
     assert er["mean"] == pytest.approx(np.mean([by["er", s]["test"] for s in (0, 1)]))
     assert er["spread"] == pytest.approx(np.std([by["er", s]["test"] for s in (0, 1)], ddof=1))
-    assert er["difference"] == pytest.approx(er["mean"] - vanilla["mean"]) and er["low"] <= er["difference"] <= er["high"]
+    assert (
+        er["difference"] == pytest.approx(er["mean"] - vanilla["mean"]) and er["low"] <= er["difference"] <= er["high"]
+    )
     assert er["training_nfe_ratio"] == pytest.approx(
         math.sqrt(math.prod(by["er", s]["field_calls"] / by["vanilla", s]["field_calls"] for s in (0, 1)))
     )
@@ -86,9 +90,15 @@ def test_bootstrap_against_the_normal_interval():
 
 def test_variants_of_some_tasks_and_settings_at_one():
     tasks = {"a": SPEC["tasks"]["d"], "b": SPEC["tasks"]["d"]}
-    variants = {"vanilla": {}, "er": {**SPEC["variants"]["er"], "only": ["b"], "at": {"b": {"solver": {"controller": "i"}}}}}
+    variants = {
+        "vanilla": {},
+        "er": {**SPEC["variants"]["er"], "only": ["b"], "at": {"b": {"solver": {"controller": "i"}}}},
+    }
     spec = effects.from_tables({**SPEC, "tasks": tasks, "variants": variants, "seeds": [3]})
-    assert [[(u.task, u.variant) for u in group] for group in spec.groups] == [[("a", "vanilla")], [("b", "vanilla"), ("b", "er")]]
+    assert [[(u.task, u.variant) for u in group] for group in spec.groups] == [
+        [("a", "vanilla")],
+        [("b", "vanilla"), ("b", "er")],
+    ]
     assert [u.config.solver.controller for u in spec.units] == ["pi34", "pi34", "i"]
     assert all(u.config.seed == 3 and u.config.solver.tolerance == 1e-2 for u in spec.units)
 
@@ -97,7 +107,10 @@ def test_merging_tables():
     base = {"a": {"x": 1, "y": 2}, "strength": {"kind": "exponential", "l0": 1.0, "l1": 2.0}}
     assert effects.merged(base, {"a": {"y": 3}}) == {**base, "a": {"x": 1, "y": 3}}
     assert effects.merged(base, {"strength": {"l0": 5.0}})["strength"] == {"kind": "exponential", "l0": 5.0, "l1": 2.0}
-    assert effects.merged(base, {"strength": {"kind": "constant", "value": 1.0}})["strength"] == {"kind": "constant", "value": 1.0}
+    assert effects.merged(base, {"strength": {"kind": "constant", "value": 1.0}})["strength"] == {
+        "kind": "constant",
+        "value": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +141,10 @@ def test_bad_comparisons_are_named(change, message):
         ({"solver": {"method": "tsit6"}}, r"\[solver\] .*tsit6.*tsit5"),
         ({"solver": {"controller": "pi43"}}, r"\[solver\] .*pi43.*did you mean"),
         ({"solver": {"adjoint": "discreet"}}, r"\[solver\] unknown adjoint 'discreet'"),
-        ({"solver": {"options": {"max_step": 3}}}, r"\[solver\] NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'"),
+        (
+            {"solver": {"options": {"max_step": 3}}},
+            r"\[solver\] NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'",
+        ),
         ({"train": {"dtype": "float23"}}, "unknown dtype 'float23'"),
         ({"train": {"device": "cpuu"}}, r"\[train\] device 'cpuu'"),
         ({"task": {"hiden": 3}}, r"key in \[task\] 'hiden': did you mean 'hidden'"),
@@ -164,13 +180,27 @@ def test_shipped_files(name):
 
 
 def test_a_variant_may_have_its_own_tolerance():
-    changes = {"tolerances": [1e-2, 1e-4], "seeds": [0], "variants": {"er": {"tolerance": {"1e-2": 0.03, "1e-4": 3e-4}}}}
+    changes = {
+        "tolerances": [1e-2, 1e-4],
+        "seeds": [0],
+        "variants": {"er": {"tolerance": {"1e-2": 0.03, "1e-4": 3e-4}}},
+    }
     spec = effects.from_tables(effects.merged(SPEC, changes))
-    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "er"] == [(1e-2, 0.03), (1e-4, 3e-4)]
-    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "vanilla"] == [(1e-2, 1e-2), (1e-4, 1e-4)]
+    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "er"] == [
+        (1e-2, 0.03),
+        (1e-4, 3e-4),
+    ]
+    assert [(u.tolerance, u.config.solver.tolerance) for u in spec.units if u.variant == "vanilla"] == [
+        (1e-2, 1e-2),
+        (1e-4, 1e-4),
+    ]
     one = effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"at": {"d": {"tolerance": 0.5}}}}}))
     assert {u.config.solver.tolerance for u in one.units if u.variant == "er"} == {0.5}
-    for bad, message in (({"1e-3": 1e-3}, "has no tolerance for 0.01; it has 1e-3"), ({"a": 1}, "must hold numbers"), (-1.0, "above 0")):
+    for bad, message in (
+        ({"1e-3": 1e-3}, "has no tolerance for 0.01; it has 1e-3"),
+        ({"a": 1}, "must hold numbers"),
+        (-1.0, "above 0"),
+    ):
         with pytest.raises(ValueError, match=message):
             effects.from_tables(effects.merged(SPEC, {"variants": {"er": {"tolerance": bad}}}))
 

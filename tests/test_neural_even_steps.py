@@ -41,9 +41,13 @@ def test_they_are_equal_and_no_longer_than_asked_for(per_sample, sign, h, steps)
 
 @pytest.mark.parametrize("n", range(1, 60))
 def test_rounding_adds_no_step(n):
-    """A size that divides the span, from a start that rounds: n steps, not n + 1 (in floating point ceil((t1 - t0) / h) often is)."""
+    """A size that divides the span, from a start that rounds: n steps, not n + 1 (in floating point ceil((t1 - t0) / h)
+    often is).
+    """
     t = torch.tensor([0.3, 1.7], dtype=F64)
-    out = odeint(field, torch.ones(1, 1, dtype=F64), t, "bs32", constant((1.7 - 0.3) / n), even_steps=True, rtol=1.0, atol=1.0)
+    out = odeint(
+        field, torch.ones(1, 1, dtype=F64), t, "bs32", constant((1.7 - 0.3) / n), even_steps=True, rtol=1.0, atol=1.0
+    )
     assert out.stats.naccept == n and out.t_last[0] == 1.7
 
 
@@ -52,7 +56,9 @@ def test_a_size_that_a_dead_band_keeps_gains_no_step():
     law = registry.get("i", band_lo=0.01, band_hi=10.0, fmax=5.0)
     for n in range(2, 60):
         t = torch.tensor([0.0, 1.9], dtype=F64)
-        out = odeint(field, torch.zeros(1, 1, dtype=F64), t, "bs32", law, rtol=1.0, atol=1.0, first_step=1.9 / n, even_steps=True)
+        out = odeint(
+            field, torch.zeros(1, 1, dtype=F64), t, "bs32", law, rtol=1.0, atol=1.0, first_step=1.9 / n, even_steps=True
+        )
         assert out.stats.naccept == n
 
 
@@ -85,7 +91,9 @@ def test_each_sample_has_its_own_and_a_failing_one_leaves_the_others_alone():
     bad = torch.tensor([[1.0], [20.0], [1.0]], dtype=F64)  # y' = y^2 from 20 blows up at .05
     out = odeint(lambda t, y: y * y * 0.5, bad, t, "tsit5", "pi34", even_steps=True, **OPTIONS)
     assert (out.status > 0).tolist() == [True, False, True]
-    assert torch.allclose(out.y[-1, 0], torch.tensor([2.0], dtype=F64), atol=1e-5) and torch.equal(out.y[:, 0], out.y[:, 2])
+    assert torch.allclose(out.y[-1, 0], torch.tensor([2.0], dtype=F64), atol=1e-5) and torch.equal(
+        out.y[:, 0], out.y[:, 2]
+    )
 
 
 @pytest.mark.parametrize("adjoint", ["discrete", "backsolve", "interpolating"])
@@ -106,13 +114,18 @@ def test_gradients_are_the_adjoints(adjoint):
     if adjoint != "discrete":
         for even, seen in times.items():
             hook = func.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(float(args[0].reshape(-1)[0])))
-            out = ss.neural.odeint(func, y0, t, "tsit5", "pi34", per_sample=False, adjoint=adjoint, even_steps=even, rtol=1e-6, atol=1e-6)
+            out = ss.neural.odeint(
+                func, y0, t, "tsit5", "pi34", per_sample=False, adjoint=adjoint, even_steps=even, rtol=1e-6, atol=1e-6
+            )
             del seen[:]
             out.y[1:].square().sum().backward()
             hook.remove()
         assert sorted(times[True]) != sorted(times[False])
     grads = []
-    for kwargs in ({"adjoint": adjoint, "even_steps": True, "rtol": 1e-8, "atol": 1e-8}, {"rtol": 1e-12, "atol": 1e-12}):
+    for kwargs in (
+        {"adjoint": adjoint, "even_steps": True, "rtol": 1e-8, "atol": 1e-8},
+        {"rtol": 1e-12, "atol": 1e-12},
+    ):
         start = y0.clone().requires_grad_(True)
         func.zero_grad()
         out = ss.neural.odeint(func, start, t, "tsit5", "pi34", per_sample=False, **kwargs)
@@ -131,7 +144,9 @@ def test_done_samples_leave_a_compact_batch():
         return torch.stack([-y[:, 1] * y[:, 0], 0.0 * y[:, 1]], dim=1)
 
     t = torch.tensor([0.0, 0.4, 1.0], dtype=F64)
-    whole, compact = (odeint(func, y0, t, "tsit5", "pi34", even_steps=True, compact=c, **OPTIONS) for c in (False, True))
+    whole, compact = (
+        odeint(func, y0, t, "tsit5", "pi34", even_steps=True, compact=c, **OPTIONS) for c in (False, True)
+    )
     assert whole.success and torch.allclose(whole.y, compact.y, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(whole.stats.naccept_per_sample, compact.stats.naccept_per_sample)
     assert np.ptp(whole.stats.naccept_per_sample) > 0
@@ -153,7 +168,9 @@ def test_an_underflowing_sample_ends_and_a_first_step_is_evened_too():
 
 
 def test_a_warm_start_remembers_the_wish_and_not_the_even_size():
-    """What was cut to fit is no sign of what the field allows: the size kept is the controller's proposal after the first step."""
+    """What was cut to fit is no sign of what the field allows: the size kept is the controller's proposal after the
+    first step.
+    """
     net, y0, t = mlp(), state(), torch.linspace(0.0, 2.0, 2, dtype=F64)
     ode = ss.neural.NeuralODE(lambda t, y: net(y), "tsit5", "i", 1e-6, 1e-6, warm_start=True, even_steps=True)
     counts = []
@@ -175,7 +192,9 @@ def test_it_saves_evaluations_at_equal_error_on_short_solves():
         for even in cost:
             err, work = [], []
             for tol in np.logspace(-3, -9, 13):
-                out = odeint(lambda t, y: net(y), y0, t, "tsit5", "pi34", rtol=tol, atol=tol, per_sample=False, even_steps=even)
+                out = odeint(
+                    lambda t, y: net(y), y0, t, "tsit5", "pi34", rtol=tol, atol=tol, per_sample=False, even_steps=even
+                )
                 err.append(float((out.y[-1] - exact[-1]).detach().abs().max()))
                 work.append(out.stats.nfev)
             cost[even].append(log_work_at(err, work, [1e-6, 1e-7, 1e-8], looser=True))

@@ -10,11 +10,14 @@ import torch
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS
 from torch_fields import F64, field_of, mlp, odeint, raw_odeint, state, vdp
 
-# -- one sample must not touch another ------------------------------------------------------------------------------------
+# -- one sample must not touch another
+# ------------------------------------------------------------------------------------
 
 
 def _others_untouched(func, params, bad, t, status, compact, **options):
-    """Solve with and without the bad row 1; compare values and gradients of rows 0 and 2; the bad row must have `status`."""
+    """Solve with and without the bad row 1; compare values and gradients of rows 0 and 2; the bad row must have
+    `status`.
+    """
     good = torch.tensor([[0.5], [0.8]], dtype=F64)
     mixed = torch.stack([good[0], torch.tensor([bad], dtype=F64), good[1]])
     results = []
@@ -66,7 +69,8 @@ def test_a_sample_that_blows_up(compact):
 
 
 def test_a_finished_sample_at_an_infinite_derivative_waits_elsewhere():
-    # sample 0 is done after one step and rests at sqrt's infinite derivative only if the solver were to evaluate it at 0
+    # sample 0 is done after one step and rests at sqrt's infinite derivative only if the solver were to evaluate it at
+    # 0
     w = torch.tensor(1.0, dtype=F64, requires_grad=True)
 
     def func(t, y):
@@ -118,7 +122,8 @@ def test_max_steps_is_a_status_with_the_last_good_state():
     assert 0 < sol.t_last[0] < 50 and sol.y_last[0].isfinite().all() and sol.y[-1, 0].isnan().all()
 
 
-# -- arguments -------------------------------------------------------------------------------------------------------------
+# -- arguments
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -162,10 +167,13 @@ def test_a_name_needs_a_resolver_and_a_controller_its_parts():
         raw_odeint(lambda t, y: -y, state(), torch.tensor([0.0, 1.0]), controller=object())
 
 
-# -- solutions that travel ------------------------------------------------------------------------------------------------
+# -- solutions that travel
+# ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"checkpoint_every": 2}, {"adjoint": "backsolve"}, {"per_sample": False}, {"adjoint": "none"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"checkpoint_every": 2}, {"adjoint": "backsolve"}, {"per_sample": False}, {"adjoint": "none"}]
+)
 def test_a_solution_is_pickled_without_its_field_and_counts_go_on(options):
     class Local(torch.nn.Module):
         """Not to be pickled: its class has no place to be found at."""

@@ -1,4 +1,6 @@
-"""Fields that a training run met: the weights are the run's, errors and counts are the solver's, tuner and comparison take them."""
+"""Fields that a training run met: the weights are the run's, errors and counts are the solver's, tuner and comparison
+take them.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ def test_a_sweep_is_the_solver_and_its_error(found):
 @pytest.mark.parametrize("law", ["i", "h211b"])  # the filter takes a dozen solves to come to its size
 def test_a_warm_sweep_is_at_its_fixed_point(found, law):
     tols = np.array([1e-4, 1e-8])
-    cold, warm = (fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[2:3], w).sweep(law, tols) for w in (False, True))
+    cold, warm = (
+        fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[2:3], w).sweep(law, tols) for w in (False, True)
+    )
     assert (warm.nfev < cold.nfev).all() and (warm.err < 30 * tols).all()
     for k, tol in enumerate(tols):
         size = None
@@ -115,13 +119,16 @@ def test_runs_beyond_the_tightest_level_are_not_made(found, warm):
     split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
     levels = split.family.error_levels
     assert np.isfinite(log_work_at(whole.err, whole.work, levels)).any()
-    np.testing.assert_array_equal(log_work_at(short.err, short.work, levels), log_work_at(whole.err, whole.work, levels))
+    np.testing.assert_array_equal(
+        log_work_at(short.err, short.work, levels), log_work_at(whole.err, whole.work, levels)
+    )
     with pytest.raises(ValueError, match="must decrease"):
         split.sweep("pi34", tols[::-1])
 
 
 def test_equal_work_at_the_tightest_level_goes_on(found):
-    """A tighter run of no more work moves the envelope's last vertex, and with it the levels before: it must be made."""
+    """A tighter run of no more work moves the envelope's last vertex, and with it the levels before: it must be made.
+    """
     split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False)
     tols = np.array([1e-2, 1e-9, 0.9999e-9, 0.9998e-9, 0.9997e-9, 1e-12, 1e-13])
     sweep = split.sweep("pi34", tols)
@@ -138,14 +145,20 @@ def test_failures_at_loose_tolerances_end_nothing(found):
 
         def solve(self, controller, method, tol, size, **options):
             seen.append(tol)
-            return found[0].solve(controller, method, tol, size, **{**options, "max_steps": 1 if len(seen) <= 2 else 300})
+            return found[0].solve(
+                controller, method, tol, size, **{**options, "max_steps": 1 if len(seen) <= 2 else 300}
+            )
 
         error = found[0].error
 
-    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, [Instance()], whole=False).sweep(law, np.logspace(-2, -7, 6))
+    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, [Instance()], whole=False).sweep(
+        law, np.logspace(-2, -7, 6)
+    )
     assert np.isinf(sweep.err[0, :2]).all() and np.isfinite(sweep.err[0, 2:]).all() and len(seen) > 4
     seen.clear()
-    never = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False).sweep(law, np.logspace(-2, -9, 8), max_steps=1)
+    never = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1], whole=False).sweep(
+        law, np.logspace(-2, -9, 8), max_steps=1
+    )
     assert np.isinf(never.err).all() and np.count_nonzero(never.nfev) == 5 and (never.work > 0).all()
 
 
@@ -167,19 +180,32 @@ def test_even_steps_reach_the_solver(found):
     for k, tol in enumerate(tols):
         with torch.no_grad():
             sol = odeint(
-                i.field, i.y0, i.t, "tsit5", registry.get("pi34"), tol, tol, adjoint="none", per_sample=False, even_steps=True
+                i.field,
+                i.y0,
+                i.t,
+                "tsit5",
+                registry.get("pi34"),
+                tol,
+                tol,
+                adjoint="none",
+                per_sample=False,
+                even_steps=True,
             )
         assert sweep.err[0, k] == i.error(sol.y) and sweep.nfev[0, k] == sol.stats.nfev
 
 
 def test_failures_are_infinite(found):
-    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1]).sweep("pi34", np.array([1e-9]), max_steps=2)
+    sweep = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, found[:1]).sweep(
+        "pi34", np.array([1e-9]), max_steps=2
+    )
     assert np.isinf(sweep.err[0, 0]) and sweep.nfev[0, 0] > 0
 
 
 def test_the_tuner_takes_them(folder, found):
     knobs = (1e-3, 1e-6, 1e-9)
-    train = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, fields.instances(folder, "train", 8, 1, 1)[-1:], knobs=knobs)
+    train = fields.FieldSplit(
+        fields.FieldBand("toy"), "tsit5", 0, fields.instances(folder, "train", 8, 1, 1)[-1:], knobs=knobs
+    )
     valid = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 5, found[-1:], knobs=knobs)
     least = len([n for n in registry.names("linear")]) + 21
     out = tune_splits("toy", [train], [valid], least, restarts=1, progress=False)
@@ -198,12 +224,31 @@ def test_a_law_is_tuned_on_runs_from_the_command_line(folder, tmp_path, monkeypa
     monkeypatch.setattr(fields, "TOLERANCES", (1e-3, 1e-6, 1e-9))
     least = str(len(registry.names("linear")) + 21)
     other = loop.train(from_dict({**CONFIG, "seed": 1}), out=tmp_path / "other", progress=False)
-    command = ["tune", str(folder), "--validation", str(other), "--evaluations", least, "--restarts", "1", "--warm", "--batch", "8"]
+    command = [
+        "tune",
+        str(folder),
+        "--validation",
+        str(other),
+        "--evaluations",
+        least,
+        "--restarts",
+        "1",
+        "--warm",
+        "--batch",
+        "8",
+    ]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "law.json")])
     assert done.exit_code == 0, done.output
     assert ss.controller(tmp_path / "law.json").kind == "linear"
     facts = json.loads((tmp_path / "law.json").read_text())
-    assert facts["fields"] == {"train": [str(folder)], "validation": [str(other)], "warm": True, "even": False, "batch": 8, "n": 1}
+    assert facts["fields"] == {
+        "train": [str(folder)],
+        "validation": [str(other)],
+        "warm": True,
+        "even": False,
+        "batch": 8,
+        "n": 1,
+    }
     assert facts["family"] == "toy-s0-tol0.001"
     for bad, message in ((command, "where it is to go"), (["tune", "lorenz", "--warm"], "is none")):
         with pytest.raises(ValueError, match=message):

@@ -11,7 +11,8 @@ from torch_fields import F64
 odeint = ss.neural.odeint
 ROUTES = {
     "adaptive": {"adjoint": "none"}, "replay": {"per_sample": True}, "checkpoints": {"checkpoint_every": 2},
-    "direct": {"per_sample": False}, "backsolve": {"adjoint": "backsolve"}, "interpolating": {"adjoint": "interpolating"},
+    "direct": {"per_sample": False}, "backsolve": {"adjoint": "backsolve"},
+    "interpolating": {"adjoint": "interpolating"},
     "compact": {"compact": True}, "batch": {"per_sample": False, "adjoint": "none"},
 }  # fmt: skip
 CONTINUOUS = ("backsolve", "interpolating")
@@ -80,7 +81,8 @@ def test_a_field_that_writes_is_refused_under_a_regulariser(name):
         ode(torch.ones(2, 2, dtype=F64, requires_grad=True), [0.0, 1.0])
 
 
-# -- what func returns -----------------------------------------------------------------------------------------------------
+# -- what func returns
+# -----------------------------------------------------------------------------------------------------
 
 
 class Buffer(torch.nn.Module):

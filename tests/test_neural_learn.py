@@ -34,7 +34,14 @@ def folders(tmp_path_factory):
 
 
 def config(folders, **changes):
-    spec = {"train": folders[:1], "validation": folders[1:], "batch": 8, "warm": True, "even": True, "validate_every": 1}
+    spec = {
+        "train": folders[:1],
+        "validation": folders[1:],
+        "batch": 8,
+        "warm": True,
+        "even": True,
+        "validate_every": 1,
+    }
     data = {"name": "toy-field", "fields": spec, "policy": {"hidden": [4]}}
     data["train"] = {"generations": 3, "population": 4, "instances": 1, "redraw": 2}
     return {**data, **changes}
@@ -42,7 +49,9 @@ def config(folders, **changes):
 
 def test_a_network_of_zeros_has_the_base_laws_fitness(folders):
     law = registry.get("pi34")
-    split = fields.FieldSplit(fields.FieldBand("toy"), "tsit5", 0, fields.instances(folders[0], "train", 8), True, True, whole=False)
+    split = fields.FieldSplit(
+        fields.FieldBand("toy"), "tsit5", 0, fields.instances(folders[0], "train", 8), True, True, whole=False
+    )
     fitness = learn.FieldFitness(split, law, Settings(instances=2))
     fitness.draw(np.random.default_rng(0))
     assert len(fitness.drawn.instances) == 2
@@ -64,7 +73,9 @@ def test_a_run_leaves_a_controller_and_goes_on_to_the_same(folders, tmp_path):
     assert found.provenance["fields"]["train"] == folders[:1] and found.provenance["fields"]["warm"] is True
     assert found.measured["against"] == "pi34" and found.family == "toy-s0-tol0.001"
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert [r["generation"] for r in rows] == [1, 2, 3] and found.measured["validation_ratio"] == min(r["validation"] for r in rows)
+    assert [r["generation"] for r in rows] == [1, 2, 3] and found.measured["validation_ratio"] == min(
+        r["validation"] for r in rows
+    )
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["fields"]["law"] == "pi34"
     again = learn.learn(cfg, out=tmp_path / "again", progress=False)
     np.testing.assert_array_equal(ss.load_controller(again).weights, found.weights)
@@ -94,8 +105,13 @@ def test_an_interrupted_run_goes_on_to_the_same(folders, tmp_path, monkeypatch):
         learn.learn(cfg, out=cut, progress=False)
     monkeypatch.undo()
     again = learn.learn(cfg, out=cut, resume=True, progress=False)
-    rows = [[{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (f / "log.jsonl").read_text().splitlines()]
-            for f in (tmp_path / "whole", cut)]  # fmt: skip
+    rows = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in (f / "log.jsonl").read_text().splitlines()
+        ]
+        for f in (tmp_path / "whole", cut)
+    ]
     assert [r["generation"] for r in rows[0]] == [9, 18, 27] and rows[0] == rows[1]
     np.testing.assert_array_equal(ss.load_controller(again).weights, ss.load_controller(whole).weights)
 

@@ -1,4 +1,6 @@
-"""Local regularisers: values against SciPy's tableaus and the solver's own steps, gradients against differences and autograd."""
+"""Local regularisers: values against SciPy's tableaus and the solver's own steps, gradients against differences and
+autograd.
+"""
 
 import numpy as np
 import pytest
@@ -75,12 +77,16 @@ def test_local_unbiased_is_the_error_of_one_step_from_a_uniform_time(method, ord
     got = penalty_of(reg, forced, y0, method=method, rtol=rtol, atol=atol, per_sample=per_sample, generator=seeded(3))
     at = torch.rand((), dtype=F64, generator=seeded(3)).item()
     y = solve_ivp(forced_np, (0, 1), y0.numpy().ravel(), "DOP853", [at], rtol=1e-12, atol=1e-13).y[:, 0]
-    sol = odeint(forced, y0, torch.cat([T, torch.tensor([at])]).sort()[0], method, rtol=rtol, atol=atol, per_sample=per_sample)
+    sol = odeint(
+        forced, y0, torch.cat([T, torch.tensor([at])]).sort()[0], method, rtol=rtol, atol=atol, per_sample=per_sample
+    )
     expected = []
     for lane in ([0, 1], [2, 3]) if per_sample else ([0, 1, 2, 3],):
         h = automatic(forced_np, at, y[lane], 1.0, order, rtol, atol)
         if size == "taken":
-            start, sizes = (x.reshape(len(x), -1)[:, lane[0] // 2] for x in (sol.heuristics.t.numpy(), sol.heuristics.h.numpy()))
+            start, sizes = (
+                x.reshape(len(x), -1)[:, lane[0] // 2] for x in (sol.heuristics.t.numpy(), sol.heuristics.h.numpy())
+            )
             across = [j for j in range(len(start)) if start[j] <= at < start[j] + sizes[j]]
             h = min(sizes[across[0]], 1.0 - at)
         expected.append(one_step(method, forced_np, at, y[lane], h, rtol, atol) * h)
@@ -98,7 +104,12 @@ def test_local_biased_with_the_taken_step_is_one_of_the_solvers_own_steps(per_sa
     seen = set()
     for seed in range(20 if per_sample else 50):
         got = penalty_of(
-            regulariser("local_biased", step="taken", of=of), field, rtol=1e-7, atol=1e-7, per_sample=per_sample, generator=seeded(seed)
+            regulariser("local_biased", step="taken", of=of),
+            field,
+            rtol=1e-7,
+            atol=1e-7,
+            per_sample=per_sample,
+            generator=seeded(seed),
         )
         share = torch.rand(5, dtype=F64, generator=seeded(seed)).numpy()
         chosen = [int(share[i] * n) for i, n in enumerate(counts)]
@@ -131,7 +142,14 @@ def test_a_biased_step_by_another_method_starts_from_the_main_solve(per_sample, 
     original = local.states_at
     monkeypatch.setattr(local, "states_at", lambda *args: kept.append(original(*args)) or kept[-1])
     y0 = torch.tensor([[1.0, 0.3], [-2.0, 0.5]], dtype=F64)
-    ode = NeuralODE(forced, "dop853", rtol=1e-8, atol=1e-8, per_sample=per_sample, regulariser=regulariser("local_biased", method="bs32"))
+    ode = NeuralODE(
+        forced,
+        "dop853",
+        rtol=1e-8,
+        atol=1e-8,
+        per_sample=per_sample,
+        regulariser=regulariser("local_biased", method="bs32"),
+    )
     share = torch.tensor([0.8, 0.55], dtype=F64)
     monkeypatch.setattr(local, "uniform", lambda shape, generator: share)
     out = ode(y0, T)
@@ -144,7 +162,12 @@ def test_a_biased_step_by_another_method_starts_from_the_main_solve(per_sample, 
         at, size, y = start[j, i], h[j, i], kept[0].numpy().ravel()[lane]
         assert j > 0
         # the same solve with an output there
-        there = odeint(forced, y0, [0.0, at], "dop853", rtol=1e-8, atol=1e-8, per_sample=per_sample).y[1].numpy().ravel()[lane]
+        there = (
+            odeint(forced, y0, [0.0, at], "dop853", rtol=1e-8, atol=1e-8, per_sample=per_sample)
+            .y[1]
+            .numpy()
+            .ravel()[lane]
+        )
         exact = solve_ivp(forced_np, (0, at), y0.numpy().ravel()[lane], "DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
         np.testing.assert_allclose(y, there, rtol=1e-7)
         np.testing.assert_allclose(y, exact, rtol=1e-6)
@@ -170,7 +193,15 @@ def test_a_held_first_stage_has_no_gradient(name, size):
     penalty = plan.read(result)[1]
     _, _, set_, _, t, y, taken = kept[0]
     t, y = float(t[0]), y.detach()
-    h = automatic(lambda t, y: func(t, torch.tensor(y).view(3, 2)).detach().numpy().ravel(), t, y.numpy().ravel(), 1.0, 3, TOL, TOL)
+    h = automatic(
+        lambda t, y: func(t, torch.tensor(y).view(3, 2)).detach().numpy().ravel(),
+        t,
+        y.numpy().ravel(),
+        1.0,
+        3,
+        TOL,
+        TOL,
+    )
     h = h if taken is None else min(float(taken[0]), 1.0 - t)
 
     def by_hand(hold):

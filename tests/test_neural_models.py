@@ -102,7 +102,8 @@ def test_the_latent_loss_is_the_papers():
         total += error / seen + (1 - 0.99**50) * kl
     assert loss.item() == pytest.approx(total / 3, rel=1e-10)
     assert task.loss(prediction, rows, epoch=0).item() == pytest.approx(
-        float((task.score(prediction, rows).detach() / 0.02).mean()) + math.log(0.1) + math.log(2 * math.pi) / 2, rel=1e-10
+        float((task.score(prediction, rows).detach() / 0.02).mean()) + math.log(0.1) + math.log(2 * math.pi) / 2,
+        rel=1e-10,
     )
 
 

@@ -129,7 +129,10 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"atol": None}, "atol must be a finite number .*, got None"),
     ({"atol": float("nan")}, "atol must be a finite number .*, got nan"),
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
-    ({"max_step": 10}, r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, warm_start"),
+    (
+        {"max_step": 10},
+        r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, warm_start",
+    ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),
     ({"checkpoint_every": [2]}, r"checkpoint_every must be a whole number of at least 1 or None, got \[2\]"),
@@ -159,7 +162,13 @@ def test_a_plain_function_and_a_controller_that_is_none_are_refused_at_once():
 
 def test_estimates_have_gradient_only_where_the_regulariser_needs_it():
     er, sr = ss.neural.regulariser("er_mean"), ss.neural.regulariser("sr_sum")
-    for reg, graph in ((None, ""), (er, "E"), (sr, "S"), (er + 0.1 * sr, "ES"), (ss.neural.regulariser("local_biased"), "")):
+    for reg, graph in (
+        (None, ""),
+        (er, "E"),
+        (sr, "S"),
+        (er + 0.1 * sr, "ES"),
+        (ss.neural.regulariser("local_biased"), ""),
+    ):
         out = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=reg)(state(), T)
         found = "".join(name for name in "ES" if getattr(out.solution.heuristics, name).requires_grad)
         assert found == graph and len(out.solution.heuristics.h) == out.solution.stats.naccept

@@ -1,4 +1,6 @@
-"""Options of odeint, NeuralODE, regularisers and strengths: each error names the option, what it got, and what it takes."""
+"""Options of odeint, NeuralODE, regularisers and strengths: each error names the option, what it got, and what it
+takes.
+"""
 
 import inspect
 import math
@@ -11,7 +13,12 @@ import stepsmith as ss
 from stepsmith.integrators.core.errors import OptionError
 from torch_fields import F64, state
 
-odeint, NeuralODE, regulariser, strength = ss.neural.odeint, ss.neural.NeuralODE, ss.neural.regulariser, ss.neural.strength
+odeint, NeuralODE, regulariser, strength = (
+    ss.neural.odeint,
+    ss.neural.NeuralODE,
+    ss.neural.regulariser,
+    ss.neural.strength,
+)
 FUNC = staticmethod(lambda t, y: -y)
 
 
@@ -21,7 +28,20 @@ class Decay(torch.nn.Module):
 
 
 WRONG = {
-    "rtol": [True, 1e300, "1e-3", (1e-3,), [1e-3], torch.tensor([1e-3, 1e-3]), np.full(3, 1e-3), -1e-3, math.nan, math.inf, None, 1j],
+    "rtol": [
+        True,
+        1e300,
+        "1e-3",
+        (1e-3,),
+        [1e-3],
+        torch.tensor([1e-3, 1e-3]),
+        np.full(3, 1e-3),
+        -1e-3,
+        math.nan,
+        math.inf,
+        None,
+        1j,
+    ],
     "atol": [True, "1e-3", (1e-3,), torch.full((3,), 1e-3), -1e-3, math.nan, math.inf, None],
     "max_steps": [True, 0, -1, 1.5, 5.0, "5", math.nan, math.inf, None, [5]],
     "first_step": [True, 0.0, -0.1, "0.1", [0.1], math.nan, math.inf],
@@ -107,7 +127,8 @@ def test_signatures_show_every_option():
         assert all(p.default == lower_ones[name].default for name, p in upper_ones.items())
 
 
-# -- func ------------------------------------------------------------------------------------------------------------------
+# -- func
+# ------------------------------------------------------------------------------------------------------------------
 
 
 async def a_coroutine(t, y):
@@ -174,7 +195,9 @@ def test_adjoint_params_and_generator():
     # parameters that come from a generator serve every solve
     p = torch.nn.Parameter(torch.ones((), dtype=F64))
     ode = NeuralODE(lambda t, y: -p * y, adjoint="backsolve", adjoint_params=(x for x in [p]))
-    grads = [torch.autograd.grad(ode(torch.ones(2, 1, dtype=F64), [0.0, 1.0]).y[-1].sum(), p)[0].item() for _ in range(2)]
+    grads = [
+        torch.autograd.grad(ode(torch.ones(2, 1, dtype=F64), [0.0, 1.0]).y[-1].sum(), p)[0].item() for _ in range(2)
+    ]
     assert grads == pytest.approx([-2 * math.exp(-1)] * 2, rel=1e-4)
 
 
@@ -198,8 +221,10 @@ def test_options_of_regularisers(name, options, message):
 
 
 @pytest.mark.parametrize("build", [
-    lambda v: strength.constant(v), lambda v: strength.exponential(v, 1.0, 5), lambda v: strength.exponential(1.0, v, 5),
-    lambda v: strength.exponential(1.0, 2.0, v), lambda v: strength.linear(1.0, v, 5), lambda v: strength.linear(1.0, 2.0, v),
+    lambda v: strength.constant(v), lambda v: strength.exponential(v, 1.0, 5),
+    lambda v: strength.exponential(1.0, v, 5),
+    lambda v: strength.exponential(1.0, 2.0, v), lambda v: strength.linear(1.0, v, 5),
+    lambda v: strength.linear(1.0, 2.0, v),
     lambda v: strength.constant(1.0)(v), lambda v: strength.of(lambda k: v)(0),
 ])  # fmt: skip
 @pytest.mark.parametrize("value", [True, "1", None, [1.0], math.nan, math.inf, -1.0, 1j])

@@ -1,4 +1,5 @@
-"""Regularisers of whole solves: values against closed forms and hand formulas; gradients against central differences."""
+"""Regularisers of whole solves: values against closed forms and hand formulas; gradients against central differences.
+"""
 
 import math
 
@@ -83,7 +84,9 @@ def test_gradients_of_global_ones_equal_differences_on_the_frozen_grid(name):
             values.append(ode(y0, T).penalty.item())
             with torch.no_grad():
                 weight[index] -= sign * 1e-5
-        assert gradient[index].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=2e-5, abs=1e-9 * penalty.item())
+        assert gradient[index].item() == pytest.approx(
+            (values[0] - values[1]) / 2e-5, rel=2e-5, abs=1e-9 * penalty.item()
+        )
 
 
 class Recite:
@@ -152,7 +155,9 @@ def test_frobenius_is_the_probes_product_and_its_mean_is_the_norm(over):
     probe = torch.randn(4, 2, dtype=F64, generator=seeded(5))
     share = 2 if over == "mean" else 1
     assert got.item() == pytest.approx(((probe @ ROTATE) ** 2).sum(1).mean().item() / share, rel=1e-6)
-    many = penalty_of(regulariser("frobenius", over=over), linear, torch.zeros(20000, 2, dtype=F64), generator=seeded(5))
+    many = penalty_of(
+        regulariser("frobenius", over=over), linear, torch.zeros(20000, 2, dtype=F64), generator=seeded(5)
+    )
     assert many.item() == pytest.approx((A**2).sum() / share, rel=0.03)
 
 
@@ -223,7 +228,9 @@ def test_steer_reports_the_state_at_the_drawn_end_time_and_has_no_penalty():
     for seed in range(30):
         out = ode(y0, T, seeded(seed))
         ends.append(-math.log(out.y[-1].item()))
-        assert ends[-1] == pytest.approx(1.0 + 0.5 * (2 * torch.rand((), dtype=F64, generator=seeded(seed)).item() - 1), abs=1e-8)
+        assert ends[-1] == pytest.approx(
+            1.0 + 0.5 * (2 * torch.rand((), dtype=F64, generator=seeded(seed)).item() - 1), abs=1e-8
+        )
         assert out.y[1].item() == pytest.approx(math.exp(-0.4), abs=1e-8) and out.penalty == 0
     assert min(ends) < 0.65 and max(ends) > 1.35 and 0.5 <= min(ends) and max(ends) <= 1.5
     assert ode.eval()(y0, T).y[-1].item() == pytest.approx(math.exp(-1.0), abs=1e-8)

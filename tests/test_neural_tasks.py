@@ -42,8 +42,13 @@ def without_clock(rows):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    changes = {"train": {"epochs": 4}, "regulariser": {"name": "er_mean", "strength": {"kind": "exponential", "l0": 10.0, "l1": 1.0}}}
-    return config(**changes), loop.train(config(**changes), out=tmp_path_factory.mktemp("runs") / "whole", progress=False)
+    changes = {
+        "train": {"epochs": 4},
+        "regulariser": {"name": "er_mean", "strength": {"kind": "exponential", "l0": 10.0, "l1": 1.0}},
+    }
+    return config(**changes), loop.train(
+        config(**changes), out=tmp_path_factory.mktemp("runs") / "whole", progress=False
+    )
 
 
 def test_a_run_learns_and_says_what_it_did(unbroken):
@@ -53,8 +58,8 @@ def test_a_run_learns_and_says_what_it_did(unbroken):
     assert rows[0]["loss"] is None and rows[-1]["loss"] < 0.8 * rows[1]["loss"]
     assert rows[-1]["test"] > rows[0]["test"] + 0.2
     assert [r["iteration"] for r in rows] == [0, 3, 6, 9, 12]
-    # three solves an epoch, Tsit5: two evaluations for slope and size at the start, then six a step; a replay has one at the start, if
-    # there is one
+    # three solves an epoch, Tsit5: two evaluations for slope and size at the start, then six a step; a replay has one
+    # at the start, if there is one
     for row in rows[1:]:
         assert row["nfev"] == pytest.approx(2 + 6 * (row["naccept"] + row["nreject"]))
         assert row["nfev_replay"] == 0 or row["nfev_replay"] == pytest.approx(1 + 6 * row["naccept"])
@@ -68,7 +73,9 @@ def test_a_run_learns_and_says_what_it_did(unbroken):
     assert len((folder / "log.csv").read_text().splitlines()) == 6
     assert (folder / "training.png").stat().st_size > 10_000 and list((folder / "tensorboard").glob("events*"))
     with np.load(folder / "scores.npz") as file:
-        assert file["scores"].mean() == pytest.approx(rows[-1]["test"]) and len(file["rows"]) == len(file["scores"]) == 450
+        assert (
+            file["scores"].mean() == pytest.approx(rows[-1]["test"]) and len(file["rows"]) == len(file["scores"]) == 450
+        )
 
 
 @pytest.mark.parametrize("at", [2, 8])
@@ -119,7 +126,11 @@ def test_weights_are_kept_where_the_config_says(unbroken, tmp_path):
     cfg, whole = unbroken
     data = effects.merged(cfg.as_dict(), {"train": {"keep": [0, 3, 4]}})
     folder = loop.train(from_dict(data), out=tmp_path / "r", progress=False)
-    assert sorted(p.name for p in (folder / "weights").iterdir()) == ["00000.safetensors", "00003.safetensors", "00004.safetensors"]
+    assert sorted(p.name for p in (folder / "weights").iterdir()) == [
+        "00000.safetensors",
+        "00003.safetensors",
+        "00004.safetensors",
+    ]
     # keeping them changes nothing, the last are the model, the first those that the seed gives
     assert (folder / "weights" / "00004.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     first, fresh = load_file(folder / "weights" / "00000.safetensors"), tasks.build(cfg).model.state_dict()
@@ -165,7 +176,9 @@ def test_decay_divides_gradients(tmp_path):
 
 
 def test_the_cosine_schedule(tmp_path):
-    cfg = config(train={"optimiser": "momentum", "momentum": 0.0, "learning_rate": 0.1, "schedule": "cosine", "epochs": 4})
+    cfg = config(
+        train={"optimiser": "momentum", "momentum": 0.0, "learning_rate": 0.1, "schedule": "cosine", "epochs": 4}
+    )
     training = loop._Training(cfg, tmp_path / "r", False)
     training.iteration = 6  # half way through 4 epochs of 3 iterations
     training._step(training.rows[:32])
@@ -196,7 +209,9 @@ def test_divergence_ends_in_one_line_with_the_state_saved(tmp_path):
 
 @pytest.mark.parametrize("what", ["loss", "solve"])
 def test_what_counts_as_divergence(what, tmp_path, monkeypatch):
-    training = loop._Training(config(solver={"options": {"max_steps": 1}} if what == "solve" else {}), tmp_path / "r", False)
+    training = loop._Training(
+        config(solver={"options": {"max_steps": 1}} if what == "solve" else {}), tmp_path / "r", False
+    )
     if what == "loss":
         monkeypatch.setattr(training.task, "loss", lambda prediction, rows, epoch: prediction.sum() * math.nan)
     with pytest.raises(loop.Diverged, match="the loss is nan" if what == "loss" else "a solve failed: .*step"):
@@ -216,7 +231,11 @@ def test_evaluation_draws_nothing_and_pays_nothing():
 
 @pytest.mark.parametrize("name", ["er2_sum", "sr_max", "local_biased", "steer", "rnode", "taylor2"])
 def test_regularisers_reach_the_weights(name, tmp_path):
-    regulariser = {"name": name, "strength": {"kind": "constant", "value": 1e3}, "options": {"b": 0.3} if name == "steer" else {}}
+    regulariser = {
+        "name": name,
+        "strength": {"kind": "constant", "value": 1e3},
+        "options": {"b": 0.3} if name == "steer" else {},
+    }
     steps = []
     for given in ({}, {"regulariser": regulariser}):
         training = loop._Training(config(train={"optimiser": "momentum"}, **given), tmp_path / f"r{len(steps)}", False)
@@ -287,7 +306,9 @@ def test_shipped_configs_and_the_train_command(tmp_path):
     found = {n: from_dict(configs.read(n)) for n in shipped if "task" in configs.read(n)}
     assert {c.task["name"] for c in found.values()} == set(tasks._TASKS)
     file = tmp_path / "toy.toml"
-    file.write_text('name = "toy"\n[task]\nname = "digits"\nhidden = 4\n[solver]\ntolerance = 1e-2\n[train]\nepochs = 1\n')
+    file.write_text(
+        'name = "toy"\n[task]\nname = "digits"\nhidden = 4\n[solver]\ntolerance = 1e-2\n[train]\nepochs = 1\n'
+    )
     folder = train(file, seed=5, out=tmp_path / "r", progress=False)
     assert json.loads((Path(folder) / "config.json").read_text())["seed"] == 5
     file.write_text(file.read_text().replace("hidden", "hiden"))

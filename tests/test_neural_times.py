@@ -11,7 +11,8 @@ from torch_fields import F64
 odeint = ss.neural.odeint
 F32 = torch.float32
 ROUTES = {
-    "adaptive": {"adjoint": "none"}, "replay": {}, "checkpoints": {"checkpoint_every": 2}, "direct": {"per_sample": False},
+    "adaptive": {"adjoint": "none"}, "replay": {}, "checkpoints": {"checkpoint_every": 2},
+    "direct": {"per_sample": False},
     "backsolve": {"adjoint": "backsolve"}, "interpolating": {"adjoint": "interpolating"},
 }  # fmt: skip
 
@@ -28,7 +29,8 @@ def test_forcing_at_large_times_is_right_with_float32_states(start, sign, route)
     w = torch.ones((), requires_grad=True)
     more = {"adjoint_params": (w,)} if "adjoint" in ROUTES[route] and route != "adaptive" else {}
     sol = odeint(
-        lambda t, y: w * torch.cos(t - start).to(y.dtype) + 0 * y, torch.zeros(3, 1), span(start, sign), rtol=1e-5, atol=1e-5,
+        lambda t, y: w * torch.cos(t - start).to(y.dtype) + 0 * y, torch.zeros(3, 1), span(start, sign), rtol=1e-5,
+        atol=1e-5,
         **ROUTES[route], **more,
     )  # fmt: skip
     assert sol.success and sol.y.dtype == F32
@@ -41,12 +43,16 @@ def test_forcing_at_large_times_is_right_with_float32_states(start, sign, route)
 
 def test_one_system_and_a_module_with_a_penalty_at_large_times():
     func = lambda t, y: torch.cos(t - 1e9).expand_as(y)  # noqa: E731
-    assert odeint(func, torch.zeros(1), span(1e9, 1.0), rtol=1e-5).y[-1].item() == pytest.approx(math.sin(1.0), rel=1e-5)
+    assert odeint(func, torch.zeros(1), span(1e9, 1.0), rtol=1e-5).y[-1].item() == pytest.approx(
+        math.sin(1.0), rel=1e-5
+    )
     for name in ("er_mean", "kinetic", "local_unbiased", "local_biased"):
         found = []
         for dtype in (F32, F64):
             ode = ss.neural.NeuralODE(func, rtol=1e-4, atol=1e-4, regulariser=name)
-            out = ode(torch.zeros(2, 1, dtype=dtype, requires_grad=True), span(1e9, 1.0), torch.Generator().manual_seed(1))
+            out = ode(
+                torch.zeros(2, 1, dtype=dtype, requires_grad=True), span(1e9, 1.0), torch.Generator().manual_seed(1)
+            )
             assert out.y[-1, 0].item() == pytest.approx(math.sin(1.0), rel=1e-3)
             found.append(out.penalty.item())
         if name in ("kinetic", "local_biased"):
@@ -72,14 +78,24 @@ def test_a_slope_that_is_still_at_the_start_of_a_long_span():
 
 def test_periodic_forcing_far_out():
     # y' = cos t from 0 to 3e5: sin(3e5), by float64 arithmetic of the standard library
-    sol = odeint(lambda t, y: torch.cos(t).to(y.dtype).expand_as(y), torch.zeros(1), span(3e5, 20.0), rtol=1e-4, atol=1e-4)
+    sol = odeint(
+        lambda t, y: torch.cos(t).to(y.dtype).expand_as(y), torch.zeros(1), span(3e5, 20.0), rtol=1e-4, atol=1e-4
+    )
     assert sol.y[-1].item() == pytest.approx(math.sin(3e5 + 20.0) - math.sin(3e5), abs=1e-3)
 
 
 @pytest.mark.parametrize("per_sample", [True, False])
 def test_a_field_without_time_gets_the_same_steps_wherever_it_starts(per_sample):
     found = [
-        odeint(lambda t, y: -y * y, torch.ones(2, 1), span(t0, 1.0), rtol=1e-5, atol=1e-5, per_sample=per_sample, first_step=0.125)
+        odeint(
+            lambda t, y: -y * y,
+            torch.ones(2, 1),
+            span(t0, 1.0),
+            rtol=1e-5,
+            atol=1e-5,
+            per_sample=per_sample,
+            first_step=0.125,
+        )
         for t0 in (0.0, 2.0**30)
     ]
     # the last step is shorter by round-off of the time alone
@@ -108,7 +124,9 @@ def test_a_layer_that_cannot_take_such_times_says_what_to_do(per_sample):
         return net(torch.cat([y, t.expand(len(y), 1)], 1))
 
     assert odeint(func, torch.ones(2, 1), span(0.0, 1.0), rtol=1e-4, per_sample=per_sample).success
-    with pytest.raises(ValueError, match="t is torch.float64 here, since torch.float32 does not resolve.*nearer origin"):
+    with pytest.raises(
+        ValueError, match="t is torch.float64 here, since torch.float32 does not resolve.*nearer origin"
+    ):
         odeint(func, torch.ones(2, 1), span(1e9, 1.0), rtol=1e-4, per_sample=per_sample)
 
 
@@ -127,10 +145,13 @@ class Layer(torch.nn.Module):
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("t", [(20.0, 0.0), (100.0, 90.0), (-20.0, 5.0)])
 def test_a_layer_with_a_tiny_first_step_or_a_short_last_one(t, route):
-    """The automatic first step from zero is shorter than 64 ulp of t; the answer is that of the same solve in float64."""
+    """The automatic first step from zero is shorter than 64 ulp of t; the answer is that of the same solve in float64.
+    """
     func, exact = Layer(), Layer().double()
     sol = odeint(func, torch.zeros(4, 2), torch.tensor(t), rtol=1e-4, atol=1e-4, **ROUTES[route])
-    reference = odeint(exact, torch.zeros(4, 2, dtype=F64), torch.tensor(t, dtype=F64), rtol=1e-8, atol=1e-8, adjoint="none")
+    reference = odeint(
+        exact, torch.zeros(4, 2, dtype=F64), torch.tensor(t, dtype=F64), rtol=1e-8, atol=1e-8, adjoint="none"
+    )
     assert sol.success
     torch.testing.assert_close(sol.y[-1].detach().double(), reference.y[-1], rtol=1e-2, atol=1e-2)
     if sol.y.requires_grad:
@@ -153,7 +174,8 @@ def test_float32_output_times_that_fall_together_name_the_remedy():
         odeint(lambda t, y: -y, torch.ones(2, 1), torch.tensor([1e9, 1e9 + 1]))
 
 
-# -- no absolute tolerance -------------------------------------------------------------------------------------------------
+# -- no absolute tolerance
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])

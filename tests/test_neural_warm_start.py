@@ -29,12 +29,17 @@ class Field(torch.nn.Module):
 def test_the_second_solve_starts_where_the_first_one_left_off(sign, controller):
     field = Field(mlp())
     ode = NeuralODE(field, "tsit5", controller, warm_start=True, **OPTIONS)
-    cold, plain = ode(state(), sign * T), odeint(field, state(), sign * T, "tsit5", controller, per_sample=False, **OPTIONS)
+    cold, plain = (
+        ode(state(), sign * T),
+        odeint(field, state(), sign * T, "tsit5", controller, per_sample=False, **OPTIONS),
+    )
     assert torch.equal(cold.y, plain.y) and cold.solution.stats.nfev == plain.stats.nfev
     size = cold.solution.stats.first_step
     assert size.shape == (len(state()),) and np.ptp(size) == 0.0 and float(ode.first_step_size) == size[0] > 0
     warm = ode(state(), sign * T)
-    given = odeint(field, state(), sign * T, "tsit5", controller, per_sample=False, first_step=float(size[0]), **OPTIONS)
+    given = odeint(
+        field, state(), sign * T, "tsit5", controller, per_sample=False, first_step=float(size[0]), **OPTIONS
+    )
     assert torch.equal(warm.y, given.y)
     # one evaluation for the automatic choice at least, and no step more
     assert warm.solution.stats.nfev < cold.solution.stats.nfev
@@ -49,7 +54,9 @@ def test_the_size_is_the_controllers_proposal_after_the_first_step():
     h, err = float(out.heuristics.h[0]), float(out.heuristics.E[0].detach())
     law = ss.controller("i")
     wished = 0.9 * err**-0.2
-    assert h == pytest.approx(1e-3) and out.stats.first_step[0] == pytest.approx(h * min(wished, law.values["fmax"]), rel=1e-6)
+    assert h == pytest.approx(1e-3) and out.stats.first_step[0] == pytest.approx(
+        h * min(wished, law.values["fmax"]), rel=1e-6
+    )
 
 
 def test_predictions_neither_use_nor_change_it():

@@ -1,4 +1,6 @@
-"""What a controller's flags do to an implicit method: Jacobian kept or renewed, LU factors kept although the size changes."""
+"""What a controller's flags do to an implicit method: Jacobian kept or renewed, LU factors kept although the size
+changes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Explicit pairs that are not first-same-as-last, in the compiled engine: SciPy's steps, counts, orders, outputs, lanes, failures."""
+"""Explicit pairs that are not first-same-as-last, in the compiled engine: SciPy's steps, counts, orders, outputs,
+lanes, failures.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +62,16 @@ def test_steps_and_outputs_are_scipys(pair, span):
 
 @each
 def test_evaluations_are_those_of_a_loop_written_by_hand(pair):
-    # the start takes two, every attempt stages - 1, every step but the first its first slope; dense output of the last step one more
+    # the start takes two, every attempt stages - 1, every step but the first its first slope; dense output of the last
+    # step one more
     grid = np.linspace(0.0, 6.0, 8)[:-1]
     for max_at, extra in ((None, 0), (grid, 0), (np.append(grid, 6.0 - 1e-6), 1)):
         sol = solve(pendulum(), pair, LAW, 1e-4, 1e-6, t_eval=max_at, first_step=None, log=True)
         attempts, accepted = sol.stats.naccept + sol.stats.nreject, sol.stats.naccept
         assert sol.stats.nreject > 0
         assert sol.stats.nfev == 2 + (pair.stages - 1) * attempts + (accepted - 1) + extra
-        # an attempt pays for the slope that it starts from unless the one before has: it was rejected, or had outputs within
+        # an attempt pays for the slope that it starts from unless the one before has: it was rejected, or had outputs
+        # within
         spent = sol.record[:, record.NF] - (pair.stages - 1)
         assert set(spent) <= {0.0, 1.0} and spent[0] == 0.0
         np.testing.assert_array_equal(spent[1:][rejections(sol.record)[:-1]], 0.0)
@@ -111,7 +115,9 @@ def test_lanes_are_single_solves(pair):
     """Lanes accept and reject at different times: each has the counts of a solve of its own."""
     rng = np.random.default_rng(0)
     count = 75
-    batch = ss.Batch(forced, rng.normal(size=(count, 2)), rng.uniform(0.5, 3.0, (count, 1)), np.zeros(count), np.full(count, 4.0))
+    batch = ss.Batch(
+        forced, rng.normal(size=(count, 2)), rng.uniform(0.5, 3.0, (count, 1)), np.zeros(count), np.full(count, 4.0)
+    )
     at = np.linspace(0.0, 4.0, 6)
     many = solve_ensemble(batch, pair, LAW, 1e-4, 1e-6, at)
     assert many.success.all() and (many.stats.nreject > 0).any()

@@ -1,4 +1,6 @@
-"""Explicit pairs that are not first-same-as-last, in torch: the engine's steps and counts, gradients of every kind, dead lanes."""
+"""Explicit pairs that are not first-same-as-last, in torch: the engine's steps and counts, gradients of every kind,
+dead lanes.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def test_a_batch_is_the_engines_ensemble(pair, compact):
     np.testing.assert_array_equal(ours.stats.nfev_per_sample, many.stats.nfev)
     np.testing.assert_array_equal(ours.stats.naccept_per_sample, many.stats.naccept)
     np.testing.assert_array_equal(ours.stats.nreject_per_sample, many.stats.nreject)
-    np.testing.assert_allclose(ours.y.transpose(0, 1).numpy(), many.y_eval, rtol=0, atol=1e-7)  # the first estimate is round-off
+    # the first estimate is round-off
+    np.testing.assert_allclose(
+        ours.y.transpose(0, 1).numpy(), many.y_eval, rtol=0, atol=1e-7
+    )
 
 
 @each
@@ -85,7 +90,9 @@ def by_hand(pair, field, y, t, h):
 
 @each
 @pytest.mark.parametrize(
-    "options", [{}, {"compact": True}, {"checkpoint_every": 3}, {"per_sample": False}], ids=["replay", "compact", "checkpoints", "direct"]
+    "options",
+    [{}, {"compact": True}, {"checkpoint_every": 3}, {"per_sample": False}],
+    ids=["replay", "compact", "checkpoints", "direct"],
 )
 def test_the_gradient_is_that_of_the_steps_written_by_hand(pair, options):
     field = Cubic()
@@ -105,7 +112,9 @@ def test_gradients_of_dense_outputs_and_continuous_adjoints(pair, per_sample):
     """Outputs within steps; the exact gradient by central differences of a tight solve."""
 
     def loss(y, field, tol=1e-10, **options):
-        sol = ss.neural.odeint(field, y, T, "dop853", LAW, rtol=tol, atol=tol, per_sample=per_sample, adjoint="none", **options)
+        sol = ss.neural.odeint(
+            field, y, T, "dop853", LAW, rtol=tol, atol=tol, per_sample=per_sample, adjoint="none", **options
+        )
         return (sol.y**2).sum()
 
     direction = torch.tensor([[0.3, -1.0], [0.7, 0.2], [-0.4, 0.5]], dtype=torch.float64)
@@ -121,9 +130,16 @@ def test_gradients_of_dense_outputs_and_continuous_adjoints(pair, per_sample):
 
 
 def test_parameters_of_continuous_adjoints_agree_with_the_discrete_one():
-    """The quadrature takes every step's first slope from where it was evaluated, rejected attempts and compaction included."""
+    """The quadrature takes every step's first slope from where it was evaluated, rejected attempts and compaction
+    included.
+    """
     found = {}
-    for adjoint, options in (("discrete", {}), ("backsolve", {}), ("interpolating", {}), ("backsolve", {"compact": True})):
+    for adjoint, options in (
+        ("discrete", {}),
+        ("backsolve", {}),
+        ("interpolating", {}),
+        ("backsolve", {"compact": True}),
+    ):
         field = Cubic()
         sol = ss.neural.odeint(field, Y0, T, FEHLBERG4, LAW, rtol=1e-8, atol=1e-8, adjoint=adjoint, **options)
         (sol.y[-1] ** 2).sum().backward()
@@ -135,7 +151,12 @@ def test_parameters_of_continuous_adjoints_agree_with_the_discrete_one():
 @pytest.mark.parametrize("t", [T, T.flip(0)])
 def test_backward_time_and_estimates(t):
     sol = solved(HEUN, Y0.requires_grad_(), t)
-    assert sol.success and sol.heuristics.S is None and sol.heuristics.method == "heun21" and sol.heuristics.tableau is HEUN
+    assert (
+        sol.success
+        and sol.heuristics.S is None
+        and sol.heuristics.method == "heun21"
+        and sol.heuristics.tableau is HEUN
+    )
     assert sol.heuristics.R_E.sum().requires_grad and bool((sol.heuristics.E <= 1.0).all())
     Y0.requires_grad_(False)
 
@@ -145,7 +166,9 @@ RALSTON = ExplicitTableau("ralston21", 2, 1, c=(0, 0.75), a=((), (0.75,)), b=(1 
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint_every": 2}], ids=["whole", "checkpoints"])
 def test_a_lane_without_a_slope_at_its_end_does_not_reach_the_others(options):
-    """Row 0's last step ends beyond t = 1, where its slope and that one's derivative are NaN; its stages did not look there."""
+    """Row 0's last step ends beyond t = 1, where its slope and that one's derivative are NaN; its stages did not look
+    there.
+    """
 
     def field(t, y):
         edge = torch.where(rate.expand_as(y) > 0, torch.log(1.0 - t).expand_as(y), torch.zeros_like(y))
@@ -172,7 +195,12 @@ def test_outputs_that_need_a_slope_that_is_not_finite():
         sol = ss.neural.odeint(field, y0, [0.0, 1.0], **options)
         assert sol.success and torch.allclose(sol.y[-1], torch.tensor(1.5, dtype=torch.float64))
         sol = ss.neural.odeint(field, y0, [0.0, 1.0 - 1e-9, 1.0], **options)
-        assert not sol.success and (sol.status == NON_FINITE).all() and torch.isnan(sol.y[1:]).all() and torch.isfinite(sol.y_last).all()
+        assert (
+            not sol.success
+            and (sol.status == NON_FINITE).all()
+            and torch.isnan(sol.y[1:]).all()
+            and torch.isfinite(sol.y_last).all()
+        )
 
 
 @pytest.mark.parametrize("regulariser", ["er_mean", "local_unbiased", "local_biased"])

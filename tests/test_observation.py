@@ -1,4 +1,6 @@
-"""Features against their formulas evaluated with `math`, their clips, missing slots, and one function for every array library."""
+"""Features against their formulas evaluated with `math`, their clips, missing slots, and one function for every array
+library.
+"""
 
 import math
 

@@ -64,7 +64,9 @@ def test_unknown_options_name_the_nearest():
         return method, max_steps
 
     assert solve(0, max_steps=7) == ("tsit5", 7)
-    with pytest.raises(OptionError, match=r"solve\(\) has no option 'max_step': did you mean 'max_steps'\? it has: max_steps, method"):
+    with pytest.raises(
+        OptionError, match=r"solve\(\) has no option 'max_step': did you mean 'max_steps'\? it has: max_steps, method"
+    ):
         solve(0, max_step=7)
     with pytest.raises(TypeError):
         solve(0, max_step=7)

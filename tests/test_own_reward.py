@@ -95,7 +95,8 @@ def test_a_function_that_changed_is_another_reward(own):
 def test_what_does_not_fit_is_refused(own):
     table = np.array([1.0, 2.0])
     for step, end, words in (
-        (lambda: 1.0, nothing, "step must be"), (lambda facts: table[int(facts[0])], nothing, "step must be made of numbers"),
+        (lambda: 1.0, nothing, "step must be"),
+        (lambda facts: table[int(facts[0])], nothing, "step must be made of numbers"),
         (lambda facts: "1", nothing, "step must be"), (work, np.float64, "end must be"),
         (work, lambda facts: "x", "end must be"), (work, 3, "end must be"),
     ):  # fmt: skip

@@ -20,7 +20,7 @@ from stepsmith.integrators import methods
 from stepsmith.integrators.core import record
 from stepsmith.integrators.core.contract import N_HEAD, Lane
 from stepsmith.integrators.engine.solve import solve
-from stepsmith.integrators.methods.tableaus import ExplicitTableau, get
+from stepsmith.integrators.methods.tableaus import NAMES, ExplicitTableau, get
 
 HEUN_ROWS = {"c": (0, 1), "a": ((), (1,)), "b": (F(1, 2), F(1, 2))}
 
@@ -41,7 +41,7 @@ LAW = ss.controller("scipy")
 
 
 def test_fsal_follows_from_the_coefficients():
-    assert not any(t.fsal for t in PAIRS) and all(get(name).fsal for name in ("bs32", "dopri5", "tsit5", "dop853"))
+    assert not any(t.fsal for t in PAIRS) and all(get(name).fsal for name in NAMES)
     assert replace(get("dopri5"), fsal=None).fsal is True
     # Fehlberg 1(2), NASA TR R-315: the order 1 solution is its own third stage
     rows = {"c": (0, F(1, 2), 1), "a": ((), (F(1, 2),), (F(1, 256), F(255, 256)))}
@@ -112,9 +112,13 @@ class AcceptsAll:
 
 @pytest.mark.parametrize("tolerance", [1.0, 1e-7])
 def test_a_step_whose_end_has_no_slope_leaves_nothing(tolerance):
-    """Heun's step of 0.1 goes from 1 to 1.105 by way of 1.1: only dense output asks for the slope at 1.105, which is not there."""
+    """Heun's step of 0.1 goes from 1 to 1.105 by way of 1.1: only dense output asks for the slope at 1.105, which is
+    not there.
+    """
     problem = ss.Problem(stops_short, (1.0,), (0.0, 0.1))
-    many = ss.solve_ensemble(problem.batch(), HEUN, AcceptsAll(), tolerance, tolerance, t_eval=[0.05, 0.1], first_step=0.1)
+    many = ss.solve_ensemble(
+        problem.batch(), HEUN, AcceptsAll(), tolerance, tolerance, t_eval=[0.05, 0.1], first_step=0.1
+    )
     assert not many.success[0] and many.t[0] == 0.0 and np.isnan(many.y_eval).all()
     assert (many.stats.naccept[0], many.stats.naccept_over[0]) == (0, 0)
 
@@ -190,7 +194,10 @@ def test_a_name_that_is_taken_shares_no_kernel():
     """Coefficients tell kernels apart, not names; a shipped tableau is its name."""
     mine = replace(HEUN, name="tsit5")
     ours, theirs = (ss.solve(DECAY, m, LAW, 1e-6, 1e-8) for m in ("tsit5", mine))
-    assert ours.stats.naccept < theirs.stats.naccept and ss.solve(DECAY, "tsit5", LAW, 1e-6, 1e-8).stats.nfev == ours.stats.nfev
+    assert (
+        ours.stats.naccept < theirs.stats.naccept
+        and ss.solve(DECAY, "tsit5", LAW, 1e-6, 1e-8).stats.nfev == ours.stats.nfev
+    )
     many = [ss.solve_ensemble(DECAY.batch(), m, LAW, 1e-6, 1e-8).stats.nfev[0] for m in ("tsit5", mine)]
     assert many == [ours.stats.nfev, theirs.stats.nfev]
     assert methods.named(copy.deepcopy(get("tsit5"))) == "tsit5" and methods.named(mine) is mine
@@ -200,7 +207,15 @@ def test_a_name_that_is_taken_shares_no_kernel():
 
 @pytest.fixture(scope="module")
 def settings():
-    return {"family": "kepler", "method": KUTTA, "law": "scipy", "baseline": "scipy", "pool_size": 6, "rtol": (1e-3, 1e-5), "n_act": 1}
+    return {
+        "family": "kepler",
+        "method": KUTTA,
+        "law": "scipy",
+        "baseline": "scipy",
+        "pool_size": 6,
+        "rtol": (1e-3, 1e-5),
+        "n_act": 1,
+    }
 
 
 def test_environments_solve_with_it(settings):
@@ -215,7 +230,9 @@ def test_environments_solve_with_it(settings):
     pool = core.pool
     pick = np.array([int(e["instance"]) for e in runs])
     rtol = np.array([e["rtol"] for e in runs])
-    sol = ss.solve_ensemble(pool.batch[pick], KUTTA, LAW, rtol, (rtol * pool.family.atol_factor)[:, None], pool.tgrid[pick])
+    sol = ss.solve_ensemble(
+        pool.batch[pick], KUTTA, LAW, rtol, (rtol * pool.family.atol_factor)[:, None], pool.tgrid[pick]
+    )
     np.testing.assert_array_equal(sol.stats.nfev, [e["nfev"] for e in runs])
     np.testing.assert_array_equal(sol.stats.nreject, [e["nreject"] for e in runs])
 
@@ -235,8 +252,12 @@ def test_gymnasium_and_sb3_take_it(settings):
 
 
 def test_the_return_of_the_reward_propagated_holds_the_error_that_was_measured():
-    """Local errors by Richardson, carried to the end along the reference, against the final error; the first slope of a half step too."""
-    core = make_core(8, True, "three_body", FEHLBERG5, reward="propagated", pool_size=8, rtol=(1e-4, 1e-7), law="pi34", n_act=1)
+    """Local errors by Richardson, carried to the end along the reference, against the final error; the first slope of a
+    half step too.
+    """
+    core = make_core(
+        8, True, "three_body", FEHLBERG5, reward="propagated", pool_size=8, rtol=(1e-4, 1e-7), law="pi34", n_act=1
+    )
     core.seed(np.arange(8, dtype=np.uint64))
     core.reset()
     runs = []

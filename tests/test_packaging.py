@@ -108,7 +108,9 @@ def test_wheel_holds_the_data(tree: Path, wheel: zipfile.ZipFile) -> None:
     expected = {"stepsmith/py.typed"}
     for name, patterns in SETUPTOOLS["package-data"].items():
         folder = tree / packages_in(tree)[name]
-        expected |= {f"{name.replace('.', '/')}/{f.relative_to(folder).as_posix()}" for p in patterns for f in folder.glob(p)}
+        expected |= {
+            f"{name.replace('.', '/')}/{f.relative_to(folder).as_posix()}" for p in patterns for f in folder.glob(p)
+        }
     assert expected <= set(wheel.namelist())
 
 

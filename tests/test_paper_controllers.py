@@ -94,7 +94,8 @@ def test_points_against_curves():
 def small(name: str, **train) -> config.Config:
     base = config.load(name)
     return dataclasses.replace(
-        base, env={**base.env, "steps": 5, "pool_size": 8}, train={**base.train, "total_steps": 512, "num_envs": 32, "learning_starts": 64,
+        base, env={**base.env, "steps": 5, "pool_size": 8},
+        train={**base.train, "total_steps": 512, "num_envs": 32, "learning_starts": 64,
         "gradient_steps": 1, "batch_size": 32, **train}, evaluate=config.Evaluate(every=256, instances=6),
     )  # fmt: skip
 
@@ -125,12 +126,23 @@ def test_dqn_from_a_table_becomes_a_controller(tmp_path):
     from stepsmith.train.algorithms.sb3 import train
 
     cfg = small("three_body_paper_dqn", actions=[-0.5, 0.0, 0.5])
-    env = {"family": "lotka_volterra", "method": "tsit5", "law": "pi34", "n_act": 1, "pool_size": 8, "features": ["log_err", "streak"]}
+    env = {
+        "family": "lotka_volterra",
+        "method": "tsit5",
+        "law": "pi34",
+        "n_act": 1,
+        "pool_size": 8,
+        "features": ["log_err", "streak"],
+    }
     cfg = dataclasses.replace(cfg, env=env)
     learned = file.load(train(cfg, tmp_path / "run", progress=False))
     assert learned.squash == "argmax" and learned.table.tolist() == [[-0.5], [0.0], [0.5]]
     assert learned.measured["validation_ratio"] > 0.0
     with pytest.raises(ValueError, match="give `actions`"):
-        train(dataclasses.replace(cfg, train={k: v for k, v in cfg.train.items() if k != "actions"}), tmp_path / "b", progress=False)
+        train(
+            dataclasses.replace(cfg, train={k: v for k, v in cfg.train.items() if k != "actions"}),
+            tmp_path / "b",
+            progress=False,
+        )
     with pytest.raises(ValueError, match=r"actions\[1\] must be a finite number of at least -1"):
         train(dataclasses.replace(cfg, train={**cfg.train, "actions": [0.0, 2.0]}), tmp_path / "c", progress=False)

@@ -45,7 +45,8 @@ def test_fixed_mu_gives_the_known_errors_and_step_counts(action, error, q90, ste
 
 
 def test_the_best_constant_mu_under_the_papers_reward():
-    # the same source: 168 at mu = 1e-2 for 100 decisions, beside 135 at 2.2e-2 and 167 at 4.6e-3; energies rounded otherwise
+    # the same source: 168 at mu = 1e-2 for 100 decisions, beside 135 at 2.2e-2 and 167 at 4.6e-3; energies rounded
+    # otherwise
     means = [play(a, 100, counter="hidden")["return"].mean() for a in (2, 3, 4)]
     assert np.allclose(means, [135, 168, 167], rtol=0.05)
 
@@ -218,7 +219,15 @@ def test_sb3_runs_on_it():
         assert all(np.array_equal(u, v) for u, v in zip(a[:3], b[:3], strict=True))
         for x, y in zip(a[3], b[3], strict=True):
             assert x.get("TimeLimit.truncated", False) == y.get("TimeLimit.truncated", False)
-    model = DQN("MlpPolicy", make_sb3(ID, 4, seed=1, steps=5), learning_starts=40, buffer_size=400, batch_size=16, device="cpu", seed=1)
+    model = DQN(
+        "MlpPolicy",
+        make_sb3(ID, 4, seed=1, steps=5),
+        learning_starts=40,
+        buffer_size=400,
+        batch_size=16,
+        device="cpu",
+        seed=1,
+    )
     model.learn(200)
     assert model.num_timesteps >= 200 and model.replay_buffer.timeouts[: model.replay_buffer.pos].sum() > 0
     with pytest.raises(ValueError, match="attribute that can be set"):
@@ -227,7 +236,8 @@ def test_sb3_runs_on_it():
 
 def test_bad_arguments_are_named():
     for kwargs, match in (
-        ({"steps": 0}, "steps"), ({"counter": "hiden"}, "did you mean 'hidden'"), ({"method": "tsit5"}, "unknown method"),
+        ({"steps": 0}, "steps"), ({"counter": "hiden"}, "did you mean 'hidden'"),
+        ({"method": "tsit5"}, "unknown method"),
         ({"weights": (1, 2, 3)}, "weights"), ({"weights": (1, 0)}, "weights"), ({"weights": (np.nan, 0, 1)}, "weights"),
         ({"seeds": []}, "seeds"), ({"pool_size": 0}, "pool_size"), ({"energy_limit": 0.0}, "energy_limit"),
     ):  # fmt: skip

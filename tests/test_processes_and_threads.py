@@ -88,7 +88,9 @@ except KeyboardInterrupt:
 
 
 def program(text, *args, timeout=240, **env):
-    done = subprocess.run([sys.executable, "-c", text, *args], capture_output=True, text=True, timeout=timeout, env={**os.environ, **env})
+    done = subprocess.run(
+        [sys.executable, "-c", text, *args], capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done
 
@@ -106,7 +108,9 @@ def test_a_forked_process(tmp_cache):
 def test_an_interrupt_is_answered(host):
     import signal
 
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPT, host], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPT, host], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         time.sleep(0.5)
@@ -162,7 +166,9 @@ def test_a_full_disk(tmp_path):
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or subprocess.run(mount).returncode:
         pytest.skip("a full disk needs the right to mount a small one")
     try:
-        done = program(HEAD + 'check(ss.solve(problem, "bs32").y[-1, 0])\nprint("right")\n', STEPSMITH_CACHE_DIR=str(place))
+        done = program(
+            HEAD + 'check(ss.solve(problem, "bs32").y[-1, 0])\nprint("right")\n', STEPSMITH_CACHE_DIR=str(place)
+        )
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
     assert done.stdout.split() == ["right"]

@@ -1,4 +1,5 @@
-"""Rosenbrock methods in the engine: published end points, order, dense output, time dependence, and what breaks them."""
+"""Rosenbrock methods in the engine: published end points, order, dense output, time dependence, and what breaks them.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +7,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from method_kinds import ROSENBROCK
 from stepsmith import Batch, Problem, solve, solve_ensemble
 from stepsmith.controllers.laws import registry
 from stepsmith.envs.ode import make_core
 from stepsmith.integrators.kernels.implicit.jacobian import reads_time
 from stepsmith.integrators.kernels.layout import MAX_STEPS, NON_FINITE, UNDERFLOW
 from stepsmith.integrators.methods import tableaus
-
-METHODS = ("rodas5p", "ros34pw2")
 
 
 def vdp(t, y, p, dy):
@@ -65,19 +65,22 @@ def test_robertson_reaches_the_published_end_point():
     np.testing.assert_allclose(sol.y[-1], ROBER, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_order_on_a_smooth_problem(method):
-    order = {"rodas5p": 5, "ros34pw2": 3}[method]
+    order = {"rodas5p": 5, "ros3prw": 3, "ros34pw2": 3}[method]
     # the exact Jacobian: one by differences would show at 1e-9
     errors, problem = [], Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], jac=vdp_jac)
-    exact = solve_ivp(lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 1), [2.0, 0.0], "DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
-    for h in (1 / 16, 1 / 32):
+    exact = solve_ivp(
+        lambda t, y: [y[1], (1 - y[0] ** 2) * y[1] - y[0]], (0, 1), [2.0, 0.0], "DOP853", rtol=1e-13, atol=1e-14
+    ).y[:, -1]
+    # ros3prw comes near its order at these steps only: at 1/16 and 1/32 the slope is still 3.17
+    for h in (1 / 32, 1 / 64):
         sol = solve(problem, method, registry.constant(h), rtol=1e-6, atol=1e-6)
         errors.append(np.linalg.norm(sol.y[-1] - exact))
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_time_dependence_and_stiffness(method):
     # y = cos t whatever lambda is (Prothero & Robinson 1974); f_t must be there
     assert reads_time(prothero) and not reads_time(vdp) and not reads_time(rober)
@@ -89,13 +92,20 @@ def test_time_dependence_and_stiffness(method):
         assert abs(back.y[-1, 0] - 1.0) < 1e-5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ROSENBROCK)
 def test_dense_output(method):
     problem = Problem(vdp, [2.0, 0.0], (0.0, 8.0), [5.0])
     times = np.linspace(0.3, 8.0, 41)
     sol = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7, t_eval=times)
-    exact = solve_ivp(lambda t, y: [y[1], 5 * (1 - y[0] ** 2) * y[1] - y[0]], (0, 8), [2.0, 0.0], "Radau", rtol=1e-11, atol=1e-11,
-                      t_eval=times).y.T  # fmt: skip
+    exact = solve_ivp(
+        lambda t, y: [y[1], 5 * (1 - y[0] ** 2) * y[1] - y[0]],
+        (0, 8),
+        [2.0, 0.0],
+        "Radau",
+        rtol=1e-11,
+        atol=1e-11,
+        t_eval=times,
+    ).y.T
     assert np.abs(sol.y - exact).max() < (2e-5 if method == "rodas5p" else 2e-4)
     steps = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7)
     at_steps = solve(problem, method, "rodas", rtol=1e-7, atol=1e-7, t_eval=steps.t[1:-1])
@@ -140,7 +150,13 @@ def growth_jac(t, y, p, J):
 def test_a_singular_matrix_is_a_rejected_attempt():
     h = 0.125
     shift = 1.0 / tableaus.implicit("rodas5p").gamma_float / h  # as the kernel forms it: 1/(h gamma) - J is 0
-    sol = solve(Problem(growth, [1.0], (0.0, 0.5), [shift], jac=growth_jac), "rodas5p", registry.constant(h), rtol=1e-6, atol=1e-6)
+    sol = solve(
+        Problem(growth, [1.0], (0.0, 0.5), [shift], jac=growth_jac),
+        "rodas5p",
+        registry.constant(h),
+        rtol=1e-6,
+        atol=1e-6,
+    )
     s = sol.stats
     assert sol.success and s.nreject >= 1 and s.nsolve == 8 * (s.nlu - s.nreject) and s.njev > s.naccept
 
@@ -167,13 +183,17 @@ def test_a_jacobian_that_writes_outside_its_matrix_is_refused():
 def test_a_lane_that_is_looked_at_again_pays_once():
     counts = []
     for reset in (False, True):
-        core = make_core(4, True, family="vanderpol", method="rodas5p", pool_size=3, rtol=(1e-4, 1e-6), law="rodas", baseline="rodas")
+        core = make_core(
+            4, True, family="vanderpol", method="rodas5p", pool_size=3, rtol=(1e-4, 1e-6), law="rodas", baseline="rodas"
+        )
         core.seed(np.arange(4, dtype=np.uint64))
         core.reset()
         rows = []
         for _ in range(6):
             core.step(np.zeros((4, 2), np.float32))
-            rows.append([core.rows(name)[0, 1] for name in ("NFEV", "NJEV", "NLU", "NSOLVE", "T")] + [float(core.reward[1])])
+            rows.append(
+                [core.rows(name)[0, 1] for name in ("NFEV", "NJEV", "NLU", "NSOLVE", "T")] + [float(core.reward[1])]
+            )
             if reset:
                 core.reset(np.array([True, False, False, False]))
         counts.append(rows)

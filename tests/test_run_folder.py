@@ -1,14 +1,12 @@
-"""Run folders: killed runs that go on to the last bit, damaged and foreign files, full and read-only disks, two processes on one folder."""
+"""Run folders: killed runs that go on to the last bit, damaged and foreign files, full and read-only disks."""
 
 import errno
 import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -18,48 +16,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 
-from stepsmith.controllers.file import document, load_controller
-from stepsmith.train.cli import program as cli
-from stepsmith.train.config import config as configs
 from stepsmith.train.run import lock
 from stepsmith.train.run import run as runs
 from stepsmith.train.run.lock import held
 from stepsmith.train.run.runfiles import RunError
-
-ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
-OFF = {"total_steps": 1024, "num_envs": 16, "buffer_size": 800, "batch_size": 32, "learning_starts": 128, "train_freq": 4}
-TRAIN = {
-    "es": {"generations": 30, "population": 4, "instances": 4, "sigma": 0.3},
-    "ppo": {"total_steps": 2048, "num_envs": 16, "n_steps": 16, "batch_size": 128, "n_epochs": 1},
-    "sac": OFF,
-    "dqn": {**OFF, "actions": [[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]], "target_update_interval": 100},
-}
-
-
-def make(algorithm, **changes):
-    every = 20_000 if algorithm == "es" else 300
-    data = {"name": "toy", "algorithm": algorithm, "env": ENV, "policy": {"hidden": [3]}, "train": TRAIN[algorithm],
-            "evaluate": {"every": every, "instances": 4, "against": "i"}}  # fmt: skip
-    return configs.from_dict({**data, **changes})
-
-
-def refuse(constant):
-    raise AssertionError(f"{constant} is no JSON")
-
-
-def logged(folder):
-    """Rows without their clock; every line must be JSON to the letter."""
-    rows = [json.loads(line, parse_constant=refuse) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def content(folder):
-    """A run's controller: what its file holds, but for the commit, which may move meanwhile."""
-    learned = load_controller(folder / "controller.safetensors")
-    said = document(learned)
-    said["provenance"] = {k: v for k, v in learned.provenance.items() if k not in ("commit", "versions")}
-    return said, learned.weights.tobytes()
-
+from toy_runs import TRAIN, command, config_file, content, damage, logged, make
 
 KILLED = """
 import json, os, signal, sys
@@ -130,15 +91,6 @@ def test_a_killed_run_goes_on_to_the_last_bit(killed, whole, algorithm, tmp_path
     assert (out / "log.jsonl").read_bytes() == lines and content(out) == content(whole(algorithm))
 
 
-def damage(path, how):
-    data = bytearray(path.read_bytes())
-    if how == "flipped":
-        data[len(data) // 2] ^= 0x10
-    elif how == "foreign":
-        data = bytearray(b"not a checkpoint")
-    path.write_bytes(bytes(data[: {"truncated": len(data) // 2, "empty": 0}.get(how, len(data))]))
-
-
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "foreign", "missing"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, whole, how, tmp_path, capsys):
     out = tmp_path / "run"
@@ -153,27 +105,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(killed, whole, how, t
     assert logged(out) == logged(whole("ppo")) and content(out) == content(whole("ppo"))
 
 
-def command(capsys, *args):
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(a) for a in args])
-    return stop.value.code, capsys.readouterr().err.strip().splitlines()
-
-
-def config_file(tmp_path):
-    path = tmp_path / "toy.toml"
-    tables = {"env": ENV, "policy": {"hidden": [3]}, "train": TRAIN["es"], "evaluate": make("es").as_dict()["evaluate"]}
-    text = 'name = "toy"\nalgorithm = "es"\n'
-    for name, table in tables.items():
-        text += f"[{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in table.items())
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.parametrize(
     "spoil, says",
     [
-        (lambda p: [damage(p / n, "empty") for n in ("checkpoint.npz", "checkpoint.previous.npz")], "no checkpoint is whole"),
-        (lambda p: [damage(p / n, "truncated") for n in ("checkpoint.npz", "checkpoint.previous.npz")], "no checkpoint is whole"),
+        (
+            lambda p: [damage(p / n, "empty") for n in ("checkpoint.npz", "checkpoint.previous.npz")],
+            "no checkpoint is whole",
+        ),
+        (
+            lambda p: [damage(p / n, "truncated") for n in ("checkpoint.npz", "checkpoint.previous.npz")],
+            "no checkpoint is whole",
+        ),
         (lambda p: damage(p / "config.json", "truncated"), "config.json is damaged or cut short"),
         (lambda p: damage(p / "config.json", "empty"), "config.json is damaged or cut short"),
         (lambda p: damage(p / "provenance.json", "truncated"), "provenance.json is damaged or cut short"),
@@ -217,7 +159,9 @@ def test_a_folder_that_somebody_sent_runs_no_code(killed, name, tmp_path, capsys
             file.writestr("data", pickle.dumps(Bomb(mark)))
     else:
         (out / name).write_bytes(pickle.dumps(Bomb(mark)))
-    with pytest.raises(RunError, match="allow_pickle|could run any code, so it is not read any more: begin the run anew"):
+    with pytest.raises(
+        RunError, match="allow_pickle|could run any code, so it is not read any more: begin the run anew"
+    ):
         runs.train(make("ppo"), out=out, resume=True, progress=False)
     assert not mark.exists()
 
@@ -256,7 +200,7 @@ def test_a_run_refused_late_leaves_no_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "deep").exists()
 
 
-# -- disks ----------------------------------------------------------------------------------------------------------------------------
+# -- disks
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
@@ -284,7 +228,9 @@ def small_disk(tmp_path):
     """A file system of 400 kB, skipped where this user may mount none."""
     path = tmp_path / "disk"
     path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(path)], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     yield path
@@ -308,7 +254,7 @@ def test_a_full_disk_and_a_read_only_one(small_disk, whole, tmp_path, capsys):
         pass
 
 
-# -- one process a folder -------------------------------------------------------------------------------------------------------------
+# -- one process a folder
 
 HOLDS = "import sys, time; from pathlib import Path; from stepsmith.train.run.lock import held\n"
 HOLDS += "with held(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
@@ -340,43 +286,3 @@ def test_two_processes_on_one_folder(killed, tmp_path, capsys, monkeypatch):
         with pytest.raises(RunError, match=f"process {os.getpid()}"), held(out):
             pass
     assert not (out / "run.lock").exists()
-
-
-def test_another_machines_lock_is_not_taken_over(tmp_path):
-    owner = {"pid": 1, "host": "elsewhere", "boot": "another", "since": "2026-01-01 00:00:00"}
-    (tmp_path / "run.lock").write_text(json.dumps(owner))
-    with pytest.raises(RunError, match=r"process 1 on elsewhere .*if that has ended, remove .*run\.lock"), held(tmp_path):
-        pass
-
-
-SWEEP = """
-[sweep]
-trials = 2
-[sweep.parameters]
-"train.sigma" = {low = 0.05, high = 0.2}
-"""
-
-
-def test_a_killed_sweep_takes_its_trainer_with_it(tmp_path):
-    pytest.importorskip("optuna")
-    file = config_file(tmp_path)
-    file.write_text(file.read_text().replace("generations = 30", "generations = 1_000_000") + SWEEP)
-    folder = tmp_path / "sweep"
-    code = f"from stepsmith.train.tune.sweep import sweep; sweep({str(file)!r}, {str(folder)!r}, progress=False)"
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    log, end = folder / "trial-000" / "s0" / "log.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.stat().st_size):
-        assert parent.poll() is None and time.monotonic() < end
-        time.sleep(0.1)
-    trainer = json.loads((log.parent / "run.lock").read_text())["pid"]
-    assert trainer != parent.pid and json.loads((folder / "run.lock").read_text())["pid"] == parent.pid
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
-    lock.wait_free(log.parent, 20.0)  # as the next sweep does, before it starts a trainer of its own
-    size = log.stat().st_size
-    time.sleep(0.5)
-    assert log.stat().st_size == size
-    end = time.monotonic() + 10
-    while Path(f"/proc/{trainer}").exists() and Path(f"/proc/{trainer}/stat").read_text().split(")")[1].split()[0] != "Z":
-        assert time.monotonic() < end
-        time.sleep(0.1)

@@ -45,7 +45,10 @@ def test_it_is_dummyvecenv_of_single_environments_bit_for_bit(cut):
             x, y = a[3][i], b[3][i]
             assert np.array_equal(x["terminal_observation"], y["terminal_observation"])
             assert x["TimeLimit.truncated"] == y["TimeLimit.truncated"]
-            assert x["episode"]["r"] == pytest.approx(y["episode"]["r"], abs=2e-6) and x["episode"]["l"] == y["episode"]["l"]
+            assert (
+                x["episode"]["r"] == pytest.approx(y["episode"]["r"], abs=2e-6)
+                and x["episode"]["l"] == y["episode"]["l"]
+            )
             assert x["episode"]["t"] >= 0
             ends += 1
             cuts += x["TimeLimit.truncated"]

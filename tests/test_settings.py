@@ -137,7 +137,9 @@ def test_a_folder_that_holds_something_learnt_is_kept(tmp_path):
     assert (tmp_path / "old" / "config.json").exists()
 
 
-@pytest.mark.parametrize("change, says", [({"seed": -1}, "seed"), ({"hidden": "12"}, "hidden"), ({"settings": {}}, "settings")])
+@pytest.mark.parametrize(
+    "change, says", [({"seed": -1}, "seed"), ({"hidden": "12"}, "hidden"), ({"settings": {}}, "settings")]
+)
 def test_the_papers_training_refuses_the_same(change, says):
     from stepsmith.train.algorithms.evolution import Settings
     from stepsmith.train.evaluate.paper import train_residual

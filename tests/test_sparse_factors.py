@@ -1,4 +1,6 @@
-"""Sparse factorisation with pivots on the diagonal, against SciPy's SuperLU and full matrices; solves of a reaction on a grid."""
+"""Sparse factorisation with pivots on the diagonal, against SciPy's SuperLU and full matrices; solves of a reaction on
+a grid.
+"""
 
 from __future__ import annotations
 
@@ -63,14 +65,23 @@ PATTERN = scattered(0)
 
 
 def factored(matrices: np.ndarray, b: np.ndarray, re: float, im: float, given: bool = True):
-    """Solutions of (re I - J) x = b[0] and ((re + i im) I - J) x = b[1] + i b[2]; lane l has the Jacobian matrices[l]."""
+    """Solutions of (re I - J) x = b[0] and ((re + i im) I - J) x = b[1] + i b[2]; lane l has the Jacobian matrices[l].
+    """
     problem = Problem(
-        linear, np.ones(N), (0.0, 1.0), matrices[0].ravel(), jac=linear_jac if given else None, sparsity=PATTERN, validate=False
+        linear,
+        np.ones(N),
+        (0.0, 1.0),
+        matrices[0].ravel(),
+        jac=linear_jac if given else None,
+        sparsity=PATTERN,
+        validate=False,
     )
     algebra = Algebra(problem, pair=True)
     assert algebra.structure.factors is not None
     lay = block_layout(WIDTH, N, N * N, 3, 1, build.N_OUT, algebra.rows)
-    text = build.header(lay, N, N * N, 1) + build.substitute(algebra.lines + algebra.source() + ALGEBRA, lay, N, N * N, 1, False)
+    text = build.header(lay, N, N * N, 1) + build.substitute(
+        algebra.lines + algebra.source() + ALGEBRA, lay, N, N * N, 1, False
+    )
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)
     rows = block.reshape(-1, WIDTH)
@@ -126,7 +137,8 @@ def test_a_pivot_of_noise_is_refused_in_its_lane_alone():
     st = structure(checked(PATTERN, N), N)
     kept = PATTERN[np.ix_(st.order, st.order)]
     ptr, diag, row = st.factors.ptr, st.factors.diag, st.factors.row
-    # columns k < q that are kept with their mirror, q with something to eliminate: a block of two equal rows, the second pivot 1 - 1
+    # columns k < q that are kept with their mirror, q with something to eliminate: a block of two equal rows, the
+    # second pivot 1 - 1
     pairs = [(row[ptr[q]], q) for q in range(N) if diag[q] > ptr[q] and ptr[q + 1] > diag[q] + 1]
     k, q = next((k, q) for k, q in pairs if kept[k, q] and kept[q, k])
     first, second = st.order[k], st.order[q]
@@ -248,7 +260,9 @@ def test_a_grid_solves_as_full_matrices_do_and_as_scipy_does(peer):
     assert structure(checked(sparsity, 128), 128).factors is not None
     options = dict(method="rodas5p", controller="rodas", rtol=1e-7, atol=1e-9)
     # the same text: what a sparse view is told lies outside its pattern leaves no trace
-    given = solve(Problem(reaction, start(), (0.0, 2.0), [20.0], jac=clearing_jac, sparsity=sparsity, validate=False), **options)
+    given = solve(
+        Problem(reaction, start(), (0.0, 2.0), [20.0], jac=clearing_jac, sparsity=sparsity, validate=False), **options
+    )
     whole = solve(Problem(reaction, start(), (0.0, 2.0), [20.0], jac=clearing_jac), **options)
     for sol in (given, whole):
         assert sol.success
@@ -259,7 +273,11 @@ def test_a_grid_solves_as_full_matrices_do_and_as_scipy_does(peer):
 
 def test_a_grid_by_coloured_differences(peer):
     sol = solve(
-        Problem(reaction, start(), (0.0, 2.0), [20.0], sparsity=grid()), method="radau5", controller="radau5", rtol=1e-7, atol=1e-9
+        Problem(reaction, start(), (0.0, 2.0), [20.0], sparsity=grid()),
+        method="radau5",
+        controller="radau5",
+        rtol=1e-7,
+        atol=1e-9,
     )
     assert sol.success and sol.stats.nfev < 40 * sol.stats.naccept
     np.testing.assert_allclose(sol.y[-1], peer, rtol=3e-5)

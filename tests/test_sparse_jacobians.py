@@ -1,4 +1,6 @@
-"""Declared sparsity: bands, reordered patterns, coloured differences give what full matrices give, for fewer evaluations."""
+"""Declared sparsity: bands, reordered patterns, coloured differences give what full matrices give, for fewer
+evaluations.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,10 @@ def test_structures():
             if 0 <= b < 144:
                 grid[a, b] = True
     st = structure(checked(grid[np.ix_(np.arange(143, -1, -1), np.arange(143, -1, -1))], 144), 144)
-    assert st.factors is not None and 3 * st.factors.work < 144 * 12 * 25 and st.groups.max() + 1 <= 9  # less than its band takes
+    # less than its band takes
+    assert (
+        st.factors is not None and 3 * st.factors.work < 144 * 12 * 25 and st.groups.max() + 1 <= 9
+    )
     for g in range(st.groups.max() + 1):
         rows = np.concatenate([st.row[st.ptr[q] : st.ptr[q + 1]] for q in np.flatnonzero(st.groups == g)])
         assert len(np.unique(rows)) == len(rows)
@@ -156,7 +161,11 @@ def test_wrong_sparsity_is_refused(value):
 
 def test_a_slice_of_a_batch_and_a_batch_of_one_keep_it():
     problem = straight(jac=line_jac, sparsity=(1, 1))
-    assert problem.batch().sparsity == (1, 1) and problem.batch()[0].sparsity == (1, 1) and problem.batch()[:1].sparsity == (1, 1)
+    assert (
+        problem.batch().sparsity == (1, 1)
+        and problem.batch()[0].sparsity == (1, 1)
+        and problem.batch()[:1].sparsity == (1, 1)
+    )
     assert replace(problem, jac=None, validate=False).sparsity == (1, 1)
 
 
@@ -200,11 +209,15 @@ def linear_jac(t, y, p, J):
 
 @pytest.mark.parametrize("given", [True, False])
 def test_factors_of_a_reordered_unsymmetric_matrix_against_numpy(given):
-    problem = Problem(linear, _RNG.standard_normal(M), (0.0, 1.0), jac=linear_jac if given else None, sparsity=LINEAR != 0)
+    problem = Problem(
+        linear, _RNG.standard_normal(M), (0.0, 1.0), jac=linear_jac if given else None, sparsity=LINEAR != 0
+    )
     algebra, width = Algebra(problem, pair=True), 4
     assert not algebra.structure.dense and algebra.structure.order is not None
     lay = block_layout(width, M, 0, 3, 1, build.N_OUT, algebra.rows)
-    text = build.header(lay, M, 0, 1) + build.substitute(algebra.lines + algebra.source() + ALGEBRA, lay, M, 0, 1, False)
+    text = build.header(lay, M, 0, 1) + build.substitute(
+        algebra.lines + algebra.source() + ALGEBRA, lay, M, 0, 1, False
+    )
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)
     rows = block.reshape(-1, width)
@@ -228,6 +241,8 @@ def test_factors_of_a_reordered_unsymmetric_matrix_against_numpy(given):
     tol = 1e-11 if given else 1e-5
     for l in range(width):  # noqa: E741 (a lane)
         if given:
-            np.testing.assert_allclose(row("K1")[:, l], np.linalg.solve(re * (1 + l) * np.eye(M) - LINEAR, b[0][:, l]), rtol=tol, atol=tol)
+            np.testing.assert_allclose(
+                row("K1")[:, l], np.linalg.solve(re * (1 + l) * np.eye(M) - LINEAR, b[0][:, l]), rtol=tol, atol=tol
+            )
         want = np.linalg.solve((re * (1 + l) + 1j * im) * np.eye(M) - LINEAR, b[1][:, l] + 1j * b[2][:, l])
         np.testing.assert_allclose(row("K2")[:, l] + 1j * row("YN")[:, l], want, rtol=tol, atol=tol)

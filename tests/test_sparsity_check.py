@@ -14,7 +14,11 @@ from stepsmith.integrators import methods, problems
 from stepsmith.integrators.checks import jacobian_check
 from stepsmith.integrators.core.errors import JacobianWarning
 
-PATTERNED = [name for name in problems.names() if problems.family(name).stiff and problems.family(name).canonical().sparsity is not None]
+PATTERNED = [
+    name
+    for name in problems.names()
+    if problems.family(name).stiff and problems.family(name).canonical().sparsity is not None
+]
 
 
 def second_neighbours(t, y, p, dydt):
@@ -36,7 +40,10 @@ def test_there_are_shipped_patterns():
 @pytest.mark.parametrize("n", [12, 300])
 def test_too_narrow_a_band_is_named(n):
     problem = ss.Problem(second_neighbours, np.ones(n), (0.0, 1.0), sparsity=(1, 1), name="chain")
-    with pytest.raises(ValueError, match=r"sparsity of problem 'chain' is too narrow: f\[(\d+)\] depends on y\[(\d+)\], entry \(\1, \2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"sparsity of problem 'chain' is too narrow: f\[(\d+)\] depends on y\[(\d+)\], entry \(\1, \2\)",
+    ):
         ss.check_jacobian(problem)
     ss.check_jacobian(dataclasses.replace(problem, sparsity=(2, 0)))
 
@@ -108,7 +115,8 @@ def test_an_implicit_solve_warns_once_and_goes_on():
     with pytest.warns(JacobianWarning, match="sparsity of problem 'chain' is too narrow") as caught:
         sol = ss.solve(problem, "rodas5p", "rodas")
     assert caught[0].filename == __file__
-    # a W-method's order does not need the whole Jacobian, Rodas5P's does: right to the tolerance's neighbourhood all the same
+    # a W-method's order does not need the whole Jacobian, Rodas5P's does: right to the tolerance's neighbourhood all
+    # the same
     exact = ss.solve(dataclasses.replace(problem, sparsity=(2, 0)), "rodas5p", "rodas", rtol=1e-10, atol=1e-10)
     assert sol.success and np.abs(sol.y[-1] - exact.y[-1]).max() < 1e-2
     with warnings.catch_warnings():
@@ -127,4 +135,6 @@ def test_what_a_right_hand_side_cannot_be_asked_is_not_judged():
     problem = ss.Problem(root, [1.0, 1.0], (0.0, 1.0), sparsity=(0, 0), validate=False)
     assert jacobian_check.find_fault(problem, 0.0, np.array([1.0, 1.0])) is None
     assert jacobian_check.find_fault(problem, 0.0, np.array([2.0, 1.0])) is None
-    assert jacobian_check.concerns(problem, methods.get("radau5")) and not jacobian_check.concerns(problem, methods.get("tsit5"))
+    assert jacobian_check.concerns(problem, methods.get("radau5")) and not jacobian_check.concerns(
+        problem, methods.get("tsit5")
+    )

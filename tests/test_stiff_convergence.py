@@ -1,4 +1,6 @@
-"""The error of stiff solves follows the tolerance down to 1e-9 and below; orders on Prothero-Robinson are those of theory."""
+"""The error of stiff solves follows the tolerance down to 1e-9 and below; orders on Prothero-Robinson are those of
+theory.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def bench():
 @pytest.mark.parametrize(
     ("problem", "method"),
     [
-        ("rober", "radau5"), ("rober", "rodas5p"), ("hires", "esdirk43"), ("orego", "kvaerno5"), ("vdpol_stiff", "radau5"),
+        ("rober", "radau5"), ("rober", "rodas5p"), ("hires", "esdirk43"), ("orego", "kvaerno5"),
+        ("vdpol_stiff", "radau5"),
         ("pollu", "rodas5p"), ("e5", "radau5"), ("medical_akzo_20", "rodas5p"),
     ],
 )  # fmt: skip
@@ -76,8 +79,9 @@ def largest_errors(method, rate, steps):
     return np.array(out)
 
 
-# q of an error ~ h^q / |lambda|, that of a stiffly accurate method with stage order q (Hairer & Wanner II, IV.15, table 15.2; for Rodas5P
-# see G. Steinebach, BIT 63 (2023) 27).  ROS3PRw, not stiffly accurate, is built for h^3 whatever lambda is (Rang 2014).
+# q of an error ~ h^q / |lambda|, that of a stiffly accurate method with stage order q (Hairer & Wanner II, IV.15, table
+# 15.2; for Rodas5P see G. Steinebach, BIT 63 (2023) 27).  ROS3PRw, not stiffly accurate, is built for h^3 whatever
+# lambda is (Rang 2014).
 STIFF_ORDERS = {"radau5": 3, "kvaerno5": 2, "esdirk43": 2, "rodas5p": 3, "ros34pw2": 2, "ros3prw": 3}
 
 

@@ -13,8 +13,16 @@ from stepsmith.controllers.learned.observation import STIFF
 from stepsmith.envs.ode import make_core
 
 COSTS = {"jacobian": 1.0, "lu": 5.0, "solve": 2.0}
-ARGS = {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4, "pool_size": 6, "rtol": (1e-3, 1e-6),
-        "baseline": "predictive", "costs": COSTS}  # fmt: skip
+ARGS = {
+    "family": "vdpol_stiff",
+    "method": "esdirk43",
+    "law": "predictive",
+    "n_act": 4,
+    "pool_size": 6,
+    "rtol": (1e-3, 1e-6),
+    "baseline": "predictive",
+    "costs": COSTS,
+}
 
 
 def episodes(core, action, count):
@@ -35,7 +43,11 @@ def core():
 
 @pytest.mark.filterwarnings("error")
 def test_gymnasiums_checker_passes():
-    env = gym.make("stepsmith/Stiff-v0", disable_env_checker=True, **{k: ARGS[k] for k in ("pool_size", "rtol", "baseline", "costs")})
+    env = gym.make(
+        "stepsmith/Stiff-v0",
+        disable_env_checker=True,
+        **{k: ARGS[k] for k in ("pool_size", "rtol", "baseline", "costs")},
+    )
     check_env(env.unwrapped)
     assert env.action_space.shape == (4,) and env.observation_space.shape == (len(STIFF),)
     env.close()
@@ -47,8 +59,14 @@ def test_zero_is_the_law_and_work_is_what_it_costs(core):
         i = int(e["instance"])
         batch = core.pool.batch[i : i + 1]
         tol = e["rtol"]
-        sol = ss.solve_ensemble(batch, method="esdirk43", controller=law, rtol=tol, atol=tol * core.pool.family.atol_factor,
-                                t_eval=core.pool.tgrid[i])  # fmt: skip
+        sol = ss.solve_ensemble(
+            batch,
+            method="esdirk43",
+            controller=law,
+            rtol=tol,
+            atol=tol * core.pool.family.atol_factor,
+            t_eval=core.pool.tgrid[i],
+        )
         s = sol.stats
         assert (e["nfev"], e["naccept"], e["nreject"]) == (s.nfev[0], s.naccept[0], s.nreject[0])
         work = s.nfev[0] + COSTS["jacobian"] * s.njev[0] + COSTS["lu"] * s.nlu[0] + COSTS["solve"] * s.nsolve[0]

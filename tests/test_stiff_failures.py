@@ -1,4 +1,6 @@
-"""What implicit methods do when things go wrong: useless Jacobians, singular matrices, late stiffness, blow-up, negative amounts."""
+"""What implicit methods do when things go wrong: useless Jacobians, singular matrices, late stiffness, blow-up,
+negative amounts.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from method_kinds import IMPLICIT, NEWTON, ROSENBROCK
 from stepsmith import Batch, Problem
 from stepsmith.integrators import problems
 from stepsmith.integrators.checks import jacobian_check
@@ -19,8 +22,7 @@ from stepsmith.integrators.core.errors import JacobianWarning
 from stepsmith.integrators.kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS, UNDERFLOW
 from stepsmith.integrators.methods import tableaus
 
-LAWS = {"rodas5p": "rodas", "ros34pw2": "rodas", "ros3prw": "rodas", "radau5": "radau5", "kvaerno5": "radau5", "esdirk43": "radau5"}
-NEWTON = ("radau5", "kvaerno5", "esdirk43")
+LAWS = {method: "rodas" if method in ROSENBROCK else "radau5" for method in IMPLICIT}
 
 
 def rhs(t, y, p, dy):
@@ -51,7 +53,9 @@ newton = pytest.mark.parametrize("method", NEWTON)
 
 @newton
 def test_newton_that_diverges_at_any_step_ends(method):
-    """J = 0 makes it a fixed-point iteration; with a rate of -1e20 and t about 1, every step that time resolves diverges."""
+    """J = 0 makes it a fixed-point iteration; with a rate of -1e20 and t about 1, every step that time resolves
+    diverges.
+    """
     sol = run(case(-1e20, jac_factors=(0.0, 1.0, 1.0), span=(1.0, 2.0)), method)
     assert sol.status in (UNDERFLOW, NON_FINITE) and sol.t[-1] == 1.0 and sol.y[-1, 0] == 1.0
     assert sol.stats.naccept == 0 and sol.stats.nreject < 2000
@@ -60,7 +64,9 @@ def test_newton_that_diverges_at_any_step_ends(method):
 
 @newton
 def test_newton_that_converges_at_tiny_steps_only_runs_into_the_limit(method):
-    sol = run(case(-1.0, jac_factors=(1e8, 1.0, 1.0) if method != "esdirk43" else (1e5, 1.0, 1.0)), method, max_steps=2000)
+    sol = run(
+        case(-1.0, jac_factors=(1e8, 1.0, 1.0) if method != "esdirk43" else (1e5, 1.0, 1.0)), method, max_steps=2000
+    )
     assert sol.status == MAX_STEPS and 0 < sol.t[-1] < 1
     assert sol.stats.naccept + sol.stats.nreject == 2000 and sol.stats.nreject > 500
     assert "step limit reached" in sol.message and "jac of problem 'switch': entry (0, 0) is " in sol.message
@@ -90,7 +96,10 @@ def test_a_jacobian_of_the_wrong_sign_costs_steps_not_the_solution(method):
 def test_a_jacobian_that_is_not_finite(method, factors):
     sol = run(case(jac_factors=factors), method)
     assert sol.status == NON_FINITE and sol.t[-1] == 0.0 and sol.y[-1, 0] == 1.0 and sol.stats.nreject < 2000
-    assert "did not help; the last good state is returned; jac of problem 'switch' is not finite in entry (0, 0)" in sol.message
+    assert (
+        "did not help; the last good state is returned; jac of problem 'switch' is not finite in entry (0, 0)"
+        in sol.message
+    )
 
 
 @every
@@ -142,7 +151,9 @@ def test_zero_span(method):
 
 @pytest.mark.parametrize("method", ["rodas5p", "radau5"])
 def test_bad_lanes_among_many(method):
-    """Of 24 lanes one starts at NaN, one blows up, one has an infinite Jacobian: each has its status, the others do not notice."""
+    """Of 24 lanes one starts at NaN, one blows up, one has an infinite Jacobian: each has its status, the others do not
+    notice.
+    """
     good = case(-3.0, -1e4, forcing=1.0, y0=2.0)
     p, y0 = np.tile(good.p, (24, 1)), np.full((24, 1), 2.0)
     p[:, 0] = -np.linspace(1.0, 5.0, 24)
@@ -160,7 +171,9 @@ def test_bad_lanes_among_many(method):
 
 
 def test_the_published_pair_of_ros3prw_has_no_error_estimate_on_linear_problems():
-    """k_1 = k_2 there, and b - b_hat is a multiple of (1, -1, 0): it sees no error of y' = -y; the second estimate does."""
+    """k_1 = k_2 there, and b - b_hat is a multiple of (1, -1, 0): it sees no error of y' = -y; the second estimate
+    does.
+    """
     tableau = tableaus.implicit("ros3prw")
     alpha, gammas, b = tableau.classical
     assert abs(alpha[1][0] + gammas[1][0]) < 1e-15
@@ -180,10 +193,13 @@ def test_rober_with_a_useless_atol_stays_on_the_solution_with_rodas5p(tolerances
     assert sol.success and np.abs(sol.y[-1] - end).max() < tolerances[1] and sol.y.min() > -1e-3
 
 
-@pytest.mark.parametrize("tolerances", [(1e-2, 1e-2), (1e-2, 1e-4), (1e-4, 1e-4), (1e-8, 1e-2), (1e-6, 1e-6), (1e-4, 1e-8)])
+@pytest.mark.parametrize(
+    "tolerances", [(1e-2, 1e-2), (1e-2, 1e-4), (1e-4, 1e-4), (1e-8, 1e-2), (1e-6, 1e-6), (1e-4, 1e-8)]
+)
 def test_rober_with_a_large_atol_is_on_the_solution_or_plainly_off_it(tolerances):
-    """With y2 < 0 the exact solution runs away and implicit steps follow it, or leap over its pole to y2 = -4e-6, y1 = -5e7, as SciPy's
-    Radau does: no status tells, but amounts that are negative by millions do."""
+    """With y2 < 0 the exact solution runs away and implicit steps follow it, or leap over its pole to y2 = -4e-6, y1 =
+    -5e7, as SciPy's Radau does: no status tells, but amounts that are negative by millions do.
+    """
     family = problems.family("rober")
     problem = family.published()
     end = family.reference(problem.batch()).y[0, -1]

@@ -82,7 +82,9 @@ def test_what_cannot_be_solved_is_not_ok():
     batch = Batch(square, y0, np.empty((3, 0)), np.zeros(3), np.ones(3), jac=square_jac, validate=False)
     found = stiff_reference(batch, [0.25, 1.0])
     assert found.ok.tolist() == [True, False, False]
-    assert found.y[1, 0, 0] == pytest.approx(4.0, rel=1e-12) and np.isnan(found.y[1, 1, 0]) and np.isnan(found.y[2]).all()
+    assert (
+        found.y[1, 0, 0] == pytest.approx(4.0, rel=1e-12) and np.isnan(found.y[1, 1, 0]) and np.isnan(found.y[2]).all()
+    )
     assert np.isinf(found.self_error[1:]).all()
     few = stiff_reference(problems.make("vdpol_stiff"), [1.0], max_steps=20)
     assert not few.ok[0] and np.isinf(few.self_error[0])
@@ -118,7 +120,9 @@ def test_empty_batch():
 
 def test_bandwidth():
     assert bandwidth(problems.sample("pollu", 1, seed=0)) == (19, 19)
-    assert bandwidth(problems.sample("friction", 1, seed=0)) == (1, 1) and bandwidth(problems.sample("flame", 1, seed=0)) == (0, 0)
+    assert bandwidth(problems.sample("friction", 1, seed=0)) == (1, 1) and bandwidth(
+        problems.sample("flame", 1, seed=0)
+    ) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ def test_a_constant_is_constant():
 
 def test_an_exponential_halves_its_logarithm_and_stays_at_the_end():
     s = strength.exponential(100.0, 10.0, 8)
-    assert s(0) == 100.0 and s(8) == pytest.approx(10.0, rel=1e-14) and s(4) == pytest.approx(math.sqrt(1000.0), rel=1e-14)
+    assert (
+        s(0) == 100.0 and s(8) == pytest.approx(10.0, rel=1e-14) and s(4) == pytest.approx(math.sqrt(1000.0), rel=1e-14)
+    )
     assert [s(k + 1) / s(k) for k in range(8)] == pytest.approx([0.1 ** (1 / 8)] * 8, rel=1e-13)
     assert s(9) == s(8) == s(10**9)
 
@@ -45,7 +47,12 @@ def test_any_callable_and_its_values_are_checked():
 def test_a_strength_may_be_zero():
     assert strength.constant(0)(7) == 0.0
     fading, warming = strength.linear(2.0, 0.0, 4), strength.linear(0.0, 2.0, 4)
-    assert [fading(k) for k in (0, 2, 4, 9)] == [2.0, 1.0, 0.0, 0.0] and [warming(k) for k in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
+    assert [fading(k) for k in (0, 2, 4, 9)] == [2.0, 1.0, 0.0, 0.0] and [warming(k) for k in (0, 2, 4, 9)] == [
+        0.0,
+        1.0,
+        2.0,
+        2.0,
+    ]
     # no round-off below zero at the end
     assert all(strength.linear(0.7, 0.0, n)(n) == 0.0 for n in range(1, 300))
     for ends in ((0.0, 1.0), (1.0, 0.0)):

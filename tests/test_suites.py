@@ -49,15 +49,22 @@ def test_a_law_is_tuned_on_all_families_and_found_by_the_suites_name(toy):
 def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):
     law = [Learned.random(DECISION, (4,), seed, 0.0, name="nothing") for seed in range(3)]
     report = compare_suite("toy", [law], n=4, n_validation=3, repeats=1, progress=False)
-    assert {r.family: r.unseen for r in report.rows} == {"lotka_volterra": False, "fitzhugh_nagumo": False, "vanderpol": True}
+    assert {r.family: r.unseen for r in report.rows} == {
+        "lotka_volterra": False,
+        "fitzhugh_nagumo": False,
+        "vanderpol": True,
+    }
     # the network is the I law: its ratio to the denominator is the I law's own, in every family and over the suite
     assert report.figures["work"].ratio == pytest.approx(report.laws["i"], rel=1e-6)
-    assert report.seeds == pytest.approx({"n": 3.0, "median": report.laws["i"], "low": report.laws["i"], "high": report.laws["i"]})
+    assert report.seeds == pytest.approx(
+        {"n": 3.0, "median": report.laws["i"], "low": report.laws["i"], "high": report.laws["i"]}
+    )
     f = report.figures["work"]
     assert f.low <= f.ratio <= f.high and report.figures["wall"].ratio > 0.0
     for r in report.rows:
         assert r.against_best.ratio >= r.work["work"].figure.ratio * 0.999 and r.costs is None
-        # the best single law over the denominator is this row's two ratios; hindsight chooses anew at every instance and level
+        # the best single law over the denominator is this row's two ratios; hindsight chooses anew at every instance
+        # and level
         best = r.work["work"].figure.ratio / r.against_best.ratio
         assert 0.3 < r.hindsight <= best * (1.0 + 1e-9)
     assert report.hindsight == pytest.approx(np.sqrt(report.rows[0].hindsight * report.rows[1].hindsight))
@@ -69,7 +76,8 @@ def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):
 
 
 def test_hindsight_by_hand():
-    # three laws on two instances: work falls with the error as a power, so that envelopes are straight lines in the logarithms
+    # three laws on two instances: work falls with the error as a power, so that envelopes are straight lines in the
+    # logarithms
     tol = np.array([1e-2, 1e-3, 1e-4, 1e-5])
     levels = np.array([1e-3, 1e-4])
 
@@ -83,10 +91,15 @@ def test_hindsight_by_hand():
     for i in range(2):
         each = []
         for level in levels:
-            costs = [f[i] * level ** -p[i] for f, p in (([10, 20], [0.25, 0.25]), ([4, 30], [0.45, 0.15]), ([50, 90], [0.25, 0.25]))]
+            costs = [
+                f[i] * level ** -p[i]
+                for f, p in (([10, 20], [0.25, 0.25]), ([4, 30], [0.45, 0.15]), ([50, 90], [0.25, 0.25]))
+            ]
             each.append(np.log(min(costs) / costs[0]))
         logs.append(np.mean(each))
-    assert min(logs) < -0.2 and hindsight([base, steep, dear], base, levels) == pytest.approx(np.exp(np.mean(logs)), rel=1e-9)
+    assert min(logs) < -0.2 and hindsight([base, steep, dear], base, levels) == pytest.approx(
+        np.exp(np.mean(logs)), rel=1e-9
+    )
     assert hindsight([base, dear], base, levels) == pytest.approx(1.0)
     # an instance that the denominator does not bring to the levels counts as equal, as in the ratios beside
     lost = Runs("base", np.array([tol, [np.inf] * 4]), base.work, tol, kind="classical")
@@ -95,7 +108,9 @@ def test_hindsight_by_hand():
 
 def test_several_controllers_are_refused():
     with pytest.raises(ValueError, match="one learned controller"):
-        compare_suite("toy", [Learned.random(DECISION, (4,), i, name=name) for i, name in enumerate("ab")], n=2, progress=False)
+        compare_suite(
+            "toy", [Learned.random(DECISION, (4,), i, name=name) for i, name in enumerate("ab")], n=2, progress=False
+        )
     with pytest.raises(ValueError, match="unknown suite"):
         compare_suite("toi", n=2, progress=False)
 

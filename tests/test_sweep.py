@@ -57,8 +57,16 @@ def run(*args):
 
 def test_a_sweep_file_is_a_config_with_a_table(tmp_path):
     space = load(write(tmp_path))
-    assert space.config.name == "tiny" and space.trials == 2 and space.seeds == 2 and space.sampler == "tpe" and not space.prune
-    grid = TINY.replace("trials = 2", 'trials = 9\nsampler = "grid"').replace("{low = 0.05, high = 0.2, log = true}", "[0.05, 0.1, 0.2]")
+    assert (
+        space.config.name == "tiny"
+        and space.trials == 2
+        and space.seeds == 2
+        and space.sampler == "tpe"
+        and not space.prune
+    )
+    grid = TINY.replace("trials = 2", 'trials = 9\nsampler = "grid"').replace(
+        "{low = 0.05, high = 0.2, log = true}", "[0.05, 0.1, 0.2]"
+    )
     space = load(write(tmp_path, grid))
     points = [space.point(i) for i in range(space.count)]
     assert space.count == 6 and {(p["train.sigma"], p["policy.hidden"]) for p in points} == {
@@ -69,7 +77,11 @@ def test_a_sweep_file_is_a_config_with_a_table(tmp_path):
 @pytest.mark.parametrize(
     "old, new, says",
     [
-        ('"train.sigma"', '"train.sigmma"', "unknown parameter of the sweep 'train.sigmma': did you mean 'train.sigma'"),
+        (
+            '"train.sigma"',
+            '"train.sigmma"',
+            "unknown parameter of the sweep 'train.sigmma': did you mean 'train.sigma'",
+        ),
         ('"train.sigma"', '"env.pool_sise"', "did you mean 'env.pool_size'"),
         ('"policy.hidden"', '"policy.hiden"', "did you mean 'policy.hidden'"),
         ('"policy.hidden"', '"polcy.hidden"', "did you mean 'policy"),

@@ -61,7 +61,7 @@ def test_stability_polynomial_is_the_methods_answer_to_a_linear_problem(tableau)
         assert differences[tableau.order + 1] > Fraction(1, 10**8)
 
 
-@pytest.mark.parametrize("name", ["dopri5", "tsit5", "dop853"])
+@pytest.mark.parametrize("name", [name for name in NAMES if get(name).stiffness])
 def test_stiffness_pair_finds_the_eigenvalue(name):
     # y' = -50 (y - cos t): the quotient of stage differences is the eigenvalue's size, whatever h.
     tableau = get(name)

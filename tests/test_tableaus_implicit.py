@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.integrate._ivp import radau as scipy_radau
 
+from method_kinds import ESDIRK, NEWTON
 from stepsmith.integrators.methods.rational import root
 from stepsmith.integrators.methods.tableaus import IMPLICIT, NAMES, implicit
 from stepsmith.integrators.methods.trees import StageWeights, density, rooted_trees
 
-ESDIRK = ("kvaerno5", "esdirk43")
 # Defects that the published digits leave, of y_new and of y_hat.
 DIGITS = {"kvaerno5": (1e-36, 1e-36), "esdirk43": (1e-55, 1e-23), "radau5": (1e-55, 1e-55)}
 
@@ -68,7 +68,7 @@ def test_root():
 # Orders ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*ESDIRK, "radau5"])
+@pytest.mark.parametrize("name", NEWTON)
 def test_order_conditions(name):
     t = implicit(name)
     b = t.a[-1] if name == "radau5" else t.b
@@ -121,7 +121,7 @@ def linear(tableau, weights):
     return lambda z: 1 + z * (b @ np.linalg.solve(np.eye(len(b)) - z * a, np.ones(len(b))))
 
 
-@pytest.mark.parametrize("name", [*ESDIRK, "radau5"])
+@pytest.mark.parametrize("name", NEWTON)
 def test_stability(name):
     t = implicit(name)
     grid = np.concatenate([np.linspace(0, 20, 400), np.geomspace(20, 1e5, 100)])
@@ -163,7 +163,7 @@ def test_dense_output_is_damped_at_infinity(esdirk):
         assert linear(esdirk, weights)(-1e6) == pytest.approx((1 - theta) ** 4, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [*ESDIRK, "radau5"])
+@pytest.mark.parametrize("name", NEWTON)
 def test_both_forms_of_the_dense_output_are_the_same_polynomial(name):
     t = implicit(name)
     theta, z = np.linspace(0, 1, 21), np.linspace(-1, 1, t.stages) ** 3

@@ -1,4 +1,5 @@
-"""Rosenbrock's df/dt, and what the clock resolves: large times, functions that end with the span, forcing in Unix time."""
+"""Rosenbrock's df/dt, and what the clock resolves: large times, functions that end with the span, forcing in Unix time.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +49,17 @@ def test_lanes_at_large_times():
 SPANS = [(0.0, 1.0), (-1.0, 0.1), (1.0, -0.3), (7.0, 7.0 + 1e-9), (1e9, 1e9 + 1.0), (3.0, 3.0 + 4e-16)]
 
 
-@pytest.mark.parametrize("method, law", [("rodas5p", None), ("rodas5p", "one step"), ("ros34pw2", None), ("tsit5", None), ("radau5", None)])
+@pytest.mark.parametrize(
+    "method, law", [("rodas5p", None), ("rodas5p", "one step"), ("ros34pw2", None), ("tsit5", None), ("radau5", None)]
+)
 def test_a_function_that_ends_with_the_span_is_not_asked_beyond_it(method, law):
     for span in SPANS:
         control = {} if law is None else {"controller": registry.constant(abs(span[1] - span[0]))}
         ends = ([min(span), max(span)], [-INF, INF])
-        sols = [solve(Problem(offset, [0.0], span, [span[0], 3.0, *e]), method, rtol=1e-3, atol=1e-3, **control) for e in ends]
+        sols = [
+            solve(Problem(offset, [0.0], span, [span[0], 3.0, *e]), method, rtol=1e-3, atol=1e-3, **control)
+            for e in ends
+        ]
         assert sols[0].success and sols[0].stats.nreject == sols[1].stats.nreject, (span, sols[0].message)
         np.testing.assert_array_equal(sols[0].y, sols[1].y)
 
@@ -61,7 +67,15 @@ def test_a_function_that_ends_with_the_span_is_not_asked_beyond_it(method, law):
 def test_the_derivative_is_taken_anew_where_the_first_size_was_far_too_long():
     p = [0.0, 1e3, -INF, INF]
     for first in (1e-3, 3.0, 1e7):
-        sol = solve(Problem(offset, [0.0], (0.0, 1e7), p), "rodas5p", rtol=1e-8, atol=1e-8, first_step=first, t_eval=[1.0], max_steps=300)
+        sol = solve(
+            Problem(offset, [0.0], (0.0, 1e7), p),
+            "rodas5p",
+            rtol=1e-8,
+            atol=1e-8,
+            first_step=first,
+            t_eval=[1.0],
+            max_steps=300,
+        )
         assert abs(sol.y[0, 0] - np.sin(1.0)) < 1e-7
 
 
@@ -99,7 +113,9 @@ def shifted(t, y, p, dy):
 @pytest.mark.parametrize("method", ["tsit5", "rodas5p", "kvaerno5"])
 def test_the_clock_does_not_drift_over_many_steps(method):
     t0 = 1e9
-    sol = solve(Problem(shifted, [0.0], (t0, t0 + 1.0), [t0]), method, registry.constant(1e-3 / 3.0), rtol=1e-3, atol=1e-3)
+    sol = solve(
+        Problem(shifted, [0.0], (t0, t0 + 1.0), [t0]), method, registry.constant(1e-3 / 3.0), rtol=1e-3, atol=1e-3
+    )
     # the time is rounded to 1.2e-7 at each of 3000 steps, which may not add up
     assert sol.success and sol.stats.naccept > 2900
     assert abs(sol.y[-1, 0] - math.sin(1.0)) < 2.5e-7

@@ -1,4 +1,5 @@
-"""Training end to end at toy size: run folders, improvement, interruption and resumption, and configs that are refused."""
+"""Training end to end at toy size: run folders, improvement, interruption and resumption, and configs that are refused.
+"""
 
 import dataclasses
 import json
@@ -17,7 +18,13 @@ from stepsmith.train.config.resolved import env_arguments, resolved
 from stepsmith.train.run import run as runs
 from stepsmith.train.run.rundir import RunDir
 
-ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1", "log_ratio_1"], "pool_size": 12}
+ENV = {
+    "family": "lotka_volterra",
+    "method": "tsit5",
+    "law": "i",
+    "features": ["log_err", "log_err_1", "log_ratio_1"],
+    "pool_size": 12,
+}
 ES = {
     "name": "toy", "algorithm": "es", "env": ENV, "policy": {"hidden": [3], "activation": "relu"},
     "train": {"generations": 30, "population": 6, "instances": 8, "sigma": 0.3},
@@ -82,7 +89,10 @@ def test_interrupted_evolution_goes_on_and_keeps_its_best(tmp_path, monkeypatch)
     runs.train(cfg, out=out, resume=True, progress=False)
     after = logged(out)
     # from the checkpoint at 25, and validated where an unbroken run would have been
-    assert 26 <= after[len(before) + 1]["generation"] <= 30 and after[len(before) + 1]["env_steps"] >= before[-1]["env_steps"] + 300_000
+    assert (
+        26 <= after[len(before) + 1]["generation"] <= 30
+        and after[len(before) + 1]["env_steps"] >= before[-1]["env_steps"] + 300_000
+    )
     assert after[-1]["generation"] == 30 and after[-1]["best"] == 0.01
     assert (out / "controller.safetensors").read_bytes() == kept
     assert after[-1]["env_steps"] > before[-1]["env_steps"]
@@ -106,7 +116,14 @@ def test_ppo_trains_resumes_and_exports_what_it_validated(tmp_path):
 def test_interrupted_sac_goes_on_with_its_replay_buffer(tmp_path, monkeypatch):
     from stepsmith.train.algorithms import sb3
 
-    train = {"total_steps": 2048, "num_envs": 16, "buffer_size": 5000, "batch_size": 64, "learning_starts": 256, "train_freq": 4}
+    train = {
+        "total_steps": 2048,
+        "num_envs": 16,
+        "buffer_size": 5000,
+        "batch_size": 64,
+        "learning_starts": 256,
+        "train_freq": 4,
+    }
     cfg, out = make(PPO, algorithm="sac", train=train), tmp_path / "run"
     step, sizes = sb3.Validate._on_step, []
 
@@ -167,7 +184,11 @@ def test_bad_configs_are_named(change, message, tmp_path):
 
 def test_a_resolved_config_holds_every_default():
     whole = resolved(configs.load("three_body_ppo"))
-    assert whole["train"]["vf_coef"] == 0.5 and whole["train"]["value_hidden"] == [64, 64]  # Stable-Baselines3's, and ours
+    # Stable-Baselines3's, and ours
+    assert whole["train"]["vf_coef"] == 0.5 and whole["train"]["value_hidden"] == [
+        64,
+        64,
+    ]
     env = whole["env"]
     assert env["reward"] == "propagated" and env["fail"] == 1.0 and env["n_act"] == 2 and env["rtol"] == [1.0, 1e-11]
     bodies = make(ES, env={"id": "stepsmith/ThreeBody-v0"})

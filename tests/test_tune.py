@@ -34,7 +34,9 @@ def test_levels_out_of_reach_are_charged():
     work = np.array([[10.0, 100.0], [2.0, 3.0], [10.0, 50.0]])
     floor = np.log(np.array([[1.0] * 4, [7.0, 8.0, 9.0, 10.0], [1.0, 1.0, 60.0, 1.0]]))
     lost = math.log(curves.LOST_RATIO)
-    expected = np.log([[10, 10, 100, 100], [7, 8, 9, 10], [10, 10, 60, 50]]) + lost * np.array([[0, 0, 0, 1], [1] * 4, [0, 0, 1, 1]])
+    expected = np.log([[10, 10, 100, 100], [7, 8, 9, 10], [10, 10, 60, 50]]) + lost * np.array(
+        [[0, 0, 0, 1], [1] * 4, [0, 0, 1, 1]]
+    )
     np.testing.assert_allclose(log_work(err, work, levels, floor), expected, rtol=1e-12)
 
 
@@ -58,7 +60,9 @@ def test_the_split_sweeps_as_single_solves_do():
     for i in range(3):
         for k, r in enumerate(tol):
             times = split.batch.t0[i] + split.family.fractions * (split.batch.t1[i] - split.batch.t0[i])
-            sol = ss.solve(split.batch[i], METHOD, "pi34", rtol=float(r), atol=float(r) * split.family.atol_factor, t_eval=times)
+            sol = ss.solve(
+                split.batch[i], METHOD, "pi34", rtol=float(r), atol=float(r) * split.family.atol_factor, t_eval=times
+            )
             ref = split.ref[i]
             error = np.max(np.linalg.norm(sol.y - ref, axis=1) / np.linalg.norm(ref, axis=1))
             assert (s.nfev[i, k], s.rejected[i, k]) == (sol.stats.nfev, sol.stats.nreject)
@@ -74,7 +78,8 @@ def test_the_search_is_never_worse_than_what_it_started_from(found):
     laws = registry.names("linear")
     assert set(laws) <= set(found.ratios) and min(found.ratios.values()) == found.ratios[found.chosen] == 1.0
     assert found.facts["train"]["cost_published"] >= min(
-        Objective([draw(FAMILY, METHOD, "train", 6, 3)])(registry.get(found.facts["train"]["best_published"])) - 1e-12, math.inf
+        Objective([draw(FAMILY, METHOD, "train", 6, 3)])(registry.get(found.facts["train"]["best_published"])) - 1e-12,
+        math.inf,
     )
     assert len(found.ratios) > len(laws)
     budget = found.facts["budget"]
@@ -87,7 +92,9 @@ def test_the_search_is_reproducible(found):
 
 
 def test_a_search_goes_on_from_a_law_found_earlier(found):
-    again = tune(FAMILY, METHOD, n=6, evaluations=70, seed=4, restarts=1, start=found.law, n_validation=6, progress=False)
+    again = tune(
+        FAMILY, METHOD, n=6, evaluations=70, seed=4, restarts=1, start=found.law, n_validation=6, progress=False
+    )
     objective = Objective([draw(FAMILY, METHOD, "train", 6, 4)])
     costs = {name: objective(registry.get(name)) for name in registry.names("linear")}
     assert "start" in again.ratios and any(name.startswith("start/") for name in again.ratios)
@@ -149,10 +156,22 @@ def test_a_missing_law_names_the_command(data):
         ('{"schema": 2}', "schema 2"),
         ('{"schema": 1}', "'law' is missing"),
         ('{"schema": 1, "law": {"rules": "plain", "values": {}}}', "safety"),
-        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": "x", "b1": 1, "accept_err": 1}}}', "safety must be a number"),
-        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 99, "accept_err": 1}}}', "b1 must be in"),
-        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": NaN, "accept_err": 1}}}', "NaN is not JSON"),
-        ('{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 1, "accept_err": 1, "b9": 1}}}', "unknown coefficient"),
+        (
+            '{"schema": 1, "law": {"rules": "plain", "values": {"safety": "x", "b1": 1, "accept_err": 1}}}',
+            "safety must be a number",
+        ),
+        (
+            '{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 99, "accept_err": 1}}}',
+            "b1 must be in",
+        ),
+        (
+            '{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": NaN, "accept_err": 1}}}',
+            "NaN is not JSON",
+        ),
+        (
+            '{"schema": 1, "law": {"rules": "plain", "values": {"safety": 0.9, "b1": 1, "accept_err": 1, "b9": 1}}}',
+            "unknown coefficient",
+        ),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, text, says):
@@ -198,4 +217,6 @@ def test_shipped_laws_are_sound():
         # tuned under the protocol that is in force
         for name, grid in facts.get("families", {facts["family"]: facts}).items():
             family = ss.problems.family(name)
-            assert grid["tolerances"] == pytest.approx(family.tolerances) and grid["levels"] == pytest.approx(family.levels)
+            assert grid["tolerances"] == pytest.approx(family.tolerances) and grid["levels"] == pytest.approx(
+                family.levels
+            )

@@ -1,4 +1,6 @@
-"""The tuned laws that ship: found under their names, made as they say, and cheaper than the published law that they started from."""
+"""The tuned laws that ship: found under their names, made as they say, and cheaper than the published law that they
+started from.
+"""
 
 import json
 

@@ -16,7 +16,9 @@ from stepsmith.integrators.methods.rational import dot, product
 
 
 def terms(e, matrix, nodes, most=10):
-    """Coefficients in y_new - y_hat: e M^(k-1) 1 of (hJ)^k for y' = J y, and e c^(k-1) of h^k for the quadrature y' = t^(k-1)."""
+    """Coefficients in y_new - y_hat: e M^(k-1) 1 of (hJ)^k for y' = J y, and e c^(k-1) of h^k for the quadrature y' =
+    t^(k-1).
+    """
     power, linear = [1] * len(e), []
     for _ in range(most):
         linear.append(float(dot(e, power)))

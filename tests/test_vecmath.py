@@ -1,4 +1,5 @@
-"""Elementary functions of compiled code against mpmath, their special values, and the packed instructions they become."""
+"""Elementary functions of compiled code against mpmath, their special values, and the packed instructions they become.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +35,18 @@ def mapped(fn):
     return call
 
 
-COMPILED = {name: mapped(getattr(vecmath, name)) for name in ("exp", "log", "tanh", "atan", "sin", "cos", "sqrt", "fabs")}
+COMPILED = {
+    name: mapped(getattr(vecmath, name)) for name in ("exp", "log", "tanh", "atan", "sin", "cos", "sqrt", "fabs")
+}
 
 
 def ulps(got, exact):
     """Largest distance in units of the last place of the exact values (mpmath numbers)."""
     with mpmath.workprec(200):
-        return max(float(abs(mpmath.mpf(float(g)) - e) / mpmath.mpf(math.ulp(abs(float(e))))) for g, e in zip(got, exact, strict=True))
+        return max(
+            float(abs(mpmath.mpf(float(g)) - e) / mpmath.mpf(math.ulp(abs(float(e)))))
+            for g, e in zip(got, exact, strict=True)
+        )
 
 
 def spread(low, high, n=1500):
@@ -51,7 +57,9 @@ def spread(low, high, n=1500):
 
 POINTS = {
     "exp": np.concatenate([RNG.uniform(-708, 709.7, 3000), spread(1e-12, 1.0), np.arange(-40, 41) * math.log(2) / 2]),
-    "log": np.concatenate([np.abs(spread(1e-307, 1e308)), 1.0 + spread(1e-15, 0.3), [math.sqrt(0.5), math.sqrt(2.0), 5e-324, 1e-310]]),
+    "log": np.concatenate(
+        [np.abs(spread(1e-307, 1e308)), 1.0 + spread(1e-15, 0.3), [math.sqrt(0.5), math.sqrt(2.0), 5e-324, 1e-310]]
+    ),
     "tanh": np.concatenate([spread(1e-8, 30.0), [0.625, -0.625, math.nextafter(0.625, 1.0)]]),
     "atan": np.concatenate([spread(1e-8, 1e8), [0.66, 2.414213562373095, 1.0, -1.0]]),
     "sin": spread(1e-8, 1.5),
@@ -78,7 +86,8 @@ ANGLES = {
     "to 1e6": np.concatenate([spread(1.0, 1e6), np.arange(-2000, 2001) * (math.pi / 2)]),
     "to 1e15": spread(1e6, 1e15, 4000),
     "multiples of pi/2": nearest_multiples(np.exp(RNG.uniform(0.0, math.log(6.3e14), 1500))),
-    # where the reduction changes its first part, and x close to multiples of pi/2 among all float64 (6381956970095103 2**k is closest)
+    # where the reduction changes its first part, and x close to multiples of pi/2 among all float64 (6381956970095103
+    # 2**k is closest)
     "seams": np.concatenate([
         nearest_multiples([(2 * k + 1) * 2**20 + d for k in (0, 1, 5, 2**20 + 3, 2**28 - 7) for d in (-1, 0, 1)]),
         [6381956970095103.0 * 2.0**k for k in range(-52, -2)], [math.nextafter(1e6, 2e6), 1e6, 1e15, -1e15],

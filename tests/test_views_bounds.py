@@ -45,7 +45,9 @@ def test_views_keep_to_their_memory(index):
     np.testing.assert_array_equal(block, [0, 1, *want, 5, 6, 7])
 
 
-@pytest.mark.parametrize("i, j", [(0, 0), (1, 1), (-1, -1), (-2, 0), (2, 0), (0, 2), (-3, 0), (2**61, 2**61), (0, -(2**62))])
+@pytest.mark.parametrize(
+    "i, j", [(0, 0), (1, 1), (-1, -1), (-2, 0), (2, 0), (0, 2), (-3, 0), (2**61, 2**61), (0, -(2**62))]
+)
 def test_matrices_keep_to_their_memory(i, j):
     inside = -2 <= i < 2 and -2 <= j < 2
     block = np.zeros(7)

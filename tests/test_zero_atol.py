@@ -54,7 +54,9 @@ def test_components_at_zero(method):
 
 
 def test_lanes_at_zero(method="radau5"):
-    many = solve_ensemble(Batch(mixed, STARTS, np.zeros((5, 0)), 0.0, 10.0), method, rtol=1e-6, atol=0.0, max_steps=5000)
+    many = solve_ensemble(
+        Batch(mixed, STARTS, np.zeros((5, 0)), 0.0, 10.0), method, rtol=1e-6, atol=0.0, max_steps=5000
+    )
     assert many.success.all()
     for y, y0 in zip(many.y, STARTS, strict=True):
         check(y, y0, 10.0, 1e-6)

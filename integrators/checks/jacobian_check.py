@@ -1,19 +1,21 @@
-"""Is a problem's `jac` the derivative of its `rhs`?  Entry by entry, against differences that know how far they can be trusted.
+"""Is a problem's `jac` the derivative of its `rhs`?  Entry by entry, against differences that know how far they can be
+trusted.
 
-Column j is differenced at increments d = s_j 10^-2 ... s_j 10^-8, s_j being |y_j| or, where that is 0, a thousandth of the largest |y|.
-With the forward, backward and central quotients F, B, D of a level and the round-off e_i of f_i,
+Column j is differenced at increments d = s_j 10^-2 ... s_j 10^-8, s_j being |y_j| or, where that is 0, a thousandth of
+the largest |y|. With the forward, backward and central quotients F, B, D of a level and the round-off e_i of f_i,
 
     u = max(|F - B|/2, |D - D at the next smaller d|) + 2 e_i / d
 
-bounds the error of D: the first term sees corners, the second truncation, the third noise.  u is raised to whatever any level below
-disagrees by, beyond noise, and the level with the least u counts; where even there D changes from level to level, f varies on a scale
-finer than the increments and the entry is not judged (stick-slip friction, diodes).  e_i comes from perturbing the state by a few units
-in the last place, so cancellation inside f is in it.  An entry is wrong if it is off by more than rtol max(|J|, |D|) + 4 u.
+bounds the error of D: the first term sees corners, the second truncation, the third noise.  u is raised to whatever any
+level below disagrees by, beyond noise, and the level with the least u counts; where even there D changes from level to
+level, f varies on a scale finer than the increments and the entry is not judged (stick-slip friction, diodes).  e_i
+comes from perturbing the state by a few units in the last place, so cancellation inside f is in it.  An entry is wrong
+if it is off by more than rtol max(|J|, |D|) + 4 u.
 
-The state given hides terms where it has zeros, so that a second state is looked at, a hundredth away, its zeros made small and positive.
-Functions run in plain Python, right-hand sides over whole arrays of states where they allow that.
-Sources: J. J. More and S. M. Wild, "Estimating derivatives of noisy simulations", ACM TOMS 38 (2012) 19; C. J. F. Ridders, Adv. Eng.
-Software 4 (1982) 75 (the level with the least estimated error).
+The state given hides terms where it has zeros, so that a second state is looked at, a hundredth away, its zeros made
+small and positive. Functions run in plain Python, right-hand sides over whole arrays of states where they allow that.
+Sources: J. J. More and S. M. Wild, "Estimating derivatives of noisy simulations", ACM TOMS 38 (2012) 19; C. J. F.
+Ridders, Adv. Eng. Software 4 (1982) 75 (the level with the least estimated error).
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ from . import sparsity_check
 from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
 
 LEVELS = 10.0 ** -np.arange(2.0, 8.1)
-FEW_LEVELS = 10.0 ** -np.array([4.0, 6.0, 7.0, 8.0])  # for right-hand sides that take one state at a time, in high dimensions
+# for right-hand sides that take one state at a time, in high dimensions
+FEW_LEVELS = 10.0 ** -np.array(
+    [4.0, 6.0, 7.0, 8.0]
+)
 FILL = -7.3465102e13  # what an unwritten entry keeps
 CHUNK = 4_000_000  # values in one array of states
 MOST_COLUMNS = 400  # differenced by the automatic check
@@ -41,13 +46,14 @@ MOST_ENTRIES = 25_000_000  # of a matrix that the automatic check looks at
 
 
 def check_jacobian(problem: Problem, t: float | None = None, y: Any = None, rtol: float = 1e-4) -> None:
-    """Compare `problem.jac` with differences of `problem.rhs` at (t, y) and at a state near it; without `jac`, its `sparsity`.
+    """Compare `problem.jac` with differences of `problem.rhs` at (t, y) and at a state near it; without `jac`, its
+    `sparsity`.
 
-    t: default the start of the span.  y: (n,), default the initial state.  rtol: relative difference that passes, on top of the
-    differences' own uncertainty.  Raises ValueError naming the problem and the worst entry (i, j), its value and that of the
-    differences, where an entry is wrong; naming entries that are not written, are added to before they are written, or are not finite;
-    where `jac` raises; where there is no `jac` and `sparsity` leaves out an entry that is not zero; where there is neither; and where
-    the right-hand side is not finite at (t, y).
+    t: default the start of the span.  y: (n,), default the initial state.  rtol: relative difference that passes, on
+    top of the differences' own uncertainty.  Raises ValueError naming the problem and the worst entry (i, j), its value
+    and that of the differences, where an entry is wrong; naming entries that are not written, are added to before they
+    are written, or are not finite; where `jac` raises; where there is no `jac` and `sparsity` leaves out an entry that
+    is not zero; where there is neither; and where the right-hand side is not finite at (t, y).
     """
     if not isinstance(problem, Problem):
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}")
@@ -60,14 +66,17 @@ def check_jacobian(problem: Problem, t: float | None = None, y: Any = None, rtol
     if state.shape != (problem.n,):
         raise ValueError(f"y must have shape ({problem.n},), got {state.shape}")
     if not np.isfinite(time) or not np.isfinite(Slopes(problem).one(time, state)).all():
-        raise ValueError(f"the right-hand side of problem {problem.name!r} is not finite at t = {time}, y = {short(state)}")
+        raise ValueError(
+            f"the right-hand side of problem {problem.name!r} is not finite at t = {time}, y = {short(state)}"
+        )
     fault = find_fault(problem, time, state, rtol)
     if fault is not None:
         raise ValueError(fault.message)
 
 
 def find_fault(problem: Problem, t: float, y: np.ndarray, rtol: float = 1e-4, most: int | None = None) -> Fault | None:
-    """What is wrong with the Jacobian at (t, y) or near it, or None; None, too, where the right-hand side is not finite at (t, y).
+    """What is wrong with the Jacobian at (t, y) or near it, or None; None, too, where the right-hand side is not finite
+    at (t, y).
 
     most: difference at most so many columns, evenly spread.
     """
@@ -98,10 +107,11 @@ _SEEN: dict[tuple, bool] = {}
 
 
 def warn_once(source: Problem | Batch) -> None:
-    """The check of an implicit solve: once for rhs, jac and pattern, at the first instance with a finite state, in dimensions up to 5000.
+    """The check of an implicit solve: once for rhs, jac and pattern, at the first instance with a finite state, in
+    dimensions up to 5000.
 
-    Warns with `JacobianWarning` of a wrong Jacobian or too narrow a `sparsity`; raises ValueError where `jac` raises or leaves entries
-    unwritten.
+    Warns with `JacobianWarning` of a wrong Jacobian or too narrow a `sparsity`; raises ValueError where `jac` raises or
+    leaves entries unwritten.
     """
     key = (identity(source.rhs), identity(source.jac), source.n, sparsity.key(source.sparsity))
     if (source.jac is None and source.sparsity is None) or key in _SEEN or source.n**2 > MOST_ENTRIES:
@@ -188,8 +198,8 @@ def _compare(
         return None
     i, c = (int(k) for k in np.unravel_index(np.argmax(ratio), ratio.shape))
     j = int(columns[c])
-    text = f"jac of problem {problem.name!r}: entry ({i}, {j}) is {J[i, j]:.6g}, differences of the right-hand side give {D[i, c]:.6g}"
-    text += f" (+- {u[i, c]:.1g}) at t = {t:.6g}, y = {short(y)}"
+    text = f"jac of problem {problem.name!r}: entry ({i}, {j}) is {J[i, j]:.6g}, "
+    text += f"differences of the right-hand side give {D[i, c]:.6g} (+- {u[i, c]:.1g}) at t = {t:.6g}, y = {short(y)}"
     if _outside(problem)[i, j]:
         text += "; it lies outside the problem's sparsity"
     if wrong > 1:

@@ -1,4 +1,6 @@
-"""A problem's functions in plain Python, at one state or many, for checks of what a user gave; and how such a check speaks."""
+"""A problem's functions in plain Python, at one state or many, for checks of what a user gave; and how such a check
+speaks.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Fault:
 
 
 class _Rows:
-    """States (n, k) as a right-hand side reads them: entry i is a copy of row i, for `s = y[0]; s += ...` must not change y."""
+    """States (n, k) as a right-hand side reads them: entry i is a copy of row i, for `s = y[0]; s += ...` must not
+    change y.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -53,7 +57,9 @@ class Slopes:
         return out
 
     def many(self, t: float, Y: np.ndarray) -> np.ndarray:
-        """f at every column of Y (n, k): (n, k).  By arrays, if the first and last columns then come out as they do alone."""
+        """f at every column of Y (n, k): (n, k).  By arrays, if the first and last columns then come out as they do
+        alone.
+        """
         if self.arrays:
             out = np.full(Y.shape, np.nan)
             ends = np.stack([self.one(t, Y[:, 0]), self.one(t, Y[:, -1])], axis=1)
@@ -70,12 +76,16 @@ class Slopes:
 
 
 def plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The Python function of one that Numba compiled; a function that wraps such a one, and took over its attributes, is itself."""
+    """The Python function of one that Numba compiled; a function that wraps such a one, and took over its attributes,
+    is itself.
+    """
     return fn if isinstance(fn, types.FunctionType) else getattr(fn, "py_func", fn)
 
 
 def nearby(y: np.ndarray) -> np.ndarray:
-    """A state a hundredth away; zeros and values beside which they are next to zero become small and positive, no two of them alike."""
+    """A state a hundredth away; zeros and values beside which they are next to zero become small and positive, no two
+    of them alike.
+    """
     wave = np.modf(0.5 + 0.6180339887498949 * np.arange(1, y.size + 1))[0]
     tiny = np.abs(y) <= 1e-9 * np.abs(y).max()
     return np.where(tiny, (0.5 + wave) * sizes(np.where(tiny, 0.0, y)), y * (1.0 + 0.02 * (wave - 0.5)))
@@ -99,7 +109,9 @@ def short(y: np.ndarray) -> str:
 
 
 def noise(slopes: Slopes, t: float, y: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Round-off of f (n,): how it scatters when every component moves by up to four units in the last place (a zero's: of its s_j)."""
+    """Round-off of f (n,): how it scatters when every component moves by up to four units in the last place (a zero's:
+    of its s_j).
+    """
     ulps = np.random.default_rng(0).integers(-4, 5, (y.size, 8))
     moved = slopes.many(t, y[:, None] + EPS * ulps * sizes(y)[:, None])
     scatter = np.abs(moved - f[:, None])

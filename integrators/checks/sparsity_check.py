@@ -1,9 +1,11 @@
-"""Does a problem's `sparsity` leave out an entry that is not zero?  What f_i does not depend on changes it by rounding alone.
+"""Does a problem's `sparsity` leave out an entry that is not zero?  What f_i does not depend on changes it by rounding
+alone.
 
-Columns are moved by a thousandth, and a row whose pattern has none of them must stay where it was, but for a few times the round-off of f.
-One column at a time finds every missing entry, at n evaluations; the automatic check of a large system moves random sets of all sizes
-instead.  They find a pattern that misses a diagonal or a block; of a single missing entry they find most where rows have a few
-entries (.95 with seven a row of 300), and few where they have dozens.
+Columns are moved by a thousandth, and a row whose pattern has none of them must stay where it was, but for a few times
+the round-off of f. One column at a time finds every missing entry, at n evaluations; the automatic check of a large
+system moves random sets of all sizes instead.  They find a pattern that misses a diagonal or a block; of a single
+missing entry they find most where rows have a few entries (.95 with seven a row of 300), and few where they have
+dozens.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ SETS = 60  # of the automatic check, together
 
 
 def find_fault(
-    problem: Problem, slopes: Slopes, t: float, y: np.ndarray, outside: np.ndarray, most: int | None = None, seed: int = 0
+    problem: Problem,
+    slopes: Slopes,
+    t: float,
+    y: np.ndarray,
+    outside: np.ndarray,
+    most: int | None = None,
+    seed: int = 0,
 ) -> Fault | None:
     """An entry of `outside` (n, n) bool, entries said to be zero, that is not zero at (t, y), or None.
 
@@ -41,7 +49,8 @@ def find_fault(
                 continue
             j = next((int(c) for c in columns if changed(np.array([c]))[i]), None)
             where = f"on y[{j}], entry ({i}, {j})" if j is not None else f"on some of y[{columns.tolist()}]"
-            text = f"sparsity of problem {problem.name!r} is too narrow: f[{i}] depends {where}, at t = {t:.6g}, y = {short(y)}"
+            text = f"sparsity of problem {problem.name!r} is too narrow: f[{i}] depends {where}, "
+            text += f"at t = {t:.6g}, y = {short(y)}"
             return Fault(text)
     return None
 

@@ -1,4 +1,5 @@
-"""What passes between the rooms: the attempt record, the controller contract, and what runs a controller; nothing else of ours is imported.
+"""What passes between the rooms: the attempt record, the controller contract, and what runs a controller; nothing else
+of ours is imported.
 
     record      slots of the attempt record
     contract    what a controller is: `Controller`, its phases `Lane` and `Dense`, slots of its state and of its answer

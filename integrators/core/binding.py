@@ -14,9 +14,9 @@ def bind(
 ) -> Callable[..., Any]:
     """Return `formula` with its global names looked up in `namespace` first.
 
-    Plain functions of this package, and those marked by `formulas.formula`, are bound with it where `formula` calls them by a global
-    name.  `wrap` is applied to them: a compiler cannot call a plain function.  None: what the namespace asks for
-    (`namespaces.Namespace.wrap`), if anything.
+    Plain functions of this package, and those marked by `formulas.formula`, are bound with it where `formula` calls
+    them by a global name.  `wrap` is applied to them: a compiler cannot call a plain function.  None: what the
+    namespace asks for (`namespaces.Namespace.wrap`), if anything.
     """
     if wrap is None:
         wrap = getattr(namespace, "wrap", None) or _same

@@ -1,7 +1,9 @@
-"""A layer of a network (`contract.Dense`) in its three forms, which the tests compare: over arrays, written out, and as source.
+"""A layer of a network (`contract.Dense`) in its three forms, which the tests compare: over arrays, written out, and as
+source.
 
-Over arrays is for hosts; written out, a small network becomes a part of one straight-line function (`kernels.fuse`); as source, a
-larger one runs over all lanes of a block (`kernels.blocks`).  Relu is written so that NaN stays NaN in all of them.
+Over arrays is for hosts; written out, a small network becomes a part of one straight-line function (`kernels.fuse`); as
+source, a larger one runs over all lanes of a block (`kernels.blocks`).  Relu is written so that NaN stays NaN in all of
+them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ class OptionError(ValueError, TypeError):
 
 
 class JacobianWarning(UserWarning):
-    """A problem's `jac` disagrees with differences of its `rhs`: implicit methods lose their order or their speed (`jacobian_check`)."""
+    """A problem's `jac` disagrees with differences of its `rhs`: implicit methods lose their order or their speed
+    (`jacobian_check`).
+    """
 
 
 def shown(value: Any, limit: int = 80) -> str:

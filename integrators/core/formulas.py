@@ -24,6 +24,8 @@ tanh, atan, sin, cos, pow_ = NUMPY["tanh"], NUMPY["atan"], NUMPY["sin"], NUMPY["
 
 
 def formula(fn: F) -> F:
-    """Mark a function outside the package as a part of formulas: `bind` goes into it, as it does into the package's own."""
+    """Mark a function outside the package as a part of formulas: `bind` goes into it, as it does into the package's
+    own.
+    """
     fn.formula = True  # type: ignore[attr-defined]
     return fn

@@ -1,7 +1,7 @@
 """Modules that have moved: `import` finds them under their old names too, and warns.
 
-A finder behind all others: a name that nothing else knows, and that stands in `MOVED`, gives the module that is now called otherwise, the
-same object.  Pickles, user's scripts and generated modules that hold an old name go on working.
+A finder behind all others: a name that nothing else knows, and that stands in `MOVED`, gives the module that is now
+called otherwise, the same object.  Pickles, user's scripts and generated modules that hold an old name go on working.
 """
 
 from __future__ import annotations

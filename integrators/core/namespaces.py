@@ -1,9 +1,10 @@
-"""Array libraries for formulas: what `bind` puts in the place of where, log, exp, ..., and what the runner makes arrays with.
+"""Array libraries for formulas: what `bind` puts in the place of where, log, exp, ..., and what the runner makes arrays
+with.
 
-`NUMPY` works on rows (one lane a column), `SCALAR` on single numbers (a host that takes one decision a step: no array overhead),
-`torch_namespace()` on tensors.  Compiled code binds `stepsmith.integrators.compile.vecmath.NAMESPACE`.  All of them follow IEEE 754: a
-logarithm of 0 is -inf, one of a negative number NaN, and nothing raises.  A formula assigns to `state[i]` and `out[i]`; a library with
-immutable arrays passes lists of arrays.
+`NUMPY` works on rows (one lane a column), `SCALAR` on single numbers (a host that takes one decision a step: no array
+overhead), `torch_namespace()` on tensors.  Compiled code binds `stepsmith.integrators.compile.vecmath.NAMESPACE`.  All
+of them follow IEEE 754: a logarithm of 0 is -inf, one of a negative number NaN, and nothing raises.  A formula assigns
+to `state[i]` and `out[i]`; a library with immutable arrays passes lists of arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _F64 = np.float64
 
 
 class Namespace(Mapping[str, Any]):
-    """Functions by the names that formulas use.  wrap: what `bind` applies to the helpers of a formula (a compiler, or None)."""
+    """Functions by the names that formulas use.  wrap: what `bind` applies to the helpers of a formula (a compiler, or
+    None).
+    """
 
     def __init__(self, functions: Mapping[str, Any], wrap: Callable[[Callable], Any] | None = None) -> None:
         self._functions = dict(functions)
@@ -70,10 +73,11 @@ SCALAR = Namespace({
 
 @functools.cache
 def torch_namespace() -> Namespace:
-    """Names bound to PyTorch (imports torch): tensors of any one floating dtype and device, mixed with Python and NumPy scalars.
+    """Names bound to PyTorch (imports torch): tensors of any one floating dtype and device, mixed with Python and NumPy
+    scalars.
 
-    A scalar takes dtype and device of the tensors beside it, where torch alone would raise, or make a float64 of float32
-    data.  Without any tensor scalars become float64 tensors, so that an answer is a tensor always.
+    A scalar takes dtype and device of the tensors beside it, where torch alone would raise, or make a float64 of
+    float32 data.  Without any tensor scalars become float64 tensors, so that an answer is a tensor always.
     """
     import torch
 
@@ -101,7 +105,8 @@ def torch_namespace() -> Namespace:
 
     return Namespace({
         "where": where, "log": of_one(torch.log), "exp": of_one(torch.exp), "minimum": of_two(torch.minimum),
-        "maximum": of_two(torch.maximum), "fabs": of_one(torch.abs), "sqrt": of_one(torch.sqrt), "tanh": of_one(torch.tanh),
+        "maximum": of_two(torch.maximum), "fabs": of_one(torch.abs), "sqrt": of_one(torch.sqrt),
+        "tanh": of_one(torch.tanh),
         "atan": of_one(torch.atan), "sin": of_one(torch.sin), "cos": of_one(torch.cos), "pow_": power,
     })  # fmt: skip
 
@@ -114,7 +119,8 @@ class Arrays:
     lib         the library itself, with `tanh`, `where` and `stack`
     full        `full(lanes, value)`: a float64 array, one value a lane
     array       a float64 array of NumPy's in this library
-    numbers     coefficients, which formulas index one by one, as a list of what divides and overflows as the library's arrays do
+    numbers     coefficients, which formulas index one by one, as a list of what divides and overflows as the library's
+                arrays do
     single      one lane, whose values are numbers
     """
 

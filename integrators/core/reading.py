@@ -1,9 +1,11 @@
-"""Files from elsewhere, read within bounds: regular files of a stated size, and JSON whose numbers, texts and depth can be trusted.
+"""Files from elsewhere, read within bounds: regular files of a stated size, and JSON whose numbers, texts and depth can
+be trusted.
 
     data = read_json(path, "tuned law")
 
-A named pipe does not hang the reader, a link to an endless device does not fill the memory, and what comes back can be computed with and
-printed: numbers are finite, texts hold no terminal escapes and no lone surrogates, keys are not repeated.
+A named pipe does not hang the reader, a link to an endless device does not fill the memory, and what comes back can be
+computed with and printed: numbers are finite, texts hold no terminal escapes and no lone surrogates, keys are not
+repeated.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _BRACKETS = re.compile(r"[\[\]{}]")
 def read_bytes(path: str | os.PathLike[str], what: str, most: int = MAX_JSON) -> bytes:
     """Content of a regular file of at most `most` bytes.
 
-    Raises FileNotFoundError where there is none, and ValueError naming the file for a folder, a pipe, a device or a socket, and for one
-    that is larger.
+    Raises FileNotFoundError where there is none, and ValueError naming the file for a folder, a pipe, a device or a
+    socket, and for one that is larger.
     """
     path = Path(path)
     # without O_NONBLOCK the opening of a named pipe waits for a writer
@@ -50,8 +52,9 @@ def read_bytes(path: str | os.PathLike[str], what: str, most: int = MAX_JSON) ->
 
 
 def parse_json(text: str | bytes, what: str, depth: int = MAX_DEPTH) -> Any:
-    """The value of a JSON text.  ValueError for what is no JSON, UTF-8 in the first place; for numbers that are not finite; for texts that
-    cannot be printed; for repeated keys; and for more than `depth` levels."""
+    """The value of a JSON text.  ValueError for what is no JSON, UTF-8 in the first place; for numbers that are not
+    finite; for texts that cannot be printed; for repeated keys; and for more than `depth` levels.
+    """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
@@ -98,7 +101,11 @@ def _check_texts(value: Any) -> None:
             rest += [*item, *item.values()]
         elif isinstance(item, list):
             rest += item
-        elif isinstance(item, str) and not item.isprintable() and not item.replace("\n", "").replace("\t", "").isprintable():
+        elif (
+            isinstance(item, str)
+            and not item.isprintable()
+            and not item.replace("\n", "").replace("\t", "").isprintable()
+        ):
             raise ValueError(f"the text {shown(item)} holds characters that cannot be printed")
 
 

@@ -1,7 +1,7 @@
 """The attempt record: what a method reports after each trial step.
 
-A flat float64 array, one row a slot; `docs/architecture.md` gives each slot's meaning and unit.  Slots that a method cannot fill are
-NaN and missing from the method's `fills`.
+A flat float64 array, one row a slot; `docs/architecture.md` gives each slot's meaning and unit.  Slots that a method
+cannot fill are NaN and missing from the method's `fills`.
 """
 
 ERR = 0

@@ -1,10 +1,12 @@
 """A controller of the contract for many lanes at once, in NumPy or another array library.
 
-`state`, `record` and `out` are *lists* of one array of shape (lanes,) a slot: assigning to a slot then rebinds it, as a scalar assignment
-does in the compiled form, where a row of a 2-D array would be overwritten behind the back of a formula that has read it.
+`state`, `record` and `out` are *lists* of one array of shape (lanes,) a slot: assigning to a slot then rebinds it, as a
+scalar assignment does in the compiled form, where a row of a 2-D array would be overwritten behind the back of a
+formula that has read it.
 
-A solver whose data lie in another library may still decide in NumPy: a law is some fifty operations on a few hundred numbers, which cost
-more to start than to do (in torch, three times what they cost in NumPy).  Other libraries serve hosts whose data stay on a device.
+A solver whose data lie in another library may still decide in NumPy: a law is some fifty operations on a few hundred
+numbers, which cost more to start than to do (in torch, three times what they cost in NumPy).  Other libraries serve
+hosts whose data stay on a device.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ def check(controller: Any) -> None:
     lacks = missing(controller, compiled=False)
     if lacks:
         raise TypeError(
-            f"controller must be an object of the controller contract; {type(controller).__name__!r} lacks {', '.join(lacks)}"
+            f"controller must be an object of the controller contract; {type(controller).__name__!r} lacks "
+            f"{', '.join(lacks)}"
         )
     for phase in controller.phases:
         if not hasattr(phase, "fn") and not hasattr(phase, "activation"):
@@ -36,9 +39,9 @@ def check(controller: Any) -> None:
 class Runner:
     """The controller's state for `lanes` lanes and its decision.
 
-    controller: an object of the contract.  lanes: number of lanes.  xp: "numpy", "torch" or a library's `Arrays`; records are then lists
-    of its float64 arrays of shape (lanes,).  device: where torch's tensors live.  TypeError for what is no controller, ValueError for an
-    unknown library.
+    controller: an object of the contract.  lanes: number of lanes.  xp: "numpy", "torch" or a library's `Arrays`;
+    records are then lists of its float64 arrays of shape (lanes,).  device: where torch's tensors live.  TypeError for
+    what is no controller, ValueError for an unknown library.
     """
 
     def __init__(self, controller: Any, lanes: int, xp: str | Arrays = "numpy", device: Any = None) -> None:
@@ -51,7 +54,8 @@ class Runner:
         params = np.ascontiguousarray(controller.params, dtype=np.float64)
         self.params = xp.numbers(params)
         self.phases = [
-            bind(phase.fn, xp.namespace) if hasattr(phase, "fn") else self._dense(phase, params) for phase in controller.phases
+            bind(phase.fn, xp.namespace) if hasattr(phase, "fn") else self._dense(phase, params)
+            for phase in controller.phases
         ]
         self.state = [self._full(0.0) for _ in range(controller.n_state)]
         self.out = [self._full(0.0) for _ in range(N_OUT)]
@@ -78,7 +82,9 @@ class Runner:
         return run
 
     def decide(self, record: Sequence) -> list:
-        """Run the phases on one attempt's record; returns `out` (N_OUT arrays of shape (lanes,)) and advances the state."""
+        """Run the phases on one attempt's record; returns `out` (N_OUT arrays of shape (lanes,)) and advances the
+        state.
+        """
         state, out = self.state, self.out
         if self.arrays.single:
             record = [row[0] for row in record]
@@ -100,7 +106,9 @@ class Runner:
                     slots[i] = self._full(value)
 
     def first(self, guess: np.ndarray) -> np.ndarray:
-        """First step size (lanes,): the controller's own where it gives a positive number, else `guess`, the method's.  In NumPy only."""
+        """First step size (lanes,): the controller's own where it gives a positive number, else `guess`, the method's.
+        In NumPy only.
+        """
         if self._first is None:
             return guess
         with np.errstate(all="ignore"):
@@ -132,7 +140,9 @@ class _Probe(list):
 
 
 def slots_read(controller: Any) -> frozenset[int]:
-    """Record slots that the controller looks at: its own `slots`, or what one decision reads (formulas are branch-free)."""
+    """Record slots that the controller looks at: its own `slots`, or what one decision reads (formulas are
+    branch-free).
+    """
     if hasattr(controller, "slots"):
         return frozenset(controller.slots)
     probe = _Probe([np.ones(1) for _ in range(N_RECORD)])

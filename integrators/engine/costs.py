@@ -1,13 +1,15 @@
-"""What a Jacobian, an LU factorisation and a back-substitution cost, in right-hand sides: the weights of an implicit method's work.
+"""What a Jacobian, an LU factorisation and a back-substitution cost, in right-hand sides: the weights of an implicit
+method's work.
 
     work = nfev + jacobian njev + lu nlu + solve nsolve
 
-The pieces of the method's own kernel are timed on given states, one lane after the other (as kernels with Newton's iteration run them;
-those of Rosenbrock methods evaluate right-hand sides side by side, which makes them cheaper than counted here); the least of several
-rounds counts. Radau's two factorisations, real and complex, count as two of their mean. Where the Jacobian is by differences, its right-
-hand sides are in nfev already, and `jacobian` is what the rest of it takes. The figures are those of the machine they were measured on,
-and scatter by some per cent: they are measured once a machine (kept in the cache folder) at states at the spans' ends, so that tuning,
-training and comparison charge the same, and written into what comes out.
+The pieces of the method's own kernel are timed on given states, one lane after the other (as kernels with Newton's
+iteration run them; those of Rosenbrock methods evaluate right-hand sides side by side, which makes them cheaper than
+counted here); the least of several rounds counts. Radau's two factorisations, real and complex, count as two of their
+mean. Where the Jacobian is by differences, its right- hand sides are in nfev already, and `jacobian` is what the rest
+of it takes. The figures are those of the machine they were measured on, and scatter by some per cent: they are measured
+once a machine (kept in the cache folder) at states at the spans' ends, so that tuning, training and comparison charge
+the same, and written into what comes out.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ NONE = Costs()
 
 
 def of_family(family: str, method: Any) -> Costs:
-    """Costs on training instances of a family, at the ends of their spans; measured once, those of families that ship once a machine."""
+    """Costs on training instances of a family, at the ends of their spans; measured once, those of families that ship
+    once a machine.
+    """
     from .. import problems
 
     if not methods.get(method).implicit:
@@ -79,7 +83,9 @@ def _of(fam: Family, method: Any, kept: bool) -> Costs:
     ends = fam.reference(batch)
     good = np.flatnonzero(ends.ok)
     if good.size == 0:
-        raise ValueError(f"no reference of family {fam.name!r} passed its self-check: there are no states to measure costs at")
+        raise ValueError(
+            f"no reference of family {fam.name!r} passed its self-check: there are no states to measure costs at"
+        )
     found = measure(replace(batch[good], y0=ends.y[good, -1], t0=batch.t1[good], validate=False), method)
     if kept:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +104,10 @@ def _machine() -> str:
         f"{problems}/sparse_factors.py",
     )  # fmt: skip
     texts = [(Path(__file__).parents[1] / name).read_bytes() for name in names]
-    return hashlib.sha256(b"".join([llvm.get_host_cpu_name().encode(), numba.__version__.encode(), *texts])).hexdigest()[:12]
+    return hashlib.sha256(
+        b"".join([llvm.get_host_cpu_name().encode(), numba.__version__.encode(), *texts])
+    ).hexdigest()[:12]
+
 
 _SOURCE = """@_njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
 def run(A, what, count, shift):
@@ -134,9 +143,11 @@ _PAIR = """            elif what == 5:
 
 
 def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) -> Costs:
-    """Costs of `method` at the initial states of `source` (the first block of lanes is used); `NONE` for explicit methods.
+    """Costs of `method` at the initial states of `source` (the first block of lanes is used); `NONE` for explicit
+    methods.
 
-    rounds: of which the least counts; seconds: length of each.  ValueError where the batch is empty or a Jacobian is not finite.
+    rounds: of which the least counts; seconds: length of each.  ValueError where the batch is empty or a Jacobian is
+    not finite.
     """
     meth = methods.get(method)
     if not meth.implicit:
@@ -148,8 +159,14 @@ def measure(source: Batch, method: str, rounds: int = 7, seconds: float = 2e-3) 
     algebra = Algebra(source, pair)
     n, m, width = source.n, source.m, build.lanes_for(source.n)
     lay = block_layout(width, n, m, 3, 1, N_OUT, algebra.rows)
-    body = algebra.lines + algebra.source() + _SOURCE.format(pair=_PAIR if pair else "", rhs=calls.rhs("A[T + l]", "Y", "K1"))
-    text = build.header(lay, n, m, 1) + calls.guards(algebra.objects, n, m) + build.substitute(body, lay, n, m, 1, False)
+    body = (
+        algebra.lines
+        + algebra.source()
+        + _SOURCE.format(pair=_PAIR if pair else "", rhs=calls.rhs("A[T + l]", "Y", "K1"))
+    )
+    text = (
+        build.header(lay, n, m, 1) + calls.guards(algebra.objects, n, m) + build.substitute(body, lay, n, m, 1, False)
+    )
     run = load_module(text, algebra.objects).run
     block = build.aligned(lay.size)
     rows = block.reshape(-1, width)

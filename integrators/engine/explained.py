@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 _NOISE = (
-    "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload", "With argument", "- Of which",
+    "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload",
+    "With argument", "- Of which",
     "Operator Overload", "No match", "* (", "Rejected", "raised from", "Known signatures", "[1] During", "[2] During",
 )  # fmt: skip
 
@@ -16,13 +17,17 @@ _OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outsi
 
 
 def explained(error: Exception, source: Any) -> Exception:
-    """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem or Batch `source`."""
+    """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem
+    or Batch `source`.
+    """
     from numba.core.errors import NumbaError
 
     from ..checks.rhs_check import name_of
 
     if isinstance(error, IndexError):
-        return ValueError(f"right-hand side {name_of(source.rhs)} indexes an array that it captures or makes outside of it: {error}")
+        return ValueError(
+            f"right-hand side {name_of(source.rhs)} indexes an array that it captures or makes outside of it: {error}"
+        )
     if not isinstance(error, NumbaError):
         return error
     for role, fn, takes, fills in (
@@ -33,7 +38,9 @@ def explained(error: Exception, source: Any) -> Exception:
         if own is not None:
             text = f"{role} {name_of(fn)} cannot be compiled: {_short(own)}"
             if not any(words in text for words in _OWN_WORDS):
-                text += f"\nIt takes {takes}, writes {fills} in place, indexes with whole numbers and allocates no arrays."
+                text += (
+                    f"\nIt takes {takes}, writes {fills} in place, indexes with whole numbers and allocates no arrays."
+                )
             return ValueError(text)
     return ValueError(f"the kernel of {name_of(source.rhs)} cannot be compiled: {_short(error)}")
 

@@ -14,7 +14,9 @@ from .ensemble import solve_ensemble
 
 
 def errors(family: Family, batch: Batch, y: np.ndarray, ref: np.ndarray, ok: np.ndarray) -> np.ndarray:
-    """Errors (B,) of a run by the family's measure: y and ref (B, nt, n), ok (B,) whether the run succeeded (inf where not)."""
+    """Errors (B,) of a run by the family's measure: y and ref (B, nt, n), ok (B,) whether the run succeeded (inf where
+    not).
+    """
     with np.errstate(all="ignore"):
         if family.error == "energy":
             times = batch.times(family.fractions)
@@ -39,7 +41,9 @@ def sweep(
     big = batch[index]
     r = np.tile(np.asarray(rtols, dtype=np.float64), count)
     times = big.times(family.fractions)
-    sol = solve_ensemble(big, method, controller, r, (r * family.atol_factor)[:, None], t_eval=times, max_steps=max_steps)
+    sol = solve_ensemble(
+        big, method, controller, r, (r * family.atol_factor)[:, None], t_eval=times, max_steps=max_steps
+    )
     reference_states = ref[index] if ref.shape[1] else ref
     assert sol.y_eval is not None  # t_eval was given
     err = errors(family, big, sol.y_eval, reference_states, sol.success)

@@ -1,7 +1,7 @@
 """How many attempts a compiled loop makes before it returns to Python, where an interrupt is answered.
 
-What an attempt takes is not known beforehand: a call of two numbers or of a network.  The first calls are short and grow while they
-take less than a fiftieth of a second; after that a call takes between that and some tenths.
+What an attempt takes is not known beforehand: a call of two numbers or of a network.  The first calls are short and
+grow while they take less than a fiftieth of a second; after that a call takes between that and some tenths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ MOST = 2**40
 
 
 class Pace:
-    """`most`: attempts of the next call; `more()` after a call that did not finish.  since: `perf_counter` at the first call's begin."""
+    """`most`: attempts of the next call; `more()` after a call that did not finish.  since: `perf_counter` at the first
+    call's begin.
+    """
 
     __slots__ = ("most", "_since")
 

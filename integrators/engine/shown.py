@@ -15,10 +15,11 @@ from .solve import check_controller, single_kernel, slots_of
 
 _ABOVE = """# {title}
 #
-# One trajectory, or {width} of them side by side, lie in one flat float64 array A: quantity r of lane l at A[r*W + l], W = {width}.  The
-# capital names below are offsets into it, already multiplied by W.  Functions with `_inline` go through Numba; those with `_traced` are
-# run once on symbolic values and become straight-line instructions.  The loop, at the end: begin (size of the attempt), attempt (stages,
-# error estimate, record R), decide (the controller's answer CO), commit (advance or repeat, next size, outputs).
+# One trajectory, or {width} of them side by side, lie in one flat float64 array A: quantity r of lane l at A[r*W + l],
+# W = {width}.  The capital names below are offsets into it, already multiplied by W.  Functions with `_inline` go
+# through Numba; those with `_traced` are run once on symbolic values and become straight-line instructions.  The loop,
+# at the end: begin (size of the attempt), attempt (stages, error estimate, record R), decide (the controller's answer
+# CO), commit (advance or repeat, next size, outputs).
 #
 # Rows:
 {rows}
@@ -38,9 +39,11 @@ def text(kernel: Kernel, title: str) -> str:
 
 
 def kernel_text(problem: Any, method: Any, controller: Any, lanes: bool = False) -> str:
-    """The module that solves a Problem with a method and a controller object.  lanes: that of ensembles, many trajectories side by side.
+    """The module that solves a Problem with a method and a controller object.  lanes: that of ensembles, many
+    trajectories side by side.
 
-    The module is written and imported, but nothing is compiled.  ValueError where method, controller and problem do not fit together.
+    The module is written and imported, but nothing is compiled.  ValueError where method, controller and problem do not
+    fit together.
     """
     meth = methods.get(method)
     check_controller(controller, meth, problem)

@@ -83,11 +83,18 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
     `source`; a warning where it was trained with another method.
     """
     if contract.missing(controller):
-        raise ValueError(f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object")
+        raise ValueError(
+            f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object"
+        )
     if missing := unmet(controller, method.fills):
-        raise ValueError(f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report")
+        raise ValueError(
+            f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report"
+        )
     if source.nbody is None and methods.TIME_SCALES & frozenset(getattr(controller, "needs", ())):
-        raise ValueError(f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is none")
+        raise ValueError(
+            f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is "
+            "none"
+        )
     trained_method.warn_once(controller, method.name)
 
 

@@ -23,8 +23,10 @@ def warn_once(controller: Any, method: str) -> None:
         return
     _TOLD.add(key)
     warnings.warn(
-        f"controller {shown(controller.name)} was trained with method {shown(trained)} and is used with {shown(method)}: what it learned "
-        f"of errors and steps need not hold here. Use method={shown(trained)}, or a law (controller='pi34', or one from `stepsmith tune`)",
+        f"controller {shown(controller.name)} was trained with method {shown(trained)} and is used with "
+        f"{shown(method)}: what it learned "
+        f"of errors and steps need not hold here. Use method={shown(trained)}, or a law (controller='pi34', or one "
+        "from `stepsmith tune`)",
         stacklevel=outside(),
     )
 

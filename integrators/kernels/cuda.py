@@ -1,8 +1,9 @@
 """The ensemble kernel for CUDA: one trajectory a thread, from the same source text as the CPU's kernels.
 
-A thread's block is a private array with one lane (W = 1): begin, attempt, decide, commit, dense output and start are the text of
-`blocks` and of the method, laws and learned controllers the functions of `contract.Lane`; only what they are compiled with differs.
-Elementary functions are the device library's, bound in the place of `vecmath`'s, so a decision equals the CPU's to rounding.
+A thread's block is a private array with one lane (W = 1): begin, attempt, decide, commit, dense output and start are
+the text of `blocks` and of the method, laws and learned controllers the functions of `contract.Lane`; only what they
+are compiled with differs. Elementary functions are the device library's, bound in the place of `vecmath`'s, so a
+decision equals the CPU's to rounding.
 
 In Numba's simulator (NUMBA_ENABLE_CUDASIM=1) the same text runs as plain Python on NumPy numbers.
 """
@@ -33,7 +34,8 @@ _PACKAGE = __name__.split(".")[0]
 
 
 def find_toolkit() -> None:
-    """Let Numba find libNVVM and libdevice in the wheel `nvidia-cuda-nvcc-cu12` where it is installed and CUDA_HOME is not set.
+    """Let Numba find libNVVM and libdevice in the wheel `nvidia-cuda-nvcc-cu12` where it is installed and CUDA_HOME is
+    not set.
 
     Numba looks for a versioned file name, which the wheel does not have: CUDA_HOME becomes a folder of links.
     """
@@ -213,7 +215,8 @@ def run(params, {ARGS}, yend, stat):
 float64, void = numba.float64, numba.void
 #: types of `run`'s arguments
 SIGNATURE = void(
-    float64[::1], float64[:, ::1], float64[:, ::1], float64[::1], float64[::1], float64[::1], float64[:, ::1], float64[::1],
+    float64[::1], float64[:, ::1], float64[:, ::1], float64[::1], float64[::1], float64[::1], float64[:, ::1],
+    float64[::1],
     float64[:, ::1], float64[:, :, ::1], float64, float64[:, ::1], float64[:, ::1],
 )  # fmt: skip
 #: types of `attempt(A)` and of `decide(A, params)`
@@ -224,7 +227,9 @@ HEAD = "from stepsmith.integrators.kernels.cuda import device as _inline, device
 
 
 def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
-    """Kernel of a method's parts and a controller's structure; its module's `run` is launched with one thread a trajectory."""
+    """Kernel of a method's parts and a controller's structure; its module's `run` is launched with one thread a
+    trajectory.
+    """
     lay = block_layout(1, n, m, parts.slopes, controller.n_state, N_OUT, parts.extra)
     objects: dict[str, Any] = {name: bind_rhs(obj) if callable(obj) else obj for name, obj in parts.objects.items()}
     objects.update(NAMESPACE)
@@ -246,7 +251,8 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
         + blocks.decide_source(phases, record.N_RECORD, controller.n_state, N_OUT)
         + driver_source()
     )  # fmt: skip
-    # with one lane the view that a controller gets is a slice; the user's functions, which are given frozen views too, get those of the CPU
+    # with one lane the view that a controller gets is a slice; the user's functions, which are given frozen views too,
+    # get those of the CPU
     lines = substitute(body, lay, n, m, controller.n_state, wide=False).splitlines(True)
     slices = [x if "frozen(" in x else re.sub(r"\bview\(A, ([^,()]+), 1, (\d+)\)", r"A[\1:\1 + \2]", x) for x in lines]
     source = header(lay, n, m) + calls.guards(parts.objects, n, m, device=True) + "".join(slices)

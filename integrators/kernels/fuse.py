@@ -1,8 +1,8 @@
 """A controller with a small network as one straight-line function.
 
-Phases run one after another, each over all lanes: features and decision then take the same logarithms twice, and every layer passes
-through memory.  Where the network is small and the phases can be traced, they become one function of a lane: rows of the state that one
-phase writes for the next stay in registers, and only the shared head is written back.
+Phases run one after another, each over all lanes: features and decision then take the same logarithms twice, and every
+layer passes through memory.  Where the network is small and the phases can be traced, they become one function of a
+lane: rows of the state that one phase writes for the next stay in registers, and only the shared head is written back.
 """
 
 from __future__ import annotations

@@ -18,10 +18,15 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "DIR": ("direction of integration, 1 or -1", "-", "load", "begin, start, commit"),
     "H": ("size asked for next, positive", "t", "load, start, start_fresh, commit", "begin"),
     "HS": (
-        "size of the attempt with its sign; 0 where the lane stands still", "t", "load, begin", "attempt, commit, dense",
+        "size of the attempt with its sign; 0 where the lane stands still",
+        "t",
+        "load, begin",
+        "attempt, commit, dense",
     ),
     "STATUS": (
-        "RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)", "-", "load, begin, start, commit, store, env_step",
+        "RUNNING, SUCCESS, IDLE or a failure (`layout.MESSAGES`)",
+        "-",
+        "load, begin, start, commit, store, env_step",
         "all",
     ),
     "INST": ("number of the instance in the lane, -1 for none", "-", "load, store", "store, emit, settle"),
@@ -62,7 +67,9 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "P": ("parameters of the problem", "the problem's", "load", "right-hand side"),
     "K": ("slopes of the stages, K0 at the start of the step", "y/t", "start, attempt, commit", "attempt, dense"),
     "X": (
-        "rows of the method's own: Jacobian, factors, what is kept from attempt to attempt", "-", "attempt, start",
+        "rows of the method's own: Jacobian, factors, what is kept from attempt to attempt",
+        "-",
+        "attempt, start",
         "attempt, dense",
     ),
     # environments
@@ -74,22 +81,31 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "LENGTH": ("attempts of the episode", "count", "restart, pay_lane", "pay_lane, settle"),
     "SPAN": ("length of the span", "t", "restart, env_reset", "discount_lane, see_decision"),
     "BASEI": (
-        "1 over the baseline's work at this tolerance", "1/count", "restart", "share_spent, see_decision, forget",
+        "1 over the baseline's work at this tolerance",
+        "1/count",
+        "restart",
+        "share_spent, see_decision, forget",
     ),
     "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "decades_above"),
     "PAID": (
-        "1 where a finished episode waits for the next call, 2 in padding", "-", "restart, env_reset, env_step",
+        "1 where a finished episode waits for the next call, 2 in padding",
+        "-",
+        "restart, env_reset, env_step",
         "pay_lane, share_spent, own_lane, propagate, env_step",
     ),
     "OVER": (
-        "1 where the episode has terminated, 2 where it was cut", "-", "restart, pay_lane",
+        "1 where the episode has terminated, 2 where it was cut",
+        "-",
+        "restart, pay_lane",
         "settle, write_ends, env_step",
     ),
     "PART": ("discount of the time that has passed", "-", "restart, discount_lane", "pay_lane, settle"),
     "PAY": ("reward of the call", "-", "pay_lane, settle", "write_ends"),
     "E0": ("energy at the start", "the invariant's", "restart", "emit"),
     "NODE": (
-        "propagated reward: the last knot of the sensitivities that was passed", "count", "forget, propagate",
+        "propagated reward: the last knot of the sensitivities that was passed",
+        "count",
+        "forget, propagate",
         "propagate",
     ),
     "CLOCK": ("propagated reward: knots passed, as a share of all", "-", "forget, propagate", "propagate"),
@@ -101,7 +117,9 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "EG": ("propagated reward: stage of the half steps", "y", "propagate", "propagate"),
     "EK": ("propagated reward: slopes of the half steps", "y/t", "propagate", "propagate"),
     "FACT": (
-        "what a caller's own reward may look at (`environment.rewards`)", "-", "see_attempt, see_decision, end_own",
+        "what a caller's own reward may look at (`environment.rewards`)",
+        "-",
+        "see_attempt, see_decision, end_own",
         "own_lane, end_own",
     ),
     "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "attempt_own"),
@@ -113,8 +131,13 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "NSTEPS": ("Hermite steps", "count", "restart, take, step_lane, bring_back", "size_lane, pay"),
     "LIVE": ("1 where the lane takes part in decisions", "-", "restart, env_reset, env_step", "advance"),
     "GO": ("1 where the lane makes the step", "-", "size_lane", "step_lane"),
-    "BUSY": ("1 where the lane of the working block is taken", "-", "take, bring_back, advance", "size_lane, step_lane"),
-}  # fmt: skip
+    "BUSY": (
+        "1 where the lane of the working block is taken",
+        "-",
+        "take, bring_back, advance",
+        "size_lane, step_lane",
+    ),
+}
 
 
 def entry(row: str) -> tuple[str, str, str, str] | None:

@@ -10,7 +10,8 @@ from ..compile.lanes import FROZEN
 
 
 class View:
-    """`length` elements of an array; indices outside are NaN, and written as NaN into the first element, as in compiled code.
+    """`length` elements of an array; indices outside are NaN, and written as NaN into the first element, as in compiled
+    code.
 
     fault: a list that then gets an entry.
     """

@@ -39,8 +39,9 @@ DECORATORS = {
 
 @functools.cache
 def _parts(module: types.ModuleType) -> dict[str, str]:
-    """Text of what a template module defines by name, functions and constants: the comment lines right above, decorators,
-    body."""
+    """Text of what a template module defines by name, functions and constants: the comment lines right above,
+    decorators, body.
+    """
     source = inspect.getsource(module)
     lines = source.splitlines()
     found = {}
@@ -76,8 +77,9 @@ def constants(**values: object) -> str:
 
 
 def numbered(module: str, prefix: str = "") -> dict[str, int]:
-    """The whole numbers that a module, given by its name, calls by names with this prefix, in the order of their values:
-    places in one array."""
+    """The whole numbers that a module, given by its name, calls by names with this prefix, in the order of their
+    values: places in one array.
+    """
     names = vars(sys.modules[module])
     found = {name: value for name, value in names.items() if name.startswith(prefix) and type(value) is int}
     return dict(sorted(found.items(), key=lambda item: item[1]))

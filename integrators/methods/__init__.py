@@ -1,6 +1,7 @@
 """Methods by name, and explicit ones of a caller's own by their tableau.
 
-Adding one: a file that defines `METHOD` (`method.Method`), and a line in `places.PLACES`; outside the package, `register(METHOD)`.
+Adding one: a file that defines `METHOD` (`method.Method`), and a line in `places.PLACES`; outside the package,
+`register(METHOD)`.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ def names() -> list[str]:
 def register(method: Method) -> Method:
     """Let `method.name` name a method of a caller's own wherever a method is named in this process; returns it.
 
-    The same tableau may be registered again (a notebook's cell that runs twice).  OptionError for what is no `Method`, and for a name that
-    is taken: kernels are kept by a method's name.
+    The same tableau may be registered again (a notebook's cell that runs twice).  OptionError for what is no `Method`,
+    and for a name that is taken: kernels are kept by a method's name.
     """
     if not isinstance(method, Method):
         raise refuse("method", "a stepsmith.integrators.methods.Method", method)
     text("method.name", method.name)
     if method.tableau is not None and method.tableau.name != method.name:
-        raise OptionError(f"a method and its tableau have one name, got {shown(method.name)} and {shown(method.tableau.name)}")
+        raise OptionError(
+            f"a method and its tableau have one name, got {shown(method.name)} and {shown(method.tableau.name)}"
+        )
     known = _REGISTERED.get(method.name)
     if method.name in PLACES or (known is not None and known is not method and not _same(known, method)):
         raise OptionError(f"there is a method {method.name!r} already: give this one another name")
@@ -53,7 +56,9 @@ def register(method: Method) -> Method:
 
 
 def _same(known: Method, other: Method) -> bool:
-    """Whether two methods of explicit tableaus are the same in all that they say, and their kernels are made by the same code."""
+    """Whether two methods of explicit tableaus are the same in all that they say, and their kernels are made by the
+    same code.
+    """
     said = [f.name for f in fields(Method) if f.name not in ("parts", "key")]
     alike = all(getattr(known, name) == getattr(other, name) for name in said)
     return alike and known.tableau is not None and _made_by(known.parts) == _made_by(other.parts)
@@ -66,8 +71,9 @@ def _made_by(fn: Any) -> Any:
 
 
 def get(method: str | ExplicitTableau) -> Method:
-    """The method called `method`, or that of an ExplicitTableau; ValueError naming the nearest where there is none, and for what is
-    neither."""
+    """The method called `method`, or that of an ExplicitTableau; ValueError naming the nearest where there is none, and
+    for what is neither.
+    """
     return _built(named(method))
 
 
@@ -77,11 +83,17 @@ def _built(method: str | ExplicitTableau) -> Method:
         from .explicit.method import explicit
 
         return explicit(method, own=True)
-    return _REGISTERED[method] if method in _REGISTERED else importlib.import_module(f".{PLACES[method]}.{method}", __name__).METHOD
+    return (
+        _REGISTERED[method]
+        if method in _REGISTERED
+        else importlib.import_module(f".{PLACES[method]}.{method}", __name__).METHOD
+    )
 
 
 def named(method: Any) -> str | ExplicitTableau:
-    """`method` as every host passes it on, checked: the name of a method, or a caller's own tableau (a shipped one's becomes its name)."""
+    """`method` as every host passes it on, checked: the name of a method, or a caller's own tableau (a shipped one's
+    becomes its name).
+    """
     if isinstance(method, ExplicitTableau):
         shipped = method.name in tableaus.NAMES and method == tableaus.get(method.name)
         return method.name if shipped else tableaus.get(method)
@@ -96,5 +108,7 @@ def registered(method: Any) -> str:
     """The name of a method that has one, for what is written down under it: comparisons, tuned laws, training runs."""
     name = named(method)
     if not isinstance(name, str):
-        raise OptionError(f"method must be a name here ({', '.join(names())}), for results are kept under it; got {name!r}")
+        raise OptionError(
+            f"method must be a name here ({', '.join(names())}), for results are kept under it; got {name!r}"
+        )
     return name

@@ -1,4 +1,6 @@
-"""The `Method` of a tableau of a kind that solves linear systems: how its kernel is made is all that the kinds differ in."""
+"""The `Method` of a tableau of a kind that solves linear systems: how its kernel is made is all that the kinds differ
+in.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ def implicit(tableau: Any, doc: str, source: str, make: Callable, newton: bool, 
     def parts(source: Any, slots: frozenset[int]) -> Any:
         return make(tableau, source, slots)
 
-    fills = COMMON | LINEAR_ALGEBRA | {record.ERR, record.ORDER, record.YNORM, record.ENORM} | (NEWTON if newton else frozenset())
+    fills = (
+        COMMON
+        | LINEAR_ALGEBRA
+        | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
+        | (NEWTON if newton else frozenset())
+    )
     return Method(
-        tableau.name, doc, source, tableau.order, tableau.embedded_order, tableau.dense_order, fills, parts, key, implicit=True,
+        tableau.name, doc, source, tableau.order, tableau.embedded_order, tableau.dense_order, fills, parts, key,
+        implicit=True,
         factor_pairs=factor_pairs,
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What a method is to the engine: a `Method`, one for each file of coefficients or kernels.
 
-A file of a method exports one, `METHOD`, and stands in the registry with one line (`methods.places`).  Tests, `stepsmith list methods`,
-error messages and the table in the documentation are made from it.
+A file of a method exports one, `METHOD`, and stands in the registry with one line (`methods.places`).  Tests,
+`stepsmith list methods`, error messages and the table in the documentation are made from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Method:
     embedded_order  the error estimate behaves as h^(embedded_order + 1); 0: it has no estimate
     dense_order     of its interpolant
     fills           record slots that it can fill
-    parts           `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch (`kernels.build.Parts`)
+    parts           `parts(source, slots)`: what it contributes to a kernel for a Problem or Batch
+                    (`kernels.build.Parts`)
     key             `key(source)`: what tells its kernels apart beside the name
     devices         where it runs, of `DEVICES`
     uses            the function of the problem that it evaluates: "rhs", or "accel" for methods of second-order systems

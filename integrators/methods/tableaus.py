@@ -1,7 +1,8 @@
 """Coefficients of one-step methods, one file a method.
 
-`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; a pair of one's own is an `ExplicitTableau`, which every `method=`
-takes in the place of a name.  `implicit(name)` loads a method for stiff problems (Rosenbrock, ESDIRK or Radau), `IMPLICIT` lists those.
+`get(name)` loads an explicit Runge-Kutta pair, `NAMES` lists them; a pair of one's own is an `ExplicitTableau`, which
+every `method=` takes in the place of a name.  `implicit(name)` loads a method for stiff problems (Rosenbrock, ESDIRK or
+Radau), `IMPLICIT` lists those.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ __all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
 
 
 def get(name: str | ExplicitTableau) -> ExplicitTableau:
-    """The tableau called `name`, one of `NAMES` (lower case), the same object on every call; or the one given, if it can be solved with.
+    """The tableau called `name`, one of `NAMES` (lower case), the same object on every call; or the one given, if it
+    can be solved with.
 
-    Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error estimate.
+    Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error
+    estimate.
     """
     if isinstance(name, ExplicitTableau):
         if name.order < 1 or name.embedded_order < 1:
-            raise OptionError(f"method {name.name!r} has no error estimate (embedded_order is 0), which the choice of step sizes needs")
+            raise OptionError(
+                f"method {name.name!r} has no error estimate (embedded_order is 0), which the choice of step sizes "
+                "needs"
+            )
         return name
     if isinstance(name, str) and name not in NAMES:
         from . import of_caller

@@ -78,7 +78,8 @@ class Clock:
         k1: Tensor,
         tol: tuple[float, float],
     ) -> Tensor:
-        """Decide before a step of signed size h (lanes,) from (t, y), of the lanes `run` (lanes,), with tolerances `tol`.
+        """Decide before a step of signed size h (lanes,) from (t, y), of the lanes `run` (lanes,), with tolerances
+        `tol`.
 
         Returns the first slope: k1, or a new one where times are float64 from now on.
         """

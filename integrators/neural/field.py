@@ -34,9 +34,9 @@ _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 class Field:
     """The user's `func(t, y)` over rows (lanes, width), counting its calls in `count`.
 
-    func      gets y of the given `shape`, and t 0-d where one step size serves the whole batch, else (B, 1, ..., 1) with
-              as many axes as y, so that a formula written for one number t broadcasts as meant.  Returns y's shape and
-              dtype.
+    func      gets y of the given `shape`, and t 0-d where one step size serves the whole batch, else (B, 1, ..., 1)
+              with as many axes as y, so that a formula written for one number t broadcasts as meant.  Returns y's shape
+              and dtype.
     shape     (-1, *features) for a batch, (D,) for one system.
     coupled   one step size serves the whole batch.
 

@@ -5,10 +5,11 @@
     linear        lambda(k) = l0 + (l1 - l0) min(k, n) / n
     of            lambda(k) = f(k), any callable
 
-A strength of zero switches the penalty off: allowed everywhere but at the ends of an exponential, which never reaches zero.
+A strength of zero switches the penalty off: allowed everywhere but at the ends of an exponential, which never reaches
+zero.
 
-Exponential annealing is that of A. Pal et al., ICML 2021 (PMLR 139:8325-8335), with l0 = 100, l1 = 10 for the mean of E_j h_j.  A learned
-policy that sets the strength is a callable like any other.
+Exponential annealing is that of A. Pal et al., ICML 2021 (PMLR 139:8325-8335), with l0 = 100, l1 = 10 for the mean of
+E_j h_j.  A learned policy that sets the strength is a callable like any other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Strength:
     formula: Callable[[float], float]
 
     def __call__(self, k: float) -> float:
-        """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that fits."""
+        """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that
+        fits.
+        """
         options.number("the iteration", k, 0.0)
         return _not_negative(f"the {self.kind} strength at iteration {k}", self.formula(k))
 
@@ -70,7 +73,9 @@ def constant(value: float) -> Strength:
 def exponential(l0: float, l1: float, n: float) -> Strength:
     """From l0 to l1 in n iterations along an exponential, l1 from then on; all positive and finite."""
     first, last, length = options.positive("l0", l0), options.positive("l1", l1), options.positive("n", n)
-    return Strength("exponential", {"l0": first, "l1": last, "n": length}, functools.partial(_power, first, last / first, length))
+    return Strength(
+        "exponential", {"l0": first, "l1": last, "n": length}, functools.partial(_power, first, last / first, length)
+    )
 
 
 def linear(l0: float, l1: float, n: float) -> Strength:
@@ -80,7 +85,9 @@ def linear(l0: float, l1: float, n: float) -> Strength:
 
 
 def of(formula: Callable[[float], float]) -> Strength:
-    """Any callable k -> strength; each value is checked to be finite and not negative.  A Strength is returned as it is."""
+    """Any callable k -> strength; each value is checked to be finite and not negative.  A Strength is returned as it
+    is.
+    """
     if isinstance(formula, Strength):
         return formula
     if not callable(formula):
@@ -90,7 +97,9 @@ def of(formula: Callable[[float], float]) -> Strength:
 
 
 def make(kind: str, **numbers: float) -> Strength:
-    """A strength from its description: make(**s.describe()).  ValueError for an unknown kind, naming the nearest, or wrong numbers."""
+    """A strength from its description: make(**s.describe()).  ValueError for an unknown kind, naming the nearest, or
+    wrong numbers.
+    """
     from ..core.names import unknown
 
     makers: dict[str, Callable[..., Strength]] = {"constant": constant, "exponential": exponential, "linear": linear}

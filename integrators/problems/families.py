@@ -33,7 +33,10 @@ def early_outputs(first: float, early: int = 32, even: int = 32) -> tuple[float,
     """Output fractions that see a fast start too: `even` equally spaced ones, before them `early` logarithmically
     spaced from `first`.
     """
-    return (*(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)), *(k / even for k in range(1, even + 1)))
+    return (
+        *(float(v) for v in np.geomspace(first, 1.0 / even, early, endpoint=False)),
+        *(k / even for k in range(1, even + 1)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +91,22 @@ class Family:
         if not 0 < self.levels[0] < self.levels[1]:
             raise ValueError(f"{self.name}: levels must be (lo, hi) with 0 < lo < hi, got {self.levels}")
         if self.error != "final" and (len(self.outputs) if self.outputs else self.n_out) < 32:
-            raise ValueError(f"{self.name}: n_out must be at least 32, got {len(self.outputs) if self.outputs else self.n_out}")
-        if self.outputs and (self.error == "final" or np.any(np.diff(self.outputs, prepend=0.0) <= 0) or self.outputs[-1] != 1.0):
-            raise ValueError(f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final error")
+            raise ValueError(
+                f"{self.name}: n_out must be at least 32, got {len(self.outputs) if self.outputs else self.n_out}"
+            )
+        if self.outputs and (
+            self.error == "final" or np.any(np.diff(self.outputs, prepend=0.0) <= 0) or self.outputs[-1] != 1.0
+        ):
+            raise ValueError(
+                f"{self.name}: outputs must be positive, increasing fractions that end in 1, and not those of a final "
+                "error"
+            )
         if not 0 <= self.floor < np.inf:
             raise ValueError(f"{self.name}: floor must be a finite number, not negative, got {self.floor}")
         if not 0 <= self.wanted_error < 1:
-            raise ValueError(f"{self.name}: wanted_error must be in (0, 1), or 0 for the middle of the band, got {self.wanted_error}")
+            raise ValueError(
+                f"{self.name}: wanted_error must be in (0, 1), or 0 for the middle of the band, got {self.wanted_error}"
+            )
         if not self.atol_factor >= 0:
             raise ValueError(f"{self.name}: atol_factor must not be negative, got {self.atol_factor}")
 
@@ -190,7 +202,9 @@ class Family:
                     raise ValueError(f"y_ref must have shape {want}, got {np.shape(y_ref)}")
                 pick = slice(None) if self.components is None else list(self.components)
                 ref = np.asarray(y_ref, float)[..., pick]
-                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.maximum(np.linalg.norm(ref, axis=-1), self.floor)
+                error = np.linalg.norm(y[..., pick] - ref, axis=-1) / np.maximum(
+                    np.linalg.norm(ref, axis=-1), self.floor
+                )
         error = error.max(axis=-1)
         return np.where(np.isfinite(error) & np.isfinite(y).all(axis=(1, 2)), error, np.inf)
 

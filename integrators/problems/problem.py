@@ -87,14 +87,14 @@ def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
 class Problem:
     """One initial-value problem.
 
-    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is
-    allowed.  p: (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label.
-    family: name of the family it was drawn from, or None.  nbody: (bodies, dimension) or None.
-    invariants: name -> `f(t, y, p)`, conserved along exact solutions.
-    sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals beside the main one, or an (n, n) array,
-    dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac` need not write the other entries.
-    accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions y[:n/2]. N-body needs none.
-    validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always checked.
+    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed.  p:
+    (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label. family: name of the
+    family it was drawn from, or None.  nbody: (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved
+    along exact solutions. sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals
+    beside the main one, or an (n, n) array, dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac`
+    need not write the other entries. accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions
+    y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always
+    checked.
 
     Raises ValueError, naming the field, on wrong shapes or dtypes and on non-finite t_span, p or
     (if validate) y0.
@@ -186,7 +186,8 @@ class Batch:
         def __init__(
             self, rhs: Rhs, y0: ArrayLike, p: ArrayLike, t0: ArrayLike, t1: ArrayLike, name: str = "user",
             nbody: tuple[int, int] | None = None, jac: Callable[..., None] | None = None,
-            invariants: Mapping[str, Invariant] = ..., family: str | None = None, accel: Callable[..., None] | None = None,
+            invariants: Mapping[str, Invariant] = ..., family: str | None = None,
+            accel: Callable[..., None] | None = None,
             sparsity: Any = None, validate: bool = True,
         ) -> None: ...  # fmt: skip
 

@@ -1,8 +1,10 @@
-"""Where the factors of a sparse matrix are non-zero: an order of elimination that fills in little, and the fill it causes.
+"""Where the factors of a sparse matrix are non-zero: an order of elimination that fills in little, and the fill it
+causes.
 
-The pivots stay on the diagonal, so that all of this is known before any number is (the way of KPP: V. Damian et al., Computers Chem. Engng
-26 (2002) 1567; matrices shift I - J of stiff systems bear it, since a smaller step makes the diagonal larger).  The order is multiple
-minimum degree on the pattern of A + A^T (J. W. H. Liu, ACM TOMS 11 (1985) 141) from SciPy's SuperLU.
+The pivots stay on the diagonal, so that all of this is known before any number is (the way of KPP: V. Damian et al.,
+Computers Chem. Engng 26 (2002) 1567; matrices shift I - J of stiff systems bear it, since a smaller step makes the
+diagonal larger).  The order is multiple minimum degree on the pattern of A + A^T (J. W. H. Liu, ACM TOMS 11 (1985) 141)
+from SciPy's SuperLU.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """L and U in one matrix, column by column: `ptr` (n + 1,), `row` ascending in a column, `diag` (n,) where the diagonal stands.
+    """L and U in one matrix, column by column: `ptr` (n + 1,), `row` ascending in a column, `diag` (n,) where the
+    diagonal stands.
 
     work: multiplications of a factorisation.
     """
@@ -26,7 +29,9 @@ class Factors:
 
 
 def minimum_degree(pattern: np.ndarray) -> np.ndarray:
-    """Order (n,) int64 of elimination for a bool pattern (n, n) with its diagonal set: `order[q]` is eliminated as number q."""
+    """Order (n,) int64 of elimination for a bool pattern (n, n) with its diagonal set: `order[q]` is eliminated as
+    number q.
+    """
     from scipy.sparse import csc_matrix
     from scipy.sparse.linalg import splu
 
@@ -39,9 +44,14 @@ def minimum_degree(pattern: np.ndarray) -> np.ndarray:
 
 
 def fill(pattern: np.ndarray, most: float = np.inf) -> Factors | None:
-    """The factors' pattern for elimination in the given order, without exchanges; None where it takes `most` multiplications or more."""
+    """The factors' pattern for elimination in the given order, without exchanges; None where it takes `most`
+    multiplications or more.
+    """
     n = len(pattern)
-    right = [set(np.flatnonzero(pattern[k, k + 1 :]) + k + 1) for k in range(n)]  # of row k, columns behind the diagonal
+    # of row k, columns behind the diagonal
+    right = [
+        set(np.flatnonzero(pattern[k, k + 1 :]) + k + 1) for k in range(n)
+    ]
     below = [set(np.flatnonzero(pattern[k + 1 :, k]) + k + 1) for k in range(n)]  # of column k, rows under it
     above: list[list[int]] = [[] for _ in range(n)]
     work = 0

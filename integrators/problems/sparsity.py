@@ -1,9 +1,11 @@
-"""Where a Jacobian may be non-zero, and what implicit methods make of it: a band to factor and groups of columns to difference together.
+"""Where a Jacobian may be non-zero, and what implicit methods make of it: a band to factor and groups of columns to
+difference together.
 
-A pattern that is no band is reordered to one by reverse Cuthill-McKee (E. Cuthill, J. McKee, Proc. 24th ACM Conf. 1969, 157; SciPy's
-`reverse_cuthill_mckee`), or factored as a sparse matrix (`sparse_factors`), or kept in full, n^2 numbers a trajectory, whichever takes
-least: row and column q of the matrix that is factored are row and column `order[q]` of the Jacobian. Columns that share no row are
-perturbed in one evaluation (A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974) 117), largest first.
+A pattern that is no band is reordered to one by reverse Cuthill-McKee (E. Cuthill, J. McKee, Proc. 24th ACM Conf. 1969,
+157; SciPy's `reverse_cuthill_mckee`), or factored as a sparse matrix (`sparse_factors`), or kept in full, n^2 numbers a
+trajectory, whichever takes least: row and column q of the matrix that is factored are row and column `order[q]` of the
+Jacobian. Columns that share no row are perturbed in one evaluation (A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst.
+Maths Applics 13 (1974) 117), largest first.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from .sparse_factors import Factors, fill, minimum_degree
 
 #: a band is used where its factorisation takes at most this part of the dense one's multiplications
 WORTH = 0.5
-#: what a multiplication of a sparse factorisation takes, reading its place from a table, in those of a band, of a dense one (measured)
+#: what a multiplication of a sparse factorisation takes, reading its place from a table, in those of a band, of a dense
+#: one (measured)
 INDIRECT = (3.0, 7.0)
 
 
@@ -28,16 +31,19 @@ class _Pattern(np.ndarray):
 
 
 def checked(value: Any, n: int) -> Any:
-    """`sparsity` of a Problem as it is kept: None, (lower, upper) as ints, or a read-only bool array (n, n) with the diagonal set.
+    """`sparsity` of a Problem as it is kept: None, (lower, upper) as ints, or a read-only bool array (n, n) with the
+    diagonal set.
 
-    value: None, two whole numbers (diagonals below and above the main one), or an (n, n) array, dense or SciPy sparse, non-zero where
-    the Jacobian may be.  ValueError for anything else.
+    value: None, two whole numbers (diagonals below and above the main one), or an (n, n) array, dense or SciPy sparse,
+    non-zero where the Jacobian may be.  ValueError for anything else.
     """
     if value is None:
         return None
     if isinstance(value, tuple) and len(value) == 2:
         if not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and 0 <= v < n for v in value):
-            raise ValueError(f"sparsity as a band must be (lower, upper), whole numbers from 0 to {n - 1}, got {value!r}")
+            raise ValueError(
+                f"sparsity as a band must be (lower, upper), whole numbers from 0 to {n - 1}, got {value!r}"
+            )
         return int(value[0]), int(value[1])
     if isinstance(value, _Pattern) and value.shape == (n, n):
         return value  # checked before
@@ -45,7 +51,10 @@ def checked(value: Any, n: int) -> Any:
         value = value.toarray()
     pattern = np.array(value)
     if pattern.shape != (n, n) or pattern.dtype.kind not in "fiub":
-        raise ValueError(f"sparsity must be None, (lower, upper) or an array of shape ({n}, {n}), got {pattern.dtype} {pattern.shape}")
+        raise ValueError(
+            f"sparsity must be None, (lower, upper) or an array of shape ({n}, {n}), got {pattern.dtype} "
+            f"{pattern.shape}"
+        )
     pattern = (pattern != 0).view(_Pattern)
     np.fill_diagonal(pattern, True)
     pattern.flags.writeable = False
@@ -59,10 +68,12 @@ def key(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """lower, upper: diagonals of the matrix that is factored (n - 1 each: dense).  order: (n,) int, its rows as rows of the Jacobian, or
-    None where they are the same.  ptr (n + 1,), row: rows, in the factored matrix's numbering, where column q may be non-zero.
-    groups: (n,) int, columns of equal number share no row (dense: every column its own).  factors: where L and U of a matrix
-    that is factored as a sparse one are non-zero (lower and upper are n - 1 then), or None."""
+    """lower, upper: diagonals of the matrix that is factored (n - 1 each: dense).  order: (n,) int, its rows as rows of
+    the Jacobian, or None where they are the same.  ptr (n + 1,), row: rows, in the factored matrix's numbering, where
+    column q may be non-zero. groups: (n,) int, columns of equal number share no row (dense: every column its own).
+    factors: where L and U of a matrix that is factored as a sparse one are non-zero (lower and upper are n - 1 then),
+    or None.
+    """
 
     n: int
     lower: int
@@ -122,7 +133,10 @@ def _structure(name: Any, n: int, held: _Held) -> Structure:
     # a band that is full gains nothing from an order of its own
     if not banded or np.count_nonzero(value) < 0.5 * n * (lower + upper + 1):
         sparse = minimum_degree(value)
-        factors = fill(value[np.ix_(sparse, sparse)], lower * (lower + upper + 1) * n / INDIRECT[0] if banded else n**3 / 3.0 / INDIRECT[1])
+        factors = fill(
+            value[np.ix_(sparse, sparse)],
+            lower * (lower + upper + 1) * n / INDIRECT[0] if banded else n**3 / 3.0 / INDIRECT[1],
+        )
     if factors is not None:
         order, lower, upper = sparse, n - 1, n - 1
     elif not banded:

@@ -11,7 +11,9 @@ from .families import Family
 
 @dataclass(frozen=True)
 class Suite:
-    """families: what is trained and tuned on.  unseen: families that only a comparison looks at.  method: the suite's own."""
+    """families: what is trained and tuned on.  unseen: families that only a comparison looks at.  method: the suite's
+    own.
+    """
 
     name: str
     method: str
@@ -50,7 +52,9 @@ def called(given: str | Family) -> str:
 
 
 def members(name: str | Family, method: str | None = None) -> tuple[tuple[str, ...], str]:
-    """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown names."""
+    """(families, method) of a suite or a family; method: None for its own.  ValueError naming the nearest for unknown
+    names.
+    """
     if isinstance(name, str) and is_suite(name):
         suite = get(name)
         return suite.families, methods.registered(suite.method if method is None else method)

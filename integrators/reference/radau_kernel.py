@@ -1,4 +1,6 @@
-"""Compiled half of the stiff reference solver, as the source of a generated module; what it computes: `stiff_reference`."""
+"""Compiled half of the stiff reference solver, as the source of a generated module; what it computes:
+`stiff_reference`.
+"""
 
 SOURCE = '''
 import numba

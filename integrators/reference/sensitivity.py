@@ -1,9 +1,10 @@
 """What a local error becomes at the end: reference trajectories with the derivative of their final state.
 
-`arrivals` solves instances once more, a little off the reference, at a moderate tolerance, and keeps at every accepted step (a knot)
-the matrix P(t) = C dy(T)/dy(t) / ||C y(T)||, with C the components that errors are taken over.  A step that ends at t with the local
-error l moves the relative final error by P(t) l to first order (Hairer, Norsett & Wanner I, II.3: transport of the local errors).
-The number of knots passed is a natural clock: equal parts of it cost an adaptive integrator about equal work.
+`arrivals` solves instances once more, a little off the reference, at a moderate tolerance, and keeps at every accepted
+step (a knot) the matrix P(t) = C dy(T)/dy(t) / ||C y(T)||, with C the components that errors are taken over.  A step
+that ends at t with the local error l moves the relative final error by P(t) l to first order (Hairer, Norsett & Wanner
+I, II.3: transport of the local errors). The number of knots passed is a natural clock: equal parts of it cost an
+adaptive integrator about equal work.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ..compile.cache import load_module
 from ..methods.tableaus import ExplicitTableau
 from ..problems.problem import Batch
 
-# Arrays of a method: A (s, s), B, C, E (s); k (s, n) holds stages, z and w (n) are scratch.  Times and step sizes carry the sign of the
-# span.  `rhs` is defined before this source when it is loaded.
+# Arrays of a method: A (s, s), B, C, E (s); k (s, n) holds stages, z and w (n) are scratch.  Times and step sizes carry
+# the sign of the span.  `rhs` is defined before this source when it is loaded.
 SOURCE = '''
 import numba
 import numpy as np
@@ -146,7 +147,9 @@ def nodes(t, y0, p, parts, A, B, C, fsal, Y, P):
 
 @numba.njit(error_model="numpy", nogil=True, cache=True)
 def committed(t, Y, P, p, rich, A, B, C, fsal, sum_):
-    """Sum over the steps between nodes of ||P l||, and of P l in sum_; the local errors l by Richardson (rich = 2^p/(2^p - 1))."""
+    """Sum over the steps between nodes of ||P l||, and of P l in sum_; the local errors l by Richardson
+    (rich = 2^p/(2^p - 1)).
+    """
     n, s = Y.shape[1], len(B)
     k, z, w, x = np.zeros((s, n)), np.empty(n), np.empty(n), np.empty(n)
     out = 0.0
@@ -173,9 +176,11 @@ LIMIT = 4000  # knots an instance
 
 @dataclass(frozen=True)
 class Arrivals:
-    """first (I + 1,) int64: rows first[i]..first[i + 1] - 1 belong to instance i; time (R,) of the knots, from t0 to t1; matrix
-    (R, q*n) float32, P(time) row by row; error (I,): sum of what the steps from knot to knot add to the relative final error; ok (I,):
-    whether P predicts what the knots themselves are off by (else there are two knots, the ends, and P is zero)."""
+    """first (I + 1,) int64: rows first[i]..first[i + 1] - 1 belong to instance i; time (R,) of the knots, from t0 to
+    t1; matrix (R, q*n) float32, P(time) row by row; error (I,): sum of what the steps from knot to knot add to the
+    relative final error; ok (I,): whether P predicts what the knots themselves are off by (else there are two knots,
+    the ends, and P is zero).
+    """
 
     first: np.ndarray
     time: np.ndarray
@@ -191,7 +196,11 @@ class Arrivals:
 
 
 def arrivals(
-    batch: Batch, end: np.ndarray, tableau: ExplicitTableau, components: tuple[int, ...] | None = None, rtols: tuple[float, ...] = RTOLS
+    batch: Batch,
+    end: np.ndarray,
+    tableau: ExplicitTableau,
+    components: tuple[int, ...] | None = None,
+    rtols: tuple[float, ...] = RTOLS,
 ) -> Arrivals:
     """Knots and final-state derivatives of every instance of `batch`, with `end` (I, n) the reference at t1.
 
@@ -217,9 +226,18 @@ def arrivals(
 
 
 def _knots(
-    k: Any, t0: float, t1: float, y0: np.ndarray, p: np.ndarray, end: np.ndarray, tableau: ExplicitTableau, pick: np.ndarray, rtol: float
+    k: Any,
+    t0: float,
+    t1: float,
+    y0: np.ndarray,
+    p: np.ndarray,
+    end: np.ndarray,
+    tableau: ExplicitTableau,
+    pick: np.ndarray,
+    rtol: float,
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """(times, P, sum of the errors committed), or None where this tolerance does not follow the reference to its end."""
+    """(times, P, sum of the errors committed), or None where this tolerance does not follow the reference to its end.
+    """
     method = (tableau.A, tableau.B, tableau.C)
     size = float(np.linalg.norm(end[pick]))
     steps = k.adaptive(t0, t1, y0, p, *method, tableau.E, tableau.fsal, 1.0 / (tableau.embedded_order + 1), rtol, LIMIT)
@@ -234,5 +252,9 @@ def _knots(
     total = float(k.committed(t, states, arrive, p, rich, *method, tableau.fsal, ahead))
     # the knots are steps of the method themselves: what they committed must be what they are off by
     off = (states[-1] - end)[pick] / size
-    good = np.linalg.norm(off - ahead) <= AGREE * np.linalg.norm(off) and np.linalg.norm(off) < NEAR and np.abs(arrive).max() < 1e30
+    good = (
+        np.linalg.norm(off - ahead) <= AGREE * np.linalg.norm(off)
+        and np.linalg.norm(off) < NEAR
+        and np.abs(arrive).max() < 1e30
+    )
     return (t, arrive, total) if good and 0.0 < total < np.inf else None

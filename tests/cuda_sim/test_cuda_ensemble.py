@@ -1,4 +1,5 @@
-"""The CUDA kernel in Numba's simulator equals the CPU ensemble to rounding: laws, learned controllers, outputs, failures.
+"""The CUDA kernel in Numba's simulator equals the CPU ensemble to rounding: laws, learned controllers, outputs,
+failures.
 
 Run with `make test-cudasim`: the simulator is chosen once a process, by NUMBA_ENABLE_CUDASIM=1.
 """
@@ -75,7 +76,8 @@ def test_more_trajectories_than_threads_a_block(lorenz):
 
 
 def test_own_function_backward_learned_controller_and_blow_up():
-    """A user's function that calls `exp` by another name; the network's answers; a lane whose solution ends at t = 1."""
+    """A user's function that calls `exp` by another name; the network's answers; a lane whose solution ends at t = 1.
+    """
     p = np.array([[0.1], [1.0], [-0.3]])
     t1 = np.array([1.5, 1.5, -0.5])
     batch = Batch(relaxing_blow_up, np.tile([1.0, 0.2], (3, 1)), p, np.zeros(3), t1)

@@ -1,4 +1,5 @@
-"""Faults of a caller's function: it writes its arguments, indexes beyond them, leaves out a component, or is no function of the right kind.
+"""Faults of a caller's function: it writes its arguments, indexes beyond them, leaves out a component, or is no
+function of the right kind.
 
 Every host refuses it in one sentence that names what is wrong; none integrates it.
 """
@@ -99,16 +100,27 @@ if TORCH:
     @pytest.mark.parametrize("host", TORCH)
     @pytest.mark.parametrize(
         "func, says",
-        [(in_place, "in place|modif"), (other_shape, "shape"), (other_dtype, "float32"), (no_tensor, "tensor"), (other_rows, "rows|row")],
+        [
+            (in_place, "in place|modif"),
+            (other_shape, "shape"),
+            (other_dtype, "float32"),
+            (no_tensor, "tensor"),
+            (other_rows, "rows|row"),
+        ],
     )
     def test_a_torch_func_is_refused(host, func, says):
         if func is other_rows and host == "torch batch":
-            assert run(host, None, [1.0, 2.0], func=func, p=[1.0]).success  # one system: its rows may depend on each other
+            # one system: its rows may depend on each other
+            assert run(
+                host, None, [1.0, 2.0], func=func, p=[1.0]
+            ).success
             return
         if func is other_rows:
 
             def func(t, y, p):  # rows that differ
-                return -y * (1.0 + (y * torch.arange(1.0, 1.0 + len(y), dtype=y.dtype)[:, None]).mean(0, keepdim=True) ** 2)
+                return -y * (
+                    1.0 + (y * torch.arange(1.0, 1.0 + len(y), dtype=y.dtype)[:, None]).mean(0, keepdim=True) ** 2
+                )
 
         with pytest.raises(ValueError, match=says):
             run(host, None, [1.0, 2.0], func=func, p=[1.0])

@@ -1,6 +1,8 @@
-"""Faults of the numbers: NaN, infinities, blow-up, an end of the domain, too many steps, and a bad start, in every host.
+"""Faults of the numbers: NaN, infinities, blow-up, an end of the domain, too many steps, and a bad start, in every
+host.
 
-Each ends without success within bounded time, says why, keeps the last good state, and leaves the trajectories beside it alone.
+Each ends without success within bounded time, says why, keeps the last good state, and leaves the trajectories beside
+it alone.
 """
 
 from __future__ import annotations

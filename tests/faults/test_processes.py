@@ -1,4 +1,6 @@
-"""Threads, forked and spawned processes, and a kernel cache that is damaged, read-only or full: every host, one program each."""
+"""Threads, forked and spawned processes, and a kernel cache that is damaged, read-only or full: every host, one program
+each.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def program(tmp_path, kind, cache=None):
     file = tmp_path / "program.py"
     file.write_text(PROGRAM.format(helpers=str(HELPERS)))
     env = {**os.environ, **({"STEPSMITH_CACHE_DIR": str(cache)} if cache else {})}
-    done = subprocess.run([sys.executable, "-W", "always", str(file), kind], capture_output=True, text=True, timeout=400, env=env)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", str(file), kind], capture_output=True, text=True, timeout=400, env=env
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["right", str(len(HOSTS))]
     return done.stderr
@@ -81,7 +85,13 @@ def test_threads_and_processes(kind, tmp_path):
 def mounted(place: Path, options: str) -> bool:
     place.mkdir(exist_ok=True)
     root = hasattr(os, "geteuid") and os.geteuid() == 0
-    return root and subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(place)], stderr=subprocess.DEVNULL).returncode == 0
+    return (
+        root
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(place)], stderr=subprocess.DEVNULL
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("options, warns", [("size=40k", True), ("ro", False)])

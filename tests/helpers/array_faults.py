@@ -1,4 +1,6 @@
-"""Right-hand sides that index an array outside of it, solved one after the other: a crash, or an answer, is a fault of the package."""
+"""Right-hand sides that index an array outside of it, solved one after the other: a crash, or an answer, is a fault of
+the package.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The hosts of the engine, behind one call: what each makes of the same fault.
 
-`run(host, ...)` integrates one trajectory, with neighbours beside it where the host has lanes, and says how it ended.  The CUDA kernel runs
-on a GPU where there is one, and in Numba's simulator in a process of its own: there it is the only host.
+`run(host, ...)` integrates one trajectory, with neighbours beside it where the host has lanes, and says how it ended.
+The CUDA kernel runs on a GPU where there is one, and in Numba's simulator in a process of its own: there it is the only
+host.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ LANES = 5
 
 @dataclass
 class Outcome:
-    """How the trajectory ended: success, the last good time and state, what was said, and the states of its neighbours."""
+    """How the trajectory ended: success, the last good time and state, what was said, and the states of its neighbours.
+    """
 
     success: bool
     t: float
@@ -52,10 +54,13 @@ def env_core(rhs: Any, y0: Any, t_span: Any, p: Any, good: Any, max_attempts: in
 
 
 def run(
-    host: str, rhs: Any, y0: Any, t_span: tuple[float, float] = (0.0, 1.0), p: Any = (), good: Any = None, func: Any = None,
+    host: str, rhs: Any, y0: Any, t_span: tuple[float, float] = (0.0, 1.0), p: Any = (), good: Any = None,
+    func: Any = None,
     max_steps: int = 10_000, validate: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Integrate y' = rhs(t, y, p, dy) (torch: func(t, y, p)) with bs32 at 1e-6; neighbours have the parameters `good` (None: p)."""
+    """Integrate y' = rhs(t, y, p, dy) (torch: func(t, y, p)) with bs32 at 1e-6; neighbours have the parameters `good`
+    (None: p).
+    """
     good = p if good is None else good
     y0 = np.asarray(y0, float)
     ps = np.tile(np.asarray(good, float), (LANES, 1)).reshape(LANES, len(p))
@@ -77,12 +82,15 @@ def run(
     start = torch.tensor(many if host == "torch per sample" else y0[None])
     rates = torch.tensor(ps if host == "torch per sample" else np.asarray(p, float).reshape(1, -1))
     out = ss.neural.odeint(
-        lambda t, y: func(t, y, rates), start, torch.tensor(t_span), method="bs32", controller="i", rtol=1e-6, atol=1e-6,
+        lambda t, y: func(t, y, rates), start, torch.tensor(t_span), method="bs32", controller="i", rtol=1e-6,
+        atol=1e-6,
         per_sample=host == "torch per sample", max_steps=max_steps,
     )  # fmt: skip
     at = LANE if host == "torch per sample" else 0
     good_rows = out.y[-1].numpy()[others] if host == "torch per sample" else np.empty((0, y0.size))
-    return Outcome(bool(out.stats.status[at] == 1), float(out.t_last[at]), out.y_last[at].numpy(), out.message, good_rows)
+    return Outcome(
+        bool(out.stats.status[at] == 1), float(out.t_last[at]), out.y_last[at].numpy(), out.message, good_rows
+    )
 
 
 def _env(rhs: Any, y0: np.ndarray, t_span: Any, p: Any, good: Any, max_steps: int) -> Outcome:

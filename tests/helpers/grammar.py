@@ -1,8 +1,9 @@
 """Random right-hand sides from a grammar: arithmetic, elementary functions, helpers, closures, loops, globals.
 
-`case(rng)` holds the source of `make(c0, c1, ...)`, a factory of a right-hand side that closes over numbers; `build(case)` runs it, and
-`build(case, ours=False)` does so with the standard library's elementary functions in the place of ours.  Slopes are tame on purpose
-(bounded feedback, damping): a fuzzer that only meets blow-up compares nothing.
+`case(rng)` holds the source of `make(c0, c1, ...)`, a factory of a right-hand side that closes over numbers;
+`build(case)` runs it, and `build(case, ours=False)` does so with the standard library's elementary functions in the
+place of ours.  Slopes are tame on purpose (bounded feedback, damping): a fuzzer that only meets blow-up compares
+nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-OURS = "from stepsmith.integrators.compile.vecmath import atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where\n"
+OURS = (
+    "from stepsmith.integrators.compile.vecmath import "
+    "atan, cos, exp, fabs, log, maximum, minimum, sin, sqrt, tanh, where\n"
+)
 STANDARD = """from math import atan, cos, exp, fabs, log, sin, sqrt, tanh
 
 maximum = numba.njit(lambda a, b: a if a != a or a > b else b)
@@ -64,8 +68,10 @@ class _Writer:
             return self.leaf()
         a, b = self.expression(depth - 1), self.expression(depth - 1)
         forms = [
-            f"({a} + {b})", f"({a} - {b})", f"({a}*{b})", f"{a}/(1.0 + {b}*{b})", f"sin({a})", f"cos({a})", f"tanh({a})",
-            f"exp(-{a}*{a})", f"sqrt(1.0 + {a}*{a})", f"log(1.0 + {a}*{a})", f"atan({a})", f"fabs({a})", f"minimum({a}, {b})",
+            f"({a} + {b})", f"({a} - {b})", f"({a}*{b})", f"{a}/(1.0 + {b}*{b})", f"sin({a})", f"cos({a})",
+            f"tanh({a})",
+            f"exp(-{a}*{a})", f"sqrt(1.0 + {a}*{a})", f"log(1.0 + {a}*{a})", f"atan({a})", f"fabs({a})",
+            f"minimum({a}, {b})",
             f"maximum({a}, {b})", f"where({a} > {b}, {a}, {b})", f"-{a}",
         ]  # fmt: skip
         if not self.inside:

@@ -1,4 +1,5 @@
-"""The examples of the extension guide as files: `python guide.py FOLDER` writes them there; needs nothing but Python."""
+"""The examples of the extension guide as files: `python guide.py FOLDER` writes them there; needs nothing but Python.
+"""
 
 from __future__ import annotations
 

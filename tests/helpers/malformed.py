@@ -14,7 +14,12 @@ class Raw(str):
 
 ENV = {"family": "lotka_volterra", "method": "tsit5", "law": "i", "features": ["log_err", "log_err_1"], "pool_size": 8}
 ES = {"name": "toy", "algorithm": "es", "env": ENV, "train": {"generations": 2, "population": 4, "instances": 4}}
-PPO = {"name": "toy", "algorithm": "ppo", "env": ENV, "train": {"total_steps": 4096, "num_envs": 16, "n_steps": 64, "batch_size": 512}}
+PPO = {
+    "name": "toy",
+    "algorithm": "ppo",
+    "env": ENV,
+    "train": {"total_steps": 4096, "num_envs": 16, "n_steps": 64, "batch_size": 512},
+}
 OFF = {"total_steps": 2048, "num_envs": 16, "buffer_size": 5000, "batch_size": 64}
 SAC = {"name": "toy", "algorithm": "sac", "env": ENV, "train": OFF}
 DQN = {"name": "toy", "algorithm": "dqn", "env": ENV, "train": {**OFF, "actions": [[-0.5, 0.0], [0.5, 0.0]]}}
@@ -254,4 +259,8 @@ def command_of(base):
 
 
 def ident(value):
-    return re.sub(r"[^\w.\[\]{}-]+", " ", str(value))[:40] if not isinstance(value, dict) else str(value.get("algorithm", "table"))
+    return (
+        re.sub(r"[^\w.\[\]{}-]+", " ", str(value))[:40]
+        if not isinstance(value, dict)
+        else str(value.get("algorithm", "table"))
+    )

@@ -1,6 +1,7 @@
 """Published embedded pairs that are not first-same-as-last, with what SciPy needs to run them.
 
-Heun 2(1): E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed., 1993, II.1 (the estimate against Euler).
+Heun 2(1): E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary Differential Equations I, 2nd ed., 1993, II.1 (the
+  estimate against Euler).
 Kutta 3(2): W. Kutta, Z. Math. Phys. 46 (1901), with the midpoint rule embedded.
 Fehlberg 4(5): E. Fehlberg, NASA TR R-315 (1969), table III; Hairer et al., table II.5.1.  It advances either solution.
 """
@@ -37,7 +38,9 @@ NAMES = [t.name for t in PAIRS]
 
 
 def scipys(tableau: ExplicitTableau) -> type:
-    """SciPy's solver of the pair, with cubic Hermite dense output.  It evaluates the slope at y_new in rejected attempts, too."""
+    """SciPy's solver of the pair, with cubic Hermite dense output.  It evaluates the slope at y_new in rejected
+    attempts, too.
+    """
     s = tableau.stages
     a = np.zeros((s, s))
     for i, row in enumerate(tableau.a):

@@ -43,7 +43,14 @@ if pid == 0:
     os._exit(0 if ss.solve_ensemble(prob.batch(), "ralston21", c, 1e-4, 1e-6).stats.nfev[0] == n else 1)
 assert os.waitpid(pid, 0)[1] == 0
 
-options = {"family": "my_pendulum", "law": "my_pi", "features": FEATURES, "reward": "work_and_error", "rtol": (1e-3, 1e-4), "pool_size": 8}
+options = {
+    "family": "my_pendulum",
+    "law": "my_pi",
+    "features": FEATURES,
+    "reward": "work_and_error",
+    "rtol": (1e-3, 1e-4),
+    "pool_size": 8,
+}
 env = gymnasium.make("stepsmith/ODE-v0", method="ralston21", **options).unwrapped
 env.reset(seed=0)
 env.step(env.action_space.sample())

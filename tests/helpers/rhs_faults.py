@@ -1,4 +1,5 @@
-"""Right-hand sides whose indices leave their arrays in mid-solve, for a process of their own: prints one line a solve."""
+"""Right-hand sides whose indices leave their arrays in mid-solve, for a process of their own: prints one line a solve.
+"""
 
 from __future__ import annotations
 
@@ -138,10 +139,18 @@ if __name__ == "__main__":
         for rhs in (swallowed_by_max, swallowed_by_a_branch, overwritten, in_a_helper):
             show(rhs.__name__, "bs32", both(rhs)["one"])
             show(rhs.__name__ + "_lanes", "bs32", both(rhs)["many"])
-        patterns = {"dense": None, "band": (0, 0), "sparse": np.eye(WIDE) + np.eye(WIDE, k=WIDE // 2) + np.eye(WIDE)[[0] * WIDE]}
+        patterns = {
+            "dense": None,
+            "band": (0, 0),
+            "sparse": np.eye(WIDE) + np.eye(WIDE, k=WIDE // 2) + np.eye(WIDE)[[0] * WIDE],
+        }
         for name, sparsity in patterns.items():
             wide = ss.Problem(decay, np.ones(WIDE), (0.0, 1.0), jac=overwritten_jacobian, sparsity=sparsity)
-            show(f"overwritten_jacobian_{name}", "rodas5p", lambda wide=wide: ss.solve(wide, "rodas5p", "pi34", max_steps=2000))
+            show(
+                f"overwritten_jacobian_{name}",
+                "rodas5p",
+                lambda wide=wide: ss.solve(wide, "rodas5p", "pi34", max_steps=2000),
+            )
         show("table", "bs32", both(table)["many"])
         show("jacobian", "rodas5p", both(linear, "rodas5p", jac=jacobian)["one"])
     print("end")

@@ -1,8 +1,8 @@
 """Source of the Jacobian of a lane: the problem's own, or differences.
 
-Differences: the increment of component j is max(sqrt(eps) |y_j|, least sc_j), with sc = atol + rtol |y|, least = 1000 |h| eps n ||f||_wrms
-(1 where f vanishes): the rule of CVODE's dense difference quotients (A. C. Hindmarsh et al., ACM TOMS 31 (2005) 363; cvLsDenseDQJac).
-Columns of one group (`sparsity.Structure`) share an evaluation.
+Differences: the increment of component j is max(sqrt(eps) |y_j|, least sc_j), with sc = atol + rtol |y|, least = 1000
+|h| eps n ||f||_wrms (1 where f vanishes): the rule of CVODE's dense difference quotients (A. C. Hindmarsh et al., ACM
+TOMS 31 (2005) 363; cvLsDenseDQJac). Columns of one group (`sparsity.Structure`) share an evaluation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def table(name: str, values: np.ndarray) -> str:
 def place(st: Structure, i: str, j: str, factors: bool = False) -> str:
     """Index of the element (i, j) within a lane's Jacobian (row by row) or factors (column by column)."""
     if factors:
-        return f"({j})*{st.n} + {i}" if st.dense else f"({j})*{2 * st.lower + st.upper + 1} + {i} - ({j}) + {st.lower + st.upper}"
+        return (
+            f"({j})*{st.n} + {i}"
+            if st.dense
+            else f"({j})*{2 * st.lower + st.upper + 1} + {i} - ({j}) + {st.lower + st.upper}"
+        )
     return f"({i})*{st.n} + {j}" if st.dense else f"({i})*{st.lower + st.upper + 1} + {j} - ({i}) + {st.lower}"
 
 
@@ -40,7 +44,11 @@ def reads_time(rhs: Callable) -> bool:
         return True
     time = code.co_varnames[0]
     # instructions may name two variables, and load and store in one
-    named = (op.argval if isinstance(op.argval, tuple) else (op.argval,) for op in dis.get_instructions(code) if "FAST" in op.opname)
+    named = (
+        op.argval if isinstance(op.argval, tuple) else (op.argval,)
+        for op in dis.get_instructions(code)
+        if "FAST" in op.opname
+    )
     return any(time in names for names in named)
 
 
@@ -55,7 +63,11 @@ def jacobian_source(st: Structure, given: bool, slope: bool = True) -> str:
     if slope:
         return text
     own = f"    {calls.rhs('A[T + l]', 'Y', 'FB')}\n"
-    return text.replace("    norm = 0.0\n", own + "    norm = 0.0\n").replace("K0 +", "FB +").replace("spent = 0.0", "spent = 1.0")
+    return (
+        text.replace("    norm = 0.0\n", own + "    norm = 0.0\n")
+        .replace("K0 +", "FB +")
+        .replace("spent = 0.0", "spent = 1.0")
+    )
 
 
 def _given(st: Structure) -> str:

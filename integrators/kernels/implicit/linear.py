@@ -1,14 +1,15 @@
 """Source of the linear algebra of implicit methods: Jacobian, factorisation, back-substitution, a lane at a time.
 
-Rows of a block (in X): JAC, the Jacobian at the time TJ, JAGE attempts ago; LUF and PIV (n) of the last factorisation, LUOK: 1 where it
-came off, else NaN.  A lane's matrices are its own, and lie together (element k of lane l at `l*size + k`): what depends on the data
-(pivots) is a branch of that lane alone.  The problem's `sparsity` says whether they are kept in full or as a band: of the Jacobian, row by
-row, the columns i - lower .. i + upper; of the factors, column by column, the rows j - lower - upper .. j + lower (the room that row
-exchanges take included).  What is neither is factored as a sparse matrix: `sparse_linear`.
+Rows of a block (in X): JAC, the Jacobian at the time TJ, JAGE attempts ago; LUF and PIV (n) of the last factorisation,
+LUOK: 1 where it came off, else NaN.  A lane's matrices are its own, and lie together (element k of lane l at `l*size +
+k`): what depends on the data (pivots) is a branch of that lane alone.  The problem's `sparsity` says whether they are
+kept in full or as a band: of the Jacobian, row by row, the columns i - lower .. i + upper; of the factors, column by
+column, the rows j - lower - upper .. j + lower (the room that row exchanges take included).  What is neither is
+factored as a sparse matrix: `sparse_linear`.
 
-LU with partial pivoting by columns, the multipliers left where they arose (LAPACK's dgetf2, dgbtf2), so that one text serves full and band
-matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column, which vectorises.  Right-hand sides are copied to
-TMP, where they too lie together, in the matrix's own order.
+LU with partial pivoting by columns, the multipliers left where they arose (LAPACK's dgetf2, dgbtf2), so that one text
+serves full and band matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column, which
+vectorises.  Right-hand sides are copied to TMP, where they too lie together, in the matrix's own order.
 
 The Jacobian itself: `jacobian`.
 """
@@ -28,9 +29,9 @@ from .sparse_linear import sparse_source
 class Algebra:
     """The matrices of a method for a Problem or Batch `source`.
 
-    `lines`: source that names the rows; `rows`: how many of X they take; `together`: (first, count) of those in which a lane's elements
-    lie together; `objects`: what the sources name.  pair: a complex matrix too.
-    slope: K0 holds the slope at the step's start, as differences need it.
+    `lines`: source that names the rows; `rows`: how many of X they take; `together`: (first, count) of those in which a
+    lane's elements lie together; `objects`: what the sources name.  pair: a complex matrix too. slope: K0 holds the
+    slope at the step's start, as differences need it.
     """
 
     def __init__(self, source: Any, pair: bool = False, slope: bool = True) -> None:
@@ -115,7 +116,8 @@ def _laid_out(text: str, st: Structure) -> str:
     return text.replace("@ORDER", "k" if st.order is None else "_ORDER[k]")
 
 
-#: `factor(A, l, shift)`: LU of shift I - J, False where it is singular or not finite; `back(A, l, row)`: row (n) replaced by the solution
+#: `factor(A, l, shift)`: LU of shift I - J, False where it is singular or not finite; `back(A, l, row)`: row (n)
+#: replaced by the solution
 _REAL = """@_piece
 def factor(A, l, shift):
 @CLEAR(LUF)    for j in range(N):
@@ -173,8 +175,8 @@ def back(A, l, row):
 
 """
 
-#: the same for (re + i im) I - J in the rows CRE, CIM, CPIV: `factor_complex(A, l, re, im)`, `back_complex(A, l, row_re, row_im)`.  Pivots
-#: by |re| + |im|
+#: the same for (re + i im) I - J in the rows CRE, CIM, CPIV: `factor_complex(A, l, re, im)`, `back_complex(A, l,
+#: row_re, row_im)`.  Pivots by |re| + |im|
 _COMPLEX = """@_piece
 def factor_complex(A, l, re, im):
 @CLEAR(C)    for j in range(N):

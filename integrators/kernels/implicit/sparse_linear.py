@@ -1,14 +1,17 @@
-"""Source of factorisation and back-substitution of sparse matrices: the pieces of `linear`, over a pattern known beforehand.
+"""Source of factorisation and back-substitution of sparse matrices: the pieces of `linear`, over a pattern known
+beforehand.
 
-A lane's Jacobian holds its entries column by column (_PTR, _ROW), and one cell behind them for what is written elsewhere; its factors those
-of `sparse_factors.Factors` (_LP, _LR, _LD), the reciprocal of the pivot on the diagonal.  A column is gathered in TMP, reduced by
-the columns before it (J. R. Gilbert, T. Peierls, SIAM J. Sci. Stat. Comput. 9 (1988) 862, with the pattern fixed), and put away.
+A lane's Jacobian holds its entries column by column (_PTR, _ROW), and one cell behind them for what is written
+elsewhere; its factors those of `sparse_factors.Factors` (_LP, _LR, _LD), the reciprocal of the pivot on the diagonal.
+A column is gathered in TMP, reduced by the columns before it (J. R. Gilbert, T. Peierls, SIAM J. Sci. Stat. Comput. 9
+(1988) 862, with the pattern fixed), and put away.
 
-Pivots are not exchanged.  One that is the difference of terms more than 1e13 times its size is noise, and nothing can be
-eliminated with it: the factorisation then counts as failed, and the step is tried again smaller, which makes the diagonal larger.  The test
-does not depend on the components' units: scaling rows or columns scales pivot and terms alike.  It says nothing of a pivot that is tiny to
-begin with: where a diagonal entry of shift I - J is smaller than its neighbours by a factor g, up to log10 g digits are lost, which
-Newton's rates and the error estimates see, but no test here.  Kinetics and diffusion have no such entries.
+Pivots are not exchanged.  One that is the difference of terms more than 1e13 times its size is noise, and nothing can
+be eliminated with it: the factorisation then counts as failed, and the step is tried again smaller, which makes the
+diagonal larger.  The test does not depend on the components' units: scaling rows or columns scales pivot and terms
+alike.  It says nothing of a pivot that is tiny to begin with: where a diagonal entry of shift I - J is smaller than its
+neighbours by a factor g, up to log10 g digits are lost, which Newton's rates and the error estimates see, but no test
+here.  Kinetics and diffusion have no such entries.
 """
 
 from __future__ import annotations

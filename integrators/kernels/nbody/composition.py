@@ -4,13 +4,14 @@ For x'' = a(t, x).  Leapfrog, kick-drift-kick (symplectic, time-reversible, orde
 
     v += h/2 a(t, x);   x += h v;   v += h/2 a(t + h, x)
 
-A symmetric composition takes leapfrog steps of sizes g_1 h, ..., g_s h one after the other, g_i = g_{s+1-i}; neighbouring kicks share
-their force, so s forces a step.  The one of order 8 has s = 17: W. Kahan & R.-C. Li, Math. Comp. 66 (1997) 1089, here with the digits of
-E. Hairer, C. Lubich & G. Wanner, "Geometric Numerical Integration", 2nd ed., V.3.2, (3.12).
+A symmetric composition takes leapfrog steps of sizes g_1 h, ..., g_s h one after the other, g_i = g_{s+1-i};
+neighbouring kicks share their force, so s forces a step.  The one of order 8 has s = 17: W. Kahan & R.-C. Li, Math.
+Comp. 66 (1997) 1089, here with the digits of E. Hairer, C. Lubich & G. Wanner, "Geometric Numerical Integration", 2nd
+ed., V.3.2, (3.12).
 
-There is no error estimate (ERR is NaN): constant steps, or a criterion.  Varying the step loses symplecticity and, unless the size is a
-symmetric function of both ends, reversibility; over long times a constant step is what these methods are for.
-TAU_AMUSE is evaluated at the end of the step (see `pairs`).
+There is no error estimate (ERR is NaN): constant steps, or a criterion.  Varying the step loses symplecticity and,
+unless the size is a symmetric function of both ends, reversibility; over long times a constant step is what these
+methods are for. TAU_AMUSE is evaluated at the end of the step (see `pairs`).
 
 Dense output is a step of theta h from the same start: as accurate as the step itself, at s forces an output time.
 
@@ -26,8 +27,10 @@ from ..templates import text
 from .pairs import UNROLLED, Lanes, criterion, element, forces, indent, shifted
 
 _HALF = (
-    0.13020248308889008087881763, 0.56116298177510838456196441, -0.38947496264484728640807860, 0.15884190655515560089621075,
-    -0.39590389413323757733623154, 0.18453964097831570709183254, 0.25837438768632204729397911, 0.29501172360931029887096624,
+    0.13020248308889008087881763, 0.56116298177510838456196441, -0.38947496264484728640807860,
+    0.15884190655515560089621075,
+    -0.39590389413323757733623154, 0.18453964097831570709183254, 0.25837438768632204729397911,
+    0.29501172360931029887096624,
 )  # fmt: skip
 
 #: sizes of the leapfrog steps in units of h
@@ -78,7 +81,9 @@ def _sweep(name: str, source, state: str, slope: str, size: str, single: bool = 
     def drift(c) -> str:
         return f"{element(state, c)} = {element(state, c)} + drift*{element(state, shifted(c, half))}\n"
 
-    stage = Lanes(name, _unrolled(source), args={"kick": f"KICKS[s]*{size}", "drift": f"DRIFTS[s]*{size}"}, single=single)
+    stage = Lanes(
+        name, _unrolled(source), args={"kick": f"KICKS[s]*{size}", "drift": f"DRIFTS[s]*{size}"}, single=single
+    )
     stage.each(half, lambda c: kick(c) + drift(c))
     _accelerate(stage, source, f"A[T + l] + TIMES[s]*{size}", state, slope)
     last = Lanes(name + "_last", _unrolled(source), args={"kick": f"KICKS[STAGES]*{size}"}, single=single)
@@ -111,7 +116,8 @@ def attempt_source(source, slots: frozenset[int], name: str) -> str:
 def start_source(source) -> str:
     """Source of `start(A)`: first acceleration, time scale and a first size of lanes marked FRESH.
 
-    The size, one hundredth of |y|/|y'| with both in the problem's own units, stands unless the caller or the controller gives one.
+    The size, one hundredth of |y|/|y'| with both in the problem's own units, stands unless the caller or the controller
+    gives one.
     """
     half = source.n // 2
     lanes = Lanes("start", _unrolled(source), "fresh = A[FRESH + l] == 1.0\n")
@@ -157,8 +163,11 @@ def composition_parts(source, slots: frozenset[int], name: str):
 
     if source.nbody is None and source.accel is None:
         raise ValueError(
-            f"{name} needs an N-body problem (nbody=(bodies, dimension)) or accelerations (accel(t, y, p, a)); {source.name!r} has neither"
+            f"{name} needs an N-body problem (nbody=(bodies, dimension)) or accelerations (accel(t, y, p, a)); "
+            f"{source.name!r} has neither"
         )
     carry = "K_END = K1\n\n\n" + text(fsal.carry)
     objects = {} if source.nbody is not None else {"accel": source.accel}
-    return Parts(attempt_source(source, slots, name), start_source(source), dense_source(source), carry, 3, EXTRA, objects)
+    return Parts(
+        attempt_source(source, slots, name), start_source(source), dense_source(source), carry, 3, EXTRA, objects
+    )

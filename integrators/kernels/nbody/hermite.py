@@ -4,28 +4,31 @@
     evaluate  a1, j1 at (x_p, v_p)
     correct   v1 = v + h/2 (a + a1) + h^2/12 (j - j1),   x1 = x + h/2 (v + v1) + h^2/12 (a - a1)
 
-(J. Makino & S. Aarseth, PASJ 44 (1992) 141; the time-symmetric form of the corrector is that of P. Hut, J. Makino & S. McMillan, ApJ 443
-(1995) L93 and of AMUSE's Hermite.)  PEC carries a1, j1 to the next step as they are, one evaluation a step, as AMUSE does; PECE
-evaluates once more at (x1, v1): twice the price, about four times as accurate.  An evaluation is acceleration and jerk together.
+(J. Makino & S. Aarseth, PASJ 44 (1992) 141; the time-symmetric form of the corrector is that of P. Hut, J. Makino & S.
+McMillan, ApJ 443 (1995) L93 and of AMUSE's Hermite.)  PEC carries a1, j1 to the next step as they are, one evaluation a
+step, as AMUSE does; PECE evaluates once more at (x1, v1): twice the price, about four times as accurate.  An evaluation
+is acceleration and jerk together.
 
-Rows: K0 = (a, j) at the start, K1 = (a1, j1) at the end of the step, carried over.  Higher derivatives come from the Hermite
-interpolant through both:
+Rows: K0 = (a, j) at the start, K1 = (a1, j1) at the end of the step, carried over.  Higher derivatives come from the
+Hermite interpolant through both:
 
     h^3 c = 12 (a - a1) + 6 h (j + j1),   h^2 s1 = 6 (a - a1) + h (2 j + 4 j1)          snap s1 at the end, crackle c
 
-Error estimate: the corrector without its crackle term is a formula of order 3; the difference, h^5 c/120 in x and h^4 c/24 in v, scaled
-as in an embedded pair, E = rms_i( e_i/(atol_i + rtol max(|y_i|, |y1_i|)) ), goes as h^4 (ORDER = 4, as for an embedded pair 4(3)).
+Error estimate: the corrector without its crackle term is a formula of order 3; the difference, h^5 c/120 in x and h^4
+c/24 in v, scaled as in an embedded pair, E = rms_i( e_i/(atol_i + rtol max(|y_i|, |y1_i|)) ), goes as h^4 (ORDER = 4,
+as for an embedded pair 4(3)).
 
-Time scales, at the end of the step, from a1, j1, s1, c and (AMUSE) from the state of the last evaluation, which under PEC is the
-predicted one:
+Time scales, at the end of the step, from a1, j1, s1, c and (AMUSE) from the state of the last evaluation, which under
+PEC is the predicted one:
 
     TAU_AMUSE    see `pairs`
     TAU_AARSETH  tau^2 = min over bodies (|a||s| + |j|^2)/(|j||c| + |s|^2)
     TAU_PRS      tau^2 = min over bodies 2 |a|^2/(|j|^2 + |a||s|)           (Pham, Rein & Spiegel 2024)
 
 A body for which one is 0/0 is left out.  Before the first step there is no interpolant: the last two are then
-min(sqrt(sum |a|^2 / sum |j|^2), tau_amuse), Aarseth's starting formula |a|/|j| over all bodies at once (a single body whose acceleration
-passes through zero would ask for no step at all), guarded for systems at rest.  All agree on a circular orbit.
+min(sqrt(sum |a|^2 / sum |j|^2), tau_amuse), Aarseth's starting formula |a|/|j| over all bodies at once (a single body
+whose acceleration passes through zero would ask for no step at all), guarded for systems at rest.  All agree on a
+circular orbit.
 """
 
 from __future__ import annotations
@@ -44,14 +47,18 @@ R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 
 
 def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> str:
-    """Source of `attempt(A)`: fills YN, K1 and the record of every lane; `slots` are the optional record slots wanted."""
+    """Source of `attempt(A)`: fills YN, K1 and the record of every lane.
+
+    `slots` are the optional record slots wanted.
+    """
     half = bodies * dim
     lanes = Lanes("attempt", bodies <= UNROLLED, "h = A[HS + l]\nh2 = 0.5*h\nh6 = h*0.16666666666666666\n")
     y, a, at = "Y", "K0", element
 
     def new(c: Index) -> tuple[str, str, str, str]:
         """x1, v1, a1, j1 of component c."""
-        return tuple(lanes.ref(row, shifted(c, by)) for row in ("YN", "K1") for by in (0, half))  # type: ignore[return-value]
+        rows = [lanes.ref(row, shifted(c, by)) for row in ("YN", "K1") for by in (0, half)]
+        return tuple(rows)  # type: ignore[return-value]
 
     def old(c: Index) -> tuple[str, str, str, str]:
         return at(y, c), at(y, shifted(c, half)), at(a, c), at(a, shifted(c, half))
@@ -78,7 +85,8 @@ def attempt_source(bodies: int, dim: int, slots: frozenset[int], pece: bool) -> 
     lanes.each(half, lambda c: f"{finite} += " + " + ".join(f"0.0*{q}" for q in new(c)) + "\n")
     err = f" + 0.0*{R['err']}" if record.ERR in slots else ""
     lanes.lane(
-        f"{R['finite']} = where({finite}{err} == 0.0, 1.0, 0.0)\n{R['order']} = {ERROR_ORDER!r}\n{R['nf']} = {2.0 if pece else 1.0!r}\n"
+        f"{R['finite']} = where({finite}{err} == 0.0, 1.0, 0.0)\n{R['order']} = {ERROR_ORDER!r}\n{R['nf']} = "
+        f"{2.0 if pece else 1.0!r}\n"
     )
     if amuse:
         lanes.lane(f"{R['tau_amuse']} = 1.0/sqrt({lanes.sum(amuse)})\n")
@@ -103,7 +111,8 @@ def _error(lanes: Lanes, half: int, slots: frozenset[int], old, new) -> None:
         (x, v, a0, j0), (x1, v1, a1, j1) = old(c), new(c)
         text = f"last = h*(2.0*({a0} - {a1}) + h*({j0} + {j1}))\n"  # h^4 c/6
         for y0, y1, c0, factor in ((x, x1, c, "(h*0.05)"), (v, v1, shifted(c, half), "0.25")):
-            text += f"sc = {element('ATOL', c0)} + A[RTOL + l]*maximum(fabs({y0}), fabs({y1}))\nsc = where(sc > 1e-300, sc, 1e-300)\n"
+            text += f"sc = {element('ATOL', c0)} + A[RTOL + l]*maximum(fabs({y0}), fabs({y1}))\n"
+            text += "sc = where(sc > 1e-300, sc, 1e-300)\n"
             text += f"e = {factor}*last/sc\n{square} += e*e\n"
             if more[0]:
                 text += f"{largest} = maximum({largest}, fabs(e))\n"
@@ -137,7 +146,8 @@ def _scales(lanes: Lanes, bodies: int, dim: int, slots: frozenset[int]) -> None:
         text += "m = sqrt(aa*ss)\n"
         if "aarseth" in sums:
             s = sums["aarseth"]
-            text += f"top = m + jj\n{s} = maximum({s}, where(top > 0.0, (sqrt(jj*cc) + ss)/where(top > 0.0, top, 1.0), 0.0))\n"
+            rate = "(sqrt(jj*cc) + ss)/where(top > 0.0, top, 1.0)"
+            text += f"top = m + jj\n{s} = maximum({s}, where(top > 0.0, {rate}, 0.0))\n"
         if "prs" in sums:
             s = sums["prs"]
             text += f"{s} = maximum({s}, where(aa > 0.0, 0.5*(jj + m)/where(aa > 0.0, aa, 1.0), 0.0))\n"
@@ -198,8 +208,10 @@ def start_source(bodies: int, dim: int) -> str:
 
 
 def dense_source(bodies: int, dim: int) -> str:
-    """Source of `prepare_dense` and `dense(A, l, theta)`: the quintic Hermite interpolant of y = (x, v) through y, y', y'' at both ends,
-    y' = (v, a), y'' = (a, j).  Error O(h^5) a step under PEC, O(h^6) beyond the method's own under PECE; no evaluations."""
+    """Source of `prepare_dense` and `dense(A, l, theta)`: the quintic Hermite interpolant of y = (x, v) through y, y',
+    y'' at both ends, y' = (v, a), y'' = (a, j).  Error O(h^5) a step under PEC, O(h^6) beyond the method's own under
+    PECE; no evaluations.
+    """
     half = bodies * dim
     body = "A[Z + j] = A[Y + j] + p1*(A[YN + j] - A[Y + j]) + f0*{} + f1*{} + g0*{} + g1*{}\n"
     return (

@@ -6,9 +6,9 @@ Each pair once, one square root and one division a pair.  AMUSE's time scale fal
 tau^-2 = max over pairs of {u^2/r^2, G (m_i + m_j)/r^3}, that is tau^4 = min {r^4/u^4, r^2/a_pair^2} with
 a_pair = G (m_i + m_j)/r^2 (P. Hut & J. Makino's nbody_sh1, from which AMUSE's Hermite comes).
 
-Few bodies: everything is written out in one lane loop, intermediate results in registers.  Many: loops over bodies around lane loops,
-intermediate results in the block.  `Lanes` hides the difference, so that a method is written once.  What a lane does is compiled by
-`trace.traced`.
+Few bodies: everything is written out in one lane loop, intermediate results in registers.  Many: loops over bodies
+around lane loops, intermediate results in the block.  `Lanes` hides the difference, so that a method is written once.
+What a lane does is compiled by `trace.traced`.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ def indent(text: str, columns: int) -> str:
 class Lanes:
     """Functions of one lane and the loops that call them, in the making.
 
-    name: of the functions.  unrolled: one loop with everything written out, or one a section.  head: local names that every function
-    opens with.  args: further arguments of the functions, name -> what the loops pass.  single: no lane loop, for a given lane `l`.
+    name: of the functions.  unrolled: one loop with everything written out, or one a section.  head: local names that
+    every function opens with.  args: further arguments of the functions, name -> what the loops pass.  single: no lane
+    loop, for a given lane `l`.
     """
 
-    def __init__(self, name: str, unrolled: bool, head: str = "", args: Mapping[str, str] | None = None, single: bool = False) -> None:
+    def __init__(
+        self, name: str, unrolled: bool, head: str = "", args: Mapping[str, str] | None = None, single: bool = False
+    ) -> None:
         self.name, self.unrolled, self.head, self.single = name, unrolled, head, single
         self.args = dict(args or {})
         self.defs: list[str] = []
@@ -82,7 +85,11 @@ class Lanes:
     def _define(self, text: str, loops: str = "", places: Mapping[str, str] | None = None) -> None:
         places = dict(places or {})
         function = f"{self.name}_{len(self.defs)}"
-        self.defs.append(f"@_traced\ndef {function}({', '.join(['A', *places, 'l', *self.args])}):\n" + indent(self.head + text, 4) + "\n")
+        self.defs.append(
+            f"@_traced\ndef {function}({', '.join(['A', *places, 'l', *self.args])}):\n"
+            + indent(self.head + text, 4)
+            + "\n"
+        )
         call = f"{function}({', '.join(['A', *places.values(), 'l', *self.args.values()])})\n"
         if not self.single:
             loops += " " * 4 * loops.count("\n") + "for l in range(W):\n"
@@ -132,10 +139,13 @@ def _squares(name: str, dim: int) -> str:
     return " + ".join(f"{name}{k}*{name}{k}" for k in range(dim))
 
 
-def forces(lanes: Lanes, bodies: int, dim: int, state: str, slope: str, jerk: bool = True, tau: str = "", load: bool = False) -> None:
+def forces(
+    lanes: Lanes, bodies: int, dim: int, state: str, slope: str, jerk: bool = True, tau: str = "", load: bool = False
+) -> None:
     """Add what turns the rows `state` (positions, velocities) into `slope` (accelerations, jerks).
 
-    jerk: jerks too.  tau: name of a sum to hold tau^-2 of AMUSE's criterion, or "".  load: the state is in the block, not in locals.
+    jerk: jerks too.  tau: name of a sum to hold tau^-2 of AMUSE's criterion, or "".  load: the state is in the block,
+    not in locals.
     """
     half = bodies * dim
 

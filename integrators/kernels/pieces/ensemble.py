@@ -17,7 +17,6 @@ from ..slots import (
     begin,
     decide,
     entry,
-    inline,
     load,
     start_fresh,
     store,
@@ -25,16 +24,6 @@ from ..slots import (
 )  # fmt: skip
 from .settle import settle
 from .slots import PLACE_CURSOR, PLACE_ENTERED, PLACE_FREE, PLACE_STORED, WIDE
-
-
-@inline
-def take_next(A, cursor, last, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
-    # trajectories from cursor on into free lanes; the cursor behind them
-    for l in range(W):
-        if A[STATUS + l] != RUNNING and cursor < last:
-            load(A, l, cursor, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps)
-            cursor += 1
-    return cursor
 
 
 @entry
@@ -55,9 +44,12 @@ def run(A, params, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps, yend, 
     ticks = 0
     while True:
         if free >= THRESHOLD or free == W:
-            after = take_next(A, cursor, last, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps)
-            fresh = after - cursor
-            cursor = after
+            fresh = 0
+            for l in range(W):
+                if A[STATUS + l] != RUNNING and cursor < last:
+                    load(A, l, cursor, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps)
+                    cursor += 1
+                    fresh += 1
             if fresh > 0:
                 if cursor - first == fresh:
                     # lanes that never get a trajectory compute on a copy of the first one

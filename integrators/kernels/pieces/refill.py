@@ -105,11 +105,6 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     A[DONE + l] = 0.0
     A[STUCK + l] = 0.0
     A[MAXSTEP + l] = max_steps
-    load_outputs(A, l, b, y0, tgrid, yout)
-
-
-@inline
-def load_outputs(A, l, b, y0, tgrid, yout):
     # outputs at the start or before it hold the initial state
     q = 0
     row = b if tgrid.shape[0] > 1 else 0

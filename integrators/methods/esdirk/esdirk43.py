@@ -1,9 +1,9 @@
 """ESDIRK4(3)6L[2]SA of Kennedy and Carpenter: six stages, stiffly accurate, both formulas L-stable, stage order 2.
 
 Source: C. A. Kennedy, M. H. Carpenter, Diagonally implicit Runge-Kutta methods for ordinary differential equations. A
-review, NASA/TM-2016-219173, and Appl. Numer. Math. 146 (2019) 221-244, the authors' default; coefficients as in SUNDIALS
-(ARKODE_ESDIRK436L2SA_6_3_4).  They lie in Q(sqrt 2) and are formed here from sqrt 2 to 60 decimals; b_hat is the
-published rational approximation, whose order conditions hold to 1e-24.
+review, NASA/TM-2016-219173, and Appl. Numer. Math. 146 (2019) 221-244, the authors' default; coefficients as in
+SUNDIALS (ARKODE_ESDIRK436L2SA_6_3_4).  They lie in Q(sqrt 2) and are formed here from sqrt 2 to 60 decimals; b_hat is
+the published rational approximation, whose order conditions hold to 1e-24.
 
 Against ARK4(3)6L[2]SA-ESDIRK of the same authors (2003, gamma = 1/4 as well) its principal error is 0.54 as large, its
 stages 3 ... 6 and y_hat are damped completely at infinity, and |y_new - y_hat| speaks for more of the error.
@@ -65,4 +65,6 @@ TABLEAU = EsdirkTableau(
     predictor=((), *(quadratic_predictor(_c, i) for i in range(1, 6))),
 )
 
-METHOD = esdirk(TABLEAU, "ESDIRK, six stages, stiffly accurate, L-stable", "C. A. Kennedy, M. H. Carpenter, NASA/TM-2016-219173")
+METHOD = esdirk(
+    TABLEAU, "ESDIRK, six stages, stiffly accurate, L-stable", "C. A. Kennedy, M. H. Carpenter, NASA/TM-2016-219173"
+)

@@ -1,8 +1,8 @@
 """Kvaerno 5(4): ESDIRK pair of seven stages, both formulas stiffly accurate; y_new is L-stable, y_hat A-stable.
 
 Source: A. Kvaerno, Singly diagonally implicit Runge-Kutta methods with an explicit first stage, BIT Numer. Math. 44
-(2004) 489-502, gamma = 0.26.  40 decimals as in SUNDIALS (ARKODE_KVAERNO_7_4_5), the diagonal exact; with them the order
-conditions hold to 1e-37.  The method is of stage order 2, its stages 3 ... 7 even of 3.
+(2004) 489-502, gamma = 0.26.  40 decimals as in SUNDIALS (ARKODE_KVAERNO_7_4_5), the diagonal exact; with them the
+order conditions hold to 1e-37.  The method is of stage order 2, its stages 3 ... 7 even of 3.
 
 y_hat is the sixth stage, so that the error estimate is g_7 - g_6; |R_hat(infinity)| = 0.75.  For the same reason z_6
 predicts z_7 up to the error estimate.  Dense output of order 4 is derived in `esdirk.py`.
@@ -57,4 +57,6 @@ TABLEAU = EsdirkTableau(
     predictor=((), *(quadratic_predictor(_c, i) for i in range(1, 6)), (*[Fraction(0)] * 5, Fraction(1))),
 )
 
-METHOD = esdirk(TABLEAU, "ESDIRK, seven stages, stiffly accurate, L-stable", "A. Kvaerno, BIT Numer. Math. 44 (2004) 489")
+METHOD = esdirk(
+    TABLEAU, "ESDIRK, seven stages, stiffly accurate, L-stable", "A. Kvaerno, BIT Numer. Math. 44 (2004) 489"
+)

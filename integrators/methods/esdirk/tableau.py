@@ -21,8 +21,9 @@ is evaluated as (1 - theta) y + theta y_new + theta (1 - theta) sum_j theta^j K_
 No dense output is published for the two pairs here, and the cubic Hermite interpolant does not suit stiff problems: its
 h f(t, y) grows without bound with the stiffness where y is off the slow manifold.  `damped_dense` derives one that does
 not.  With A = [0 0; a A'] and R(theta, z) = 1 + z b(theta) (I - zA)^-1 1 the interpolant of y' = lambda y, a bounded
-R(theta, infinity) needs b_1 = b' A'^-1 a, and then R(theta, infinity) = 1 - b' A'^-1 (1 + A'^-1 a).  b(theta) is the one
-polynomial of degree 4 that satisfies this with R(theta, infinity) = (1 - theta)^4 and, the stages having order 2, as many of
+R(theta, infinity) needs b_1 = b' A'^-1 a, and then R(theta, infinity) = 1 - b' A'^-1 (1 + A'^-1 a).  b(theta) is the
+one polynomial of degree 4 that satisfies this with R(theta, infinity) = (1 - theta)^4 and, the stages having order 2,
+as many of
 
     b . 1 = theta,  b . c = theta^2 / 2,  b . c^2 = theta^3 / 3,  b . c^3 = theta^4 / 4,  b . A c^2 = theta^4 / 12
 

@@ -25,4 +25,6 @@ TABLEAU = ExplicitTableau(
     exact=True,
 )
 
-METHOD = explicit(TABLEAU, "Bogacki-Shampine, four stages, FSAL", "P. Bogacki, L. F. Shampine, Appl. Math. Lett. 2 (1989) 321")
+METHOD = explicit(
+    TABLEAU, "Bogacki-Shampine, four stages, FSAL", "P. Bogacki, L. F. Shampine, Appl. Math. Lett. 2 (1989) 321"
+)

@@ -47,4 +47,6 @@ TABLEAU = ExplicitTableau(
     exact=True,
 )
 
-METHOD = explicit(TABLEAU, "Dormand-Prince, seven stages, FSAL", "J. R. Dormand, P. J. Prince, J. Comput. Appl. Math. 6 (1980) 19")
+METHOD = explicit(
+    TABLEAU, "Dormand-Prince, seven stages, FSAL", "J. R. Dormand, P. J. Prince, J. Comput. Appl. Math. 6 (1980) 19"
+)

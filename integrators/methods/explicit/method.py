@@ -28,5 +28,15 @@ def explicit(tableau: ExplicitTableau, doc: str = "", source: str = "", own: boo
     if tableau.stiffness is not None:
         fills |= {record.HS}
     return Method(
-        tableau.name, doc, source, tableau.order, tableau.embedded_order, tableau.dense_order, fills, parts, key, DEVICES, tableau=tableau
+        tableau.name,
+        doc,
+        source,
+        tableau.order,
+        tableau.embedded_order,
+        tableau.dense_order,
+        fills,
+        parts,
+        key,
+        DEVICES,
+        tableau=tableau,
     )

@@ -8,9 +8,9 @@ estimates its error by h sum_i e_i k_i with e = b - b_hat, and interpolates by
 
     y(t + theta h) = y + h sum_i k_i sum_j P_ij theta^(j+1),    0 <= theta <= 1.
 
-A method is FSAL (first same as last) where its last stage is f(t + h, y_new): c_s = 1, a_s = b, b_s = 0.  That slope is the next step's
-first, and an attempt costs s - 1 evaluations.  Without FSAL the first slope of a step is evaluated when the step begins, once however
-often it is attempted.  Whether a method is FSAL follows from its coefficients.
+A method is FSAL (first same as last) where its last stage is f(t + h, y_new): c_s = 1, a_s = b, b_s = 0.  That slope is
+the next step's first, and an attempt costs s - 1 evaluations.  Without FSAL the first slope of a step is evaluated when
+the step begins, once however often it is attempted.  Whether a method is FSAL follows from its coefficients.
 
 The same polynomial, where it joins values and slopes of neighbouring steps (all methods here, by FSAL), reads
 
@@ -51,35 +51,41 @@ Row = tuple[Number, ...]
 class ExplicitTableau:
     """An explicit Runge-Kutta pair; s = `stages`, d = `dense_stages`, q = degree of the dense output.
 
-        heun = ExplicitTableau("heun21", order=2, embedded_order=1, c=(0, 1), a=((), (1,)), b=(F(1, 2), F(1, 2)), b_hat=(1, 0))
+        heun = ExplicitTableau(
+            "heun21", order=2, embedded_order=1, c=(0, 1), a=((), (1,)), b=(F(1, 2), F(1, 2)), b_hat=(1, 0)
+        )
         stepsmith.solve(problem, method=heun)
 
-    Name, orders, c, a, b and one of e and b_hat are all that a method needs; coefficients are ints, Fractions, Decimals or floats.
+    Name, orders, c, a, b and one of e and b_hat are all that a method needs; coefficients are ints, Fractions, Decimals
+    or floats.
 
     Fields
         name            method name.
         order           order of y_new (local extrapolation).
-        embedded_order  the error estimate behaves as h^k with a controller's k = embedded_order + 1.  That is the embedded formula's
-                        order; where that is the higher one, as in Fehlberg's pair, k = order + 1, and `order` is kept here.
+        embedded_order  the error estimate behaves as h^k with a controller's k = embedded_order + 1.  That is the
+                        embedded formula's order; where that is the higher one, as in Fehlberg's pair, k = order + 1,
+                        and `order` is kept here.
                         0: no estimate, for tableaus that are only looked at: no solver takes them.
         c, a            nodes (s) and strictly lower rows (row i holds i entries).
         b               weights (s).
         e               error weights b - b_hat (s); for "hairer853" the fifth-order formula's, equal to `e5`.
         b_hat           weights of the embedded formula (s), in the place of e.
-        fsal            whether the last stage is f(t + h, y_new).  Left out it is derived; given, it must agree with the coefficients.
-        dense           P, (s + d) rows of q entries: coefficient of theta^(j+1) in column j.  Left out it is the cubic Hermite interpolant;
-                        without FSAL that takes one dense stage, the slope at the step's end, which is also the next step's first.
+        fsal            whether the last stage is f(t + h, y_new).  Left out it is derived; given, it must agree with
+                        the coefficients.
+        dense           P, (s + d) rows of q entries: coefficient of theta^(j+1) in column j.  Left out it is the cubic
+                        Hermite interpolant; without FSAL that takes one dense stage, the slope at the step's end, which
+                        is also the next step's first.
         dense_order     order at which P holds for every theta; left out, it is found.
         dense_c, dense_a  nodes and rows of stages needed for dense output alone; row i holds s + i entries.
         error           "embedded" or "hairer853"; the latter uses `e5` and `e3` (s each), see above.
-        stiffness       (i, j), counted from 0: the last two stages of an FSAL method, at c = 1 with different stage values, for
-                        S = ||k_j - k_i|| / ||g_j - g_i||; None where the method has no such pair.
-        exact           True: the method is rational and the coefficients are it; False: published decimals.  Left out: whether
-                        all are ints or Fractions.
+        stiffness       (i, j), counted from 0: the last two stages of an FSAL method, at c = 1 with different stage
+                        values, for S = ||k_j - k_i|| / ||g_j - g_i||; None where the method has no such pair.
+        exact           True: the method is rational and the coefficients are it; False: published decimals.  Left out:
+                        whether all are ints or Fractions.
 
-    Raises ValueError from the constructor where the parts do not fit together, and where the coefficients are not what they are said to
-    be: rows of a that do not sum to c, order conditions up to the orders that do not hold (see `checks`), an estimate that is always 0.
-    Two tableaus are equal where their fields are.
+    Raises ValueError from the constructor where the parts do not fit together, and where the coefficients are not what
+    they are said to be: rows of a that do not sum to c, order conditions up to the orders that do not hold (see
+    `checks`), an estimate that is always 0. Two tableaus are equal where their fields are.
     """
 
     name: str
@@ -131,7 +137,9 @@ class ExplicitTableau:
 
     @property
     def step_cost(self) -> int:
-        """Evaluations that an accepted step costs: without FSAL its first slope is one of them.  A rejected attempt costs stages - 1."""
+        """Evaluations that an accepted step costs: without FSAL its first slope is one of them.  A rejected attempt
+        costs stages - 1.
+        """
         return self.stages - int(self.fsal)
 
     @property
@@ -212,7 +220,9 @@ class ExplicitTableau:
 
     @cached_property
     def joins_slopes(self) -> bool:
-        """Whether P joins the slopes of neighbouring steps, too, with the last stage as the one at the end: `D` is there."""
+        """Whether P joins the slopes of neighbouring steps, too, with the last stage as the one at the end: `D` is
+        there.
+        """
         try:
             _ = self.D
         except ValueError:
@@ -223,7 +233,8 @@ class ExplicitTableau:
     def V(self) -> np.ndarray:
         """Dense output beyond the chord, (s + d, q - 1) float64, read-only; column j is for theta^j:
 
-        y(t + theta h) = (1 - theta) y + theta y_new + h theta (1 - theta) sum_i k_i sum_j V_ij theta^j, for any P that joins values.
+        y(t + theta h) = (1 - theta) y + theta y_new + h theta (1 - theta) sum_i k_i sum_j V_ij theta^j, for any P that
+        joins values.
         """
         rows = []
         for row, bi in zip(self.dense, (*self.b, *[Fraction(0)] * self.dense_stages), strict=True):
@@ -301,8 +312,8 @@ def fractions(*decimals: str | int) -> tuple[Fraction, ...]:
 def hermite_quartic(b: Sequence[Number], d: Sequence[Number]) -> tuple[Row, ...]:
     """Dense weights: cubic Hermite interpolant plus theta^2 (1 - theta)^2 d_i, as rows (theta ... theta^4).
 
-    The cubic joins y, y_new and their slopes k_0 and k_last (FSAL, or a last row for the slope at the end).  Where every d is 0 the last
-    column is left out.  Source: Hairer, Norsett, Wanner I, section II.6.
+    The cubic joins y, y_new and their slopes k_0 and k_last (FSAL, or a last row for the slope at the end).  Where
+    every d is 0 the last column is left out.  Source: Hairer, Norsett, Wanner I, section II.6.
     """
     last = len(b) - 1
     rows = []

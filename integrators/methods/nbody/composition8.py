@@ -3,5 +3,8 @@
 from .composition import composition
 
 METHOD = composition(
-    "composition8", 8, "composition of 17 leapfrog steps, symplectic, no error estimate", "W. Kahan, R.-C. Li, Math. Comp. 66 (1997) 1089"
+    "composition8",
+    8,
+    "composition of 17 leapfrog steps, symplectic, no error estimate",
+    "W. Kahan, R.-C. Li, Math. Comp. 66 (1997) 1089",
 )

@@ -1,4 +1,6 @@
-"""Hermite's scheme of order 4 for bodies that attract each other, evaluated once or twice a step (see `kernels.nbody.hermite`)."""
+"""Hermite's scheme of order 4 for bodies that attract each other, evaluated once or twice a step (see
+`kernels.nbody.hermite`).
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ then W <- W + dW, Z <- T W.  T's last row is (1, 1, 0): Z_3 = W_1 + W_2.  The er
 
     err = (gamma / h I - J)^-1 (f(t, y) + (1/h) sum_i e_i Z_i),
 
-and behaves as h^4; it is y_hat - y_new, where y_hat, of order 3, takes f(t, y) as a fourth stage with the weight 1 / gamma.
-For y' = lambda y it tends to -y at infinity; where the first step or a repeated one gives err > 1, RADAU5 puts
+and behaves as h^4; it is y_hat - y_new, where y_hat, of order 3, takes f(t, y) as a fourth stage with the weight 1 /
+gamma. For y' = lambda y it tends to -y at infinity; where the first step or a repeated one gives err > 1, RADAU5 puts
 f(t, y + err) in the place of f(t, y) and solves again, after which the estimate tends to 0.
 
 The collocation polynomial gives the dense output, of order 3,
@@ -27,8 +27,8 @@ and, extended beyond theta = 1, the starting values of the next step of size r h
 
     Z_i = q(1 + r c_i) - q(1) = sum_j start(r)_ij Z_j(previous),    W = T^-1 Z.        (Z = 0 for the first step.)
 
-Source: E. Hairer, G. Wanner, Solving Ordinary Differential Equations II, 2nd ed., Springer 1996, sections IV.5 and IV.8.
-Every coefficient is formed exactly from sqrt 6, 3^(1/3) and 3^(1/6) to 60 decimals and rounded to float64 once.
+Source: E. Hairer, G. Wanner, Solving Ordinary Differential Equations II, 2nd ed., Springer 1996, sections IV.5 and
+IV.8. Every coefficient is formed exactly from sqrt 6, 3^(1/3) and 3^(1/6) to 60 decimals and rounded to float64 once.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class RadauTableau:
             need(all(abs(x - y) <= ROUNDED for x, y in zip(row, unit[i], strict=True)), "ti is not the inverse of t")
         rotated = product(self.ti, solve(self.a, self.t))
         for left, right in zip(rotated, block, strict=True):
-            need(all(abs(x - y) <= ROUNDED for x, y in zip(left, right, strict=True)), "ti a^-1 t is not the block form")
+            need(
+                all(abs(x - y) <= ROUNDED for x, y in zip(left, right, strict=True)), "ti a^-1 t is not the block form"
+            )
         for i, row in enumerate(self.dense):
             need(sum(row) == int(i == 2), f"row {i} of dense must sum to {int(i == 2)}")
 

@@ -91,4 +91,6 @@ TABLEAU = RosenbrockTableau(
     stiffly_accurate=True,
 )
 
-METHOD = rosenbrock(TABLEAU, "Rosenbrock, eight stages, stiffly accurate, L-stable", "G. Steinebach, BIT Numer. Math. 63 (2023) 27")
+METHOD = rosenbrock(
+    TABLEAU, "Rosenbrock, eight stages, stiffly accurate, L-stable", "G. Steinebach, BIT Numer. Math. 63 (2023) 27"
+)

@@ -63,5 +63,7 @@ TABLEAU = RosenbrockTableau(
 )
 
 METHOD = rosenbrock(
-    TABLEAU, "Rosenbrock-W, four stages, stiffly accurate, L-stable", "J. Rang, L. Angermann, BIT Numer. Math. 45 (2005) 761"
+    TABLEAU,
+    "Rosenbrock-W, four stages, stiffly accurate, L-stable",
+    "J. Rang, L. Angermann, BIT Numer. Math. 45 (2005) 761",
 )

@@ -1,18 +1,19 @@
-"""ROS3PRw: Rosenbrock method of order 3(2), three stages, A-stable with |R(infinity)| = sqrt(3) - 1; dense output of order 2.
+"""ROS3PRw: Rosenbrock method of order 3(2), three stages, A-stable with |R(infinity)| = sqrt(3) - 1; dense output of
+order 2.
 
-Source: J. Rang, An analysis of the Prothero-Robinson example for constructing new DIRK and ROW methods, J. Comput. Appl.
-Math. 262 (2014) 105-114; decimals alpha, gamma, b and b_hat as in the code triflow, with which the order conditions hold
-to 1e-15.
+Source: J. Rang, An analysis of the Prothero-Robinson example for constructing new DIRK and ROW methods, J. Comput.
+Appl. Math. 262 (2014) 105-114; decimals alpha, gamma, b and b_hat as in the code triflow, with which the order
+conditions hold to 1e-15.
 
 The w stands for less than a W-method's order: of the W-conditions it satisfies those of order 2, none of the third
 order's.  Order 3 therefore needs the exact Jacobian or one with an error O(h), as a Jacobian kept over a few steps has;
 any other matrix leaves order 2, and order 1 for y_hat, so that the error estimate then overrates the error.  A method
 that keeps order 3 with any matrix is `ros34pw2`.
 
-Beware: on linear autonomous problems its first two stages agree and b - b_hat is proportional to (1, -1, 0): the error estimate is 0
-there whatever the error.  No other weights of order 2 would do: three stages leave one direction.  The engine therefore puts a second
-estimate beside it (`kernels.rosenbrock`), at an evaluation and a back-substitution more.  For use with a step-size controller `ros34pw2`
-is the better W-method.  A stage of ros3prw looks 1.37 h beyond the step.
+Beware: on linear autonomous problems its first two stages agree and b - b_hat is proportional to (1, -1, 0): the error
+estimate is 0 there whatever the error.  No other weights of order 2 would do: three stages leave one direction.  The
+engine therefore puts a second estimate beside it (`kernels.rosenbrock`), at an evaluation and a back-substitution more.
+For use with a step-size controller `ros34pw2` is the better W-method.  A stage of ros3prw looks 1.37 h beyond the step.
 
 No dense output is published.  The three conditions of order 2 for any matrix,
 

@@ -101,7 +101,10 @@ class RosenbrockTableau:
             need(abs(sum(gammas[i]) - self.d[i]) <= ROUNDED, f"d[{i}] is not the sum of row {i} of Gamma")
             need(abs(sum(self.dense[i]) - self.m[i]) <= ROUNDED, f"row {i} of dense does not sum to m[{i}]")
         need(abs(sum(b, Fraction(-1))) <= ROUNDED, "the weights b = m Gamma do not sum to 1")
-        need(abs(dot(self.e, [sum(row, Fraction(0)) for row in gammas])) <= ROUNDED, "the error weights e Gamma do not sum to 0")
+        need(
+            abs(dot(self.e, [sum(row, Fraction(0)) for row in gammas])) <= ROUNDED,
+            "the error weights e Gamma do not sum to 0",
+        )
         accurate = self.m[-1] == 1 and self.m[:-1] == self.a[-1] and self.c[-1] == 1
         need(accurate or not self.stiffly_accurate, "stiffly_accurate needs c[-1] = 1, m[-1] = 1 and m[:-1] = a[-1]")
 
@@ -121,7 +124,9 @@ class RosenbrockTableau:
 
     @cached_property
     def estimates_linear(self) -> bool:
-        """Whether the estimate is of use for y' = J y: its terms e Gamma (alpha + Gamma)^(k-1) 1 (hJ)^k are not all 0 (to rounding)."""
+        """Whether the estimate is of use for y' = J y: its terms e Gamma (alpha + Gamma)^(k-1) 1 (hJ)^k are not all 0
+        (to rounding).
+        """
         alpha, gammas, _ = self.classical
         beta = tuple(tuple(x + y for x, y in zip(*rows, strict=True)) for rows in zip(alpha, gammas, strict=True))
         weights, power, seen = product((self.e,), gammas)[0], [Fraction(1)] * self.stages, False
@@ -179,7 +184,8 @@ class RosenbrockTableau:
 def transformed(
     alpha: Sequence[Sequence[Fraction]], gammas: Sequence[Sequence[Fraction]], gamma: Fraction
 ) -> tuple[Matrix, Matrix, Matrix]:
-    """(a, C, Gamma^-1) from strictly lower classical rows alpha and Gamma; weights m = b Gamma^-1 follow by `product`."""
+    """(a, C, Gamma^-1) from strictly lower classical rows alpha and Gamma; weights m = b Gamma^-1 follow by `product`.
+    """
     s = len(alpha)
     inverse = solve(square(gammas, [gamma] * s), identity(s))
     a = product(square(alpha, [Fraction(0)] * s), inverse)

@@ -2,10 +2,11 @@
 
     u_t = A + u^2 v - (B + 1) u + alpha u_xx,   v_t = B u - u^2 v + alpha v_xx,   0 < x < 1
 
-with u = A, v = B/A at both ends, on `cells` interior points x_i = i / (cells + 1). Source: Hairer and Wanner, "Solving ODEs II", section
-IV.10, BRUSS (there cells = 500, A = 1, B = 3, alpha = 1/50, u0 = 1 + sin(2 pi x), v0 = 3, T = 10). p = (A, B, alpha). y = (u_1, v_1, u_2,
-v_2, ...); the Jacobian has two diagonals on either side. Family: A in .8..1.2, B in 2..4, alpha log-uniform in .01...3, amplitude of the
-sine in .5..1, T = 10. Other sizes: `of_size(cells)`, or the family name brusselator_1d_<cells>.
+with u = A, v = B/A at both ends, on `cells` interior points x_i = i / (cells + 1). Source: Hairer and Wanner, "Solving
+ODEs II", section IV.10, BRUSS (there cells = 500, A = 1, B = 3, alpha = 1/50, u0 = 1 + sin(2 pi x), v0 = 3, T = 10). p
+= (A, B, alpha). y = (u_1, v_1, u_2, v_2, ...); the Jacobian has two diagonals on either side. Family: A in .8..1.2, B
+in 2..4, alpha log-uniform in .01...3, amplitude of the sine in .5..1, T = 10. Other sizes: `of_size(cells)`, or the
+family name brusselator_1d_<cells>.
 """
 
 from __future__ import annotations
@@ -86,11 +87,30 @@ def of_size(cells: int) -> Family:
     def sampler(rng: np.random.Generator, n: int) -> Batch:
         p = rng.uniform([0.8, 2.0, np.log(0.01)], [1.2, 4.0, np.log(0.3)], (n, 3))
         p[:, 2] = np.exp(p[:, 2])
-        return Batch(rhs, start(cells, p, rng.uniform(0.5, 1.0, n)), p, np.zeros(n), np.full(n, 10.0), jac=jac, sparsity=BAND, name=name)
+        return Batch(
+            rhs,
+            start(cells, p, rng.uniform(0.5, 1.0, n)),
+            p,
+            np.zeros(n),
+            np.full(n, 10.0),
+            jac=jac,
+            sparsity=BAND,
+            name=name,
+        )
 
     return Family(
-        name=name, doc=f"Brusselator on a line, {cells} points, T = 10", rhs=rhs, n=2 * cells, m=3, sampler=sampler, published=published,
-        error="grid", tolerances=tolerance_grid(1e-1, 1e-8), atol_factor=1e-2, levels=(1e-6, 1e-3), stiff=True,
+        name=name,
+        doc=f"Brusselator on a line, {cells} points, T = 10",
+        rhs=rhs,
+        n=2 * cells,
+        m=3,
+        sampler=sampler,
+        published=published,
+        error="grid",
+        tolerances=tolerance_grid(1e-1, 1e-8),
+        atol_factor=1e-2,
+        levels=(1e-6, 1e-3),
+        stiff=True,
         tags=("stiff", "method of lines", "banded", "chemistry"),
     )
 

@@ -2,12 +2,12 @@
 
     u_t = Du u_xx - u v^2 + F (1 - u),   v_t = Dv v_xx + u v^2 - (F + k) v,   0 < x < L
 
-Sources: P. Gray and S. K. Scott, Chem. Eng. Sci. 38 (1983) 29; J. E. Pearson, Science 261 (1993) 189; on the line, with Du = 1 and
-Dv = .01: A. Doelman, T. J. Kaper, P. A. Zegeling, Nonlinearity 10 (1997) 523, whose F and F + k are the means here. Points are cell
-centres, x_i = (i + 1/2) L / cells. p = (Du, Dv, F, k, L). y = (u_0, v_0, u_1, v_1, ...); the Jacobian has two diagonals on either side.
-Family: Du log-uniform in .5..5, Dv in .01..03, F in .02..04, F + k in .07..09, L = 10, pulse of v of height .5..1 and width .6..1.2 in the
-middle tenth of the line, T = 200: the pulse swells, draws down u about it and settles.
-Other sizes: `of_size(cells)`, or the family name gray_scott_1d_<cells>.
+Sources: P. Gray and S. K. Scott, Chem. Eng. Sci. 38 (1983) 29; J. E. Pearson, Science 261 (1993) 189; on the line, with
+Du = 1 and Dv = .01: A. Doelman, T. J. Kaper, P. A. Zegeling, Nonlinearity 10 (1997) 523, whose F and F + k are the
+means here. Points are cell centres, x_i = (i + 1/2) L / cells. p = (Du, Dv, F, k, L). y = (u_0, v_0, u_1, v_1, ...);
+the Jacobian has two diagonals on either side. Family: Du log-uniform in .5..5, Dv in .01..03, F in .02..04, F + k in
+.07..09, L = 10, pulse of v of height .5..1 and width .6..1.2 in the middle tenth of the line, T = 200: the pulse
+swells, draws down u about it and settles. Other sizes: `of_size(cells)`, or the family name gray_scott_1d_<cells>.
 """
 
 from __future__ import annotations
@@ -89,8 +89,17 @@ def of_size(cells: int) -> Family:
         return Batch(rhs, y0, p, np.zeros(n), np.full(n, END), jac=jac, sparsity=BAND, name=name)
 
     return Family(
-        name=name, doc=f"Gray-Scott on a line, {cells} points, T = 200", rhs=rhs, n=2 * cells, m=5, sampler=sampler, error="grid",
-        tolerances=tolerance_grid(1e-1, 1e-8), atol_factor=1e-3, levels=(1e-6, 1e-3), stiff=True,
+        name=name,
+        doc=f"Gray-Scott on a line, {cells} points, T = 200",
+        rhs=rhs,
+        n=2 * cells,
+        m=5,
+        sampler=sampler,
+        error="grid",
+        tolerances=tolerance_grid(1e-1, 1e-8),
+        atol_factor=1e-3,
+        levels=(1e-6, 1e-3),
+        stiff=True,
         tags=("stiff", "method of lines", "banded", "chemistry"),
     )
 

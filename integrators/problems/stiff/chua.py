@@ -3,12 +3,13 @@
     x' = alpha (y - x - f(x)),   y' = x - y + z,   z' = -beta y
     f(x) = m1 x + (m0 - m1)/2 (|x + 1| - |x - 1|) + G (max(x - vc, 0) + min(x + vc, 0))
 
-Sources: T. Matsumoto, IEEE Trans. Circuits Syst. 31 (1984) 1055; M. P. Kennedy, Frequenz 46 (1992) 66, whose resistor is passive beyond a
-saturation voltage. Here that outer branch is a pair of ideal diodes clamping x at +-vc, an on-conductance G in place of infinity: the
-eigenvalue -alpha G comes and goes at corners of the right-hand side. p = (alpha, beta, m0, m1, G, vc), dimensionless.
-Family: alpha in 8..10, beta in 13..16, m0 = -8/7, m1 = -5/7, G log-uniform in 1e2..1e5, vc in 1.2..2, start in a box of half width .7
-about zero, T = 10. Error levels are a decade looser than elsewhere: where corners and a positive exponent meet, so is any reference.
-The canonical instance has Matsumoto's alpha = 9, beta = 100/7 with G = 1e4, vc = 1.5.
+Sources: T. Matsumoto, IEEE Trans. Circuits Syst. 31 (1984) 1055; M. P. Kennedy, Frequenz 46 (1992) 66, whose resistor
+is passive beyond a saturation voltage. Here that outer branch is a pair of ideal diodes clamping x at +-vc, an
+on-conductance G in place of infinity: the eigenvalue -alpha G comes and goes at corners of the right-hand side. p =
+(alpha, beta, m0, m1, G, vc), dimensionless. Family: alpha in 8..10, beta in 13..16, m0 = -8/7, m1 = -5/7, G log-uniform
+in 1e2..1e5, vc in 1.2..2, start in a box of half width .7 about zero, T = 10. Error levels are a decade looser than
+elsewhere: where corners and a positive exponent meet, so is any reference. The canonical instance has Matsumoto's alpha
+= 9, beta = 100/7 with G = 1e4, vc = 1.5.
 """
 
 from __future__ import annotations
@@ -58,7 +59,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="chua", doc="Chua's circuit with ideal diodes, T = 10", rhs=rhs, n=3, m=6, sampler=sampler, published=published, error="grid",
-    tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-2, levels=(1e-5, 1e-2), stiff=True,
+    name="chua",
+    doc="Chua's circuit with ideal diodes, T = 10",
+    rhs=rhs,
+    n=3,
+    m=6,
+    sampler=sampler,
+    published=published,
+    error="grid",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-2,
+    levels=(1e-5, 1e-2),
+    stiff=True,
     tags=("stiff", "nonsmooth", "circuit"),
 )

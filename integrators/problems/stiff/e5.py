@@ -2,10 +2,11 @@
 
     y1' = -A y1 - B y1 y3,   y2' = A y1 - M C y2 y3,   y4' = B y1 y3 - C y4,   y3 = y2 - y4
 
-Sources: W. H. Enright, T. E. Hull, B. Lindberg, BIT 15 (1975) 10-48, problem E5; Hairer and Wanner, "Solving ODEs II", section IV.10;
-Mazzia and Magherini, "Test Set for IVP Solvers", E5. The test set carries y3 along; rounding then breaks y2 - y3 - y4 = 0, as in its own
-end point. It is eliminated here: y = (y1, y2, y4). p = (A, B, C, M), published (7.89e-10, 1.1e7, 1.13e3, 1e6).
-Family: rate constants log-uniform within a factor 2, y1's start within 2 of 1.76e-3, end time log-uniform in 1e7..1e13 (dimensionless).
+Sources: W. H. Enright, T. E. Hull, B. Lindberg, BIT 15 (1975) 10-48, problem E5; Hairer and Wanner, "Solving ODEs II",
+section IV.10; Mazzia and Magherini, "Test Set for IVP Solvers", E5. The test set carries y3 along; rounding then breaks
+y2 - y3 - y4 = 0, as in its own end point. It is eliminated here: y = (y1, y2, y4). p = (A, B, C, M), published
+(7.89e-10, 1.1e7, 1.13e3, 1e6). Family: rate constants log-uniform within a factor 2, y1's start within 2 of 1.76e-3,
+end time log-uniform in 1e7..1e13 (dimensionless).
 
 Error at the end over y2 alone: y1 and y4 decay to zero (1e-291 at 1e13). y2 ends at 9e-23, so atol = 1e-24 rtol.
 """
@@ -56,7 +57,18 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="e5", doc="pyrolysis E5, T = 1e7..1e13", rhs=rhs, n=3, m=4, sampler=sampler, published=published, error="final",
-    components=(1,), tolerances=tolerance_grid(1e-2, 1e-10), atol_factor=1e-24, levels=(1e-6, 1e-3), stiff=True,
+    name="e5",
+    doc="pyrolysis E5, T = 1e7..1e13",
+    rhs=rhs,
+    n=3,
+    m=4,
+    sampler=sampler,
+    published=published,
+    error="final",
+    components=(1,),
+    tolerances=tolerance_grid(1e-2, 1e-10),
+    atol_factor=1e-24,
+    levels=(1e-6, 1e-3),
+    stiff=True,
     tags=("stiff", "chemistry"),
 )

@@ -2,10 +2,11 @@
 
     x' = v,   v' = -k x - F (2/pi) atan(eps (v - v_belt)) / (1 + delta |v - v_belt|)      (unit mass)
 
-Source: R. I. Leine, D. H. van Campen, A. de Kraker, L. van den Steen, Nonlinear Dynamics 16 (1998) 41-54, equation of the smoothing method;
-k = 1, v_belt = .2, F = 1, delta = 3, eps = 1e6 (SI units). p = (k, v_belt, F, delta, eps). While the block sticks the Jacobian has the
-eigenvalue -2 F eps / pi; slipping is not stiff at all, and the switch is nearly a corner. Family: eps log-uniform in 1e3..1e6, v_belt
-log-uniform in .1...4, k and F log-uniform within a factor 1.5, delta in 2..4, x in -1..1.5 and v in -.5...5, T = 25 (about two cycles).
+Source: R. I. Leine, D. H. van Campen, A. de Kraker, L. van den Steen, Nonlinear Dynamics 16 (1998) 41-54, equation of
+the smoothing method; k = 1, v_belt = .2, F = 1, delta = 3, eps = 1e6 (SI units). p = (k, v_belt, F, delta, eps). While
+the block sticks the Jacobian has the eigenvalue -2 F eps / pi; slipping is not stiff at all, and the switch is nearly a
+corner. Family: eps log-uniform in 1e3..1e6, v_belt log-uniform in .1...4, k and F log-uniform within a factor 1.5,
+delta in 2..4, x in -1..1.5 and v in -.5...5, T = 25 (about two cycles).
 """
 
 from __future__ import annotations
@@ -55,7 +56,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="friction", doc="stick-slip oscillator, T = 25", rhs=rhs, n=2, m=5, sampler=sampler, published=published, error="grid",
-    tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-2, levels=(1e-6, 1e-3), stiff=True,
+    name="friction",
+    doc="stick-slip oscillator, T = 25",
+    rhs=rhs,
+    n=2,
+    m=5,
+    sampler=sampler,
+    published=published,
+    error="grid",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-2,
+    levels=(1e-6, 1e-3),
+    stiff=True,
     tags=("stiff", "nonsmooth", "mechanics"),
 )

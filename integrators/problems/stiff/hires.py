@@ -1,9 +1,9 @@
 """HIRES: high-irradiance response of plant morphogenesis by phytochrome, eight species.
 
-Sources: E. Schaefer, J. Math. Biol. 2 (1975) 41-56; B. A. Gottwald, Simulation 28 (1977) 169; Mazzia and Magherini, "Test Set for IVP
-Solvers", HIRES. p = (k1, k2, k3, k4, k5, k6, k+, k-, k*, supply), published (1.71, .43, 8.32, .69, .035, 8.32, 280, .69, .69, .0007).
-Family: rate constants log-uniform within a factor 1.5, the first species' start log-uniform within a factor 1.5 of 1, the enzyme's
-total y7 + y8 within 1.5 of .0057, the published end time.
+Sources: E. Schaefer, J. Math. Biol. 2 (1975) 41-56; B. A. Gottwald, Simulation 28 (1977) 169; Mazzia and Magherini,
+"Test Set for IVP Solvers", HIRES. p = (k1, k2, k3, k4, k5, k6, k+, k-, k*, supply), published (1.71, .43, 8.32, .69,
+.035, 8.32, 280, .69, .69, .0007). Family: rate constants log-uniform within a factor 1.5, the first species' start
+log-uniform within a factor 1.5 of 1, the enzyme's total y7 + y8 within 1.5 of .0057, the published end time.
 """
 
 from __future__ import annotations
@@ -81,6 +81,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="hires", doc="phytochrome kinetics (HIRES), T = 321.8", rhs=rhs, n=8, m=10, sampler=sampler, published=published, error="grid",
-    tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-4, levels=(1e-6, 1e-3), stiff=True, tags=("stiff", "chemistry"),
+    name="hires",
+    doc="phytochrome kinetics (HIRES), T = 321.8",
+    rhs=rhs,
+    n=8,
+    m=10,
+    sampler=sampler,
+    published=published,
+    error="grid",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-4,
+    levels=(1e-6, 1e-3),
+    stiff=True,
+    tags=("stiff", "chemistry"),
 )

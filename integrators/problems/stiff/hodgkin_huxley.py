@@ -2,10 +2,11 @@
 
     C V' = I - gNa m^3 h (V - ENa) - gK n^4 (V - EK) - gL (V - EL),   x' = Q (a_x(V) (1 - x) - b_x(V) x),  x = m, h, n
 
-Source: A. L. Hodgkin and A. F. Huxley, J. Physiol. 117 (1952) 500-544, with the rest at -65 mV: C = 1 uF/cm^2, ENa = 50, EK = -77,
-EL = -54.387 mV. y = (V, m, h, n), mV and ms; p = (I, gNa, gK, gL, Q) in uA/cm^2, mS/cm^2 and the temperature factor of the gates (3 per ten
-degrees), published (10, 120, 36, .3, 1). Stiff in the gate m and during spikes, slow in between. Family: I in 5..40, conductances
-log-uniform within a factor 1.2, Q log-uniform in 1..5, V in -75..-55 with gates at their rest of -65 mV, T = 50 ms. Error at the end.
+Source: A. L. Hodgkin and A. F. Huxley, J. Physiol. 117 (1952) 500-544, with the rest at -65 mV: C = 1 uF/cm^2, ENa =
+50, EK = -77, EL = -54.387 mV. y = (V, m, h, n), mV and ms; p = (I, gNa, gK, gL, Q) in uA/cm^2, mS/cm^2 and the
+temperature factor of the gates (3 per ten degrees), published (10, 120, 36, .3, 1). Stiff in the gate m and during
+spikes, slow in between. Family: I in 5..40, conductances log-uniform within a factor 1.2, Q log-uniform in 1..5, V in
+-75..-55 with gates at their rest of -65 mV, T = 50 ms. Error at the end.
 """
 
 from __future__ import annotations
@@ -27,10 +28,18 @@ def rhs(t, y, p, dy):
     v, m, h, n = y[0], y[1], y[2], y[3]
     x = 0.1 * (v + 40.0)
     z = where(fabs(x) < NEAR, 1.0, x)
-    am = where(fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - exp(-z)))
+    am = where(
+        fabs(x) < NEAR,
+        1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))),
+        z / (1.0 - exp(-z)),
+    )
     x = 0.1 * (v + 55.0)
     z = where(fabs(x) < NEAR, 1.0, x)
-    an = where(fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - exp(-z)))
+    an = where(
+        fabs(x) < NEAR,
+        1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))),
+        z / (1.0 - exp(-z)),
+    )
     u = v + 65.0
     dy[0] = p[0] - p[1] * m * m * m * h * (v - E_NA) - p[2] * n * n * n * n * (v - E_K) - p[3] * (v - E_L)
     dy[1] = p[4] * (am * (1.0 - m) - 4.0 * exp(-u / 18.0) * m)
@@ -43,13 +52,17 @@ def jac(t, y, p, J):
     x = 0.1 * (v + 40.0)
     z = where(fabs(x) < NEAR, 1.0, x)
     e = exp(-z)
-    am = where(fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - e))
+    am = where(
+        fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - e)
+    )
     dam = where(fabs(x) < NEAR, 0.5 + x * (1.0 / 6.0 - x * x * (1.0 / 180.0 - x * x / 5040.0)),
                 (1.0 - e - z * e) / ((1.0 - e) * (1.0 - e)))
     x = 0.1 * (v + 55.0)
     z = where(fabs(x) < NEAR, 1.0, x)
     e = exp(-z)
-    an = where(fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - e))
+    an = where(
+        fabs(x) < NEAR, 1.0 + x * (0.5 + x * (1.0 / 12.0 - x * x * (1.0 / 720.0 - x * x / 30240.0))), z / (1.0 - e)
+    )
     dan = where(fabs(x) < NEAR, 0.5 + x * (1.0 / 6.0 - x * x * (1.0 / 180.0 - x * x / 5040.0)),
                 (1.0 - e - z * e) / ((1.0 - e) * (1.0 - e)))
     u = v + 65.0
@@ -90,7 +103,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="hodgkin_huxley", doc="Hodgkin-Huxley axon, T = 50 ms", rhs=rhs, n=4, m=5, sampler=sampler, published=published, error="final",
-    tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-3, levels=(1e-6, 1e-3), stiff=True,
+    name="hodgkin_huxley",
+    doc="Hodgkin-Huxley axon, T = 50 ms",
+    rhs=rhs,
+    n=4,
+    m=5,
+    sampler=sampler,
+    published=published,
+    error="final",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-3,
+    levels=(1e-6, 1e-3),
+    stiff=True,
     tags=("stiff", "neuron", "mildly stiff"),
 )

@@ -2,10 +2,11 @@
 
     c' = f (1 - c) - c w(T),   T' = f (1 - T) + q c w(T),   w(T) = a exp(E (1 - 1/T))
 
-Sources: N. N. Semenov, Z. Phys. 48 (1928) 571; A. Uppal, W. H. Ray, A. B. Poore, Chem. Eng. Sci. 29 (1974) 967. Dimensionless, feed at
-c = T = 1; p = (a, E, q, f). From c = 1 and T near 1 the mixture warms slowly, explodes within O(1/(a q E)), and burns on: the fuel then
-follows its source with rate w(1 + q), 1e3 to 1e5 times the reactor's own. Family: a log-uniform in .5..2, E in 10..18, q in 1..2, f in
-.2..1, T(0) in .95..1.05, end time 3. The canonical instance is ours: a = 1, E = 15, q = 1.5, f = .5.
+Sources: N. N. Semenov, Z. Phys. 48 (1928) 571; A. Uppal, W. H. Ray, A. B. Poore, Chem. Eng. Sci. 29 (1974) 967.
+Dimensionless, feed at c = T = 1; p = (a, E, q, f). From c = 1 and T near 1 the mixture warms slowly, explodes within
+O(1/(a q E)), and burns on: the fuel then follows its source with rate w(1 + q), 1e3 to 1e5 times the reactor's own.
+Family: a log-uniform in .5..2, E in 10..18, q in 1..2, f in .2..1, T(0) in .95..1.05, end time 3. The canonical
+instance is ours: a = 1, E = 15, q = 1.5, f = .5.
 """
 
 from __future__ import annotations
@@ -46,7 +47,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="ignition", doc="thermal ignition in a stirred reactor, T = 3", rhs=rhs, n=2, m=4, sampler=sampler, published=published,
-    error="grid", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-4, levels=(1e-6, 1e-3), stiff=True,
+    name="ignition",
+    doc="thermal ignition in a stirred reactor, T = 3",
+    rhs=rhs,
+    n=2,
+    m=4,
+    sampler=sampler,
+    published=published,
+    error="grid",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-4,
+    levels=(1e-6, 1e-3),
+    stiff=True,
     tags=("stiff", "stiffness onset", "chemistry"),
 )

@@ -2,9 +2,10 @@
 
     y1' = s (y2 + y1 (1 - q y1 - y2)),   y2' = (y3 - (1 + y1) y2) / s,   y3' = w (y1 - y3)
 
-Sources: R. J. Field and R. M. Noyes, J. Chem. Phys. 60 (1974) 1877; Hairer and Wanner, "Solving ODEs II", section IV.10; Mazzia and
-Magherini, "Test Set for IVP Solvers", OREGO. p = (s, q, w), published (77.27, 8.375e-6, .161). Family: s within a factor 1.3, q and w
-within 2 (log-uniform), starts log-uniform in 1..4, end time 360: one to two relaxation oscillations. Error at the end.
+Sources: R. J. Field and R. M. Noyes, J. Chem. Phys. 60 (1974) 1877; Hairer and Wanner, "Solving ODEs II", section
+IV.10; Mazzia and Magherini, "Test Set for IVP Solvers", OREGO. p = (s, q, w), published (77.27, 8.375e-6, .161).
+Family: s within a factor 1.3, q and w within 2 (log-uniform), starts log-uniform in 1..4, end time 360: one to two
+relaxation oscillations. Error at the end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """POLLU: the chemistry of an air-pollution model, 25 reactions of 20 species.
 
-Sources: J. G. Verwer, SIAM J. Sci. Comput. 15 (1994) 1243-1250; Mazzia and Magherini, "Test Set for IVP Solvers", POLLU. p = the 25
-rate constants; species in the test set's order, concentrations in ppm, time in minutes. Family: every rate constant log-uniform within a
-factor 2, the six initial concentrations within 2, T = 60. The smallest species (O1D) is 1e-18: the 2-norm does not see it.
+Sources: J. G. Verwer, SIAM J. Sci. Comput. 15 (1994) 1243-1250; Mazzia and Magherini, "Test Set for IVP Solvers",
+POLLU. p = the 25 rate constants; species in the test set's order, concentrations in ppm, time in minutes. Family: every
+rate constant log-uniform within a factor 2, the six initial concentrations within 2, T = 60. The smallest species (O1D)
+is 1e-18: the 2-norm does not see it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from ..problem import Batch, Problem
 from .shared import mass_action, spread
 
 RATES = (
-    0.35, 26.6, 1.23e4, 8.6e-4, 8.2e-4, 1.5e4, 1.3e-4, 2.4e4, 1.65e4, 9e3, 0.022, 1.2e4, 1.88, 1.63e4, 4.8e6, 3.5e-4, 0.0175, 1e8,
+    0.35, 26.6, 1.23e4, 8.6e-4, 8.2e-4, 1.5e4, 1.3e-4, 2.4e4, 1.65e4, 9e3, 0.022, 1.2e4, 1.88, 1.63e4, 4.8e6, 3.5e-4,
+    0.0175, 1e8,
     4.44e11, 1.24e3, 2.1, 5.78, 0.0474, 1.78e3, 3.12,
 )  # fmt: skip
 REACTIONS: tuple[tuple[tuple[int, ...], dict[int, int]], ...] = (
@@ -61,11 +63,30 @@ def published() -> Problem:
 
 
 def sampler(rng: np.random.Generator, n: int) -> Batch:
-    return Batch(rhs, spread(rng, START, 2.0, n), spread(rng, RATES, 2.0, n), np.zeros(n), np.full(n, 60.0), jac=jac, name="pollu",
-                 invariants={"nitrogen": nitrogen})
+    return Batch(
+        rhs,
+        spread(rng, START, 2.0, n),
+        spread(rng, RATES, 2.0, n),
+        np.zeros(n),
+        np.full(n, 60.0),
+        jac=jac,
+        name="pollu",
+        invariants={"nitrogen": nitrogen},
+    )
 
 
 FAMILY = Family(
-    name="pollu", doc="air pollution, 20 species, T = 60", rhs=rhs, n=20, m=25, sampler=sampler, published=published, error="grid",
-    tolerances=tolerance_grid(1e-1, 1e-9), atol_factor=1e-4, levels=(1e-6, 1e-3), stiff=True, tags=("stiff", "chemistry"),
+    name="pollu",
+    doc="air pollution, 20 species, T = 60",
+    rhs=rhs,
+    n=20,
+    m=25,
+    sampler=sampler,
+    published=published,
+    error="grid",
+    tolerances=tolerance_grid(1e-1, 1e-9),
+    atol_factor=1e-4,
+    levels=(1e-6, 1e-3),
+    stiff=True,
+    tags=("stiff", "chemistry"),
 )

@@ -1,10 +1,10 @@
 """Ring modulator: an electrical circuit of four diodes that mixes a low and a high frequency; 15 voltages and currents.
 
-Sources: E. H. Horneber (1976); P. Rentrop and K. Strehmel in the CWI test set; Mazzia and Magherini, "Test Set for IVP Solvers", ringmod.
-y = (U1..U7, I1..I8) in V and A, time in s, p = (C, Cs, Cp, Lh, Ls1, Ls2, Ls3, gamma, R, Rp, Rg1, Rg2, Rg3, Ri, Rc, delta). The parasitic
-capacitance Cs (2 pF) makes the circuit stiff and, at 5 MHz, oscillatory.
-Family: capacitances and inductances log-uniform within a factor 1.5, resistances within 1.2, start at rest, T = 5e-5 (half a carrier
-period; the published run lasts ten).
+Sources: E. H. Horneber (1976); P. Rentrop and K. Strehmel in the CWI test set; Mazzia and Magherini, "Test Set for IVP
+Solvers", ringmod. y = (U1..U7, I1..I8) in V and A, time in s, p = (C, Cs, Cp, Lh, Ls1, Ls2, Ls3, gamma, R, Rp, Rg1,
+Rg2, Rg3, Ri, Rc, delta). The parasitic capacitance Cs (2 pF) makes the circuit stiff and, at 5 MHz, oscillatory.
+Family: capacitances and inductances log-uniform within a factor 1.5, resistances within 1.2, start at rest, T = 5e-5
+(half a carrier period; the published run lasts ten).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..problem import Batch, Problem
 from .shared import spread
 
 PARTS = (
-    1.6e-8, 2e-12, 1e-8, 4.45, 0.002, 5e-4, 5e-4, 40.67286402e-9, 25000.0, 50.0, 36.3, 17.3, 17.3, 50.0, 600.0, 17.7493332,
+    1.6e-8, 2e-12, 1e-8, 4.45, 0.002, 5e-4, 5e-4, 40.67286402e-9, 25000.0, 50.0, 36.3, 17.3, 17.3, 50.0, 600.0,
+    17.7493332,
 )  # fmt: skip
 LOW, HIGH = 2000.0 * math.pi, 20000.0 * math.pi
 
@@ -111,7 +112,17 @@ def sampler(rng: np.random.Generator, n: int) -> Batch:
 
 
 FAMILY = Family(
-    name="ring_modulator", doc="ring modulator circuit, T = 5e-5", rhs=rhs, n=15, m=16, sampler=sampler, published=published,
-    error="final", tolerances=tolerance_grid(1e-2, 1e-9), atol_factor=1e-1, levels=(1e-6, 1e-3), stiff=True,
+    name="ring_modulator",
+    doc="ring modulator circuit, T = 5e-5",
+    rhs=rhs,
+    n=15,
+    m=16,
+    sampler=sampler,
+    published=published,
+    error="final",
+    tolerances=tolerance_grid(1e-2, 1e-9),
+    atol_factor=1e-1,
+    levels=(1e-6, 1e-3),
+    stiff=True,
     tags=("stiff", "circuit", "oscillatory", "nonautonomous"),
 )

@@ -1,6 +1,7 @@
 """What the stiff families share: factors drawn log-uniformly, mass-action source text, functions that come in sizes.
 
-Semi-discretised equations interleave their fields cell by cell (u_0 v_0 u_1 v_1 ...), which keeps the Jacobian's band narrow.
+Semi-discretised equations interleave their fields cell by cell (u_0 v_0 u_1 v_1 ...), which keeps the Jacobian's band
+narrow.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def log_uniform(rng: np.random.Generator, lo: float, hi: float, n: int) -> np.nd
 def mass_action(species: int, reactions: Sequence[tuple[tuple[int, ...], dict[int, int]]], module: str) -> Pair:
     """`rhs` and `jac` of reactions with rates p[r] * product of reactants, as functions of `module`.
 
-    reactions: (reactants, net changes), both by species number counted from 1; reaction r has rate constant p[r]. Written out as
-    straight-line source, which vectorises across lanes.
+    reactions: (reactants, net changes), both by species number counted from 1; reaction r has rate constant p[r].
+    Written out as straight-line source, which vectorises across lanes.
     """
     rates = [" * ".join([f"p[{r}]", *(f"y[{s - 1}]" for s in who)]) for r, (who, _) in enumerate(reactions)]
     rhs = ["def rhs(t, y, p, dy):"] + [f"    r{r} = {rate}" for r, rate in enumerate(rates)]
@@ -57,7 +58,9 @@ def _compiled(name: str, lines: list[str], module: str) -> Callable[..., None]:
 
 
 def sized(build: Callable[[int], Pair]) -> Callable[[int], Pair]:
-    """`build(cells) -> (rhs, jac)`, one pair a size, picklable by the names rhs_<cells> and jac_<cells> (see `by_name`)."""
+    """`build(cells) -> (rhs, jac)`, one pair a size, picklable by the names rhs_<cells> and jac_<cells> (see
+    `by_name`).
+    """
 
     @functools.cache
     def system(cells: int) -> Pair:

@@ -1,7 +1,8 @@
 """A person's own file: Duffing's oscillator, whose forcing and start vary."""
 
-import stepsmith as ss
 from stepsmith.integrators.vecmath import cos
+
+import stepsmith as ss
 
 
 def duffing(t, y, p, dy):

@@ -1,0 +1,18 @@
+"""Names of the methods that ship, by kind, out of the registry: a new method is tested where its kind is."""
+
+from stepsmith.integrators import methods
+from stepsmith.integrators.core import record
+from stepsmith.integrators.methods import tableaus
+from stepsmith.integrators.methods.esdirk.tableau import EsdirkTableau
+from stepsmith.integrators.methods.rosenbrock.tableau import RosenbrockTableau
+
+#: explicit Runge-Kutta pairs
+EXPLICIT = tableaus.NAMES
+#: methods for stiff problems
+IMPLICIT = tableaus.IMPLICIT
+ROSENBROCK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), RosenbrockTableau))
+ESDIRK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), EsdirkTableau))
+#: implicit methods that solve for their stages by Newton's iteration, and report its rate
+NEWTON = tuple(name for name in IMPLICIT if record.NEWTON_RATE in methods.get(name).fills)
+#: methods for N-body problems
+NBODY = tuple(name for name in methods.names() if name not in (*EXPLICIT, *IMPLICIT))

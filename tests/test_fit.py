@@ -1,0 +1,169 @@
+"""`fit`: what it recommends reaches the error, is no slower than the default, and goes into the next solve."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stepsmith as ss
+from stepsmith.integrators import problems
+from stepsmith.integrators.core.errors import OptionError
+from stepsmith.train.evaluate.splits import Sweep, draw
+from stepsmith.train.fit import clock
+from stepsmith.train.fit.candidates import Candidate, method_names
+
+FILE = Path(__file__).parent / "helpers" / "own" / "duffing.py"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    out = tmp_path_factory.mktemp("fit")
+    return ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.5, baseline="scipy:RK45,1e-5", out=out, n=12, progress=False)
+
+
+def candidate(err, rtols=(1e-3, 1e-4, 1e-5)):
+    err = np.asarray(err, dtype=float)
+    work = np.tile([100.0, 200.0, 400.0], (len(err), 1))
+    return Candidate("dopri5", "pi34", "published", None, np.array(rtols), Sweep(err, work, work, work, work))
+
+
+def test_a_candidate_is_read_where_nine_of_ten_instances_have_the_error():
+    rows = np.tile([1e-3, 1e-5, 1e-7], (20, 1))
+    rows[:2] *= 10.0  # two of twenty may be worse
+    point = candidate(rows).at(1e-4)
+    assert point.rtol == pytest.approx(10**-3.5) and point.nfev == pytest.approx(np.sqrt(2e4))
+    rows[:3] *= 10.0
+    assert candidate(rows).at(1e-4).rtol == pytest.approx(1e-4)
+    assert candidate(rows).at(1e-8) is None
+    assert candidate(rows).at(1.0).rtol == 1e-3  # nothing looser was measured
+
+
+def test_failed_runs_are_not_joined_over():
+    rows = np.tile([np.inf, 1e-5, 1e-7], (20, 1))
+    assert candidate(rows).at(1e-4).rtol == 1e-4
+
+
+def test_methods_that_make_sense_and_one_of_the_other_kind():
+    smooth, check = method_names(problems.family("lorenz"), False)
+    assert smooth[0] == "dopri5" and {"bs32", "tsit5", "dop853"} <= set(smooth) and check == ["rodas5p"]
+    stiff, check = method_names(problems.family("rober"), False)
+    assert stiff[0] == "rodas5p" and {"radau5", "esdirk43", "kvaerno5"} <= set(stiff) and check == ["tsit5"]
+    assert "hermite4" not in smooth
+
+
+def test_what_is_recommended_reaches_the_error_and_is_not_slower_than_the_default(found):
+    split = draw(f"{FILE}:FAMILY", found.chosen.method, "test", 12, 0)
+    row = found.rows[0]
+    err = split.sweep(found.chosen.controller, np.array([row.rtol])).err
+    assert np.quantile(err, 0.9, method="higher") == pytest.approx(row.error) and row.error < 3e-5
+    default = found.against["default"]
+    assert default["reached"] and default["wall"]["ratio"] < 1.1  # the clock of a busy machine
+    assert found.rows[0].wall_ratio.ratio == 1.0
+
+
+def test_scipy_is_measured_at_its_own_error(found):
+    host = found.against["scipy:RK45"]
+    assert host["reached"] and host["wall"]["high"] < 1.0 and 1e-7 < host["error"] < 1e-1
+    assert "scipy:RK45" in found.sentence
+
+
+def test_the_files_go_into_the_next_solve(found):
+    names = {p.name for p in found.folder.iterdir()}
+    assert {"recommended.toml", "fit.json", "fit.png", "card.md"} <= names
+    given = ss.settings(found.folder / "recommended.toml")
+    assert set(given) == {"method", "controller", "rtol", "atol"} and Path(given["controller"]).is_file()
+    problem = problems.make("duffing")
+    sol, batch = ss.solve(problem, **given), ss.solve_ensemble(problems.sample("duffing", 5), **given)
+    assert sol.success and batch.success.all()
+    direct = ss.solve(problem, **found.recommended)
+    assert direct.stats.nfev == sol.stats.nfev and np.array_equal(direct.y, sol.y)
+
+
+def test_one_json_object_says_it_all(found):
+    data = json.loads((found.folder / "fit.json").read_text())
+    assert set(data["recommended"]) >= {"method", "controller", "rtol", "atol"}
+    for row in data["rows"]:
+        assert {"ratio", "low", "high"} == set(row["wall_ratio"]) == set(row["nfev_ratio"])
+    assert {"ratio", "low", "high"} == set(data["against"]["default"]["wall"])
+    assert data["sentence"] == found.sentence and data["wanted_error"] == 1e-5
+
+
+def test_a_fit_goes_on_where_it_was_and_refuses_another(found, capsys):
+    again = ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.2, out=found.folder, n=12)
+    assert again.chosen.method in {row.method for row in found.rows}
+    assert "a few laws" not in capsys.readouterr().err  # measured before
+    with pytest.raises(OptionError, match="another family, wanted error or seed"):
+        ss.fit(f"{FILE}:FAMILY", 1e-6, out=found.folder, progress=False)
+
+
+@pytest.mark.parametrize("text", ["LSODA,1e-6", "scipy:LSODA", "scipy:ODE45,1e-6", "scipy:RK45,x", "scipy:RK45,-1", ""])
+def test_a_baseline_that_is_none_is_refused(text):
+    with pytest.raises(OptionError, match="baseline must be scipy:METHOD,RTOL"):
+        clock.parse_baseline(text)
+
+
+def test_an_error_that_no_method_reaches_is_said(tmp_path):
+    with pytest.raises(OptionError, match="no method reaches an error of 1.0e-15"):
+        ss.fit(f"{FILE}:FAMILY", 1e-15, minutes=0.01, out=tmp_path / "f", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('method = "dopri5"\n', "missing"), ("x = 1\n", "x"), ("method =", "not a TOML file"),
+        ('method = "dopri"\ncontroller = "i"\nrtol = 1\natol = 1\n', "did you mean"),
+        ('method = "dopri5"\ncontroller = "i"\nrtol = -1.0\natol = 1\n', "rtol"),
+    ],
+)  # fmt: skip
+def test_settings_that_are_none_are_refused(text, message, tmp_path):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        ss.settings(tmp_path / "r.toml")
+
+
+@pytest.mark.slow
+def test_the_whole_journey_from_a_folder_of_its_own(tmp_path):
+    """With the command line alone: fit, compare, train PPO by TOML, export; then the results in a solve."""
+    shutil.copy(FILE, tmp_path / "mine.py")
+    (tmp_path / "run.toml").write_text(
+        'name = "mine"\nalgorithm = "ppo"\n[env]\nfamily = "mine.py:FAMILY"\npool_size = 4\n'
+        "[train]\ntotal_steps = 256\nnum_envs = 8\nn_steps = 16\nbatch_size = 64\n[evaluate]\nevery = 256\ninstances = "
+        "4\n"
+    )
+    env = {**os.environ, "STEPSMITH_DATA_DIR": str(tmp_path / "data")}
+
+    def run(*args):
+        code = "from stepsmith.train.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    found = json.loads(run("fit", "mine.py:FAMILY", "--error", "1e-5", "--minutes", "0.2", "--n", "8", "--json"))
+    assert found["recommended"]["method"] and (tmp_path / "fits" / "duffing" / "recommended.toml").is_file()
+    run("tune", "mine.py:FAMILY", "--n", "4", "--n-validation", "4", "--evaluations", "60", "--restarts", "1")
+    assert "duffing" in run("compare", "mine.py:FAMILY", "--n", "6", "--no-wall", "--out", "out")
+    run("train", "run.toml", "--out", "run")
+    run("export", "run", "--out", "mine.safetensors")
+    run("inspect", "mine.safetensors")
+    code = (
+        "import stepsmith as ss\n"
+        "problem = ss.problems.make('mine.py:FAMILY')\n"
+        "batch = ss.problems.sample('mine.py:FAMILY', 6)\n"
+        "for given in (ss.settings('fits/duffing/recommended.toml'), dict(method='dopri5', "
+        "controller='mine.safetensors')):\n"
+        "    assert ss.solve(problem, **given).success and ss.solve_ensemble(batch, **given).success.all()\n"
+        "print('solved')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == "solved\n", done.stderr[-2000:]

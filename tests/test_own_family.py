@@ -177,7 +177,7 @@ def test_a_changed_file_gives_the_new_family(tmp_path, duffing):
         ("gone.py:F", None, "no file of a family"), ("f.py:FAMILI", "import stepsmith as ss\nFAMILY = 3", "FAMILI"),
         ("f.py:X", "X = 3", "must be a stepsmith.Family"), ("f.py", "X = 3", "holds no stepsmith.Family"),
         ("f.py:X", "X = 1/0", "cannot be run: ZeroDivisionError"), ("no_such_module_x:F", None, "no module"),
-        ("f.py:P", "import stepsmith as ss\nP = ss.Problem(lambda t, y, p, dy: None, [1.0], (0, 1))", "say what varies"),
+        ("f.py:P", "import stepsmith as s\nP = s.Problem(lambda t, y, p, dy: None, [1.0], (0, 1))", "say what varies"),
     ],
 )  # fmt: skip
 def test_a_place_without_a_family_says_what_is_wrong(place, text, message, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ Work is compared at equal error, so a family's file names its error measure, tol
 levels before any run; training, validation and test instances come from disjoint random streams.
 
     error "final":   ||y(t1) - y_ref(t1)|| / ||y_ref(t1)||                       (2-norm over `components`)
-    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (t0 excluded), or `outputs`
+    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (without t0), or `outputs`
     error "energy":  max |E(t) - E(t0)| / |E(t0)| over the same times
 """
 
@@ -127,7 +127,7 @@ class Family:
 
     @property
     def wanted(self) -> float:
-        """The relative error that results are to have: `wanted_error`, or the geometric middle of the band of levels."""
+        """The relative error that results are to have: `wanted_error`, or the geometric middle of the levels."""
         return self.wanted_error or float(np.sqrt(self.levels[0] * self.levels[1]))
 
     @property

@@ -25,12 +25,15 @@ class Suite:
 SUITES: dict[str, Suite] = {s.name: s for s in (
     Suite(
         "stiff", "esdirk43",
-        ("rober", "orego", "e5", "vdpol_stiff", "pollu", "brusselator_1d", "gray_scott_1d", "hodgkin_huxley", "ignition",
-         "flame", "friction", "chua"),
+        ("rober", "orego", "e5", "vdpol_stiff", "pollu", "brusselator_1d", "gray_scott_1d", "hodgkin_huxley",
+         "ignition", "flame", "friction", "chua"),
         ("hires", "medical_akzo_20"),
         "stiff kinetics, circuits, lines of cells, nonsmooth systems",
     ),
-    Suite("steppo", "kvaerno5", ("steppo_decay", "steppo_vdpol", "steppo_brusselator"), (), "StePPO's three systems over their ranges"),
+    Suite(
+        "steppo", "kvaerno5", ("steppo_decay", "steppo_vdpol", "steppo_brusselator"), (),
+        "StePPO's three systems over their ranges",
+    ),
 )}  # fmt: skip
 
 
@@ -47,7 +50,7 @@ def get(name: str) -> Suite:
 
 
 def called(given: str | Family) -> str:
-    """The name of a suite or of a family, which is given by its name, by where it is, or itself; as `problems.named`."""
+    """The name of a suite or of a family that is given by its name, by where it is, or itself (`problems.named`)."""
     return given if isinstance(given, str) and is_suite(given) else problems.named(given)
 
 

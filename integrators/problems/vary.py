@@ -159,8 +159,8 @@ def _draw(key: str, value: Any) -> Draw:
         if len(value) == 2 and value[0] == "relative" and _number(value[1]) and 0.0 < value[1]:
             return _Relative(float(value[1]))
     raise OptionError(
-        f'vary[{key!r}] must be (low, high), ("log", low, high), ("relative", part), a list of numbers, a distribution with rvs or a '
-        f"function of a generator and a count, got {shown(value)}"
+        f'vary[{key!r}] must be (low, high), ("log", low, high), ("relative", part), a list of numbers, a distribution '
+        f"with rvs or a function of a generator and a count, got {shown(value)}"
     )
 
 

@@ -1,4 +1,5 @@
-"""The command line: `stepsmith demo | fit | train | kernel | tune | compare | export | inspect | list | sweep | effects`.
+"""The command line: `stepsmith demo | fit | train | tune | compare | export | inspect | list | kernel | sweep |
+effects`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
 standard error. Every command imports what it needs when it runs, so that `--help` answers at once.

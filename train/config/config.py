@@ -165,8 +165,9 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def _beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """A family in a file (file.py:NAME) that stands beside the config, or in the current folder, by its whole path: a run
-    goes on from anywhere.
+    """The tables with a family's file (file.py:NAME) by its whole path, so that a run goes on from anywhere.
+
+    The file stands beside the config, or in the current folder.
     """
     env = data.get("env")
     if not isinstance(env, dict):

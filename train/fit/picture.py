@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def picture(fit: Fit, path: str | Path) -> Path:
-    """Draw the recommended candidate's work-precision curve and the rows of the table into `path` (.png, .svg, .pdf)."""
+    """Draw the recommended candidate's work-precision curve and the table's rows into `path` (.png, .svg, .pdf)."""
     from matplotlib.figure import Figure
 
     path = Path(path)

@@ -153,7 +153,8 @@ class _Search:
         if not found:
             raise OptionError(
                 f"fit {self.fam.name}: no method reaches an error of {self.error:.1e} at tolerances from "
-                f"{self.rtols[0]:.0e} to {self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family tighter tolerances"
+                f"{self.rtols[0]:.0e} to {self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family "
+                "tighter tolerances"
             )
         found.sort(key=lambda c: self.work(c))
         least = self.work(found[0])
@@ -163,7 +164,8 @@ class _Search:
             if self.work(c) <= NEAR * least or methods.get(c.method).implicit != methods.get(found[0].method).implicit
         ]
         out = [self.published(c.method, None) if self.clock.left > 0.0 else c for c in close]
-        out.append(self.candidate(*DEFAULT))  # what is recommended is not slower than what runs where nothing is asked for
+        # what is recommended must not be slower than what runs where nothing is asked for
+        out.append(self.candidate(*DEFAULT))
         return [c for c in out if c is not None and self.work(c) < np.inf]
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:

@@ -4,7 +4,8 @@ Work is compared at equal error, so a family's file names its error measure, tol
 levels before any run; training, validation and test instances come from disjoint random streams.
 
     error "final":   ||y(t1) - y_ref(t1)|| / ||y_ref(t1)||                       (2-norm over `components`)
-    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (without t0), or `outputs`
+    error "grid":    the largest such ratio over the output times: `n_out` equally spaced ones (t0 excluded), or
+                     `outputs`
     error "energy":  max |E(t) - E(t0)| / |E(t0)| over the same times
 """
 

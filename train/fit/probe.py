@@ -114,7 +114,7 @@ class Probe:
         y = sol.y_eval[sol.success]
         size = np.maximum(np.abs(y).max(axis=(0, 1)), np.abs(self.batch.y0).max(axis=0))
         seen = size[size > 1e-12 * size.max()] if size.max() > 0.0 else np.ones(1)
-        factor = 10.0 ** np.floor(np.log10(1e-3 * float(seen.min())))
+        factor = float(10.0 ** np.floor(np.log10(1e-3 * float(seen.min()))))
         if self.given["atol_factor"] is not None:
             factor = float(self.given["atol_factor"])
         self.said.append(

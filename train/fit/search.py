@@ -296,7 +296,7 @@ class _Search:
         for k, (c, p, s) in enumerate(zip(candidates, points, swept, strict=True)):
             assert p is not None
             out.append(Row(
-                c.method, c.name, c.kind, p.rtol, p.rtol * self.fam.atol_factor,
+                c.method, c.name, c.kind, p.rtol, float(p.rtol * self.fam.atol_factor),
                 float(np.quantile(s.err, 0.9, method="higher")),
                 float(s.nfev.mean()), float(np.exp(np.log(times[str(k)]).mean())),
                 clock.ratio(s.nfev[:, 0], swept[0].nfev[:, 0]),

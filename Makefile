@@ -1,7 +1,8 @@
-# make demo | test | test-cudasim | fuzz | lint | bench | clean
+# make demo | test | quick | test-cudasim | fuzz | lint | bench | clean
 #
 # Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
 #   make test PYTEST_ARGS="-k lorenz"      one part of the tests
+#   make quick                             the tests of a few seconds: what one runs between commits
 #   make test WORKERS=0                    no parallel workers
 #   make demo TORCH_PIP_ARGS="--index-url URL"   torch from another index, for instance one of CPU builds
 
@@ -28,15 +29,19 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-cudasim fuzz lint bench clean
+.PHONY: help demo test quick test-cudasim fuzz lint bench clean
 help:
-	@sed -n '1,6s/^# \{0,1\}//p' Makefile
+	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
 	$(BIN)/stepsmith demo $(DEMO_ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# Without tests marked `slow` or `gpu`: under two minutes once the kernels are compiled.
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu" $(PYTEST_ARGS)
 
 # Kernels in Numba's CUDA simulator: the switch holds for a whole process, hence a run of its own.
 test-cudasim: $(VENV)/.test

@@ -140,6 +140,7 @@ def test_toolkit_of_the_wheel_is_found_and_cuda_home_wins(tmp_cache):
     assert home(CUDA_HOME="/elsewhere") == "/elsewhere"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(MISSING is not None, reason=f"no GPU: {MISSING}")
 @pytest.mark.parametrize("case", CASES)
 def test_gpu_equals_cpu(case):

@@ -61,8 +61,13 @@ def make_decision(
     law: str | Law | Mapping[str, Any] = "i",
     features: tuple[str, ...] | None = None,
     n_act: int = 2,
+    actions: Sequence[str] | None = None,
 ) -> Decision:
-    """The decision on a law; features: None for the default, which for an implicit method is `observation.STIFF`."""
+    """The decision on a law.
+
+    features: None for the default, which for an implicit method is `observation.STIFF`.  actions: names of
+    `controllers.learned.actions.ACTIONS` in the place of n_act; None: the set that n_act stands for.
+    """
     if not isinstance(law, (str, Law, Mapping)):
         raise options.refuse("law", "the name of a law, a Law, or a table with a 'base'", law)
     if options.count("n_act", n_act) not in SETS:
@@ -78,9 +83,12 @@ def make_decision(
         raise ValueError(
             f"n_act = 4 decides on Jacobian and LU factors of Newton's iteration; method {method!r} has none"
         )
+    if actions is not None:
+        _unused("actions", {"n_act": n_act}, {"n_act": 2})
     if features is None and methods.get(method).implicit:
         features = STIFF
-    return Decision(law=base, n_act=n_act) if features is None else Decision(tuple(features), base, n_act=n_act)
+    seen = {} if features is None else {"observation": tuple(features)}
+    return Decision(**seen, law=base, actions=SETS[n_act] if actions is None else actions)  # type: ignore[arg-type]
 
 
 def check_pool(size: Any, split: Any, seed: Any) -> None:
@@ -122,6 +130,7 @@ def make_core(
     law: str | Law | Mapping[str, Any] = "i",
     features: tuple[str, ...] | None = None,
     n_act: int = 2,
+    actions: Sequence[str] | None = None,
     baseline: str = "pi34",
     rtol: tuple[float, float] | None = None,
     band: bool = False,
@@ -142,10 +151,11 @@ def make_core(
     same_step   a finished lane restarts in the call that ended it, instead of the next one.
     family      the family of problems: a `Family`, its name, or where it is (file.py:NAME).
     method      a method's name or an `ExplicitTableau`; None: the family's own.
-    decision    a `Decision`, in the place of law, features and n_act; or None.
+    decision    a `Decision`, in the place of law, features, n_act and actions; or None.
     law         base of the residual, see `controllers.resolve.base_law`.
     features    names of the features to observe; None: the decision's default.
     n_act       number of actions: 1 (step size), 2 (and acceptance threshold) or 4 (and dead band, Jacobian).
+    actions     names of `controllers.learned.actions.ACTIONS`, in the place of n_act; None: the set of n_act.
     baseline    the law whose work the rewards compare with: a name, "tuned" or a `Law`.
     rtol        (loose, tight), the range of relative tolerances, at most 1; None: the family's grid.
     band        draw only tolerances at which the baseline's error lies about the family's band.
@@ -169,13 +179,12 @@ def make_core(
     method = methods.named(method)
     given = decision
     if decision is None:
-        decision = make_decision(fam.name, method, law, features, n_act)
+        decision = make_decision(fam.name, method, law, features, n_act, actions)
     elif not isinstance(decision, Decision):
         raise options.refuse("decision", "a Decision or None", decision)
     else:
-        _unused(
-            "decision", {"law": law, "features": features, "n_act": n_act}, {"law": "i", "features": None, "n_act": 2}
-        )
+        parts = {"law": law, "features": features, "n_act": n_act, "actions": actions}
+        _unused("decision", parts, {"law": "i", "features": None, "n_act": 2, "actions": None})
     if isinstance(reward, Reward):
         weights = {"lagrange": lagrange, "fail": fail, "time_discount": time_discount, "window": window}
         _unused("a Reward", weights, {"lagrange": 1.0, "fail": 1.0, "time_discount": 1.0, "window": 0.0})
@@ -193,7 +202,7 @@ def make_core(
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {
         "family": fam.name, "method": method, "decision": given, "law": law, "features": features, "n_act": n_act,
-        "baseline": baseline, "rtol": span, "band": band, "pool_size": pool_size, "split": split,
+        "actions": actions, "baseline": baseline, "rtol": span, "band": band, "pool_size": pool_size, "split": split,
         "pool_seed": pool_seed, "reward": rule,
         "max_attempts": max_attempts, "costs": price.as_dict() if methods.get(method).implicit else None,
     }  # fmt: skip
@@ -258,7 +267,7 @@ class ODEEnv(Single):
     | "constraint" | minus the work, and at the end minus the error above the baseline's at the price `lagrange` |
     | "propagated" | progress, work, and what every local error becomes at the end, all paid at once |
 
-    The formulas stand in `integrators/kernels/environment/env.py`; a registered reward of one's own has its own.  A
+    The formulas stand in `integrators/kernels/environment/pay.py`; a registered reward of one's own has its own.  A
     trajectory that fails pays `fail` on top ("propagated": 100 times that).
 
     ## Starting State

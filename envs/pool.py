@@ -78,8 +78,8 @@ class Pool:
 
     @property
     def price(self) -> np.ndarray:
-        """(I,): `price * w**p` is one over e of the reward "propagated" (see `integrators.kernels.env`) at the work w;
-        p the order.
+        """(I,): `price * w**p` is one over e of the reward "propagated" (see `integrators.kernels.environment.pay`) at
+        the work w; p the order.
 
         Steps that follow the natural clock with work w commit errors whose sum is w**-p as large as the knots' own.
         """

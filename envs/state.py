@@ -1,10 +1,15 @@
 """Saving and restoring a batch core: everything that decides the future of its lanes, as a dictionary of NumPy arrays.
 
-    rows (lanes, rows of the kernel's block) float64: a lane's integration, its pending attempt, controller state and
-    episode keys, episodes (lanes,): its generator;   obs, final_obs, reward, terminated, truncated, stats: the buffers
-    as the last call left them settings: what may change between steps (the constraint's multiplier);   started (1,)
-    bool about: what the state belongs to, JSON as uint8;   computed: sums over what was computed for the pool;   check:
-    CRC-32 of all these arrays
+    rows              (lanes, rows of the kernel's block) float64: a lane's integration, its pending attempt, the
+                      controller's state and the episode.
+    keys, episodes    (lanes,): a lane's generator.
+    obs, final_obs, reward, terminated, truncated, stats
+                      the buffers as the last call left them.
+    settings          what may change between steps (the constraint's multiplier).
+    started           (1,) bool.
+    about             what the state belongs to, JSON as uint8.
+    computed          sums over what was computed for the pool.
+    check             CRC-32 of all these arrays.
 
 A state holds lanes, not blocks: a lane of a single environment may go on in a vector environment, and lanes may be
 copied onto others. From the same state the same actions give the same numbers to the last bit, whichever lane they are

@@ -143,3 +143,80 @@ def test_what_is_no_action_is_refused(arguments, message):
     with pytest.raises(OptionError, match=message):
         actions.register(*arguments)
     assert not {"not_the_law", "no_number", "shorter"} & set(actions.ACTIONS)
+
+
+def test_given_actions_are_checked_as_names_are():
+    with pytest.raises(OptionError, match="one on the size"):
+        Decision(FEATURES, "pi34", actions=(actions.ACTIONS["threshold"],))
+    with pytest.raises(OptionError, match="all turn the size"):
+        Decision(FEATURES, "pi34", actions=(actions.ACTIONS["residual"],) * 2)
+    with pytest.raises(OptionError, match="n_act has no effect beside actions"):
+        Decision(FEATURES, "pi34", n_act=4, actions=("residual",))
+    with pytest.raises(ValueError, match="n_act must be 1"):
+        Decision(FEATURES, "pi34", n_act=[2])
+
+
+def test_another_action_brings_its_own_scale(own):
+    first = Decision(FEATURES, "pi34", residual_scale=0.7, actions=("residual", "threshold"))
+    other = first.replace(actions=("shorter", "threshold"))
+    assert other.residual_scale == 1.0 and other.threshold_scale == first.threshold_scale
+    assert other.replace(n_act=2).residual_scale == 1.5 and first.replace(n_act=1).residual_scale == 0.7
+
+
+@pytest.mark.parametrize(("knob", "scale"), [("size", 11.0), ("threshold", 4.0), ("hold", 11.0)])
+def test_a_scale_that_no_file_may_hold_is_refused(knob, scale):
+    with pytest.raises(OptionError, match="must be at most"):
+        actions.register(shorter, knob, scale)
+
+
+def test_a_file_does_not_load_where_an_own_scale_differs(own, tmp_path):
+    actions.register(stricter, "hold", 0.2)
+    decision = Decision(FEATURES, "predictive", actions=("residual", "stricter"))
+    path = save(Learned.random(decision, (4,), rng=0), tmp_path / "own.safetensors")
+    assert load(path).decision.key == decision.key
+    actions.register(stricter, "hold", 0.4)
+    with pytest.raises(ValueError, match=r"own_scales is \{'stricter': 0.2\}; registered here is \{'stricter': 0.4\}"):
+        load(path)
+
+
+def test_what_an_own_action_can_do_is_said(own):
+    text = describe(Learned.random(Decision(FEATURES, "pi34", actions=("shorter", "stricter")), (4,), rng=0))
+    assert "a residual factor of 0.368 to 1\n" in text and "learned: 0.607 to 1 times" in text
+    assert "shorter" in repr(Decision(FEATURES, "pi34", actions=("shorter",)))
+
+
+def test_environments_and_configs_take_names(own, tmp_path):
+    import gymnasium
+
+    from stepsmith.train.config import from_dict
+    from stepsmith.train.config.resolved import decision_of, env_arguments, resolved
+
+    chosen = ("shorter", "threshold")
+    env = gymnasium.make("stepsmith/ODE-v0", family="lorenz", law="pi34", actions=chosen, pool_size=4).unwrapped
+    assert [a.name for a in env.core.decision.actions] == list(chosen)
+    with pytest.raises(OptionError, match="n_act has no effect beside actions"):
+        gymnasium.make("stepsmith/ODE-v0", family="lorenz", n_act=1, actions=chosen, pool_size=4)
+    for algorithm in ("ppo", "es"):
+        given = {"family": "lorenz", "actions": list(chosen), "pool_size": 4}
+        config = from_dict({"name": "x", "algorithm": algorithm, "env": given})
+        assert resolved(config)["env"]["actions"] == list(chosen)
+        assert [a.name for a in decision_of(env_arguments(config), "dopri5").actions] == list(chosen)
+
+
+def test_a_decision_that_an_id_fixes_is_the_one_that_is_trained(own):
+    import gymnasium
+
+    from stepsmith.envs import specs
+    from stepsmith.train.config import from_dict
+    from stepsmith.train.config.resolved import decision_of, env_arguments, resolved
+
+    fixed = {"family": "lorenz", "method": "dopri5", "decision": Decision(FEATURES, "pi34", actions=("shorter",))}
+    specs.register(specs.EnvSpec("mine/Shorter-v0", ".ode", "ODE", "", fixed))
+    try:
+        config = from_dict({"name": "x", "algorithm": "es", "env": {"id": "mine/Shorter-v0"}})
+        assert decision_of(env_arguments(config), "dopri5") is fixed["decision"] and resolved(config)
+        table = {"actions": [[-0.5], [0.0]]}
+        assert resolved(from_dict({"name": "x", "algorithm": "dqn", "env": {"id": "mine/Shorter-v0"}, "train": table}))
+    finally:
+        specs.SPECS.pop("mine/Shorter-v0")
+        gymnasium.registry.pop("mine/Shorter-v0")

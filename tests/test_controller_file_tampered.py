@@ -146,6 +146,8 @@ TAMPERED = [
     (["observation", "features", 1, "code"], "import os", "'code' not understood"),
     (["action", "n"], 1, "last layer must have 1 outputs"),
     (["action", "n"], 3, "action.n must be one of 1, 2, 4"),
+    (["action", "n"], [2], "action.n must be one of 1, 2, 4"),
+    (["action", "n"], {}, "action.n must be one of 1, 2, 4"),
     (["action", "n"], True, "action.n must be one of 1, 2, 4"),
     (["action", "squash"], "eval", "action.squash must be one of"),
     (["action", "squash"], ["clip"], "action.squash must be one of"),

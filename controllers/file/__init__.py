@@ -5,7 +5,7 @@ tensor; tensors are `layers.<i>.weight`, `layers.<i>.bias`, `normaliser.shift`, 
 values, `table`, all float64.
 """
 
-from .describe import describe
+from .description import describe
 from .layout import FORMAT, MAX_DOCUMENT, MAX_FILE, MAX_LAYERS, MAX_TEXT, MAX_WIDTH, SCHEMA, SUFFIX, document, tensors
 from .reading import load, load_controller
 from .writing import save

@@ -13,7 +13,7 @@ from ...integrators.core.contract import ACCEPT_MAX
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
 from ..laws.values import json_values
-from ..learned.actions import ACTIONS, SETS
+from ..learned.actions import ACTIONS, standard
 from ..learned.network import Learned
 from ..learned.residual import SHRINK, SLACK
 
@@ -44,6 +44,9 @@ def document(controller: Learned) -> dict[str, Any]:
     """
     d = controller.decision
     law, names = d.law, tuple(action.name for action in d.actions)
+    # a decision keeps the actions that it was made with, whatever is registered now
+    scales = {action.name: action.scale for action in d.actions if action.own}
+    own = {"own_scales": scales} if scales else {}
     doc: dict[str, Any] = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -60,7 +63,7 @@ def document(controller: Learned) -> dict[str, Any]:
             "n": d.n_act, "residual_scale": d.residual_scale, "threshold_scale": d.threshold_scale,
             "squash": controller.squash,
             "shrink": SHRINK, "slack": SLACK, "accept_max": ACCEPT_MAX, **algebra(names),
-            **({} if SETS.get(d.n_act) == names else {"names": list(names)}),
+            **({} if standard(d.actions) else {"names": list(names)}), **own,
         },
         "law": {
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
@@ -87,6 +90,11 @@ def coefficients(law: Law) -> dict[str, float | str]:
 def algebra(names: tuple[str, ...]) -> dict[str, float]:
     """Scales of the actions on hold and Jacobian, of those that are among `names`."""
     return {key: ACTIONS[name].scale for name, key in ALGEBRA.items() if name in names}
+
+
+def own_scales(names: tuple[str, ...]) -> dict[str, float]:
+    """Scales of the actions among `names` that a caller has registered."""
+    return {name: ACTIONS[name].scale for name in names if ACTIONS[name].own}
 
 
 def tensors(controller: Learned) -> dict[str, np.ndarray]:

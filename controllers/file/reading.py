@@ -20,7 +20,7 @@ from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
 from .. import zoo
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
-from ..learned.actions import ACTIONS, KNOBS, SETS, chosen
+from ..learned.actions import KNOBS, MOST, SETS, chosen
 from ..learned.decision import Decision
 from ..learned.network import SQUASHES, Learned
 from ..learned.observation import FEATURES, HUGE, Observation
@@ -38,6 +38,7 @@ from .layout import (
     SUFFIX,
     algebra,
     digest,
+    own_scales,
 )
 
 
@@ -125,9 +126,9 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     decision = Decision(
         observation,
         _law(law),
-        number(act["residual_scale"], "action.residual_scale", 0.0, 10.0),
-        number(act["threshold_scale"], "action.threshold_scale", 0.0, ACTIONS["threshold"].most),
-        len(names),
+        number(act["residual_scale"], "action.residual_scale", 0.0, MOST["size"]),
+        number(act["threshold_scale"], "action.threshold_scale", 0.0, MOST["threshold"]),
+        None,
         arrays["normaliser.shift"],
         arrays["normaliser.scale"],
         number(obs["bound"], "observation.bound", 0.0, HUGE),
@@ -144,13 +145,16 @@ def _check_action(act: dict[str, Any], names: tuple[str, ...], law: dict[str, An
     # files written before the bound was stated are under it all the same
     act.setdefault("accept_max", ACCEPT_MAX)
     scales = algebra(names)
-    given = {"names"} & set(act)
+    given = {"names", "own_scales"} & set(act)
     wanted = {"n", "residual_scale", "threshold_scale", "squash", "shrink", "slack", "accept_max", *scales, *given}
     keys(act, wanted, "action")
     keys(law, {"name", "kind", "rules", "doc", "source", "coefficients"}, "law")
     for key, here in (("shrink", SHRINK), ("slack", SLACK), ("accept_max", ACCEPT_MAX), *scales.items()):
         if number(act[key], f"action.{key}", 0.0, 1e6) != here:
             raise ValueError(f"action.{key} is {shown(act[key])}; this version works with {here!r}")
+    own = own_scales(names)
+    if act.get("own_scales", {}) != own:
+        raise ValueError(f"action.own_scales is {shown(act.get('own_scales'))}; registered here is {own}")
     squash = act["squash"]
     if not isinstance(squash, str) or squash not in SQUASHES:
         raise ValueError(f"action.squash must be one of {', '.join(SQUASHES)}, got {shown(squash)}")
@@ -180,9 +184,9 @@ def _actions(act: dict[str, Any]) -> tuple[str, ...]:
     """Names of the actions: those in the file, or the set that its number of actions stands for."""
     n = act.get("n")
     if "names" not in act:
-        if isinstance(n, bool) or n not in SETS:
+        if isinstance(n, bool) or not isinstance(n, (int, float)) or n not in SETS:
             raise ValueError(f"action.n must be one of {', '.join(map(str, SETS))}, got {shown(n)}")
-        return SETS[n]
+        return SETS[int(n)]
     names = act["names"]
     if not isinstance(names, list) or len(names) > len(KNOBS) or n != len(names) or isinstance(n, bool):
         raise ValueError(f"action.names must be a list of action.n names, got {shown(names)}")

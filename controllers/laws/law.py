@@ -112,7 +112,7 @@ class Law:
     def __reduce__(self) -> tuple[Any, ...]:
         # mapping proxies cannot be pickled; what is rebuilt is checked as any law is
         texts = (self.rules, self.doc, self.source)
-        return _restored, (
+        return restored, (
             self.name,
             self.kind,
             dict(self.values),
@@ -229,7 +229,7 @@ class Law:
         return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
 
 
-def _restored(
+def restored(
     name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool,
     trained_method: str | None = None,
 ) -> Law:  # fmt: skip

@@ -79,6 +79,9 @@ ACTIONS: dict[str, Action] = {action.name: action for action in (
     ),
 )}  # fmt: skip
 
+#: the largest scale of an action on a knob, natural logarithms: what a controller file may hold
+MOST = {"size": 10.0, "threshold": 3.912023005428146, "hold": 10.0, "renewal": 10.0}
+
 #: the sets that a number of actions stands for
 SETS: dict[int, tuple[str, ...]] = {
     1: ("residual",), 2: ("residual", "threshold"), 4: ("residual", "threshold", "hold", "refresh"),
@@ -110,6 +113,8 @@ def register(move: Callable, knob: str, scale: float, most: float | None = None,
     options.choice("knob", knob, KNOBS)
     scale = options.positive("scale", scale)
     most = scale if most is None else options.positive("most", most)
+    if max(scale, most) > MOST[knob]:
+        raise OptionError(f"scale and most of an action on the {knob} must be at most {MOST[knob]:.4g}")
     for a in (-1.0, 0.0, 1.0):
         try:
             found = float(np.asarray(move(np.array([a]), scale), dtype=np.float64).reshape(()))
@@ -135,11 +140,21 @@ def chosen(names: Sequence[str]) -> tuple[Action, ...]:
     for name in names:
         if not isinstance(name, str) or name not in ACTIONS:
             raise unknown("action", name, ACTIONS)
-    found = tuple(ACTIONS[name] for name in names)
-    knobs = [action.knob for action in found]
+    return together(tuple(ACTIONS[name] for name in names))
+
+
+def together(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """`actions`; ValueError for two of them on one knob, and where none is on the size."""
+    knobs = [action.knob for action in actions]
     twice = sorted({knob for knob in knobs if knobs.count(knob) > 1})
     if twice:
-        raise OptionError(f"actions: {', '.join(a.name for a in found if a.knob == twice[0])} all turn the {twice[0]}")
+        names = ", ".join(action.name for action in actions if action.knob == twice[0])
+        raise OptionError(f"actions: {names} all turn the {twice[0]}")
     if "size" not in knobs:
         raise OptionError("actions must hold one on the size, such as 'residual'")
-    return found
+    return actions
+
+
+def standard(actions: tuple[Action, ...]) -> bool:
+    """Whether the actions are the set that their number stands for."""
+    return SETS.get(len(actions)) == tuple(action.name for action in actions)

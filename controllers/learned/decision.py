@@ -43,7 +43,7 @@ from ...integrators.core.record import LU_SHIFT, NEWTON_RATE
 from ..laws import nbody, registry
 from ..laws.formula import FAR
 from ..laws.law import Law
-from .actions import ACTIONS, KNOBS, SETS, Action, chosen
+from .actions import ACTIONS, KNOBS, SETS, Action, chosen, standard, together
 from .observation import HUGE, OBS_AT, Observation
 from .residual import N_CONSTANTS, clear, linear_apply, size_apply
 
@@ -87,8 +87,8 @@ class Decision:
     law                the base law, a `Law` or its name
     residual_scale     R in (0, 10] as above, the scale of the action on the size; None: the action's own
     threshold_scale    T in (0, log 50] as above, the scale of the action on the threshold; None: the action's own
-    n_act              2; 1 leaves acceptance to the law (always so on N-body criteria and the constant step); 4 decides
-                       on hold and Jacobian too
+    n_act              2, or None for it; 1 leaves acceptance to the law (always so on N-body criteria and the constant
+                       step); 4 decides on hold and Jacobian too
     shift, scale, obs_clip    normaliser of the observation, (n_obs,) twice and a bound: (x - shift)*scale within
                        +-obs_clip; None: the identity
     actions            names of `actions.ACTIONS`, in place of n_act
@@ -115,7 +115,7 @@ class Decision:
         law: Law | str = "i",
         residual_scale: float | None = None,
         threshold_scale: float | None = None,
-        n_act: int = 2,
+        n_act: int | None = None,
         shift: Any = None,
         scale: Any = None,
         obs_clip: float = HUGE,
@@ -235,7 +235,8 @@ class Decision:
             "decision",
             self.observation.key,
             self.law.key,
-            tuple(action.key for action in self.actions),
+            # a number where it stands for the actions: saved states of environments hold the key
+            self.n_act if standard(self.actions) else tuple(action.key for action in self.actions),
             self.plain,
         )
 
@@ -280,8 +281,14 @@ class Decision:
         now = {name: getattr(self, name) for name in self.__dataclass_fields__}
         if "observation" in changes:
             now["shift"] = now["scale"] = None
+        del now["n_act"]
         if "n_act" in changes or "actions" in changes:
-            now.pop("actions")
+            del now["actions"]
+            before = {action.knob: action for action in self.actions}
+            after = {action.knob: action for action in _actions(changes.get("actions"), changes.get("n_act"))}
+            for knob, name in (("size", "residual_scale"), ("threshold", "threshold_scale")):
+                if before.get(knob) != after.get(knob):
+                    del now[name]  # the scale was that of another action
         return Decision(**{**now, **changes})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -290,8 +297,10 @@ class Decision:
         self.shift.flags.writeable = self.scale.flags.writeable = False  # which a pickle forgets
 
     def __repr__(self) -> str:
+        names = ", ".join(action.name for action in self.actions)
+        acts = f"n_act={self.n_act}" if standard(self.actions) else f"actions={names}"
         return (
-            f"Decision({shown(self.law.name)}, features={', '.join(self.observation.features)}, n_act={self.n_act}, "
+            f"Decision({shown(self.law.name)}, features={', '.join(self.observation.features)}, {acts}, "
             f"residual_scale={self.residual_scale:g}, threshold_scale={self.threshold_scale:g})"
         )
 
@@ -299,12 +308,15 @@ class Decision:
 def _actions(actions: Any, n_act: Any) -> tuple[Action, ...]:
     """The actions of a decision: given ones, by name or as they are, or the set that a number stands for."""
     if actions is None:
-        if isinstance(n_act, bool) or n_act not in SETS:
+        n_act = 2 if n_act is None else n_act
+        if isinstance(n_act, bool) or not isinstance(n_act, (int, float, np.number)) or n_act not in SETS:
             raise OptionError(
-                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or "
-                f"4 (and dead band, Jacobian), got {shown(n_act)}"
+                "n_act must be 1 (residual), 2 (residual and acceptance threshold) or 4 (and dead band, Jacobian), "
+                f"got {shown(n_act)}"
             )
-        actions = SETS[n_act]
+        return chosen(SETS[int(n_act)])
+    if n_act is not None:
+        raise OptionError("n_act has no effect beside actions, whose number it is: give one of them")
     if isinstance(actions, tuple) and actions and all(isinstance(action, Action) for action in actions):
-        return actions
+        return together(actions)
     return chosen(actions)

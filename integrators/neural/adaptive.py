@@ -2,7 +2,7 @@
 steps.
 
 The rules of the loop (size underflow, truncation at the end, what a non-finite attempt means, statuses) are those of
-the compiled engine, `integrators/kernels/blocks.py`.  With `Settings.even`, which that engine has not, a step is the
+the compiled engine, `integrators/kernels/pieces/`.  With `Settings.even`, which that engine has not, a step is the
 largest of equal ones that are no longer than the controller asks for and end at the end time,
 
     h = left / ceil(left / want),

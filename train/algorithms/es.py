@@ -13,12 +13,11 @@ import numpy as np
 from ...controllers import resolve
 from ...controllers.laws.law import Law
 from ...controllers.learned.network import Learned
-from ...envs.ode import make_decision
 from ...integrators import methods
 from ...integrators.engine.costs import Costs
 from ...integrators.problems import suites
 from ..config.config import Config
-from ..config.resolved import env_arguments
+from ..config.resolved import decision_of, env_arguments
 from ..evaluate import splits
 from ..run.rundir import RunDir, opened
 from ..tune.objective import costs_of
@@ -47,7 +46,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     env = env_arguments(config)
     family = env["family"]
     names, method = suites.members(family, env.get("method"))
-    decision = make_decision(family, method, env.get("law", "i"), env.get("features"), env.get("n_act", 2))
+    decision = decision_of(env, method)
     settings = Settings(**config.train)
     # laws of implicit methods share a kernel, which takes long to compile
     shared: Callable[[Law], Law] = Law.general if methods.get(method).implicit else Law.specialised

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...controllers import resolve
@@ -31,7 +31,7 @@ OWN: dict[str, Any] = {
 PAPER_OBS = 16
 #: keys of [env] that the evolution strategy uses
 ES_KEYS = frozenset(
-    {"id", "family", "method", "law", "features", "n_act", "baseline", "pool_size", "pool_seed", "costs"}
+    {"id", "family", "method", "law", "features", "n_act", "actions", "baseline", "pool_size", "pool_seed", "costs"}
 )
 _FIXED = {"self", "policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log", "verbose", "_init_setup_model"}
 
@@ -70,6 +70,17 @@ def resolved(config: Config) -> dict[str, Any]:
     _memory(config, env, {**defaults, **config.train}, decision)
     data = {**config.as_dict(), "env": env, "train": {**defaults, **config.train}}
     return json.loads(json.dumps(data, default=str))
+
+
+def decision_of(env: Mapping[str, Any], method: str) -> Decision:
+    """The decision of an environment's arguments: the one that its id fixes, or the one that they describe."""
+    from ...envs.ode import make_decision
+
+    if env.get("decision") is not None:
+        return env["decision"]
+    return make_decision(
+        env["family"], method, env.get("law", "i"), env.get("features"), env.get("n_act", 2), env.get("actions")
+    )
 
 
 def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -117,10 +128,9 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
     Each look-up raises its own ValueError.
     """
     from ...envs.core import Reward
-    from ...envs.ode import make_decision
 
     names, method = suites.members(env["family"], env["method"])
-    decision = make_decision(env["family"], method, env["law"], env["features"], env["n_act"])
+    decision = decision_of(env, method)
     against = resolve.controller(config.evaluate.against, env["family"], method)
     for controller in (decision, resolve.base_law(env["baseline"], env["family"], method), against):
         for name in names:

@@ -196,7 +196,7 @@ COSTS: Rules = {"jacobian": number(0.0), "lu": number(0.0), "solve": number(0.0)
 #: [env] of the step-size environments, `envs.ode.make_core`
 ODE: Rules = {
     "id": text, "family": family, "method": text, "law": law, "features": _names, "n_act": choice(1, 2, 4),
-    "baseline": text,
+    "actions": _names, "baseline": text,
     "rtol": many(number(above=0.0, high=1.0), "numbers, loose and tight", 2, 2), "band": flag, "pool_size": instances,
     "split": choice("train", "validation", "test"), "pool_seed": seed, "reward": text, "lagrange": number(0.0),
     "fail": number(0.0),

@@ -8,6 +8,7 @@ import math
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.reading import line
 from ..laws.coefficients import SPECS
+from ..learned.actions import Action
 from ..learned.network import Learned
 from .layout import document
 
@@ -17,16 +18,16 @@ def describe(controller: Learned) -> str:
     doc, d = document(controller), controller.decision
     net = "-".join(str(n) for n in (d.n_obs, *(b for _, b, _ in controller.shapes)))
     acts = ", ".join(act for _, _, act in controller.shapes)
-    least, most = math.exp(-d.residual_scale), math.exp(d.residual_scale)
+    turned = {action.knob: action for action in d.actions}
+    least, most = _ends(turned["size"], d.residual_scale)
     lines = [
         f"{line(controller.name)}: learned controller"
         + (f", trained on {line(controller.family)}" if controller.family else ""),
         f"network      {net} ({acts}; {controller.squash}), {controller.n_weights} weights",
         f"base law     {line(d.law.name)} ({d.law.kind}), a residual factor of {least:.3g} to {most:.3g}",
     ]
-    turned = {action.knob: action for action in d.actions}
     if "threshold" in turned:
-        low, high = math.exp(-d.threshold_scale), math.exp(d.threshold_scale)
+        low, high = _ends(turned["threshold"], d.threshold_scale)
         lines.append(
             f"acceptance   learned: {low:.3g} to {high:.3g} times the law's "
             f"threshold, at most {ACCEPT_MAX:g} tolerances"
@@ -36,7 +37,9 @@ def describe(controller: Learned) -> str:
     else:
         lines.append("acceptance   the law's, which looks at no error")
     if "hold" in turned:
-        lines.append(f"hold         learned: dead band up to {math.exp(turned['hold'].scale):.3g} wider")
+        lines.append(
+            f"hold         learned: dead band up to {_ends(turned['hold'], turned['hold'].scale)[1]:.3g} wider"
+        )
     if "renewal" in turned:
         lines.append("Jacobian     learned: renewed at a Newton rate of its own")
     lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
@@ -47,3 +50,9 @@ def describe(controller: Learned) -> str:
     for title, part in (("provenance", doc["provenance"]), ("measured", doc["measured"])):
         lines += [f"{title:<12} {line(k)}: {line(v if isinstance(v, str) else json.dumps(v))}" for k, v in part.items()]
     return "\n".join(lines)
+
+
+def _ends(action: Action, scale: float) -> tuple[float, float]:
+    """Least and greatest factor that an action gives at its ends and at 0."""
+    moves = [float(action.move(a, scale)) for a in (-1.0, 0.0, 1.0)]
+    return math.exp(min(moves)), math.exp(max(moves))

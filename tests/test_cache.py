@@ -15,7 +15,7 @@ from stepsmith.integrators.compile import cache
 
 PROGRAM = """
 import json
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine import solve as S
 from stepsmith.integrators.problems.problem import Problem
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stepsmith.controllers.decision import Decision
 from typer.testing import CliRunner
 
 import stepsmith as ss
+from stepsmith.controllers.learned.decision import Decision
 from stepsmith.integrators import methods
 from stepsmith.integrators.engine.shown import kernel_text, text
 from stepsmith.integrators.engine.solve import slots_of

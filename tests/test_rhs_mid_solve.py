@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepsmith.controllers import registry
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import solve
 from stepsmith.integrators.problems.problem import Problem

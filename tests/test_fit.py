@@ -25,7 +25,7 @@ FILE = Path(__file__).parent / "helpers" / "own" / "duffing.py"
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("fit")
-    return ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.5, baseline="scipy:RK45,1e-5", out=out, n=12, progress=False)
+    return ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.5, baseline="scipy:RK45,1e-5", out=out, progress=False)
 
 
 def candidate(err, rtols=(1e-3, 1e-4, 1e-5)):
@@ -38,16 +38,50 @@ def test_a_candidate_is_read_where_nine_of_ten_instances_have_the_error():
     rows = np.tile([1e-3, 1e-5, 1e-7], (20, 1))
     rows[:1] *= 10.0  # one of twenty may be worse
     point = candidate(rows).at(1e-4)
-    assert point.rtol == pytest.approx(10**-3.5) and point.nfev == pytest.approx(np.sqrt(2e4))
+    assert point.rtol == 1e-4 and point.nfev == 200.0
     rows[:3] *= 10.0
-    assert candidate(rows).at(1e-4).rtol < 10**-3.5
+    assert candidate(rows).at(1e-4).rtol == 1e-4
     assert candidate(rows).at(1e-8) is None
     assert candidate(rows).at(1.0).rtol == 1e-3  # nothing looser was measured
+
+
+def test_an_error_that_is_small_by_luck_does_not_count():
+    assert candidate(np.tile([1e-6, 1e-3, 1e-7], (20, 1))).at(1e-4).rtol == 1e-5
+    assert candidate(np.tile([1e-6, 1e-6, 1e-3], (20, 1))).at(1e-4) is None
 
 
 def test_failed_runs_are_not_joined_over():
     rows = np.tile([np.inf, 1e-5, 1e-7], (20, 1))
     assert candidate(rows).at(1e-4).rtol == 1e-4
+
+
+class _Solved:
+    def __init__(self, success):
+        self.success = success
+
+
+def test_giving_up_early_does_not_pay():
+    times = clock.seconds({"fails": [lambda: _Solved(False)], "solves": [lambda: _Solved(True)]}, rounds=2)
+    assert times["fails"][0] >= 10.0 * times["solves"][0]
+    assert list(clock.counts(np.array([1e-6, np.inf]), np.array([100.0, 5.0]))) == [100.0, 1000.0]
+
+
+def test_references_are_a_hundred_times_better_than_what_is_wanted():
+    from stepsmith.train.fit.notes import Notes
+    from stepsmith.train.fit.search import _Search
+
+    fam = problems.family("lorenz")
+    assert fam.reference_bound > 1e-10  # not enough for an error of 1e-8
+    seen = {}
+
+    def stop(self):
+        seen.update(bound=self.fam.reference_bound, tight=self.rtols[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Search, "run", stop)
+        patch.setattr(Notes, "__init__", lambda self, *given: None)
+        ss.fit("lorenz", 1e-8, progress=False)
+    assert seen["bound"] <= 1e-10 and seen["tight"] <= 1.01e-11
 
 
 def test_methods_that_make_sense_and_one_of_the_other_kind():
@@ -59,7 +93,7 @@ def test_methods_that_make_sense_and_one_of_the_other_kind():
 
 
 def test_what_is_recommended_reaches_the_error_and_is_not_slower_than_the_default(found):
-    split = draw(f"{FILE}:FAMILY", found.chosen.method, "test", 12, 0)
+    split = draw(f"{FILE}:FAMILY", found.chosen.method, "test", 48, 0)
     row = found.rows[0]
     err = split.sweep(found.chosen.controller, np.array([row.rtol])).err
     assert np.quantile(err, 0.9, method="higher") == pytest.approx(row.error) and row.error < 3e-5
@@ -96,7 +130,7 @@ def test_one_json_object_says_it_all(found):
 
 
 def test_a_fit_goes_on_where_it_was_and_refuses_another(found, capsys):
-    again = ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.2, out=found.folder, n=12)
+    again = ss.fit(f"{FILE}:FAMILY", 1e-5, minutes=0.2, out=found.folder)
     assert again.chosen.method in {row.method for row in found.rows}
     assert "tsit5: a few laws" not in capsys.readouterr().err  # measured before
     with pytest.raises(OptionError, match="another family, wanted error or seed"):

@@ -181,7 +181,7 @@ def draw(family: str | Family, method: str | None, name: str, n: int, seed: int,
 
     Raises ValueError for unknown names, n < 1, and where no reference passes its self-check.
     """
-    fam = problems.family(problems.named(family))
+    fam = family if isinstance(family, Family) else problems.family(problems.named(family))
     chosen = methods.registered(fam.method if method is None else method)
     n = check_size("n", n, fam)
     seed = settings.seed("seed", seed)

@@ -78,9 +78,13 @@ def seconds(
 ) -> dict[str, Array]:
     """Least time (B,) of every call over `rounds`, the sides taking turns instance by instance; fewer rounds, at least
     one, after `limit` seconds.
+
+    A solve that fails is charged `curves.LOST_RATIO` times the dearest side's time on its instance: giving up early
+    must not pay.
     """
     count = len(next(iter(sides.values())))
     found = {name: np.full(count, np.inf) for name in sides}
+    lost = {name: np.zeros(count, dtype=bool) for name in sides}
     for calls in sides.values():
         calls[0]()  # compiles
     start = time.perf_counter()
@@ -88,11 +92,18 @@ def seconds(
         for i in range(count):
             for name, calls in sides.items():
                 before = time.perf_counter()
-                calls[i]()
+                sol = calls[i]()
                 found[name][i] = min(found[name][i], time.perf_counter() - before)
+                lost[name][i] = not sol.success
         if time.perf_counter() - start > limit:
             break
-    return found
+    dearest = np.max(list(found.values()), axis=0)
+    return {name: np.where(lost[name], curves.LOST_RATIO * dearest, times) for name, times in found.items()}
+
+
+def counts(err: Array, nfev: Array) -> Array:
+    """f-evaluations (B,); a failed solve (infinite error) is charged `curves.LOST_RATIO` times the dearest one."""
+    return np.where(np.isfinite(err), nfev, curves.LOST_RATIO * nfev.max())
 
 
 class SciPy:

@@ -87,6 +87,8 @@ class Fit:
             f"{row.error:.1e} on nine of "
             f"ten test instances ({self.error:.1e} wanted), in {1e6 * row.seconds:.4g} us a solve."
         )
+        if row.error > 1.5 * self.error:
+            text += " That is above what is wanted: fit again with a smaller wanted error."
         default = self.against["default"]
         if not default["reached"]:
             text += f" The default ({default['method']} under {default['controller']}) does not reach this error."

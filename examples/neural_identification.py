@@ -1,5 +1,4 @@
-"""When not to regularise: the frequency of an oscillator from noisy observations, where the way between the times is
-the answer.
+"""When not to regularise: an oscillator's frequency from noisy data, where the way between the times is the answer.
 
     python examples/neural_identification.py [--quick]
 """
@@ -19,10 +18,7 @@ def oscillator(p: torch.Tensor):
 def identify(name: str | None, strength: float, seed: int, iterations: int) -> float:
     """The estimate of omega = 3 from eight trajectories seen eleven times each with noise .05."""
     generator = torch.Generator().manual_seed(seed)
-    y0, t = (
-        torch.randn(8, 2, dtype=torch.float64, generator=generator),
-        torch.linspace(0.0, 2.0, 11, dtype=torch.float64),
-    )
+    t, y0 = torch.arange(11).double() / 5, torch.randn(8, 2, dtype=torch.float64, generator=generator)
     clean = ss.neural.odeint(oscillator(torch.tensor([3.0, 0.1], dtype=torch.float64)), y0, t, rtol=1e-9, atol=1e-9).y
     seen = clean + 0.05 * torch.randn(clean.shape, dtype=torch.float64, generator=generator)
     p = torch.tensor([2.9, 0.15], dtype=torch.float64, requires_grad=True)
@@ -40,6 +36,5 @@ def identify(name: str | None, strength: float, seed: int, iterations: int) -> f
 if __name__ == "__main__":
     for name, strength in ((None, 0.0), ("er_mean", 10.0), ("kinetic", 0.01)):
         found = torch.tensor([identify(name, strength, seed, 2 if "--quick" in sys.argv else 40) for seed in range(4)])
-        print(
-            f"{name or 'none':8} strength {strength:<5}  omega {found.mean():.4f} +- {found.std() / 2:.4f}  (truth 3)"
-        )
+        omega = f"omega {found.mean():.4f} +- {found.std() / 2:.4f}  (truth 3)"
+        print(f"{name or 'none':8} strength {strength:<5}  {omega}")

@@ -1,5 +1,4 @@
-"""A flow that pulls two spirals apart: only its end counts, so an error regulariser may choose a way with fewer
-f-evaluations.
+"""A flow that pulls two spirals apart: only its end counts, so a regulariser may choose a way with fewer evaluations.
 
     python examples/neural_regularised.py [--quick]
 """
@@ -15,10 +14,8 @@ def train(x: torch.Tensor, label: torch.Tensor, iterations: int, regulariser: st
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2)).double()
     head = torch.nn.Linear(2, 2).double()
-    # the line to add, with the next
-    ode = ss.neural.NeuralODE(
-        lambda t, y: net(y), rtol=1e-5, atol=1e-5, regulariser=regulariser
-    )
+    # A regulariser is one more argument here, and its penalty one more term in the loss below.
+    ode = ss.neural.NeuralODE(lambda t, y: net(y), rtol=1e-5, atol=1e-5, regulariser=regulariser)
     strength = ss.neural.strength.exponential(100.0, 10.0, iterations)
     optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=0.03)
     for k in range(iterations):

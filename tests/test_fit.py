@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import stepsmith as ss
 from stepsmith.integrators import problems
 from stepsmith.integrators.core.errors import OptionError
 from stepsmith.train.evaluate.splits import Sweep, draw
 from stepsmith.train.fit import clock
-from stepsmith.train.fit.candidates import Candidate, method_names
+from stepsmith.train.fit.candidates import FINER, Candidate, method_names, rank, settle
 
 FILE = Path(__file__).parent / "helpers" / "own" / "duffing.py"
 
@@ -48,6 +49,31 @@ def test_a_candidate_is_read_where_nine_of_ten_instances_have_the_error():
 def test_an_error_that_is_small_by_luck_does_not_count():
     assert candidate(np.tile([1e-6, 1e-3, 1e-7], (20, 1))).at(1e-4).rtol == 1e-5
     assert candidate(np.tile([1e-6, 1e-6, 1e-3], (20, 1))).at(1e-4) is None
+
+
+def test_how_many_instances_must_have_the_error():
+    assert rank(20, False) == 19 and rank(1, False) == rank(1, True) == 1
+    # with 76 of 80 below a limit, nine of ten of all are below it with probability .9; 75 do not suffice
+    assert rank(80, True) == next(k for k in range(81) if stats.binom.cdf(k - 1, 80, 0.9) >= 0.9)
+    assert rank(10, True) == 10  # ten are too few to be sure
+
+
+def test_a_settled_tolerance_is_measured_between_those_of_the_grid():
+    class Split:
+        method = "dopri5"
+
+        def sweep(self, controller, rtols, max_steps):
+            err = np.tile(rtols, (30, 1))
+            return Sweep(err, 1.0 / err, 1.0 / err, err, err)
+
+    coarse = candidate(np.tile([1e-3, 1e-4, 1e-5], (30, 1)))
+    found = settle(coarse, [Split(), Split()], 5e-4, 1000)
+    assert len(found.rtols) == 3 + FINER and np.all(np.diff(found.rtols) < 0.0)
+    assert np.array_equal(found.sweep.err[0], found.rtols) and found.sweep.err.shape[0] == 60
+    point = found.at(5e-4)
+    assert 1e-4 < point.rtol <= 5e-4 < 10.0 ** (1.0 / (FINER + 1)) * point.rtol
+    assert settle(coarse, [Split()], 1.0, 1000).at(1.0).rtol == 1e-3
+    assert settle(coarse, [Split()], 1e-9, 1000).at(1e-9) is None
 
 
 def test_failed_runs_are_not_joined_over():

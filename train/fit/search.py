@@ -3,7 +3,7 @@
 Steps, each only where time is left, every step kept in the folder so that a fit that is interrupted goes on:
 
 1. every method that makes sense, under a few published laws; of the cheapest ones, all published laws (validation
-   instances)
+   instances); their tolerances are then set on training instances too
 2. by the clock, the best law of the cheapest methods
 3. a tuned law for the fastest method, and learned controllers that ship for it or are given
 4. a choice, simplest first: a tuned law replaces the published one, and a learned controller replaces a law, where the
@@ -24,6 +24,7 @@ import numpy as np
 
 from ...controllers import resolve, zoo
 from ...controllers.laws import registry
+from ...controllers.laws.law import Law
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError
@@ -35,8 +36,8 @@ from ..evaluate.splits import Split, draw
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import clock
-from .against import against_scipy
-from .candidates import FIRST, Candidate, cheapest, method_names, published, sweep
+from .against import against_default, against_scipy
+from .candidates import FIRST, Candidate, cheapest, method_names, published, settle, sweep
 from .notes import Notes
 from .report import Fit, Row
 
@@ -137,10 +138,8 @@ class _Search:
     def run(self) -> Fit:
         """All steps."""
         self.say(f"fit {self.fam.name}: error {self.error:.1e} wanted, at most {self.clock.left / 60:.3g} minutes")
-        best = self.by_method()
-        timed = self.by_clock(best)
-        chosen = self.step_up(timed)
-        return self.measured(self.settled(chosen), [(self.settled(c), t) for c, t in timed[:6]])
+        timed = self.by_clock(self.by_method())
+        return self.measured(self.step_up(timed), timed)
 
     def by_method(self) -> list[Candidate]:
         """The cheapest published law of every method, the cheapest method first."""
@@ -156,11 +155,7 @@ class _Search:
             if best is not None:
                 found.append(best)
         if not found:
-            raise OptionError(
-                f"fit {self.fam.name}: no method reaches an error of {self.error:.1e} at tolerances from "
-                f"{self.rtols[0]:.0e} to {self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family "
-                "tighter tolerances"
-            )
+            raise OptionError(self.unreached)
         found.sort(key=lambda c: self.work(c))
         least = self.work(found[0])
         close = [
@@ -170,8 +165,20 @@ class _Search:
         ]
         out = [self.published(c.method, None) if self.clock.left > 0.0 else c for c in close]
         # what is recommended must not be slower than what runs where nothing is asked for
-        out.append(self.candidate(*DEFAULT))
-        return [c for c in out if c is not None and self.work(c) < np.inf]
+        by_name = {(c.method, c.name): c for c in [*out, self.candidate(*DEFAULT)] if c is not None}
+        settled = [self.settled(c) for c in by_name.values()]
+        if not (reached := [c for c in settled if self.work(c) < np.inf]):
+            raise OptionError(self.unreached)
+        return reached
+
+    @property
+    def unreached(self) -> str:
+        """What is said where nothing reaches the wanted error."""
+        return (
+            f"fit {self.fam.name}: no method reaches an error of {self.error:.1e} at tolerances from "
+            f"{self.rtols[0]:.0e} to {self.rtols[-1]:.0e}: ask for a larger wanted_error, or give the family "
+            "tighter tolerances"
+        )
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
         """The cheapest published law of a method, on validation instances."""
@@ -256,7 +263,7 @@ class _Search:
             )
             result.save(path)
         law = resolve.controller(str(path))
-        found = sweep(self.split(method), "tuned", "tuned", law, self.rtols, MAX_STEPS)
+        found = self.settled(sweep(self.split(method), "tuned", "tuned", law, self.rtols, MAX_STEPS))
         return [found] if found.at(self.error) is not None else []
 
     def learned(self, method: str) -> list[Candidate]:
@@ -268,18 +275,15 @@ class _Search:
             if self.clock.left < 0.0:
                 self.skipped.append(controller.name)
                 continue
-            found = sweep(self.split(method), controller.name, "learned", controller, self.rtols, MAX_STEPS)
+            kind = "given" if isinstance(controller, Law) else "learned"
+            found = self.settled(sweep(self.split(method), controller.name, kind, controller, self.rtols, MAX_STEPS))
             if found.at(self.error) is not None:
                 out.append(found)
         return out
 
     def settled(self, c: Candidate) -> Candidate:
-        """The candidate with its tolerance set on training instances: on those that chose it it looks better than it
-        is.
-        """
-        found = sweep(self.split(c.method, "train", TRAIN), c.name, c.kind, c.controller, self.rtols, MAX_STEPS)
-        ours, theirs = c.at(self.error), found.at(self.error)
-        return found if theirs is not None and ours is not None and theirs.rtol < ours.rtol else c
+        """The candidate with its tolerance set on training and validation instances."""
+        return settle(c, [self.split(c.method), self.split(c.method, "train", TRAIN)], self.error, MAX_STEPS)
 
     def measured(self, chosen: Candidate, timed: list[tuple[Candidate, Array]]) -> Fit:
         """The figures, on test instances."""
@@ -287,15 +291,13 @@ class _Search:
         point = chosen.at(self.error)
         assert point is not None
         rows = self.rows([chosen, *others])
-        against = {"default": self.default(chosen)}
+        mine, theirs = (self.split(method, "test", self.count) for method in (chosen.method, DEFAULT[0]))
+        against = {"default": against_default(chosen, self.default(timed), mine, theirs, self.error)}
         if self.base is not None:
-            against[f"scipy:{self.base[0]}"] = against_scipy(
-                self.base, chosen, self.split(chosen.method, "test", self.count)
-            )
+            against[f"scipy:{self.base[0]}"] = against_scipy(self.base, chosen, mine)
         result = Fit(
             self.fam, self.error, chosen, point, rows, against, tuple(self.skipped), tuple(self.notes.said),
-            tuple(self.notes.steps),
-            self.split(chosen.method, "test", self.count), self.notes.folder,
+            tuple(self.notes.steps), mine, self.notes.folder,
         )  # fmt: skip
         result.write(self.notes.folder)
         self.say(result.sentence)
@@ -325,26 +327,7 @@ class _Search:
             ))  # fmt: skip
         return out
 
-    def default(self, chosen: Candidate) -> dict[str, Any]:
-        """The recommended solver over `ss.solve`'s default method and law, at the tolerance at which it has the wanted
-        error.
-        """
-        method, law = DEFAULT
-        valid, test = self.split(method), self.split(method, "test", self.count)
-        plain = self.settled(sweep(valid, law, "published", registry.get(law), self.rtols, MAX_STEPS))
-        point = plain.at(self.error)
-        said = {"method": method, "controller": law}
-        if point is None:
-            return {**said, "reached": False}
-        mine, ours = self.split(chosen.method, "test", self.count), chosen.at(self.error)
-        assert ours is not None
-        theirs = clock.ours(test, method, registry.get(law), point.rtol)
-        times = clock.seconds({"ours": self.calls(chosen, "test", self.count), "theirs": theirs})
-        runs = [s.sweep(c, np.array([r])) for s, c, r in (
-            (mine, chosen.controller, ours.rtol), (test, registry.get(law), point.rtol))]  # fmt: skip
-        counts = [clock.counts(run.err[:, 0], run.nfev[:, 0]) for run in runs]
-        return {
-            **said, "reached": True, "rtol": point.rtol, "nfev": clock.ratio(counts[0], counts[1]).to_json(),
-            "wall": clock.ratio(times["ours"], times["theirs"]).to_json(),
-            "seconds": float(np.exp(np.log(times["theirs"]).mean())),
-        }  # fmt: skip
+    def default(self, timed: list[tuple[Candidate, Array]]) -> Candidate:
+        """The solver that runs where nothing is asked for, at its tolerance for the wanted error."""
+        plain = next((c for c, _ in timed if (c.method, c.name) == DEFAULT), None)
+        return plain or self.settled(self.candidate(*DEFAULT))

@@ -14,6 +14,7 @@ import numpy as np
 from ..integrators import methods
 from ..integrators.checks import rhs_check
 from ..integrators.compile.digest import identity
+from ..integrators.compile.unrolled import unrolled
 from ..integrators.core import options
 from ..integrators.engine.explained import explained
 from ..integrators.engine.solve import check_controller, slots_of
@@ -81,20 +82,20 @@ class Reward:
 
 
 def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule) -> Kernel:
-    meth = methods.get(method)
-    check_controller(decision, meth, pool.batch)
+    meth, batch = methods.get(method), unrolled(pool.batch)
+    check_controller(decision, meth, batch)
     slots = slots_of(decision)
     fam = pool.family
     components = tuple(range(fam.n)) if fam.components is None else tuple(fam.components)
-    invariant = pool.batch.invariants.get("energy") if fam.error == "energy" else None
+    invariant = batch.invariants.get("energy") if fam.error == "energy" else None
     reward = tuple(identity(fn) for fn in rule.objects().values()) if rule.own else rule.name
     energy = None if invariant is None else identity(invariant)
-    key = (meth.name, meth.key(pool.batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots,
+    key = (meth.name, meth.key(batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots,
            fam.error, components, fam.floor, reward, energy)  # fmt: skip
     if key not in _KERNELS:
-        rhs_check.check(pool.batch, meth, (invariant,) if invariant is not None else ())
+        rhs_check.check(batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
-            meth.parts(pool.batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, rule,
+            meth.parts(batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, rule,
             invariant, meth.tableau, fam.floor,
         )  # fmt: skip
     return _KERNELS[key]

@@ -107,9 +107,12 @@ def solve(
     """Integrate one problem; `controller` may be a name, a path or an object.  See
     `stepsmith.integrators.engine.solve.solve`.
     """
-    return _solver()(
+    sol = _solver()(
         problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
     )
+    if problem.state is not None:
+        sol.y = problem.state.shaped(sol.y)
+    return sol
 
 
 @named
@@ -139,14 +142,16 @@ def solve_ensemble(
 
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
-        return cuda.solve_ensemble(
+        sol = cuda.solve_ensemble(
             batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block
         )
+        return sol if batch.state is None else sol.shaped(batch.state)
     from .integrators.engine import ensemble
 
     if block is not None:
         raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
-    return ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
+    sol = ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
+    return sol if batch.state is None else sol.shaped(batch.state)
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:

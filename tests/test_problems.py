@@ -56,8 +56,8 @@ def test_zero_length_and_backward_spans_are_allowed():
         ({"y0": [np.nan]}, "y0 must be finite"),
         ({"y0": [1.0, np.inf]}, "y0 must be finite"),
         ({"y0": []}, "y0 must not be empty"),
-        ({"y0": [[1.0]]}, "y0 must be one-dimensional"),
-        ({"y0": [1j]}, "y0 must hold real numbers"),
+        ({"y0": [[1.0, 2.0]], "accel": decay}, "y0 must be one-dimensional"),
+        ({"y0": [1j, 2j], "accel": decay}, "y0 must hold real numbers"),
         ({"y0": ["a"]}, "y0 must hold real numbers"),
         ({"t_span": (0.0, np.inf)}, "t_span must be finite"),
         ({"t_span": (0.0, np.nan)}, "t_span must be finite"),
@@ -83,7 +83,7 @@ def test_bad_problems_name_the_field(change, word):
 def test_validate_false_admits_bad_states_but_not_bad_shapes():
     assert np.isnan(Problem(decay, [np.nan], (0, 1), validate=False).y0[0])
     with pytest.raises(ValueError, match="one-dimensional"):
-        Problem(decay, [[np.nan]], (0, 1), validate=False)
+        Problem(decay, [[np.nan, 1.0]], (0, 1), accel=decay, validate=False)
     with pytest.raises(ValueError, match="t_span"):
         Problem(decay, [np.nan], (0, np.nan), validate=False)
 

@@ -6,7 +6,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .plain import plain as plain_function
+
+def plain_function(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The Python function of one that Numba compiled; a function that wraps such a one, and took over its attributes,
+    is itself.
+    """
+    return fn if isinstance(fn, types.FunctionType) else getattr(fn, "py_func", fn)
 
 
 def interpreted(fn: Callable, done: dict[int, Callable] | None = None) -> Callable:

@@ -32,7 +32,8 @@ from ..methods import Method
 from ..problems import sparsity
 from ..problems.problem import Batch, Problem
 from . import sparsity_check
-from .plain import EPS, Fault, Slopes, entries, nearby, noise, plain, short, sizes
+from .interpreted import interpreted
+from .plain import EPS, Fault, Slopes, entries, nearby, noise, short, sizes
 
 LEVELS = 10.0 ** -np.arange(2.0, 8.1)
 # for right-hand sides that take one state at a time, in high dimensions
@@ -143,7 +144,7 @@ def suspicion(problem: Problem, t: float, y: np.ndarray) -> str:
 def _evaluate(problem: Problem, t: float, y: np.ndarray) -> tuple[np.ndarray, Fault | None]:
     """J (n, n) at (t, y); or why there is none."""
     assert problem.jac is not None
-    jac, name, n = plain(problem.jac), f"jac of problem {problem.name!r}", problem.n
+    jac, name, n = interpreted(problem.jac), f"jac of problem {problem.name!r}", problem.n
     J, other = np.full((n, n), np.nan), np.full((n, n), FILL)
     try:
         with np.errstate(all="ignore"):

@@ -4,14 +4,12 @@ speaks.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..problems.problem import Problem
+from .interpreted import interpreted
 
 EPS = 2.220446049250313e-16
 
@@ -43,7 +41,7 @@ class Slopes:
     """The right-hand side in plain Python, at one state or many."""
 
     def __init__(self, problem: Problem) -> None:
-        self.rhs, self.p, self.n = plain(problem.rhs), problem.p, problem.n
+        self.rhs, self.p, self.n = interpreted(problem.rhs), problem.p, problem.n
         self.arrays = True
 
     def one(self, t: float, y: np.ndarray) -> np.ndarray:
@@ -73,13 +71,6 @@ class Slopes:
             if self.arrays:
                 return out
         return np.stack([self.one(t, y) for y in Y.T], axis=1)
-
-
-def plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The Python function of one that Numba compiled; a function that wraps such a one, and took over its attributes,
-    is itself.
-    """
-    return fn if isinstance(fn, types.FunctionType) else getattr(fn, "py_func", fn)
 
 
 def nearby(y: np.ndarray) -> np.ndarray:

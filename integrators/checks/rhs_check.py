@@ -27,9 +27,9 @@ import numpy as np
 
 from ..compile import digest
 from ..core.errors import shown
+from ..problems.foreign import callback_of
 from .arrays_reached import indexes_arrays
-from .interpreted import interpreted
-from .plain import plain as plain_function
+from .interpreted import interpreted, plain_function
 from .stand_ins import SECONDS, UNUSABLE, Enough, Filled, Frozen, Matrix, Run, limited
 from .straight import straight
 
@@ -70,7 +70,8 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
 
 def check_function(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> None:
     """`check` of one function in a role of `ROLES`, at the state y (n,) with the parameters p (m,)."""
-    _check_kind(fn, role)
+    check_compiled(fn, role)
+    check_kind(fn, role)
     key = _key(fn, role, y.size, p.size)
     if key in _CHECKED:
         return
@@ -78,6 +79,15 @@ def check_function(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarr
     if len(_CHECKED) > 4096:
         _CHECKED.clear()
     _CHECKED[key] = complete
+
+
+def check_compiled(fn: Callable, role: str = "rhs") -> None:
+    """ValueError for a function that runs as plain Python: solve and solve_ensemble put another in its place before."""
+    if callback_of(fn) is not None:
+        raise ValueError(
+            f"{ROLES[role][0]} {name_of(fn)} runs as plain Python (compiled=False), which solve and solve_ensemble "
+            "take; families, environments and references need a function that can be compiled"
+        )
 
 
 def proved(fn: Callable, role: str, n: int, m: int) -> bool:
@@ -98,11 +108,17 @@ def _refusal(fn: Callable, role: str, words: str, what: str = "cannot be compile
     return ValueError(f"{ROLES[role][0]} {name_of(fn)} {what}: {words}")
 
 
-def _check_kind(fn: Callable, role: str) -> None:
+def check_kind(fn: Callable, role: str) -> None:
+    """ValueError for what cannot be compiled whatever it computes: other callables, coroutines and generators."""
     plain = plain_function(fn)
     code = getattr(plain, "__code__", None)
     if not isinstance(plain, types.FunctionType) or code is None:
-        raise _refusal(fn, role, f"it must be a function written in Python, got {shown(fn)}")
+        raise _refusal(
+            fn,
+            role,
+            f"it must be a function written in Python, got {shown(fn)}; compiled=False takes any callable, and is "
+            "slower",
+        )
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR):
         raise _refusal(
             fn, role, "it is declared with `async`, so a call would do nothing; write it as a plain function"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compile.sources import VECMATH
-from .plain import plain as plain_function
+from .interpreted import plain_function
 
 #: functions that make floats of floats, and whole numbers of whole numbers alone
 _FLOATS = frozenset(

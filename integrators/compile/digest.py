@@ -117,8 +117,8 @@ class _Walk:
         elif not self.function(v, name):
             raise UndigestibleError(
                 f"{self.root} uses {name}, an object of type {kind.__module__}.{kind.__qualname__}, which cannot be "
-                "compiled in; use "
-                "numbers, strings, tuples, NumPy arrays and functions, and pass what varies in p"
+                "compiled in; use numbers, strings, tuples, NumPy arrays and functions, pass what varies in p, or give "
+                "the problem compiled=False (any Python function, slower)"
             )
 
     def sequence(self, v: Any, name: str) -> None:

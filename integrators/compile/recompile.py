@@ -1,9 +1,10 @@
-"""Copies of functions whose compiled helpers are compiled anew.
+"""Copies of functions whose helpers are compiled: those that are plain Python, and anew those that Numba compiled.
 
 Numba freezes the globals of a function when it first compiles it.  A right-hand side that calls such a helper would go
 on with a value of a constant that its owner has changed since, although its key (`digest`) says the new one.  So a
 kernel is made of copies: every function of the user's that was compiled by Numba is wrapped again, with its own
-options, and whatever calls it calls the copy.  Where they may index NumPy arrays (`arrays_reached`) the copies raise
+options, and whatever calls it calls the copy.  A plain Python function of the user's is compiled there too: people
+write helpers without a decorator.  Where they may index NumPy arrays (`arrays_reached`) the copies raise
 IndexError outside of them.
 """
 
@@ -20,11 +21,16 @@ from .watch import MISSING, cell_content
 
 
 def fresh(fn: Callable, check_indices: bool = False) -> Callable:
-    """`fn`, or a copy of it where it is, or calls, a function of the user's that was compiled by Numba.
+    """`fn`, or a copy of it where it is a function that Numba compiled, or calls one of the user's.
 
     check_indices: let these raise IndexError where they index an array outside of it, whatever their own options say.
     """
-    return _Copies(check_indices and indexes_arrays(fn)).of(fn, ()) if _reaches(fn, (), set()) else fn
+    return _Copies(check_indices and indexes_arrays(fn), fn).of(fn, ()) if _reaches(fn, (), set(), fn) else fn
+
+
+def helper(value: Any) -> bool:
+    """Whether `value` is a plain function of the user's."""
+    return isinstance(value, types.FunctionType) and not hasattr(value, "py_func") and not of_library(value.__module__)
 
 
 def compiled(value: Any) -> bool:
@@ -36,19 +42,20 @@ def compiled(value: Any) -> bool:
     return hasattr(value, "overloads") and not of_library(value.py_func.__module__)
 
 
-def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
-    """Whether `value` is a compiled function of the user's, or names one: directly, in a tuple, or as an attribute of a
-    module.
+def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int], root: Any) -> bool:
+    """Whether `value` is a function of the user's other than `root`, or names one: directly, in a tuple, or as an
+    attribute of a module.
     """
-    if compiled(value):
+    if compiled(value) or (value is not root and helper(value)):
         return True
     if id(value) in seen:
         return False
     if isinstance(value, (tuple, list)):
-        return any(_reaches(v, attributes, seen) for v in value)
+        return any(_reaches(v, attributes, seen, root) for v in value)
     if isinstance(value, types.ModuleType) and not of_library(value.__name__):
         seen.add(id(value))
-        return any(_reaches(vars(value)[name], attributes, seen) for name in attributes if name in vars(value))
+        found = (vars(value)[name] for name in attributes if name in vars(value))
+        return any(_reaches(v, attributes, seen, root) for v in found)
     if not isinstance(value, types.FunctionType):
         return False
     seen.add(id(value))
@@ -56,14 +63,14 @@ def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int]) -> bool:
     named = [cell_content(cell) for cell in value.__closure__ or ()] + [
         value.__globals__[n] for n in loaded if n in value.__globals__
     ]
-    return any(_reaches(v, used, seen) for v in named)
+    return any(_reaches(v, used, seen, root) for v in named)
 
 
 class _Copies:
     """Copies made so far, by the original's identity: functions may call each other in circles."""
 
-    def __init__(self, check_indices: bool) -> None:
-        self.check_indices = check_indices
+    def __init__(self, check_indices: bool, root: Any) -> None:
+        self.check_indices, self.root = check_indices, root
         self.made: dict[Any, Any] = {}
         self.kept: list[Any] = []
 
@@ -74,7 +81,9 @@ class _Copies:
         self.kept.append(value)
         if compiled(value):
             return self.dispatcher(value, key)
-        if not _reaches(value, attributes, set()):
+        if value is not self.root and helper(value):
+            return self.helper(value, key)
+        if not _reaches(value, attributes, set(), self.root):
             return value
         if isinstance(value, types.FunctionType):
             copy = self.made[key] = self.plain(value)
@@ -87,6 +96,15 @@ class _Copies:
             return module
         members = [self.of(v, attributes) for v in value]
         return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
+
+    def helper(self, value: types.FunctionType, key: Any) -> Any:
+        """A plain function, compiled."""
+        import numba
+
+        inner = self.plain(value)
+        copy = self.made[key] = numba.njit(error_model="numpy", boundscheck=self.check_indices)(inner)
+        self.fill(value, inner)
+        return copy
 
     def dispatcher(self, value: Any, key: Any) -> Any:
         """The function compiled anew with its own options, for its own signatures where it was given some."""

@@ -18,6 +18,10 @@ class JacobianWarning(UserWarning):
     """
 
 
+class UncompiledWarning(UserWarning):
+    """A function of a problem runs as plain Python, which is slow (`compiled=False`)."""
+
+
 def shown(value: Any, limit: int = 80) -> str:
     """`value` as it stands in a message: its repr, printable, at most `limit` characters."""
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from .. import methods
 from ..checks import rhs_check
 from ..compile.cache import Recent
-from ..compile.lift import lifted
+from ..compile.prepared import prepared
 from ..core import options
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
@@ -89,7 +89,7 @@ def solve_ensemble(
     """
     meth = methods.get(method)
     check_batch(batch)
-    batch = lifted(batch)
+    batch = prepared(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ import numpy as np
 from .. import methods
 from ..checks import jacobian_check, rhs_check
 from ..compile.cache import Recent, compiled, discard_damaged
-from ..compile.lift import lifted
+from ..compile.prepared import prepared
 from ..core import options
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
+from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
+from ..problems.states import State
 from .explained import explained
 from .pace import Pace
 from .solve import check_controller, slots_of
@@ -62,6 +64,11 @@ class EnsembleSolution:
     def success(self) -> np.ndarray:
         """(B,) bool."""
         return self.status == layout.SUCCESS
+
+    def shaped(self, state: State) -> EnsembleSolution:
+        """This solution with states (..., *shape) in place of vectors of real numbers."""
+        y_eval = None if self.y_eval is None else state.shaped(self.y_eval)
+        return replace(self, y=state.shaped(self.y), y_eval=y_eval)
 
     def message(self, i: int) -> str:
         """What happened to trajectory i."""
@@ -138,7 +145,7 @@ def solve_ensemble(
     """
     meth = methods.get(method)
     check_batch(batch)
-    batch = lifted(batch)
+    given, batch = batch, prepared(batch)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
@@ -157,6 +164,7 @@ def solve_ensemble(
         if not discard_damaged(kernel.module.run):
             raise explained(error, batch) from None
         wall = run_ranges(kernel, params, args, count, threads)
+    reraise(given)
     stats = counted(stat, wall)
     return EnsembleSolution(
         stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,

@@ -15,6 +15,11 @@ _NOISE = (
 #: what views say of their misuse; where the compiler says it, nothing else needs to be told
 _OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of")
 
+_REMEDY = (
+    "Write it as f{takes}, with {fills} filled number by number, or as f(t, y, p) that returns its values with what "
+    "Numba compiles of NumPy; or give the problem compiled=False, which runs any Python function, slower."
+)
+
 
 def explained(error: Exception, source: Any) -> Exception:
     """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem
@@ -38,9 +43,7 @@ def explained(error: Exception, source: Any) -> Exception:
         if own is not None:
             text = f"{role} {name_of(fn)} cannot be compiled: {_short(own)}"
             if not any(words in text for words in _OWN_WORDS):
-                text += (
-                    f"\nIt takes {takes}, writes {fills} in place, indexes with whole numbers and allocates no arrays."
-                )
+                text += f"\n{_REMEDY.format(takes=takes, fills=fills)}"
             return ValueError(text)
     return ValueError(f"the kernel of {name_of(source.rhs)} cannot be compiled: {_short(error)}")
 
@@ -51,10 +54,11 @@ def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
 
     from ..compile.lane_matrix import LaneMatrixType
     from ..compile.lanes import LaneViewType, inline
+    from ..compile.recompile import fresh
 
     out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, n if fills == "dy" else n // 2)
     try:
-        compiled: Any = inline(fn)
+        compiled: Any = inline(fresh(fn))
         compiled.compile((float64, LaneViewType(1, n, True), LaneViewType(1, m, True), out))
     except Exception as error:
         return error

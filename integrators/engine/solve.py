@@ -16,13 +16,14 @@ from .. import methods
 from ..checks import jacobian_check, rhs_check
 from ..compile import digest
 from ..compile.cache import Recent, compiled, discard_damaged
-from ..compile.lift import lifted
+from ..compile.prepared import prepared
 from ..compile.watch import Watch
 from ..core import contract, options, record
 from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
+from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
 from . import trained_method
 from .explained import explained
@@ -194,8 +195,9 @@ def solve(
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
-    if getattr(problem.rhs, "__closure__", None) is not None:
-        problem = lifted(problem)
+    given = problem
+    if problem.special:
+        problem = prepared(problem)
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
     if plain(rtol, atol):
@@ -219,6 +221,8 @@ def solve(
     if log:
         room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
     ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room)
+    if problem is not given:
+        reraise(given)
     if t_eval is None:
         steps = int(pack[_STEPS])
         t, y = ts[:steps], ys[:steps]

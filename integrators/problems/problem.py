@@ -2,8 +2,9 @@
 
     y' = f(t, y; p),   y(t0) = y0,   t from t0 to t1 (t1 < t0 integrates backward)
 
-Right-hand sides and everything else that is compiled follow docs/architecture.md: scalar indexing, no slices,
-no allocation. Arrays are float64 and C-contiguous; time and state carry the problem's own units.
+Solvers call right-hand sides as rhs(t, y, p, dy), with whole-number indices and without slices or allocation
+(docs/architecture.md).  Functions that people write otherwise are brought into this form when a problem is made
+(`styles`). Arrays are float64 and C-contiguous; time and state carry the problem's own units.
 
 Layouts. Second-order systems: y = (positions, velocities), each n/2 long. N-body: p = (G, m_0, ..., m_{N-1}),
 positions body by body.
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import sparsity
+from .forms import Portable, brought_in, parameters
+from .states import State, state_of
 
 Rhs = Callable[..., None]
 Invariant = Callable[..., float]
@@ -38,7 +41,7 @@ def _vector(value: Any, name: str, ndim: int = 1) -> np.ndarray:
 
 def _check_functions(obj: Any) -> None:
     if not callable(obj.rhs):
-        raise ValueError(f"rhs must be a function rhs(t, y, p, dy), got {type(obj.rhs).__name__}")
+        raise ValueError(f"rhs must be a function rhs(t, y, p, dy) or rhs(t, y, p), got {type(obj.rhs).__name__}")
     for label in ("jac", "accel"):
         if getattr(obj, label) is not None and not callable(getattr(obj, label)):
             raise ValueError(f"{label} must be a function or None, got {type(getattr(obj, label)).__name__}")
@@ -84,11 +87,15 @@ def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Portable):
     """One initial-value problem.
 
-    rhs: `rhs(t, y, p, dy)`, writes dy in place.  y0: (n,) float64.  t_span: (t0, t1), finite; t0 == t1 is allowed.  p:
-    (m,) float64 parameters.  jac: `jac(t, y, p, J)` in place, J (n, n), or None.  name: a label. family: name of the
+    rhs: `rhs(t, y, p, dy)`, writes dy in place, or `rhs(t, y, p)`, returns it (all forms: `styles`).  y0: (n,) float64;
+    a number, a matrix or complex numbers are flattened, and the field `state` keeps their shape.  t_span: (t0, t1),
+    finite; t0 == t1 is allowed.  p: (m,) float64 parameters, or a mapping of names to numbers, which the field `names`
+    keeps.  args: further arguments of rhs and jac in place of p, as SciPy takes them.  jac: `jac(t, y, p, J)` in place,
+    J (n, n), or `jac(t, y, p)`, which returns it, or None.  compiled: False runs rhs and jac as plain Python: any
+    callable, but slowly.  name: a label. family: name of the
     family it was drawn from, or None.  nbody: (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved
     along exact solutions. sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals
     beside the main one, or an (n, n) array, dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac`
@@ -111,20 +118,33 @@ class Problem:
     invariants: Mapping[str, Invariant] = field(default_factory=dict)
     accel: Callable[..., None] | None = None
     sparsity: Any = None
+    names: tuple[str, ...] | None = None
+    state: State | None = None
     validate: InitVar[bool] = True
+    args: InitVar[Any] = None
+    compiled: InitVar[bool] = True
 
     if TYPE_CHECKING:  # what the constructor takes is wider than what the fields hold afterwards
 
         def __init__(
-            self, rhs: Rhs, y0: ArrayLike, t_span: ArrayLike, p: ArrayLike = (), jac: Callable[..., None] | None = None,
+            self, rhs: Callable[..., Any], y0: ArrayLike, t_span: ArrayLike,
+            p: ArrayLike | Mapping[str, float] = (), jac: Callable[..., Any] | None = None,
             name: str = "user", family: str | None = None, nbody: tuple[int, int] | None = None,
             invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, sparsity: Any = None,
-            validate: bool = True,
+            names: tuple[str, ...] | None = None, state: State | None = None, validate: bool = True,
+            args: Any = None, compiled: bool = True,
         ) -> None: ...  # fmt: skip
 
-    def __post_init__(self, validate: bool) -> None:
+    def __post_init__(self, validate: bool, args: Any, compiled: bool) -> None:
         _check_functions(self)
-        y0, p = _vector(self.y0, "y0"), _vector(self.p, "p")
+        layout, given = parameters(self, args)
+        if self.state is None:
+            own_shape = self.accel is None and self.nbody is None  # these have a layout of their own
+            object.__setattr__(self, "state", state_of(self.y0) if own_shape else None)
+            y0 = self.y0 if self.state is None else self.state.flat(self.y0)
+        else:
+            y0 = self.y0
+        y0, p = _vector(y0, "y0"), _vector(given, "p")
         span = _vector(self.t_span, "t_span")
         if span.shape != (2,):
             raise ValueError(f"t_span must be (t0, t1), got {span.size} values")
@@ -135,7 +155,15 @@ class Problem:
         for key, value in (("y0", y0), ("p", p), ("t_span", (float(span[0]), float(span[1])))):
             object.__setattr__(self, key, value)
         _check_layout(self, self.n, self.m)
+        brought_in(self, float(span[0]), y0, p, layout, compiled)
         object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
+
+    @property
+    def special(self) -> bool:
+        """Whether there is something for `compile.prepared` to do."""
+        if getattr(self.rhs, "__closure__", None) is not None or hasattr(self.rhs, "stepsmith_style"):
+            return True
+        return self.jac is not None and hasattr(self.jac, "stepsmith_style")
 
     @property
     def n(self) -> int:
@@ -156,14 +184,15 @@ class Problem:
         t0, t1 = self.t_span
         return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([t1]), name=self.name,
                      nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
-                     accel=self.accel, sparsity=self.sparsity, validate=False)
+                     accel=self.accel, sparsity=self.sparsity, names=self.names, state=self.state, validate=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Portable):
     """Instances of one problem: same rhs and dimension, own y0, p and time span each.
 
-    y0: (B, n).  p: (B, m).  t0, t1: (B,).  All float64; the other fields as in `Problem`.
+    y0: (B, n), or (B, *shape) of states of another shape.  p: (B, m), or a mapping of names to numbers or arrays (B,).
+    t0, t1: (B,).  All float64; the other fields as in `Problem`.
     `len(batch)`, `batch[i]` -> Problem, `batch[slice | index array | mask]` -> Batch.
     """
 
@@ -179,21 +208,32 @@ class Batch:
     family: str | None = None
     accel: Callable[..., None] | None = None
     sparsity: Any = None
+    names: tuple[str, ...] | None = None
+    state: State | None = None
     validate: InitVar[bool] = True
+    compiled: InitVar[bool] = True
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, rhs: Rhs, y0: ArrayLike, p: ArrayLike, t0: ArrayLike, t1: ArrayLike, name: str = "user",
+            self, rhs: Callable[..., Any], y0: ArrayLike, p: ArrayLike | Mapping[str, ArrayLike], t0: ArrayLike,
+            t1: ArrayLike, name: str = "user",
             nbody: tuple[int, int] | None = None, jac: Callable[..., None] | None = None,
             invariants: Mapping[str, Invariant] = ..., family: str | None = None,
             accel: Callable[..., None] | None = None,
-            sparsity: Any = None, validate: bool = True,
+            sparsity: Any = None, names: tuple[str, ...] | None = None, state: State | None = None,
+            validate: bool = True, compiled: bool = True,
         ) -> None: ...  # fmt: skip
 
-    def __post_init__(self, validate: bool) -> None:
+    def __post_init__(self, validate: bool, compiled: bool) -> None:
         _check_functions(self)
-        y0, p = _vector(self.y0, "y0", 2), _vector(self.p, "p", 2)
+        if self.state is None and np.ndim(self.y0) > 1 and self.accel is None and self.nbody is None:
+            object.__setattr__(self, "state", state_of(self.y0, 1))
+        raw = self.y0
+        if self.state is not None and np.asarray(raw).shape[1:] != (self.state.size,):
+            raw = self.state.flat(raw)
+        layout, given = parameters(self, None, np.asarray(raw).shape[0] if np.ndim(raw) else 0)
+        y0, p = _vector(raw, "y0", 2), _vector(given, "p", 2)
         values = {"y0": y0, "p": p}
         for key in ("t0", "t1"):
             raw = np.asarray(getattr(self, key))
@@ -205,6 +245,8 @@ class Batch:
                 _finite(value, key)
             object.__setattr__(self, key, value)
         _check_layout(self, self.n, self.m)
+        if len(y0):
+            brought_in(self, float(values["t0"][0]), y0[0], p[0], layout, compiled)
         object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
 
     @property
@@ -222,7 +264,8 @@ class Batch:
 
     def __getitem__(self, key: Any) -> Any:
         common: dict[str, Any] = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
-                                      family=self.family, accel=self.accel, sparsity=self.sparsity, validate=False)
+                                      family=self.family, accel=self.accel, sparsity=self.sparsity,
+                                      names=self.names, state=self.state, validate=False)
         if isinstance(key, (int, np.integer)):
             span = (self.t0[key], self.t1[key])
             return Problem(self.rhs, self.y0[key], span, self.p[key], **common)

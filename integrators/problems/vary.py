@@ -3,8 +3,8 @@
     vary={"p[1]": (20.0, 40.0), "y0[0]": ("log", 1e-3, 1.0), "t1": (5.0, 10.0), "p[0]": [1.0, 2.0], "y0[1]":
       scipy.stats.norm(0, 0.1)}
 
-A key names a number of the problem ("p[1]", "y0[0]", "t0", "t1"), or all numbers of an array ("p", "y0"), which then
-vary one by one. A value says how it is drawn:
+A key names a number of the problem ("p[1]", "y0[0]", "t0", "t1", a parameter's name where it has one), or all numbers
+of an array ("p", "y0"), which then vary one by one. A value says how it is drawn:
 
     (low, high)             uniformly between the two
     ("log", low, high)      uniformly in the logarithm, both positive
@@ -57,7 +57,7 @@ class Varied:
                 spans[name] = found
         return Batch(
             one.rhs, arrays["y0"], arrays["p"], spans["t0"], spans["t1"], name=one.name, nbody=one.nbody, jac=one.jac,
-            invariants=one.invariants, accel=one.accel, sparsity=one.sparsity,
+            invariants=one.invariants, accel=one.accel, sparsity=one.sparsity, names=one.names, state=one.state,
         )  # fmt: skip
 
 
@@ -82,10 +82,13 @@ def varied(problem: Problem, vary: Mapping[str, Any]) -> Varied:
 
 
 def _places(problem: Problem, key: Any) -> tuple[str, range]:
+    if problem.names is not None and key in problem.names:
+        return "p", range(problem.names.index(key), problem.names.index(key) + 1)
     found = _KEY.fullmatch(key.replace(" ", "")) if isinstance(key, str) else None
     if found is None:
         raise OptionError(
             f'vary: {shown(key)} names no number of a problem; keys are like "p[0]", "y0[1]", "p", "y0", "t0", "t1"'
+            + (f", or one of {', '.join(problem.names)}" if problem.names else "")
         )
     if found[3]:
         return found[3], range(1)

@@ -86,7 +86,9 @@ def _kernel(batch: Batch) -> Any:
     if batch.nbody is not None and _newtonian(batch, *batch.nbody):
         objects: dict[str, Any] = {"BODIES": batch.nbody[0], "DIM": batch.nbody[1], "GROUP": batch.n // 2}
         return load_module(HEAD + NBODY + KERNEL, objects).solve
-    objects = {"rhs": batch.rhs, "GROUP": batch.n // 2 if batch.accel else batch.n}
+    from ..compile.unrolled import unrolled
+
+    objects = {"rhs": unrolled(batch).rhs, "GROUP": batch.n // 2 if batch.accel else batch.n}
     return load_module(HEAD + array_guards(objects, batch.n, batch.m) + PLAIN + KERNEL, objects).solve
 
 

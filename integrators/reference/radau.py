@@ -147,8 +147,10 @@ def _solver() -> Any:
 def _functions(batch: Batch) -> tuple[Any, Any]:
     """Right-hand side and Jacobian as C functions, all of one Numba type: the solver takes them as arguments."""
     from ..compile.cache import load_module
+    from ..compile.unrolled import unrolled
     from ..kernels.calls import array_guards
 
+    batch = unrolled(batch)
     objects = {"rhs": batch.rhs} | ({} if batch.jac is None else {"jac": batch.jac})
     source = _SLOPE + (_DIFFERENCES if batch.jac is None else _JACOBIAN)
     module = load_module(array_guards(objects, batch.n, batch.m) + source, objects)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...integrators.compile.cache import load_module
+from ...integrators.compile.unrolled import unrolled
 from ...integrators.core.errors import OptionError
 from ...integrators.engine.measure import errors
 from ...integrators.engine.solve import solve
@@ -113,7 +114,8 @@ class SciPy:
 
     def __init__(self, split: Split, method: str) -> None:
         self.split, self.method = split, method
-        objects = {"rhs": split.batch.rhs} | ({} if split.batch.jac is None else {"jac": split.batch.jac})
+        batch = unrolled(split.batch)
+        objects = {"rhs": batch.rhs} | ({} if batch.jac is None else {"jac": batch.jac})
         source = (
             array_guards(objects, split.batch.n, split.batch.m) + _FUNCTIONS + (_JACOBIAN if "jac" in objects else "")
         )

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...integrators.compile.cache import cache_dir, function_key
+from ...integrators.checks import rhs_check
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError, refuse
 from ...integrators.problems.families import ERRORS, Family
@@ -65,6 +66,7 @@ def family(
     """
     if not isinstance(problem, Problem):
         raise refuse("problem", "a stepsmith.Problem", problem)
+    rhs_check.check_compiled(problem.rhs)
     wanted_error = options.number("wanted_error", wanted_error, above=0.0, below=1.0)
     options.choice("error", error, ERRORS)
     if span is not None:

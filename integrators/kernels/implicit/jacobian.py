@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...checks.plain import plain as plain_of
+from ...checks.interpreted import plain_function as plain_of
 from ...problems.sparsity import Structure
 from .. import calls
 

@@ -1,0 +1,200 @@
+"""Right-hand sides that use small arrays, as straight-line code on numbers.
+
+A function around a person's own (`problems.styles`) copies y into an array, and the answer out of one: some tenths of a
+microsecond a call, and nothing that lanes can share.  Where the person's function does the same operations at every
+call, running it once on symbols (`symbolic`) gives those operations, as a function of the solvers' own form.  It is
+run twice, and used only where both runs agree: a function that draws random numbers or counts its calls is left alone.
+
+The values of what the function names (globals, what it closes over) become constants of the code; they are looked at
+again at every solve (`digest.watched`).
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..problems.problem import Batch, Problem
+from ..problems.styles import Style, arguments, blank, finished, style_of
+from . import vecmath
+from .digest import UndigestibleError, watched
+from .symbolic import Graph, Symbol, Untraceable
+from .watch import Watch
+
+Source = TypeVar("Source", Problem, Batch)
+#: larger states are compiled as arrays: that is shorter to compile, and their loops are fast
+MOST_COMPONENTS = 64
+
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[Watch, Any]] = weakref.WeakKeyDictionary()
+
+
+def unrolled(source: Source) -> Source:
+    """`source`, or a copy whose functions are straight-line code, where theirs use arrays and can be written so."""
+    changed = {}
+    for role in ("rhs", "jac"):
+        fn = getattr(source, role)
+        style = style_of(fn)
+        if style is not None and style.compiled and style.n <= MOST_COMPONENTS:
+            found = _straight(fn, style)
+            if found is not None:
+                changed[role] = found
+    if not changed:
+        return source
+    copy = object.__new__(type(source))
+    vars(copy).update(vars(source), **changed)
+    return copy
+
+
+def _straight(fn: Callable[..., Any], style: Style) -> Callable[..., Any] | None:
+    known = _KNOWN.get(fn)
+    if known is not None and known[0].same():
+        return known[1]
+    try:
+        watch = watched(fn)[1]
+    except UndigestibleError:  # the compiler's caller says so
+        return None
+    text = _text(style, fn.stepsmith_form)  # type: ignore[attr-defined]
+    names = {k: getattr(vecmath, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "atan", "fabs")}
+    made = None if text is None else finished(style, text, {"math": math, **names})
+    _KNOWN[fn] = watch, made
+    return made
+
+
+def _text(style: Style, form: str) -> str | None:
+    """Source of the straight-line function; None where there is none."""
+    if style.state is not None and style.state.is_complex:
+        return None
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first, second = _once(style, form), _once(style, form)
+    except Exception:  # Untraceable, or what NumPy says of objects where it wants numbers
+        return None
+    return first if first == second else None
+
+
+def _once(style: Style, form: str) -> str:
+    graph = Graph()
+    fn = _stand_ins(style.fn)
+    t = graph.node("t")
+    y = _objects([graph.node(f"y[{i}]") for i in range(style.n)])
+    p = _objects([graph.node(f"p[{i}]") for i in range(style.m)])
+    args = [t, _shaped(style, y), *arguments(style, form, p)]
+    if "fill" in form:
+        filled = _objects(blank(style).ravel().tolist()).reshape(blank(style).shape)
+        fn(*args, filled)
+        answer: Any = filled
+    else:
+        answer = fn(*args)
+    flat = np.array(answer, dtype=object).ravel().tolist()
+    if len(flat) != (style.n * style.n if style.role == "jac" else style.n):
+        raise Untraceable("another number of values")
+    lines, values = graph.lines([float(v) if isinstance(v, np.bool_) else v for v in flat])
+    if style.role == "jac":
+        places = [f"out[{i}, {j}]" for i in range(style.n) for j in range(style.n)]
+    else:
+        places = [f"out[{i}]" for i in range(style.n)]
+    body = [*lines, *(f"{place} = {value}" for place, value in zip(places, values, strict=True))]
+    return "def written(t, y, p, out):\n" + "".join(f"    {line}\n" for line in body)
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _shaped(style: Style, y: np.ndarray) -> Any:
+    if style.state is None:
+        return y
+    return y.reshape(style.state.shape)[()] if style.state.shape else y[0]
+
+
+def _stand_ins(fn: Any) -> Callable[..., Any]:
+    """The function in plain Python, with `math` and those of NumPy's functions that make arrays replaced by ones that
+    take symbols.
+    """
+    from ..checks.interpreted import interpreted
+
+    done: dict[int, Callable[..., Any]] = {}
+    copy = interpreted(fn, done)
+    for one in done.values():
+        for name, value in list(one.__globals__.items()):
+            one.__globals__[name] = _replaced(value)
+        for cell in one.__closure__ or ():
+            try:
+                cell.cell_contents = _replaced(cell.cell_contents)
+            except ValueError:  # not filled yet
+                pass
+    return copy
+
+
+def _math(name: str) -> Callable[..., Any]:
+    plain = getattr(math, name)
+    method = _METHODS.get(name, name)
+
+    def stand_in(x: Any, *more: Any) -> Any:
+        if not any(isinstance(v, Symbol) for v in (x, *more)):
+            return plain(x, *more)
+        if name == "pow":
+            return x ** more[0]
+        if isinstance(x, Symbol) and hasattr(x, method):
+            return getattr(x, method)(*more)
+        raise Untraceable(f"math.{name} of a symbol")
+
+    return stand_in
+
+
+#: what NumPy calls the functions of `math` that it names otherwise
+_METHODS = {f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")}
+_MATH = {name: _math(name) for name in dir(math) if callable(getattr(math, name))}
+
+
+def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes an array, of objects now: symbols can be put into it."""
+
+    def stand_in(*args: Any, dtype: Any = None, **more: Any) -> Any:
+        if dtype not in (None, float, np.float64):
+            raise Untraceable("an array of another type")
+        return plain(*args, **more).astype(object)
+
+    return stand_in
+
+
+def _array(value: Any, dtype: Any = None, **more: Any) -> Any:
+    if dtype not in (None, float, np.float64):
+        raise Untraceable("an array of another type")
+    return np.array(value, dtype=object) if _symbols(value) else np.array(value, dtype=dtype, **more)
+
+
+def _symbols(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_symbols, value))
+    return isinstance(value, Symbol) or (isinstance(value, np.ndarray) and value.dtype == object)
+
+
+_NUMPY = {name: _making(getattr(np, name)) for name in ("zeros", "empty", "ones", "full", "zeros_like", "empty_like",
+                                                         "ones_like")}  # fmt: skip
+_NUMPY |= {"array": _array, "asarray": _array}
+
+
+class _Module(types.ModuleType):
+    def __init__(self, plain: types.ModuleType, changed: dict[str, Any]) -> None:
+        super().__init__(plain.__name__)
+        self.__dict__.update(plain.__dict__, **changed)
+
+
+_MODULES = {id(math): _Module(math, _MATH), id(np): _Module(np, _NUMPY)}
+_SINGLE = {id(getattr(math, k)): v for k, v in _MATH.items()} | {id(getattr(np, k)): v for k, v in _NUMPY.items()}
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, types.ModuleType):
+        return _MODULES.get(id(value), value)
+    return _SINGLE.get(id(value), value) if callable(value) else value

@@ -1,0 +1,297 @@
+"""Right-hand sides and Jacobians as people write them, made into the one form that solvers call: f(t, y, p, out).
+
+That form reads y and p by whole-number indices and writes `out` in place, so that compiled code can keep many
+trajectories side by side.  People also write functions that return their slopes, use slices, `@` and `np.sum`, unpack
+y, take parameters by name or as further arguments, or have a matrix or complex numbers as their state.  `in_place`
+finds out by one run in plain Python, and puts a small function around such a one: it copies y and p into arrays of the
+person's shape, calls the function, and copies the answer into `out`.
+
+    f(t, y, p, dy)      as solvers call it; returned as it is
+    f(t, y, p, dy)      with slices and other array operations
+    f(t, y, p) -> dy    returns an array, a list, a tuple, or a number where there is one
+    f(t, y) -> dy       without parameters;  f(t, y, dy) writes in place
+    f(t, y, a, b, ...)  with args, or with parameters by name
+    jac                 the same, with a matrix in place of dy
+
+The function itself may be compiled by Numba, which then checks its indices, or, with `compiled=False`, be any Python
+function (`foreign`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import shown
+from .array_use import uses_arrays
+from .layouts import Layout, named_class, sizes
+from .states import State
+
+#: what a function of each role fills, and what it is called in messages
+FILLS = {"rhs": "dy", "jac": "J"}
+WORDS = {"rhs": "right-hand side", "jac": "Jacobian"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What `in_place` needs to make its function again.
+
+    fn: the person's function.  role: "rhs" or "jac".  n, m: numbers in y and p.  state: the person's shape of y, None
+    for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.
+    """
+
+    fn: Callable[..., Any]
+    role: str
+    n: int
+    m: int
+    state: State | None
+    layout: Layout
+    compiled: bool
+
+
+def style_of(fn: Any) -> Style | None:
+    """The style of a function that `in_place` made; None for any other."""
+    return getattr(fn, "stepsmith_style", None)
+
+
+def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any]:
+    """`style.fn` as f(t, y, p, out); itself where it is that already.
+
+    t, y (n,), p (m,): where it is run once to see how it is written.  ValueError, saying what is wrong, where that run
+    of a function that returns its values fails, or gives no values of the state's shape.
+    """
+    before = style_of(style.fn)
+    if before is not None:
+        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m):
+            return style.fn
+        layout = before.layout if style.layout == Layout() else style.layout
+        style = Style(before.fn, style.role, style.n, style.m, style.state, layout, style.compiled and before.compiled)
+    key = (id(style.fn), style.role, style.n, style.m, style.state, style.layout, style.compiled)
+    known = _KNOWN.get(key)
+    if known is not None and known[0]() is style.fn and known[1] is getattr(style.fn, "__code__", None):
+        return style.fn if known[2] is None else known[2]
+    made = _made(style, t, y, p)
+    if len(_KNOWN) > 1024:
+        _KNOWN.clear()
+    try:
+        ref = weakref.ref(style.fn)
+    except TypeError:  # a function of C's, for instance
+        return made
+    _KNOWN[key] = ref, getattr(style.fn, "__code__", None), None if made is style.fn else made
+    return made
+
+
+_KNOWN: dict[tuple, tuple[Any, Any, Any]] = {}
+
+
+def name_of(style: Style) -> str:
+    """The function's name in a message."""
+    return str(getattr(style.fn, "__qualname__", type(style.fn).__name__)).rsplit("<locals>.", 1)[-1][:80]
+
+
+def _refusal(style: Style, words: str) -> ValueError:
+    return ValueError(f"{WORDS[style.role]} {name_of(style)}: {words}")
+
+
+def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any]:
+    if style.compiled:
+        from ..checks.rhs_check import check_kind
+
+        check_kind(style.fn, style.role)
+    form = _form(style)
+    plain = style.state is None and style.layout == Layout() and style.compiled
+    if plain and form == "pass and fill" and not uses_arrays(style.fn, style.role, t, y, p):
+        return style.fn
+    filled, answer = _run(style, form, t, y, p)
+    if form == "fill or return":
+        form = "fill" if filled else "return"
+    if "fill" not in form:
+        check_answer(style, answer)
+    if style.compiled:
+        made = _around(style, form, answer)
+    else:
+        from .foreign import around
+
+        made = around(style, form)
+    made.stepsmith_form = form  # type: ignore[attr-defined]
+    return made
+
+
+def _form(style: Style) -> str:
+    """How the function is called: "pass and fill" (p and out), "pass" (p), "fill" (out), "fill or return", "" (only t
+    and y), "named and fill", "named"; with args, these are further arguments: "spread and fill", "spread".
+    """
+    count, names = _parameters(style)
+    if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
+        raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
+    if style.layout.shapes is not None:
+        more = len(style.layout.shapes)
+        return _one_of(style, count, {2 + more: "spread", 3 + more: "spread and fill"})
+    if style.layout.names is not None:
+        more = len(style.layout.names)
+        if names[2 : 2 + more] == style.layout.names and more:
+            return _one_of(style, count, {2 + more: "named", 3 + more: "named and fill"})
+        if set(names[2:]) >= set(style.layout.names) and more:
+            order = ", ".join(style.layout.names)
+            raise _refusal(style, f"it takes ({', '.join(names)}), but p has its names in the order {order}")
+    third = names[2:3]
+    if count == 3 and style.m == 0 and third and third[0] in ("dy", "du", "dydt", "out", "J", "ydot"):
+        return "fill"
+    # a function whose arguments cannot be read (*args) is called as f(t, y, p)
+    third_form = "fill or return" if style.m == 0 else "pass"
+    return _one_of(style, count, {2: "", 3: third_form, 4: "pass and fill", -1: "pass"})
+
+
+def _one_of(style: Style, count: int, forms: dict[int, str]) -> str:
+    if count in forms:
+        return forms[count]
+    if count == -1:
+        return next(form for form in forms.values() if "fill" not in form)
+    wants = " or ".join(str(k) for k in sorted(forms) if k > 0)
+    out = FILLS[style.role]
+    raise _refusal(
+        style,
+        f"it takes {count} arguments, but {wants} are expected: f(t, y, p) returns its values, f(t, y, p, {out}) "
+        f"writes them into {out}, and further arguments come from args=(...)",
+    )
+
+
+def _parameters(style: Style) -> tuple[int, tuple[str, ...]]:
+    """How many arguments the function takes without having defaults, -1 where that is open; and their names."""
+    fn = getattr(style.fn, "py_func", style.fn)
+    try:
+        given = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return -1, ()
+    kinds = inspect.Parameter
+    if any(p.kind == kinds.VAR_POSITIONAL for p in given):
+        return -1, ()
+    places = [p for p in given if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    fixed = [p for p in places if p.default is kinds.empty]
+    return len(fixed), tuple(p.name for p in fixed)
+
+
+def arguments(style: Style, form: str, p: Any) -> list[Any]:
+    """The parameters as the function takes them."""
+    layout = style.layout
+    if "spread" in form and layout.shapes is not None:
+        ends = np.cumsum([0, *sizes(layout.shapes)])
+        parts = [p[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [part[0] if s == () else part.reshape(s) for part, s in zip(parts, layout.shapes, strict=True)]
+    if "named" in form:
+        return list(p)
+    if "pass" not in form:
+        return []
+    return [p] if layout.names is None else [named_class(layout.names)(*p)]
+
+
+def shaped(style: Style, y: np.ndarray) -> Any:
+    """A state (n,) in its owner's shape; a number where that is one."""
+    if style.state is None:
+        return y
+    out = style.state.shaped(y)
+    return out[()] if out.ndim == 0 else out
+
+
+def _run(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> tuple[bool, Any]:
+    """Run the function once in plain Python: whether it filled `out`, and what it returned."""
+    from ..checks.interpreted import interpreted
+
+    fn = interpreted(style.fn) if style.compiled else style.fn
+    args = [np.float64(t), shaped(style, y.copy()), *arguments(style, form.replace("fill or return", "fill"), p.copy())]
+    out = blank(style)
+    if "fill" in form:
+        args.append(out)
+    try:
+        with np.errstate(all="ignore"):
+            answer = fn(*args)
+    except Exception as error:
+        if form == "fill or return":
+            return _run(style, "pass", t, y, p)
+        hint = " (p holds no values)" if style.m == 0 and isinstance(error, (IndexError, ValueError)) else ""
+        raise _refusal(style, f"it fails at the start of the span: {type(error).__name__}: {error}{hint}") from error
+    if form == "fill or return" and answer is not None:
+        return _run(style, "pass", t, y, p)
+    if "fill" in form:
+        if answer is not None:
+            raise _refusal(
+                style, f"it must fill {FILLS[style.role]} in place and return nothing, got {shown(answer)}"
+            )
+        left = unwritten(style, out)
+        if left:
+            raise _refusal(
+                style, f"it does not write {left}; every component must be written at every call, zeros too"
+            )
+    return "fill" in form, answer
+
+
+#: a NaN that no calculation gives: it stands where nothing has been written
+_UNWRITTEN = np.array([0x7FF8_0000_5EED_0001], dtype=np.uint64).view(np.float64)[0]
+
+
+def blank(style: Style) -> np.ndarray:
+    """What a function fills, nothing written yet."""
+    if style.role == "jac":
+        return np.zeros((style.n, style.n))
+    flat = np.full(style.n, _UNWRITTEN)
+    return flat if style.state is None else np.atleast_1d(style.state.shaped(flat))
+
+
+def unwritten(style: Style, out: np.ndarray) -> str:
+    """Components that nothing was written to, in words; "" where there are none."""
+    flat = np.ascontiguousarray(out).view(np.uint64).ravel()
+    at = np.flatnonzero(flat == np.array(_UNWRITTEN).view(np.uint64))
+    if style.role == "jac" or at.size == 0:
+        return ""
+    return ", ".join(f"dy[{i}]" for i in at[:6]) + (f" and {at.size - 6} more" if at.size > 6 else "")
+
+
+def check_answer(style: Style, answer: Any) -> None:
+    """ValueError where what a function returned is not `out`'s content."""
+    want = (style.n, style.n) if style.role == "jac" else (style.n,) if style.state is None else style.state.shape
+    if answer is None:
+        fills = FILLS[style.role]
+        raise _refusal(style, f"it returns nothing; it must return {fills}, or fill it as its last argument")
+    if style.role == "jac" and hasattr(answer, "toarray"):
+        raise _refusal(style, "it returns a sparse matrix; return a dense one, and say the pattern by sparsity=")
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:
+        raise _refusal(style, f"it returns no array: {error}") from None
+    allowed = "fiubc" if style.state is not None and style.state.is_complex else "fiub"
+    if array.dtype.kind not in allowed:
+        what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
+        raise _refusal(style, f"it must return numbers, got {what}")
+    one = style.n == 1 and array.shape in ((), (1,)) and style.role == "rhs"
+    if array.shape != want and not one:
+        got = f"{array.size} values" if array.ndim == 1 and len(want) == 1 else f"shape {array.shape}"
+        raise _refusal(style, f"it returns {got}, where y0 has {want[0] if len(want) == 1 else f'shape {want}'}")
+
+
+def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:
+    """The function that copies in, calls, and copies out, as text."""
+    from . import styles_text
+
+    names: dict[str, Any] = {"np": np, "given": style.fn}  # compiled as every helper is (`compile.recompile`)
+    if style.layout.names is not None and "pass" in form:
+        from ..compile import named_tuples  # noqa: F401  (how compiled code reads p["k1"])
+
+        names["Parameters"] = named_class(style.layout.names)
+    text = styles_text.around(style, form, answer)
+    return finished(style, text, names)
+
+
+def finished(style: Style, text: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """The function `written` of a text, named like the person's own."""
+    names["__name__"] = getattr(style.fn, "__module__", None) or "__main__"
+    exec(compile(text, f"<{name_of(style)} as solvers call it>", "exec"), names)  # noqa: S102
+    made = names.pop("written")
+    made.__qualname__ = made.__name__ = str(getattr(style.fn, "__name__", type(style.fn).__name__))
+    made.__doc__ = getattr(style.fn, "__doc__", None)
+    made.stepsmith_style = style
+    return made

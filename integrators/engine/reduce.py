@@ -78,8 +78,8 @@ def chunk_size(chunk: Any, what: Kept, count: int, numbers: int) -> int:
     chunk: the caller's, or None: all of `count` where nothing is reduced (then everything is held in any case), else as
     many as fit into `CHUNK_BYTES`, of which a trajectory takes `numbers` float64.
     """
-    if chunk is not None:
-        return options.count("chunk", chunk)
+    if options.count("chunk", chunk, none=True) is not None:
+        return int(chunk)
     if what.reducer is None:
         return max(count, 1)
     size = max(CHUNK_BYTES // (8 * (numbers + layout.N_STATS)), 1)

@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.integrate import solve_ivp
 
 import stepsmith as ss
 from stepsmith.integrators.core.errors import OptionError
+from stepsmith.integrators.core.solver_options import output_grid
 from stepsmith.integrators.engine import reduce
 from stepsmith.integrators.kernels import layout
 from stepsmith.integrators.problems.problem import Batch, Problem
@@ -239,3 +241,21 @@ def test_the_printed_summary():
     over = dataclasses.replace(sol.stats, naccept_over=np.arange(1000))
     assert len(repr(dataclasses.replace(sol, stats=over)).splitlines()) == 5
     assert "failed" not in repr(run(batch))
+
+
+def test_times_that_all_trajectories_share_are_checked_without_an_array_of_all():
+    t0, t1 = np.zeros(100_000), np.linspace(1.0, 2.0, 100_000)
+    tracemalloc.start()
+    output_grid(np.linspace(0.0, 1.0, 200), t0, t1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+    for times, words in (([0.0, 1.5], "within"), ([-0.1, 0.5], "within"), ([0.5, np.nan], "within"), ([0.5, 0.2], "ordered")):
+        with pytest.raises(OptionError, match=words):
+            output_grid(times, t0, t1)
+    mixed = np.where(np.arange(100_000) % 2, 1.0, -1.0)
+    with pytest.raises(OptionError, match="within"):
+        output_grid([0.0, 0.5], t0, mixed)
+    with pytest.raises(OptionError, match="ordered"):
+        output_grid([-0.5, 0.5], -mixed, mixed)
+    assert output_grid([0.0, 0.0], t0, mixed).shape == (1, 2)

@@ -250,9 +250,11 @@ def test_times_that_all_trajectories_share_are_checked_without_an_array_of_all()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
-    for times, words in (([0.0, 1.5], "within"), ([-0.1, 0.5], "within"), ([0.5, np.nan], "within"), ([0.5, 0.2], "ordered")):
-        with pytest.raises(OptionError, match=words):
+    for times in ([0.0, 1.5], [-0.1, 0.5], [0.5, np.nan]):
+        with pytest.raises(OptionError, match="within"):
             output_grid(times, t0, t1)
+    with pytest.raises(OptionError, match="ordered"):
+        output_grid([0.5, 0.2], t0, t1)
     mixed = np.where(np.arange(100_000) % 2, 1.0, -1.0)
     with pytest.raises(OptionError, match="within"):
         output_grid([0.0, 0.5], t0, mixed)

@@ -38,9 +38,16 @@ def closure(k, damping=0.1):
     return Problem(rhs, [1.0, 0.0], (0.0, 10.0))
 
 
-def closure_power(k):
+def closure_power(k, a=1.0):
     def rhs(t, y, p, dy):
-        dy[0] = -(y[0] ** k)
+        dy[0] = -a * y[0] ** k
+
+    return Problem(rhs, [1.0], (0.0, 1.0))
+
+
+def closure_table(table):
+    def rhs(t, y, p, dy):
+        dy[0] = -table[0] * y[0]
 
     return Problem(rhs, [1.0], (0.0, 1.0))
 
@@ -133,12 +140,17 @@ def test_problems_of_two_kinds(other, words):
 
 
 def test_closures_that_cannot_be_one():
-    with pytest.raises(OptionError, match=r"number 2 .*its rhs: .*captures k = 3.0 against 2.0; only floats"):
-        Batch.of([closure_power(2.0), closure_power(2.0), closure_power(3.0)])
+    with pytest.raises(OptionError, match=r"number 2 .*its rhs: .*captures k = 3.0 against 2.0; only .* exponent"):
+        Batch.of([closure_power(2.0), closure_power(2.0, 1.5), closure_power(3.0, 2.5)])
     with pytest.raises(OptionError, match=r"captures k = 2 against 1; a whole number .* make it a float"):
         Batch.of([closure(1), closure(2)])
     with pytest.raises(OptionError, match="captures k = 2.0 against 1; a whole number"):
         Batch.of([closure(1), closure(2.0)])
+    given = [Problem(closure(k).rhs, [1.0, 0.0], (0.0, 1.0), jac=jacobian) for k in (1.0, 2.0)]
+    with pytest.raises(OptionError, match="captures k = 2.0 against 1.0; pass what varies in p"):
+        Batch.of(given)  # with a Jacobian nothing that is captured moves
+    with pytest.raises(OptionError, match="its rhs: .*captures table = .*pass what varies in p"):
+        Batch.of([closure_table(np.ones(2)), closure_table(np.zeros(2))])
 
 
 @pytest.mark.parametrize(

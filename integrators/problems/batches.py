@@ -112,7 +112,11 @@ def _with_one_rhs(problems: list[Problem]) -> list[Problem]:
     moved = [lifted(problem) for problem in problems]
     for i, problem in enumerate(moved):
         if problem.m != moved[0].m or not _same(moved[0].rhs, problem.rhs):
-            raise _differs(i, "rhs", _difference(first.rhs, problems[i].rhs))
+            one, two = moved[0].rhs, problem.rhs  # without the captured floats that do not matter
+            if getattr(one, "__code__", None) != getattr(two, "__code__", None):
+                one, two = first.rhs, problems[i].rhs
+            lifts = first.jac is None and first.accel is None and first.nbody is None
+            raise _differs(i, "rhs", _difference(one, two, lifts))
     return moved
 
 
@@ -134,26 +138,38 @@ def _same(a: Callable | None, b: Callable | None, refuses: bool = True) -> bool:
         return False
 
 
-def _difference(a: Any, b: Any) -> str:
-    """In what two functions that compute different things differ: captured values of one code, or the code."""
+def _difference(a: Any, b: Any, lifts: bool = False) -> str:
+    """In what two functions that compute different things differ: captured values of one code, or the code.  lifts:
+    whether captured floats would have been moved to p.
+    """
     if a is None or b is None:
         return f"{_named(b)} against {_named(a)}"
     plain, other = getattr(a, "py_func", a), getattr(b, "py_func", b)
     if not isinstance(plain, types.FunctionType) or getattr(other, "__code__", None) != plain.__code__:
         return f"{_named(b)} against {_named(a)}, another function"
+    from ..compile.watch import cell_content
+
     captured = [*zip(plain.__code__.co_freevars, plain.__closure__ or (), other.__closure__ or (), strict=True)]
     for name, cell, other_cell in captured:
-        one, two = cell.cell_contents, other_cell.cell_contents
+        one, two = cell_content(cell), cell_content(other_cell)
         if type(one) is not type(two) or not _equal(one, two):
-            whole = int in (type(one), type(two))
-            return f"{_named(b)} captures {name} = {shown(two, 40)} against {shown(one, 40)}; " + (
-                "a whole number is a constant of the code: make it a float in every problem, or pass it in p"
-                if whole
-                else "only floats that the function calculates with may differ: pass what varies in p"
-            )
+            remedy = _remedy(one, two, lifts)
+            return f"{_named(b)} captures {name} = {shown(two, 40)} against {shown(one, 40)}; {remedy}"
     if plain.__defaults__ != other.__defaults__:
         return f"{_named(b)} has defaults {shown(other.__defaults__)} against {shown(plain.__defaults__)}: use p"
     return f"{_named(b)} against {_named(a)}: what they name differs"
+
+
+def _remedy(one: Any, two: Any, lifts: bool) -> str:
+    """What to do about a captured value that is `one` here and `two` there."""
+    if not lifts:
+        return "pass what varies in p"
+    if int in (type(one), type(two)):
+        return "a whole number is a constant of the code: make it a float in every problem, or pass it in p"
+    return (
+        "only floats that a function whose source is at hand calculates with, not those that decide a branch, an "
+        "exponent or an index, may differ: pass what varies in p"
+    )
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -124,7 +124,7 @@ def test_lists_of_problems_what_is_kept_and_chunks(lorenz, capsys):
     np.testing.assert_array_equal(parts.output, whole.y_eval.max(axis=1))
     np.testing.assert_array_equal(parts.y, whole.y)
     np.testing.assert_array_equal(parts.stats.nfev, whole.stats.nfev)
-    assert parts.y_eval is None and "3 of 3" in capsys.readouterr().err
+    assert parts.y_eval is None and "3/3" in capsys.readouterr().err
     one = ss.solve_ensemble(problems[1], output=lambda sol: sol.t, **options)
     np.testing.assert_array_equal(one.output, whole.t[1:2])
     np.testing.assert_array_equal(one.y, whole.y[1:2])

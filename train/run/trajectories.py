@@ -15,7 +15,7 @@ def reported(count: int) -> Iterator[Callable[[int], None]]:
 
     The line is drawn anew a few times a second at most, and ends with the block, also by an error or an interrupt.
     """
-    bar, began = Progress("solve_ensemble", count, "trajectories"), time.perf_counter()
+    bar, began = Progress("solve", count, "trajectories"), time.perf_counter()
     first: list[tuple[float, int]] = []  # the first report; what lies before it is compilation, too
 
     def report(done: int) -> None:
@@ -24,7 +24,7 @@ def reported(count: int) -> Iterator[Callable[[int], None]]:
         if not first:
             first.append((now, done))
         rate = (done - before) / max(now - since, 1e-9)
-        bar.update(done, f"{done:,} of {count:,}, {rate:,.0f} a second")
+        bar.update(done, f"{done:,}/{count:,}, {rate:,.0f}/s")
 
     try:
         yield report

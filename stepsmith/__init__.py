@@ -19,10 +19,10 @@ import gymnasium as _gym
 from .envs import specs as _specs
 from .integrators.core import moved as _moved
 from .integrators.core.errors import OptionError
-from .integrators.core.options import choice, named
+from .integrators.core.options import choice, flag, named
 
 if TYPE_CHECKING:
-    from .integrators.engine.ensemble import EnsembleSolution
+    from .integrators.engine.ensemble_solution import EnsembleSolution
     from .integrators.engine.solve import Solution
 
 __version__ = "0.1.0"
@@ -71,6 +71,13 @@ def _solver() -> Any:
     from .integrators.engine.solve import solve
 
     return solve
+
+
+@functools.cache
+def _batches() -> Any:
+    from .integrators.problems import batches
+
+    return batches.given_batch
 
 
 @functools.cache
@@ -129,29 +136,51 @@ def solve_ensemble(
     max_steps: int = 100_000,
     threads: int | None = None,
     block: int | None = None,
+    output: Any = None,
+    chunk: int | None = None,
+    progress: bool = False,
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
+    batch: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one `Problem`.
     threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
+    output: what is kept beside the final states; None: `y_eval` where t_eval is given.  "final": nothing, "t_eval":
+    `y_eval`, "max", "min": the largest or smallest value of each component over the times in t_eval, or a function
+    `output(sol)` of the solution of one chunk of trajectories, which returns an array with a row for each of them.  The
+    last three make `output` (B, ...) of the answer, and `y_eval` is not kept.
+    chunk: trajectories that are solved and reduced at a time; it changes no result.  None: as many as keep their states
+    at t_eval below 256 MB where these are reduced, else all.
+    progress: whether a line on standard error says how many trajectories are done, how many a second, and the time
+    left.
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
+    batch = _batches()(batch)
     law = _controller(controller, batch, method)
+    run: Any
+    own: Any
     if device == "cuda":
         from .integrators.engine import cuda
 
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
-        sol = cuda.solve_ensemble(
-            batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block
-        )
-        return sol if batch.state is None else sol.shaped(batch.state)
-    from .integrators.engine import ensemble
+        run, own = cuda.solve_ensemble, 64 if block is None else block
+    else:
+        from .integrators.engine import ensemble
 
-    if block is not None:
-        raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
-    sol = ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
-    return sol if batch.state is None else sol.shaped(batch.state)
+        if block is not None:
+            raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
+        run, own = ensemble.solve_ensemble, threads
+    kept = output if batch.state is None or not callable(output) else lambda sol: output(sol.shaped(batch.state))
+    given = (batch, method, law, rtol, atol, t_eval, first_step, max_steps, own, kept, chunk)
+    if flag("progress", progress):
+        from .train.run.trajectories import reported
+
+        with reported(len(batch)) as report:
+            sol = run(*given, report)
+    else:
+        sol = run(*given)
+    return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:

@@ -136,7 +136,8 @@ def test_what_is_no_problem(source, words):
 
 
 @pytest.mark.parametrize(
-    "source, words", [("lorenz", "batch must be a Batch, got str"), (LV, "problem.batch\\(\\) makes a Batch")]
+    "source, words", [("lorenz", "batch must be a Batch, a Problem or a list of Problems, got 'lorenz'"),
+                      ([LV, 3], "number 1 is 3"), ([], "at least one Problem")]
 )
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_is_no_batch(source, words, device):

@@ -18,6 +18,7 @@ from scipy.linalg import expm
 
 import stepsmith as ss
 from stepsmith.integrators import problems
+from stepsmith.integrators.compile.digest import identity
 from stepsmith.integrators.compile.unrolled import unrolled
 from stepsmith.integrators.core.errors import UncompiledWarning
 
@@ -199,8 +200,34 @@ def test_closures_keep_their_own_numbers():
     def make(k):
         return ss.Problem(lambda t, y: -k * y, [1.0, 1.0], (0.0, 1.0))
 
-    found = [ss.solve(make(k), rtol=1e-9).y[-1, 0] for k in (0.5, 1.0, 2.0)]
+    rates = (0.5, 1.0, 2.0)
+    found = [ss.solve(make(k), rtol=1e-9).y[-1, 0] for k in rates]
     assert found == pytest.approx(np.exp([-0.5, -1.0, -2.0]), abs=1e-7)
+    # they share a kernel, and a batch
+    one, two = (unrolled(make(k), lift=True) for k in rates[:2])
+    assert identity(one.rhs) == identity(two.rhs) and one.p.tolist() == [0.5] and two.p.tolist() == [1.0]
+    many = ss.solve_ensemble([make(k) for k in rates], rtol=1e-9)
+    assert many.y[:, 0] == pytest.approx(np.exp([-0.5, -1.0, -2.0]), abs=1e-7)
+
+
+def test_a_captured_number_that_decides_stays_a_constant():
+    def make(k):
+        return ss.Problem(lambda t, y: -y if k > 1.0 else y, [1.0, 1.0], (0.0, 1.0))
+
+    found = [ss.solve(make(k), rtol=1e-9).y[-1, 0] for k in (0.5, 2.0)]
+    assert found == pytest.approx(np.exp([1.0, -1.0]), abs=1e-7)
+
+
+def test_shaped_states_in_batches_and_reducers():
+    flow = ss.Problem(lambda t, Y, p: p[0] * MATRIX @ Y, np.eye(2), (0.0, 1.0), [1.0])
+    batch = flow.batch(p=[[1.0], [0.5]], y0=np.stack([np.eye(2), 2.0 * np.eye(2)]))
+    trace = dict(t_eval=[0.0, 1.0], output=lambda s: s.y_eval[:, -1].trace(0, 1, 2))
+    sol = ss.solve_ensemble(batch, rtol=1e-9, atol=1e-12, **trace)
+    exact = [expm(MATRIX), 2.0 * expm(0.5 * MATRIX)]
+    assert sol.y == pytest.approx(np.array(exact), abs=1e-8)
+    assert sol.output == pytest.approx([m.trace() for m in exact], abs=1e-8)
+    most = ss.solve_ensemble(batch, rtol=1e-9, t_eval=[0.0, 1.0], output="max").output
+    assert most.shape == (2, 2, 2) and most[0, 0, 0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

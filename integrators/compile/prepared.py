@@ -25,8 +25,15 @@ def prepared(source: Source) -> Source:
     """`source`, or a copy whose functions can be compiled, with further parameters behind the problem's own."""
     if callback_of(source.rhs) is not None or callback_of(source.jac) is not None:
         return _called_back(source)
+    return moved_to_p(source)
+
+
+def moved_to_p(source: Source) -> Source:
+    """`source`, or a copy with the floats that its functions close over in p, where that can be done, and small arrays
+    as numbers.
+    """
     if style_of(source.rhs) is not None or style_of(source.jac) is not None:
-        return unrolled(source)
+        return unrolled(source, lift=True)
     return lifted(source) if getattr(source.rhs, "__closure__", None) is not None else source
 
 

@@ -6,7 +6,8 @@ call, running it once on symbols (`symbolic`) gives those operations, as a funct
 run twice, and used only where both runs agree: a function that draws random numbers or counts its calls is left alone.
 
 The values of what the function names (globals, what it closes over) become constants of the code; they are looked at
-again at every solve (`digest.watched`).
+again at every solve (`digest.watched`).  Floats that it closes over may become further parameters instead, so that
+closures that differ in a number share one kernel, as those of the solvers' own form do (`lift`).
 """
 
 from __future__ import annotations
@@ -25,63 +26,79 @@ from ..problems.styles import Style, arguments, blank, finished, style_of
 from . import vecmath
 from .digest import UndigestibleError, watched
 from .symbolic import Graph, Symbol, Untraceable
-from .watch import Watch
+from .watch import Watch, cell_content
 
 Source = TypeVar("Source", Problem, Batch)
 #: larger states are compiled as arrays: that is shorter to compile, and their loops are fast
 MOST_COMPONENTS = 64
 
-_KNOWN: weakref.WeakKeyDictionary[Any, tuple[Watch, Any]] = weakref.WeakKeyDictionary()
+#: by function, and by where captured floats stand in p: what was watched, the function, the floats
+_KNOWN: weakref.WeakKeyDictionary[Any, dict[int | None, tuple[Watch, Any, list[float]]]] = weakref.WeakKeyDictionary()
 
 
-def unrolled(source: Source) -> Source:
-    """`source`, or a copy whose functions are straight-line code, where theirs use arrays and can be written so."""
-    changed = {}
+def unrolled(source: Source, lift: bool = False) -> Source:
+    """`source`, or a copy whose functions are straight-line code, where theirs use arrays and can be written so.
+
+    lift: let them read the floats that they close over from p, behind the problem's own parameters.
+    """
+    changed: dict[str, Any] = {}
+    more: list[float] = []
     for role in ("rhs", "jac"):
         fn = getattr(source, role)
         style = style_of(fn)
         if style is not None and style.compiled and style.n <= MOST_COMPONENTS:
-            found = _straight(fn, style)
+            found, values = _straight(fn, style, source.m + len(more) if lift else None)
             if found is not None:
                 changed[role] = found
+                more += values
     if not changed:
         return source
+    if more:
+        rows = np.broadcast_to(np.array(more), (*source.p.shape[:-1], len(more)))
+        changed["p"] = np.ascontiguousarray(np.concatenate([source.p, rows], axis=-1))
     copy = object.__new__(type(source))
     vars(copy).update(vars(source), **changed)
     return copy
 
 
-def _straight(fn: Callable[..., Any], style: Style) -> Callable[..., Any] | None:
-    known = _KNOWN.get(fn)
+def _straight(fn: Any, style: Style, place: int | None) -> tuple[Callable[..., Any] | None, list[float]]:
+    """The straight-line function, None where there is none, and values that it reads from p[place] on."""
+    known = _KNOWN.setdefault(fn, {}).get(place)
     if known is not None and known[0].same():
-        return known[1]
+        return known[1:]
     try:
         watch = watched(fn)[1]
     except UndigestibleError:  # the compiler's caller says so
-        return None
-    text = _text(style, fn.stepsmith_form)  # type: ignore[attr-defined]
+        return None, []
+    text: str | None = None
+    values: list[float] = []
+    if place is not None:
+        text, values = _text(style, fn.stepsmith_form, place)
+    if text is None:
+        text, values = _text(style, fn.stepsmith_form, None)
     names = {k: getattr(vecmath, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "atan", "fabs")}
     made = None if text is None else finished(style, text, {"math": math, **names})
-    _KNOWN[fn] = watch, made
-    return made
+    _KNOWN[fn][place] = watch, made, values
+    return made, values
 
 
-def _text(style: Style, form: str) -> str | None:
-    """Source of the straight-line function; None where there is none."""
+def _text(style: Style, form: str, place: int | None) -> tuple[str | None, list[float]]:
+    """Source of the straight-line function, None where there is none, and the values that it reads from p[place] on."""
     if style.state is not None and style.state.is_complex:
-        return None
+        return None, []
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            first, second = _once(style, form), _once(style, form)
+            first, second = _once(style, form, place), _once(style, form, place)
     except Exception:  # Untraceable, or what NumPy says of objects where it wants numbers
-        return None
-    return first if first == second else None
+        return None, []
+    return first if first == second else (None, [])
 
 
-def _once(style: Style, form: str) -> str:
+def _once(style: Style, form: str, place: int | None) -> tuple[str, list[float]]:
     graph = Graph()
     fn = _stand_ins(style.fn)
+    values = _lifted(graph, fn, place) if place is not None else []
     t = graph.node("t")
     y = _objects([graph.node(f"y[{i}]") for i in range(style.n)])
     p = _objects([graph.node(f"p[{i}]") for i in range(style.m)])
@@ -95,13 +112,24 @@ def _once(style: Style, form: str) -> str:
     flat = np.array(answer, dtype=object).ravel().tolist()
     if len(flat) != (style.n * style.n if style.role == "jac" else style.n):
         raise Untraceable("another number of values")
-    lines, values = graph.lines([float(v) if isinstance(v, np.bool_) else v for v in flat])
+    lines, results = graph.lines([float(v) if isinstance(v, np.bool_) else v for v in flat])
     if style.role == "jac":
         places = [f"out[{i}, {j}]" for i in range(style.n) for j in range(style.n)]
     else:
         places = [f"out[{i}]" for i in range(style.n)]
-    body = [*lines, *(f"{place} = {value}" for place, value in zip(places, values, strict=True))]
-    return "def written(t, y, p, out):\n" + "".join(f"    {line}\n" for line in body)
+    body = [*lines, *(f"{at} = {value}" for at, value in zip(places, results, strict=True))]
+    return "def written(t, y, p, out):\n" + "".join(f"    {line}\n" for line in body), values
+
+
+def _lifted(graph: Graph, fn: Any, place: int) -> list[float]:
+    """Put parameters from p[place] on in place of the floats that `fn` closes over; their values."""
+    values: list[float] = []
+    for cell in fn.__closure__ or ():
+        content = cell_content(cell)
+        if type(content) in (float, np.float64):
+            cell.cell_contents = graph.node(f"p[{place + len(values)}]")
+            values.append(float(content))
+    return values
 
 
 def _objects(values: list[Any]) -> np.ndarray:

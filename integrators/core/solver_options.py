@@ -150,9 +150,10 @@ def output_grid(t_eval: Any, t0: np.ndarray, t1: np.ndarray) -> np.ndarray:
     if t.ndim != 2 or t.shape[0] not in (1, len(t0)):
         raise OptionError(f"t_eval must have shape (k,) or ({len(t0)}, k), got {np.shape(t_eval)}")
     sign = np.where(t1 >= t0, 1.0, -1.0)
-    return _along(
-        t, np.minimum(t0, t1)[:, None], np.maximum(t0, t1)[:, None], sign[:, None], "every trajectory's span"
-    )
+    lo, hi = np.minimum(t0, t1), np.maximum(t0, t1)
+    if len(t) == 1 and len(t0) > 1:  # what all spans share: no arrays of all times of all trajectories
+        lo, hi, sign = lo.max(keepdims=True), hi.min(keepdims=True), np.unique(sign)
+    return _along(t, lo[:, None], hi[:, None], sign[:, None], "every trajectory's span")
 
 
 def _along(t: np.ndarray, lo: Any, hi: Any, sign: Any, span: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from ..core import options
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
-from ..problems.problem import Batch
-from .ensemble import EnsembleSolution, check_batch, counted, longest
+from ..problems.batches import given_batch
+from ..problems.problem import Batch, Problem
+from .ensemble import longest
+from .ensemble_solution import EnsembleSolution, counted
 from .explained import explained
+from .reduce import Reducer, chunk_size, in_chunks, kept
 from .solve import check_controller, slots_of
 
 _KERNELS = Recent()
+#: how often progress is reported at most, and trajectories between two reports at least
+REPORTS, LEAST_REPORTED = 16, 65_536
 
 
 def missing() -> str | None:
@@ -70,7 +76,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any) -> Any
 
 
 def solve_ensemble(
-    batch: Batch,
+    batch: Batch | Problem | Sequence[Problem],
     method: str | ExplicitTableau,
     controller: Any,
     rtol: Any = 1e-6,
@@ -79,22 +85,32 @@ def solve_ensemble(
     first_step: float | None = None,
     max_steps: int = 100_000,
     block: int = 64,
+    output: str | Reducer | None = None,
+    chunk: int | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> EnsembleSolution:
     """Integrate every instance of `batch` on the current CUDA device, in float64.
 
+    batch, output, chunk: as in `ensemble.solve_ensemble`; a chunk also bounds the device's memory.  report: called with
+    the number of trajectories done after each chunk; where it is given, an automatic chunk is a sixteenth at most.
     rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or (B, k).  max_steps: attempts a
     trajectory.  block: threads a block, 1 to 1024.  The answer and its statuses are those of the CPU engine to
     rounding; `stats.wall_s` includes the transfers to and from the device, not compilation.  Raises ValueError on bad
     input and RuntimeError naming what is missing where there is no GPU.
     """
     meth = methods.get(method)
-    check_batch(batch)
-    batch = prepared(batch)
+    batch = prepared(given_batch(batch))
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("block", block, 1, 1024)
+    what = kept(output, t_eval)
+    grid = tgrid if what.evaluates else np.empty((1, 0))
+    given = None if t_eval is None or not what.evaluates else grid
+    per_chunk = chunk_size(chunk, what, count, (grid.shape[1] + 1) * n)
+    if report is not None and chunk is None:
+        per_chunk = min(per_chunk, max(-(-count // REPORTS), LEAST_REPORTED))
     check_controller(controller, meth, batch)
     lack = missing()
     if lack is not None:
@@ -110,22 +126,28 @@ def solve_ensemble(
         except Exception as error:
             raise explained(error, batch) from None
     h0 = np.full(count, np.nan if size is None else size)
-    given = (controller.params, batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid)
-    inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in given]
-    yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
-    yout = np.full((count, tgrid.shape[1], n), np.nan)
-    start = time.perf_counter()
-    if count:
-        *on_device, d_yout, d_yend, d_stat = (
-            *map(cuda.to_device, inputs), *(cuda.device_array(x.shape) for x in (yout, yend, stat))
-        )  # fmt: skip
-        run[-(-count // block), block](*on_device, d_yout, float(limit), d_yend, d_stat)
-        for there, here in ((d_yend, yend), (d_stat, stat), (d_yout, yout)):
-            there.copy_to_host(here)  # waits for the kernel
-    wall = time.perf_counter() - start
-    stats = counted(stat, wall)
-    return EnsembleSolution(
-        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
-        None if t_eval is None else yout
-    )
+    law, columns = controller.params, (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0)
 
+    def part(lo: int, hi: int) -> EnsembleSolution:
+        rows, held = slice(lo, hi), hi - lo
+        times = grid if len(grid) == 1 else grid[rows]
+        inputs = [np.ascontiguousarray(x, dtype=np.float64) for x in (law, *(x[rows] for x in columns), times)]
+        yend, stat = np.empty((held, n)), np.empty((held, layout.N_STATS))
+        yout = np.full((held, grid.shape[1], n), np.nan)
+        start = time.perf_counter()
+        if held:
+            *on_device, d_yout, d_yend, d_stat = (
+                *map(cuda.to_device, inputs), *(cuda.device_array(x.shape) for x in (yout, yend, stat))
+            )  # fmt: skip
+            run[-(-held // block), block](*on_device, d_yout, float(limit), d_yend, d_stat)
+            for there, here in ((d_yend, yend), (d_stat, stat), (d_yout, yout)):
+                there.copy_to_host(here)  # waits for the kernel
+        wall = time.perf_counter() - start
+        if report is not None:
+            report(hi)
+        return EnsembleSolution(
+            stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
+            None if given is None else times, None if given is None else yout,
+        )  # fmt: skip
+
+    return in_chunks(part, count, per_chunk, what, given)

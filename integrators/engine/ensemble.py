@@ -6,8 +6,8 @@ import functools
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,65 +20,27 @@ from ..core import options
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
+from ..problems.batches import given_batch
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
-from ..problems.states import State
+from .ensemble_solution import EnsembleSolution, EnsembleStats, counted
 from .explained import explained
 from .pace import Pace
+from .reduce import Reducer, chunk_size, in_chunks, kept
 from .solve import check_controller, slots_of
+from .tally import Tally
+
+__all__ = [
+    "EnsembleSolution",
+    "EnsembleStats",
+    "available_cores",
+    "ensemble_kernel",
+    "longest",
+    "run_ranges",
+    "solve_ensemble",
+]
 
 _KERNELS = Recent()
-
-
-@dataclass(frozen=True)
-class EnsembleStats:
-    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
-    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.
-    """
-
-    nfev: np.ndarray
-    naccept: np.ndarray
-    nreject: np.ndarray
-    nfallback: np.ndarray
-    wall_s: float
-    njev: np.ndarray
-    nlu: np.ndarray
-    nsolve: np.ndarray
-    naccept_over: np.ndarray
-
-
-@dataclass(frozen=True)
-class EnsembleSolution:
-    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
-    a trajectory did not get that far, or None.
-    """
-
-    t: np.ndarray
-    y: np.ndarray
-    status: np.ndarray
-    stats: EnsembleStats
-    t_eval: np.ndarray | None = None
-    y_eval: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def success(self) -> np.ndarray:
-        """(B,) bool."""
-        return self.status == layout.SUCCESS
-
-    def shaped(self, state: State) -> EnsembleSolution:
-        """This solution with states (..., *shape) in place of vectors of real numbers."""
-        y_eval = None if self.y_eval is None else state.shaped(self.y_eval)
-        return replace(self, y=state.shaped(self.y), y_eval=y_eval)
-
-    def message(self, i: int) -> str:
-        """What happened to trajectory i."""
-        return layout.message(int(self.status[i]), int(self.stats.naccept_over[i]))
-
-
-def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
-    """Statistics of an ensemble from the kernel's columns `layout.STATS` (B, N_STATS)."""
-    by = {name: stat[:, i].astype(np.int64) for i, name in enumerate(layout.STATS) if name.startswith("n")}
-    return EnsembleStats(wall_s=wall, **by)
 
 
 @functools.cache
@@ -114,20 +76,13 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
     return _KERNELS.made(key, make)
 
 
-def check_batch(batch: Any) -> None:
-    """ValueError for what is no Batch."""
-    if not isinstance(batch, Batch):
-        hint = ": solve takes one, and problem.batch() makes a Batch of it" if isinstance(batch, Problem) else ""
-        raise ValueError(f"batch must be a Batch, got {type(batch).__name__}{hint}")
-
-
 def longest(batch: Batch) -> float:
     """Length of the longest span."""
     return float(np.abs(batch.t1 - batch.t0).max(initial=0.0))
 
 
 def solve_ensemble(
-    batch: Batch,
+    batch: Batch | Problem | Sequence[Problem],
     method: str | ExplicitTableau,
     controller: Any,
     rtol: Any = 1e-6,
@@ -136,45 +91,86 @@ def solve_ensemble(
     first_step: float | None = None,
     max_steps: int = 100_000,
     threads: int | None = None,
+    output: str | Reducer | None = None,
+    chunk: int | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> EnsembleSolution:
-    """Integrate every instance of `batch`.
+    """Integrate every instance of `batch`: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one
+    `Problem`.
 
     method: a name or an `ExplicitTableau`. rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or
     (B, k).  max_steps: attempts a trajectory.  threads: None for all cores.  A trajectory that fails (status below 0)
     keeps its last good state and touches no other.
+
+    output: what is kept beside the final state.
+
+        None         `y_eval` (B, k, n) where t_eval is given
+        "final"      nothing; t_eval is checked and not used
+        "t_eval"     `y_eval`; t_eval must be given
+        "max"        the largest value of every component over the times in t_eval, `output` (B, n), NaN where a
+                     trajectory did not reach all of them
+        "min"        the smallest
+        a function   `output(sol)` gets the EnsembleSolution of one chunk of trajectories, in their order, and returns
+                     an array whose first axis is theirs; put together, `output` (B, ...)
+
+    chunk: trajectories that are solved and reduced at a time, which changes no result.  None: all of them where nothing
+    is reduced, else as many as keep their states at t_eval below 256 MB.  report: called with the number of
+    trajectories done so far, by the thread that has done some, never by two at once.
+
+    Raises OptionError on bad input.
     """
     meth = methods.get(method)
-    check_batch(batch)
-    given, batch = batch, prepared(batch)
+    own = given_batch(batch)
+    batch = prepared(own)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("threads", threads, none=True)
+    what = kept(output, t_eval)
+    grid = tgrid if what.evaluates else np.empty((1, 0))
+    per_chunk = chunk_size(chunk, what, count, (grid.shape[1] + 1) * n)
     check_controller(controller, meth, batch)
     kernel = ensemble_kernel(batch, meth, controller)
-    h0 = np.full(count, np.nan if size is None else size)
-    yend, stat = np.empty((count, n)), np.empty((count, layout.N_STATS))
-    yout = np.full((count, tgrid.shape[1], n), np.nan)
-    args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(limit), yend, stat)
+    given = None if t_eval is None or not what.evaluates else grid
     params = controller.params
-    try:
-        wall = run_ranges(kernel, params, args, count, threads)
-    except Exception as error:
-        if not discard_damaged(kernel.module.run):
-            raise explained(error, batch) from None
-        wall = run_ranges(kernel, params, args, count, threads)
-    reraise(given)
-    stats = counted(stat, wall)
-    return EnsembleSolution(
-        stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
-        None if t_eval is None else yout
-    )
+
+    def part(lo: int, hi: int) -> EnsembleSolution:
+        rows, held = slice(lo, hi), hi - lo
+        h0 = np.full(held, np.nan if size is None else size)
+        yend, stat = np.empty((held, n)), np.empty((held, layout.N_STATS))
+        times = grid if len(grid) == 1 else grid[rows]
+        yout = np.full((held, grid.shape[1], n), np.nan)
+        args = (
+            batch.y0[rows], batch.p[rows], batch.t0[rows], batch.t1[rows], r[rows], a[rows], h0, times, yout,
+            float(limit), yend, stat,
+        )  # fmt: skip
+        tally = None if report is None else Tally(report, kernel.width, lo)
+        try:
+            wall = run_ranges(kernel, params, args, held, threads, tally)
+        except Exception as error:
+            if not discard_damaged(kernel.module.run):
+                raise explained(error, batch) from None
+            wall = run_ranges(kernel, params, args, held, threads, tally)
+        reraise(own)
+        return EnsembleSolution(
+            stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
+            None if given is None else times, None if given is None else yout,
+        )  # fmt: skip
+
+    return in_chunks(part, count, per_chunk, what, given)
 
 
-def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> float:
+def run_ranges(
+    kernel: Any,
+    params: np.ndarray,
+    args: tuple,
+    count: int,
+    threads: int | None,
+    tally: Tally | None = None,
+) -> float:
     """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds,
-    without compilation.
+    without compilation.  tally: counts what is done, or None.
     """
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
@@ -190,6 +186,10 @@ def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads
         block, place, pace = aligned(kernel.layout.size), np.zeros(len(PLACE), np.int64), Pace()
         while run(block, params, *args, *span, place, pace.most) and not stop.is_set():
             pace.more()
+            if tally is not None:
+                tally.under_way(span, place)
+        if tally is not None and not stop.is_set():
+            tally.finished(span)
 
     if not run.overloads:  # before the threads ask for it, and before the clock starts
         compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], np.zeros(len(PLACE), np.int64), 1)

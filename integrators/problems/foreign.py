@@ -79,7 +79,6 @@ def around(style: styles.Style, form: str) -> Callable[..., None]:
 
     made = written
     made.__name__ = made.__qualname__ = styles.name_of(style)
-    made.stepsmith_style = style  # type: ignore[attr-defined]
     made.stepsmith_callback = Callback(made, style)  # type: ignore[attr-defined]
     return made
 

@@ -13,7 +13,7 @@ positions body by body.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -179,10 +179,19 @@ class Problem(Portable):
         """The invariant along states y (..., n) at times t (...): (...). ValueError on an unknown name."""
         return _invariant(self, name, np.asarray(t, float), np.moveaxis(np.asarray(y, float), -1, 0), self.p)
 
-    def batch(self) -> Batch:
-        """This problem as a batch of one."""
-        t0, t1 = self.t_span
-        return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([t1]), name=self.name,
+    def batch(self, *, p: Any = None, y0: Any = None, t_span: Any = None, t1: Any = None) -> Batch:
+        """This problem as a batch: of one, or of as many instances as the arguments hold.
+
+        p: (B, m) or (m,), or a mapping from names of parameters to numbers or (B,), where they have names.  y0: (B, n)
+        or (n,).  t_span: (B, 2) or (2,), or t1: (B,) or a number.  What has no B holds for all instances; what is not
+        given is the problem's.  Raises ValueError where two arguments hold different numbers of instances.
+        """
+        if not (p is None and y0 is None and t_span is None and t1 is None):
+            from .batches import varied_batch
+
+            return varied_batch(self, p, y0, t_span, t1)
+        t0, end = self.t_span
+        return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([end]), name=self.name,
                      nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
                      accel=self.accel, sparsity=self.sparsity, names=self.names, state=self.state, validate=False)
 
@@ -193,7 +202,8 @@ class Batch(Portable):
 
     y0: (B, n), or (B, *shape) of states of another shape.  p: (B, m), or a mapping of names to numbers or arrays (B,).
     t0, t1: (B,).  All float64; the other fields as in `Problem`.
-    `len(batch)`, `batch[i]` -> Problem, `batch[slice | index array | mask]` -> Batch.
+    `len(batch)`, `batch[i]` -> Problem, `batch[slice | index array | mask]` -> Batch.  `Batch.of(problems)` makes one
+    of Problems, `problem.batch(p=..., y0=..., t1=...)` of one whose numbers vary.
     """
 
     rhs: Rhs
@@ -248,6 +258,19 @@ class Batch(Portable):
         if len(y0):
             brought_in(self, float(values["t0"][0]), y0[0], p[0], layout, compiled)
         object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> Batch:
+        """Problems of one kind, a list of them or a generator, as one Batch; y0, p and t_span are each one's own.
+
+        Their rhs, jac, accel and invariants must be one function each, or compute the same; dimensions, nbody and
+        sparsity must be equal.  Right-hand sides that are closures and differ in captured floats alone become one
+        function, which reads those floats from p, behind the problem's own parameters (they need the function's source;
+        not with jac, accel or nbody).  Raises ValueError, saying which problem differs in what, and on no problems.
+        """
+        from .batches import of
+
+        return of(problems)
 
     @property
     def n(self) -> int:

@@ -118,7 +118,7 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
         from .foreign import around
 
         made = around(style, form)
-    made.stepsmith_form = form  # type: ignore[attr-defined]
+    made.stepsmith_style, made.stepsmith_form = style, form  # type: ignore[attr-defined]
     return made
 
 
@@ -293,5 +293,4 @@ def finished(style: Style, text: str, names: dict[str, Any]) -> Callable[..., An
     made = names.pop("written")
     made.__qualname__ = made.__name__ = str(getattr(style.fn, "__name__", type(style.fn).__name__))
     made.__doc__ = getattr(style.fn, "__doc__", None)
-    made.stepsmith_style = style
     return made

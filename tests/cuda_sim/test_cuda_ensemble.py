@@ -116,6 +116,20 @@ def test_step_and_tolerances_a_trajectory(lorenz):
     same(gpu, solve_ensemble(lorenz, "tsit5", law, rtol, atol, first_step=1e-3, max_steps=100), 1e-7)
 
 
+def test_lists_of_problems_what_is_kept_and_chunks(lorenz, capsys):
+    problems = [lorenz[i] for i in (0, 1, 2)]
+    grid, options = [0.1, 0.5, 1.0], {"rtol": 1e-4, "atol": 1e-6, "device": "cuda"}
+    whole = ss.solve_ensemble(problems, t_eval=grid, **options)
+    parts = ss.solve_ensemble(problems, t_eval=grid, output="max", chunk=2, progress=True, **options)
+    np.testing.assert_array_equal(parts.output, whole.y_eval.max(axis=1))
+    np.testing.assert_array_equal(parts.y, whole.y)
+    np.testing.assert_array_equal(parts.stats.nfev, whole.stats.nfev)
+    assert parts.y_eval is None and "3/3" in capsys.readouterr().err
+    one = ss.solve_ensemble(problems[1], output=lambda sol: sol.t, **options)
+    np.testing.assert_array_equal(one.output, whole.t[1:2])
+    np.testing.assert_array_equal(one.y, whole.y[1:2])
+
+
 def test_an_empty_batch():
     none = Batch(relaxing_blow_up, np.empty((0, 2)), np.empty((0, 1)), np.empty(0), np.empty(0))
     sol = cuda.solve_ensemble(none, "bs32", ss.controller("h211b"))

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ...integrators.compile.cache import cache_dir, function_key
 from ...integrators.checks import rhs_check
+from ...integrators.compile.cache import cache_dir, function_key
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError, refuse
 from ...integrators.problems.families import ERRORS, Family

@@ -17,18 +17,19 @@ class Progress:
         self._bar = RichProgress(
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(file=sys.stderr), disable=not enabled, transient=False,
+            console=Console(file=sys.stderr), disable=not enabled, transient=False, refresh_per_second=4,
         )  # fmt: skip
         self._task = self._bar.add_task(f"{title} ({unit})", total=total, note="")
         self._bar.start()
 
-    def update(self, done: float, **figures: float) -> None:
-        """Set how many units are done so far, and the figures shown."""
+    def update(self, done: float, note: str = "", **figures: float) -> None:
+        """Set how many units are done so far, and what is shown beside them: a note in words, and figures."""
         self.done = done
-        note = "  ".join(
+        shown = [note] if note else []
+        shown += [
             f"{name} {value:.3f}" for name, value in figures.items() if value == value and abs(value) != float("inf")
-        )
-        self._bar.update(self._task, completed=done, note=note)
+        ]
+        self._bar.update(self._task, completed=done, note="  ".join(shown))
 
     def advance(self, by: float = 1.0) -> None:
         """Count `by` more units as done."""

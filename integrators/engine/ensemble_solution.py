@@ -1,0 +1,97 @@
+"""What `solve_ensemble` returns: the end of every trajectory, its counts, and what was kept along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..kernels import layout
+from ..problems.states import State
+
+
+@dataclass(frozen=True)
+class EnsembleStats:
+    """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
+    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.
+    """
+
+    nfev: np.ndarray
+    naccept: np.ndarray
+    nreject: np.ndarray
+    nfallback: np.ndarray
+    wall_s: float
+    njev: np.ndarray
+    nlu: np.ndarray
+    nsolve: np.ndarray
+    naccept_over: np.ndarray
+
+
+@dataclass(frozen=True, repr=False)
+class EnsembleSolution:
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
+    a trajectory did not get that far, or None.  t_eval: (1, k) or (B, k), or None.  output (B, ...): what `output=`
+    made of the trajectories, or None.  Printed, it is a summary of at most five lines.
+    """
+
+    t: np.ndarray
+    y: np.ndarray
+    status: np.ndarray
+    stats: EnsembleStats
+    t_eval: np.ndarray | None = None
+    y_eval: np.ndarray | None = None
+    output: np.ndarray | None = None
+
+    @property
+    def success(self) -> np.ndarray:
+        """(B,) bool."""
+        return self.status == layout.SUCCESS
+
+    def shaped(self, state: State, output: bool = False) -> EnsembleSolution:
+        """This solution with states (..., *shape) in place of vectors of real numbers; output: whether it is states."""
+        y_eval = None if self.y_eval is None else state.shaped(self.y_eval)
+        kept = state.shaped(self.output) if output and self.output is not None else self.output
+        return replace(self, y=state.shaped(self.y), y_eval=y_eval, output=kept)
+
+    def message(self, i: int) -> str:
+        """What happened to trajectory i."""
+        return layout.message(int(self.status[i]), int(self.stats.naccept_over[i]))
+
+    def __repr__(self) -> str:
+        return "\n".join(_summary(self))
+
+
+def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
+    """Statistics of an ensemble from the kernel's columns `layout.STATS` (B, N_STATS)."""
+    by = {name: stat[:, i].astype(np.int64) for i, name in enumerate(layout.STATS) if name.startswith("n")}
+    return EnsembleStats(wall_s=wall, **by)
+
+
+def _summary(sol: EnsembleSolution) -> Iterator[str]:
+    count = len(sol.status)
+    arrived = int(np.count_nonzero(sol.success))
+    yield f"EnsembleSolution of {count} trajectories: {arrived} {layout.MESSAGES[layout.SUCCESS]}" + (
+        "" if arrived == count else f", {count - arrived} failed"
+    )
+    kinds, first, sizes = np.unique(sol.status[~sol.success], return_index=True, return_counts=True)
+    if kinds.size:
+        places = np.flatnonzero(~sol.success)[first]
+        yield "  failed: " + "; ".join(
+            f"{layout.MESSAGES[int(kind)].partition(';')[0]} ({size}, first {place})"
+            for kind, size, place in sorted(zip(kinds, sizes, places, strict=True), key=lambda f: -f[1])
+        )
+    if count:
+        nfev = sol.stats.nfev
+        yield (
+            f"  evaluations of the right-hand side: {nfev.mean():.1f} on average, {nfev.max()} at most; "
+            f"{sol.stats.wall_s / count:.2g} s a trajectory"
+        )
+    over = np.flatnonzero(sol.stats.naccept_over)
+    if over.size:
+        yield (
+            f"  {over.size} with accepted steps whose error estimate was above the tolerance, which the controller let "
+            f"pass (first {over[0]})"
+        )
+    arrays = {"y": sol.y, "y_eval": sol.y_eval, "output": sol.output}
+    yield "  " + ", ".join(f"{name} {value.shape}" for name, value in arrays.items() if value is not None)

@@ -126,7 +126,7 @@ def _form(style: Style) -> str:
     """How the function is called: "pass and fill" (p and out), "pass" (p), "fill" (out), "fill or return", "" (only t
     and y), "named and fill", "named"; with args, these are further arguments: "spread and fill", "spread".
     """
-    count, names = _parameters(style)
+    count, names, most = _parameters(style)
     if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
         raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
     if style.layout.shapes is not None:
@@ -143,6 +143,10 @@ def _form(style: Style) -> str:
     if count == 3 and style.m == 0 and third and third[0] in ("dy", "du", "dydt", "out", "J", "ydot"):
         return "fill"
     # a function whose arguments cannot be read (*args) is called as f(t, y, p)
+    if count == 2 and style.m > 0:
+        if most < 3:
+            raise _refusal(style, f"it takes (t, y), but p holds {style.m} values: take p as the third argument")
+        return "pass"  # the third argument has a default
     third_form = "fill or return" if style.m == 0 else "pass"
     return _one_of(style, count, {2: "", 3: third_form, 4: "pass and fill", -1: "pass"})
 
@@ -161,19 +165,21 @@ def _one_of(style: Style, count: int, forms: dict[int, str]) -> str:
     )
 
 
-def _parameters(style: Style) -> tuple[int, tuple[str, ...]]:
-    """How many arguments the function takes without having defaults, -1 where that is open; and their names."""
+def _parameters(style: Style) -> tuple[int, tuple[str, ...], int]:
+    """How many arguments the function takes without having defaults, -1 where that is open; their names; and how many
+    it takes at most.
+    """
     fn = getattr(style.fn, "py_func", style.fn)
     try:
         given = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
-        return -1, ()
+        return -1, (), 0
     kinds = inspect.Parameter
     if any(p.kind == kinds.VAR_POSITIONAL for p in given):
-        return -1, ()
+        return -1, (), 0
     places = [p for p in given if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     fixed = [p for p in places if p.default is kinds.empty]
-    return len(fixed), tuple(p.name for p in fixed)
+    return len(fixed), tuple(p.name for p in fixed), len(places)
 
 
 def arguments(style: Style, form: str, p: Any) -> list[Any]:

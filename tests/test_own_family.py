@@ -23,6 +23,7 @@ from stepsmith.integrators.problems.vary import varied
 from stepsmith.train.config import from_dict, read
 from stepsmith.train.config.resolved import resolved
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.tune.sweep_space import load
 
 FILE = Path(__file__).parent / "helpers" / "own" / "duffing.py"
 PLACE = f"{FILE}:FAMILY"
@@ -42,6 +43,7 @@ def robertson(t, y, p, dy):
     dy[2] = b
 
 
+SWEEP = '[sweep]\ntrials = 2\n[sweep.parameters]\n"train.learning_rate" = { low = 1e-4, high = 1e-3, log = true }\n'
 PROBLEM = ss.Problem(linear, [1.0, 2.0], (0.0, 3.0), [0.5, 1.5], name="pair")
 
 
@@ -218,6 +220,8 @@ def test_a_config_takes_it_and_goes_on_from_anywhere(tmp_path, monkeypatch, duff
     assert found["env"]["family"] == "duffing" and found["env"]["rtol"] == list(
         (duffing.tolerances[0], duffing.tolerances[-1])
     )
+    (tmp_path / "sweep.toml").write_text((tmp_path / "run.toml").read_text() + SWEEP)
+    assert load(tmp_path / "sweep.toml").base["env"]["family"] == config.env["family"]
     named = from_dict({"name": "d", "algorithm": "es", "env": {"family": duffing}})
     assert named.env["family"] == "duffing" and json.dumps(named.as_dict())
 

@@ -139,14 +139,27 @@ def solve_ensemble(
 
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
-        return cuda.solve_ensemble(
-            batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block
+        return _said_if_stiff(
+            batch,
+            method,
+            cuda.solve_ensemble(
+                batch, method, law, rtol, atol, t_eval, first_step, max_steps, 64 if block is None else block
+            ),
         )
     from .integrators.engine import ensemble
 
     if block is not None:
         raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
-    return ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
+    answer = ensemble.solve_ensemble(batch, method, law, rtol, atol, t_eval, first_step, max_steps, threads)
+    return _said_if_stiff(batch, method, answer)
+
+
+def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> EnsembleSolution:
+    """The answer; a `StiffnessWarning` where an explicit method was held by stability."""
+    from .integrators.engine import stiff
+
+    stiff.warn_of_ensemble(batch, method, answer)
+    return answer
 
 
 def _controller(value: Any, source: Any, method: str) -> Any:

@@ -126,6 +126,6 @@ def solve_ensemble(
     stats = counted(stat, wall)
     return EnsembleSolution(
         stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
-        None if t_eval is None else yout
+        None if t_eval is None else yout, stat[:, layout.STATS.index("h_next")].copy()
     )
 

@@ -48,7 +48,7 @@ class EnsembleStats:
 @dataclass(frozen=True)
 class EnsembleSolution:
     """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
-    a trajectory did not get that far, or None.
+    a trajectory did not get that far, or None.  h_next (B,): the step size that would have come next, or None.
     """
 
     t: np.ndarray
@@ -57,6 +57,7 @@ class EnsembleSolution:
     stats: EnsembleStats
     t_eval: np.ndarray | None = None
     y_eval: np.ndarray | None = field(default=None, repr=False)
+    h_next: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def success(self) -> np.ndarray:
@@ -160,7 +161,7 @@ def solve_ensemble(
     stats = counted(stat, wall)
     return EnsembleSolution(
         stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), stats, None if t_eval is None else tgrid,
-        None if t_eval is None else yout
+        None if t_eval is None else yout, stat[:, layout.STATS.index("h_next")].copy()
     )
 
 

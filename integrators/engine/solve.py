@@ -24,7 +24,7 @@ from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
 from ..problems.problem import Batch, Problem
-from . import trained_method
+from . import stiff, trained_method
 from .explained import explained
 from .pace import FIRST, Pace
 
@@ -218,7 +218,8 @@ def solve(
     room = _kept(n) if t_eval is None else _nothing(n)
     if log:
         room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
-    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room)
+    paused: list[stiff.Step] | None = None if t_eval is None else []
+    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room, paused)
     if t_eval is None:
         steps = int(pack[_STEPS])
         t, y = ts[:steps], ys[:steps]
@@ -226,7 +227,11 @@ def solve(
         grid, t_last = tgrid[0], pack[_T]
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
-    return _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    if sol.stats.naccept + sol.stats.nreject >= stiff.LEAST:
+        looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)
+        sol.message += stiff.message(problem, methods.get(method), looked_at)
+    return sol
 
 
 def _integrate(
@@ -237,9 +242,11 @@ def _integrate(
     tgrid: np.ndarray,
     yout: np.ndarray,
     room: tuple[np.ndarray, np.ndarray, np.ndarray],
+    paused: list[stiff.Step] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Run the kernel to its end: room for steps' times, their states and records, grown as it was needed, and the
-    seconds it took.
+    seconds it took.  paused: a list that takes the time, the state and the next step wherever the kernel returned to
+    Python before the end, and there.
     """
     block = np.zeros(kernel.layout.size)
     ts, ys, rows = room
@@ -256,8 +263,13 @@ def _integrate(
                 continue
             raise explained(error, problem) from None
         if not full:
-            return ts, ys, rows, time.perf_counter() - start
+            wall = time.perf_counter() - start
+            if paused:
+                stiff.note(paused, _place(kernel, block, problem.n))
+            return ts, ys, rows, wall
         if full == 2:  # an interrupt would have come through here
+            if paused is not None:
+                stiff.note(paused, _place(kernel, block, problem.n))
             pace = pace or Pace(start)
             pack[_MOST] = pace.more()
             continue
@@ -265,6 +277,13 @@ def _integrate(
             ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
         if len(rows) and pack[_RECORDS] >= len(rows):
             rows = np.concatenate([rows, np.empty_like(rows)])
+
+
+def _place(kernel: Any, block: np.ndarray, n: int) -> stiff.Step:
+    """Where a single solve stands, from its block of one lane: the time, the state, the step that comes next."""
+    rows = kernel.layout.rows
+    step = float(block[rows["DIR"]] * block[rows["H"]])
+    return float(block[rows["T"]]), block[rows["Y"] : rows["Y"] + n].copy(), step
 
 
 def _solution(

@@ -95,7 +95,7 @@ def controller(name_or_object: Any, family: str | None = None, method: str | Non
 def solve(
     problem: Any,
     method: str = "tsit5",
-    controller: Any = "pi34",
+    controller: Any = None,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
     t_eval: Any = None,
@@ -104,8 +104,8 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object.  See
-    `stepsmith.integrators.engine.solve.solve`.
+    """Integrate one problem; `controller` may be a name, a path or an object, and None is the method's own law ("pi34"
+    of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
     """
     return _solver()(
         problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
@@ -116,7 +116,7 @@ def solve(
 def solve_ensemble(
     batch: Any,
     method: str = "tsit5",
-    controller: Any = "pi34",
+    controller: Any = None,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
     t_eval: Any = None,
@@ -129,7 +129,8 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
-    threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
+    controller: as for `solve`.  threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for
+    64.
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
@@ -162,7 +163,16 @@ def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> Ensembl
     return answer
 
 
-def _controller(value: Any, source: Any, method: str) -> Any:
+@functools.cache
+def _method() -> Any:
+    from .integrators.methods import get
+
+    return get
+
+
+def _controller(value: Any, source: Any, method: Any) -> Any:
+    if value is None:
+        value = _method()(method).law
     if not isinstance(value, (str, os.PathLike)):
         return value
     return controller(value, getattr(source, "family", None), method)

@@ -7,7 +7,7 @@ import operator
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
 from ..problems.problem import Batch, Problem
-from . import stiff, trained_method
+from . import printed, stiff, trained_method
 from .explained import explained
 from .pace import FIRST, Pace
 
@@ -52,11 +52,11 @@ class Stats:
     wall_s: float
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
     `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns
-    `record_names`, or None.
+    `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  Printed, it is five lines.
     """
 
     t: np.ndarray
@@ -65,9 +65,22 @@ class Solution:
     status: int
     message: str
     stats: Stats
-    record: np.ndarray | None = field(default=None, repr=False)
+    record: np.ndarray | None = None
+    method: str = ""
+    controller: str = ""
 
     record_names = RECORD_NAMES  # a plain class attribute, not a field
+
+    def __str__(self) -> str:
+        return "\n".join(printed.lines(self))
+
+    def __repr__(self) -> str:
+        return printed.short(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """Fields of a pickle; one of an earlier version has fewer."""
+        for name, value in {"record": None, "method": "", "controller": "", **state[1]}.items():
+            setattr(self, name, value)
 
 
 def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
@@ -228,6 +241,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    sol.method, sol.controller = method if isinstance(method, str) else method.name, str(controller.name)
     if sol.stats.naccept + sol.stats.nreject >= stiff.LEAST:
         looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)
         sol.message += stiff.message(problem, methods.get(method), looked_at)

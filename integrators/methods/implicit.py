@@ -16,8 +16,8 @@ from .method import COMMON, LINEAR_ALGEBRA, NEWTON, Method
 def implicit(
     tableau: Any, doc: str, source: str, make: Callable, newton: bool, law: str, factor_pairs: bool = False
 ) -> Method:
-    """make: `make(tableau, source, slots)`, the kernel's parts.  newton: it iterates, and reports how.  law: the name of
-    its own.
+    """make: `make(tableau, source, slots)`, the kernel's parts.  newton: it iterates, and reports how.  law: the
+    name of its own one.
     """
 
     def parts(source: Any, slots: frozenset[int]) -> Any:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import OptionError
-from . import digest, sources
+from . import digest, progress, sources
 from .digest import function_key
 from .recompile import fresh
 
@@ -254,14 +254,20 @@ def discard_damaged(function: Any) -> bool:
     return bool(stored)
 
 
-def compiled(function: Any, *args: Any) -> None:
+def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:
     """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times
-    is the run.
+    is the run.  what: for whom, if it takes long (`progress`).
     """
     from numba import typeof
 
-    with _LOCK:
+    with _LOCK, progress.told(what, _lasts(function)):
         function.compile(tuple(typeof(a) for a in args))
+
+
+def _lasts(function: Any) -> bool:
+    """Whether the machine code of a kernel's `function` will be there for the next process."""
+    folder = Path(function.py_func.__code__.co_filename).parent
+    return folder.is_dir() and not (_temporary.cache_info().currsize and folder == _temporary())
 
 
 def _import_lanes() -> None:

@@ -153,7 +153,7 @@ def solve_ensemble(
     args = (batch.y0, batch.p, batch.t0, batch.t1, r, a, h0, tgrid, yout, float(limit), yend, stat)
     params = controller.params
     try:
-        wall = run_ranges(kernel, params, args, count, threads)
+        wall = run_ranges(kernel, params, args, count, threads, f"{meth.name} for ensembles of {batch.name}")
     except Exception as error:
         if not discard_damaged(kernel.module.run):
             raise explained(error, batch) from None
@@ -165,9 +165,11 @@ def solve_ensemble(
     )
 
 
-def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None) -> float:
+def run_ranges(
+    kernel: Any, params: np.ndarray, args: tuple, count: int, threads: int | None, what: str = "an ensemble"
+) -> float:
     """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds,
-    without compilation.
+    without compilation.  what: what is said to be compiled.
     """
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
@@ -185,7 +187,8 @@ def run_ranges(kernel: Any, params: np.ndarray, args: tuple, count: int, threads
             pace.more()
 
     if not run.overloads:  # before the threads ask for it, and before the clock starts
-        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], np.zeros(len(PLACE), np.int64), 1)
+        place = np.zeros(len(PLACE), np.int64)
+        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], place, 1, what=what)
     start = time.perf_counter()
     if len(ranges) == 1:
         work(ranges[0])

@@ -232,7 +232,8 @@ def solve(
     if log:
         room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
     paused: list[stiff.Step] | None = None if t_eval is None else []
-    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room, paused)
+    name = method if isinstance(method, str) else method.name
+    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room, paused, name)
     if t_eval is None:
         steps = int(pack[_STEPS])
         t, y = ts[:steps], ys[:steps]
@@ -241,7 +242,7 @@ def solve(
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
-    sol.method, sol.controller = method if isinstance(method, str) else method.name, str(controller.name)
+    sol.method, sol.controller = name, str(controller.name)
     if sol.stats.naccept + sol.stats.nreject >= stiff.LEAST:
         looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)
         sol.message += stiff.message(problem, methods.get(method), looked_at)
@@ -257,10 +258,11 @@ def _integrate(
     yout: np.ndarray,
     room: tuple[np.ndarray, np.ndarray, np.ndarray],
     paused: list[stiff.Step] | None,
+    what: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Run the kernel to its end: room for steps' times, their states and records, grown as it was needed, and the
     seconds it took.  paused: a list that takes the time, the state and the next step wherever the kernel returned to
-    Python before the end, and there.
+    Python before the end, and there.  what: the method's name.
     """
     block = np.zeros(kernel.layout.size)
     ts, ys, rows = room
@@ -269,7 +271,7 @@ def _integrate(
     while True:
         try:
             if not run.overloads:
-                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows)
+                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows, what=f"{what} for {problem.name}")
                 start = time.perf_counter()
             full = run(block, params, pack, tgrid, yout, ts, ys, rows)
         except Exception as error:

@@ -31,7 +31,7 @@ FASTMATH = {"contract"}  # fused multiply-adds only: no reassociation, NaN and i
 
 #: of a function that compiled code alone calls: without the two wrappers by which Python and C would, which take a
 #: tenth to a fifth of the time that a kernel is compiled in
-INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 NAN = float("nan")
 

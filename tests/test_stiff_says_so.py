@@ -26,6 +26,7 @@ QUIET = tuple(name for name in ss.problems.names() if name not in (*STIFF, *UNJU
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     monkeypatch.setattr(stiff, "_TOLD", set())
+    monkeypatch.setattr(stiff, "_SEEN", {})
 
 
 def quiet_solve(*args, **options):
@@ -45,6 +46,7 @@ def test_stiff_families(name):
     with pytest.warns(StiffnessWarning, match="rodas5p"):
         sol = ss.solve(problem, max_steps=20_000)
     assert "stiff" in sol.message and "rodas5p" in sol.message
+    stiff._SEEN.clear()  # the same run is not looked at again
     times = np.linspace(*problem.t_span, 4)
     assert "stiff" in quiet_solve(problem, t_eval=times, max_steps=20_000).message
 
@@ -141,3 +143,25 @@ def test_dominant_eigenvalue(n, pair):
     found = Field(linear, np.zeros(0)).dominant(0.0, rng.normal(size=n).tolist())
     assert complex(found.real, abs(found.imag)) == pytest.approx(-4.0 + 2.0j * pair, rel=0.05)
     assert len(calls) <= FULL + 1
+
+
+def test_a_run_is_looked_at_once_and_calm_functions_no_more(monkeypatch):
+    looked = []
+    held = stiff.held
+    monkeypatch.setattr(stiff, "held", lambda *given: looked.append(1) or held(*given))
+
+    def calm(t, y, p, dy):
+        dy[0] = y[1]
+        dy[1] = -p[0] * y[0]
+
+    def run(k, span=400.0):
+        return ss.solve(ss.Problem(calm, [1.0, 0.0], (0.0, span), [k]))
+
+    for _ in range(3):
+        assert run(1.0).stats.naccept > stiff.LEAST
+    assert len(looked) == 1
+    for k in range(2 * stiff.CALM):
+        run(1.0 + 1e-3 * k)
+    assert len(looked) == stiff.CALM
+    run(1.0, 4000.0)  # a much longer one
+    assert len(looked) == stiff.CALM + 1

@@ -26,12 +26,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-FASTMATH = {"contract"}  # fused multiply-adds only: no reassociation, NaN and inf keep their meaning
-
-
-#: of a function that compiled code alone calls: without the two wrappers by which Python and C would, which take a
-#: tenth to a fifth of the time that a kernel is compiled in
-INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+from .inner import FASTMATH, inner
 
 NAN = float("nan")
 
@@ -204,9 +199,9 @@ def bounded(fn: Any) -> Callable:
 
 
 def inline(fn: Callable) -> Callable:
-    """Compile `fn` so that LLVM inlines it into every caller, with fused multiply-adds; only compiled code may call it
-    (see `INNER`).
+    """Compile `fn` so that LLVM inlines it into every caller, with fused multiply-adds; only compiled code calls it
+    (`inner`).
     """
     if isinstance(fn, numba.core.dispatcher.Dispatcher):
         return fn
-    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy", **INNER)(fn)
+    return inner(fn, forceinline=True)

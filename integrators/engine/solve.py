@@ -247,9 +247,10 @@ def solve(
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
     sol.method, sol.controller = name, str(controller.name)
-    if sol.stats.naccept + sol.stats.nreject >= stiff.LEAST:
+    attempts = sol.stats.naccept + sol.stats.nreject
+    if attempts >= stiff.LEAST:
         looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)
-        sol.message += stiff.message(given, methods.get(method), looked_at)
+        sol.message += stiff.message(given, methods.get(method), looked_at, attempts)
     return sol
 
 

@@ -35,6 +35,7 @@ from .spectrum import Field
 LEAST = 500  # attempts: a shorter run is cheap, whatever held its steps
 PLACES = 3  # steps of a run, or instances of an ensemble, that are looked at
 MOST = 32  # places that are noted of a run that does not keep its steps
+CALM = 16  # instances of a right-hand side without a held one, after which further ones like them are not looked at
 BEYOND = 4.0 / 3.0  # of a held step: unstable
 REMEDY = "rodas5p"
 
@@ -64,9 +65,46 @@ def _evenly(count: int) -> Sequence[int]:
     return [(2 * k + 1) * count // (2 * PLACES) for k in range(PLACES)] if count >= PLACES else range(count)
 
 
-def message(problem: Problem, method: Method, steps: Sequence[Step]) -> str:
-    """What the message of a run says of stiffness, "" where there is nothing to say; a warning the first time."""
-    if method.tableau is None or not held(problem.rhs, problem.p, method.tableau, steps):
+class Seen:
+    """What was found of a right-hand side under a method: whether steps were held, by instance and number of attempts;
+    and the most attempts of a run that was looked at.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, bool] = {}
+        self.most = 0
+
+    def settled(self, attempts: int) -> bool:
+        """Whether `CALM` instances have been looked at without a stiff one among them, and this run is like theirs."""
+        return len(self.found) >= CALM and not any(self.found.values()) and attempts <= 4 * self.most
+
+
+_SEEN: dict[Any, Seen] = {}
+
+
+def _is_held(problem: Problem, method: Method, steps: Sequence[Step], attempts: int) -> bool:
+    """`held`, remembered by instance and attempts: a solve that is repeated does not pay again."""
+    key = (*_key(problem), method.name)
+    if len(_SEEN) > 256:
+        _SEEN.clear()
+    seen = _SEEN.setdefault(key, Seen())
+    instance = problem.p.tobytes() + problem.y0.tobytes() + attempts.to_bytes(8, "little")
+    if instance not in seen.found:
+        if seen.settled(attempts):
+            return False
+        if len(seen.found) > 4096:
+            seen.found.clear()
+        assert method.tableau is not None  # the caller's check
+        seen.found[instance] = held(problem.rhs, problem.p, method.tableau, steps)
+        seen.most = max(seen.most, attempts)
+    return seen.found[instance]
+
+
+def message(problem: Problem, method: Method, steps: Sequence[Step], attempts: int) -> str:
+    """What the message of a run of so many attempts says of stiffness, "" where there is nothing to say; a warning the
+    first time.
+    """
+    if method.tableau is None or not _is_held(problem, method, steps, attempts):
         return ""
     _warn_once(problem, method)
     return (

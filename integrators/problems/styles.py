@@ -275,6 +275,7 @@ def check_answer(style: Style, answer: Any) -> None:
 
 def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:
     """The function that copies in, calls, and copies out, as text."""
+    from ..compile import array_forms  # noqa: F401  (NumPy's functions in forms that Numba does not take)
     from . import styles_text
 
     names: dict[str, Any] = {"np": np, "given": style.fn}  # compiled as every helper is (`compile.recompile`)

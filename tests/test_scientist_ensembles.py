@@ -184,6 +184,7 @@ def test_a_pool_of_threads():
         assert list(pool.map(end_of, problems * 5)) == pytest.approx(np.tile(exact, 5), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_other_controllers_by_name_and_from_a_file(tmp_path):
     problem = ss.Problem(damped, [1, 0], (0, 20), p={"k": 4, "c": 0.2})
     by_name = ss.solve(problem, controller="h211b", rtol=1e-8)
@@ -210,6 +211,7 @@ def test_a_span_of_nothing():
     assert sol.success and sol.t[-1] == 3.0 and np.array_equal(sol.y[-1], [1.0, 0.0])
 
 
+@pytest.mark.slow
 def test_a_stiff_oscillator_that_is_pushed():
     def van_der_pol(t, y, mu):
         return [y[1], mu * ((1 - y[0] ** 2) * y[1]) - y[0] + np.sin(t / 100)]
@@ -240,5 +242,9 @@ def test_slips_are_told_in_one_clear_error():
         ss.Problem(f, [1.0, 0.0], (0, 1))
     with pytest.raises(ValueError, match="tsit5"):
         ss.solve(ss.Problem(f, [1.0, 0.0], (0, 1), p=[1.0]), method="tsti5")
+    with pytest.raises(ValueError, match="RK45.*it is 'dopri5' here"):
+        ss.solve(ss.Problem(f, [1.0, 0.0], (0, 1), p=[1.0]), method="RK45")
+    with pytest.raises(ValueError, match=r"write ss.Problem\(rhs, y0, t_span"):
+        ss.solve(f, [1.0, 0.0], (0, 1))
     with pytest.raises(ValueError, match="rtol"):
         ss.solve(ss.Problem(f, [1.0, 0.0], (0, 1), p=[1.0]), rtol=-1e-6)

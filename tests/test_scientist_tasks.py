@@ -130,6 +130,7 @@ def fisher_for_scipy(t, u):
     return du
 
 
+@pytest.mark.slow
 def test_fishers_equation_by_slices():
     exact = scipy_end(fisher_for_scipy, (0, 4), wave(0), rtol=1e-10, atol=1e-10)
     sol = ss.solve(ss.Problem(fisher, wave(0), (0, 4), p=[1.0]), rtol=1e-8, atol=1e-8)
@@ -137,6 +138,7 @@ def test_fishers_equation_by_slices():
     assert sol.y[-1] == pytest.approx(wave(4), abs=2e-3)  # the grid's own error
 
 
+@pytest.mark.slow
 def test_fishers_equation_by_an_implicit_method_and_a_band():
     exact = scipy_end(fisher_for_scipy, (0, 4), wave(0), rtol=1e-10, atol=1e-10)
     banded = ss.Problem(fisher, wave(0), (0, 4), p=[1.0], sparsity=(1, 1))
@@ -160,6 +162,7 @@ def test_a_comet():
     assert sol.y[-1, :2] == pytest.approx(perihelion[:2], abs=1e-6)  # back after one period
 
 
+@pytest.mark.slow
 def test_a_ring_of_a_thousand_oscillators():
     def ring(t, y, k):
         x, v = y[:1000], y[1000:]
@@ -177,6 +180,7 @@ NEURONS = 50
 W = 0.2 * np.random.default_rng(1).standard_normal((NEURONS, NEURONS)) / np.sqrt(NEURONS)
 
 
+@pytest.mark.slow
 def test_a_network_of_neurons():
     def fitzhugh_nagumo(t, y, current):
         v, w = y[:NEURONS], y[NEURONS:]

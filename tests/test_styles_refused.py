@@ -107,6 +107,9 @@ def test_defaults_give_way_to_what_is_given():
     problem, dy = ss.Problem(lambda t, y, p=(1.0,): [y[1], -p[0] * y[0]], Y0, SPAN, p=[4.0]), [0.0, 0.0]
     problem.rhs(0.0, problem.y0, problem.p, dy)
     assert dy == [0.0, -4.0]
+    own = ss.Problem(lambda t, y, p, k=1.0: [y[1], -p["k"] * k * y[0]], Y0, SPAN, p={"k": 4.0})
+    own.rhs(0.0, own.y0, own.p, dy)
+    assert dy == [0.0, -4.0]
     problem = ss.Problem(with_default, Y0, SPAN)
     problem.rhs(0.0, problem.y0, problem.p, dy)
     assert dy == [0.0, -1.0]

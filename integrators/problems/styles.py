@@ -140,7 +140,7 @@ def _form(style: Style) -> str:
             if count < 2 + more:
                 return "named"
             return _one_of(style, count, {2 + more: "named", 3 + more: "named and fill"})
-        if set(names[2:]) >= set(style.layout.names) and more:
+        if set(names[2:count]) >= set(style.layout.names) and more:
             order = ", ".join(style.layout.names)
             raise _refusal(style, f"it takes ({', '.join(names)}), but p has its names in the order {order}")
         if count == 2:

@@ -102,7 +102,7 @@ def controller(name_or_object: Any, family: str | None = None, method: str | Non
 def solve(
     problem: Any,
     method: str = "tsit5",
-    controller: Any = "pi34",
+    controller: Any = None,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
     t_eval: Any = None,
@@ -111,8 +111,8 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object.  See
-    `stepsmith.integrators.engine.solve.solve`.
+    """Integrate one problem; `controller` may be a name, a path or an object, and None is the method's own law ("pi34"
+    of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
     """
     sol = _solver()(
         problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
@@ -126,7 +126,7 @@ def solve(
 def solve_ensemble(
     batch: Any,
     method: str = "tsit5",
-    controller: Any = "pi34",
+    controller: Any = None,
     rtol: Any = 1e-6,
     atol: Any = 1e-9,
     t_eval: Any = None,
@@ -142,8 +142,8 @@ def solve_ensemble(
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
-    batch: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one `Problem`.
-    threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
+    batch: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one `Problem`.  controller: as for
+    `solve`.  threads: of the CPU, None for all cores.  block: threads a block on the GPU, None for 64.
     output: what is kept beside the final states; None: `y_eval` where t_eval is given.  "final": nothing, "t_eval":
     `y_eval`, "max", "min": the largest or smallest value of each component over the times in t_eval, or a function
     `output(sol)` of the solution of one chunk of trajectories, which returns an array with a row for each of them.  The
@@ -180,10 +180,27 @@ def solve_ensemble(
             sol = run(*given, report)
     else:
         sol = run(*given)
+    _said_if_stiff(batch, method, sol)
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
 
 
-def _controller(value: Any, source: Any, method: str) -> Any:
+def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:
+    """A `StiffnessWarning` where an explicit method was held by stability."""
+    from .integrators.engine import stiff
+
+    stiff.warn_of_ensemble(batch, method, answer)
+
+
+@functools.cache
+def _method() -> Any:
+    from .integrators.methods import get
+
+    return get
+
+
+def _controller(value: Any, source: Any, method: Any) -> Any:
+    if value is None:
+        value = _method()(method).law
     if not isinstance(value, (str, os.PathLike)):
         return value
     return controller(value, getattr(source, "family", None), method)

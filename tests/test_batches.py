@@ -215,14 +215,8 @@ def test_one_parameter_a_row():
         one.batch(p=np.ones(9))
 
 
-class Named(Problem):
-    """A problem whose parameters have names."""
-
-    names = ("stiffness", "damping")
-
-
 def test_parameters_by_name():
-    problem = Named(oscillator, [1.0, 0.0], (0.0, 10.0), [2.0, 0.1])
+    problem = Problem(oscillator, [1.0, 0.0], (0.0, 10.0), {"stiffness": 2.0, "damping": 0.1})
     batch = problem.batch(p={"stiffness": [1.0, 2.0, 3.0]})
     np.testing.assert_array_equal(batch.p, [[1.0, 0.1], [2.0, 0.1], [3.0, 0.1]])
     np.testing.assert_array_equal(varied_batch(problem, {"damping": 0, "stiffness": 5}).p, [[5.0, 0.0]])

@@ -15,6 +15,7 @@ from scipy.integrate import solve_ivp
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.compile import trace
+from stepsmith.integrators.compile.inner import piece
 from stepsmith.integrators.compile.lanes import FASTMATH, inline, view
 from stepsmith.integrators.compile.vecmath import exp, log, maximum, where
 from stepsmith.integrators.engine import ensemble
@@ -220,3 +221,15 @@ def test_single_and_lanes_agree_to_rounding():
         one = solve(Problem(batch.rhs, batch.y0[i], (0.0, 0.5), batch.p[i]), "tsit5", LAW, rtol=1e-7, atol=1e-9)
         assert one.stats.naccept == many.stats.naccept[i] and one.stats.nfev == many.stats.nfev[i]
         np.testing.assert_allclose(many.y[i], one.y[-1], rtol=1e-11)
+
+
+@pytest.mark.parametrize("made", [inline, piece])
+def test_python_may_call_what_is_meant_for_compiled_code(made):
+    one = made(lambda t, y: t + y)
+
+    @numba.njit
+    def caller(t):
+        return one(t, 1.0)
+
+    assert one(1.0, 2.0) == 3.0 and caller(2.0) == 3.0
+    assert one(1.0, 2.0) == 3.0  # now that there is machine code without an entry for Python

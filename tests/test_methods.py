@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction as F
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import stepsmith as ss
+from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
 from stepsmith.integrators.core import record
 from stepsmith.integrators.methods import tableaus
@@ -22,14 +25,15 @@ ROOT = Path(__file__).parents[1]
 def table() -> str:
     """Rows of `docs/methods.md`, from the registry."""
     lines = [
-        "| name | order | what it is | record slots beyond the common ones | runs on | source |",
-        "|---|---|---|---|---|---|",
+        "| name | order | what it is | record slots beyond the common ones | runs on | law | source |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in methods.names():
         m = methods.get(name)
         order = f"{m.order}({m.embedded_order})" if m.embedded_order else f"{m.order}, no estimate"
         slots = ", ".join(record.NAMES[i] for i in sorted(m.fills - methods.method.COMMON))
-        lines.append(f"| `{name}` | {order} | {m.doc} | {slots} | {', '.join(m.devices)} | {m.source} |")
+        law = f"`{m.law}`" if m.embedded_order else "name one"
+        lines.append(f"| `{name}` | {order} | {m.doc} | {slots} | {', '.join(m.devices)} | {law} | {m.source} |")
     return "\n".join(lines)
 
 
@@ -89,3 +93,30 @@ def test_names_that_are_taken_and_things_that_are_no_method(heun):
         methods.register(dataclasses.replace(methods.get("dopri5"), name="mine"))
     with pytest.raises(ValueError, match="method must be a stepsmith.integrators.methods.Method"):
         methods.register("tsit5")
+
+
+#: what the codes that the methods come from, or that are written for their kind, choose steps by
+OWN_LAWS = {
+    "rodas5p": "rodas", "ros3prw": "rodas", "ros34pw2": "rodas",
+    "kvaerno5": "radau5", "esdirk43": "radau5", "radau5": "radau5",
+}  # fmt: skip
+
+
+def test_where_no_controller_is_named_the_method_has_its_own_law():
+    problem = ss.problems.make("flame")
+    for name in methods.names():
+        method = methods.get(name)
+        assert method.law == OWN_LAWS.get(name, "pi34")
+        assert method.law in registry.names()
+    for name in ("tsit5", "rodas5p", "radau5"):
+        law = methods.get(name).law
+        default, named, other = (ss.solve(problem, name, *given) for given in ((), (law,), ("i",)))
+        assert np.array_equal(default.y, named.y) and not np.array_equal(default.t, other.t)
+        assert np.array_equal(ss.solve(problem, name, controller=None).t, named.t)
+        batch = problem.batch()
+        assert np.array_equal(ss.solve_ensemble(batch, name).y, ss.solve_ensemble(batch, name, law).y)
+    half = F(1, 2)
+    heun = ExplicitTableau("heun21", 2, 1, c=(0, 1), a=((), (1,)), b=(half, half), b_hat=(1, 0))
+    assert np.array_equal(ss.solve(problem, heun).t, ss.solve(problem, heun, "pi34").t)
+    with pytest.raises(ValueError, match="unknown method 'rodas5'"):
+        ss.solve(problem, "rodas5")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import gymnasium
@@ -16,10 +18,12 @@ from stepsmith.controllers.laws import tuned
 from stepsmith.integrators import problems
 from stepsmith.integrators.core.errors import OptionError
 from stepsmith.integrators.problems import suites
+from stepsmith.integrators.problems.fingerprint import fingerprint
 from stepsmith.integrators.problems.vary import varied
 from stepsmith.train.config import from_dict, read
 from stepsmith.train.config.resolved import resolved
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.tune.sweep_space import load
 
 FILE = Path(__file__).parent / "helpers" / "own" / "duffing.py"
 PLACE = f"{FILE}:FAMILY"
@@ -39,6 +43,7 @@ def robertson(t, y, p, dy):
     dy[2] = b
 
 
+SWEEP = '[sweep]\ntrials = 2\n[sweep.parameters]\n"train.learning_rate" = { low = 1e-4, high = 1e-3, log = true }\n'
 PROBLEM = ss.Problem(linear, [1.0, 2.0], (0.0, 3.0), [0.5, 1.5], name="pair")
 
 
@@ -189,8 +194,6 @@ def test_a_place_without_a_family_says_what_is_wrong(place, text, message, tmp_p
 
 
 def test_the_name_of_a_shipped_family_is_taken(duffing):
-    import dataclasses
-
     with pytest.raises(OptionError, match="ships with the package"):
         problems.named(dataclasses.replace(duffing, name="lorenz"))
 
@@ -217,6 +220,8 @@ def test_a_config_takes_it_and_goes_on_from_anywhere(tmp_path, monkeypatch, duff
     assert found["env"]["family"] == "duffing" and found["env"]["rtol"] == list(
         (duffing.tolerances[0], duffing.tolerances[-1])
     )
+    (tmp_path / "sweep.toml").write_text((tmp_path / "run.toml").read_text() + SWEEP)
+    assert load(tmp_path / "sweep.toml").base["env"]["family"] == config.env["family"]
     named = from_dict({"name": "d", "algorithm": "es", "env": {"family": duffing}})
     assert named.env["family"] == "duffing" and json.dumps(named.as_dict())
 
@@ -230,3 +235,33 @@ def test_tuned_and_compared(duffing, tmp_path, monkeypatch):
     report = ss.compare(duffing, n=6, n_validation=4, wall=False, progress=False)
     assert report.comparison.family == "duffing" and any(row.name == "tuned" for row in report.rows)
     assert ss.solve(problems.make(duffing), "dopri5", "tuned").success
+
+
+def test_a_law_tuned_on_another_family_of_the_name_is_said(duffing, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEPSMITH_DATA_DIR", str(tmp_path))
+    law = ss.controller("pi34")
+    facts = {"method": "dopri5", "fingerprint": fingerprint(duffing)}
+    tuned.write(tmp_path / "tuned" / "duffing-dopri5.json", law, facts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tuned.tuned(duffing)
+    other = dataclasses.replace(duffing, rhs=linear, sampler=varied(PROBLEM, {"p": (0.5, 1.0)}))
+    assert fingerprint(other) != fingerprint(duffing)
+    with pytest.warns(UserWarning, match="another family called 'duffing'"):
+        tuned.tuned(other)
+    problems.register(duffing)
+
+
+def test_a_run_does_not_go_on_with_a_changed_family(tmp_path, monkeypatch):
+    from stepsmith.train.run.run import train
+
+    shutil.copy(FILE, tmp_path / "mine.py")
+    text = (
+        'name = "d"\nalgorithm = "es"\n[env]\nfamily = "mine.py:FAMILY"\npool_size = 2\n[train]\ngenerations = 1\n'
+        "population = 4\ninstances = 2\n[evaluate]\nevery = 1\ninstances = 2\n"
+    )
+    (tmp_path / "run.toml").write_text(text)
+    train(tmp_path / "run.toml", out=tmp_path / "run", progress=False)
+    (tmp_path / "mine.py").write_text(FILE.read_text().replace("1.2 * t", "1.3 * t"))
+    with pytest.raises(ValueError, match="the family has changed since this run began"):
+        train(tmp_path / "run.toml", out=tmp_path / "run", resume=True, progress=False)

@@ -92,6 +92,10 @@ def force(x, v, c):
     return -x - c * v
 
 
+def defaulted(t, y, p=None):
+    return [y[1], -y[0] - p[0] * y[1]]
+
+
 def branching(t, y, p):
     if t < 100.0 and y[0] < 100.0:  # depends on values: it cannot be unrolled
         return [y[1], -y[0] - p[0] * y[1]]
@@ -110,7 +114,7 @@ P, NAMED = {"p": [C]}, {"p": {"k": 1.0, "c": C}}
 STYLES = [
     (in_place, P), (as_list, P), (as_tuple, P), (as_array, P), (matrix, {}), (dot_and_sum, P), (slices, P), (loop, P),
     (without_p, {}), (by_name, NAMED), (by_name_in_place, NAMED), (spread, NAMED), (spread, {"args": (1.0, C)}),
-    (helped, P), (branching, P), (numba.njit(as_array), P),
+    (helped, P), (defaulted, P), (branching, P), (numba.njit(as_array), P),
 ]  # fmt: skip
 
 

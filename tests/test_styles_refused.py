@@ -80,6 +80,7 @@ def generator(t, y):
         (short, {}, "returns 1 values, where y0 has 2"), (nothing, {}, "returns nothing"),
         (half, {}, r"does not write dy\[1\]"), (swapped, {}, "time comes first"), (three, {}, "takes 5 arguments"),
         (as_list, {}, "p holds no values"), (as_tuple, {"p": [1.0, 2.0]}, "too many values"),
+        (short, {"p": [1.0]}, "take p as the third argument"),
         (ragged, {}, "returns no array"), (complex_answer, {}, "complex numbers, but y0 is real"),
         (text, {}, "must return numbers"), (wrong_order, NAMED, "in the order k, c"),
         (by_name, {"p": {"k": 1.0, "d": 1.0}}, "no attribute|parameter 'c'"), (generator, {}, "holds `yield`"),

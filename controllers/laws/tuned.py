@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...integrators.core.contract import ACCEPT_MAX
-from ...integrators.core.errors import shown
+from ...integrators.core.errors import outside, shown
 from ...integrators.core.reading import parse_json, read_bytes
 from .. import in_place
 from .coefficients import SPECS
@@ -61,6 +62,7 @@ def tuned(family: str, method: Any = None) -> Law:
     Raises ValueError for an unknown family, a damaged file, and where nothing was tuned yet, naming the command that
     does it.
     """
+    from ...integrators import problems
     from ...integrators.problems import suites
 
     family, method = suites.called(family), suites.members(family, method)[1]
@@ -68,7 +70,30 @@ def tuned(family: str, method: Any = None) -> Law:
     if path is None:
         command = f"stepsmith tune {family} --method {method}"
         raise ValueError(f"no tuned law for family {family!r} with method {method!r}: make one with `{command}`")
-    return read(path)[0]
+    law, data = read(path)
+    if not suites.is_suite(family) and not problems.ships(family):
+        _check_same(family, path, data.get("fingerprint"))
+    return law
+
+
+_WARNED: set[tuple[str, str]] = set()
+
+
+def _check_same(name: str, path: Path, made_for: Any) -> None:
+    """A warning, once, where a law was tuned on another family of this name, or on this one before it changed."""
+    from ...integrators import problems
+    from ...integrators.problems.fingerprint import fingerprint
+
+    found = fingerprint(problems.family(name))
+    if made_for in (None, found) or (str(path), found) in _WARNED:
+        return
+    _WARNED.add((str(path), found))
+    warnings.warn(
+        f"{path} was tuned on another family called {name!r}, or on this one before it changed: the law is valid, and "
+        f"may be slow; tune again with `stepsmith tune`",
+        UserWarning,
+        stacklevel=outside(),
+    )
 
 
 def write(path: Path, law: Law, facts: Mapping[str, Any]) -> None:

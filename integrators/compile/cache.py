@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import hashlib
 import importlib.util
 import linecache
@@ -26,12 +27,12 @@ import threading
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import OptionError
-from . import digest, sources
+from . import digest, progress, sources
 from .digest import function_key
 from .recompile import fresh
 
@@ -254,14 +255,34 @@ def discard_damaged(function: Any) -> bool:
     return bool(stored)
 
 
-def compiled(function: Any, *args: Any) -> None:
+def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:
     """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times
-    is the run.
+    is the run.  what: for whom, if it takes long (`progress`).
     """
     from numba import typeof
 
-    with _LOCK:
+    with _LOCK, progress.told(what, _lasts(function)), _uncollected():
         function.compile(tuple(typeof(a) for a in args))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look through the compiler's live objects again and again: a fifteenth of
+    the time of a compilation.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _lasts(function: Any) -> bool:
+    """Whether the machine code of a kernel's `function` will be there for the next process."""
+    folder = Path(function.py_func.__code__.co_filename).parent
+    return folder.is_dir() and not (_temporary.cache_info().currsize and folder == _temporary())
 
 
 def _import_lanes() -> None:

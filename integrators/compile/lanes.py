@@ -26,8 +26,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-FASTMATH = {"contract"}  # fused multiply-adds only: no reassociation, NaN and inf keep their meaning
-
+from .inner import FASTMATH, inner
 
 NAN = float("nan")
 
@@ -200,7 +199,9 @@ def bounded(fn: Any) -> Callable:
 
 
 def inline(fn: Callable) -> Callable:
-    """Compile `fn` so that LLVM inlines it into every caller, with fused multiply-adds."""
+    """Compile `fn` so that LLVM inlines it into every caller, with fused multiply-adds; only compiled code calls it
+    (`inner`).
+    """
     if isinstance(fn, numba.core.dispatcher.Dispatcher):
         return fn
-    return numba.njit(forceinline=True, fastmath=FASTMATH, error_model="numpy")(fn)
+    return inner(fn, forceinline=True)

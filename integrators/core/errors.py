@@ -22,6 +22,12 @@ class UncompiledWarning(UserWarning):
     """A function of a problem runs as plain Python, which is slow (`compiled=False`)."""
 
 
+class StiffnessWarning(UserWarning):
+    """An explicit method was held by stability, not by the error: the problem is stiff, and an implicit method takes
+    far fewer steps (`engine.stiff`).
+    """
+
+
 def shown(value: Any, limit: int = 80) -> str:
     """`value` as it stands in a message: its repr, printable, at most `limit` characters."""
     try:

@@ -148,6 +148,7 @@ def solve_ensemble(
         return EnsembleSolution(
             stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
             None if given is None else times, None if given is None else yout,
+            h_next=stat[:, layout.STATS.index("h_next")].copy(),
         )  # fmt: skip
 
     return in_chunks(part, count, per_chunk, what, given)

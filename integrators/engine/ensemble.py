@@ -147,7 +147,7 @@ def solve_ensemble(
         )  # fmt: skip
         tally = None if report is None else Tally(report, kernel.width, lo)
         try:
-            wall = run_ranges(kernel, params, args, held, threads, tally)
+            wall = run_ranges(kernel, params, args, held, threads, tally, f"{meth.name} for ensembles of {batch.name}")
         except Exception as error:
             if not discard_damaged(kernel.module.run):
                 raise explained(error, batch) from None
@@ -156,6 +156,7 @@ def solve_ensemble(
         return EnsembleSolution(
             stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
             None if given is None else times, None if given is None else yout,
+            h_next=stat[:, layout.STATS.index("h_next")].copy(),
         )  # fmt: skip
 
     return in_chunks(part, count, per_chunk, what, given)
@@ -168,9 +169,10 @@ def run_ranges(
     count: int,
     threads: int | None,
     tally: Tally | None = None,
+    said: str = "an ensemble",
 ) -> float:
     """Run trajectories 0..count-1 of a kernel, in ranges of at least four blocks shared out over threads; seconds,
-    without compilation.  tally: counts what is done, or None.
+    without compilation.  tally: counts what is done, or None.  said: what is said to be compiled.
     """
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
@@ -192,7 +194,8 @@ def run_ranges(
             tally.finished(span)
 
     if not run.overloads:  # before the threads ask for it, and before the clock starts
-        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], np.zeros(len(PLACE), np.int64), 1)
+        place = np.zeros(len(PLACE), np.int64)
+        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], place, 1, what=said)
     start = time.perf_counter()
     if len(ranges) == 1:
         work(ranges[0])

@@ -30,9 +30,10 @@ class EnsembleStats:
 
 @dataclass(frozen=True, repr=False)
 class EnsembleSolution:
-    """t (B,) times reached; y (B, n) states there; status (B,), success (B,).  y_eval (B, k, n) at `t_eval`, NaN where
-    a trajectory did not get that far, or None.  t_eval: (1, k) or (B, k), or None.  output (B, ...): what `output=`
-    made of the trajectories, or None.  Printed, it is a summary of at most five lines.
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,). y_eval (B, k, n) at `t_eval`, NaN where
+    a trajectory did not get that far, or None. t_eval: (1, k) or (B, k), or None. output (B, ...): what `output=`
+    made of the trajectories, or None. h_next (B,): the step size that would have come next, or None. Printed, it is a
+    summary of at most five lines.
     """
 
     t: np.ndarray
@@ -42,6 +43,7 @@ class EnsembleSolution:
     t_eval: np.ndarray | None = None
     y_eval: np.ndarray | None = None
     output: np.ndarray | None = None
+    h_next: np.ndarray | None = None
 
     @property
     def success(self) -> np.ndarray:

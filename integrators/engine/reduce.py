@@ -114,7 +114,7 @@ _COUNTS = tuple(f.name for f in dataclasses.fields(EnsembleStats) if f.name != "
 
 def _columns(sol: EnsembleSolution, evaluated: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of a chunk whose first axis is its trajectories, by name."""
-    for name in ("t", "y", "status", *(("y_eval",) if evaluated and sol.y_eval is not None else ())):
+    for name in ("t", "y", "status", "h_next", *(("y_eval",) if evaluated and sol.y_eval is not None else ())):
         yield name, getattr(sol, name)
     for name in _COUNTS:
         yield name, getattr(sol.stats, name)

@@ -7,7 +7,7 @@ import operator
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
-from . import trained_method
+from . import printed, stiff, trained_method
 from .explained import explained
 from .pace import FIRST, Pace
 
@@ -53,11 +53,11 @@ class Stats:
     wall_s: float
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
     `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns
-    `record_names`, or None.
+    `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  Printed, it is five lines.
     """
 
     t: np.ndarray
@@ -66,9 +66,22 @@ class Solution:
     status: int
     message: str
     stats: Stats
-    record: np.ndarray | None = field(default=None, repr=False)
+    record: np.ndarray | None = None
+    method: str = ""
+    controller: str = ""
 
     record_names = RECORD_NAMES  # a plain class attribute, not a field
+
+    def __str__(self) -> str:
+        return "\n".join(printed.lines(self))
+
+    def __repr__(self) -> str:
+        return printed.short(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """Fields of a pickle; one of an earlier version has fewer."""
+        for name, value in {"record": None, "method": "", "controller": "", **state[1]}.items():
+            setattr(self, name, value)
 
 
 def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
@@ -221,7 +234,9 @@ def solve(
     room = _kept(n) if t_eval is None else _nothing(n)
     if log:
         room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
-    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room)
+    paused: list[stiff.Step] | None = None if t_eval is None else []
+    name = method if isinstance(method, str) else method.name
+    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room, paused, name)
     if problem is not given:
         reraise(given)
     if t_eval is None:
@@ -231,7 +246,13 @@ def solve(
         grid, t_last = tgrid[0], pack[_T]
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
-    return _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    sol.method, sol.controller = name, str(controller.name)
+    attempts = sol.stats.naccept + sol.stats.nreject
+    if attempts >= stiff.LEAST:
+        looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)
+        sol.message += stiff.message(given, methods.get(method), looked_at, attempts)
+    return sol
 
 
 def _integrate(
@@ -242,9 +263,12 @@ def _integrate(
     tgrid: np.ndarray,
     yout: np.ndarray,
     room: tuple[np.ndarray, np.ndarray, np.ndarray],
+    paused: list[stiff.Step] | None,
+    what: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Run the kernel to its end: room for steps' times, their states and records, grown as it was needed, and the
-    seconds it took.
+    seconds it took.  paused: a list that takes the time, the state and the next step wherever the kernel returned to
+    Python before the end, and there.  what: the method's name.
     """
     block = np.zeros(kernel.layout.size)
     ts, ys, rows = room
@@ -253,7 +277,7 @@ def _integrate(
     while True:
         try:
             if not run.overloads:
-                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows)
+                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows, what=f"{what} for {problem.name}")
                 start = time.perf_counter()
             full = run(block, params, pack, tgrid, yout, ts, ys, rows)
         except Exception as error:
@@ -261,8 +285,13 @@ def _integrate(
                 continue
             raise explained(error, problem) from None
         if not full:
-            return ts, ys, rows, time.perf_counter() - start
+            wall = time.perf_counter() - start
+            if paused:
+                stiff.note(paused, _place(kernel, block, problem.n))
+            return ts, ys, rows, wall
         if full == 2:  # an interrupt would have come through here
+            if paused is not None:
+                stiff.note(paused, _place(kernel, block, problem.n))
             pace = pace or Pace(start)
             pack[_MOST] = pace.more()
             continue
@@ -270,6 +299,13 @@ def _integrate(
             ts, ys = np.concatenate([ts, np.empty_like(ts)]), np.concatenate([ys, np.empty_like(ys)])
         if len(rows) and pack[_RECORDS] >= len(rows):
             rows = np.concatenate([rows, np.empty_like(rows)])
+
+
+def _place(kernel: Any, block: np.ndarray, n: int) -> stiff.Step:
+    """Where a single solve stands, from its block of one lane: the time, the state, the step that comes next."""
+    rows = kernel.layout.rows
+    step = float(block[rows["DIR"]] * block[rows["H"]])
+    return float(block[rows["T"]]), block[rows["Y"] : rows["Y"] + n].copy(), step
 
 
 def _solution(

@@ -91,7 +91,8 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
     w = lay.width
     return (
         "import math\nfrom numba import njit as _njit\n"
-        "from stepsmith.integrators.compile.lanes import FASTMATH as _FASTMATH, frozen, view, wide_vectors\n"
+        "from stepsmith.integrators.compile.inner import FASTMATH as _FASTMATH, piece as _piece\n"
+        "from stepsmith.integrators.compile.lanes import frozen, view, wide_vectors\n"
         "from stepsmith.integrators.compile.lane_matrix import matrix\n"
         "from stepsmith.integrators.compile.band_matrix import band\n"
         "from stepsmith.integrators.compile.sparse_matrix import sparse\n"
@@ -100,8 +101,6 @@ def header(lay: Layout, n: int, m: int, n_state: int) -> str:
         f"W = {w}\nN = {n}\nM = {m}\nTHRESHOLD = {max(1, w // 8)}\n"
         f"RUNNING = {RUNNING}\nSUCCESS = {SUCCESS}\nIDLE = {IDLE}\nMAX_STEPS = {MAX_STEPS}\nUNDERFLOW = {UNDERFLOW}\n"
         f"NON_FINITE = {NON_FINITE}\nBAD_START = {BAD_START}\n" + lay.constants() + "\n"
-        # a function of its own: called, not copied into its callers
-        '_piece = _njit(nogil=True, fastmath=_FASTMATH, error_model="numpy")\n'
     )
 
 

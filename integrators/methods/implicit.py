@@ -13,8 +13,12 @@ from ..problems import sparsity
 from .method import COMMON, LINEAR_ALGEBRA, NEWTON, Method
 
 
-def implicit(tableau: Any, doc: str, source: str, make: Callable, newton: bool, factor_pairs: bool = False) -> Method:
-    """make: `make(tableau, source, slots)`, the kernel's parts.  newton: it iterates, and reports how."""
+def implicit(
+    tableau: Any, doc: str, source: str, make: Callable, newton: bool, law: str, factor_pairs: bool = False
+) -> Method:
+    """make: `make(tableau, source, slots)`, the kernel's parts.  newton: it iterates, and reports how.  law: the
+    name of its own one.
+    """
 
     def parts(source: Any, slots: frozenset[int]) -> Any:
         return make(tableau, source, slots)
@@ -29,6 +33,7 @@ def implicit(tableau: Any, doc: str, source: str, make: Callable, newton: bool, 
         tableau.name, doc, source, tableau.order, tableau.embedded_order, tableau.dense_order, fills, parts, key,
         implicit=True,
         factor_pairs=factor_pairs,
+        law=law,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Method:
     implicit        it solves linear systems
     factor_pairs    its factorisations come in pairs, a real and a complex one (`engine.costs` counts them as two)
     tableau         of an explicit Runge-Kutta pair, else None
+    law             name of the law that chooses its steps where no controller is named
     """
 
     name: str
@@ -60,3 +61,4 @@ class Method:
     implicit: bool = False
     factor_pairs: bool = False
     tableau: ExplicitTableau | None = None
+    law: str = "pi34"

@@ -153,6 +153,10 @@ def _form(style: Style) -> str:
     if count == 3 and style.m == 0 and third and third[0] in ("dy", "du", "dydt", "out", "J", "ydot"):
         return "fill"
     # a function whose arguments cannot be read (*args) is called as f(t, y, p)
+    if count == 2 and style.m > 0:
+        if len(names) < 3:
+            raise _refusal(style, f"it takes (t, y), but p holds {style.m} values: take p as the third argument")
+        return "pass"  # the third argument has a default
     third_form = "fill or return" if style.m == 0 else "pass"
     return _one_of(style, count, {2: "", 3: third_form, 4: "pass and fill", -1: "pass"})
 

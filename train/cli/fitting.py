@@ -24,7 +24,7 @@ def fit(
         list[str] | None, typer.Option("--controller", "-c", help="A controller to try as well. Repeatable.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="What you use now: scipy:METHOD,RTOL[,ATOL], for instance scipy:LSODA,1e-6.")
+        str | None, typer.Option(help="What you use now: scipy:METHOD[,RTOL[,ATOL]], for instance scipy:LSODA,1e-6.")
     ] = None,
     n: Annotated[int | None, typer.Option(help="Test instances (default 48).", min=2)] = None,
     seed: Seed = 0,

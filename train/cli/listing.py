@@ -22,10 +22,11 @@ def _methods() -> list[tuple[str, str]]:
     from ...integrators import methods
 
     found = [methods.get(name) for name in methods.names()]
-    return [
-        (m.name, f"order {m.order}({m.embedded_order}): {m.doc}" if m.embedded_order else f"order {m.order}: {m.doc}")
-        for m in found
-    ]
+    rows = []
+    for m in found:
+        order = f"{m.order}({m.embedded_order})" if m.embedded_order else str(m.order)
+        rows.append((m.name, f"order {order}: {m.doc}" + (f"; law {m.law}" if m.embedded_order else "")))
+    return rows
 
 
 def _families() -> list[tuple[str, str]]:

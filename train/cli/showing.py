@@ -21,20 +21,22 @@ def kernel(
     family: Annotated[str, typer.Argument(help="Problem family, whose published instance is taken.")],
     method: Method = None,
     controller: Annotated[
-        str, typer.Option("--controller", "-c", help="A law, a zoo name, or the path of a file.")
-    ] = "pi34",
+        str | None,
+        typer.Option("--controller", "-c", help="A law, a zoo name, or the path of a file; default the method's law."),
+    ] = None,
     lanes: Annotated[
         bool, typer.Option("--lanes", help="The loop of an ensemble, many trajectories side by side.")
     ] = False,
 ) -> None:
     """Print the generated module that solves a problem, with its rows explained: the loop that really runs."""
     from ...controllers import resolve
-    from ...integrators import problems
+    from ...integrators import methods, problems
     from ...integrators.engine.shown import kernel_text
 
     family = problems.named(family)
     problem = problems.make(family)
     method = problems.family(family).method if method is None else method
+    controller = methods.get(method).law if controller is None else controller
     print(kernel_text(problem, method, resolve.controller(controller, family, method), lanes))
 
 

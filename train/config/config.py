@@ -161,10 +161,10 @@ def read(path: str | Path) -> dict[str, Any]:
         if not named.exists():
             raise unknown("config", str(path), [p.stem for p in shipped.glob("*.toml")])
         path = named
-    return _beside(path, reading.toml(path))
+    return beside(path, reading.toml(path))
 
 
-def _beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+def beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
     """The tables with a family's file (file.py:NAME) by its whole path, so that a run goes on from anywhere.
 
     The file stands beside the config, or in the current folder.

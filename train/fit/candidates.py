@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ...controllers.laws.law import Law
 from ...integrators import methods
 from ...integrators.problems.families import Family
 from ..evaluate.contestants import HOSTS, laws
@@ -88,7 +89,7 @@ def settle(c: Candidate, splits: Sequence[Split], error: float, max_steps: int) 
     """The candidate on the instances of all `splits`, with finer tolerances where it reaches `error`."""
 
     def over(rtols: Array) -> Sweep:
-        return joined(*(s.sweep(c.controller, rtols, max_steps) for s in splits), axis=0)
+        return joined(*(s.sweep(_shared(c.controller), rtols, max_steps) for s in splits), axis=0)
 
     coarse = replace(c, sweep=over(c.rtols), settled=True)
     point = coarse.at(error)
@@ -128,7 +129,12 @@ def _adaptive(name: str, nbody: bool) -> bool:
 
 def sweep(split: Split, name: str, kind: str, controller: Any, rtols: Array, max_steps: int) -> Candidate:
     """A controller at every tolerance on the split's instances."""
-    return Candidate(split.method, name, kind, controller, rtols, split.sweep(controller, rtols, max_steps))
+    return Candidate(split.method, name, kind, controller, rtols, split.sweep(_shared(controller), rtols, max_steps))
+
+
+def _shared(controller: Any) -> Any:
+    """The controller in the kernel that most laws share: a fit compiles for longer than it sweeps."""
+    return controller.general() if isinstance(controller, Law) else controller
 
 
 def published(split: Split, rtols: Array, max_steps: int, only: Sequence[str] | None = FIRST) -> list[Candidate]:

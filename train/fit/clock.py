@@ -150,20 +150,21 @@ class SciPy:
         return float(np.quantile(found, 0.9, method="higher"))
 
 
-def parse_baseline(text: str) -> tuple[str, float, float]:
-    """(method, rtol, atol) of "scipy:METHOD,RTOL" or "scipy:METHOD,RTOL,ATOL"; OptionError for anything else."""
+def parse_baseline(text: str) -> tuple[str, float | None, float]:
+    """(method, rtol, atol over rtol) of "scipy:METHOD", "scipy:METHOD,RTOL" or "scipy:METHOD,RTOL,ATOL"; rtol None:
+    where it has the wanted error.  OptionError for anything else.
+    """
     host, _, rest = text.partition(":")
     parts = rest.split(",")
     try:
-        if host != "scipy" or parts[0] not in SCIPY or len(parts) not in (2, 3):
+        if host != "scipy" or parts[0] not in SCIPY or len(parts) > 3:
             raise ValueError
         numbers = [float(v) for v in parts[1:]]
         if not all(np.isfinite(v) and v > 0 for v in numbers):
             raise ValueError
     except ValueError:
         raise OptionError(
-            f"baseline must be scipy:METHOD,RTOL[,ATOL] with METHOD one of {', '.join(SCIPY)}, for instance "
-            "scipy:LSODA,1e-6, "
-            f"got {text!r}"
+            f"baseline must be scipy:METHOD[,RTOL[,ATOL]] with METHOD one of {', '.join(SCIPY)}, for instance "
+            f"scipy:LSODA,1e-6, or scipy:LSODA for the tolerance at which it has the wanted error, got {text!r}"
         ) from None
-    return parts[0], numbers[0], numbers[1] if len(numbers) == 2 else numbers[0] * 1e-3
+    return parts[0], numbers[0] if numbers else None, numbers[1] / numbers[0] if len(numbers) == 2 else 1e-3

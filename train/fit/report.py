@@ -102,9 +102,10 @@ class Fit:
             if name.startswith("scipy") and found["reached"]:
                 wall = found["wall"]
                 interval = f"[{wall['low']:.3f}, {wall['high']:.3f}]"
-                text += f" {name} at rtol {found['rtol']:g}: {wall['ratio']:.3f} {interval} of its time at its error."
+                text += f" {name} at rtol {found['rtol']:.1e}: {wall['ratio']:.3f} {interval} of its time at its error."
             elif name.startswith("scipy"):
-                text += f" {name} at rtol {found['rtol']:g} has no error that could be compared."
+                at = "" if found["rtol"] is None else f" at rtol {found['rtol']:.1e}"
+                text += f" {name}{at} has no error that could be compared."
         if self.skipped:
             text += f" Not tried, for want of time: {', '.join(dict.fromkeys(self.skipped))}."
         return text

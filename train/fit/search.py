@@ -74,12 +74,12 @@ def fit(
 ) -> Fit:
     """The fastest solver found for a family at a wanted error.
 
-    family: a `Family`, its name, or where it is (file.py:NAME).  wanted_error: the relative error, by the family's
-    measure, that nine of ten instances are to have at most; None for the family's own.  minutes: what the search may
+    family: a `Family`, its name, or where it is (file.py:NAME). wanted_error: the relative error, by the family's
+    measure, that nine of ten instances are to have at most; None for the family's own. minutes: what the search may
     take; the last measurements come on top. controllers: names, paths or objects to try beside those that ship for the
-    methods.  baseline: "scipy:LSODA,1e-6" times SciPy with the compiled right-hand side at that tolerance.  out: folder
-    of the files, and of what goes on where it was interrupted (default: fits/<family>).  seed: of instances and
-    searches.  n: test instances (48).
+    methods. baseline: "scipy:LSODA,1e-6" times SciPy with the compiled right-hand side at that tolerance, "scipy:LSODA"
+    at the tolerance where it has the wanted error. out: folder of the files, and of what goes on where it was
+    interrupted (default: fits/<family>). seed: of instances and searches. n: test instances (48).
 
     Raises ValueError for unknown names and values that do not fit, and where no method reaches the wanted error: the
     message says what the best one reached.
@@ -294,7 +294,9 @@ class _Search:
         mine, theirs = (self.split(method, "test", self.count) for method in (chosen.method, DEFAULT[0]))
         against = {"default": against_default(chosen, self.default(timed), mine, theirs, self.error)}
         if self.base is not None:
-            against[f"scipy:{self.base[0]}"] = against_scipy(self.base, chosen, mine)
+            against[f"scipy:{self.base[0]}"] = against_scipy(
+                self.base, chosen, self.split(chosen.method), mine, self.error, float(self.rtols[-1])
+            )
         result = Fit(
             self.fam, self.error, chosen, point, rows, against, tuple(self.skipped), tuple(self.notes.said),
             tuple(self.notes.steps), mine, self.notes.folder,

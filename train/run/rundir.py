@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...integrators import problems
+from ...integrators.problems import suites
+from ...integrators.problems.fingerprint import fingerprint
 from ..config.resolved import resolved
 from .checkpoint import Checkpoint, digest
 from .lock import held
@@ -32,6 +35,17 @@ def check_free(path: Path, resume: bool, same: Callable[[Path], bool]) -> None:
         )
     if not resume and there.exists():
         raise ValueError(f"{path} already holds a run: resume it, or choose another --out")
+
+
+def own_family(asked: Mapping[str, Any]) -> str | None:
+    """The key of what a family of a caller's own computes (`problems.fingerprint`); None for one that ships, a suite,
+    and a config without a family.
+    """
+    env = asked.get("env")
+    name = suites.called(env["family"]) if isinstance(env, Mapping) and "family" in env else None
+    if name is None or suites.is_suite(name) or problems.ships(name):
+        return None
+    return fingerprint(problems.family(name))
 
 
 class RunDir:
@@ -60,13 +74,19 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         self.start = time.time()
         self.checkpoint = Checkpoint(self.path, digest(asked))
+        family = own_family(asked)
         if resume:
+            if family != (before := self.read("provenance.json").get("family", family)):
+                raise RunError(
+                    f"{self.path}: the family has changed since this run began (its key was {before}, and is "
+                    f"{family}): begin another run with --out"
+                )
             mend_log(self.path / "log.jsonl")
             if other := changes(self.read("provenance.json")):
                 say(f"{self.path}: begun with other versions, its numbers may differ from an unbroken run's: {other}")
         else:
             self.write("resolved.json", whole)
-            self.write("provenance.json", provenance())
+            self.write("provenance.json", provenance() | ({} if family is None else {"family": family}))
             self.write("config.json", asked)  # the last: where it stands the others do
 
     def write(self, name: str, data: Any) -> None:

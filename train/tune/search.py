@@ -25,6 +25,7 @@ from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.problems import suites
 from ...integrators.problems.families import Family
+from ...integrators.problems.fingerprint import fingerprint
 from ..config import settings
 from ..evaluate.splits import Sweepable, check_size, draw
 from ..run.progress import Progress
@@ -174,12 +175,19 @@ def tune_splits(
                    "restarts": restarts, "sigma": sigma, "asked": evaluations},
         **(grid_of(train[0]) if len(train) == 1 else {"families": {s.family.name: grid_of(s) for s in train}}),
         "seed": seed,
+        **_fingerprint(name),
         **({} if start is None else {"start": json_values(start.values)}),
         **provenance(),
     }  # fmt: skip
     law = pool[chosen]
     law = Law("tuned", "linear", {**law.values, "accept_err": files.bounded(law)}, law.rules, doc, "")
     return Tuned(law, chosen, base, ratios, facts)
+
+
+def _fingerprint(name: str) -> dict[str, str]:
+    """That of a family of a caller's own: another one may have its name some day."""
+    own = not suites.is_suite(name) and not problems.ships(name)
+    return {"fingerprint": fingerprint(problems.family(name))} if own else {}
 
 
 def _costs(objective: Objective, pool: Mapping[str, Law], bar: Progress) -> dict[str, float]:

@@ -108,7 +108,7 @@ class Space:
 def load(path: str | Path) -> Space:
     """Read a sweep file; ValueError naming what is unknown (with the nearest known name), missing or out of range."""
     path = Path(path)
-    data = reading.toml(path)
+    data = configs.beside(path, reading.toml(path))
     table = data.pop("sweep", None)
     if not isinstance(table, dict):
         raise ValueError(f"{path.name}: no [sweep] table; a sweep file is a training config with one")

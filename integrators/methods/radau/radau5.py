@@ -231,5 +231,6 @@ def _parts(tableau: Any, source: Any, slots: frozenset[int]) -> Any:
 
 METHOD = implicit(
     TABLEAU, "Radau IIA, three stages, collocation, stiffly accurate, L-stable",
-    "E. Hairer, G. Wanner, Solving ODEs II, 1996, IV.8", _parts, newton=True, factor_pairs=True,
+    "E. Hairer, G. Wanner, Solving ODEs II, 1996, IV.8", _parts, newton=True, law="radau5",
+    factor_pairs=True,
 )  # fmt: skip

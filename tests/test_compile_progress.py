@@ -1,0 +1,102 @@
+"""A compilation that takes long says so on stderr, at the time and in the words that are promised."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from stepsmith.integrators.compile import progress
+
+FIRST = "stepsmith: compiling tsit5 for mine (first use on this machine; kept on disk)...\n"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.delenv("STEPSMITH_QUIET", raising=False)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.05)
+
+
+def test_long_ones_are_told(capfd):
+    with progress.told("tsit5 for mine"):
+        time.sleep(0.3)
+        assert capfd.readouterr().err == FIRST
+    assert capfd.readouterr().err == "stepsmith: ... done in 0.3 s\n"
+
+
+def test_short_ones_are_not(capfd):
+    with progress.told("tsit5 for mine"):
+        pass
+    time.sleep(0.2)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("value, silent", [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_silence(capfd, monkeypatch, value, silent):
+    monkeypatch.setenv("STEPSMITH_QUIET", value)
+    with progress.told("tsit5 for mine"):
+        time.sleep(0.2)
+    assert (capfd.readouterr().err == "") is silent
+
+
+def test_failures_and_what_cannot_be_kept(capfd):
+    with pytest.raises(ValueError, match="wrong"), progress.told("tsit5 for mine", lasts=False):
+        time.sleep(0.2)
+        raise ValueError("wrong")
+    first, second = capfd.readouterr().err.splitlines()
+    assert "in this process; it cannot be kept on disk" in first and "failed after" in second
+
+
+def test_without_stderr(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress.told("tsit5 for mine"):
+        time.sleep(0.2)
+
+
+def test_from_threads(capfd):
+    def work():
+        with progress.told("tsit5 for mine"):
+            time.sleep(0.3)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert capfd.readouterr().err.count(FIRST) == 3
+
+
+#: the clock that the line is timed by begins just before the solve
+SCRIPT = """
+import sys, time
+import stepsmith as ss
+from stepsmith.integrators.compile import cache
+cache._import_lanes()
+
+def rhs(t, y, p, dy):
+    dy[0] = -0.04*y[0] + 1e4*y[1]*y[2]
+    dy[1] = 0.04*y[0] - 1e4*y[1]*y[2] - 3e7*y[1]*y[1]
+    dy[2] = 3e7*y[1]*y[1]
+
+problem = ss.Problem(rhs, [1.0, 0.0, 0.0], (0.0, 1.0), name="kinetics")
+print("start", file=sys.stderr, flush=True)
+ss.solve(problem, "radau5")
+"""
+
+
+def test_a_first_solve_says_so_and_the_next_process_does_not(tmp_cache, tmp_path):
+    script, env = tmp_path / "first.py", {**os.environ, "STEPSMITH_CACHE_DIR": str(tmp_cache)}
+    script.write_text(SCRIPT)
+    process = subprocess.Popen([sys.executable, str(script)], env=env, stderr=subprocess.PIPE, text=True)
+    seen = [(time.perf_counter(), line) for line in process.stderr]
+    assert process.wait() == 0 and len(seen) == 3, seen
+    (start, _), (first, words), (_, last) = seen
+    assert words == FIRST.replace("tsit5 for mine", "radau5 for kinetics")
+    assert 1.9 < first - start < 4.5  # after two seconds of compiling; the thread waits for its turn
+    assert last.startswith("stepsmith: ... done in ")
+    again = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stderr == "start\n"

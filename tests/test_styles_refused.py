@@ -95,6 +95,53 @@ def test_what_cannot_be_used_says_why(fn, given, message):
         ss.Problem(fn, Y0, SPAN, **given)
 
 
+def with_default(t, y, k=1.0):
+    return [y[1], -k * y[0]]
+
+
+def test_defaults_give_way_to_what_is_given():
+    for given in ({"p": {"k": 4.0}}, {"args": (4.0,)}):
+        dy = [0.0, 0.0]
+        problem = ss.Problem(with_default, Y0, SPAN, **given)
+        problem.rhs(0.0, problem.y0, problem.p, dy)
+        assert dy == [0.0, -4.0]
+    problem, dy = ss.Problem(lambda t, y, p=(1.0,): [y[1], -p[0] * y[0]], Y0, SPAN, p=[4.0]), [0.0, 0.0]
+    problem.rhs(0.0, problem.y0, problem.p, dy)
+    assert dy == [0.0, -4.0]
+    own = ss.Problem(lambda t, y, p, k=1.0: [y[1], -p["k"] * k * y[0]], Y0, SPAN, p={"k": 4.0})
+    own.rhs(0.0, own.y0, own.p, dy)
+    assert dy == [0.0, -4.0]
+    problem = ss.Problem(with_default, Y0, SPAN)
+    problem.rhs(0.0, problem.y0, problem.p, dy)
+    assert dy == [0.0, -1.0]
+
+
+def by_keyword(t, y, *, k=1.0):
+    return [y[1], -k * y[0]]
+
+
+def two_more(t, y, a, b):
+    return [y[1], -a * y[0] - b]
+
+
+@pytest.mark.parametrize(
+    ("fn", "given", "message"),
+    [
+        (with_default, {"p": [4.0]}, "would not reach"), (by_keyword, {"p": {"k": 4.0}}, "would not reach"),
+        (two_more, {"args": (1.0,)}, "takes 2 arguments beyond .* args holds 1"), (as_list, {"p": 4.0}, r"p=\[4.0\]"),
+        (lambda t, y: [y[2], y[0]], {}, "size 2$"),
+    ],
+)  # fmt: skip
+def test_parameters_that_do_not_arrive_are_said(fn, given, message):
+    with pytest.raises(ValueError, match=message):
+        ss.Problem(fn, Y0, SPAN, **given)
+
+
+def test_a_number_that_is_indexed():
+    with pytest.raises(ValueError, match="y is a number, as y0 is"):
+        ss.Problem(lambda t, y: -y[0], 1.0, SPAN)
+
+
 def test_what_cannot_be_compiled_names_the_remedy():
     spline = CubicSpline([0.0, 1.0, 2.0, 5.0], [0.0, 1.0, 0.0, 1.0])
     for fn in (lambda t, y: -y * spline(t), lambda t, y: -y * t.as_integer_ratio()[0]):

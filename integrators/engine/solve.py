@@ -207,6 +207,7 @@ def solve(
     """
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
+        hint = ": write ss.Problem(rhs, y0, t_span, p=...)" if callable(problem) else hint
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
     given = problem
     if problem.special:

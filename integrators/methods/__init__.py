@@ -90,6 +90,17 @@ def _built(method: str | ExplicitTableau) -> Method:
     )
 
 
+#: what somebody who comes from SciPy is told
+_OF_SCIPY = {
+    "RK23": "it is 'bs32' here",
+    "RK45": "it is 'dopri5' here",
+    "DOP853": "it is 'dop853' here",
+    "Radau": "it is 'radau5' here",
+    "BDF": "there is no method of several steps here; for stiff problems take 'rodas5p'",
+    "LSODA": "there is no method of several steps here; for stiff problems take 'rodas5p'",
+}
+
+
 def named(method: Any) -> str | ExplicitTableau:
     """`method` as every host passes it on, checked: the name of a method, or a caller's own tableau (a shipped one's
     becomes its name).
@@ -100,6 +111,9 @@ def named(method: Any) -> str | ExplicitTableau:
     if not isinstance(method, str):
         raise refuse("method", f"a method's name ({', '.join(names())}) or an ExplicitTableau", method)
     if method not in PLACES and method not in _REGISTERED:
+        if method in _OF_SCIPY:
+            here = _OF_SCIPY[method]
+            raise ValueError(f"unknown method {method!r}, SciPy's: {here}; known: {', '.join(names())}")
         raise unknown("method", method, names())
     return method
 

@@ -35,7 +35,8 @@ def _vector(value: Any, name: str, ndim: int = 1) -> np.ndarray:
         raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
     if raw.ndim != ndim:
         shape = {0: "a scalar", 1: "one-dimensional", 2: "two-dimensional (instances, dimension)"}[ndim]
-        raise ValueError(f"{name} must be {shape}, got shape {raw.shape}")
+        hint = f"; write {name}=[{raw}]" if raw.ndim == 0 and name == "p" else ""
+        raise ValueError(f"{name} must be {shape}, got shape {raw.shape}{hint}")
     return np.array(raw, dtype=np.float64, order="C")
 
 

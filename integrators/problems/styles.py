@@ -126,29 +126,50 @@ def _form(style: Style) -> str:
     """How the function is called: "pass and fill" (p and out), "pass" (p), "fill" (out), "fill or return", "" (only t
     and y), "named and fill", "named"; with args, these are further arguments: "spread and fill", "spread".
     """
-    count, names, most = _parameters(style)
+    count, names, keywords = _parameters(style)
     if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
         raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
     if style.layout.shapes is not None:
         more = len(style.layout.shapes)
+        if count < 2 + more <= len(names):  # args in place of defaults, as SciPy passes them
+            return "spread"
         return _one_of(style, count, {2 + more: "spread", 3 + more: "spread and fill"})
     if style.layout.names is not None:
         more = len(style.layout.names)
         if names[2 : 2 + more] == style.layout.names and more:
+            if count < 2 + more:
+                return "named"
             return _one_of(style, count, {2 + more: "named", 3 + more: "named and fill"})
-        if set(names[2:]) >= set(style.layout.names) and more:
+        if set(names[2:count]) >= set(style.layout.names) and more:
             order = ", ".join(style.layout.names)
             raise _refusal(style, f"it takes ({', '.join(names)}), but p has its names in the order {order}")
-    third = names[2:3]
+        if count == 2:
+            _refuse_lost(style, [name for name in (*names[2:], *keywords) if name in style.layout.names])
+    elif style.m and count == 2 and len(names) > 2:
+        if names[2] in ("p", "params", "parameters"):
+            return "pass"
+        _refuse_lost(style, list(names[2:]))
+    third = names[2:3]  # (without a default: count is 3 where it is used)
     if count == 3 and style.m == 0 and third and third[0] in ("dy", "du", "dydt", "out", "J", "ydot"):
         return "fill"
     # a function whose arguments cannot be read (*args) is called as f(t, y, p)
     if count == 2 and style.m > 0:
-        if most < 3:
+        if len(names) < 3:
             raise _refusal(style, f"it takes (t, y), but p holds {style.m} values: take p as the third argument")
         return "pass"  # the third argument has a default
     third_form = "fill or return" if style.m == 0 else "pass"
     return _one_of(style, count, {2: "", 3: third_form, 4: "pass and fill", -1: "pass"})
+
+
+def _refuse_lost(style: Style, names: list[str]) -> None:
+    """ValueError where p would not reach parameters of the function, which would go on with its own defaults."""
+    if names:
+        what = ", ".join(names)
+        raise _refusal(
+            style,
+            f"it takes {what} by default or by keyword, so that the values in p would not reach it; write "
+            f"f(t, y, p), or f(t, y, {what}) with p by name or with args=(...)",
+        )
 
 
 def _one_of(style: Style, count: int, forms: dict[int, str]) -> str:
@@ -165,21 +186,21 @@ def _one_of(style: Style, count: int, forms: dict[int, str]) -> str:
     )
 
 
-def _parameters(style: Style) -> tuple[int, tuple[str, ...], int]:
-    """How many arguments the function takes without having defaults, -1 where that is open; their names; and how many
-    it takes at most.
+def _parameters(style: Style) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """How many arguments the function takes without having defaults, -1 where that is open; the names of all that it
+    takes by place, those with defaults last; and of those that it takes by keyword alone.
     """
     fn = getattr(style.fn, "py_func", style.fn)
     try:
         given = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
-        return -1, (), 0
+        return -1, (), ()
     kinds = inspect.Parameter
     if any(p.kind == kinds.VAR_POSITIONAL for p in given):
-        return -1, (), 0
+        return -1, (), ()
     places = [p for p in given if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
-    fixed = [p for p in places if p.default is kinds.empty]
-    return len(fixed), tuple(p.name for p in fixed), len(places)
+    keywords = tuple(p.name for p in given if p.kind == kinds.KEYWORD_ONLY)
+    return sum(p.default is kinds.empty for p in places), tuple(p.name for p in places), keywords
 
 
 def arguments(style: Style, form: str, p: Any) -> list[Any]:
@@ -219,11 +240,16 @@ def _run(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> tup
     except Exception as error:
         if form == "fill or return":
             return _run(style, "pass", t, y, p)
-        hint = " (p holds no values)" if style.m == 0 and isinstance(error, (IndexError, ValueError)) else ""
+        hint = _hint(style, form, error)
         raise _refusal(style, f"it fails at the start of the span: {type(error).__name__}: {error}{hint}") from error
     if form == "fill or return" and answer is not None:
         return _run(style, "pass", t, y, p)
     if "fill" in form:
+        if answer is not None and style.layout.shapes is not None:
+            more = len(style.layout.shapes)
+            raise _refusal(
+                style, f"it takes {more + 1} arguments beyond (t, y) and returns its values, but args holds {more}"
+            )
         if answer is not None:
             raise _refusal(
                 style, f"it must fill {FILLS[style.role]} in place and return nothing, got {shown(answer)}"
@@ -234,6 +260,15 @@ def _run(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> tup
                 style, f"it does not write {left}; every component must be written at every call, zeros too"
             )
     return "fill" in form, answer
+
+
+def _hint(style: Style, form: str, error: Exception) -> str:
+    """What is likely to be behind an error of the first run, in brackets; "" where nothing is known."""
+    if isinstance(error, IndexError) and style.state is not None and not style.state.shape:
+        return " (y is a number, as y0 is: write y, or give y0=[...] for y[0])"
+    if style.m == 0 and "pass" in form and isinstance(error, (IndexError, ValueError)):
+        return " (p holds no values)"
+    return ""
 
 
 #: a NaN that no calculation gives: it stands where nothing has been written
@@ -281,6 +316,7 @@ def check_answer(style: Style, answer: Any) -> None:
 
 def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:
     """The function that copies in, calls, and copies out, as text."""
+    from ..compile import array_forms  # noqa: F401  (NumPy's functions in forms that Numba does not take)
     from . import styles_text
 
     names: dict[str, Any] = {"np": np, "given": style.fn}  # compiled as every helper is (`compile.recompile`)

@@ -1,5 +1,5 @@
 """A Problem or Batch as kernels take it: numbers that its functions close over are in p, small arrays come apart into
-numbers, and functions that are not compiled are called back.
+numbers, and what uses arrays otherwise, or is not compiled at all, is called by its address.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..core.errors import UncompiledWarning, outside
 from ..problems.foreign import callback_of
 from ..problems.problem import Batch, Problem
 from ..problems.styles import name_of, style_of
+from . import separate
 from .callback import caller
 from .lift import lifted
 from .unrolled import unrolled
@@ -22,10 +23,11 @@ Source = TypeVar("Source", Problem, Batch)
 
 
 def prepared(source: Source) -> Source:
-    """`source`, or a copy whose functions can be compiled, with further parameters behind the problem's own."""
-    if callback_of(source.rhs) is not None or callback_of(source.jac) is not None:
-        return _called_back(source)
-    return moved_to_p(source)
+    """`source`, or a copy whose functions stand in kernels, with further parameters behind the problem's own."""
+    source = moved_to_p(source)
+    if style_of(source.rhs) is not None or style_of(source.jac) is not None:
+        return _by_address(source)
+    return source
 
 
 def moved_to_p(source: Source) -> Source:
@@ -51,18 +53,32 @@ def _warn_once(fn: Any, style: Any) -> None:
         )
 
 
-def _called_back(source: Source) -> Source:
+def _by_address(source: Source) -> Source:
+    """The source with functions that call by address those that are compiled separately, or run in Python."""
     changed: dict[str, Any] = {}
     more: list[float] = []
+    if isinstance(source, Problem):
+        t, y, p = source.t_span[0], source.y0, source.p
+    elif len(source):
+        t, y, p = float(source.t0[0]), source.y0[0], source.p[0]
+    else:
+        return source
     for role in ("rhs", "jac"):
         fn = getattr(source, role)
+        style = style_of(fn)
+        if style is None:
+            continue
         callback = callback_of(fn)
         if callback is not None:
-            _warn_once(fn, fn.stepsmith_style)
-            changed[role] = caller(role, source.n, source.m, source.m + len(more))
-            more.append(float(callback.address))
+            _warn_once(fn, style)
+            place = callback.address
+        else:
+            place = separate.address(fn, style, t, y, p[: style.m])
+        changed[role] = caller(role, source.n, style.m, source.m + len(more))
+        more.append(float(place))
     places = np.broadcast_to(np.array(more), (*source.p.shape[:-1], len(more)))
-    p = np.concatenate([source.p, places], axis=-1)
     copy = object.__new__(type(source))
-    vars(copy).update(vars(source), p=np.ascontiguousarray(p), **changed)
+    vars(copy).update(
+        vars(source), p=np.ascontiguousarray(np.concatenate([source.p, places], axis=-1)), **changed
+    )
     return copy

@@ -14,7 +14,7 @@ import numpy as np
 from .. import methods
 from ..checks import rhs_check
 from ..compile.cache import Recent
-from ..compile.prepared import prepared
+from ..compile.prepared import moved_to_p
 from ..core import options
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
@@ -99,7 +99,7 @@ def solve_ensemble(
     input and RuntimeError naming what is missing where there is no GPU.
     """
     meth = methods.get(method)
-    batch = prepared(given_batch(batch))
+    batch = moved_to_p(given_batch(batch))
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)

@@ -121,7 +121,10 @@ def solve_ensemble(
     """
     meth = methods.get(method)
     own = given_batch(batch)
-    batch = prepared(own)
+    try:
+        batch = prepared(own)
+    except Exception as error:
+        raise explained(error, own) from None
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)

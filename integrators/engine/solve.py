@@ -211,7 +211,10 @@ def solve(
         raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
     given = problem
     if problem.special:
-        problem = prepared(problem)
+        try:
+            problem = prepared(problem)
+        except Exception as error:
+            raise explained(error, given) from None
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
     if plain(rtol, atol):

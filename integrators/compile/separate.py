@@ -1,0 +1,64 @@
+"""Functions that use arrays, compiled once as C functions that kernels call by their addresses.
+
+A kernel that holds such a function itself would have the compiler go through all of it, with what NumPy's operations
+bring along, at every level of the kernel: a minute and a half for a two-dimensional stencil that takes two seconds
+alone.  A call by address costs some ten nanoseconds, next to nothing beside what arrays cost, and all such functions of
+the same dimensions share a kernel.
+
+An exception in the function (an index outside an array, for instance) makes its slope NaN.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..problems.styles import Style
+from .digest import watched
+from .watch import Watch
+
+_TEXT = """
+import numba
+import numpy as np
+
+@numba.cfunc("void(f8, CPointer(f8))", error_model="numpy", cache=True)
+def pointer(t, buffer):
+    a = numba.carray(buffer, ({length},))
+    out = a[{start}:]
+    try:
+        {role}(t, a[:{n}], a[{n}:{start}], out{shape})
+    except Exception:
+        for i in range({size}):
+            out[i] = np.nan
+"""
+
+#: by function: what was watched, and the module that holds the compiled function; earlier ones are kept, for a solve in
+#: another thread may still call them
+_KNOWN: weakref.WeakKeyDictionary[Any, list[tuple[Watch, Any]]] = weakref.WeakKeyDictionary()
+
+
+def address(fn: Callable[..., Any], style: Style, t: float, y: np.ndarray, p: np.ndarray) -> int:
+    """Where the compiled form of `fn`, f(t, y, p, out), stands in memory: void f(double, double *), as `callback` has
+    it.  It stays there as long as `fn` lives.  t, y, p: where it is checked before.
+    """
+    known = _KNOWN.setdefault(fn, [])
+    if not known or not known[-1][0].same():
+        known.append((watched(fn)[1], _compiled(fn, style, t, y, p)))
+    return int(known[-1][1].pointer.address)
+
+
+def _compiled(fn: Callable[..., Any], style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Any:
+    from ..checks import rhs_check
+    from ..kernels.calls import array_guards
+    from .cache import load_module
+
+    rhs_check.check_function(fn, style.role, t, y, p)
+    n, m, role = style.n, style.m, style.role
+    size = n * n if role == "jac" else n
+    shape = f".reshape(({n}, {n}))" if role == "jac" else ""
+    text = _TEXT.format(length=n + m + size, start=n + m, n=n, role=role, size=size, shape=shape)
+    objects = {role: fn}
+    return load_module(array_guards(objects, n, m) + text, objects)

@@ -109,7 +109,7 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
         return style.fn
     filled, answer = _run(style, form, t, y, p)
     if form == "fill or return":
-        form = "fill" if filled else "return"
+        form = "fill" if filled else "pass"
     if "fill" not in form:
         check_answer(style, answer)
     if style.compiled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -167,6 +168,42 @@ def test_what_is_unrolled_gives_the_same_numbers(fn):
         np.testing.assert_allclose(out, own, rtol=1e-12)
 
 
+def doubled(t, y, p, dy):
+    z = 2 * y
+    dy[0], dy[1] = z[0], z[1]
+
+
+def times_a_number(t, y, p, dy):
+    two = 2.0
+    z = y * two
+    dy[0], dy[1] = z[0], z[1]
+
+
+def turned(t, y, p, dy):
+    z = -y
+    dy[0], dy[1] = -2 * z[0], -2 * z[1]
+
+
+def in_a_loop(t, y, p, dy):
+    total = 0.0
+    for x in y:
+        total += x
+    dy[0], dy[1] = 2 * y[0], total * 2 - 2 * y[0]
+
+
+def summed(t, y, p, dy):
+    dy[0], dy[1] = 2 * y[0], sum(y) * 2 - 2 * y[0]
+
+
+@pytest.mark.parametrize("fn", [doubled, times_a_number, turned, in_a_loop, summed], ids=lambda f: f.__name__)
+def test_arithmetic_with_whole_vectors_is_seen(fn):
+    problem = ss.Problem(fn, [0.5, 0.25], (0.0, 1.0))
+    out = np.empty(2)
+    assert style_of(problem.rhs) is not None
+    unrolled(problem).rhs(0.0, problem.y0, problem.p, out)
+    np.testing.assert_array_equal(out, [1.0, 0.5])
+
+
 def test_a_function_of_p_needs_no_parameters():
     def decay(t, y, p):
         return [-y[0], -2.0 * y[1]]
@@ -187,3 +224,17 @@ def test_whole_numbers_of_more_than_64_bits_are_compiled():
 
     sol = ss.solve(ss.Problem(slow, [1.0, 0.5], (0.0, 1.0)))
     np.testing.assert_allclose(sol.y[-1], np.array([1.0, 0.5]) * np.exp(-1.0), rtol=1e-5)
+
+
+def test_a_problem_may_be_given_a_state_of_another_shape():
+    def decay(t, y):
+        return -y if np.iscomplexobj(y) else -3.0 * y
+
+    plain = ss.Problem(decay, [1.0, 2.0], (0.0, 1.0), compiled=False)
+    out = np.empty(2)
+    for made in (dataclasses.replace(plain, y0=1.0 + 2.0j), plain):
+        made.rhs(0.0, made.y0, made.p, out)
+        np.testing.assert_array_equal(out, [-1.0, -2.0] if made is not plain else [-3.0, -6.0])
+    square = ss.Problem(decay, np.ones((2, 2)), (0.0, 1.0), compiled=False)
+    for y0 in (np.arange(4.0).reshape(2, 2), np.arange(4.0)):  # in its own shape, or flat
+        np.testing.assert_array_equal(dataclasses.replace(square, y0=y0).y0, np.arange(4.0))

@@ -67,7 +67,8 @@ def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[.
     """
     before = style_of(style.fn)
     if before is not None:
-        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m):
+        same_state = style.state is None or style.state == before.state
+        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m) and same_state:
             return style.fn
         layout = before.layout if style.layout == Layout() else style.layout
         style = Style(before.fn, style.role, style.n, style.m, style.state, layout, style.compiled and before.compiled)

@@ -14,6 +14,7 @@ from stepsmith.integrators.problems.styles import style_of
 
 WHOLE = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 10]])
 COUNT = 0
+RATES = [1.5]
 
 
 def logarithm_to_a_base(t, y, p):
@@ -238,3 +239,24 @@ def test_a_problem_may_be_given_a_state_of_another_shape():
     square = ss.Problem(decay, np.ones((2, 2)), (0.0, 1.0), compiled=False)
     for y0 in (np.arange(4.0).reshape(2, 2), np.arange(4.0)):  # in its own shape, or flat
         np.testing.assert_array_equal(dataclasses.replace(square, y0=y0).y0, np.arange(4.0))
+
+
+def test_a_list_that_is_changed_twice_is_seen():
+    def grows(t, y):
+        return [RATES[0] * y[0], y[1]]
+
+    problem, out = ss.Problem(grows, [1.0, 0.5], (0.0, 1.0)), np.empty(2)
+    for _ in range(5):
+        unrolled(problem).rhs(0.0, problem.y0, problem.p, out)
+        assert out[0] == RATES[0]
+        before = id(RATES[0])
+        for _ in range(100):  # until the new number lies where the old one was
+            RATES[0] += 1.0
+            if id(RATES[0]) == before:
+                break
+
+
+def test_a_gpu_does_not_call_python():
+    problem = ss.Problem(lambda t, y: -y, [1.0], (0.0, 1.0), compiled=False)
+    with pytest.raises(ValueError, match="compiled=False runs on device 'cpu' only"):
+        ss.solve_ensemble(problem, device="cuda")

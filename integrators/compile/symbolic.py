@@ -107,16 +107,18 @@ class Symbol:
     conjugate = _unary("{}")
 
 
-#: functions of one number: NumPy calls the method of this name on each element of an object array; `np.floor` gives a
-#: float, where a compiled `math.floor` gives a whole number of 64 bits
+#: functions of one number: NumPy calls the method of this name on each element of an object array
 _FUNCTIONS = {
     **{name: name for name in ("exp", "log", "sin", "cos", "tanh", "sqrt")},
     "arctan": "atan",
     **{name: f"math.{name}" for name in ("tan", "sinh", "cosh", "log1p", "expm1", "log10", "log2")},
     **{f"arc{name}": f"math.a{name}" for name in ("sin", "cos", "sinh", "cosh", "tanh")},
-    "fabs": "fabs", "absolute": "fabs", "floor": "np.floor", "ceil": "np.ceil",
+    "fabs": "fabs", "absolute": "fabs",
 }  # fmt: skip
 for _name, _text in _FUNCTIONS.items():
     setattr(Symbol, _name, _unary(_text + "({})"))
+# a compiled `math.floor` gives a whole number of 64 bits, and GPUs have no `np.floor`
+Symbol.floor = _unary("{0} - {0} % 1.0")  # type: ignore[attr-defined]
+Symbol.ceil = _unary("-(-{0} - -{0} % 1.0)")  # type: ignore[attr-defined]
 for _name in ("arctan2", "hypot"):
     setattr(Symbol, _name, _binary(f"math.{_name.replace('arc', 'a')}({{}}, {{}})"))

@@ -94,7 +94,7 @@ def _straight(fn: Any, style: Style, place: int | None, at: At) -> tuple[Callabl
     if text is None:
         text, values = _text(style, fn.stepsmith_form, None)
     names = {k: getattr(vecmath, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "atan", "fabs")}
-    made = None if text is None else finished(style, text, {"math": math, "np": np, **names})
+    made = None if text is None else finished(style, text, {"math": math, **names})
     if made is not None and not same_values(made, style, fn.stepsmith_form, _behind(style, place, values), at):
         made, values = None, []
     _KNOWN[fn][place] = watch, made, values

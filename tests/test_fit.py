@@ -176,6 +176,7 @@ def test_scipy_without_a_tolerance_gets_the_one_for_the_wanted_error(found):
     host = against_scipy(("RK45", None, 1e-3), found.chosen, valid, test, 1e-5, 1e-11)
     assert host["reached"] and 1e-7 < host["error"] < 3e-5 and host["wall"]["high"] < 1.0
     assert host["our_rtol"] == found.rows[0].rtol
+    assert host["atol"] == host["rtol"] * valid.family.atol_factor  # as the recommended solver is run
     assert not against_scipy(("RK45", None, 1e-3), found.chosen, valid, test, 1e-5, 1e-3)["reached"]
 
 

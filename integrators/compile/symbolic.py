@@ -57,7 +57,8 @@ def constant(value: Any) -> tuple[str, str]:
     if isinstance(value, (bool, np.bool_)):
         return "c", repr(float(value))
     if isinstance(value, (int, np.integer)):
-        return "c", f"({int(value)})"
+        whole = int(value)  # compiled whole numbers have 64 bits
+        return "c", f"({whole})" if abs(whole) <= 2**53 else f"({float(whole)!r})"
     if isinstance(value, (float, np.floating)) and np.isfinite(value):
         return "c", f"({float(value)!r})"
     raise Untraceable(f"no finite number: {value!r}")
@@ -76,7 +77,7 @@ def _binary(text: str, swapped: bool = False) -> Any:
 
 
 def _unary(text: str) -> Any:
-    def method(self: Symbol, *ignored: Any) -> Symbol:
+    def method(self: Symbol) -> Symbol:
         return self.graph.node(text, self)
 
     return method
@@ -112,9 +113,12 @@ _FUNCTIONS = {
     "arctan": "atan",
     **{name: f"math.{name}" for name in ("tan", "sinh", "cosh", "log1p", "expm1", "log10", "log2")},
     **{f"arc{name}": f"math.a{name}" for name in ("sin", "cos", "sinh", "cosh", "tanh")},
-    "fabs": "fabs", "absolute": "fabs", "floor": "math.floor", "ceil": "math.ceil",
+    "fabs": "fabs", "absolute": "fabs",
 }  # fmt: skip
 for _name, _text in _FUNCTIONS.items():
     setattr(Symbol, _name, _unary(_text + "({})"))
+# a compiled `math.floor` gives a whole number of 64 bits, and GPUs have no `np.floor`
+Symbol.floor = _unary("{0} - {0} % 1.0")  # type: ignore[attr-defined]
+Symbol.ceil = _unary("-(-{0} - -{0} % 1.0)")  # type: ignore[attr-defined]
 for _name in ("arctan2", "hypot"):
     setattr(Symbol, _name, _binary(f"math.{_name.replace('arc', 'a')}({{}}, {{}})"))

@@ -3,7 +3,8 @@
 A function around a person's own (`problems.styles`) copies y into an array, and the answer out of one: some tenths of a
 microsecond a call, and nothing that lanes can share.  Where the person's function does the same operations at every
 call, running it once on symbols (`symbolic`) gives those operations, as a function of the solvers' own form.  It is
-run twice, and used only where both runs agree: a function that draws random numbers or counts its calls is left alone.
+run twice, and used only where both runs agree, and where the operations give what the function gives (`traced_check`):
+a function that draws random numbers, counts its calls or asks for types is left alone.
 
 The values of what the function names (globals, what it closes over) become constants of the code; they are looked at
 again at every solve (`digest.watched`).  Floats that it closes over may become further parameters instead, so that
@@ -26,6 +27,7 @@ from ..problems.styles import Style, arguments, blank, finished, style_of
 from . import vecmath
 from .digest import UndigestibleError, watched
 from .symbolic import Graph, Symbol, Untraceable
+from .traced_check import hides_or_keeps, same_values
 from .watch import Watch, cell_content
 
 Source = TypeVar("Source", Problem, Batch)
@@ -47,7 +49,7 @@ def unrolled(source: Source, lift: bool = False) -> Source:
         fn = getattr(source, role)
         style = style_of(fn)
         if style is not None and style.compiled and style.n <= MOST_COMPONENTS:
-            found, values = _straight(fn, style, source.m + len(more) if lift else None)
+            found, values = _straight(fn, style, source.m + len(more) if lift else None, _state_of(source))
             if found is not None:
                 changed[role] = found
                 more += values
@@ -61,8 +63,23 @@ def unrolled(source: Source, lift: bool = False) -> Source:
     return copy
 
 
-def _straight(fn: Any, style: Style, place: int | None) -> tuple[Callable[..., Any] | None, list[float]]:
-    """The straight-line function, None where there is none, and values that it reads from p[place] on."""
+#: time, state (n,) and parameters (m,)
+At = tuple[float, np.ndarray, np.ndarray]
+
+
+def _state_of(source: Problem | Batch) -> At:
+    """A state to compare at: the start of the problem, or of the first instance."""
+    if isinstance(source, Problem):
+        return source.t_span[0], source.y0, source.p
+    if not len(source):
+        return 0.0, np.zeros(source.n), np.zeros(source.m)
+    return float(source.t0[0]), source.y0[0], source.p[0]
+
+
+def _straight(fn: Any, style: Style, place: int | None, at: At) -> tuple[Callable[..., Any] | None, list[float]]:
+    """The straight-line function, None where there is none, and values that it reads from p[place] on.  at: where it
+    is compared with the person's function.
+    """
     known = _KNOWN.setdefault(fn, {}).get(place)
     if known is not None and known[0].same():
         return known[1:]
@@ -78,8 +95,15 @@ def _straight(fn: Any, style: Style, place: int | None) -> tuple[Callable[..., A
         text, values = _text(style, fn.stepsmith_form, None)
     names = {k: getattr(vecmath, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "atan", "fabs")}
     made = None if text is None else finished(style, text, {"math": math, **names})
+    if made is not None and not same_values(made, style, fn.stepsmith_form, _behind(style, place, values), at):
+        made, values = None, []
     _KNOWN[fn][place] = watch, made, values
     return made, values
+
+
+def _behind(style: Style, place: int | None, values: list[float]) -> list[float]:
+    """What stands in p behind the problem's own parameters; zeros for what another function reads."""
+    return [] if place is None else [0.0] * (place - style.m) + values
 
 
 def _text(style: Style, form: str, place: int | None) -> tuple[str | None, list[float]]:
@@ -97,7 +121,9 @@ def _text(style: Style, form: str, place: int | None) -> tuple[str | None, list[
 
 def _once(style: Style, form: str, place: int | None) -> tuple[str, list[float]]:
     graph = Graph()
-    fn = _stand_ins(style.fn)
+    fn, every = _stand_ins(style.fn)
+    if hides_or_keeps(every):
+        raise Untraceable("it catches exceptions, or keeps something between calls")
     values = _lifted(graph, fn, place) if place is not None else []
     t = graph.node("t")
     y = _objects([graph.node(f"y[{i}]") for i in range(style.n)])
@@ -144,9 +170,9 @@ def _shaped(style: Style, y: np.ndarray) -> Any:
     return y.reshape(style.state.shape)[()] if style.state.shape else y[0]
 
 
-def _stand_ins(fn: Any) -> Callable[..., Any]:
+def _stand_ins(fn: Any) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
     """The function in plain Python, with `math` and those of NumPy's functions that make arrays replaced by ones that
-    take symbols.
+    take symbols; and all functions that it reaches.
     """
     from ..checks.interpreted import interpreted
 
@@ -160,7 +186,7 @@ def _stand_ins(fn: Any) -> Callable[..., Any]:
                 cell.cell_contents = _replaced(cell.cell_contents)
             except ValueError:  # not filled yet
                 pass
-    return copy
+    return copy, list(done.values())
 
 
 def _math(name: str) -> Callable[..., Any]:
@@ -190,15 +216,31 @@ def _making(plain: Callable[..., Any]) -> Callable[..., Any]:
     def stand_in(*args: Any, dtype: Any = None, **more: Any) -> Any:
         if dtype not in (None, float, np.float64):
             raise Untraceable("an array of another type")
-        return plain(*args, **more).astype(object)
+        made = plain(*args, **more)
+        if made.dtype not in (np.dtype(float), np.dtype(object)):  # what is written into it would be rounded
+            raise Untraceable("an array of another type")
+        return made.astype(object)
 
     return stand_in
 
 
-def _array(value: Any, dtype: Any = None, **more: Any) -> Any:
-    if dtype not in (None, float, np.float64):
-        raise Untraceable("an array of another type")
-    return np.array(value, dtype=object) if _symbols(value) else np.array(value, dtype=dtype, **more)
+def _converting(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`np.array`, which copies, or `np.asarray`, which hands back an array that it is given."""
+
+    def stand_in(value: Any, dtype: Any = None, **more: Any) -> Any:
+        if dtype not in (None, float, np.float64):
+            raise Untraceable("an array of another type")
+        if not _symbols(value):
+            return plain(value, dtype=dtype, **more)
+        if more:
+            raise Untraceable("an array with options")
+        return plain(value, dtype=object)
+
+    return stand_in
+
+
+def _refused(*args: Any, **more: Any) -> Any:
+    raise Untraceable("a function that leaves arrays of objects as they are")
 
 
 def _symbols(value: Any) -> bool:
@@ -209,7 +251,7 @@ def _symbols(value: Any) -> bool:
 
 _NUMPY = {name: _making(getattr(np, name)) for name in ("zeros", "empty", "ones", "full", "zeros_like", "empty_like",
                                                          "ones_like")}  # fmt: skip
-_NUMPY |= {"array": _array, "asarray": _array}
+_NUMPY |= {"array": _converting(np.array), "asarray": _converting(np.asarray), "nan_to_num": _refused}
 
 
 class _Module(types.ModuleType):

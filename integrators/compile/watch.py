@@ -54,6 +54,6 @@ def cell_content(cell: types.CellType) -> Any:
 def snapshot(value: Any) -> Any:
     """Contents of a list, or of an array or scalar of NumPy's, as something to compare with."""
     if isinstance(value, list):
-        return [id(v) for v in value]
+        return [id(v) for v in value], list(value)  # kept: another object could get the id of one that is gone
     data = value.tobytes()
     return value.dtype.str, value.shape, data if len(data) <= 256 else hashlib.blake2b(data).digest()

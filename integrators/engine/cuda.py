@@ -16,10 +16,12 @@ from ..checks import rhs_check
 from ..compile.cache import Recent
 from ..compile.prepared import moved_to_p
 from ..core import options
+from ..core.errors import OptionError
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
 from ..problems.batches import given_batch
+from ..problems.foreign import callback_of
 from ..problems.problem import Batch, Problem
 from .ensemble import longest
 from .ensemble_solution import EnsembleSolution, counted
@@ -99,7 +101,10 @@ def solve_ensemble(
     input and RuntimeError naming what is missing where there is no GPU.
     """
     meth = methods.get(method)
-    batch = moved_to_p(given_batch(batch))
+    own = given_batch(batch)
+    if callback_of(own.rhs) is not None or callback_of(own.jac) is not None:
+        raise OptionError("a right-hand side with compiled=False runs on device 'cpu' only: a GPU cannot call Python")
+    batch = moved_to_p(own)
     count, n = batch.y0.shape
     r, a = tolerances(rtol, atol, (count, n), batch.y0)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)

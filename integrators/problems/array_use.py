@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 _OPS = frozenset({"BUILD_SLICE", "BINARY_SLICE", "STORE_SLICE", "UNPACK_SEQUENCE", "UNPACK_EX"})
+#: instructions with one vector, and Python's functions of a whole vector
+_ONE = frozenset({"UNARY_NEGATIVE", "UNARY_POSITIVE", "GET_ITER"})
+_WHOLE = frozenset("enumerate list map max min reversed sorted sum tuple zip".split())
 _NAMES = frozenset(
     "T all any argmax argmin clip copy cumsum dot fill flat flatten max mean min ndim prod ravel real reshape shape "
     "size sum transpose".split()
@@ -49,13 +52,22 @@ def uses_arrays(fn: Any, role: str, t: float, y: np.ndarray, p: np.ndarray) -> b
 
 def _may(code: types.CodeType, names: dict[str, Any]) -> bool:
     """Whether the code could do such a thing, by its instructions: most functions cannot, and need no run."""
+    vectors = set(code.co_varnames[1 : code.co_argcount])
+    before: list[bool] = [False, False]  # whether each of the last two instructions loaded one of these
     for op in dis.get_instructions(code):
         if op.opname in _OPS or (op.opname == "BINARY_OP" and "@" in op.argrepr):
             return True
+        # 2 * y, y * a, -y, for x in y
+        if (op.opname == "BINARY_OP" and any(before)) or (op.opname in _ONE and before[1]):
+            return True
+        if op.opname not in ("PRECALL", "CACHE"):
+            loaded = op.argval if isinstance(op.argval, tuple) else (op.argval,)
+            before = [before[1], op.opname.startswith("LOAD_FAST") and not vectors.isdisjoint(loaded)]
         if op.opname in ("LOAD_ATTR", "LOAD_METHOD") and op.argval in _NAMES:
             return True
-        if op.opname in ("LOAD_GLOBAL", "LOAD_NAME") and _numpy(names.get(op.argval)):
-            return True
+        if op.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            if _numpy(names.get(op.argval)) or (op.argval in _WHOLE and op.argval not in names):
+                return True
     return any(_may(c, names) for c in code.co_consts if isinstance(c, types.CodeType))
 
 

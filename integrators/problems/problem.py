@@ -144,7 +144,7 @@ class Problem(Portable):
             object.__setattr__(self, "state", state_of(self.y0) if own_shape else None)
             y0 = self.y0 if self.state is None else self.state.flat(self.y0)
         else:
-            y0 = self.y0
+            y0 = self.state.flat(self.y0) if np.shape(self.y0) == self.state.shape else self.y0
         y0, p = _vector(y0, "y0"), _vector(given, "p")
         span = _vector(self.t_span, "t_span")
         if span.shape != (2,):

@@ -67,7 +67,8 @@ def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[.
     """
     before = style_of(style.fn)
     if before is not None:
-        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m):
+        same_state = style.state is None or style.state == before.state
+        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m) and same_state:
             return style.fn
         layout = before.layout if style.layout == Layout() else style.layout
         style = Style(before.fn, style.role, style.n, style.m, style.state, layout, style.compiled and before.compiled)
@@ -109,7 +110,7 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
         return style.fn
     filled, answer = _run(style, form, t, y, p)
     if form == "fill or return":
-        form = "fill" if filled else "return"
+        form = "fill" if filled else "pass"
     if "fill" not in form:
         check_answer(style, answer)
     if style.compiled:

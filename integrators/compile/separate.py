@@ -10,6 +10,7 @@ An exception in the function (an index outside an array, for instance) makes its
 
 from __future__ import annotations
 
+import textwrap
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -23,16 +24,22 @@ from .watch import Watch
 _TEXT = """
 import numba
 import numpy as np
+from stepsmith.integrators.compile import array_forms, named_tuples
+from stepsmith.integrators.compile.lanes import bounded as _bounded
+from stepsmith.integrators.problems.layouts import named_class as _named
+
+given = _bounded(given)
+Parameters = _named({names!r})
 
 @numba.cfunc("void(f8, CPointer(f8))", error_model="numpy", cache=True)
 def pointer(t, buffer):
     a = numba.carray(buffer, ({length},))
-    out = a[{start}:]
+    y, p, out = a[:{n}], a[{n}:{start}], a[{start}:]{shape}
     try:
-        {role}(t, a[:{n}], a[{n}:{start}], out{shape})
+{body}
     except Exception:
-        for i in range({size}):
-            out[i] = np.nan
+        for i in range({start}, {length}):
+            a[i] = np.nan
 """
 
 #: by function: what was watched, and the module that holds the compiled function; earlier ones are kept, for a solve in
@@ -50,15 +57,19 @@ def address(fn: Callable[..., Any], style: Style, t: float, y: np.ndarray, p: np
     return int(known[-1][1].pointer.address)
 
 
-def _compiled(fn: Callable[..., Any], style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Any:
+def _compiled(fn: Any, style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Any:
     from ..checks import rhs_check
-    from ..kernels.calls import array_guards
     from .cache import load_module
 
     rhs_check.check_function(fn, style.role, t, y, p)
-    n, m, role = style.n, style.m, style.role
-    size = n * n if role == "jac" else n
-    shape = f".reshape(({n}, {n}))" if role == "jac" else ""
-    text = _TEXT.format(length=n + m + size, start=n + m, n=n, role=role, size=size, shape=shape)
-    objects = {role: fn}
-    return load_module(array_guards(objects, n, m) + text, objects)
+    n, m = style.n, style.m
+    body = fn.stepsmith_text.partition("\n")[2]  # without its first line, `def`
+    text = _TEXT.format(
+        names=style.layout.names or (),
+        length=n + m + (n * n if style.role == "jac" else n),
+        start=n + m,
+        n=n,
+        shape=f".reshape(({n}, {n}))" if style.role == "jac" else "",
+        body=textwrap.indent(body.rstrip("\n"), "    "),
+    )
+    return load_module(text, {"given": style.fn})

@@ -326,7 +326,9 @@ def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:
 
         names["Parameters"] = named_class(style.layout.names)
     text = styles_text.around(style, form, answer)
-    return finished(style, text, names)
+    made = finished(style, text, names)
+    made.stepsmith_text = text  # type: ignore[attr-defined]
+    return made
 
 
 def finished(style: Style, text: str, names: dict[str, Any]) -> Callable[..., Any]:

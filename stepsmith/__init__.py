@@ -114,6 +114,8 @@ def solve(
     """Integrate one problem; `controller` may be a name, a path or an object, and None is the method's own law ("pi34"
     of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
     """
+    if getattr(problem, "state", None) is not None:
+        atol = problem.state.scales(atol)
     sol = _solver()(
         problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
     )
@@ -157,6 +159,7 @@ def solve_ensemble(
     choice("device", device, ("cpu", "cuda"))
     batch = _batches()(batch)
     law = _controller(controller, batch, method)
+    atol = atol if batch.state is None else batch.state.scales(atol)
     run: Any
     own: Any
     if device == "cuda":

@@ -276,6 +276,9 @@ def test_one_number_complex_numbers_and_a_matrix():
     many = ss.solve_ensemble(flow.batch()[[0, 0]], rtol=1e-9, t_eval=[0.5, 1.0])
     assert many.y.shape == (2, 2, 2) and many.y_eval.shape == (2, 2, 2, 2)
     assert many.y_eval[1, 0] == pytest.approx(expm(0.5 * MATRIX), abs=1e-6)
+    one_by_one = ss.solve(turning, rtol=1e-6, atol=np.array([1e-12, 1e-3]))
+    alike = ss.solve(turning, rtol=1e-6, atol=np.array([1e-12, 1e-12, 1e-3, 1e-3]))
+    assert one_by_one.stats.nfev == alike.stats.nfev < ss.solve(turning, rtol=1e-6, atol=1e-12).stats.nfev + 1
     lists = ss.Problem(lambda t, z: [1j * z[0], -z[1]], [1.0 + 0j, 1.0], (0.0, 1.0))
     assert ss.solve(lists, rtol=1e-9).y[-1] == pytest.approx([np.exp(1j), np.exp(-1.0)], abs=1e-7)
 
@@ -314,6 +317,31 @@ def test_an_exception_of_the_persons_own_is_raised(error):
             ss.solve(problem)
     with pytest.raises(error, match="mine"):
         ss.solve_ensemble(problem.batch()[[0, 0]])
+
+
+@pytest.mark.filterwarnings("ignore::stepsmith.integrators.core.errors.UncompiledWarning")
+def test_an_exception_belongs_to_the_thread_that_met_it():
+    def failing(t, y, p):
+        if p[0] > 0.0 and t > 0.5:
+            raise RuntimeError("mine")
+        return -y
+
+    good = ss.Problem(failing, [1.0, 1.0], (0.0, 1.0), [0.0], compiled=False)
+    bad = dataclasses.replace(good, p=[1.0])
+    assert bad.rhs is good.rhs
+    wrong = []
+
+    def solved():
+        for _ in range(20):
+            wrong.append(not ss.solve(good).success)
+
+    thread = threading.Thread(target=solved)
+    thread.start()
+    for _ in range(20):
+        with pytest.raises(RuntimeError, match="mine"):
+            ss.solve(bad)
+    thread.join()
+    assert len(wrong) == 20 and not any(wrong)
 
 
 @pytest.mark.parametrize("jac", [lambda t, y, p: MATRIX, lambda t, y, p: [[0.0, 1.0], [-1.0, -p[0]]]])

@@ -155,7 +155,7 @@ def solve_ensemble(
             if not discard_damaged(kernel.module.run):
                 raise explained(error, batch) from None
             wall = run_ranges(kernel, params, args, held, threads, tally)
-        reraise(own)
+        reraise(own, threads=True)
         return EnsembleSolution(
             stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
             None if given is None else times, None if given is None else yout,

@@ -11,6 +11,7 @@ An exception in the function makes its slope NaN, which ends the solve; then the
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +25,14 @@ _C_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_double, ctypes.c_void_p)
 class Callback:
     """A Python function at an address that compiled code can call: f(t, buffer), the buffer holding y, p and `out`.
 
-    error: the first exception of a call, or None.
+    errors: the first exception of every thread that calls it.
     """
 
     def __init__(self, written: Callable[..., None], style: styles.Style) -> None:
         self.written, self.n, self.m = written, style.n, style.m
         self.size = style.n * style.n if style.role == "jac" else style.n
         self.shape = (style.n, style.n) if style.role == "jac" else (style.n,)
-        self.error: BaseException | None = None
+        self.errors: dict[int, BaseException] = {}
         self._kept = _C_FUNCTION(self._call)
         self.address = int(ctypes.cast(self._kept, ctypes.c_void_p).value or 0)
 
@@ -39,20 +40,23 @@ class Callback:
         length = self.n + self.m + self.size
         buffer = np.ctypeslib.as_array((ctypes.c_double * length).from_address(place))
         out = buffer[self.n + self.m :]
-        if self.error is not None:
+        if threading.get_ident() in self.errors:
             out[:] = np.nan
             return
         try:
             self.written(t, buffer[: self.n].copy(), buffer[self.n : self.n + self.m].copy(), out.reshape(self.shape))
         except BaseException as error:  # it cannot pass through compiled code
-            self.error = error
+            self.errors[threading.get_ident()] = error
             out[:] = np.nan
 
-    def reraise(self) -> None:
-        """Raise what a call raised since the last time."""
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
+    def reraise(self, threads: bool) -> None:
+        """Raise what a call raised since the last time, in this thread or in any of them."""
+        if not self.errors:
+            return
+        found = [self.errors.pop(key, None) for key in (list(self.errors) if threads else [threading.get_ident()])]
+        for error in found:
+            if error is not None:
+                raise error
 
 
 def around(style: styles.Style, form: str) -> Callable[..., None]:
@@ -88,9 +92,11 @@ def callback_of(fn: Any) -> Callback | None:
     return getattr(fn, "stepsmith_callback", None)
 
 
-def reraise(source: Any) -> None:
-    """Raise what a function of a Problem or Batch raised while a kernel called it."""
+def reraise(source: Any, threads: bool = False) -> None:
+    """Raise what a function of a Problem or Batch raised while a kernel called it.  threads: in any thread, and not
+    only in this one.
+    """
     for fn in (source.rhs, source.jac):
         callback = callback_of(fn)
         if callback is not None:
-            callback.reraise()
+            callback.reraise(threads)

@@ -15,6 +15,8 @@ from .styles import Style, in_place, style_of
 
 def parameters(obj: Any, args: Any, count: int | None = None) -> tuple[Layout, Any]:
     """The layout of parameters, and these as a vector, or of `count` instances as rows."""
+    if obj.p is None and count is None:
+        object.__setattr__(obj, "p", ())
     if isinstance(obj.p, Mapping):
         names = obj.names or tuple(obj.p)
         layout, given = layout_of(dict.fromkeys(names, 0.0), args)[0], packed(names, obj.p, count)

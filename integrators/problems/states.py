@@ -33,6 +33,13 @@ class State:
             return np.ascontiguousarray(array, dtype=np.float64).reshape((*lead, self.size))
         return np.ascontiguousarray(array, dtype=np.complex128).view(np.float64).reshape((*lead, self.size))
 
+    def scales(self, value: Any) -> Any:
+        """A tolerance in the state's shape as one for each real number; anything else as it is."""
+        array = np.asarray(value)
+        if array.shape != self.shape or array.ndim == 0 or array.dtype.kind not in "fiu":
+            return value
+        return np.repeat(array.ravel(), 2 if self.is_complex else 1)
+
     def shaped(self, flat: np.ndarray) -> np.ndarray:
         """Real numbers (..., size) as states (..., *shape)."""
         lead = flat.shape[:-1]

@@ -150,9 +150,9 @@ class SciPy:
         return float(np.quantile(found, 0.9, method="higher"))
 
 
-def parse_baseline(text: str) -> tuple[str, float | None, float]:
+def parse_baseline(text: str) -> tuple[str, float | None, float | None]:
     """(method, rtol, atol over rtol) of "scipy:METHOD", "scipy:METHOD,RTOL" or "scipy:METHOD,RTOL,ATOL"; rtol None:
-    where it has the wanted error.  OptionError for anything else.
+    where it has the wanted error; atol None: as the family says.  OptionError for anything else.
     """
     host, _, rest = text.partition(":")
     parts = rest.split(",")
@@ -167,4 +167,4 @@ def parse_baseline(text: str) -> tuple[str, float | None, float]:
             f"baseline must be scipy:METHOD[,RTOL[,ATOL]] with METHOD one of {', '.join(SCIPY)}, for instance "
             f"scipy:LSODA,1e-6, or scipy:LSODA for the tolerance at which it has the wanted error, got {text!r}"
         ) from None
-    return parts[0], numbers[0] if numbers else None, numbers[1] / numbers[0] if len(numbers) == 2 else 1e-3
+    return parts[0], numbers[0] if numbers else None, numbers[1] / numbers[0] if len(numbers) == 2 else None

@@ -87,7 +87,7 @@ def test_shapes():
         solve(LV, "tsit5", LAW, t_eval=[[1.0, 2.0]])
     with pytest.raises(ValueError, match="t_eval must have shape"):
         solve_ensemble(LV.batch(), "tsit5", LAW, t_eval=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="y0 must be one-dimensional"):
+    with pytest.raises(ValueError, match=r"index 1 is out of bounds.*y has the shape \(1, 2\) of y0"):
         Problem(LV.rhs, [[1.0, 1.0]], (0.0, 1.0), LV.p)
     with pytest.raises(ValueError, match="p holds 2 instances, y0 holds 3"):
         Batch(LV.rhs, np.ones((3, 2)), np.ones((2, 4)), 0.0, 1.0)
@@ -236,12 +236,9 @@ def outside(t, y, p, dy):
     dy[0] = y[2]
 
 
-def slices(t, y, p, dy):
-    dy[:] = -y
-
-
-def two_arguments(t, y):
-    return -y
+def attribute(t, y, p, dy):
+    dy[0] = t.as_integer_ratio()[0]
+    dy[1] = -y[1]
 
 
 def unknown_name(t, y, p, dy):
@@ -252,8 +249,7 @@ def unknown_name(t, y, p, dy):
     "rhs, words",
     [
         (outside, "index 2 is outside an array of length 2"),
-        (slices, "dy\\[:\\] = -y"),
-        (two_arguments, "takes 2 arguments"),
+        (attribute, "as_integer_ratio"),
         (unknown_name, "'missing' is not defined"),
     ],
 )

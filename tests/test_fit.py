@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 import stepsmith as ss
-from stepsmith.integrators import problems
-from stepsmith.integrators.core.errors import OptionError
+from stepsmith.integrators import methods, problems
+from stepsmith.integrators.core.errors import OptionError, StiffnessWarning
 from stepsmith.train.evaluate.splits import Sweep, draw
 from stepsmith.train.fit import clock
 from stepsmith.train.fit.against import against_scipy
@@ -244,3 +244,25 @@ def test_the_whole_journey_from_a_folder_of_its_own(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )
     assert done.stdout == "solved\n", done.stderr[-2000:]
+
+
+def rober(t, y, p):
+    """Robertson's kinetics as a person writes it, without a Jacobian."""
+    a, b, c = p["k1"] * y[0], p["k2"] * y[1] * y[1], p["k3"] * y[1] * y[2]
+    return [c - a, a - b - c, b]
+
+
+def test_a_stiff_problem_of_ones_own_says_so_and_gets_an_implicit_method(tmp_path, monkeypatch):
+    monkeypatch.setattr(problems, "_REGISTERED", dict(problems._REGISTERED))
+    rates = {"k1": 0.04, "k2": 3e7, "k3": 1e4}
+    problem = ss.Problem(rober, [1.0, 0.0, 0.0], (0.0, 40.0), rates, name="kinetics")
+    with pytest.warns(StiffnessWarning, match="rodas5p"):
+        sol = ss.solve(problem)
+    assert "stiff" in sol.message and "rodas5p" in sol.message
+    fam = ss.family(problem, vary={"k1": ("relative", 0.2), "k3": ("relative", 0.2)}, wanted_error=1e-4, quiet=True)
+    assert fam.stiff and any("stiff" in line for line in fam.said)
+    best = ss.fit(fam, minutes=0.01, out=tmp_path / "f", n=8, progress=False)
+    assert methods.get(best.chosen.method).implicit and best.against["default"]["wall"]["high"] < 1.0
+    again = ss.solve(problem, **ss.settings(tmp_path / "f" / "recommended.toml"))
+    exact = [0.7158270687, 9.185534765e-06, 0.2841637458]  # at t = 40: Hindmarsh, and CVODE's example cvRoberts_dns
+    assert again.success and again.y[-1] == pytest.approx(exact, rel=2e-4)

@@ -267,6 +267,8 @@ def _hint(style: Style, form: str, error: Exception) -> str:
     """What is likely to be behind an error of the first run, in brackets; "" where nothing is known."""
     if isinstance(error, IndexError) and style.state is not None and not style.state.shape:
         return " (y is a number, as y0 is: write y, or give y0=[...] for y[0])"
+    if isinstance(error, IndexError) and style.state is not None:
+        return f" (y has the shape {style.state.shape} of y0)"
     if style.m == 0 and "pass" in form and isinstance(error, (IndexError, ValueError)):
         return " (p holds no values)"
     return ""

@@ -216,13 +216,14 @@ def test_progress(capsys):
 
 def test_an_interrupt_ends_a_run_in_chunks():
     p = np.tile([1e11, 0.0], (1200, 1))  # half a minute
+    run(PROBLEM.batch(), progress=True)  # compiles
     for threads in (1, 2):
         timer = threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
         timer.start()
         began = time.perf_counter()
         with pytest.raises(KeyboardInterrupt):
             run(PROBLEM.batch(p=p), threads=threads, chunk=600, progress=True, max_steps=10**9)
-        assert time.perf_counter() - began < 5.0
+        assert time.perf_counter() - began < 10.0
         timer.join()
 
 

@@ -25,7 +25,9 @@ def fresh(fn: Callable, check_indices: bool = False) -> Callable:
 
     check_indices: let these raise IndexError where they index an array outside of it, whatever their own options say.
     """
-    return _Copies(check_indices and indexes_arrays(fn), fn).of(fn, ()) if _reaches(fn, (), set(), fn) else fn
+    # what is traced runs in Python, and so do its helpers
+    root = None if getattr(fn, "traced", False) else fn
+    return _Copies(check_indices and indexes_arrays(fn), root).of(fn, ()) if _reaches(fn, (), set(), root) else fn
 
 
 def helper(value: Any) -> bool:
@@ -44,9 +46,9 @@ def compiled(value: Any) -> bool:
 
 def _reaches(value: Any, attributes: tuple[str, ...], seen: set[int], root: Any) -> bool:
     """Whether `value` is a function of the user's other than `root`, or names one: directly, in a tuple, or as an
-    attribute of a module.
+    attribute of a module.  root None: only functions that Numba compiled count.
     """
-    if compiled(value) or (value is not root and helper(value)):
+    if compiled(value) or (root is not None and value is not root and helper(value)):
         return True
     if id(value) in seen:
         return False
@@ -81,7 +83,7 @@ class _Copies:
         self.kept.append(value)
         if compiled(value):
             return self.dispatcher(value, key)
-        if value is not self.root and helper(value):
+        if self.root is not None and value is not self.root and helper(value):
             return self.helper(value, key)
         if not _reaches(value, attributes, set(), self.root):
             return value

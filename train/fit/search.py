@@ -42,7 +42,7 @@ from .notes import Notes
 from .report import Fit, Row
 
 TRAIN, VALIDATION, TEST = 48, 32, 48
-TOLERANCES = 20
+TOLERANCES = 24
 MAX_STEPS = 50_000  # attempts of a solve in a sweep
 DEFAULT = ("tsit5", "pi34")
 NEAR = 1.5  # methods within this factor of the least work are clocked
@@ -116,7 +116,8 @@ class _Search:
         self.fam, self.error, self.clock, self.notes, self.seed = fam, error, clock_, notes, seed
         self.count, self.guests, self.base, self.progress = count, guests, base, progress
         tight, loose = fam.tolerances[-1], fam.tolerances[0]
-        loose, tight = max(loose, min(0.1, 10.0 * error)), max(min(tight, 1e-3 * error), 1e-13)
+        # a chaotic family makes errors much larger than the tolerance
+        loose, tight = max(loose, min(0.1, 10.0 * error)), max(min(tight, 1e-5 * error), 1e-13)
         self.rtols: Array = np.geomspace(loose, tight, TOLERANCES)
         self.skipped: list[str] = []
         self.splits: dict[str, Split] = {}

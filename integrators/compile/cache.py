@@ -112,6 +112,8 @@ def load_module(source: str, objects: Mapping[str, Any], head: str = _HEAD) -> t
     for name in sorted(objects):
         obj = objects[name]
         h.update(f"{name} {digest.identity(obj) if callable(obj) else digest.walked(obj, repr(name))[0]}".encode())
+        if "cfunc(" in source:  # their machine code names the module
+            h.update(str(getattr(obj, "__module__", "")).encode())
     key = "k" + h.hexdigest()[:24]
     with _LOCK:
         module = _LOADED.get(key)
@@ -151,7 +153,12 @@ def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types
         sys.modules[name] = module
         run = functools.partial(spec.loader.exec_module, module)
     try:
-        run()
+        try:
+            run()
+        except ImportError:  # machine code of C functions names the person's module, which may have another name now
+            if path is None or not _thrown_away(path):
+                raise
+            run()
     except BaseException:
         del sys.modules[name]
         raise
@@ -245,11 +252,12 @@ def discard_damaged(function: Any) -> bool:
     if module is None or module.__file__ is None or function.signatures or module.__name__ in _DISCARDED:
         return False
     _DISCARDED.add(module.__name__)
-    stored = [
-        f
-        for f in (Path(module.__file__).parent / "__pycache__").glob(f"{Path(module.__file__).stem}*.nb[ic]")
-        if f.is_file()
-    ]
+    return _thrown_away(Path(module.__file__))
+
+
+def _thrown_away(path: Path) -> bool:
+    """Delete the machine code that Numba has stored for the module at `path`; whether there was any."""
+    stored = [f for f in (path.parent / "__pycache__").glob(f"{path.stem}*.nb[ic]") if f.is_file()]
     for file in stored:
         file.unlink(missing_ok=True)
     return bool(stored)

@@ -22,6 +22,7 @@ from ..evaluate.splits import Split
 
 ROUNDS = 5
 MAX_STEPS = 100_000
+SHORT = 1e-3  # seconds; shorter solves are timed at their second run
 SCIPY = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
 
 _FUNCTIONS = """
@@ -92,14 +93,21 @@ def seconds(
     for _ in range(rounds):
         for i in range(count):
             for name, calls in sides.items():
-                before = time.perf_counter()
-                sol = calls[i]()
-                found[name][i] = min(found[name][i], time.perf_counter() - before)
+                spent, sol = _timed(calls[i])
+                if spent < SHORT:  # it may have paid for what the side before it left in the caches
+                    spent, sol = _timed(calls[i])
+                found[name][i] = min(found[name][i], spent)
                 lost[name][i] = not sol.success
         if time.perf_counter() - start > limit:
             break
     dearest = np.max(list(found.values()), axis=0)
     return {name: np.where(lost[name], curves.LOST_RATIO * dearest, times) for name, times in found.items()}
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    before = time.perf_counter()
+    sol = call()
+    return time.perf_counter() - before, sol
 
 
 def counts(err: Array, nfev: Array) -> Array:

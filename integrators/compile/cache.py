@@ -34,6 +34,7 @@ from typing import Any
 from ..core.errors import OptionError
 from . import digest, progress, sources
 from .digest import function_key
+from .discard import discard_damaged, thrown_away
 from .recompile import fresh
 
 __all__ = ["KEPT", "Recent", "cache_dir", "compiled", "discard_damaged", "fetch", "function_key", "load_module"]
@@ -156,7 +157,7 @@ def _load(key: str, source: str, objects: Mapping[str, Any], head: str) -> types
         try:
             run()
         except ImportError:  # machine code of C functions names the person's module, which may have another name now
-            if path is None or not _thrown_away(path):
+            if path is None or not thrown_away(path):
                 raise
             run()
     except BaseException:
@@ -236,31 +237,6 @@ def _holds(path: Path, text: str) -> bool:
         return path.read_text() == text
     except (OSError, UnicodeDecodeError):
         return False
-
-
-_DISCARDED: set[str] = set()
-
-
-def discard_damaged(function: Any) -> bool:
-    """After a failed first call of a kernel's `function`: throw its stored machine code away; True where it is worth a
-    second try.
-
-    Numba trusts the files that it finds; a damaged one (a full disk, a crash) makes every call fail until it is
-    deleted.
-    """
-    module = sys.modules.get(function.py_func.__module__)
-    if module is None or module.__file__ is None or function.signatures or module.__name__ in _DISCARDED:
-        return False
-    _DISCARDED.add(module.__name__)
-    return _thrown_away(Path(module.__file__))
-
-
-def _thrown_away(path: Path) -> bool:
-    """Delete the machine code that Numba has stored for the module at `path`; whether there was any."""
-    stored = [f for f in (path.parent / "__pycache__").glob(f"{path.stem}*.nb[ic]") if f.is_file()]
-    for file in stored:
-        file.unlink(missing_ok=True)
-    return bool(stored)
 
 
 def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:

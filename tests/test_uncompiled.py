@@ -86,3 +86,20 @@ def test_an_exception_belongs_to_the_thread_that_met_it():
             ss.solve(bad)
     thread.join()
     assert len(wrong) == 20 and not any(wrong)
+
+
+TABLE = np.array([1.0, 2.0, 3.0])
+
+
+def leaves(t, y):
+    k = int(t)  # a value decides: the function is compiled with its arrays
+    return np.array([0.1 * TABLE[k], -y[0]])
+
+
+@pytest.mark.filterwarnings("ignore::stepsmith.integrators.core.errors.UncompiledWarning")
+def test_an_index_outside_an_array_fails_and_says_where_to_look():
+    sol = ss.solve(ss.Problem(leaves, Y0, SPAN))
+    assert not sol.success and sol.t[-1] <= 3.0 and "index outside an array" in sol.message
+    assert not ss.solve_ensemble(ss.Problem(leaves, Y0, SPAN)).success.any()
+    with pytest.raises(IndexError, match="out of bounds"):
+        ss.solve(ss.Problem(leaves, Y0, SPAN, compiled=False))

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..problems.styles import Style
+from ..problems.styles import Style, name_of, style_of
+from . import callback
 from .digest import watched
 from .watch import Watch
 
@@ -55,6 +56,19 @@ def address(fn: Callable[..., Any], style: Style, t: float, y: np.ndarray, p: np
     if not known or not known[-1][0].same():
         known.append((watched(fn)[1], _compiled(fn, style, t, y, p)))
     return int(known[-1][1].pointer.address)
+
+
+def hint(given: Any, prepared: Any) -> str:
+    """What the message of a run that met NaN says of a right-hand side that is called by address: its exceptions are
+    NaN.  prepared: the problem `given` as the kernel took it.
+    """
+    style = style_of(given.rhs)
+    if style is None or not style.compiled or prepared.rhs.__module__ != callback.__name__:
+        return ""
+    return (
+        f" ({name_of(style)} uses arrays: an exception in it, such as an index outside an array, is a NaN; with "
+        "compiled=False it is raised)"
+    )
 
 
 def _compiled(fn: Any, style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import methods
 from ..checks import jacobian_check, rhs_check
-from ..compile import digest
+from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..compile.watch import Watch
@@ -251,6 +251,8 @@ def solve(
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
     sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
     sol.method, sol.controller = name, str(controller.name)
+    if sol.status in (layout.NON_FINITE, layout.BAD_START) and problem is not given:
+        sol.message += separate.hint(given, problem)
     attempts = sol.stats.naccept + sol.stats.nreject
     if attempts >= stiff.LEAST:
         looked_at = stiff.spread(t, y) if paused is None else stiff.some(paused)

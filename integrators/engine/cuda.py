@@ -24,7 +24,7 @@ from ..problems.batches import given_batch
 from ..problems.foreign import callback_of
 from ..problems.problem import Batch, Problem
 from .ensemble import longest
-from .ensemble_solution import EnsembleSolution, counted
+from .ensemble_solution import EnsembleSolution, from_kernel
 from .explained import explained
 from .reduce import Reducer, chunk_size, in_chunks, kept
 from .solve import check_controller, slots_of
@@ -150,10 +150,6 @@ def solve_ensemble(
         wall = time.perf_counter() - start
         if report is not None:
             report(hi)
-        return EnsembleSolution(
-            stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
-            None if given is None else times, None if given is None else yout,
-            h_next=stat[:, layout.STATS.index("h_next")].copy(),
-        )  # fmt: skip
+        return from_kernel(stat, yend, wall, *((None, None) if given is None else (times, yout)))
 
     return in_chunks(part, count, per_chunk, what, given)

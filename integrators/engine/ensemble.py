@@ -23,7 +23,7 @@ from ..methods.tableaus import ExplicitTableau
 from ..problems.batches import given_batch
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
-from .ensemble_solution import EnsembleSolution, EnsembleStats, counted
+from .ensemble_solution import EnsembleSolution, EnsembleStats, from_kernel
 from .explained import explained
 from .pace import Pace
 from .reduce import Reducer, chunk_size, in_chunks, kept
@@ -156,11 +156,7 @@ def solve_ensemble(
                 raise explained(error, batch) from None
             wall = run_ranges(kernel, params, args, held, threads, tally)
         reraise(own, threads=True)
-        return EnsembleSolution(
-            stat[:, 4].copy(), yend, stat[:, 0].astype(np.int8), counted(stat, wall),
-            None if given is None else times, None if given is None else yout,
-            h_next=stat[:, layout.STATS.index("h_next")].copy(),
-        )  # fmt: skip
+        return from_kernel(stat, yend, wall, *((None, None) if given is None else (times, yout)))
 
     return in_chunks(part, count, per_chunk, what, given)
 

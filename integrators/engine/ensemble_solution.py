@@ -70,6 +70,16 @@ def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
     return EnsembleStats(wall_s=wall, **by)
 
 
+def from_kernel(
+    stat: np.ndarray, y: np.ndarray, wall: float, t_eval: np.ndarray | None, y_eval: np.ndarray | None
+) -> EnsembleSolution:
+    """The solution from what a kernel wrote: the columns `layout.STATS` (B, N_STATS) and the final states (B, n)."""
+    status, t, h_next = (stat[:, layout.STATS.index(name)] for name in ("status", "t", "h_next"))
+    return EnsembleSolution(
+        t.copy(), y, status.astype(np.int8), counted(stat, wall), t_eval, y_eval, h_next=h_next.copy()
+    )
+
+
 def _summary(sol: EnsembleSolution) -> Iterator[str]:
     count = len(sol.status)
     arrived = int(np.count_nonzero(sol.success))

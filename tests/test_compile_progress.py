@@ -67,7 +67,9 @@ def test_from_threads(capfd):
         thread.start()
     for thread in threads:
         thread.join()
-    assert capfd.readouterr().err.count(FIRST) == 3
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "compiling" in line] == [FIRST.strip()] * 3
+    assert sum("done in" in line for line in lines) == 3 and len(lines) == 6
 
 
 #: the clock that the line is timed by begins just before the solve

@@ -55,6 +55,10 @@ def told(what: str, lasts: bool = True) -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    """A line on stderr as it is now; none where there is no stderr, or it is closed."""
+    """A line on stderr as it is now; none where there is no stderr, or it is closed.
+
+    It is one write, so that lines of several threads do not run into each other.
+    """
     with contextlib.suppress(Exception):
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()

@@ -18,7 +18,8 @@ from ..controllers.laws import registry
 from ..controllers.laws.law import Law
 from ..controllers.learned.actions import SETS
 from ..controllers.learned.decision import Decision
-from ..controllers.learned.observation import FEATURES, STIFF
+from ..controllers.learned import products
+from ..controllers.learned.observation import STIFF
 from ..integrators import methods, problems
 from ..integrators.core import options, record
 from ..integrators.engine.costs import Costs, of_family
@@ -77,7 +78,7 @@ def make_decision(
     if features is not None and (isinstance(features, str) or not isinstance(features, Sequence)):
         raise options.refuse("features", "a sequence of names or None", features)
     for name in features or ():
-        options.choice("feature", name, FEATURES)
+        products.named(name)
     base = resolve.base_law(law, family, method)
     if n_act == 4 and not methods.get(method).fills >= {record.NEWTON_RATE, record.LU_SHIFT}:
         raise ValueError(

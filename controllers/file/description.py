@@ -9,6 +9,7 @@ from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.reading import line
 from ..laws.coefficients import SPECS
 from ..learned.actions import Action
+from ..learned.as_formula import formula, is_linear, numbers, scaling
 from ..learned.network import Learned
 from .layout import document
 
@@ -43,6 +44,12 @@ def describe(controller: Learned) -> str:
     if "renewal" in turned:
         lines.append("Jacobian     learned: renewed at a Newton rate of its own")
     lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
+    if is_linear(controller):
+        lines.append(f"formula      {numbers(controller)} numbers; the outer clip is to [-1, 1], features are scaled:")
+        lines += [f"             {text}" for text in formula(controller)]
+        lines += [f"             {f.name} stands for {scaling(f)}" for f in d.observation.table if not f.factors]
+        if not d.plain:
+            lines.append("             z(x) is x by the normaliser in the file, (x - shift) scale")
     lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
     lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]

@@ -23,6 +23,7 @@ from ..laws.law import Law
 from ..learned.actions import KNOBS, MOST, SETS, chosen
 from ..learned.decision import Decision
 from ..learned.network import SQUASHES, Learned
+from ..learned import products
 from ..learned.observation import FEATURES, HUGE, Observation
 from ..learned.residual import SHRINK, SLACK
 from .checks import keys, mapping, number, read_number, text
@@ -202,9 +203,7 @@ def _observation(features: Any) -> Observation:
         where = f"observation.features[{i}]"
         keys(mapping(entry, where), {"name", "clip", "shift", "scale"}, where)
         name = entry["name"]
-        if not isinstance(name, str) or name not in FEATURES:
-            raise unknown(where, name, FEATURES)
-        f = FEATURES[name]
+        f = products.named(name, where)
         if (entry["clip"], entry["shift"], entry["scale"]) != ([f.low, f.high], f.shift, f.scale):
             raise ValueError(f"{where}: clip, shift and scale of {name!r} differ from this version's")
         names.append(name)

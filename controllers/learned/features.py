@@ -180,6 +180,7 @@ class Feature:
     shift, scale    what follows: (x - shift)*scale
     slots           record slots that `fn` reads
     own             whether it was registered by a caller
+    factors         the two features that it is the product of (`products`), or none
     """
 
     name: str
@@ -191,6 +192,7 @@ class Feature:
     scale: float
     slots: frozenset[int]
     own: bool = False
+    factors: tuple[Feature, ...] = ()
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ import numpy as np
 from ...integrators.compile.digest import identity
 from ...integrators.core import record as rec
 from ...integrators.core.contract import N_HEAD
-from ...integrators.core.names import unknown
+from . import products
 from .features import FEATURES, HUGE, NBODY, NEWTON, STIFF, TIER0, TIER1, TIER2, Feature, clipped, normalised
 
 __all__ = [
@@ -33,7 +33,7 @@ OBS_AT = N_HEAD
 
 @dataclass(frozen=True)
 class Observation:
-    """An ordered selection of features by name (default: tier 2 for explicit stages).
+    """An ordered selection of features by name (default: tier 2 for explicit stages); "a*b" is a product of two.
 
     Raises ValueError for an unknown name (naming the nearest), a repeated one, and an empty selection.
     """
@@ -46,19 +46,19 @@ class Observation:
         if isinstance(self.features, str):
             raise ValueError(f"features must be a sequence of names, got the string {self.features!r}")
         object.__setattr__(self, "features", tuple(self.features))
-        for name in self.features:
-            if name not in FEATURES:
-                raise unknown("feature", name, FEATURES)
-        twice = sorted({n for n in self.features if self.features.count(n) > 1})
+        chosen = tuple(products.named(name) for name in self.features)
+        object.__setattr__(self, "features", tuple(f.name for f in chosen))
+        same = [products.same(name) for name in self.features]
+        twice = sorted({n for n, s in zip(self.features, same, strict=True) if same.count(s) > 1})
         if twice:
             raise ValueError(f"features are repeated: {', '.join(twice)}")
         if not self.features:
             raise ValueError("an observation needs at least one feature")
-        object.__setattr__(self, "chosen", tuple(FEATURES[name] for name in self.features))
+        object.__setattr__(self, "chosen", chosen)
 
     def __setstate__(self, state: dict) -> None:
         """A pickle of an earlier version holds names alone."""
-        vars(self).update({"chosen": tuple(FEATURES[name] for name in state["features"]), **state})
+        vars(self).update({"chosen": tuple(products.named(name) for name in state["features"]), **state})
 
     @classmethod
     def of_tier(cls, tier: int) -> Observation:
@@ -80,7 +80,7 @@ class Observation:
     @property
     def key(self) -> tuple:
         """What is compiled: names, and of a caller's own features what they compute."""
-        return tuple((f.name, identity(f.fn), f.low, f.high, f.shift, f.scale) if f.own else f.name for f in self.table)
+        return tuple(_key(f) for f in self.table)
 
     @property
     def tier(self) -> int:
@@ -109,6 +109,13 @@ class Observation:
         identity, and not applied.
         """
         return _function(self.table, params_at, plain)
+
+
+def _key(f: Feature) -> object:
+    """What of a feature is compiled: its name, and of a caller's own what it computes."""
+    if f.factors and f.own:
+        return tuple(_key(factor) for factor in f.factors)
+    return (f.name, identity(f.fn), f.low, f.high, f.shift, f.scale) if f.own else f.name
 
 
 # A selection becomes a function of its own, written out line by line: Numba compiles it, for CUDA too, and cannot loop

@@ -87,8 +87,6 @@ def linear_apply(params, state, record, out):
     # the law would have gone on from here: its answer need not be a shorter step
     refused = where(below, 0.0, law_accept) > 0.5
     law_accept = where(below, law_accept, 0.0)
-    law_answer = linear_limit(params, state, record, lf, law_accept, 0.0)
-    law_answer = where(refused, minimum(law_answer, LOG_SHRINK), law_answer)
     nacc = state[S_NACC]
     fmax = where(nacc >= 1.0, params[P_FMAX], params[P_FMAX_FIRST])
     own = minimum(maximum(lf + shift, params[P_FMIN]), fmax)
@@ -118,11 +116,14 @@ def linear_apply(params, state, record, out):
         later = move_renewal(inside(a_renewal), RENEWAL_SCALE)
         moved = moved | (later != 0.0)
         limit = limit * exp(later)
-    answer = linear_limit(params, state, record, own, accept, hold)
-    answer = where((accept < 0.5) & usable(record), minimum(answer, LOG_SHRINK), answer)
+    # what the law or the actions propose is chosen before the rules, so that these are evaluated once
     use = ok & moved
     accept = where(use, accept, law_accept)
-    answer = where(use, answer, law_answer)
+    shorter = where(use, where(accept < 0.5, 1.0, 0.0), where(refused, 1.0, 0.0)) > 0.5
+    if HOLD >= 0:
+        hold = where(use, hold, 0.0)
+    answer = linear_limit(params, state, record, where(use, own, lf), accept, hold)
+    answer = where(shorter & usable(record), minimum(answer, LOG_SHRINK), answer)
     flags = 0.0
     if NEWTON:
         flags = linear_flags(params, record, answer, where(use, limit, params[P_JAC_RATE]))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...controllers import resolve
+from ...controllers.file import load
 from ...controllers.laws.law import Law
 from ...controllers.learned.network import Learned
 from ...integrators import methods
@@ -51,7 +52,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # laws of implicit methods share a kernel, which takes long to compile
     shared: Callable[[Law], Law] = Law.general if methods.get(method).implicit else Law.specialised
     baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
-    pools = _pools(run, env, names, method)
+    pools = pools(run, env, names, method)
     fitness = Together([Fitness(split, baseline, settings) for split in pools])
     costs = {split.family.name: c for split in pools if (c := costs_of(split)) is not None}
     if costs:
@@ -60,6 +61,8 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # 2. the network; its answer is clipped, not squashed: no gradient passes here, and a clip costs nothing
     rng = np.random.default_rng(config.seed)
     first = Learned.random(decision, config.policy.hidden, rng, FIRST_SCALE, config.policy.activation, "clip")
+    if config.policy.start is not None:
+        first = started(config.policy.start, first)
 
     # 3. validation
     check = config.evaluate
@@ -83,7 +86,16 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     return run.controller
 
 
-def _pools(run: RunDir, env: dict[str, Any], names: tuple[str, ...], method: str) -> list[splits.Split]:
+def started(path: str, first: Learned) -> Learned:
+    """`first` with the weights of the controller file `path`; ValueError where it is no such controller."""
+    given = load(path)
+    same = given.decision.key == first.decision.key and np.array_equal(given.decision.params, first.decision.params)
+    if not same or given.shapes != first.shapes or given.squash != first.squash:
+        raise ValueError(f"[policy] start: {path} holds {given!r}, and the config asks for {first!r}")
+    return first.with_weights(given.weights)
+
+
+def pools(run: RunDir, env: dict[str, Any], names: tuple[str, ...], method: str) -> list[splits.Split]:
     """The training split of every family, at the costs of linear algebra that the run was begun with or is given."""
     known = {name: Costs(**c) for name, c in run.costs().items()}
     if (given := env.get("costs")) is not None:

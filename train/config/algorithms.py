@@ -19,6 +19,12 @@ ES: Rules = {
     "reach": number(0.0), "miss": number(0.0), "decay": number(0.0), "max_steps": count(),
 }  # fmt: skip
 
+#: [train] of the search of a closed form, `closed.stages.Settings`
+CLOSED: Rules = {
+    **ES, "generations": count(0), "refine": count(0), "polish": count(0), "products": count(0, 100),
+    "most_numbers": count(), "worse": number(0.0),
+}  # fmt: skip
+
 
 def _population(name: str, value: Any) -> int:
     found = options.count(name, value, 0, 100_000)
@@ -95,7 +101,7 @@ DQN: Rules = {
     "exploration_final_eps": _share,
     "max_grad_norm": number(above=0.0),
 }  # fmt: skip
-TRAIN: Mapping[str, Rules] = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES}
+TRAIN: Mapping[str, Rules] = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES, "closed_form": CLOSED}
 
 
 def _action(name: str, value: Any) -> Any:
@@ -111,7 +117,7 @@ def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, An
         if not good:
             raise options.refuse(f"[train] {name}", takes, whole[name])
 
-    if algorithm == "es":
+    if algorithm in ("es", "closed_form"):
         return
     last = whole.get("final_learning_rate")
     if last is not None:

@@ -1,7 +1,7 @@
 """A training run's configuration: a TOML file, read into dataclasses that refuse what they do not know.
 
 name = "three-body"
-algorithm = "ppo"            # ppo, sac, dqn or es
+algorithm = "ppo"            # ppo, sac, dqn, es or closed_form
 seed = 0
 
 [env]                        # arguments of the environment: family, method, law, features, n_act, rtol, reward, ...
@@ -32,16 +32,24 @@ from ...integrators.core import options
 from ...integrators.core.names import unknown
 from . import algorithms, reading, settings
 
-ALGORITHMS = ("ppo", "sac", "dqn", "es")
+ALGORITHMS = ("ppo", "sac", "dqn", "es", "closed_form")
+#: those that solve whole trajectories in the place of an environment's steps
+WHOLE = ("es", "closed_form")
 PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The controller's network.  hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
+    """The controller's network.
+
+    hidden        widths of the hidden layers; none: linear in the features
+    activation    "tanh" or "relu"
+    start         es, closed_form: a controller file whose weights are the first ones
+    """
 
     hidden: tuple[int, ...] = (16,)
     activation: str = "tanh"
+    start: str | None = None
 
     def __post_init__(self) -> None:
         _take(self, settings.check("policy", vars(self), settings.POLICY))

@@ -19,7 +19,7 @@ from ...integrators.methods import tableaus
 from ...integrators.problems import suites
 from ..evaluate.splits import check_size
 from . import algorithms, settings
-from .config import Config
+from .config import WHOLE, Config
 
 #: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
 #: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
@@ -50,9 +50,9 @@ def resolved(config: Config) -> dict[str, Any]:
     env |= config.env
     if "family" in env:  # what the environment takes from its family
         env["family"] = suites.called(env["family"])
-        if suites.is_suite(env["family"]) and config.algorithm != "es":
+        if suites.is_suite(env["family"]) and config.algorithm not in WHOLE:
             raise ValueError(
-                f"{env['family']!r} is a suite: an environment plays one family, only es trains on several"
+                f"{env['family']!r} is a suite: an environment plays one family, only {' and '.join(WHOLE)} train on several"
             )
         env["method"] = suites.members(env["family"], env["method"])[1]
         if not suites.is_suite(env["family"]):
@@ -62,10 +62,10 @@ def resolved(config: Config) -> dict[str, Any]:
     _known("key in [train]", config.train, defaults)
     algorithms.together(config.algorithm, config.train, defaults)
     decision = _names(config, env) if "family" in env else None
-    if config.algorithm == "es":
+    if config.algorithm in WHOLE:
         idle = sorted(set(config.env) - ES_KEYS)
         if idle:
-            raise ValueError(f"es solves whole trajectories and does not use {', '.join(idle)} of [env]")
+            raise ValueError(f"{config.algorithm} solves whole trajectories and does not use {', '.join(idle)} of [env]")
     _actions(config, decision)
     _memory(config, env, {**defaults, **config.train}, decision)
     data = {**config.as_dict(), "env": env, "train": {**defaults, **config.train}}
@@ -93,8 +93,8 @@ def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
     if ident not in SPECS:
         raise unknown("environment", ident, SPECS)
     spec = SPECS[ident]
-    if config.algorithm == "es" and not spec.steps:
-        raise ValueError(f"es trains step-size controllers; the actions of {ident} are none")
+    if config.algorithm in WHOLE and not spec.steps:
+        raise ValueError(f"{config.algorithm} trains step-size controllers; the actions of {ident} are none")
     return spec.make_core(), dict(spec.fixed)
 
 
@@ -111,10 +111,12 @@ def env_keys(config: Config) -> set[str]:
 
 def train_defaults(config: Config) -> dict[str, Any]:
     """Keys of [train] with their defaults."""
-    if config.algorithm == "es":
+    if config.algorithm in WHOLE:
         from ..algorithms.evolution import Settings
+        from ..closed.stages import Settings as ClosedSettings
 
-        return {f.name: f.default for f in dataclasses.fields(Settings)}
+        whole = Settings if config.algorithm == "es" else ClosedSettings
+        return {f.name: f.default for f in dataclasses.fields(whole)}
     from ..algorithms.sb3 import ALGORITHMS
 
     theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
@@ -136,7 +138,7 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
         for name in names:
             check_controller(controller, methods.get(method), problems.family(name).draw(1, 0))
     rule = Reward(env["reward"], env["lagrange"], env["fail"], env["time_discount"], env["window"])
-    if config.algorithm != "es":
+    if config.algorithm not in WHOLE:
         loose, tight = env["rtol"]
         if tight > loose:
             raise options.refuse("[env] rtol", "[loose, tight] with tight at most loose", [loose, tight])

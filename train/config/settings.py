@@ -189,7 +189,10 @@ def hidden(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
     return widths
 
 
-POLICY: Rules = {"hidden": hidden, "activation": choice("tanh", "relu")}
+POLICY: Rules = {
+    "hidden": lambda name, value: hidden(name, value, least=0), "activation": choice("tanh", "relu"),
+    "start": lambda name, value: None if value is None else text(name, value),
+}  # fmt: skip
 EVALUATE: Rules = {"every": count(), "instances": instances, "seed": seed, "against": text}
 COSTS: Rules = {"jacobian": number(0.0), "lu": number(0.0), "solve": number(0.0), "seconds": lambda name, value: value}
 

@@ -54,6 +54,10 @@ def train(
             from ..algorithms.es import train as train_es
 
             return train_es(cfg, out, resume, progress)
+        if cfg.algorithm == "closed_form":
+            from ..closed.train import train as train_closed
+
+            return train_closed(cfg, out, resume, progress)
         from ..algorithms.sb3 import train as train_sb3
 
         return train_sb3(cfg, out, resume, progress)

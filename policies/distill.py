@@ -1,0 +1,134 @@
+"""From a network to a closed form: imitation on the states that it visits.
+
+The teacher steps a family's trajectories in the compiled environment, and the student, a linear residual on the same
+law, is fitted to its actions by least squares.  Then the student steps them itself while the teacher says what it would
+have done there (DAgger: Ross, Gordon & Bagnell 2011, AISTATS), so that the fit holds where the student goes.  What
+imitation leaves open is for a fine-tuning by evolution strategy (`[policy] start` of a training config).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..controllers.learned.decision import Decision
+from ..controllers.learned.network import Learned
+from ..controllers.learned.observation import HUGE
+from ..envs.ode import make_core
+from ..integrators.core import options
+from ..integrators.problems.families import Family
+
+#: by how much squared weights are charged beside the mean squared difference of actions
+RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """What an imitation found.
+
+    controller    the closed form
+    means         (n_obs,) what its features are on average
+    explained     (n_act,) share of the variance of the teacher's actions that it explains, on the last round's states;
+                  NaN where an action does not vary
+    states        how many states it was fitted to
+    """
+
+    controller: Learned
+    means: np.ndarray
+    explained: np.ndarray
+    states: int
+
+
+def imitate(
+    teacher: Learned,
+    family: str | Family,
+    method: str | None = None,
+    features: Sequence[str] | None = None,
+    *,
+    rounds: int = 3,
+    steps: int = 400,
+    lanes: int = 64,
+    pool_size: int = 128,
+    seed: int = 0,
+    rtol: tuple[float, float] | None = None,
+) -> Imitation:
+    """A closed form that decides as `teacher` does, as far as its features allow.
+
+    teacher          a learned controller
+    family, method   where the states come from: instances of the training split; default method: the one that the
+                     teacher's file names, or the family's
+    features         of the student, products among them; None: the teacher's
+    rounds           the first on the teacher's states, the others on the student's
+    steps, lanes     decisions a round: steps in each of so many trajectories side by side
+    rtol             (loose, tight) range of tolerances; None: those at which errors lie about the family's band
+
+    Raises OptionError for values out of range, ValueError for unknown names.
+    """
+    if not isinstance(teacher, Learned):
+        raise options.refuse("teacher", "a learned controller", teacher)
+    for name, value, low in (("rounds", rounds, 1), ("steps", steps, 1), ("lanes", lanes, 1)):
+        options.count(name, value, low)
+    known = teacher.decision
+    mine = known.replace(observation=known.observation.features if features is None else tuple(features), obs_clip=HUGE)
+    both = list(dict.fromkeys([*known.observation.features, *mine.observation.features]))
+    method = teacher.trained_method if method is None else method
+    seen_by_both = known.replace(observation=tuple(both), obs_clip=HUGE)
+    core = make_core(
+        lanes, True, family, method, seen_by_both, pool_size=pool_size, pool_seed=seed, rtol=rtol, band=rtol is None
+    )
+    core.seed(np.random.default_rng([seed, 17]).integers(0, 2**63, lanes, dtype=np.uint64))
+    his, own = _columns(both, known), _columns(both, mine)
+    student: Learned | None = None
+    seen: list[np.ndarray] = []
+    wanted: list[np.ndarray] = []
+    for _ in range(rounds):
+        obs, asked = _rollout(core, teacher, student, his, own, steps)
+        seen.append(obs)
+        wanted.append(asked)
+        student = _fitted(mine, np.concatenate(seen), np.concatenate(wanted), teacher)
+    assert student is not None  # there is at least one round
+    got = student.action_numpy(seen[-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = wanted[-1].var(axis=0)
+        explained = np.where(spread > 0, 1.0 - np.square(got - wanted[-1]).mean(axis=0) / spread, np.nan)
+    states = np.concatenate(seen)
+    return Imitation(student, states.mean(axis=0), explained, len(states))
+
+
+def _columns(names: list[str], decision: Decision) -> np.ndarray:
+    return np.array([names.index(name) for name in decision.observation.features])
+
+
+def _rollout(
+    core: Any, teacher: Learned, student: Learned | None, his: np.ndarray, own: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(observations of the student (steps*lanes, n), the teacher's actions there): the student steps, or the teacher
+    where there is none yet.
+    """
+    d = teacher.decision
+    seen, wanted = [], []
+    core.reset()
+    for _ in range(steps):
+        obs = np.array(core.obs, dtype=np.float64)
+        normal = np.clip((obs[:, his] - d.shift) * d.scale, -d.obs_clip, d.obs_clip)
+        asked = np.nan_to_num(np.clip(teacher.action_numpy(normal), -1.0, 1.0))
+        seen.append(obs[:, own])
+        wanted.append(asked)
+        made = asked if student is None else np.nan_to_num(student.action_numpy(obs[:, own]))
+        core.step(made)
+    return np.concatenate(seen), np.concatenate(wanted)
+
+
+def _fitted(decision: Decision, obs: np.ndarray, asked: np.ndarray, teacher: Learned) -> Learned:
+    """Least squares of the teacher's actions on the features."""
+    x = np.concatenate([obs, np.ones((len(obs), 1))], axis=1)
+    gram = x.T @ x / len(x) + RIDGE * np.eye(x.shape[1])
+    solved = np.linalg.solve(gram, x.T @ asked / len(x)).T
+    facts = {**teacher.provenance, "distilled_from": teacher.name}
+    return Learned(
+        decision, [(solved[:, :-1], solved[:, -1], "linear")], "clip", name=f"{teacher.name}, linear",
+        family=teacher.family, provenance=facts,
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""What a feature costs: nanoseconds an attempt in the lanes of an ensemble, measured by leaving it out.
+
+Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
+their seconds differ by what they compute alone; they take turns, and the median of the rounds counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...controllers.learned.network import Learned
+from ...integrators import methods
+from ...integrators.engine.ensemble import solve_ensemble
+from ...policies import closed_form
+from ..evaluate.splits import Split
+
+ROUNDS = 9
+#: seconds that one timed ensemble is to take at least
+LEAST_S = 0.02
+
+
+@dataclass(frozen=True)
+class FeatureCosts:
+    """Nanoseconds an attempt of a whole solve.
+
+    whole       with all features
+    features    of each of them, by name
+    """
+
+    whole: float
+    features: dict[str, float]
+
+    def log_cost(self, names: Sequence[str]) -> float:
+        """log of the time of an attempt with the features `names` over that with all of them.
+
+        A product costs what its factors do where they are not there anyway.
+        """
+        from ...controllers.learned.products import parts
+
+        there = {part for name in names for part in parts(name)}
+        saved = sum(cost for name, cost in self.features.items() if name not in there)
+        return float(np.log(max(self.whole - saved, 0.05 * self.whole) / self.whole))
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data, for the run folder and the file's provenance."""
+        return {
+            "ns_an_attempt": round(self.whole, 3),
+            "ns_a_feature": {name: round(cost, 3) for name, cost in self.features.items()},
+        }
+
+
+def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> FeatureCosts:
+    """The costs of a closed form's features on a split, at the tolerance in the middle of the family's.
+
+    Under implicit methods, whose kernels take long to compile, the features are measured together and share their cost.
+    """
+    zero = controller.with_weights(np.zeros(controller.n_weights))
+    names = list(controller.decision.observation.features)
+    if len(names) == 1:
+        contestants = [zero]
+    elif methods.get(split.method).implicit:
+        contestants = [zero, closed_form.selected(zero, names[:1])]
+    else:
+        contestants = [zero, *(closed_form.selected(zero, [n for n in names if n != name]) for name in names)]
+    seconds, attempts = _turns(split, contestants, rounds)
+    whole = 1e9 * seconds[0] / attempts
+    less = np.maximum(whole - 1e9 * seconds[1:] / attempts, 0.0)
+    if methods.get(split.method).implicit and len(names) > 1:
+        less = np.full(len(names), less[0] / (len(names) - 1))
+    elif len(names) == 1:
+        less = np.zeros(1)
+    return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)))
+
+
+def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[np.ndarray, float]:
+    """Median seconds (contestants,) of one ensemble, and the attempts that it makes."""
+    rtol = float(split.tolerances[len(split.tolerances) // 2])
+
+    def run(controller: Learned, copies: int) -> tuple[float, float]:
+        index = np.tile(np.arange(len(split.batch)), copies)
+        batch = split.batch[index]
+        tol = np.full(len(batch), rtol)
+        sol = solve_ensemble(
+            batch, split.method, controller, tol, (tol * split.family.atol_factor)[:, None], threads=1
+        )
+        return float(sol.stats.wall_s), float(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+
+    for controller in contestants:  # compiled, and warm
+        run(controller, 1)
+    once, _ = run(contestants[0], 1)
+    copies = int(np.clip(np.ceil(LEAST_S / max(once, 1e-6)), 1, 256))
+    found = np.zeros((rounds, len(contestants)))
+    attempts = 0.0
+    for r in range(rounds):
+        for i, controller in enumerate(contestants):
+            found[r, i], attempts = run(controller, copies)
+    return np.median(found, axis=0), attempts

@@ -1,0 +1,236 @@
+"""The stages of the search: learn on all features, leave out what does not pay, add products, polish.
+
+The objective is the evolution strategy's fitness (mean log work at equal error on training instances) plus the log of
+what an attempt costs with the features that are there (`feature_costs`), so that a feature stays where it saves more
+than it takes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...controllers.learned.network import Learned
+from ...controllers.learned.products import parts
+from ...integrators.core import options
+from ...policies import closed_form
+from ..algorithms import evolution
+from ..config.algorithms import CLOSED
+from ..config.settings import check
+
+#: steps of the biases that are tried where a feature goes, times its weight
+SHIFTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+#: weights that a product is tried with
+TRIED = (-0.15, 0.15)
+#: how many products of a stage are learnt on, of those that a try puts first
+TAKEN = 2
+
+
+@dataclass(frozen=True)
+class Settings(evolution.Settings):
+    """Those of the evolution strategy (`generations`: of the first stage), and:
+
+    refine          generations after a feature or a product has gone or come
+    polish          generations of the last stage
+    products        how many products of two features may come
+    most_numbers    numbers that the formula may have
+    worse           by how much the objective may grow (log) where a feature goes
+    """
+
+    generations: int = 150
+    refine: int = 40
+    polish: int = 80
+    products: int = 1
+    most_numbers: int = closed_form.MOST_NUMBERS
+    worse: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name, value in check("train", vars(self), CLOSED).items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a stage ended with.
+
+    what          what it did, in words
+    controller    its closed form
+    objective     log work ratio plus log cost
+    refused       features that were tried without, and are needed
+    products      products that have come
+    done          whether eliminating, and adding, has come to its end
+    """
+
+    what: str
+    controller: Learned
+    objective: float
+    refused: tuple[str, ...] = ()
+    products: int = 0
+    done: tuple[bool, bool, bool] = (False, False, False)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data of it, for a checkpoint."""
+        return {
+            "what": self.what, "features": list(self.controller.decision.observation.features),
+            "weights": self.controller.weights, "objective": self.objective, "refused": list(self.refused),
+            "products": self.products, "done": [bool(v) for v in self.done],
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], first: Learned) -> Found:
+        """What `state` was saved of."""
+        controller = closed_form.selected(first, state["features"]).with_weights(state["weights"])
+        done = tuple(bool(v) for v in state["done"])
+        return cls(
+            state["what"], controller, float(state["objective"]), tuple(state["refused"]), int(state["products"]),
+            (done[0], done[1], done[2]),
+        )  # fmt: skip
+
+
+class Search:
+    """The search from a first closed form; iterate over `stages`.
+
+    fitness     less is better; log_cost(names) of a selection of features, in log
+    seed        of the strategy and of the instances
+    """
+
+    def __init__(
+        self, first: Learned, fitness: evolution.Scores, log_cost: Callable[[Any], float], settings: Settings, seed: int
+    ) -> None:
+        self.first, self.fitness, self.log_cost, self.settings, self.seed = first, fitness, log_cost, settings, seed
+        least = 2 * first.decision.n_act
+        if settings.most_numbers < least:
+            raise options.refuse("[train] most_numbers", f"at least {least} for {first.decision.n_act} actions", settings.most_numbers)
+
+    def objective(self, controller: Learned) -> float:
+        """Log work ratio and log cost."""
+        return self.fitness(controller) + self.log_cost(controller.decision.observation.features)
+
+    def stages(self, found: Found | None = None) -> Iterator[Found]:
+        """Every stage's end; `found`: go on after this one."""
+        s = self.settings
+        self.fitness.draw(np.random.default_rng([self.seed, 77, 0]))
+        if found is None:
+            first = self._learn(self.first, s.generations, s.sigma)
+            found = Found("all features", first, self.objective(first))
+            yield found
+        while not found.done[0]:
+            found = self._leave_out(found)
+            yield found
+        while not found.done[1]:
+            found = self._add(found)
+            yield found
+        if not found.done[2]:
+            better = self._learn(found.controller, s.polish, s.sigma / 4)
+            value = self.objective(better)
+            best = (better, value) if value < found.objective else (found.controller, found.objective)
+            yield replace(found, what="polished", controller=best[0], objective=best[1], done=(True, True, True))
+
+    def _learn(self, controller: Learned, generations: int, sigma: float) -> Learned:
+        """The mean of the strategy's last generation."""
+        if generations == 0:
+            return controller
+        settings = replace(self.settings, generations=generations, sigma=sigma)
+        last = controller
+        for *_, last in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed):
+            pass
+        return last
+
+    def _leave_out(self, found: Found) -> Found:
+        """Without the feature that is missed least, where that pays; else this part is over."""
+        s, names = self.settings, list(found.controller.decision.observation.features)
+        crowded = closed_form.numbers(found.controller) > s.most_numbers
+        open_to = [n for n in names if len(names) > 1 and (crowded or n not in found.refused)]
+        if not open_to:
+            return replace(found, what="nothing to leave out", done=(True, *found.done[1:]))
+        # one kernel for all of them: a feature is left out by its weight
+        tries = {name: min(self._without(found.controller, name)) for name in open_to}
+        name = min(tries, key=lambda k: tries[k][0])
+        shift = tries[name][1]
+        weight, bias = closed_form.matrix(found.controller)
+        kept = [n for n in names if n != name]
+        less = closed_form.selected(found.controller, kept)
+        less = less.replace(
+            layers=[(closed_form.matrix(less)[0], bias + shift * weight[:, names.index(name)], "linear")]
+        )
+        learned = self._learn(less, s.refine, s.sigma / 2)
+        value = min((self.objective(learned), 0, learned), (self.objective(less), 1, less), key=lambda t: t[:2])
+        if crowded or value[0] <= found.objective + s.worse:
+            return replace(found, what=f"without {name}", controller=value[2], objective=value[0])
+        return replace(found, what=f"{name} is needed", refused=(*found.refused, name))
+
+    def _without(self, controller: Learned, name: str) -> Iterator[tuple[float, float]]:
+        """(objective, shift of the bias) with a feature's weight taken away, with several biases in its place."""
+        weight, bias = closed_form.matrix(controller)
+        names = list(controller.decision.observation.features)
+        at = names.index(name)
+        cost = self.log_cost([n for n in names if n != name])
+        for shift in SHIFTS:
+            w = weight.copy()
+            w[:, at] = 0.0
+            less = controller.replace(layers=[(w, bias + shift * weight[:, at], "linear")])
+            yield self.fitness(less) + cost, shift
+
+    def _add(self, found: Found) -> Found:
+        """With the product that helps most, where that pays; else this part is over."""
+        s, over = self.settings, (True, True, found.done[2])
+        names = list(found.controller.decision.observation.features)
+        room = closed_form.numbers(found.controller) + found.controller.decision.n_act <= s.most_numbers
+        single = [name for name in names if len(parts(name)) == 1]
+        pairs = [f"{a}*{b}" for a, b in itertools.combinations_with_replacement(single, 2)]
+        pairs = [pair for pair in pairs if pair not in names]
+        if found.products >= s.products or not room or not pairs:
+            return replace(found, what="no more products", done=over)
+        # one kernel for all of them: a product is tried by its weight
+        wide = closed_form.selected(found.controller, [*names, *pairs])
+        tries = sorted(
+            (self.fitness(_weighted(wide, len(names) + i, weight)), pair, weight)
+            for i, pair in enumerate(pairs)
+            for weight in TRIED
+        )
+        taken: dict[str, float] = {}
+        for _, pair, weight in tries:
+            if len(taken) < TAKEN:
+                taken.setdefault(pair, weight)
+        values = []
+        for i, (pair, weight) in enumerate(taken.items()):
+            more = closed_form.selected(found.controller, [*names, pair])
+            more = self._learn(_weighted(more, len(names), weight), s.refine, s.sigma / 2)
+            values.append((self.objective(more), i, more))
+        value, _, more = min(values, key=lambda t: t[:2])
+        if value < found.objective - s.worse:
+            new = more.decision.observation.features[-1]
+            return replace(found, what=f"with {new}", controller=more, objective=value, products=found.products + 1)
+        return replace(found, what="no product pays", done=over)
+
+
+def _weighted(controller: Learned, column: int, weight: float) -> Learned:
+    """The closed form with one weight of the first action, which is the step size's."""
+    w, b = closed_form.matrix(controller)
+    w[0, column] = weight
+    return controller.replace(layers=[(w, b, "linear")])
+
+
+class _Stretch:
+    """A fitness under other settings: that of one stage."""
+
+    def __init__(self, fitness: evolution.Scores, settings: evolution.Settings) -> None:
+        self.fitness, self.settings = fitness, settings
+
+    @property
+    def attempts(self) -> int:
+        return self.fitness.attempts
+
+    @attempts.setter
+    def attempts(self, value: int) -> None:
+        self.fitness.attempts = value
+
+    def draw(self, rng: np.random.Generator) -> None:
+        self.fitness.draw(rng)
+
+    def __call__(self, controller: Any) -> float:
+        return self.fitness(controller)

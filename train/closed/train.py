@@ -1,0 +1,127 @@
+"""Training by the search of a closed form: splits, costs of features, stages, validation, the run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ...controllers import resolve
+from ...controllers.file import load, save
+from ...controllers.laws.law import Law
+from ...controllers.learned.network import Learned
+from ...integrators import methods
+from ...integrators.problems import suites
+from ...policies import closed_form
+from ..algorithms.es import pools
+from ..algorithms.es_run import provenance_of
+from ..algorithms.evolution import Fitness, Together
+from ..algorithms.validate import Validator, Validators
+from ..config.config import Config
+from ..config.resolved import decision_of, env_arguments
+from ..run.progress import Progress
+from ..run.rundir import RunDir, opened
+from ..tune.objective import costs_of
+from .feature_costs import FeatureCosts, measured
+from .stages import Found, Search, Settings
+
+
+def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
+    """Search as `config` says; returns the path of the controller that was best on the validation split.
+
+    resume: go on after the last finished stage.
+    """
+    with opened(config, out) as path:
+        return _train(config, RunDir(config, path, resume), resume, progress)
+
+
+def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
+    state = run.restored() if resume else None
+
+    # 1. what is learnt on
+    env = env_arguments(config)
+    family = env["family"]
+    names, method = suites.members(family, env.get("method"))
+    settings = Settings(**config.train)
+    implicit = methods.get(method).implicit
+    baseline = _kernel_of(resolve.base_law(env.get("baseline", "pi34"), family, method), implicit)
+    splits = pools(run, env, names, method)
+    fitness = Together([Fitness(split, baseline, settings) for split in splits])
+    algebra = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
+    if algebra:
+        run.write("costs.json", algebra)
+
+    # 2. the closed form to begin with, and what its features cost
+    decision = decision_of(env, method)
+    first = closed_form.linear(decision.observation.features, decision.law, actions=[a.name for a in decision.actions])
+    first = first.replace(decision=decision, name=config.name, family=family)
+    if config.policy.start is not None:
+        first = _from(config.policy.start, first)
+    costs = _costs(state, splits[0], first)
+
+    # 3. stages, each of them validated
+    check = config.evaluate
+    against = resolve.controller(check.against, family, method)
+    against = _kernel_of(against, implicit) if isinstance(against, Law) else against
+    ratio = Validators(
+        [
+            Validator(name, method, against, check.instances, check.seed, split.costs)
+            for name, split in zip(names, splits, strict=True)
+        ]
+    ).ratio
+    search = Search(first, fitness, costs.log_cost, settings, config.seed)
+    found = None
+    if state is not None:
+        found, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
+    best = run.best
+    bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 2, "stages", progress)
+    try:
+        for found in search.stages(found):
+            work = ratio(found.controller)
+            figure = work * math.exp(costs.log_cost(found.controller.decision.observation.features))
+            if figure < best:
+                best = figure
+                facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
+                made = {"env_steps": fitness.attempts, "stage": found.what}
+                more = {"instances": sum(len(s.ids) for s in splits), "feature_costs": costs.as_dict()}
+                more |= {"costs": algebra} if algebra else {}
+                figures = {"validation_ratio": work, "with_cost": figure, "against": check.against}
+                save(
+                    found.controller.replace(
+                        provenance=provenance_of(facts, made, more), measured={**figures, "instances": check.instances}
+                    ),
+                    run.controller,
+                )
+            run.log(
+                stage=found.what, env_steps=fitness.attempts, fitness=found.objective, validation=figure, work=work,
+                numbers=closed_form.numbers(found.controller), best=best,
+            )  # fmt: skip
+            run.checkpoint.save({"found": found.state(), "attempts": fitness.attempts, "costs": costs.as_dict()})
+            bar.advance()
+    finally:
+        bar.close()
+    return run.controller
+
+
+def _kernel_of(law: Law, implicit: bool) -> Law:
+    """The law in the kernel that it is run in: implicit methods, whose kernels take long to compile, share one."""
+    return law.general() if implicit else law.specialised()
+
+
+def _from(path: str, first: Learned) -> Learned:
+    """The closed form in a file, on the run's features and law."""
+    given = load(path)
+    if given.decision.law.as_dict() != first.decision.law.as_dict() or given.decision.actions != first.decision.actions:
+        raise ValueError(f"[policy] start: {path} has another base law or other actions than the config")
+    return closed_form.selected(closed_form.folded(given), first.decision.observation.features).replace(
+        decision=first.decision, name=first.name, family=first.family
+    )
+
+
+def _costs(state: Any, split: Any, first: Learned) -> FeatureCosts:
+    """What the features cost: as the run was begun with, or measured."""
+    if state is not None:
+        kept = state["costs"]
+        return FeatureCosts(float(kept["ns_an_attempt"]), {k: float(v) for k, v in kept["ns_a_feature"].items()})
+    found = measured(split, first).as_dict()
+    return FeatureCosts(found["ns_an_attempt"], dict(found["ns_a_feature"]))  # type: ignore[arg-type, call-overload]

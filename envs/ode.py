@@ -16,9 +16,9 @@ from gymnasium import spaces
 from ..controllers import resolve
 from ..controllers.laws import registry
 from ..controllers.laws.law import Law
+from ..controllers.learned import products
 from ..controllers.learned.actions import SETS
 from ..controllers.learned.decision import Decision
-from ..controllers.learned import products
 from ..controllers.learned.observation import STIFF
 from ..integrators import methods, problems
 from ..integrators.core import options, record

@@ -20,10 +20,10 @@ from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
 from .. import zoo
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
+from ..learned import products
 from ..learned.actions import KNOBS, MOST, SETS, chosen
 from ..learned.decision import Decision
 from ..learned.network import SQUASHES, Learned
-from ..learned import products
 from ..learned.observation import FEATURES, HUGE, Observation
 from ..learned.residual import SHRINK, SLACK
 from .checks import keys, mapping, number, read_number, text

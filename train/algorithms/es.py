@@ -52,9 +52,9 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # laws of implicit methods share a kernel, which takes long to compile
     shared: Callable[[Law], Law] = Law.general if methods.get(method).implicit else Law.specialised
     baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
-    pools = pools(run, env, names, method)
-    fitness = Together([Fitness(split, baseline, settings) for split in pools])
-    costs = {split.family.name: c for split in pools if (c := costs_of(split)) is not None}
+    drawn = pools(run, env, names, method)
+    fitness = Together([Fitness(split, baseline, settings) for split in drawn])
+    costs = {split.family.name: c for split in drawn if (c := costs_of(split)) is not None}
     if costs:
         run.write("costs.json", costs)
 
@@ -70,7 +70,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     against = shared(against) if isinstance(against, Law) else against
     members = [
         Validator(name, method, against, check.instances, check.seed, s.costs)
-        for name, s in zip(names, pools, strict=True)
+        for name, s in zip(names, drawn, strict=True)
     ]
 
     # 4. learn, and keep the best

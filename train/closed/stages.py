@@ -8,6 +8,7 @@ than it takes.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,7 +105,8 @@ class Search:
         self.first, self.fitness, self.log_cost, self.settings, self.seed = first, fitness, log_cost, settings, seed
         least = 2 * first.decision.n_act
         if settings.most_numbers < least:
-            raise options.refuse("[train] most_numbers", f"at least {least} for {first.decision.n_act} actions", settings.most_numbers)
+            takes = f"at least {least} for {first.decision.n_act} actions"
+            raise options.refuse("[train] most_numbers", takes, settings.most_numbers)
 
     def objective(self, controller: Learned) -> float:
         """Log work ratio and log cost."""
@@ -135,10 +137,8 @@ class Search:
         if generations == 0:
             return controller
         settings = replace(self.settings, generations=generations, sigma=sigma)
-        last = controller
-        for *_, last in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed):
-            pass
-        return last
+        means = (mean for *_, mean in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed))
+        return deque(means, maxlen=1)[0]
 
     def _leave_out(self, found: Found) -> Found:
         """Without the feature that is missed least, where that pays; else this part is over."""

@@ -70,13 +70,13 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
         ]
     ).ratio
     search = Search(first, fitness, costs.log_cost, settings, config.seed)
-    found = None
+    last = None
     if state is not None:
-        found, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
+        last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
     best = run.best
     bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 2, "stages", progress)
     try:
-        for found in search.stages(found):
+        for found in search.stages(last):
             work = ratio(found.controller)
             figure = work * math.exp(costs.log_cost(found.controller.decision.observation.features))
             if figure < best:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ...integrators.checks.arrays_reached import indexes_arrays
 from ...integrators.core import options
@@ -194,6 +195,10 @@ class Feature:
     own: bool = False
     factors: tuple[Feature, ...] = ()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A product's function cannot be pickled: the product is made again."""
+        return (_again, self.factors) if self.factors else super().__reduce_ex__(protocol)
+
     @property
     def bounds(self) -> tuple[float, float]:
         """Least and greatest value after scaling (0, for a missing slot, included)."""
@@ -203,6 +208,13 @@ class Feature:
     def doc(self) -> str:
         """What it is, in words."""
         return (self.fn.__doc__ or "").strip()
+
+
+def _again(a: Feature, b: Feature) -> Feature:
+    """The product of two features, out of a pickle."""
+    from .products import product
+
+    return product(a, b)
 
 
 def _f(tier: int, fn: Callable, low: float, high: float, shift: float, scale: float, *slots: int) -> Feature:

@@ -43,7 +43,7 @@ def named(name: object, kind: str = "feature") -> Feature:
         missing = next((part for part in parts(name) if part not in FEATURES), name) if isinstance(name, str) else name
         raise unknown(kind, missing, FEATURES)
     found = [FEATURES[part] for part in parts(name)]
-    return found[0] if len(found) == 1 else _product(*found)
+    return found[0] if len(found) == 1 else product(*found)
 
 
 def same(name: str) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def same(name: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _product(a: Feature, b: Feature) -> Feature:
+def product(a: Feature, b: Feature) -> Feature:
     """The product of two features; its text holds numbers of their table alone."""
     names = {"__name__": __name__, "clipped": clipped, "first": a.fn, "second": b.fn}
     exec(compile(_SOURCE.format(a=a, b=b), "<stepsmith product>", "exec"), names)

@@ -1,23 +1,27 @@
 """What a feature costs: nanoseconds an attempt in the lanes of an ensemble, measured by leaving it out.
 
 Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
-their seconds differ by what they compute alone; they take turns, and the median of the rounds counts.
+their seconds differ by what they compute alone.  They take turns, and the least of the rounds counts, in CPU time: other
+jobs on the machine disturb it least.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...controllers.learned.network import Learned
+from ...controllers.learned.products import parts
 from ...integrators import methods
 from ...integrators.engine.ensemble import solve_ensemble
 from ...policies import closed_form
 from ..evaluate.splits import Split
 
-ROUNDS = 9
+ROUNDS = 11
 #: seconds that one timed ensemble is to take at least
 LEAST_S = 0.02
 
@@ -26,22 +30,24 @@ LEAST_S = 0.02
 class FeatureCosts:
     """Nanoseconds an attempt of a whole solve.
 
-    whole       with all features
-    features    of each of them, by name
+    whole       with all features and actions
+    features    of each of the features, by name
+    others      of the actions besides the first, together
     """
 
     whole: float
     features: dict[str, float]
+    others: float = 0.0
 
-    def log_cost(self, names: Sequence[str]) -> float:
-        """log of the time of an attempt with the features `names` over that with all of them.
+    def log_cost(self, controller: Learned, without: str = "") -> float:
+        """log of the time of an attempt with a controller's features (but `without`) over that with all of them.
 
         A product costs what its factors do where they are not there anyway.
         """
-        from ...controllers.learned.products import parts
-
-        there = {part for name in names for part in parts(name)}
+        d = controller.decision
+        there = {part for name in d.observation.features if name != without for part in parts(name)}
         saved = sum(cost for name, cost in self.features.items() if name not in there)
+        saved += self.others if d.n_act == 1 else 0.0
         return float(np.log(max(self.whole - saved, 0.05 * self.whole) / self.whole))
 
     def as_dict(self) -> dict[str, object]:
@@ -49,7 +55,14 @@ class FeatureCosts:
         return {
             "ns_an_attempt": round(self.whole, 3),
             "ns_a_feature": {name: round(cost, 3) for name, cost in self.features.items()},
+            "ns_other_actions": round(self.others, 3),
         }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> FeatureCosts:
+        """What `as_dict` gave."""
+        features = {name: float(cost) for name, cost in state["ns_a_feature"].items()}
+        return cls(float(state["ns_an_attempt"]), features, float(state["ns_other_actions"]))
 
 
 def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> FeatureCosts:
@@ -65,28 +78,33 @@ def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> Feature
         contestants = [zero, closed_form.selected(zero, names[:1])]
     else:
         contestants = [zero, *(closed_form.selected(zero, [n for n in names if n != name]) for name in names)]
+    several = controller.decision.n_act > 1
+    if several:
+        contestants.append(closed_form.linear(names, controller.decision.law, n_act=1))
     seconds, attempts = _turns(split, contestants, rounds)
     whole = 1e9 * seconds[0] / attempts
     less = np.maximum(whole - 1e9 * seconds[1:] / attempts, 0.0)
+    others, less = (float(less[-1]), less[:-1]) if several else (0.0, less)
     if methods.get(split.method).implicit and len(names) > 1:
         less = np.full(len(names), less[0] / (len(names) - 1))
     elif len(names) == 1:
         less = np.zeros(1)
-    return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)))
+    return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)), others)
 
 
 def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[np.ndarray, float]:
-    """Median seconds (contestants,) of one ensemble, and the attempts that it makes."""
+    """Least CPU seconds (contestants,) of one ensemble, and the attempts that it makes."""
     rtol = float(split.tolerances[len(split.tolerances) // 2])
 
     def run(controller: Learned, copies: int) -> tuple[float, float]:
         index = np.tile(np.arange(len(split.batch)), copies)
         batch = split.batch[index]
         tol = np.full(len(batch), rtol)
+        start = time.process_time()
         sol = solve_ensemble(
             batch, split.method, controller, tol, (tol * split.family.atol_factor)[:, None], threads=1
         )
-        return float(sol.stats.wall_s), float(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+        return time.process_time() - start, float(sol.stats.naccept.sum() + sol.stats.nreject.sum())
 
     for controller in contestants:  # compiled, and warm
         run(controller, 1)
@@ -97,4 +115,4 @@ def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[n
     for r in range(rounds):
         for i, controller in enumerate(contestants):
             found[r, i], attempts = run(controller, copies)
-    return np.median(found, axis=0), attempts
+    return found.min(axis=0), attempts

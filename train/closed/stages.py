@@ -1,4 +1,5 @@
-"""The stages of the search: learn on all features, leave out what does not pay, add products, polish.
+"""The stages of the search: learn on all features, make a constant of the acceptance threshold, leave out what does not
+pay, add products, polish.
 
 The objective is the evolution strategy's fitness (mean log work at equal error on training instances) plus the log of
 what an attempt costs with the features that are there (`feature_costs`), so that a feature stays where it saves more
@@ -8,6 +9,7 @@ than it takes.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from ...controllers.laws.law import Law
+from ...controllers.learned.decision import Decision
 from ...controllers.learned.network import Learned
 from ...controllers.learned.products import parts
 from ...integrators.core import options
+from ...integrators.core.contract import ACCEPT_MAX
 from ...policies import closed_form
 from ..algorithms import evolution
 from ..config.algorithms import CLOSED
@@ -29,6 +34,8 @@ SHIFTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 TRIED = (-0.15, 0.15)
 #: how many products of a stage are learnt on, of those that a try puts first
 TAKEN = 2
+#: acceptance thresholds that are tried as a constant, times the learned one's mean
+FACTORS = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Found:
     objective     log work ratio plus log cost
     refused       features that were tried without, and are needed
     products      products that have come
-    done          whether eliminating, and adding, has come to its end
+    done          which parts are over: the threshold's, leaving out, adding, polishing
     """
 
     what: str
@@ -71,7 +78,7 @@ class Found:
     objective: float
     refused: tuple[str, ...] = ()
     products: int = 0
-    done: tuple[bool, bool, bool] = (False, False, False)
+    done: tuple[bool, ...] = (False, False, False, False)
 
     def state(self) -> dict[str, Any]:
         """Plain data of it, for a checkpoint."""
@@ -79,28 +86,36 @@ class Found:
             "what": self.what, "features": list(self.controller.decision.observation.features),
             "weights": self.controller.weights, "objective": self.objective, "refused": list(self.refused),
             "products": self.products, "done": [bool(v) for v in self.done],
+            "accept_err": self.controller.decision.law.as_dict()["accept_err"] if self._constant else None,
         }  # fmt: skip
+
+    @property
+    def _constant(self) -> bool:
+        """Whether acceptance is by a threshold of the law alone."""
+        return self.controller.decision.n_act == 1 and self.controller.decision.law.kind == "linear"
 
     @classmethod
     def restored(cls, state: dict[str, Any], first: Learned) -> Found:
         """What `state` was saved of."""
+        if state["accept_err"] is not None:
+            first = size_alone(first, float(state["accept_err"]))
         controller = closed_form.selected(first, state["features"]).with_weights(state["weights"])
-        done = tuple(bool(v) for v in state["done"])
         return cls(
             state["what"], controller, float(state["objective"]), tuple(state["refused"]), int(state["products"]),
-            (done[0], done[1], done[2]),
+            tuple(bool(v) for v in state["done"]),
         )  # fmt: skip
 
 
 class Search:
     """The search from a first closed form; iterate over `stages`.
 
-    fitness     less is better; log_cost(names) of a selection of features, in log
+    fitness     less is better
+    log_cost    of a controller's features and actions, or of all but one (`FeatureCosts.log_cost`)
     seed        of the strategy and of the instances
     """
 
     def __init__(
-        self, first: Learned, fitness: evolution.Scores, log_cost: Callable[[Any], float], settings: Settings, seed: int
+        self, first: Learned, fitness: evolution.Scores, log_cost: Callable[..., float], settings: Settings, seed: int
     ) -> None:
         self.first, self.fitness, self.log_cost, self.settings, self.seed = first, fitness, log_cost, settings, seed
         least = 2 * first.decision.n_act
@@ -110,7 +125,7 @@ class Search:
 
     def objective(self, controller: Learned) -> float:
         """Log work ratio and log cost."""
-        return self.fitness(controller) + self.log_cost(controller.decision.observation.features)
+        return self.fitness(controller) + self.log_cost(controller)
 
     def stages(self, found: Found | None = None) -> Iterator[Found]:
         """Every stage's end; `found`: go on after this one."""
@@ -120,17 +135,15 @@ class Search:
             first = self._learn(self.first, s.generations, s.sigma)
             found = Found("all features", first, self.objective(first))
             yield found
-        while not found.done[0]:
-            found = self._leave_out(found)
-            yield found
-        while not found.done[1]:
-            found = self._add(found)
-            yield found
-        if not found.done[2]:
+        for part, step in enumerate((self._constant_threshold, self._leave_out, self._add)):
+            while not found.done[part]:
+                found = step(found)
+                yield found
+        if not found.done[3]:
             better = self._learn(found.controller, s.polish, s.sigma / 4)
             value = self.objective(better)
             best = (better, value) if value < found.objective else (found.controller, found.objective)
-            yield replace(found, what="polished", controller=best[0], objective=best[1], done=(True, True, True))
+            yield replace(found, what="polished", controller=best[0], objective=best[1], done=_over(found, 3))
 
     def _learn(self, controller: Learned, generations: int, sigma: float) -> Learned:
         """The mean of the strategy's last generation."""
@@ -140,13 +153,29 @@ class Search:
         means = (mean for *_, mean in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed))
         return deque(means, maxlen=1)[0]
 
+    def _constant_threshold(self, found: Found) -> Found:
+        """With a constant in the place of the learned acceptance threshold, where that pays."""
+        s, d, done = self.settings, found.controller.decision, _over(found, 0)
+        if [action.name for action in d.actions] != ["residual", "threshold"] or d.law.as_dict()["accept_factor"] > 0.0:
+            return replace(found, what="the threshold stays as it is", done=done)
+        _, bias = closed_form.matrix(found.controller)
+        accept = d.law.as_dict()["accept_err"] * math.exp(d.threshold_scale * float(np.clip(bias[1], -1.0, 1.0)))
+        tries = [size_alone(found.controller, min(accept * factor, ACCEPT_MAX)) for factor in FACTORS]
+        best = min(tries, key=self.objective)
+        learned = self._learn(best, s.refine, s.sigma / 2)
+        value = min((self.objective(learned), 0, learned), (self.objective(best), 1, best), key=lambda t: t[:2])
+        if value[0] <= found.objective + s.worse:
+            what = f"a threshold of {best.decision.law.as_dict()['accept_err']:.4g}"
+            return replace(found, what=what, controller=value[2], objective=value[0], done=done)
+        return replace(found, what="the threshold is needed", done=done)
+
     def _leave_out(self, found: Found) -> Found:
         """Without the feature that is missed least, where that pays; else this part is over."""
         s, names = self.settings, list(found.controller.decision.observation.features)
         crowded = closed_form.numbers(found.controller) > s.most_numbers
         open_to = [n for n in names if len(names) > 1 and (crowded or n not in found.refused)]
         if not open_to:
-            return replace(found, what="nothing to leave out", done=(True, *found.done[1:]))
+            return replace(found, what="nothing to leave out", done=_over(found, 1))
         # one kernel for all of them: a feature is left out by its weight
         tries = {name: min(self._without(found.controller, name)) for name in open_to}
         name = min(tries, key=lambda k: tries[k][0])
@@ -168,7 +197,7 @@ class Search:
         weight, bias = closed_form.matrix(controller)
         names = list(controller.decision.observation.features)
         at = names.index(name)
-        cost = self.log_cost([n for n in names if n != name])
+        cost = self.log_cost(controller, name)
         for shift in SHIFTS:
             w = weight.copy()
             w[:, at] = 0.0
@@ -177,7 +206,7 @@ class Search:
 
     def _add(self, found: Found) -> Found:
         """With the product that helps most, where that pays; else this part is over."""
-        s, over = self.settings, (True, True, found.done[2])
+        s, over = self.settings, _over(found, 2)
         names = list(found.controller.decision.observation.features)
         room = closed_form.numbers(found.controller) + found.controller.decision.n_act <= s.most_numbers
         single = [name for name in names if len(parts(name)) == 1]
@@ -206,6 +235,23 @@ class Search:
             new = more.decision.observation.features[-1]
             return replace(found, what=f"with {new}", controller=more, objective=value, products=found.products + 1)
         return replace(found, what="no product pays", done=over)
+
+
+def size_alone(controller: Learned, accept_err: float) -> Learned:
+    """The closed form with its action on the size alone, on its law with another acceptance threshold."""
+    d = controller.decision
+    law = Law(
+        f"{d.law.name}, accepting {accept_err:.4g}", d.law.kind, {**d.law.as_dict(), "accept_err": accept_err},
+        d.law.rules, d.law.doc, d.law.source,
+    )  # fmt: skip
+    weight, bias = closed_form.matrix(controller)
+    decision = Decision(d.observation, law, d.residual_scale, actions=("residual",))
+    return controller.replace(decision=decision, layers=[(weight[:1], bias[:1], "linear")])
+
+
+def _over(found: Found, part: int) -> tuple[bool, ...]:
+    """What is over once the part is."""
+    return tuple(done or i == part for i, done in enumerate(found.done))
 
 
 def _weighted(controller: Learned, column: int, weight: float) -> Learned:

@@ -74,11 +74,11 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     if state is not None:
         last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
     best = run.best
-    bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 2, "stages", progress)
+    bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 4, "stages", progress)
     try:
         for found in search.stages(last):
             work = ratio(found.controller)
-            figure = work * math.exp(costs.log_cost(found.controller.decision.observation.features))
+            figure = work * math.exp(costs.log_cost(found.controller))
             if figure < best:
                 best = figure
                 facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
@@ -121,7 +121,5 @@ def _from(path: str, first: Learned) -> Learned:
 def _costs(state: Any, split: Any, first: Learned) -> FeatureCosts:
     """What the features cost: as the run was begun with, or measured."""
     if state is not None:
-        kept = state["costs"]
-        return FeatureCosts(float(kept["ns_an_attempt"]), {k: float(v) for k, v in kept["ns_a_feature"].items()})
-    found = measured(split, first).as_dict()
-    return FeatureCosts(found["ns_an_attempt"], dict(found["ns_a_feature"]))  # type: ignore[arg-type, call-overload]
+        return FeatureCosts.restored(state["costs"])
+    return FeatureCosts.restored(measured(split, first).as_dict())  # rounded, as a resumed run reads them

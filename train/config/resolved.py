@@ -200,7 +200,7 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
         settings.fits(
             "[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout"
         )
-    elif config.algorithm != "es":
+    elif config.algorithm not in WHOLE:
         settings.fits("[train] buffer_size", train["buffer_size"], 4 * (2 * n_obs + n_act + 3), "a replay buffer")
 
 

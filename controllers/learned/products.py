@@ -57,7 +57,7 @@ def product(a: Feature, b: Feature) -> Feature:
     names = {"__name__": __name__, "clipped": clipped, "first": a.fn, "second": b.fn}
     exec(compile(_SOURCE.format(a=a, b=b), "<stepsmith product>", "exec"), names)
     fn = names["product"]
-    fn.__doc__ = f"{a.name} times {b.name}, both scaled."  # type: ignore[attr-defined]
+    fn.__doc__ = f"{a.name} times {b.name}, both scaled."
     ends = [x * y for x in a.bounds for y in b.bounds]
     return Feature(
         f"{a.name}{SIGN}{b.name}", max(a.tier, b.tier), fn, min(ends), max(ends), 0.0, 1.0,  # type: ignore[arg-type]

@@ -209,15 +209,17 @@ class Search:
         s, over = self.settings, _over(found, 2)
         names = list(found.controller.decision.observation.features)
         room = closed_form.numbers(found.controller) + found.controller.decision.n_act <= s.most_numbers
-        single = [name for name in names if len(parts(name)) == 1]
+        # of all that there was to begin with: what is worth nothing by itself may be in a product
+        single = [name for name in self.first.decision.observation.features if len(parts(name)) == 1]
         pairs = [f"{a}*{b}" for a, b in itertools.combinations_with_replacement(single, 2)]
         pairs = [pair for pair in pairs if pair not in names]
         if found.products >= s.products or not room or not pairs:
             return replace(found, what="no more products", done=over)
         # one kernel for all of them: a product is tried by its weight
         wide = closed_form.selected(found.controller, [*names, *pairs])
+        costs = [self.log_cost(closed_form.selected(found.controller, [*names, pair])) for pair in pairs]
         tries = sorted(
-            (self.fitness(_weighted(wide, len(names) + i, weight)), pair, weight)
+            (self.fitness(_weighted(wide, len(names) + i, weight)) + costs[i], pair, weight)
             for i, pair in enumerate(pairs)
             for weight in TRIED
         )

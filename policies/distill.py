@@ -1,6 +1,6 @@
 """From a network to a closed form: imitation on the states that it visits.
 
-The teacher steps a family's trajectories in the compiled environment, and the student, a linear residual on the same
+The teacher steps trajectories of the compiled environment, and the student, a linear residual on the same
 law, is fitted to its actions by least squares.  Then the student steps them itself while the teacher says what it would
 have done there (DAgger: Ross, Gordon & Bagnell 2011, AISTATS), so that the fit holds where the student goes.  What
 imitation leaves open is for a fine-tuning by evolution strategy (`[policy] start` of a training config).
@@ -8,18 +8,16 @@ imitation leaves open is for a fine-tuning by evolution strategy (`[policy] star
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from ..controllers.learned.decision import Decision
 from ..controllers.learned.network import Learned
 from ..controllers.learned.observation import HUGE
-from ..envs.ode import make_core
 from ..integrators.core import options
-from ..integrators.problems.families import Family
 
 #: by how much squared weights are charged beside the mean squared difference of actions
 RIDGE = 1e-6
@@ -42,50 +40,44 @@ class Imitation:
     states: int
 
 
+class Stepper(Protocol):
+    """Trajectories that step together: the batch core of an environment (`envs.core.Core`)."""
+
+    obs: np.ndarray
+
+    def reset(self) -> np.ndarray: ...
+
+    def step(self, actions: np.ndarray) -> int: ...
+
+
 def imitate(
-    teacher: Learned,
-    family: str | Family,
-    method: str | None = None,
-    features: Sequence[str] | None = None,
-    *,
-    rounds: int = 3,
+    teacher: Learned, make: Callable[[Decision], Stepper], features: Sequence[str] | None = None, *, rounds: int = 3,
     steps: int = 400,
-    lanes: int = 64,
-    pool_size: int = 128,
-    seed: int = 0,
-    rtol: tuple[float, float] | None = None,
-) -> Imitation:
+) -> Imitation:  # fmt: skip
     """A closed form that decides as `teacher` does, as far as its features allow.
 
-    teacher          a learned controller
-    family, method   where the states come from: instances of the training split; default method: the one that the
-                     teacher's file names, or the family's
-    features         of the student, products among them; None: the teacher's
-    rounds           the first on the teacher's states, the others on the student's
-    steps, lanes     decisions a round: steps in each of so many trajectories side by side
-    rtol             (loose, tight) range of tolerances; None: those at which errors lie about the family's band
+    teacher     a learned controller
+    make        makes the trajectories, of which it is given the decision: that observes what either of the two does
+    features    of the student, products among them; None: the teacher's
+    rounds      the first on the teacher's states, the others on the student's
+    steps       decisions a round, in every trajectory
 
     Raises OptionError for values out of range, ValueError for unknown names.
     """
     if not isinstance(teacher, Learned):
         raise options.refuse("teacher", "a learned controller", teacher)
-    for name, value, low in (("rounds", rounds, 1), ("steps", steps, 1), ("lanes", lanes, 1)):
-        options.count(name, value, low)
+    for name, value in (("rounds", rounds), ("steps", steps)):
+        options.count(name, value)
     known = teacher.decision
     mine = known.replace(observation=known.observation.features if features is None else tuple(features), obs_clip=HUGE)
     both = list(dict.fromkeys([*known.observation.features, *mine.observation.features]))
-    method = teacher.trained_method if method is None else method
-    seen_by_both = known.replace(observation=tuple(both), obs_clip=HUGE)
-    core = make_core(
-        lanes, True, family, method, seen_by_both, pool_size=pool_size, pool_seed=seed, rtol=rtol, band=rtol is None
-    )
-    core.seed(np.random.default_rng([seed, 17]).integers(0, 2**63, lanes, dtype=np.uint64))
+    stepper = make(known.replace(observation=tuple(both), obs_clip=HUGE))
     his, own = _columns(both, known), _columns(both, mine)
     student: Learned | None = None
     seen: list[np.ndarray] = []
     wanted: list[np.ndarray] = []
     for _ in range(rounds):
-        obs, asked = _rollout(core, teacher, student, his, own, steps)
+        obs, asked = _rollout(stepper, teacher, student, his, own, steps)
         seen.append(obs)
         wanted.append(asked)
         student = _fitted(mine, np.concatenate(seen), np.concatenate(wanted), teacher)
@@ -103,7 +95,7 @@ def _columns(names: list[str], decision: Decision) -> np.ndarray:
 
 
 def _rollout(
-    core: Any, teacher: Learned, student: Learned | None, his: np.ndarray, own: np.ndarray, steps: int
+    core: Stepper, teacher: Learned, student: Learned | None, his: np.ndarray, own: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(observations of the student (steps*lanes, n), the teacher's actions there): the student steps, or the teacher
     where there is none yet.

@@ -20,7 +20,8 @@ from stepsmith.integrators.core import formulas
 from stepsmith.integrators.core.record import ERR, HS, N_RECORD, ORDER, T_LEFT, TRUNCATED, H
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import solve
-from stepsmith.policies import closed_form, distill
+from stepsmith.policies import closed_form
+from stepsmith.train.closed.distilled import distilled
 
 NAMES = ("log_err", "log_left", "log_err*log_left")
 WEIGHTS = [[-0.05, 0.21, -0.13], [0.0, 0.1, 0.0]]
@@ -158,7 +159,7 @@ def test_networks_are_no_closed_forms():
 
 def test_imitation_finds_a_linear_teacher():
     teacher = closed_form.linear(("log_err", "log_left"), "pi34", weights=[[0.02, 0.05], [0.01, 0.03]], bias=[0.1, 0.2])
-    found = distill.imitate(teacher, "lotka_volterra", "tsit5", steps=60, lanes=16, pool_size=8, rounds=2)
+    found = distilled(teacher, "lotka_volterra", "tsit5", steps=60, lanes=16, pool_size=8, rounds=2)
     weight, bias = closed_form.matrix(found.controller)
     np.testing.assert_allclose(weight, closed_form.matrix(teacher)[0], atol=2e-4)
     np.testing.assert_allclose(bias, [0.1, 0.2], atol=2e-4)
@@ -169,17 +170,17 @@ def test_imitation_of_a_network_with_a_normaliser():
     decision = Decision(("log_err", "log_err_1"), "pi34", shift=[-1.0, -1.0], scale=[1.5, 1.0], obs_clip=10.0)
     teacher = Learned.random(decision, (6,), 3, 0.3, "tanh", "tanh")
     names = ("log_err", "log_err_1", "log_err*log_err")
-    found = distill.imitate(teacher, "lotka_volterra", "tsit5", names, steps=60, lanes=16, pool_size=8, rounds=3)
-    blind = distill.imitate(teacher, "lotka_volterra", "tsit5", ("streak",), steps=60, lanes=16, pool_size=8, rounds=3)
+    found = distilled(teacher, "lotka_volterra", "tsit5", names, steps=60, lanes=16, pool_size=8, rounds=3)
+    blind = distilled(teacher, "lotka_volterra", "tsit5", ("streak",), steps=60, lanes=16, pool_size=8, rounds=3)
     assert found.controller.decision.plain and found.controller.provenance["distilled_from"] == teacher.name
     assert np.all(found.explained > 0.8) and np.all(blind.explained < found.explained)
 
 
 def test_imitation_refuses():
     with pytest.raises(ValueError, match="teacher must be a learned controller"):
-        distill.imitate("three-body", "lotka_volterra")
+        distilled("three-body", "lotka_volterra")
     with pytest.raises(ValueError, match="rounds"):
-        distill.imitate(made(), "lotka_volterra", rounds=0)
+        distilled(made(), "lotka_volterra", rounds=0)
 
 
 def test_base_law_may_be_an_object():

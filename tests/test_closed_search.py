@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 
 from stepsmith.controllers.file import load
 from stepsmith.policies import closed_form
+from stepsmith.train.cli import program as cli
 from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, size_alone
-from stepsmith.train.cli import program as cli
 from stepsmith.train.config import config as configs
 from stepsmith.train.run import run as runs
 

@@ -1,8 +1,8 @@
 """What a feature costs: nanoseconds an attempt in the lanes of an ensemble, measured by leaving it out.
 
 Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
-their seconds differ by what they compute alone.  They take turns, and the least of the rounds counts, in CPU time: other
-jobs on the machine disturb it least.
+their seconds differ by what they compute alone.  They take turns, and the least of the rounds counts, in CPU time:
+other jobs on the machine disturb it least.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ def describe(controller: Learned) -> str:
     if "renewal" in turned:
         lines.append("Jacobian     learned: renewed at a Newton rate of its own")
     lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
+    if controller.tolerance_scale != 1.0:
+        lines.append(f"tolerance    works at {controller.tolerance_scale:.4g} times the rtol and atol asked for")
     lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
     lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]

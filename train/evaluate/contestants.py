@@ -19,6 +19,7 @@ from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods
 from ...integrators.core import contract, options
+from ...integrators.core.tolerance_scale import unscaled
 from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep
@@ -95,7 +96,11 @@ def _criterion(name: str) -> Callable[[float], Law]:
 
 
 def by_tolerance(name: str, kind: str, controller: Any, split: Split) -> Contestant:
-    """A controller whose knob is the tolerance, on the family's grid."""
+    """A controller whose knob is the tolerance, on the family's grid.
+
+    Its tolerance scale is taken off: at equal error it would only move the grid.
+    """
+    controller = unscaled(controller)
     return Contestant(name, kind, split.tolerances, lambda _: controller, True)
 
 

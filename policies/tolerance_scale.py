@@ -17,6 +17,7 @@ what the references are known to, on nine of ten instances, is left out, and is 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,9 +165,8 @@ def matched_scale(
 
 def _resolved(value: Any, family: Family, method: methods.Method) -> Any:
     """A controller without a scale, from an object, a name or a path; a law in the kernel that most laws share."""
-    found = resolve.controller(str(value), family.name, method.name) if isinstance(value, str | bytes) else value
-    if hasattr(found, "__fspath__"):
-        found = resolve.controller(found.__fspath__(), family.name, method.name)
+    named = isinstance(value, (str, os.PathLike))
+    found = resolve.controller(os.fspath(value), family.name, method.name) if named else value
     return found.general() if isinstance(found, Law) else unscaled(found)
 
 

@@ -234,3 +234,14 @@ def test_comparisons_at_equal_error_and_environments_leave_it_out():
     # a search for the tolerance that a person asks for runs what the person will run
     assert not np.array_equal(split.sweep(scaled).nfev, hand.nfev)
     assert tolerance_scale.of(scaled.decision) == 1.0
+    (note,) = contestants.scale_notes(contestants.guests({"x": scaled, "y": plain}, "three_body", "tsit5", ()))
+    assert note == "x: its tolerance scale (0.3) is left out, for this is a comparison at equal error"
+
+
+def test_comparisons_on_fields_of_neural_training_leave_it_out():
+    from stepsmith.train.neural.fields import Instance
+
+    y0, t = torch.ones(2, 2, dtype=torch.float64), torch.tensor([0.0, 2.0])
+    instance = Instance("pendulum", field, y0, t, torch.zeros(1, 2, 2), (y0, t))
+    plain, scaled = zoo("neural-field")
+    assert torch.equal(*(instance.solve(c, "tsit5", 1e-4).y for c in (plain, scaled)))

@@ -44,6 +44,8 @@ def describe(controller: Learned) -> str:
     if "renewal" in turned:
         lines.append("Jacobian     learned: renewed at a Newton rate of its own")
     lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
+    if controller.tolerance_scale != 1.0:
+        lines.append(f"tolerance    works at {controller.tolerance_scale:.4g} times the rtol and atol asked for")
     if is_linear(controller):
         lines.append(f"formula      {numbers(controller)} numbers; the outer clip is to [-1, 1], features are scaled:")
         lines += [f"             {text}" for text in formula(controller)]

@@ -33,6 +33,10 @@ MAX_TEXT = 2000
 # readable
 LATER = frozenset({"own_ratios", "jac_rate", "lu_keep"})
 
+# a key of the document that is younger than the schema: written only where the scale is not 1, which leaves every file
+# readable; a reader that does not know it refuses the file instead of solving at other tolerances than were meant
+TOLERANCE = "tolerance_scale"
+
 # keys of the scales that the actions on hold and Jacobian have, in files that have those
 ALGEBRA = {"hold": "hold_scale", "refresh": "refresh_scale"}
 
@@ -72,6 +76,7 @@ def document(controller: Learned) -> dict[str, Any]:
         "layers": [{"n_in": a, "n_out": b, "activation": act} for a, b, act in controller.shapes],
         "provenance": dict(controller.provenance),
         "measured": dict(controller.measured),
+        **({} if controller.tolerance_scale == 1.0 else {TOLERANCE: controller.tolerance_scale}),
     }  # fmt: skip
     try:
         return json.loads(json.dumps(doc, allow_nan=False, default=_plain))

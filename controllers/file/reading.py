@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...integrators.core import tolerance_scale
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
@@ -37,6 +38,7 @@ from .layout import (
     MAX_WIDTH,
     SCHEMA,
     SUFFIX,
+    TOLERANCE,
     algebra,
     digest,
     own_scales,
@@ -112,11 +114,8 @@ def parse(data: bytes) -> Learned:
 
 
 def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
-    keys(
-        doc,
-        {"format", "schema", "name", "family", "observation", "action", "law", "layers", "provenance", "measured"},
-        "document",
-    )
+    wanted = {"format", "schema", "name", "family", "observation", "action", "law", "layers", "provenance", "measured"}
+    keys(doc, wanted | ({TOLERANCE} & set(doc)), "document")
     obs, act, law = (mapping(doc[k], k) for k in ("observation", "action", "law"))
     keys(obs, {"features", "bound"}, "observation")
     names = _actions(act)
@@ -138,7 +137,8 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
     name, family = text(doc["name"], "name"), text(doc["family"], "family")
     provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
-    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
+    scale = number(doc.get(TOLERANCE, 1.0), TOLERANCE, tolerance_scale.LEAST, tolerance_scale.MOST)
+    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured, scale)
 
 
 def _check_action(act: dict[str, Any], names: tuple[str, ...], law: dict[str, Any]) -> str:

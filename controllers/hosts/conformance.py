@@ -46,7 +46,8 @@ def recorded(
 ) -> Log:
     """Attempts of a solve by the engine under `controller`, an object of the controller contract.
 
-    It raises what `solve` raises.
+    rtol, atol: as a person asks for them; the records are those of the tolerances that the controller works at.  It
+    raises what `solve` raises.
     """
     rows = solve(problem, method, controller, rtol=rtol, atol=atol, log=True).record
     assert rows is not None  # asked for

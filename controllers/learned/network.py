@@ -24,6 +24,7 @@ from ...integrators.core import dense
 from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
 from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
+from ...integrators.core.tolerance_scale import checked as checked_scale
 from .choice import choice
 from .decision import Decision
 
@@ -41,9 +42,11 @@ class Learned:
     name, family  what it is called, and what it was trained on
     provenance    JSON-like mapping that goes into its file: seed, commit, versions, steps
     measured      JSON-like mapping that goes into its file: figures
+    tolerance_scale
+                  s, from 1e-4 to 1e4: where a person asks for rtol and atol, solvers work at s rtol and s atol
 
     Weights need not be finite: a network that answers NaN falls back to the law, and is counted.  Raises ValueError on
-    shapes that do not fit, an unknown activation or squash, and a table out of [-1, 1].
+    shapes that do not fit, an unknown activation or squash, a table out of [-1, 1], and a scale out of range.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Learned:
         family: str = "",
         provenance: Mapping[str, Any] | None = None,
         measured: Mapping[str, Any] | None = None,
+        tolerance_scale: float = 1.0,
     ) -> None:
         if not isinstance(decision, Decision):
             raise ValueError(f"decision must be a Decision, got {type(decision).__name__}")
@@ -78,6 +82,8 @@ class Learned:
         self._head = decision.params
         self._tail = np.empty(0) if self.table is None else self.table.ravel()
         self._set(flat)
+        #: by what solvers multiply the tolerances that they are asked for
+        self.tolerance_scale: float = checked_scale(tolerance_scale)
         self._phases, self._n_state = self._layout()
 
     def __copy__(self) -> Learned:
@@ -91,7 +97,7 @@ class Learned:
         return {**state, "provenance": dict(self.provenance), "measured": dict(self.measured)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update({"tolerance_scale": 1.0, **state})  # a pickle of an earlier version has no scale
         self.provenance, self.measured = MappingProxyType(state["provenance"]), MappingProxyType(state["measured"])
         if self.table is not None:
             self.table.flags.writeable = False
@@ -170,12 +176,21 @@ class Learned:
         """This controller with other arguments (name, family, provenance, measured, ...)."""
         now = {
             n: getattr(self, n)
-            for n in ("decision", "layers", "squash", "table", "name", "family", "provenance", "measured")
-        }
+            for n in (
+                "decision", "layers", "squash", "table", "name", "family", "provenance", "measured", "tolerance_scale",
+            )
+        }  # fmt: skip
         unexpected = sorted(set(changes) - set(now))
         if unexpected:
             raise ValueError(f"a learned controller has no {', '.join(unexpected)}")
         return Learned(**{**now, **changes})
+
+    def unscaled(self) -> Learned:
+        """This controller with the tolerance scale 1: what is compared at equal error, and what training goes on from.
+        """
+        other = copy.copy(self)
+        other.tolerance_scale = 1.0
+        return other
 
     @property
     def trained_method(self) -> str | None:
@@ -270,7 +285,8 @@ class Learned:
 
     def __repr__(self) -> str:
         net = "-".join(str(n) for n in (self.decision.n_obs, *(s[1] for s in self.shapes)))
-        return f"Learned({shown(self.name)}, {net}, {self.squash}, {self.decision!r})"
+        scale = "" if self.tolerance_scale == 1.0 else f", tolerance_scale={self.tolerance_scale!r}"
+        return f"Learned({shown(self.name)}, {net}, {self.squash}, {self.decision!r}{scale})"
 
 
 def _table(table: Any, n_act: int) -> np.ndarray:

@@ -83,7 +83,9 @@ class Controller(Protocol):
     It may have more: `first(params, state, record)`, its own first step size; `needs`, slots of the record without
     which it cannot decide; `slots`, those that it reads where a method fills them; `known`, elements of params and
     state that its key fixes; `n_kept`, numbers of its state that outlive a decision; `functions`, those of a caller's
-    own that are compiled in; `trained_method`, the method that it was trained on.
+    own that are compiled in; `trained_method`, the method that it was trained on; `tolerance_scale` other than 1, by
+    which solvers multiply the tolerances asked for (module `tolerance_scale`), with a method `unscaled()`, which gives
+    the controller without it.
     """
 
     name: str

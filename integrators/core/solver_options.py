@@ -14,6 +14,7 @@ import numpy as np
 
 from . import options, record
 from .errors import OptionError
+from .tolerance_scale import said
 
 EPS = 2.220446049250313e-16
 #: families go up to 1, an error as large as the state, and an environment's pool is solved a factor 10 beyond its range
@@ -25,25 +26,24 @@ def plain(rtol: Any, atol: Any) -> bool:
     return type(rtol) is float and type(atol) is float and 100 * EPS <= rtol <= 1.0 and 0.0 <= atol < np.inf
 
 
-def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> tuple[Any, Any]:
+def tolerances(
+    rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None, scale: float = 1.0
+) -> tuple[Any, Any]:
     """Checked tolerances broadcast to `shape` (instances, n): rtol (instances,), atol (instances, n).
 
-    Raises OptionError (a ValueError) on negative, NaN or mis-shaped values, on rtol above `LARGEST_RTOL` and where a
-    component has neither; warns near machine precision, of `atol` alone by the size of the states y0, (instances, n) or
-    (n,), if given.
+    scale: the controller's (`tolerance_scale`); what is returned is multiplied by it.  Raises OptionError (a
+    ValueError) on negative, NaN or mis-shaped values, on rtol above `LARGEST_RTOL` and where a component has neither;
+    warns near machine precision, of `atol` alone by the size of the states y0, (instances, n) or (n,), if given.
     """
     count, n = shape
-    if plain(rtol, atol):
+    if scale == 1.0 and plain(rtol, atol):
         return np.full(count, rtol), np.full((count, n), atol)
     r, a = numbers("rtol", rtol), numbers("atol", atol)
     for name, v in (("rtol", r), ("atol", a)):
         if not np.all(v >= 0) or not np.all(np.isfinite(v)):
             some = v.tolist() if v.size < 9 else v[~(v >= 0)][:3].tolist()
             raise OptionError(f"{name} must be finite and not negative, got {some}")
-    if np.any(r > LARGEST_RTOL):
-        raise OptionError(
-            f"rtol must be at most {LARGEST_RTOL:g}, an error far larger than the state itself, got {r.max():g}"
-        )
+    _not_too_large(r, 1.0)
     if r.shape not in ((), (count,)):
         raise OptionError(f"rtol must be a number or have shape ({count},), got shape {r.shape}")
     if a.shape not in ((), (n,), (count, n), (count, 1)):
@@ -52,20 +52,37 @@ def tolerances(rtol: Any, atol: Any, shape: tuple[int, ...], y0: Any = None) -> 
         )
     r = np.ascontiguousarray(np.broadcast_to(r, (count,)))
     a = np.ascontiguousarray(np.broadcast_to(a, (count, n)))
+    if scale != 1.0:
+        with np.errstate(over="ignore"):
+            r, a = scale * r, scale * a
+        _not_too_large(r, scale)
+        if not np.all(np.isfinite(a)):
+            raise OptionError(f"atol must be finite{said(scale)}")
     if np.any((r == 0)[:, None] & (a == 0)):
         raise OptionError("rtol and atol are both 0 for at least one component: the error has no scale")
     if np.any((r < 100 * EPS) & (r > 0)):
         warnings.warn(
-            f"rtol {float(r[r > 0].min()):.2g} is near the precision of float64 ({EPS:.2g}): errors are then round-off",
+            f"rtol {float(r[r > 0].min()):.2g}{said(scale)} is near the precision of float64 ({EPS:.2g}): errors are "
+            "then round-off",
             stacklevel=3,
         )
     if y0 is not None and np.any(low := (r == 0)[:, None] & (a < 100 * EPS * np.abs(y0))):
         warnings.warn(
-            f"atol {float(a[low].min()):.2g} is near the precision of float64 at the initial state's size: errors are "
-            "then round-off",
+            f"atol {float(a[low].min()):.2g}{said(scale)} is near the precision of float64 at the initial state's "
+            "size: errors are then round-off",
             stacklevel=3,
         )
     return r, a
+
+
+def _not_too_large(r: np.ndarray, scale: float) -> None:
+    """OptionError where a relative tolerance, already multiplied by the controller's scale, is above
+    `LARGEST_RTOL`."""
+    if np.any(r > LARGEST_RTOL):
+        raise OptionError(
+            f"rtol must be at most {LARGEST_RTOL:g}, an error far larger than the state itself, got "
+            f"{r.max():g}{said(scale)}"
+        )
 
 
 def one_tolerance_each(rtol: Any, atol: Any, prefix: str = "") -> tuple[float, float]:

@@ -15,7 +15,7 @@ from .. import methods
 from ..checks import rhs_check
 from ..compile.cache import Recent
 from ..compile.prepared import moved_to_p
-from ..core import options
+from ..core import options, tolerance_scale
 from ..core.errors import OptionError
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
@@ -106,7 +106,8 @@ def solve_ensemble(
         raise OptionError("a right-hand side with compiled=False runs on device 'cpu' only: a GPU cannot call Python")
     batch = moved_to_p(own)
     count, n = batch.y0.shape
-    r, a = tolerances(rtol, atol, (count, n), batch.y0)
+    scale = tolerance_scale.of(controller)
+    r, a = tolerances(rtol, atol, (count, n), batch.y0, scale)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("block", block, 1, 1024)
@@ -150,6 +151,7 @@ def solve_ensemble(
         wall = time.perf_counter() - start
         if report is not None:
             report(hi)
-        return from_kernel(stat, yend, wall, *((None, None) if given is None else (times, yout)))
+        t_kept, y_kept = (None, None) if given is None else (times, yout)
+        return from_kernel(stat, yend, wall, t_kept, y_kept, scale)
 
     return in_chunks(part, count, per_chunk, what, given)

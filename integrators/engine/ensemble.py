@@ -16,7 +16,7 @@ from .. import methods
 from ..checks import jacobian_check, rhs_check
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
-from ..core import options
+from ..core import options, tolerance_scale
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
@@ -98,9 +98,10 @@ def solve_ensemble(
     """Integrate every instance of `batch`: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one
     `Problem`.
 
-    method: a name or an `ExplicitTableau`. rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  t_eval: (k,) or
-    (B, k).  max_steps: attempts a trajectory.  threads: None for all cores.  A trajectory that fails (status below 0)
-    keeps its last good state and touches no other.
+    method: a name or an `ExplicitTableau`. rtol: scalar or (B,); atol: scalar, (n,), (B, 1) or (B, n).  A controller
+    with a `tolerance_scale` works at that many times rtol and atol.  t_eval: (k,) or (B, k).  max_steps: attempts a
+    trajectory.  threads: None for all cores.  A trajectory that fails (status below 0) keeps its last good state and
+    touches no other.
 
     output: what is kept beside the final state.
 
@@ -126,7 +127,8 @@ def solve_ensemble(
     except Exception as error:
         raise explained(error, own) from None
     count, n = batch.y0.shape
-    r, a = tolerances(rtol, atol, (count, n), batch.y0)
+    scale = tolerance_scale.of(controller)
+    r, a = tolerances(rtol, atol, (count, n), batch.y0, scale)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
     size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
     options.count("threads", threads, none=True)
@@ -156,7 +158,8 @@ def solve_ensemble(
                 raise explained(error, batch) from None
             wall = run_ranges(kernel, params, args, held, threads, tally)
         reraise(own, threads=True)
-        return from_kernel(stat, yend, wall, *((None, None) if given is None else (times, yout)))
+        t_kept, y_kept = (None, None) if given is None else (times, yout)
+        return from_kernel(stat, yend, wall, t_kept, y_kept, scale)
 
     return in_chunks(part, count, per_chunk, what, given)
 

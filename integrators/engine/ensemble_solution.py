@@ -30,10 +30,10 @@ class EnsembleStats:
 
 @dataclass(frozen=True, repr=False)
 class EnsembleSolution:
-    """t (B,) times reached; y (B, n) states there; status (B,), success (B,). y_eval (B, k, n) at `t_eval`, NaN where
-    a trajectory did not get that far, or None. t_eval: (1, k) or (B, k), or None. output (B, ...): what `output=`
-    made of the trajectories, or None. h_next (B,): the step size that would have come next, or None. Printed, it is a
-    summary of at most five lines.
+    """t (B,) times reached; y (B, n) states there; status (B,), success (B,). y_eval (B, k, n) at `t_eval`, NaN where a
+    trajectory did not get that far, or None. t_eval: (1, k) or (B, k), or None. output (B, ...): what `output=` made of
+    the trajectories, or None. h_next (B,): the step size that would have come next, or None. tolerance_scale: what the
+    controller multiplied the tolerances asked for by. Printed, it is a summary of at most five lines.
     """
 
     t: np.ndarray
@@ -44,6 +44,7 @@ class EnsembleSolution:
     y_eval: np.ndarray | None = None
     output: np.ndarray | None = None
     h_next: np.ndarray | None = None
+    tolerance_scale: float = 1.0
 
     @property
     def success(self) -> np.ndarray:
@@ -58,7 +59,7 @@ class EnsembleSolution:
 
     def message(self, i: int) -> str:
         """What happened to trajectory i."""
-        return layout.message(int(self.status[i]), int(self.stats.naccept_over[i]))
+        return layout.message(int(self.status[i]), int(self.stats.naccept_over[i]), self.tolerance_scale)
 
     def __repr__(self) -> str:
         return "\n".join(_summary(self))
@@ -71,19 +72,26 @@ def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
 
 
 def from_kernel(
-    stat: np.ndarray, y: np.ndarray, wall: float, t_eval: np.ndarray | None, y_eval: np.ndarray | None
-) -> EnsembleSolution:
-    """The solution from what a kernel wrote: the columns `layout.STATS` (B, N_STATS) and the final states (B, n)."""
+    stat: np.ndarray, y: np.ndarray, wall: float, t_eval: np.ndarray | None, y_eval: np.ndarray | None,
+    scale: float = 1.0,
+) -> EnsembleSolution:  # fmt: skip
+    """The solution from what a kernel wrote: the columns `layout.STATS` (B, N_STATS) and the final states (B, n).
+
+    scale: the controller's tolerance scale.
+    """
     status, t, h_next = (stat[:, layout.STATS.index(name)] for name in ("status", "t", "h_next"))
     return EnsembleSolution(
-        t.copy(), y, status.astype(np.int8), counted(stat, wall), t_eval, y_eval, h_next=h_next.copy()
-    )
+        t.copy(), y, status.astype(np.int8), counted(stat, wall), t_eval, y_eval, h_next=h_next.copy(),
+        tolerance_scale=scale,
+    )  # fmt: skip
 
 
 def _summary(sol: EnsembleSolution) -> Iterator[str]:
     count = len(sol.status)
     arrived = int(np.count_nonzero(sol.success))
-    yield f"EnsembleSolution of {count} trajectories: {arrived} {layout.MESSAGES[layout.SUCCESS]}" + (
+    scale = sol.tolerance_scale
+    at = "" if scale == 1.0 else f" at {scale:.3g} times the tolerances asked for"
+    yield f"EnsembleSolution of {count} trajectories{at}: {arrived} {layout.MESSAGES[layout.SUCCESS]}" + (
         "" if arrived == count else f", {count - arrived} failed"
     )
     kinds, first, sizes = np.unique(sol.status[~sol.success], return_index=True, return_counts=True)
@@ -102,8 +110,8 @@ def _summary(sol: EnsembleSolution) -> Iterator[str]:
     over = np.flatnonzero(sol.stats.naccept_over)
     if over.size:
         yield (
-            f"  {over.size} with accepted steps whose error estimate was above the tolerance, which the controller let "
-            f"pass (first {over[0]})"
+            f"  {over.size} with accepted steps whose error estimate was above the tolerance"
+            f"{'' if scale == 1.0 else f' times {scale:.3g}'}, which the controller let pass (first {over[0]})"
         )
     arrays = {"y": sol.y, "y_eval": sol.y_eval, "output": sol.output}
     yield "  " + ", ".join(f"{name} {value.shape}" for name, value in arrays.items() if value is not None)

@@ -45,7 +45,8 @@ def _by(sol: Solution) -> str:
     """Method and controller, as far as they are known."""
     if not sol.method:
         return ""
-    return f"{sol.method} under {sol.controller}, " if sol.controller else f"{sol.method}, "
+    at = "" if sol.tolerance_scale == 1.0 else f" at {sol.tolerance_scale:.3g} times the tolerances asked for"
+    return f"{sol.method} under {sol.controller}{at}, " if sol.controller else f"{sol.method}{at}, "
 
 
 def _times(sol: Solution) -> str:

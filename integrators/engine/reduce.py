@@ -95,10 +95,10 @@ def in_chunks(part: Part, count: int, size: int, what: Kept, t_eval: np.ndarray 
             return sol
         return dataclasses.replace(sol, y_eval=None, output=_row(None, reducer, sol, 0, count))
     whole: dict[str, np.ndarray | None] = {}
-    wall = 0.0
+    wall, scale = 0.0, 1.0
     for lo in range(0, count, size):
         sol = part(lo, min(lo + size, count))
-        wall += sol.stats.wall_s
+        wall, scale = wall + sol.stats.wall_s, sol.tolerance_scale
         for name, value in _columns(sol, reducer is None):
             whole[name] = _put(whole.get(name), value, lo, count)
         if reducer is not None:
@@ -106,7 +106,7 @@ def in_chunks(part: Part, count: int, size: int, what: Kept, t_eval: np.ndarray 
         del sol  # before the next chunk's outputs are made
     counts: dict[str, Any] = {name: whole.pop(name) for name in _COUNTS}
     stats = EnsembleStats(wall_s=wall, **counts)
-    return EnsembleSolution(stats=stats, t_eval=t_eval, **whole)  # type: ignore[arg-type]
+    return EnsembleSolution(stats=stats, t_eval=t_eval, tolerance_scale=scale, **whole)  # type: ignore[arg-type]
 
 
 _COUNTS = tuple(f.name for f in dataclasses.fields(EnsembleStats) if f.name != "wall_s")

@@ -18,7 +18,7 @@ from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..compile.watch import Watch
-from ..core import contract, options, record
+from ..core import contract, options, record, tolerance_scale
 from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
@@ -57,7 +57,8 @@ class Stats:
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
     `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns
-    `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  Printed, it is five lines.
+    `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  `tolerance_scale`: what the
+    controller multiplied the tolerances asked for by.  Printed, it is five lines.
     """
 
     t: np.ndarray
@@ -69,6 +70,7 @@ class Solution:
     record: np.ndarray | None = None
     method: str = ""
     controller: str = ""
+    tolerance_scale: float = 1.0
 
     record_names = RECORD_NAMES  # a plain class attribute, not a field
 
@@ -80,7 +82,8 @@ class Solution:
 
     def __setstate__(self, state: Any) -> None:
         """Fields of a pickle; one of an earlier version has fewer."""
-        for name, value in {"record": None, "method": "", "controller": "", **state[1]}.items():
+        since = {"record": None, "method": "", "controller": "", "tolerance_scale": 1.0}
+        for name, value in {**since, **state[1]}.items():
             setattr(self, name, value)
 
 
@@ -202,8 +205,9 @@ def solve(
     method: a name or an `ExplicitTableau`. controller: an object of the controller contract.  rtol: relative tolerance;
     atol: absolute, scalar or (n,).  t_eval: (k,) output times along the span, by dense output; None keeps every
     accepted step.  first_step: initial size, at most the span (None: Hairer's automatic choice).  max_steps: limit on
-    attempts.  log: keep every attempt's record.  Raises ValueError on bad input; a solve that goes wrong returns the
-    last good state with its status.  Values that rhs names (globals, what it closes over) are those of this call.
+    attempts.  log: keep every attempt's record.  A controller with a `tolerance_scale` works at that many times rtol
+    and atol.  Raises ValueError on bad input; a solve that goes wrong returns the last good state with its status.
+    Values that rhs names (globals, what it closes over) are those of this call.
     """
     if not isinstance(problem, Problem):
         hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
@@ -217,10 +221,11 @@ def solve(
             raise explained(error, given) from None
     n, m = problem.y0.size, problem.p.size
     t0, t1 = problem.t_span
-    if plain(rtol, atol):
+    scale = tolerance_scale.of(controller)
+    if scale == 1.0 and plain(rtol, atol):
         r, a = rtol, atol
     else:
-        (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0)
+        (r,), (a,) = tolerances(rtol, atol, (1, n), problem.y0, scale)
     tgrid = _NONE if t_eval is None else output_times(t_eval, t0, t1)
     yout = _no_output(n) if t_eval is None else np.full((1, tgrid.shape[1], n), np.nan)
     size = np.nan if first_step is None else checked_step(first_step, abs(t1 - t0))
@@ -249,7 +254,7 @@ def solve(
         grid, t_last = tgrid[0], pack[_T]
         reached = grid <= t_last if t1 >= t0 else grid >= t_last
         t, y = (grid, yout[0]) if reached.all() else (grid[reached], yout[0, reached])
-    sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall)
+    sol = _solution(problem, method, pack, t, y, rows[: int(pack[_RECORDS])] if log else None, wall, scale)
     sol.method, sol.controller = name, str(controller.name)
     if sol.status in (layout.NON_FINITE, layout.BAD_START) and problem is not given:
         sol.message += separate.hint(given, problem)
@@ -321,13 +326,15 @@ def _solution(
     y: np.ndarray,
     rows: np.ndarray | None,
     wall: float,
+    scale: float,
 ) -> Solution:
-    """The answer of a finished run: times and states that are given back, and what stands in its `pack`."""
+    """The answer of a finished run: times and states that are given back, and what stands in its `pack`.  scale: of the
+    controller's tolerances."""
     found = pack[_N_PACK:_HEAD].tolist()
     stats = Stats(*map(int, _counts(found)), wall)  # type: ignore[call-arg]
     status = int(found[_STATUS])
-    message = layout.message(status, stats.naccept_over) if stats.naccept_over else layout.MESSAGES[status]
+    message = layout.message(status, stats.naccept_over, scale) if stats.naccept_over else layout.MESSAGES[status]
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
         last = pack[_HEAD + 2 * problem.n : _HEAD + 3 * problem.n].copy()
         message += jacobian_check.suspicion(problem, float(pack[_T]), last)
-    return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows)
+    return Solution(t, y, status == layout.SUCCESS, status, message, stats, rows, tolerance_scale=scale)

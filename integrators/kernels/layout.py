@@ -47,12 +47,16 @@ PACK = ("t0", "t1", "rtol", "h0", "max_steps", "steps", "records", "started", "m
 AT = {name: i for i, name in enumerate((*PACK, *STATS))}
 
 
-def message(status: int, over: int = 0) -> str:
-    """What happened to a trajectory of this status, `over` of whose accepted attempts had a scaled error above 1."""
+def message(status: int, over: int = 0, scale: float = 1.0) -> str:
+    """What happened to a trajectory of this status, `over` of whose accepted attempts had a scaled error above 1.
+
+    scale: the controller's tolerance scale.
+    """
     if not over:
         return MESSAGES[status]
     steps = "1 accepted step" if over == 1 else f"{over} accepted steps"
-    return f"{MESSAGES[status]}; {steps} had an error estimate above the tolerance, which the controller let pass"
+    limit = "the tolerance" if scale == 1.0 else f"{scale:.3g} times the tolerance, where this controller works"
+    return f"{MESSAGES[status]}; {steps} had an error estimate above {limit}, which the controller let pass"
 
 
 @dataclass

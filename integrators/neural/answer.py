@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core import tolerance_scale
 from ..kernels.layout import MESSAGES, SUCCESS, message
 from .adjoint import CONTINUOUS
 from .solution import Heuristics, NeuralSolution, NeuralStats
@@ -19,15 +20,17 @@ Tensor = torch.Tensor
 def solution_of(solved: Solved, t: Any, wall_s: float) -> NeuralSolution:
     """The NeuralSolution of what was solved; t: the times as the caller gave them; wall_s: seconds so far."""
     problem, done = solved.problem, solved.done
+    scale = tolerance_scale.of(problem.controller)
     return NeuralSolution(
         t=torch.as_tensor(t),
         y=solved.y.reshape(len(problem.times), *problem.y0.shape),
         success=bool((done.status == SUCCESS).all()),
-        message=_message(done, problem.batch if problem.per_sample else None),
+        message=_message(done, problem.batch if problem.per_sample else None, scale),
         t_last=_spread(done.t_last, problem.batch),
         y_last=done.y_last.reshape(problem.y0.shape).clone(),
         stats=_stats(solved, wall_s),
         heuristics=_heuristics(solved) if solved.settings.heuristics else None,
+        tolerance_scale=scale,
     )
 
 
@@ -85,10 +88,11 @@ def _over(done: Pass) -> np.ndarray:
     return np.count_nonzero(done.grid.err > 1.0, axis=0)
 
 
-def _message(done: Pass, batch: int | None) -> str:
-    """One line on how the solve ended; batch: the number of samples, None with one step size for all."""
+def _message(done: Pass, batch: int | None, scale: float) -> str:
+    """One line on how the solve ended; batch: the number of samples, None with one step size for all; scale: of the
+    controller's tolerances."""
     failed = done.status[done.status != SUCCESS]
     if len(failed) == 0:
-        return message(SUCCESS, int(_over(done).sum()))
+        return message(SUCCESS, int(_over(done).sum()), scale)
     first = MESSAGES[int(failed[0])]
     return first if batch is None else f"{len(failed)} of {batch} samples failed; the first: {first}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from ..core import options
+from ..core import options, tolerance_scale
 from ..core.errors import outside
 from ..engine import trained_method
 from ..methods.tableaus import ExplicitTableau
@@ -65,7 +65,8 @@ def odeint(
         method      an explicit Runge-Kutta pair: "bs32", "dopri5", "tsit5", "dop853", or an ExplicitTableau.
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error allowed a step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or
-                    over the batch).  Numbers, rtol at most 1, not both zero.
+                    over the batch).  Numbers, rtol at most 1, not both zero.  A controller with a `tolerance_scale`
+                    works at that many times these tolerances, those of a backward solve included.
         adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": gradients by
                     solving the adjoint equation backwards (see `adjoint`); first derivatives only, and heuristics have
                     none.  "none": no gradient and no replay; so too under torch.no_grad().
@@ -128,17 +129,19 @@ def odeint(
     )
     controller = checks.controller(controller, resolve, tableau, "odeint")
     trained_method.warn_once(controller, tableau.name)
-    _warn_of_resolution(asked.rtol, y0.dtype)
+    scale = tolerance_scale.of(controller)
+    asked = asked.scaled(scale)
+    _warn_of_resolution(asked.rtol, y0.dtype, scale)
     solved = solve(Problem(func, y0, times, tableau, controller, per_sample, asked))
     return solution_of(solved, t, time.perf_counter() - began)
 
 
-def _warn_of_resolution(rtol: float, dtype: torch.dtype) -> None:
-    """UserWarning where rtol is below eight ulp."""
+def _warn_of_resolution(rtol: float, dtype: torch.dtype, scale: float) -> None:
+    """UserWarning where rtol, already multiplied by the controller's scale, is below eight ulp."""
     eps = torch.finfo(dtype).eps
     if rtol < 8 * eps:
         warnings.warn(
-            f"rtol = {rtol:g} is near the resolution of {dtype} (eps = {eps:.2g}): round-off will set the step size; "
-            "use float64 or a larger rtol",
+            f"rtol = {rtol:g}{tolerance_scale.said(scale)} is near the resolution of {dtype} (eps = {eps:.2g}): "
+            "round-off will set the step size; use float64 or a larger rtol",
             stacklevel=outside(),
         )

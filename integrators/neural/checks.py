@@ -6,7 +6,7 @@ Options that every solver has are checked by `core.solver_options`; the wording 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,18 @@ class SolverOptions:
     graph: str
     compact: bool
     even_steps: bool
+
+    def scaled(self, scale: float) -> SolverOptions:
+        """These options with all tolerances multiplied by a controller's `tolerance_scale`; OptionError where they are
+        too large then."""
+        if scale == 1.0:
+            return self
+        said = f"tolerance_scale {scale:g} of the controller times "
+        rtol, atol = one_tolerance_each(scale * self.rtol, scale * self.atol, said)
+        back_rtol, back_atol = one_tolerance_each(
+            scale * self.back_rtol, scale * self.back_atol, f"{said}adjoint_" if self.adjoint in CONTINUOUS else said
+        )
+        return replace(self, rtol=rtol, atol=atol, back_rtol=back_rtol, back_atol=back_atol)
 
 
 def solver_options(

@@ -145,6 +145,8 @@ class NeuralSolution:
     y_last      of y0's shape: the states there, without gradient.
     stats       NeuralStats.
     heuristics  Heuristics, or None with heuristics=False.
+    tolerance_scale
+                what the controller multiplied the tolerances asked for by; E counts in those that result.
     """
 
     t: Tensor
@@ -155,6 +157,7 @@ class NeuralSolution:
     y_last: Tensor
     stats: NeuralStats
     heuristics: Heuristics | None
+    tolerance_scale: float = 1.0
 
     @property
     def status(self) -> np.ndarray:

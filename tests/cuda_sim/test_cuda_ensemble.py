@@ -92,6 +92,12 @@ def test_own_function_backward_learned_controller_and_blow_up():
     np.testing.assert_allclose(gpu.y[ends, 0], 1.0 / (1.0 - p[ends, 0] * t1[ends]), rtol=2e-3)
     np.testing.assert_allclose(gpu.t[1], 1.0, rtol=1e-2)
 
+    scaled = cuda.solve_ensemble(batch, "bs32", net.replace(tolerance_scale=0.25), 1e-4, 1e-7, chunk=2)
+    hand = cuda.solve_ensemble(batch, "bs32", net, 0.25 * 1e-4, 0.25 * 1e-7)
+    np.testing.assert_array_equal(scaled.y, hand.y)
+    np.testing.assert_array_equal(scaled.stats.nfev, hand.stats.nfev)
+    assert scaled.tolerance_scale == 0.25 and (scaled.stats.nfev != gpu.stats.nfev).any()
+
     broken = net.with_weights(np.full(net.n_weights, np.nan))
     law = cuda.solve_ensemble(batch, "bs32", ss.controller("h211b"), 1e-4, 1e-7)
     fallen = cuda.solve_ensemble(batch, "bs32", broken, 1e-4, 1e-7)

@@ -111,7 +111,7 @@ def compare(
     comparison = compare_runs(
         runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
         against=found.against, controller=headline or (learned[0].name if learned else None),
-        ideal_slope=_ideal_slope(test.method), notes=[*notes, *_sizes(test, valid)],
+        ideal_slope=_ideal_slope(test.method), notes=[*notes, *contestants.scale_notes(guests), *_sizes(test, valid)],
     )  # fmt: skip
     validation = dict(sorted(found.validation.items(), key=lambda kv: kv[1]))
     return Report(_with_seeds(comparison, found), test.asked, test.failed, validation, facts)

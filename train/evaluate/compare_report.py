@@ -1,4 +1,8 @@
-"""What `compare` returns: the comparison of one family and method, and what it stands on."""
+"""What `compare` returns: the comparison of one family and method, and what it stands on.
+
+It is made at equal error.  The other way to use a controller, at a fixed tolerance in the place of a law, is measured
+by `benchmarks/fixed_tolerance.py` (`docs/tolerance_scale.md`).
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ...controllers import resolve
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods
-from ...integrators.core import contract, options
+from ...integrators.core import contract, options, tolerance_scale
 from .curves import Array
 from .metric import Runs
 from .splits import MAX_STEPS, Split, Sweep
@@ -95,7 +95,11 @@ def _criterion(name: str) -> Callable[[float], Law]:
 
 
 def by_tolerance(name: str, kind: str, controller: Any, split: Split) -> Contestant:
-    """A controller whose knob is the tolerance, on the family's grid."""
+    """A controller whose knob is the tolerance, on the family's grid.
+
+    Its tolerance scale is taken off: at equal error it would only move the grid.
+    """
+    controller = tolerance_scale.unscaled(controller)
     return Contestant(name, kind, split.tolerances, lambda _: controller, True)
 
 
@@ -142,6 +146,19 @@ def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, t
         name = _free_name(str(label or seeds[0].name), used)
         used.add(name)
         out.append(Guest(name, "classical" if isinstance(seeds[0], Law) else "learned", seeds))
+    return out
+
+
+def scale_notes(given: Iterable[Guest]) -> list[str]:
+    """A sentence on every guest whose tolerance scale is left out (`by_tolerance`)."""
+    out = []
+    for guest in given:
+        scales = sorted({tolerance_scale.of(seed) for seed in guest.seeds} - {1.0})
+        if scales:
+            said = ", ".join(f"{scale:g}" for scale in scales)
+            out.append(
+                f"{guest.name}: its tolerance scale ({said}) is left out, for this is a comparison at equal error"
+            )
     return out
 
 

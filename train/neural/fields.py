@@ -29,6 +29,7 @@ import torch
 from ... import neural
 from ...controllers.laws import registry
 from ...integrators.core import options as checks
+from ...integrators.core.tolerance_scale import unscaled
 from ...integrators.engine.costs import NONE, Costs
 from ...integrators.methods.tableaus import NAMES as TABLEAUS
 from ...integrators.methods.tableaus import get as get_tableau
@@ -89,7 +90,9 @@ class Instance:
         other: bool = False,
         **options: Any,
     ) -> Any:
-        """One solve of the batch, or of the other one, without gradient."""
+        """One solve of the batch, or of the other one, without gradient, at `tol` itself: the controller's tolerance
+        scale is taken off."""
+        controller = unscaled(controller)
         y0, t = self.before if other else (self.y0, self.t)
         with torch.no_grad():
             return neural.odeint(

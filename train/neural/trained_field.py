@@ -24,6 +24,7 @@ import torch
 from ...controllers import resolve
 from ...controllers.laws import registry
 from ...integrators.core import record as rec
+from ...integrators.core.tolerance_scale import unscaled
 from ...integrators.neural import odeint
 from ...integrators.neural.checks import FILLS
 from ...integrators.problems.families import LEVELS_PER_DECADE, tolerance_grid
@@ -189,7 +190,7 @@ def _solve(field: Field, y0: torch.Tensor, method: str, controller: Any, tol: fl
         y0,
         span,
         method,
-        controller,
+        unscaled(controller),  # compared at equal error
         tol,
         tol,
         adjoint="none",

@@ -66,6 +66,8 @@ def imitate(
     """
     if not isinstance(teacher, Learned):
         raise options.refuse("teacher", "a learned controller", teacher)
+    if teacher.frames != 1:
+        raise options.OptionError(f"{teacher.name} sees {teacher.frames} observations at once: one is imitated")
     for name, value in (("rounds", rounds), ("steps", steps)):
         options.count(name, value)
     known = teacher.decision

@@ -31,6 +31,24 @@ def test_a_linear_policy_is_trained_validated_and_exported(algorithm, tmp_path):
     assert all(np.isfinite(r["validation"]) for r in rows) and rows[-1]["best"] == min(r["validation"] for r in rows)
 
 
+def test_ppo_chooses_from_a_table(tmp_path):
+    table = TRAIN["dqn"]["actions"]
+    cfg = make("ppo", train={**TRAIN["ppo"], "actions": table}, policy={"hidden": [4], "activation": "silu"})
+    learned = load_controller(runs.train(cfg, out=tmp_path / "run", progress=False))
+    assert learned.squash == "argmax" and np.array_equal(learned.table, table) and learned.shapes[0][2] == "silu"
+
+
+@pytest.mark.parametrize("activation", ["elu", "gelu", "gelu_tanh", "leaky_relu"])
+def test_every_activation_is_trained(activation, tmp_path):
+    from stepsmith.train.algorithms.sb3 import ACTIVATIONS
+    from stepsmith.train.config import settings
+
+    assert tuple(ACTIVATIONS) == settings.ACTIVATIONS
+    cfg = make("es" if activation == "leaky_relu" else "ppo", policy={"hidden": [3], "activation": activation})
+    learned = load_controller(runs.train(cfg, out=tmp_path / "run", progress=False))
+    assert learned.shapes[0][2].startswith(activation)
+
+
 def test_td3_begins_as_the_law_and_explores_around_it(tmp_path, monkeypatch):
     from stepsmith.train.algorithms import sb3
 
@@ -107,6 +125,33 @@ def test_settings_are_changed_one_by_one():
     for bad in ("total_steps=3", "train.total_steps", "train.=3", "run.x=3"):
         with pytest.raises(ValueError, match="KEY=VALUE"):
             overrides.with_settings(data, [bad])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": {"policy_kwargs": {}}}, r"\[train\] 'policy_kwargs': its place is \[policy\] hidden, critic"),
+        ({"train": {"net_arch": [4]}}, r"its place is \[policy\] hidden"),
+        ({"policy": {"net_arch": [4]}}, r"\[policy\] 'net_arch': its place is \[policy\] hidden"),
+        ({"policy": {"learning_rate": 1e-3}}, r"\[policy\] 'learning_rate': it stands in \[train\]"),
+        ({"policy": {"family": "lorenz"}}, r"it stands in \[env\]"),
+        ({"train": {"hidden": [4]}}, r"it stands in \[policy\]"),
+        ({"train": {"against": "pi34"}}, r"it stands in \[evaluate\]"),
+        ({"train": {"total_timesteps": 5}}, r"its place is \[train\] total_steps"),
+        ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, sac, not of td3"),
+        ({"train": {"generations": 3}}, r"a setting of es, not of td3"),
+        ({"train": {"seed": 3}}, "at the top of the config"),
+        ({"train": {"device": "cuda"}}, "cannot be set, for training runs on the CPU"),
+        ({"train": {"action_noise": 0.1}}, "exploration_noise is the standard deviation"),
+        ({"train": {"exploration_noise": 0.0}}, "exploration_noise"),
+        ({"train": {"learning_rat": 0.1}}, "did you mean 'learning_rate'"),
+        ({"policy": {"hiden": [4]}}, "did you mean 'hidden'"),
+        ({"algorithm": "TD3"}, "did you mean 'td3'"),
+    ],
+)
+def test_a_likely_mistake_names_what_to_change(change, message):
+    with pytest.raises(ValueError, match=message):
+        configs.from_dict({"name": "toy", "algorithm": "td3", "env": ENV, **change})
 
 
 def test_the_command_takes_an_algorithm(tmp_path, capsys):

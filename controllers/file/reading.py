@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...integrators.core import tolerance_scale
+from ...integrators.core.activations import ACTIVATIONS, leaky
 from ...integrators.core.contract import ACCEPT_MAX
-from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
@@ -24,6 +24,7 @@ from ..laws.law import Law
 from ..learned import products
 from ..learned.actions import KNOBS, MOST, SETS, chosen
 from ..learned.decision import Decision
+from ..learned.frames import MOST as MOST_FRAMES
 from ..learned.network import SQUASHES, Learned
 from ..learned.observation import FEATURES, HUGE, Observation
 from ..learned.residual import SHRINK, SLACK
@@ -117,7 +118,10 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     wanted = {"format", "schema", "name", "family", "observation", "action", "law", "layers", "provenance", "measured"}
     keys(doc, wanted | ({TOLERANCE} & set(doc)), "document")
     obs, act, law = (mapping(doc[k], k) for k in ("observation", "action", "law"))
-    keys(obs, {"features", "bound"}, "observation")
+    frames = obs.get("frames", 1)
+    keys(obs, {"features", "bound"} | ({"frames"} & set(obs)), "observation")
+    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MOST_FRAMES:
+        raise ValueError(f"observation.frames must be an integer in [1, {MOST_FRAMES}], got {shown(frames)}")
     names = _actions(act)
     squash = _check_action(act, names, law)
     observation = _observation(obs["features"])
@@ -138,7 +142,9 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     name, family = text(doc["name"], "name"), text(doc["family"], "family")
     provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
     scale = number(doc.get(TOLERANCE, 1.0), TOLERANCE, tolerance_scale.LEAST, tolerance_scale.MOST)
-    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured, scale)
+    return Learned(
+        decision, layers, squash, arrays.get("table"), name, family, provenance, measured, scale, frames
+    )  # fmt: skip
 
 
 def _check_action(act: dict[str, Any], names: tuple[str, ...], law: dict[str, Any]) -> str:
@@ -227,14 +233,16 @@ def _layers(layers: Any) -> list[tuple[int, int, str]]:
         raise ValueError(f"layers must be a list of 1 to {MAX_LAYERS} layers")
     out = []
     for i, layer in enumerate(layers):
-        keys(mapping(layer, f"layers[{i}]"), {"n_in", "n_out", "activation"}, f"layers[{i}]")
+        kind = mapping(layer, f"layers[{i}]").get("activation")
+        own = {"slope"} if kind == "leaky_relu" else set()
+        keys(layer, {"n_in", "n_out", "activation"} | own, f"layers[{i}]")
         for key in ("n_in", "n_out"):
             n = layer[key]
             if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WIDTH:
                 raise ValueError(f"layers[{i}].{key} must be an integer in [1, {MAX_WIDTH}], got {shown(n)}")
-        if not isinstance(layer["activation"], str) or layer["activation"] not in ACTIVATIONS:
-            raise ValueError(
-                f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(layer['activation'])}"
-            )
-        out.append((layer["n_in"], layer["n_out"], layer["activation"]))
+        if not isinstance(kind, str) or kind not in ACTIVATIONS:
+            raise ValueError(f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(kind)}")
+        if own:
+            kind = leaky(read_number(layer["slope"], f"layers[{i}].slope"))
+        out.append((layer["n_in"], layer["n_out"], kind))
     return out

@@ -13,7 +13,12 @@ from .network import Learned
 
 def is_linear(controller: Any) -> bool:
     """Whether a controller is a residual linear in its features."""
-    return isinstance(controller, Learned) and len(controller.shapes) == 1 and controller.table is None
+    return (
+        isinstance(controller, Learned)
+        and len(controller.shapes) == 1
+        and controller.table is None
+        and controller.frames == 1
+    )
 
 
 def matrix(controller: Learned) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,5 @@
-"""The command line: `stepsmith demo | fit | train | tune | compare | rescale | export | distill | inspect | list |
-kernel | sweep | effects`.
+"""The command line: `stepsmith demo | fit | train | tune | compare | rescale | enjoy | export | distill | inspect |
+list | kernel | sweep | effects`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
 standard error. Every command imports what it needs when it runs, so that `--help` answers at once.
@@ -25,8 +25,8 @@ from .arguments import app
 
 #: the commands in the order of the help
 ORDER = (
-    "demo", "fit", "train", "tune", "compare", "rescale", "export", "distill", "inspect", "list", "kernel", "sweep",
-    "effects",
+    "demo", "fit", "train", "tune", "compare", "rescale", "enjoy", "export", "distill", "inspect", "list", "kernel",
+    "sweep", "effects",
 )  # fmt: skip
 app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 

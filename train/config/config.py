@@ -30,7 +30,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ...integrators.core.names import unknown
-from . import algorithms, reading, settings
+from . import algorithms, misplaced, reading, settings
 
 ALGORITHMS = ("ppo", "sac", "td3", "ddpg", "dqn", "es", "closed_form")
 #: those that solve whole trajectories in the place of an environment's steps
@@ -43,7 +43,7 @@ class Policy:
     """The controller's network, and the one that judges it while it is trained.
 
     hidden        widths of the hidden layers; none of them: the answer is linear in the features
-    activation    "tanh" or "relu"
+    activation    one of `settings.ACTIVATIONS`: "tanh", "relu", "elu", "silu", "gelu", "gelu_tanh" or "leaky_relu"
     critic        widths of the hidden layers of the value networks of ppo, sac, td3 and ddpg, which are no part of the
                   controller; None: `value_hidden` of [train], another name for the same setting
     start         es and closed_form: a controller file whose weights are the first ones; None: random ones, or none
@@ -108,6 +108,7 @@ class Config:
         env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
+        misplaced.check("train", self.train, algorithms.TRAIN[self.algorithm], self.algorithm)
         train = settings.check("train", self.train, algorithms.TRAIN[self.algorithm])
         algorithms.check_critic(self.algorithm, self.policy.critic, train)
         _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
@@ -153,6 +154,9 @@ def from_dict(data: dict[str, Any]) -> Config:
         raise options.refuse("config", "a table", data)
     _keys(Config, data, "config")
     data = dict(data)
+    if data["algorithm"] in ALGORITHMS:  # another one is refused below
+        for name, rules in (("policy", settings.POLICY), ("evaluate", settings.EVALUATE)):
+            misplaced.check(name, data.get(name), rules, data["algorithm"])
     data["policy"] = section(Policy, data.get("policy", {}), "policy")
     data["evaluate"] = section(Evaluate, data.get("evaluate", {}), "evaluate")
     return Config(**data)

@@ -12,8 +12,8 @@ from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.problems.families import Family
 from stepsmith.train.evaluate import contestants
-from stepsmith.train.evaluate.clock import headline_kernels
 from stepsmith.train.evaluate.metric import work_ratio
+from stepsmith.train.evaluate.own_kernels import headline_kernels
 from stepsmith.train.evaluate.splits import draw
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"

@@ -94,7 +94,7 @@ def test_tables_name_the_error_the_denominator_and_every_row(whole):
     for column in (
         "f-evaluations",
         "weighted work",
-        "wall clock",
+        "clock, lanes",
         "one tol.",
         "loses on",
         "worst 1 %",

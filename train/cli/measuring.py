@@ -134,8 +134,11 @@ def compare(
     headline: Annotated[
         str | None, typer.Option(help="Learned controller of the headline (default: the first).")
     ] = None,
-    wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
-    repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
+    wall: Annotated[bool, typer.Option(help="Time ensembles as well.")] = True,
+    single: Annotated[
+        bool | None, typer.Option(help="Time single solves as well (default: as --wall; of a suite not).")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds of timing; one has no interval.", min=1)] = 5,
     oracle: OracleInstances = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
     as_json: Json = False,
@@ -157,11 +160,12 @@ def compare(
             raise ValueError(
                 "--headline and --oracle belong to a family; a suite is compared with one learned controller"
             )
-        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
+        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, single=bool(single), repeats=repeats)
         name, drawn = report.method, report.controller is not None  # without one there is nothing to draw
     else:
         report = run(
-            family, method, given, seed, n or 200, headline=headline, wall=wall, repeats=repeats, oracle=oracle
+            family, method, given, seed, n or 200, headline=headline, wall=wall, single=single, repeats=repeats,
+            oracle=oracle,
         )
         name, drawn = report.comparison.method, True
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)

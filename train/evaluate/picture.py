@@ -35,7 +35,7 @@ MADE_BY = ("stepsmith", "numpy", "numba", "cpu")
 def picture(comparison: Comparison, path: str | Path, measure: str = "work") -> Path:
     """Draw the comparison into `path` (its suffix names the format: .png, .svg, .pdf) and return it.
 
-    `measure`: "nfev", "work" or "wall".  Controllers without it are left out; ValueError if none has it.
+    `measure`: "nfev", "work", "wall" or "single".  Controllers without it are left out; ValueError if none has it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -151,7 +151,7 @@ def _curves(ax: Axes, c: Comparison, shown: Sequence[Row], measure: str) -> None
     )  # fmt: skip
     if measure == "work" and measured_in(c) == "f-evaluations":
         measure = "nfev"
-    unit = {"nfev": "right-hand-side evaluations", "work": "weighted work", "wall": "seconds"}[measure]
+    unit = {"nfev": "right-hand-side evaluations", "work": "weighted work"}.get(measure, "seconds")
     ax.set_xlabel("error  (geometric mean; more accurate to the right)", color=QUIET, fontsize=10)
     ax.set_title(f"Work: {unit} an instance", loc="left", fontsize=11.5, color=INK, pad=9)
     _bare(ax, "both")
@@ -190,7 +190,7 @@ def _end_labels(ax: Axes, ends: list[tuple[float, float, str, str, bool]]) -> No
 
 
 def _distributions(ax: Axes, c: Comparison, shown: Sequence[Row], measure: str) -> None:
-    logs = [w.log_ratio for r in shown if (w := r.work[measure]) is not None]
+    logs = [w.known for r in shown if (w := r.work[measure]) is not None]
     quantile = float(np.quantile(np.abs(np.concatenate(logs)), 0.985))
     reach = min(max(1.25 * quantile, math.log(1.25)), math.log(6))
     ax.set(xscale="log", xlim=(math.exp(-reach), math.exp(reach)), ylim=(len(shown) - 0.45, -0.55))
@@ -205,7 +205,7 @@ def _distributions(ax: Axes, c: Comparison, shown: Sequence[Row], measure: str) 
         said = "denominator"
         if row.name != c.against:
             said = interval_text(w.figure)
-            x = np.clip(w.log_ratio, -0.995 * reach, 0.995 * reach)
+            x = np.clip(w.known, -0.995 * reach, 0.995 * reach)
             ax.scatter(
                 np.exp(x), k + 0.12 + 0.26 * _swarm(x, reach), s=8, color=colour, alpha=0.32, lw=0, zorder=2
             )

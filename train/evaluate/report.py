@@ -15,7 +15,9 @@ from rich.text import Text
 from .headline import Comparison
 from .metric import MEASURES, Figure, Row, WorkRatio
 
-NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "wall clock"}
+NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "clock, lanes", "single": "clock, single"}
+#: how a clock is called in a sentence
+SPOKEN = {"wall": "time in lanes", "single": "time of single solves"}
 
 
 def render(comparison: Comparison) -> Group:
@@ -35,11 +37,23 @@ def render(comparison: Comparison) -> Group:
 
 
 def lost_lines(comparison: Comparison) -> list[str]:
-    """One line a controller that does not reach enough error levels on some instances, naming them."""
-    lost = {r.name: [str(i) for i in _work(r).lost] for r in comparison.rows}
-    return [
-        f"{name} does not reach the levels on instances {', '.join(ids)}" for name, ids in lost.items() if ids
-    ]
+    """Sentences on lost instances: who lost which, and what the figure is without a charge for them."""
+    said = []
+    for row in comparison.rows:
+        w = _work(row)
+        lost = [
+            f"{what} on instances {', '.join(str(i) for i in ids)}"
+            for ids, what in (
+                (w.lost, "does not reach the levels"),
+                (w.lost_by_denominator, f"reaches the levels and {comparison.against} does not"),
+                (w.lost_by_both, f"does not reach the levels, nor does {comparison.against},"),
+            )
+            if ids
+        ]
+        if lost:
+            without = f": {interval_text(w.uncharged)} without a charge" if w.lost or w.lost_by_denominator else ""
+            said.append(f"{row.name} {'; '.join(lost)}{without}")
+    return said
 
 
 def as_text(renderable: Any, width: int) -> str:
@@ -64,8 +78,10 @@ def headline_sentence(comparison: Comparison) -> str:
     first = _work(c.row(c.controller)).figure
     # each figure with its own verdict: fewer evaluations need not mean less time
     said = [f"{interval_text(first)} of the {measured_in(c)} ({first.verdict})"]
-    if (wall := work.get("wall")) is not None:
-        said.append(f"{interval_text(wall.figure)} of the wall clock ({wall.figure.verdict})")
+    for m, spoken in SPOKEN.items():
+        if (w := work.get(m)) is not None:
+            whose = "" if c.base(m) == c.against else f"{c.base(m)}'s "
+            said.append(f"{interval_text(w.figure)} of {whose or 'the '}{spoken} ({w.figure.verdict})")
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
 
 
@@ -88,26 +104,33 @@ def _ratios(c: Comparison) -> Table:
     table = Table(
         title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
         f"{c.instances} instances, seed {c.seed}",
-        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family",
+        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family" + _to(c),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("controller", no_wrap=True)
-    for name in (*NAMES.values(), "one tol., mean err", "one tol., 90 % err"):
+    measures = [m for m in MEASURES if m not in SPOKEN or m in c.clocks]
+    for name in (*(NAMES[m] for m in measures), "one tol., mean err", "one tol., 90 % err"):
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
         first = _work(row)
-        cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in MEASURES)]
+        cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
         cells += [_cell(first.matched[s]) for s in ("gmean", "q90")]
         table.add_row(_name(row, c), *cells, f"{100 * first.share_lost:.1f} %")
     return table
 
 
+def _to(c: Comparison) -> str:
+    """What the columns of the clocks are ratios to, where that is another law."""
+    other = [f"{NAMES[m]}: ratio to {law}" for m, law in c.clocks.items() if law != c.against]
+    return "".join(f"; {said}" for said in other)
+
+
 def _tails(c: Comparison) -> Table:
     table = Table(
         title=f"Tails, {measured_in(c)}",
-        caption="not reached: instances with less than 80 % of the error levels (charged, never dropped)",
+        caption="not reached: instances with less than 80 % of the error levels that the other reaches (charged)",
         title_justify="left",
         caption_justify="left",
     )

@@ -193,7 +193,13 @@ def compare_runs(
     across = {name: several for name, several in (seeds or {}).items() if len(several) > 1}
 
     def row(r: Runs) -> Row:
-        mine = across.get(r.name, ())
+        made = whole(r, across.get(r.name, ()))
+        if r.kind != "oracle" or controller is None or len(r.ids) == len(base.ids):
+            return made
+        some = [one.part(r.ids) for one in (by_name[controller], *across.get(controller, ()))]
+        return replace(made, here=whole(some[0], some[1:]))
+
+    def whole(r: Runs, mine: Sequence[Runs]) -> Row:
         made = make_row(r, base, lv, seed=bootstrap_seed, ideal_slope=ideal_slope, clocks=bases, seeds=mine)
         if not mine:
             return made
@@ -202,6 +208,7 @@ def compare_runs(
     # the bootstrap's gathers and sorts run outside the interpreter lock
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         rows = tuple(pool.map(row, test))
+    said += [_bound_note(r) for r in rows if r.here is not None]
     return Comparison(
         family, method, error, len(base.err), seed, against, controller, rows, lv, tuple(test), notes=tuple(said),
         clocks={m: r.name for m, r in bases.items()},
@@ -267,6 +274,15 @@ def _method_note(levels: Array, bootstrap_seed: int) -> str:
         f"BCa bootstrap over instances, and over rounds of timing and training seeds where there are several, "
         f"{RESAMPLES} resamples, seed {bootstrap_seed}"
     )
+
+
+def _bound_note(row: Row) -> str:
+    """A sentence that sets a bound beside the headline's controller on the bound's instances."""
+    (w, here) = (r.work["nfev"] for r in (row, row.here) if r is not None)
+    assert w is not None and here is not None and row.here is not None  # every Runs has "nfev"
+    said = [f"{name} {f.ratio:.2f} [{f.low:.2f}, {f.high:.2f}]" for name, f in (
+        (row.name, w.figure), (row.here.name, here.figure))]  # fmt: skip
+    return f"on the {len(w.instances)} instances of {row.name}, f-evaluations: {', '.join(said)}"
 
 
 def _coverage_notes(base: Runs, levels: Array) -> list[str]:

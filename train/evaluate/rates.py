@@ -8,7 +8,6 @@ import numpy as np
 
 from .curves import Array
 
-
 #: standard deviations beyond which a round is an outlier
 OUTLIER = 3.0
 #: median of the absolute value of a normal number over its standard deviation

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -114,11 +115,18 @@ def _ratios(c: Comparison) -> Table:
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
-        first = _work(row)
-        cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
-        cells += [_cell(first.matched[s]) for s in ("gmean", "q90")]
-        table.add_row(_name(row, c), *cells, f"{100 * first.share_lost:.1f} %")
+        table.add_row(_name(row, c), *_ratio_cells(row, measures))
+        if row.here is not None:
+            same = Text(f"  {row.here.name} on the same {len(_work(row).instances)} instances", style="italic")
+            table.add_row(same, *_ratio_cells(row.here, measures))
     return table
+
+
+def _ratio_cells(row: Row, measures: Sequence[str]) -> list[Text]:
+    """A row's figures in the table of ratios; "-" where a measure is missing."""
+    first = _work(row)
+    cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
+    return [*cells, *(_cell(first.matched[s]) for s in ("gmean", "q90")), Text(f"{100 * first.share_lost:.1f} %")]
 
 
 def _to(c: Comparison) -> str:

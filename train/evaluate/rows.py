@@ -103,6 +103,7 @@ class Row:
     failures, runs    how many runs failed, and of how many
     slope             tolerance proportionality, and `ideal_slope` = p/k if the caller knows it
     seeds             median and range of the ratio over training seeds, for a learned controller
+    here              of a bound that stands on some instances only, the headline's controller on the same instances
     """
 
     name: str
@@ -114,13 +115,18 @@ class Row:
     slope: float
     ideal_slope: float = math.nan
     seeds: dict[str, float] | None = None
+    here: Row | None = None
 
     def to_json(self) -> dict[str, object]:
         row: dict[str, object] = {"name": self.name, "kind": self.kind}
         row |= {m: w.to_json() if w is not None else None for m, w in ((m, self.work.get(m)) for m in MEASURES)}
         row |= {"rejected_share": _num(self.rejected_share), "failures": self.failures, "runs": self.runs}
         row |= {"slope": _num(self.slope), "ideal_slope": _num(self.ideal_slope)}
-        return row if self.seeds is None else row | {"seeds": {k: _num(v) for k, v in self.seeds.items()}}
+        if self.seeds is not None:
+            row["seeds"] = {k: _num(v) for k, v in self.seeds.items()}
+        if self.here is not None:
+            row["same_instances"] = self.here.to_json()
+        return row
 
 
 def across_seeds(ratios: Mapping[int, float]) -> tuple[int, dict[str, float]]:

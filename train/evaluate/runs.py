@@ -120,6 +120,21 @@ class Runs:
         total = float(np.sum(self.attempts))
         return float(np.sum(self.rejected)) / total if total > 0 else math.nan
 
+    def part(self, ids: NDArray[np.int64]) -> Runs:
+        """The runs on the instances of these numbers alone; ValueError where one is missing."""
+        rows = np.flatnonzero(np.isin(self.ids, ids))
+        if len(rows) != len(ids):
+            raise ValueError(f"runs of {self.name!r}: not all instances of {list(ids)} are there")
+
+        def some(v: Array | None) -> Array | None:
+            return None if v is None else v[rows]
+
+        work = {k: v[rows] for k, v in self.work.items()}
+        return Runs(
+            self.name, self.err[rows], work, self.tol, some(self.attempts), some(self.rejected), self.kind,
+            self.ids[rows], self.rounds,
+        )  # fmt: skip
+
     def common(self, other: Runs) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows of this and of the other that hold the same instances."""
         here = np.flatnonzero(np.isin(self.ids, other.ids))

@@ -86,6 +86,33 @@ def headline_sentence(comparison: Comparison) -> str:
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
 
 
+def plain_sentence(comparison: Comparison) -> str:
+    """What came out, for somebody who knows nothing of step sizes."""
+    c = comparison
+    if c.controller is None:
+        return f"What {len(c.rows)} rules for the step size cost for the same accuracy, beside {c.against}"
+    work = c.row(c.controller).work
+    unit = "evaluations of the equations" if measured_in(c) == NAMES["nfev"] else "work"
+    first = _in_words(_work(c.row(c.controller)).figure, unit, "as many" if unit != "work" else "as much")
+    said = f'For the same accuracy the step-size controller "{c.controller}" needs {first} {c.against}'
+    for m, spoken in (("wall", "time"), ("single", "time one by one")):
+        if (w := work.get(m)) is not None:
+            said += f", {_in_words(w.figure, spoken, 'as much')} {c.base(m)}"
+    return said
+
+
+def _in_words(f: Figure, unit: str, equal: str) -> str:
+    """A ratio as "12 % fewer evaluations than", or that it is a tie, or not known."""
+    if math.isnan(f.ratio):
+        return f"an unknown share of {unit} beside"
+    less = "less" if equal == "as much" else "fewer"
+    if f.verdict in ("cheaper", "dearer"):
+        if f.ratio >= 2.0:
+            return f"{f.ratio:.1f} times the {unit} of"
+        return f"{abs(100.0 * (1.0 - f.ratio)):.0f} % {less if f.ratio < 1.0 else 'more'} {unit} than"
+    return f"{equal} {unit} (a tie) as" if not math.isnan(f.low) else f"about {f.ratio:.2f} times the {unit} of"
+
+
 def measured_in(comparison: Comparison) -> str:
     """Name of the first work measure: f-evaluations, unless there is linear algebra to weigh."""
     same = all(r.work["work"] is r.work["nfev"] for r in comparison.rows)

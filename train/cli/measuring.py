@@ -34,7 +34,7 @@ Subjects = Annotated[
 
 Controllers = Annotated[
     list[str] | None,
-    typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable."),
+    typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable. Default: the zoo's for the family; none: none."),
 ]
 CompareInstances = Annotated[
     int | None,
@@ -152,7 +152,7 @@ def compare(
     for name in ",".join(controller or []).split(","):
         if name.endswith(".json"):
             reading.json(name)
-    given = [c.split(",") if "," in c else c for c in controller or []]
+    given: Any = None if controller is None else [c.split(",") if "," in c else c for c in controller if c != "none"]
     family = suites.called(family)
     report: Any
     if suites.is_suite(family):

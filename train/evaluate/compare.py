@@ -49,7 +49,7 @@ MOST_REPEATS = 10_000
 def compare(
     family: str | Family,
     method: str | None = None,
-    controllers: Sequence[Any] | Mapping[str, Any] | str = (),
+    controllers: Sequence[Any] | Mapping[str, Any] | str | None = None,
     seed: int = 0,
     n: int = 200,
     *,
@@ -68,7 +68,8 @@ def compare(
     family         a `Family`, its name, or where it is (file.py:NAME)
     method         name of a method; default the family's
     controllers    names, paths or objects, which stand beside the laws of every table; a list among them is one
-                   controller's training seeds (the median seed gets the row, with the range over the seeds)
+                   controller's training seeds (the median seed gets the row, with the range over the seeds).  None: the
+                   zoo's controller for the family and method, where there is one; (): none
     headline       the learned controller of the headline; default the first one given
     wall           time ensembles as well, in `repeats` rounds; one round has no interval
     single         time single solves as well, in as many rounds; None: where `wall` is True
@@ -87,6 +88,7 @@ def compare(
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
         controllers = list(controllers)
     family = fam.name
+    controllers, from_zoo = contestants.invited(controllers, family, method)
     _check_guests(controllers, fam, method)  # before references are computed
     test = draw(family, method, "test", n, seed)
     laws, guests = _invited(test, controllers, headline)
@@ -117,7 +119,7 @@ def compare(
         runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
         against=found.against, clocks=found.clocks, seeds=found.across,
         controller=headline or (learned[0].name if learned else None),
-        ideal_slope=_ideal_slope(test.method), notes=[*notes, *_sizes(test, valid), *found.said],
+        ideal_slope=_ideal_slope(test.method), notes=[*notes, *from_zoo, *_sizes(test, valid), *found.said],
     )  # fmt: skip
     validation = dict(sorted(found.validation.items(), key=lambda kv: kv[1]))
     return Report(comparison, test.asked, test.failed, validation, facts)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...controllers import resolve
+from ...controllers import resolve, zoo
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods
@@ -134,6 +134,21 @@ class Guest:
     name: str
     kind: str
     seeds: tuple[Any, ...]
+
+
+def from_zoo(family: str, method: str) -> list[str]:
+    """Names of the controllers of the zoo that were trained on a family or suite with a method."""
+    shipped = ((name, resolve.controller(name)) for name in zoo.names())
+    return [name for name, c in shipped if (c.family, getattr(c, "trained_method", None)) == (family, method)]
+
+
+def invited(given: Any, family: str, method: str) -> tuple[Any, list[str]]:
+    """The caller's controllers, or where that is None those of the zoo; and a sentence where it is they."""
+    if given is not None:
+        return given, []
+    names = from_zoo(family, method)
+    said = f"controller {', '.join(names)}: the zoo's for {family} with {method}; `-c none`, controllers=(), leaves it out"
+    return names, [said] if names else []
 
 
 def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, taken: Sequence[str]) -> list[Guest]:

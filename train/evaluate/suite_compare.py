@@ -47,7 +47,7 @@ FEW = 100
 @options.named
 def compare_suite(
     name: str,
-    controllers: Sequence[Any] | Mapping[str, Any] | str = (),
+    controllers: Sequence[Any] | Mapping[str, Any] | str | None = None,
     seed: int = 0,
     n: int = 24,
     *,
@@ -63,7 +63,8 @@ def compare_suite(
     """Compare one learned controller (a list: its training seeds) with the laws on `n` test instances of every family
     of a suite.
 
-    The law tuned on the suite stands in the table where there is one.
+    The law tuned on the suite stands in the table where there is one.  Without controllers it is the zoo's for the suite
+    and method, where there is one; () is none.
 
     method           name of a method; default the suite's
     wall             time the median seed, the denominator and the law that is fastest on the validation instances as
@@ -76,10 +77,12 @@ def compare_suite(
     """
     method = _check(name, seed, n, method, wall, single, repeats, n_validation, validation_seed, max_steps)
     suite = suites.get(name)
+    controllers, from_zoo = contestants.invited(controllers, name, method)
     guest = _guest(controllers, name, method)
     path = tuned_files.find(name, method)
     tuned = None if path is None else tuned_files.read(path)[0]
     notes = [] if tuned is not None else [f"no law is tuned on {name}: `stepsmith tune {name}` makes one"]
+    notes += from_zoo
     sweeps = (len(suite.families) + len(suite.unseen)) * (3 if wall else 2)
     bar = Progress(f"compare {name}, {method}", sweeps, "sweeps", progress)
     found = MeasuredSuite(method, suite.families, suite.unseen, max_steps, bar)

@@ -32,7 +32,7 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
         if w is not None:
             f = w.figure
             ax.plot([f.low, f.high], [y, y], color=LEARNED, lw=2.4, solid_capstyle="round", zorder=3)
-            label = "against the law tuned on the suite" if i == 0 else None
+            label = f"against {report.against}, the best law over the suite" if i == 0 else None
             ax.scatter([f.ratio], [y], s=44, color=LEARNED, zorder=4, label=label)
         ax.scatter([r.against_best.ratio], [y - 0.22], s=26, facecolor="white", edgecolor=BEST, lw=1.4, zorder=4,
                    label="against the best law in the table for this family" if i == 0 else None)  # fmt: skip
@@ -49,7 +49,8 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     ax.set_yticks([])
     less = f"{abs(100.0 * (1.0 - suite.ratio)):.0f} % {'less' if suite.ratio < 1.0 else 'more'} work than"
     fig.suptitle(
-        f"{report.controller} needs {less if suite.verdict in ('cheaper', 'dearer') else 'as much work (a tie) as'} "
+        f'The step-size controller "{report.controller}" needs '
+        f"{less if suite.verdict in ('cheaper', 'dearer') else 'as much work (a tie) as'} "
         f"{report.against} for the same accuracy",
         x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK,
     )  # fmt: skip

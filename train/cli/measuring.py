@@ -34,7 +34,10 @@ Subjects = Annotated[
 
 Controllers = Annotated[
     list[str] | None,
-    typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable. Default: the zoo's for the family; none: none."),
+    typer.Option(
+        "--controller", "-c",
+        help="Name or path; a,b,c are training seeds of one. Repeatable. Default: the zoo's of the family; none: none.",
+    ),  # fmt: skip
 ]
 CompareInstances = Annotated[
     int | None,
@@ -68,6 +71,10 @@ def tune(
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
     batch: Subjects = None,
+    budget_of: Annotated[
+        str | None,
+        typer.Option(help="Learned controller (name, file, run folder): search on as many instances and attempts."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
     ] = None,
@@ -81,6 +88,8 @@ def tune(
     """
     reading.file("--out", out)
     first = _start(start)
+    if budget_of is not None and all(_is_run(folder) for folder in family.split(",")):
+        raise ValueError("--budget-of belongs to a family or a suite, not to folders of training runs")
     if all(_is_run(folder) for folder in family.split(",")):
         if out is None or validation is None:
             raise ValueError(
@@ -99,7 +108,10 @@ def tune(
     else:
         from ..tune.search import tune as run
 
-        result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
+        result = run(
+            family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
+            budget_of=budget_of,
+        )  # fmt: skip
     _show_tuned(family, result, result.save(out), as_json)
 
 

@@ -27,6 +27,7 @@ from ...integrators.methods import tableaus
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..run.progress import Progress
+from ..tune.budget import of_provenance, shortfalls
 from . import contestants
 from .compare_report import Report
 from .contestants import Contestant, Guest
@@ -98,6 +99,8 @@ def compare(
     if any(e.by_tolerance for e in laws):
         law, facts, notes = _tuned(family, test.method, progress)
         laws.append(contestants.by_tolerance("tuned", "tuned", law, test))
+    for g in guests:
+        notes += shortfalls(facts or {}, of_provenance(g.name, getattr(g.seeds[0], "provenance", {})))
     laws += [contestants.by_tolerance(g.name, g.kind, g.seeds[0], test) for g in guests if g.kind == "classical"]
     learned = [g for g in guests if g.kind == "learned"]
     sweeps = 2 * len(laws) + sum(len(g.seeds) for g in learned) + 1

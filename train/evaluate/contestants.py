@@ -147,7 +147,7 @@ def invited(given: Any, family: str, method: str) -> tuple[Any, list[str]]:
     if given is not None:
         return given, []
     names = from_zoo(family, method)
-    said = f"controller {', '.join(names)}: the zoo's for {family} with {method}; `-c none`, controllers=(), leaves it out"
+    said = f"controller {', '.join(names)}: the zoo's for {family} with {method} (`-c none`, controllers=(): without)"
     return names, [said] if names else []
 
 

@@ -26,6 +26,7 @@ from ...integrators.core import options
 from ...integrators.problems import suites
 from ..config import settings
 from ..run.progress import Progress
+from ..tune.budget import of_provenance, shortfalls
 from . import contestants
 from .compare import MOST_REPEATS
 from .contestants import Guest
@@ -63,8 +64,8 @@ def compare_suite(
     """Compare one learned controller (a list: its training seeds) with the laws on `n` test instances of every family
     of a suite.
 
-    The law tuned on the suite stands in the table where there is one.  Without controllers it is the zoo's for the suite
-    and method, where there is one; () is none.
+    The law tuned on the suite stands in the table where there is one.  Without controllers the learned one is the zoo's
+    for the suite and method, where there is one; () is none.
 
     method           name of a method; default the suite's
     wall             time the median seed, the denominator and the law that is fastest on the validation instances as
@@ -80,9 +81,12 @@ def compare_suite(
     controllers, from_zoo = contestants.invited(controllers, name, method)
     guest = _guest(controllers, name, method)
     path = tuned_files.find(name, method)
-    tuned = None if path is None else tuned_files.read(path)[0]
+    tuned, facts = (None, {}) if path is None else tuned_files.read(path)
     notes = [] if tuned is not None else [f"no law is tuned on {name}: `stepsmith tune {name}` makes one"]
     notes += from_zoo
+    if guest is not None and tuned is not None:
+        first = guest.seeds[0]
+        notes += shortfalls(facts, of_provenance(guest.name, getattr(first, "provenance", {})))
     sweeps = (len(suite.families) + len(suite.unseen)) * (3 if wall else 2)
     bar = Progress(f"compare {name}, {method}", sweeps, "sweeps", progress)
     found = MeasuredSuite(method, suite.families, suite.unseen, max_steps, bar)

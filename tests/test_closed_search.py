@@ -129,7 +129,7 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path, monkeypatch):
     assert rows(broken) == rows(whole)
     a, b = (load(folder / "controller.safetensors") for folder in (whole, broken))
     assert np.array_equal(a.weights, b.weights) and a.decision.key == b.decision.key
-    assert a.provenance["algorithm"] == "closed_form" and a.provenance["instances"] == 12
+    assert a.provenance["algorithm"] == "closed_form" and a.provenance["pool_size"] == 12
     assert a.measured["with_cost"] == min(row["validation"] for row in rows(whole))
 
 

@@ -12,8 +12,8 @@ from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.problems.families import Family
 from stepsmith.train.evaluate import contestants
-from stepsmith.train.evaluate.clock import headline_kernels
 from stepsmith.train.evaluate.metric import work_ratio
+from stepsmith.train.evaluate.own_kernels import headline_kernels
 from stepsmith.train.evaluate.splits import draw
 
 FAMILY, METHOD = "lotka_volterra", "tsit5"
@@ -165,6 +165,20 @@ def test_the_clock_is_for_laws_of_the_headline_in_kernels_of_their_own():
         assert (law.known != shared.known) == (e.name in (base.name, rival))
     again = contestants.by_tolerance(base.name, "classical", own[base.name], split).sweep(split)
     assert np.array_equal(again.nfev, base.work["nfev"]) and np.array_equal(again.err, base.err)
+
+
+def test_without_controllers_the_zoo_is_asked(monkeypatch):
+    assert contestants.from_zoo("three_body", "tsit5") == ["three-body"]
+    assert contestants.from_zoo("three_body", "dopri5") == [] == contestants.from_zoo(FAMILY, METHOD)
+    asked, said = contestants.invited(None, "three_body", "tsit5")
+    assert asked == ["three-body"] and "controller three-body: the zoo's for three_body with tsit5" in said[0]
+    assert contestants.invited((), "three_body", "tsit5") == ((), [])
+    monkeypatch.setattr(contestants, "from_zoo", lambda family, method: ["three-body"])
+    args = {"seed": 4, "wall": False, **SIZES}
+    data = ss.compare(FAMILY, METHOD, **args).to_json()
+    assert data["headline"]["controller"] == "three-body"
+    assert any("the zoo's for lotka_volterra" in note for note in data["headline"]["notes"])
+    assert ss.compare(FAMILY, METHOD, (), **args).headline["controller"] is None
 
 
 def test_references_that_fail_are_counted_and_not_redrawn(monkeypatch):

@@ -120,6 +120,26 @@ def test_data_object_has_exactly_the_published_keys():
     assert "1 of 40 references fails its own check" in head["notes"]
 
 
+def test_a_bound_stands_beside_the_controller_on_the_same_instances():
+    # the learned controller gains on the later instances, on which the bound was not searched
+    cost = np.where(np.arange(40) < 12, 0.9, 0.5)
+    some = np.arange(3, 12)
+    test = [*everything()[1:], runs("mine", "learned", cost=cost)]
+    bound = runs("plan", "oracle", cost=0.4)
+    test.append(Runs("plan", bound.err[some], {"nfev": bound.work["nfev"][some]}, kind="oracle", instances=some))
+    c = compare(test)
+    here = c.row("plan").here
+    assert here.name == "mine" and list(here.work["nfev"].instances) == list(some)
+    assert here.work["nfev"].figure.ratio == pytest.approx(0.9 / 0.93)
+    assert c.row("mine").work["nfev"].figure.ratio < 0.7 and c.row("mine").here is None
+    data = {r["name"]: r for r in c.to_json()["rows"]}
+    assert data["plan"]["same_instances"]["nfev"]["ratio"] == pytest.approx(0.9 / 0.93)
+    assert data["plan"]["same_instances"]["nfev"]["instances"] == data["plan"]["nfev"]["instances"] == list(some)
+    assert any("on the 9 instances of plan, f-evaluations: plan 0.43" in n and "mine 0.97" in n for n in c.notes)
+    with pytest.raises(ValueError, match="not all instances"):
+        bound.part(np.array([3, 99]))
+
+
 def test_losing_and_missing_controllers_are_said_plainly():
     test = everything()
     test[0] = runs("mine", "learned", cost=np.exp(np.random.default_rng(0).normal(np.log(0.93), 0.3, 40)))

@@ -109,12 +109,41 @@ def test_dropping_an_instance_never_looks_better(true_ratio, spent):
         assert dropped.log_ratio[5] > math.log(1e3)
 
 
-def test_instance_lost_by_the_denominator_gives_no_credit():
+def test_a_lost_instance_is_charged_to_both_sides_alike():
     a, b = runs(cost=0.7), runs()
-    got = work_ratio(a, fail_instance(b, 5), LEVELS)
-    assert got.lost == () and got.lost_by_denominator == (5,)
-    assert got.log_ratio[5] == 0
-    assert got.figure.ratio > work_ratio(a, b, LEVELS).figure.ratio
+    b = fail_instance(b, 5)
+    got, back = work_ratio(a, b, LEVELS), work_ratio(b, a, LEVELS)
+    assert got.lost == () and got.lost_by_denominator == (5,) == back.lost and back.lost_by_denominator == ()
+    assert got.log_ratio[5] == -back.log_ratio[5] <= -math.log(curves.LOST_RATIO)
+    assert got.figure.ratio * back.figure.ratio == pytest.approx(1.0, rel=1e-12)
+    # the figure without any charge stands beside it, with an interval
+    assert got.uncharged.ratio == pytest.approx(0.7, rel=1e-12) and got.uncharged.low == pytest.approx(0.7, rel=1e-9)
+    assert got.figure.ratio < got.uncharged.ratio
+    whole = work_ratio(a, runs(), LEVELS)
+    assert whole.uncharged == whole.figure
+    assert got.to_json()["uncharged"]["ratio"] == got.uncharged.ratio
+
+
+def test_a_ratio_and_its_reverse_cancel():
+    # instances that either loses, by no run or by a curve that stops in the band, and no level looser than all runs of
+    # one side
+    rng = np.random.default_rng(1)
+
+    def failing(name, cost, order):
+        e, w = power_law(cost=cost, order=order, n=60)
+        err = e * np.exp(rng.normal(0.0, 0.3, e.shape))
+        err[:, 0] = e[:, 0]
+        err[rng.random(60) < 0.15] = np.inf
+        err[rng.random(60) < 0.15, 5:] = np.inf
+        return Runs(name, err, {"nfev": w}, tol=TOL)
+
+    a, b = failing("a", rng.lognormal(-0.2, 0.3, 60), 6), failing("b", 1.0, 5)
+    got, back = (work_ratio(*pair, LEVELS, intervals=False) for pair in ((a, b), (b, a)))
+    assert got.lost and got.lost == back.lost_by_denominator
+    assert back.lost and back.lost == got.lost_by_denominator
+    assert got.lost_by_both == back.lost_by_both == tuple(np.flatnonzero(np.isnan(got.log_ratio))) != ()
+    np.testing.assert_allclose(got.log_ratio, -back.log_ratio, atol=1e-12)
+    assert got.figure.ratio * back.figure.ratio == pytest.approx(1.0, rel=1e-12)
 
 
 def test_levels_looser_than_every_run_cost_the_cheapest_run_and_only_for_the_controller_under_test():
@@ -129,19 +158,24 @@ def test_levels_looser_than_every_run_cost_the_cheapest_run_and_only_for_the_con
     assert got.lost == () and got.log_ratio[7] == pytest.approx(np.log(0.7) + excess.mean())
     # as the denominator the same curve decides on the levels it reaches alone
     back = work_ratio(b, a, LEVELS)
-    assert back.log_ratio[7] == pytest.approx(-np.log(0.7)) and back.lost_by_denominator == (7,)
+    assert back.log_ratio[7] == pytest.approx(-np.log(0.7)) and back.lost_by_denominator == ()
     both = work_ratio(runs(cost=0.5, err=half), a, LEVELS)
     assert both.lost == () and both.log_ratio[7] == pytest.approx(np.log(0.5 / 0.7))
 
 
-def test_instance_lost_by_both_is_charged_with_the_worst_measured():
+def test_an_instance_that_both_lose_says_nothing_and_is_counted():
     cost = np.full(40, 0.7)
     cost[6] = 1.8
     a, b = runs(cost=cost), runs()
     got = work_ratio(fail_instance(a, 5), fail_instance(b, 5), LEVELS)
-    assert got.lost == got.lost_by_denominator == (5,)
-    assert got.log_ratio[5] == pytest.approx(math.log(1.8))
-    assert got.share_lost == pytest.approx(2 / 40)
+    assert got.lost == got.lost_by_denominator == () and got.lost_by_both == (5,)
+    assert math.isnan(got.log_ratio[5]) and len(got.known) == 39
+    assert got.figure.ratio == pytest.approx(np.exp(np.log(np.delete(cost, 5)).mean())) == got.uncharged.ratio
+    assert got.share_lost == pytest.approx(1 / 39)
+    data = got.to_json()
+    assert data["log_ratio"][5] is None and data["lost_by_both"] == [5]
+    nothing = work_ratio(*(Runs(n, np.full((3, 17), np.inf), {"nfev": np.ones((3, 17))}) for n in "ab"), LEVELS)
+    assert math.isnan(nothing.figure.ratio) and math.isnan(nothing.figure.low)
 
 
 def test_no_overlap_is_lost_everywhere_and_undefined_in_the_second_figure():

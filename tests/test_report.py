@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stepsmith.train.evaluate import curves, picture, report
+from stepsmith.train.evaluate import curves, picture, picture_curves, report
 from stepsmith.train.evaluate.headline import compare_runs
 from stepsmith.train.evaluate.metric import Runs
 
@@ -94,7 +94,7 @@ def test_tables_name_the_error_the_denominator_and_every_row(whole):
     for column in (
         "f-evaluations",
         "weighted work",
-        "wall clock",
+        "clock, lanes",
         "one tol.",
         "loses on",
         "worst 1 %",
@@ -152,6 +152,95 @@ def test_a_controller_whose_runs_all_failed_still_has_its_row(tmp_path):
     c = comparison(test)
     assert "390 of 390" in text(c) and "not defined" in text(c)
     assert picture.picture(c, tmp_path / "b.png").stat().st_size > 40_000
+
+
+def close_curves(n=40, count=11):
+    """Contestants whose curves nearly coincide, under long names, with a bound on some instances and a curve that ends
+    early.
+    """
+    rng = np.random.default_rng(4)
+    hard = rng.normal(0, 0.6, (n, 1))
+    out = []
+    kinds = ["learned", "tuned", "host", "host", "constant", "learned"] + ["host"] * (count - 6)
+    for k, kind in enumerate(kinds):
+        err = TOL * np.exp(hard)
+        nfev = 40 * (1.0 + 0.004 * k) * np.exp(0.5 * hard + rng.normal(0, 0.02, (n, 1))) * err**-0.2
+        wall = {"wall": nfev * 1e-6, "single": nfev * 2e-6}
+        name = f"a controller of a long name, number {k}"
+        if k == 3:
+            err, nfev = err[:, :8], nfev[:, :8]
+            wall = {m: v[:, :8] for m, v in wall.items()}
+        out.append(Runs(name, err, {"nfev": nfev, **wall}, TOL[: err.shape[1]], kind=kind))
+    some = np.arange(9)
+    out.append(Runs("plan", out[0].err[some], {"nfev": 0.8 * out[0].work["nfev"][some]}, kind="oracle", instances=some))
+    return comparison(out, n, against=out[1].name, controller=out[0].name)
+
+
+def tick_labels(axis):
+    """Those of the ticks that are drawn."""
+    low, high = sorted(axis.get_view_interval())
+    return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+
+
+@pytest.mark.parametrize(
+    "which, measure", [("close", "work"), ("close", "single"), ("whole", "work"), ("whole", "wall")]
+)
+def test_no_label_meets_another_or_leaves_its_panel(whole, which, measure):
+    c = close_curves() if which == "close" else whole
+    fig = picture.canvas(c, measure)
+    fig.canvas.draw()
+    boxes = []
+    for ax in fig.axes:
+        area = ax.get_window_extent()
+        inside = [t for t in ax.texts if t.get_text()]
+        for t in inside:
+            box = t.get_window_extent()
+            assert area.x0 <= box.x0 and box.x1 <= area.x1, t.get_text()
+            assert area.y0 <= box.y0 and box.y1 <= area.y1, t.get_text()
+        outside = [ax.xaxis.label, ax.yaxis.label, ax._left_title, *tick_labels(ax.xaxis), *tick_labels(ax.yaxis)]
+        texts = [*inside, *(t for t in outside if t.get_text() and t.get_visible())]
+        legend = ax.get_legend()
+        boxes += [(t.get_text(), t.get_window_extent()) for t in texts]
+        boxes += [] if legend is None else [("legend", legend.get_window_extent())]
+    boxes += [(t.get_text(), t.get_window_extent()) for t in fig.texts]
+    for text, box in boxes:
+        assert 0.0 <= box.x0 and box.x1 <= fig.bbox.x1 and 0.0 <= box.y0 and box.y1 <= fig.bbox.y1, text
+    for i, (one, a) in enumerate(boxes):
+        for two, b in boxes[:i]:
+            assert not (a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1), (one, two)
+
+
+def test_labels_stand_in_the_order_of_their_lines_ends(whole):
+    ax = picture.canvas(whole).axes[0]
+    names = [t for t in ax.texts if t.get_text() in {r.name for r in whole.rows}]
+    ends = {}
+    for r in whole.runs:
+        e, w, _ = picture_curves.family_curve(r, "work")
+        ends[r.name] = float(np.interp(np.log(5e-8), np.log(e), np.log(w)))
+    order = sorted(names, key=lambda t: t.get_position()[1])
+    assert len(order) == 4 and [t.get_text() for t in order] == sorted((t.get_text() for t in names), key=ends.get)
+    # the bound stands on other instances than the curves beside it
+    assert "oracle" not in {t.get_text().split(" (")[0] for t in ax.texts}
+
+
+def test_places_are_apart_and_near_where_they_are_wanted():
+    assert picture_curves.apart([0.1, 0.5, 0.9], 0.1, 0.0, 1.0) == pytest.approx([0.1, 0.5, 0.9])
+    assert picture_curves.apart([0.5, 0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.4, 0.5, 0.6])
+    assert picture_curves.apart([0.99, 1.0], 0.1, 0.0, 1.0) == pytest.approx([0.9, 1.0])
+    assert picture_curves.apart([0.0, 0.0], 0.1, 0.05, 1.0) == pytest.approx([0.05, 0.15])
+    crowd = picture_curves.apart([0.5] * 30, 0.1, 0.0, 1.0)
+    assert np.diff(crowd) == pytest.approx(1.0 / 29.0) and crowd[0] == 0.0
+
+
+def test_the_title_is_a_plain_sentence_and_a_tie_is_said(whole):
+    said = report.plain_sentence(whole)
+    assert said.startswith('For the same accuracy the step-size controller "mine" needs 31 % fewer evaluations of the')
+    same = [r for r in synthetic(30) if r.name in ("tuned", "pi34")]
+    same.append(Runs("mine", same[0].err, same[0].work, TOL, kind="learned"))
+    tie = comparison(same, against="tuned")
+    assert "as many evaluations of the equations (a tie) as tuned" in report.plain_sentence(tie)
+    assert any(", a tie" in t.get_text() for t in picture.canvas(tie).axes[1].texts)
+    assert "rules for the step size" in report.plain_sentence(comparison(same[:2], against="tuned"))
 
 
 def test_importing_the_picture_leaves_matplotlib_alone():

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from stepsmith.controllers.file import save
 from stepsmith.controllers.laws import registry, search, tuned
+from stepsmith.controllers.learned.decision import Decision
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import methods
 from stepsmith.train.evaluate import curves
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.tune.budget import Training, shortfalls, training_of
 from stepsmith.train.tune.objective import Objective, log_work
 from stepsmith.train.tune.search import published, tune
 
@@ -220,3 +224,46 @@ def test_shipped_laws_are_sound():
             assert grid["tolerances"] == pytest.approx(family.tolerances) and grid["levels"] == pytest.approx(
                 family.levels
             )
+
+
+def controller(**provenance):
+    made = Learned.random(Decision(["log_err"], "i"), hidden=(2,), rng=0, name="net")
+    return made.replace(family=FAMILY, provenance=provenance)
+
+
+def test_the_budget_of_a_learned_controller(tmp_path):
+    net = controller(env_steps=10_000, pool_size=5, method=METHOD)
+    assert training_of(net) == Training("net", 10_000, 5)
+    path = tmp_path / "net.safetensors"
+    save(net, path)
+    assert training_of(str(path)) == training_of(path) == Training("net", 10_000, 5)
+    assert training_of("three-body").attempts > 10_000_000
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    (run / "resolved.json").write_text(json.dumps({"env": {"pool_size": 7}}))
+    (run / "log.jsonl").write_text('{"env_steps": 50}\n{"env_steps": 90}\n')
+    assert training_of(run) == Training(str(run), 90, 7)
+    with pytest.raises(ValueError, match="does not say what its training was given"):
+        training_of("pi34")
+    with pytest.raises(ValueError, match="does not say on how many instances it was trained: give n"):
+        tune(FAMILY, METHOD, budget_of=controller(env_steps=10), progress=False)
+
+
+def test_a_search_is_given_the_budget_of_a_training():
+    plain = tune(FAMILY, METHOD, n=4, evaluations=70, seed=3, restarts=1, n_validation=3, progress=False)
+    each = plain.facts["budget"]["attempts"] / plain.facts["budget"]["evaluations"]
+    net = controller(env_steps=int(90 * each), pool_size=4)
+    more = tune(FAMILY, METHOD, evaluations=70, seed=3, restarts=1, n_validation=3, budget_of=net, progress=False)
+    budget = more.facts["budget"]
+    assert more.facts["train"]["instances"] == 4
+    assert budget["asked"] >= 90 > 70 == plain.facts["budget"]["asked"]
+    assert budget["budget_of"] == {"name": "net", "env_steps": int(90 * each), "pool_size": 4}
+    assert budget["attempts"] > plain.facts["budget"]["attempts"]
+    # a last generation that does not fit is not begun
+    assert shortfalls(more.facts, training_of(controller(env_steps=int(80 * each), pool_size=4))) == []
+    said = shortfalls(more.facts, Training("net", 10**9, 5))
+    assert len(said) == 2 and "attempted steps, net 1,000,000,000" in said[0]
+    assert "4 training instances, net 5" in said[1]
+    assert shortfalls({**more.facts, "budget": {**budget, "stopped_improving": True}}, Training("net", 10**9, 4)) == []
+    assert shortfalls({}, Training("net", 10**9, 4)) == []

@@ -176,14 +176,31 @@ class Family:
         return self._stream("sample", n, seed)
 
     def split(self, name: str, n: int, seed: int = 0) -> Batch:
-        """`n` instances of the "train", "validation" or "test" split: disjoint streams for every seed."""
-        if name not in ("train", "validation", "test"):
-            raise ValueError(f"unknown split {name!r}: train, validation or test")
-        return self._stream(name, n, seed)
+        """`n` instances of the "train", "validation" or "test" split: disjoint streams for every seed.
+
+        They are drawn together: most samplers draw one quantity of all instances after the other, so that instance i is
+        another one for another n.  `numbered` draws instances that do not depend on n.
+        """
+        return self._stream(_split(name), n, seed)
+
+    def numbered(self, name: str, n: int, seed: int = 0) -> Batch:
+        """`n` instances of a split, instance i from a stream of its own: it does not depend on n.
+
+        They are other instances than those of `split`, from streams apart from all of its.
+        """
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"n must be a positive whole number of instances, got {n!r}")
+        key = self._key(_split(name), seed)
+        rngs = (np.random.default_rng(np.random.SeedSequence(key, spawn_key=(i,))) for i in range(n))
+        each = [self.sample(rng, 1) for rng in rngs]
+        y0, p, t0, t1 = (np.concatenate([getattr(one, k) for one in each]) for k in ("y0", "p", "t0", "t1"))
+        return replace(each[0], y0=y0, p=p, t0=t0, t1=t1, validate=False)
 
     def _stream(self, split: str, n: int, seed: int) -> Batch:
-        key = [zlib.crc32(self.name.encode()), SPLITS[split], _seed(seed)]
-        return self.sample(np.random.default_rng(np.random.SeedSequence(key)), n)
+        return self.sample(np.random.default_rng(np.random.SeedSequence(self._key(split, seed))), n)
+
+    def _key(self, split: str, seed: int) -> list[int]:
+        return [zlib.crc32(self.name.encode()), SPLITS[split], _seed(seed)]
 
     def errors(self, batch: Batch, y: Any, y_ref: Any) -> np.ndarray:
         """The family's error of solutions y (B, nt, n) at `fractions`: (B,), +inf where y is not finite.
@@ -208,6 +225,13 @@ class Family:
                 )
         error = error.max(axis=-1)
         return np.where(np.isfinite(error) & np.isfinite(y).all(axis=(1, 2)), error, np.inf)
+
+
+def _split(name: str) -> str:
+    """`name`, where it is one of the three splits; ValueError otherwise."""
+    if name not in ("train", "validation", "test"):
+        raise ValueError(f"unknown split {name!r}: train, validation or test")
+    return name
 
 
 def _seed(seed: Any) -> int:

@@ -75,7 +75,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
 
     # 4. learn, and keep the best
     def best_of(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> Learned:
-        facts = {"algorithm": "es", "method": method, "seed": config.seed}
+        facts = {"algorithm": "es", "method": method, "seed": config.seed, "pool_size": drawn[0].asked}
         training = provenance_of(facts, made, {"costs": costs} if costs else {})
         figures = {**measured, "against": check.against, "instances": check.instances}
         return mean.replace(name=config.name, family=family, provenance=training, measured=figures)

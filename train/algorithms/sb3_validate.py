@@ -29,6 +29,7 @@ class LawCheck:
 
     def __init__(self, config: Config, run: RunDir, core: Any, table: Any) -> None:
         self.config, self.decision, self.table, self.path = config, core.decision, table, run.controller
+        self.pool_size = len(core.pool.batch)
         e = config.evaluate
         self.validator = Validator(core.pool.family.name, core.method, e.against, e.instances, e.seed, core.pool.costs)
         self.learned: Learned | None = None
@@ -42,7 +43,7 @@ class LawCheck:
         """Save what was measured last."""
         assert self.learned is not None  # keep follows a call
         training = {"algorithm": self.config.algorithm, "method": self.validator.method, "seed": self.config.seed,
-                    "env_steps": int(model.num_timesteps), **provenance()}  # fmt: skip
+                    "env_steps": int(model.num_timesteps), "pool_size": self.pool_size, **provenance()}  # fmt: skip
         figures = {
             "validation_ratio": ratio,
             "against": self.config.evaluate.against,

@@ -60,13 +60,13 @@ class Budget:
     validation: int = 100
     instances: int = 100
     choose: int = 60
-    rounds: int = 1
+    rounds: int = 3
     epochs: int = 12
     hidden: int = 64
     samples: int = 150
     samples_choose: int = 75
     itself: int = 16
-    field_rounds: int = 1
+    field_rounds: int = 3
 
 
 FULL = Budget()
@@ -215,7 +215,7 @@ def _compare_orbits(file: Path, shipped: Any, seed: int, budget: Budget) -> Any:
     return compare(
         "three_body", METHOD, {LIVE: load_controller(file), SHIPPED_ORBITS: shipped}, seed, budget.instances,
         headline=LIVE,
-        repeats=budget.rounds, n_validation=budget.choose,
+        repeats=budget.rounds, n_validation=budget.choose, single=False,
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def short_table(comparison: Comparison) -> Table:
         title_justify="left", caption_justify="left", title_style="", caption_style="dim", box=None, pad_edge=False,
         padding=(0, 2, 0, 0),
     )  # fmt: skip
-    columns = ["f-evaluations", *(["weighted work"] if algebra else []), *(["wall clock"] if timed else [])]
+    columns = ["f-evaluations", *(["weighted work"] if algebra else []), *(["clock, lanes"] if timed else [])]
     table.add_column("controller", no_wrap=True, header_style="dim")
     for name in (*columns, "one tol., mean", "one tol., 90 %", "worst", "loses on"):
         table.add_column(name, justify="right", header_style="dim", no_wrap=True)

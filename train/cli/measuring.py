@@ -34,7 +34,10 @@ Subjects = Annotated[
 
 Controllers = Annotated[
     list[str] | None,
-    typer.Option("--controller", "-c", help="Name or path; a,b,c are training seeds of one. Repeatable."),
+    typer.Option(
+        "--controller", "-c",
+        help="Name or path; a,b,c are training seeds of one. Repeatable. Default: the zoo's of the family; none: none.",
+    ),  # fmt: skip
 ]
 CompareInstances = Annotated[
     int | None,
@@ -68,6 +71,10 @@ def tune(
     warm: Annotated[bool, typer.Option(help="Of training runs: tune for solves with a warm start.")] = False,
     even: Annotated[bool, typer.Option(help="Of training runs: tune for solves with even steps.")] = False,
     batch: Subjects = None,
+    budget_of: Annotated[
+        str | None,
+        typer.Option(help="Learned controller (name, file, run folder): search on as many instances and attempts."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
     ] = None,
@@ -81,6 +88,8 @@ def tune(
     """
     reading.file("--out", out)
     first = _start(start)
+    if budget_of is not None and all(_is_run(folder) for folder in family.split(",")):
+        raise ValueError("--budget-of belongs to a family or a suite, not to folders of training runs")
     if all(_is_run(folder) for folder in family.split(",")):
         if out is None or validation is None:
             raise ValueError(
@@ -99,7 +108,10 @@ def tune(
     else:
         from ..tune.search import tune as run
 
-        result = run(family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation)
+        result = run(
+            family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
+            budget_of=budget_of,
+        )  # fmt: skip
     _show_tuned(family, result, result.save(out), as_json)
 
 
@@ -134,8 +146,11 @@ def compare(
     headline: Annotated[
         str | None, typer.Option(help="Learned controller of the headline (default: the first).")
     ] = None,
-    wall: Annotated[bool, typer.Option(help="Time the solves as well.")] = True,
-    repeats: Annotated[int, typer.Option(help="Rounds of timing; the least counts.", min=1)] = 5,
+    wall: Annotated[bool, typer.Option(help="Time ensembles as well.")] = True,
+    single: Annotated[
+        bool | None, typer.Option(help="Time single solves as well (default: as --wall; of a suite not).")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds of timing; one has no interval.", min=1)] = 5,
     oracle: OracleInstances = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
     as_json: Json = False,
@@ -149,7 +164,7 @@ def compare(
     for name in ",".join(controller or []).split(","):
         if name.endswith(".json"):
             reading.json(name)
-    given = [c.split(",") if "," in c else c for c in controller or []]
+    given: Any = None if controller is None else [c.split(",") if "," in c else c for c in controller if c != "none"]
     family = suites.called(family)
     report: Any
     if suites.is_suite(family):
@@ -157,11 +172,12 @@ def compare(
             raise ValueError(
                 "--headline and --oracle belong to a family; a suite is compared with one learned controller"
             )
-        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, repeats=repeats)
+        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, single=bool(single), repeats=repeats)
         name, drawn = report.method, report.controller is not None  # without one there is nothing to draw
     else:
         report = run(
-            family, method, given, seed, n or 200, headline=headline, wall=wall, repeats=repeats, oracle=oracle
+            family, method, given, seed, n or 200, headline=headline, wall=wall, single=single, repeats=repeats,
+            oracle=oracle,
         )
         name, drawn = report.comparison.method, True
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)

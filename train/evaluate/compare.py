@@ -4,9 +4,11 @@ The test split is drawn with the caller's seed, and the denominator is chosen on
 stand all published laws, the hosts' defaults, N-body criteria where the method reports their time scales, a constant
 step and the family's tuned law.
 
-Wall clock is that of whole compiled ensembles on one thread, decisions inside (`clock`).  Learned controllers and the
-laws that the headline may be against run in specialised kernels of their own; the other laws share two.  The
-controllers take turns at every tolerance, and the least of the rounds counts.
+Two clocks are kept, each with a denominator of its own, the law that is fastest by it on the validation split: that of
+whole compiled ensembles on one thread, and that of single solves, decisions inside both (`clock`).  Learned controllers
+and the laws that the headline may be against run in specialised kernels of their own; the other laws share two.  The
+controllers take turns in rounds, and intervals cover what differs between rounds.  Single solves are timed of learned
+controllers, the caller's guests, the tuned law, and the laws that are near the best.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...controllers.laws import registry
@@ -26,15 +27,15 @@ from ...integrators.methods import tableaus
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..run.progress import Progress
+from ..tune.budget import of_provenance, shortfalls
 from . import contestants
-from .clock import headline_kernels, wall_clock
 from .compare_report import Report
-from .contestants import Contestant, Entry, Guest
-from .curves import Array
-from .headline import Comparison, choose_denominator, compare_runs
-from .metric import DENOMINATOR_KINDS, Runs, across_seeds, point_ratio
+from .contestants import Contestant, Guest
+from .headline import compare_runs
+from .measured import Measured
 from .oracle_rows import oracle_rows
-from .splits import MAX_STEPS, Split, Sweep, check_size, draw
+from .runs import CLOCKS
+from .splits import MAX_STEPS, Split, check_size, draw
 
 __all__ = ["EVALUATIONS", "MOST_REPEATS", "Report", "compare"]
 
@@ -49,12 +50,13 @@ MOST_REPEATS = 10_000
 def compare(
     family: str | Family,
     method: str | None = None,
-    controllers: Sequence[Any] | Mapping[str, Any] | str = (),
+    controllers: Sequence[Any] | Mapping[str, Any] | str | None = None,
     seed: int = 0,
     n: int = 200,
     *,
     headline: str | None = None,
     wall: bool = True,
+    single: bool | None = None,
     repeats: int = 5,
     oracle: bool | int = False,
     n_validation: int = 100,
@@ -67,9 +69,11 @@ def compare(
     family         a `Family`, its name, or where it is (file.py:NAME)
     method         name of a method; default the family's
     controllers    names, paths or objects, which stand beside the laws of every table; a list among them is one
-                   controller's training seeds (the median seed gets the row, with the range over the seeds)
+                   controller's training seeds (the median seed gets the row, with the range over the seeds).  None: the
+                   zoo's controller for the family and method, where there is one; (): none
     headline       the learned controller of the headline; default the first one given
-    wall           time the solves as well, in `repeats` rounds
+    wall           time ensembles as well, in `repeats` rounds; one round has no interval
+    single         time single solves as well, in as many rounds; None: where `wall` is True
     oracle         add a row of optimal step sequences on that many small instances (True: 4), and a row "plan" of the
                    best sequences without designed cancellation on all small instances
     n_validation, validation_seed    the split that chooses the denominator
@@ -79,11 +83,13 @@ def compare(
     Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
     """
     fam, method = _check(
-        family, method, seed, n, headline, wall, repeats, oracle, n_validation, validation_seed, max_steps, progress
-    )
+        family, method, seed, n, headline, wall, single, repeats, oracle, n_validation, validation_seed, max_steps,
+        progress,
+    )  # fmt: skip
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
         controllers = list(controllers)
     family = fam.name
+    controllers, from_zoo = contestants.invited(controllers, family, method)
     _check_guests(controllers, fam, method)  # before references are computed
     test = draw(family, method, "test", n, seed)
     laws, guests = _invited(test, controllers, headline)
@@ -93,111 +99,40 @@ def compare(
     if any(e.by_tolerance for e in laws):
         law, facts, notes = _tuned(family, test.method, progress)
         laws.append(contestants.by_tolerance("tuned", "tuned", law, test))
+    for g in guests:
+        notes += shortfalls(facts or {}, of_provenance(g.name, getattr(g.seeds[0], "provenance", {})))
     laws += [contestants.by_tolerance(g.name, g.kind, g.seeds[0], test) for g in guests if g.kind == "classical"]
     learned = [g for g in guests if g.kind == "learned"]
     sweeps = 2 * len(laws) + sum(len(g.seeds) for g in learned) + 1
-    bar = Progress(
-        f"compare {family}, {test.method}", sweeps + repeats * wall * (len(laws) + len(learned) + 1), "sweeps", progress
-    )
-    found = _Measured(test, valid, max_steps, bar)
+    single = wall if single is None else single
+    clocks = [name for name, on in zip(CLOCKS, (wall, single), strict=True) if on]
+    turns = repeats * (wall * (len(laws) + len(learned) + 1) + single * len(learned))
+    bar = Progress(f"compare {family}, {test.method}", sweeps + turns, "sweeps", progress)
+    found = Measured(test, valid, max_steps, bar)
     try:
         found.run_laws(laws)
         found.run_learned(learned)
-        runs = found.runs(repeats if wall else 0)
+        found.time(clocks, repeats)
     finally:
         bar.close()
+    runs = found.runs()
     if oracle:
         runs += oracle_rows(test, found.fewest, ORACLE_INSTANCES if oracle is True else int(oracle))
     comparison = compare_runs(
         runs, test.family.error_levels, family=family, method=test.method, error=test.family.error, seed=seed,
-        against=found.against, controller=headline or (learned[0].name if learned else None),
-        ideal_slope=_ideal_slope(test.method), notes=[*notes, *contestants.scale_notes(guests), *_sizes(test, valid)],
+        against=found.against, clocks=found.clocks, seeds=found.across,
+        controller=headline or (learned[0].name if learned else None),
+        ideal_slope=_ideal_slope(test.method),
+        notes=[*notes, *from_zoo, *contestants.scale_notes(guests), *_sizes(test, valid), *found.said],
     )  # fmt: skip
     validation = dict(sorted(found.validation.items(), key=lambda kv: kv[1]))
-    return Report(_with_seeds(comparison, found), test.asked, test.failed, validation, facts)
-
-
-@dataclass
-class _Measured:
-    """What a comparison has measured so far: the laws first, then the learned controllers.
-
-    against     name of the denominator, the best law on the validation split
-    validation  ratio of every law to it there
-    table       on the test split, every contestant with its runs; of a learned controller its median seed
-    across      of a learned controller, the runs of all its training seeds
-    fewest      runs of the law that comes first, whose attempts say how long an instance is
-    """
-
-    test: Split
-    valid: Split
-    max_steps: int
-    bar: Progress
-    against: str = ""
-    validation: dict[str, float] = field(default_factory=dict)
-    table: list[Entry] = field(default_factory=list)
-    across: dict[str, list[Runs]] = field(default_factory=dict)
-
-    @property
-    def base(self) -> Runs:
-        """The denominator's runs on the test split."""
-        return next(e.runs(self.test, s) for e, s in self.table if e.name == self.against)
-
-    @property
-    def fewest(self) -> Sweep:
-        return next((s for e, s in self.table if e.by_tolerance), self.table[0][1])
-
-    def run_laws(self, laws: Sequence[Contestant]) -> None:
-        """Choose the denominator on the validation split, and run all laws and a constant step on the test split."""
-        on_valid = [e.runs(self.valid, self._sweep(e, self.valid)) for e in laws if e.kind in DENOMINATOR_KINDS]
-        self.against, self.validation = choose_denominator(on_valid, self.test.family.error_levels)
-        self.table = [(e, self._sweep(e, self.test)) for e in laws]
-        constant = contestants.constant(self.test, self.fewest.attempts)
-        self.table.append((constant, self._sweep(constant, self.test)))
-
-    def run_learned(self, learned: Sequence[Guest]) -> None:
-        """Run every training seed of the learned controllers; the median seed gets the row."""
-        base = self.base
-        for g in learned:
-            several = [contestants.by_tolerance(g.name, g.kind, c, self.test) for c in g.seeds]
-            pairs = [(e, self._sweep(e, self.test)) for e in several]
-            self.across[g.name] = [e.runs(self.test, s) for e, s in pairs]
-            median, _ = across_seeds(self.ratios(self.across[g.name], base))
-            self.table.append(pairs[median])
-
-    def runs(self, repeats: int) -> list[Runs]:
-        """The runs of the whole table, timed in so many rounds; 0 leaves the clock out."""
-        walls: Mapping[str, Array] = {}
-        if repeats:
-            table = headline_kernels(self.table, self.base, self.test)
-            walls = wall_clock(table, self.test, repeats, self.max_steps, self.bar)
-        return [e.runs(self.test, s, walls.get(e.name)) for e, s in self.table]
-
-    def ratios(self, several: Sequence[Runs], base: Runs) -> dict[int, float]:
-        """Weighted work of some runs over that of `base`, by their number."""
-        return {i: point_ratio(r, base, self.test.family.error_levels) for i, r in enumerate(several)}
-
-    def _sweep(self, e: Contestant, split: Split) -> Sweep:
-        swept = e.sweep(split, self.max_steps)
-        self.bar.advance()
-        return swept
+    return Report(comparison, test.asked, test.failed, validation, facts)
 
 
 def _ideal_slope(method: str) -> float:
     """p/k, order over exponent order of the error estimate; NaN for methods without one."""
     m = methods.get(method)
     return m.order / (m.embedded_order + 1) if m.embedded_order else math.nan
-
-
-def _with_seeds(comparison: Comparison, found: _Measured) -> Comparison:
-    """The comparison with the range over training seeds in the rows of controllers that have several."""
-    base = next(r for r in comparison.runs if r.name == comparison.against)
-    rows = []
-    for row in comparison.rows:
-        several = found.across.get(row.name, [])
-        if len(several) > 1:
-            row = replace(row, seeds=across_seeds(found.ratios(several, base))[1])
-        rows.append(row)
-    return replace(comparison, rows=tuple(rows))
 
 
 def _check_guests(controllers: Any, fam: Family, method: str) -> None:
@@ -226,8 +161,8 @@ def _invited(test: Split, controllers: Any, headline: str | None) -> tuple[list[
 
 
 def _check(
-    family: Any, method: Any, seed: Any, n: Any, headline: Any, wall: Any, repeats: Any, oracle: Any, n_validation: Any,
-    validation_seed: Any, max_steps: Any, progress: Any,
+    family: Any, method: Any, seed: Any, n: Any, headline: Any, wall: Any, single: Any, repeats: Any, oracle: Any,
+    n_validation: Any, validation_seed: Any, max_steps: Any, progress: Any,
 ) -> tuple[Family, str]:  # fmt: skip
     """The family and the method's name.
 
@@ -242,7 +177,7 @@ def _check(
     options.text("headline", headline, none=True)
     options.count("repeats", repeats, 1, MOST_REPEATS)
     options.count("max_steps", max_steps)
-    for name, value in (("wall", wall), ("progress", progress)):
+    for name, value in (("wall", wall), ("progress", progress), ("single", False if single is None else single)):
         options.flag(name, value)
     if not isinstance(oracle, bool):
         options.count("oracle", oracle, 0, settings.MOST_INSTANCES)

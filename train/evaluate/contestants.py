@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...controllers import resolve
+from ...controllers import resolve, zoo
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods
 from ...integrators.core import contract, options, tolerance_scale
 from .curves import Array
-from .metric import Runs
+from .rates import Rate
+from .runs import Runs
 from .splits import MAX_STEPS, Split, Sweep
 
 #: laws that are some library's default: they stand in the table under the library's name, and the headline is never
@@ -51,15 +53,27 @@ class Contestant:
             return split.sweep(self.at(self.knob[0]), self.knob, max_steps)
         return split.sweep_knob(self.at, self.knob, max_steps)
 
-    def seconds(self, split: Split, k: int, rows: Array, max_steps: int = MAX_STEPS) -> float:
+    def seconds(self, split: Split, k: int, rows: NDArray[np.intp], max_steps: int = MAX_STEPS) -> float:
         """Wall clock of one ensemble of the instances `rows` at knob k, on one thread."""
-        rtol = float(self.knob[k]) if self.by_tolerance else float(split.tolerances[-1])
-        return split.seconds(self.at(float(self.knob[k])), rtol, rows, max_steps)
+        return split.seconds(self.at(float(self.knob[k])), self._rtol(split, k), rows, max_steps)
 
-    def runs(self, split: Split, sweep: Sweep, wall: Array | None = None) -> Runs:
-        """What the metric reads."""
-        work = {"nfev": sweep.nfev, "work": sweep.work} | ({} if wall is None else {"wall": wall})
-        return Runs(self.name, sweep.err, work, self.knob, sweep.attempts, sweep.rejected, self.kind, split.ids)
+    def single_seconds(self, split: Split, k: int, rows: NDArray[np.intp], max_steps: int = MAX_STEPS) -> float:
+        """Seconds inside the compiled solves of the instances `rows` at knob k, one after the other."""
+        controller, rtol = self.at(float(self.knob[k])), self._rtol(split, k)
+        split.call(int(rows[0]), controller, rtol, max_steps)()  # what stood in the caches before is of another side
+        return float(sum(split.call(int(i), controller, rtol, max_steps)().stats.wall_s for i in rows))
+
+    def _rtol(self, split: Split, k: int) -> float:
+        return float(self.knob[k]) if self.by_tolerance else float(split.tolerances[-1])
+
+    def runs(self, split: Split, sweep: Sweep, clocks: Mapping[str, Rate] | None = None) -> Runs:
+        """What the metric reads; clocks: by clock, what it said of the contestant."""
+        work, rounds = {"nfev": sweep.nfev, "work": sweep.work}, {}
+        for name, rate in (clocks or {}).items():
+            work[name], rounds[name] = sweep.work * rate.seconds, rate.rounds
+        return Runs(
+            self.name, sweep.err, work, self.knob, sweep.attempts, sweep.rejected, self.kind, split.ids, rounds
+        )
 
 
 #: a contestant and what it did on a split
@@ -124,6 +138,21 @@ class Guest:
     name: str
     kind: str
     seeds: tuple[Any, ...]
+
+
+def from_zoo(family: str, method: str) -> list[str]:
+    """Names of the controllers of the zoo that were trained on a family or suite with a method."""
+    shipped = ((name, resolve.controller(name)) for name in zoo.names())
+    return [name for name, c in shipped if (c.family, getattr(c, "trained_method", None)) == (family, method)]
+
+
+def invited(given: Any, family: str, method: str) -> tuple[Any, list[str]]:
+    """The caller's controllers, or where that is None those of the zoo; and a sentence where it is they."""
+    if given is not None:
+        return given, []
+    names = from_zoo(family, method)
+    said = f"controller {', '.join(names)}: the zoo's for {family} with {method} (`-c none`, controllers=(): without)"
+    return names, [said] if names else []
 
 
 def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, taken: Sequence[str]) -> list[Guest]:

@@ -12,23 +12,24 @@ tolerances, are not joined: a line over failures would make failing pay.
 The ratio of A to B on an instance is the mean of log W_A - log W_B over the error levels that B's curve
 reaches (B is the denominator).  Where such a level is looser than anything A produced, A counts with its
 cheapest run: a real run, at least that accurate, so A's cost is at most overstated.  B is given no such
-extension, which would flatter A.  In the same way A counts between two vertices that are not joined with
-the tighter one's work, where B is undefined.
+extension: it would flatter an A that is merely sloppier at the loosest tolerance.  In the same way A counts
+between two vertices that are not joined with the tighter one's work, where B is undefined.  This rule alone
+is not the same for both sides; it can only be to A's disadvantage.
 
-A has lost an instance if it has no run accurate enough for at least `COVERAGE` of B's levels.  A lost
-instance is never dropped, but charged the largest of log(`LOST_RATIO`), the worst log ratio measured on any
-other instance, and the mean over B's levels of log(A's dearest run on the instance / W_B): giving up early
-and giving up late are both expensive.  B has lost an instance if it reaches less than `COVERAGE` of the
-whole band; A gets no credit for it: the levels that B does reach decide, and where B reaches none, the log
-ratio is 0, or, if A too falls short of the band, the worst measured on any other instance.
+One side has lost an instance to the other if it has no run accurate enough for at least `COVERAGE` of the levels
+that the other's curve reaches, or, where that reaches none, of the whole band.  The side that lost is charged
+the largest of log(`LOST_RATIO`), the worst log ratio measured against it on any other instance, and the mean over
+the other's levels of log(its dearest run on the instance / the other's work): giving up early and giving up late
+are both expensive.  The charge is the same whichever side is the denominator: if A lost it stands in the ratio as
+it is, if B lost with the other sign.  An instance that both lost says nothing: its ratio is NaN, and it is counted.
 
 Intervals are bias-corrected and accelerated (BCa) bootstrap intervals over instances: Efron, JASA 82 (1987)
-171, eqs. 6.4-6.6.
+171, eqs. 6.4-6.6.  Rounds of timing and training seeds are drawn beside the instances (`bca_interval`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -133,10 +134,30 @@ def log_work_at(err: ArrayLike, work: ArrayLike, levels: ArrayLike, *, looser: b
 
 
 @dataclass(frozen=True)
+class LevelWork:
+    """What one controller's curves say at the error levels, on B instances.
+
+    reached     (B, L) log work where the curve spans the level, NaN elsewhere
+    looser      (B, L) the same with levels that are looser than every run counted at the cheapest accurate enough run
+    dearest     (B,) the largest work of any run on the instance, failed ones included
+    """
+
+    reached: Array
+    looser: Array
+    dearest: Array
+
+
+def level_work(err: ArrayLike, work: ArrayLike, levels: ArrayLike) -> LevelWork:
+    """The `LevelWork` of runs (B, T) at levels (L,)."""
+    w = np.asarray(work, dtype=float)
+    return LevelWork(log_work_at(err, w, levels), log_work_at(err, w, levels, looser=True), w.max(axis=1))
+
+
+@dataclass(frozen=True)
 class InstanceRatios:
     """Log ratio of A to B on every instance, shape (B,), with lost instances charged as the module says.
 
-    `lost_a`, `lost_b`: bool (B,), instances lost by coverage.
+    `lost_a`, `lost_b`: bool (B,), instances that the one lost to the other; where both did, `log_ratio` is NaN.
     """
 
     log_ratio: Array
@@ -144,31 +165,44 @@ class InstanceRatios:
     lost_b: NDArray[np.bool_]
 
 
-def instance_ratios(table_a: Array, table_b: Array, dearest_a: ArrayLike) -> InstanceRatios:
-    """Log ratio of A to B on every instance.
+def instance_ratios(a: LevelWork, b: LevelWork) -> InstanceRatios:
+    """Log ratio of A to B on every instance, both on the same instances and levels.
 
-    `table_a`, `table_b`: (B, L) from `log_work_at` on the same instances and levels, A's with `looser`;
-    `dearest_a`: (B,) the largest work A spent on each instance in any run, failed ones included.
+    Raises ValueError for tables of another shape than (instances, levels), and for empty ones.
     """
-    a, b = np.asarray(table_a, dtype=float), np.asarray(table_b, dtype=float)
-    if a.ndim != 2 or a.shape != b.shape or a.size == 0:
+    if a.reached.ndim != 2 or a.reached.shape != b.reached.shape or a.reached.size == 0:
         raise ValueError(
-            f"curve tables must be (instances, levels), of one shape, not empty: got {a.shape} and {b.shape}"
+            "curve tables must be (instances, levels), of one shape, not empty: "
+            f"got {a.reached.shape} and {b.reached.shape}"
         )
-    has_a, has_b = np.isfinite(a), np.isfinite(b)
-    shared = has_a & has_b
-    count, levels = shared.sum(axis=1), has_b.sum(axis=1)
-    lost_b = has_b.mean(axis=1) < COVERAGE - 1e-12
-    lost_a = np.where(levels > 0, count < COVERAGE * levels - 1e-12, has_a.mean(axis=1) < COVERAGE - 1e-12)
-    log_ratio = np.where(shared, a - b, 0.0).sum(axis=1) / np.maximum(count, 1)  # 0 where nothing is shared
-    worst = max(0.0, float(log_ratio[~lost_a].max(initial=0.0)))
-    for i in np.flatnonzero(lost_a):
-        charge = max(worst, log_ratio[i])
-        if levels[i] > 0:
-            spent = float(np.nanmean(np.log(np.asarray(dearest_a, dtype=float)[i]) - b[i]))
-            charge = max(charge, float(np.log(LOST_RATIO)), spent)
-        log_ratio[i] = charge
+    forth, lost_a = _one_way(a, b)
+    back, lost_b = _one_way(b, a)
+    fair = ~lost_a & ~lost_b
+    log_ratio = np.where(fair, forth, np.nan)
+    if (only := lost_a & ~lost_b).any():
+        log_ratio[only] = _charges(a, b, forth, fair)[only]
+    if (only := lost_b & ~lost_a).any():
+        log_ratio[only] = -_charges(b, a, back, fair)[only]
     return InstanceRatios(log_ratio, lost_a, lost_b)
+
+
+def _one_way(a: LevelWork, b: LevelWork) -> tuple[Array, NDArray[np.bool_]]:
+    """(B,) mean log ratio of A over the levels that B's curve reaches, 0 where there are none; whether A lost to B."""
+    has = np.isfinite(b.reached)
+    shared = has & np.isfinite(a.looser)
+    count, levels = shared.sum(axis=1), has.sum(axis=1)
+    band = np.isfinite(a.looser).mean(axis=1) < COVERAGE - 1e-12
+    lost = np.where(levels > 0, count < COVERAGE * levels - 1e-12, band)
+    return np.where(shared, a.looser - b.reached, 0.0).sum(axis=1) / np.maximum(count, 1), lost
+
+
+def _charges(a: LevelWork, b: LevelWork, measured: Array, fair: NDArray[np.bool_]) -> Array:
+    """(B,) what A is charged on an instance that it lost to B alone; measured: log ratios, of which `fair` count."""
+    worst = max(float(np.log(LOST_RATIO)), float(measured[fair].max(initial=0.0)))
+    has = np.isfinite(b.reached)
+    other = np.where(has, b.reached, 0.0).sum(axis=1) / np.maximum(has.sum(axis=1), 1)
+    spent = np.where(has.any(axis=1), np.log(a.dearest) - other, 0.0)
+    return np.asarray(np.maximum(np.maximum(worst, spent), measured))
 
 
 def family_statistic(err: Array, statistic: str) -> Array:
@@ -206,25 +240,53 @@ def family_log_ratio(
     return np.where(defined, mean, np.nan), shared
 
 
+def small_sample(count: int) -> float:
+    """Factor by which the deviations of `count` draws from their mean are widened before they are drawn again.
+
+    A resampled mean of few draws varies too little, by sqrt((k - 1)/k), and the spread that it takes from them is
+    itself uncertain.  The factor makes up for both, sqrt(k/(k - 1)) times Student's quantile over the normal one: an
+    interval of the draws alone is then Student's of 95 %.  1.58 for 5 draws, 2.69 for 3.
+    """
+    from scipy.special import stdtrit
+
+    return float(np.sqrt(count / (count - 1.0)) * stdtrit(count - 1, 0.975) / NormalDist().inv_cdf(0.975))
+
+
 def bca_interval(
-    statistic: Callable[[NDArray[np.intp]], Array], n: int, *, seed: int, resamples: int, level: float = 0.95
+    statistic: Callable[[NDArray[np.intp]], Array],
+    n: int,
+    *,
+    seed: int,
+    resamples: int,
+    level: float = 0.95,
+    beside: Sequence[Array] = (),
 ) -> tuple[float, float]:
     """BCa bootstrap interval over n instances.
 
     `statistic(index)`: int (R, m) -> (R,), the figure on R samples of instances.  A sample on which the
     figure is undefined (NaN) counts as +inf, which can only weaken a claim of being cheaper.  With fewer
     than two instances there is no interval: (NaN, NaN).
+
+    beside: of everything else that varies (rounds of timing, training seeds) an array (k, n), what each of its k draws
+    gives on every instance, less their mean.  With every sample of instances, k of them are drawn with replacement,
+    their mean over the same instances is added, widened by `small_sample`.  One draw alone says nothing on how it
+    varies: there is no interval.
     """
-    if n < 2:
+    if n < 2 or any(len(drawn) < 2 for drawn in beside):
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     point = float(statistic(np.arange(n)[None])[0])
     if not np.isfinite(point):
         return float("nan"), float("nan")
     chunk = max(1, 100_000 // n)  # bounds the memory of a statistic that gathers (R, n, T)
-    boot = np.concatenate(
-        [statistic(rng.integers(0, n, (min(chunk, resamples - k), n))) for k in range(0, resamples, chunk)]
-    )
+    parts = []
+    for k in range(0, resamples, chunk):
+        index = rng.integers(0, n, (min(chunk, resamples - k), n))
+        value = statistic(index)
+        for drawn in beside:
+            value = value + drawn_means(drawn, index, shares(len(drawn), len(index), rng))
+        parts.append(value)
+    boot = np.concatenate(parts)
     boot = np.sort(np.where(np.isnan(boot), np.inf, boot))
     leave_one_out = np.nonzero(~np.eye(n, dtype=bool))[1].reshape(n, n - 1)
     jack = np.concatenate([statistic(leave_one_out[k : k + chunk]) for k in range(0, n, chunk)])
@@ -244,6 +306,18 @@ def bca_interval(
         share = normal.cdf(z0 + z / shrink) if shrink > 0 else float(z > 0)
         ends.append(float(boot[min(max(int(np.floor(share * resamples)), 0), resamples - 1)]))
     return ends[0], ends[1]
+
+
+def shares(count: int, resamples: int, rng: np.random.Generator) -> Array:
+    """(R, k) share of every one of k draws in R samples of k with replacement."""
+    return rng.multinomial(count, np.full(count, 1.0 / count), resamples) / count
+
+
+def drawn_means(drawn: Array, index: NDArray[np.intp], share: Array) -> Array:
+    """(R,) means of deviations (k, n) over draws with shares (R, k) and over the instances index (R, m), widened by
+    `small_sample`.
+    """
+    return small_sample(len(drawn)) * np.take_along_axis(share @ drawn, index, axis=1).mean(axis=1)
 
 
 def tolerance_slope(tol: ArrayLike, err: ArrayLike) -> float:

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +20,12 @@ from numpy.typing import ArrayLike
 from ..run import provenance
 from . import curves
 from .curves import Array
-from .metric import DENOMINATOR_KINDS, MEASURES, RESAMPLES, Figure, Row, Runs, make_row, point_ratio
+from .metric import RESAMPLES, make_row, point_ratio
+from .rows import Figure, Row, across_seeds
+from .runs import CLOCKS, DENOMINATOR_KINDS, MEASURES, Runs
+
+#: how a clock is called in sentences
+CLOCK_NAMES = {"wall": "of ensembles in lanes", "single": "of single solves"}
 
 
 def choose_denominator(
@@ -38,15 +43,15 @@ def choose_denominator(
     for law in laws[1:]:
         if not np.array_equal(law.ids, laws[0].ids):
             raise ValueError(f"laws {laws[0].name!r} and {law.name!r} stand on different instances")
-    tables = [curves.log_work_at(r.err, r.work[measure], levels) for r in laws]
-    looser = [curves.log_work_at(r.err, r.work[measure], levels, looser=True) for r in laws]
-    dearest = [r.work[measure].max(axis=1) for r in laws]
+    at = [curves.level_work(r.err, r.work[measure], levels) for r in laws]
     n = len(laws)
     mean = np.zeros((n, n))
     for i in range(n):
         for j in range(n):
             if i != j:
-                mean[i, j] = curves.instance_ratios(looser[i], tables[j], dearest[i]).log_ratio.mean()
+                each = curves.instance_ratios(at[i], at[j]).log_ratio
+                # instances that both lost say nothing; where there is no other, neither law is the better one
+                mean[i, j] = np.nanmean(each) if np.isfinite(each).any() else 0.0
     best = least_worst(mean, [law.name for law in laws])
     return laws[best].name, {law.name: math.exp(mean[i, best]) for i, law in enumerate(laws)}
 
@@ -67,6 +72,7 @@ class Comparison:
     instances       how many test instances there are
     seed            what drew them
     against         name of the denominator
+    clocks          by clock that was read ("wall", "single"), the name of the law that its figures are against
     controller      the learned controller of the headline, None if there is none
     rows            one a controller
     levels, runs    error levels (L,) and everything measured, kept for the picture
@@ -84,6 +90,7 @@ class Comparison:
     levels: Array
     runs: tuple[Runs, ...]
     notes: tuple[str, ...] = ()
+    clocks: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=provenance.versions)
     commit: str | None = field(default_factory=provenance.commit)
 
@@ -93,15 +100,23 @@ class Comparison:
                 return r
         raise ValueError(f"no row {name!r}; rows are {', '.join(r.name for r in self.rows)}")
 
-    def headline(self) -> dict[str, object]:
-        """{"against", "controller", "nfev", "work", "wall", "verdict", "notes"}.
+    def base(self, measure: str) -> str:
+        """Name of the denominator in a work measure."""
+        return self.clocks.get(measure, self.against)
 
-        The verdict is that on "work", which is "nfev" where there is no linear algebra.
+    def headline(self) -> dict[str, object]:
+        """{"against", "against_wall", "against_single", "controller", "nfev", "work", "wall", "single", "verdict",
+        "notes"}.
+
+        The verdict is that on "work", which is "nfev" where there is no linear algebra.  "against_wall" and
+        "against_single" are null where there was no such clock.
         """
         undefined = Figure(math.nan, math.nan, math.nan)
         work = {} if self.controller is None else self.row(self.controller).work
         figures = {m: w.figure if (w := work.get(m)) is not None else undefined for m in MEASURES}
-        head: dict[str, object] = {"against": self.against, "controller": self.controller}
+        head: dict[str, object] = {"against": self.against}
+        head |= {f"against_{m}": self.clocks.get(m) for m in CLOCKS}
+        head["controller"] = self.controller
         head |= {m: f.to_json() for m, f in figures.items()}
         return head | {"verdict": figures["work"].verdict, "notes": list(self.notes)}
 
@@ -137,6 +152,8 @@ def compare_runs(
     ideal_slope: float = math.nan,
     notes: Sequence[str] = (),
     bootstrap_seed: int = 0,
+    clocks: Mapping[str, str] | None = None,
+    seeds: Mapping[str, Sequence[Runs]] | None = None,
 ) -> Comparison:
     """The comparison of everything measured on the test split.
 
@@ -147,6 +164,9 @@ def compare_runs(
     controller      the learned controller of the headline; default the only one of kind "learned", if any
     ideal_slope     p/k, order over exponent order of the method's error estimate
     notes           sentences that stand before those made here
+    clocks          by clock ("wall", "single"), the law that is fastest by it on the validation split; default the
+                    denominator
+    seeds           by controller, the runs of all its training seeds; the one in `test` is the median seed
 
     Raises ValueError for unknown or doubled names.
     """
@@ -168,17 +188,60 @@ def compare_runs(
         against = best
     controller = _only_learned(test) if controller is None else controller
     base, lv = by_name[against], np.asarray(levels, dtype=float)
-    said += [_method_note(lv, bootstrap_seed), *_coverage_notes(base, lv)]
+    bases, told = _clocks(test, against, lv, clocks or {})
+    said += [*told, _method_note(lv, bootstrap_seed), *_coverage_notes(base, lv)]
+    across = {name: several for name, several in (seeds or {}).items() if len(several) > 1}
 
     def row(r: Runs) -> Row:
-        return make_row(r, base, lv, seed=bootstrap_seed, ideal_slope=ideal_slope)
+        made = whole(r, across.get(r.name, ()))
+        if r.kind != "oracle" or controller is None or len(r.ids) == len(base.ids):
+            return made
+        some = [one.part(r.ids) for one in (by_name[controller], *across.get(controller, ()))]
+        return replace(made, here=whole(some[0], some[1:]))
+
+    def whole(r: Runs, mine: Sequence[Runs]) -> Row:
+        made = make_row(r, base, lv, seed=bootstrap_seed, ideal_slope=ideal_slope, clocks=bases, seeds=mine)
+        if not mine:
+            return made
+        return replace(made, seeds=across_seeds({i: point_ratio(s, base, lv) for i, s in enumerate(mine)})[1])
 
     # the bootstrap's gathers and sorts run outside the interpreter lock
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         rows = tuple(pool.map(row, test))
+    said += [_bound_note(r) for r in rows if r.here is not None]
     return Comparison(
-        family, method, error, len(base.err), seed, against, controller, rows, lv, tuple(test), notes=tuple(said)
-    )
+        family, method, error, len(base.err), seed, against, controller, rows, lv, tuple(test), notes=tuple(said),
+        clocks={m: r.name for m, r in bases.items()},
+    )  # fmt: skip
+
+
+def _clocks(
+    test: Sequence[Runs], against: str, levels: Array, chosen: Mapping[str, str]
+) -> tuple[dict[str, Runs], list[str]]:
+    """By clock that was read, the denominator of its figures, and sentences on how they were chosen.
+
+    ValueError for a chosen law that was not timed.
+    """
+    bases, said = {}, []
+    for m in CLOCKS:
+        timed = {r.name: r for r in test if m in r.work}
+        name = chosen.get(m, against)
+        if m in chosen and name not in timed:
+            raise ValueError(f"{name!r} has no clock {m!r} on the test split; there are {', '.join(timed) or 'none'}")
+        if name not in timed:
+            continue
+        laws = [r for r in timed.values() if r.kind in DENOMINATOR_KINDS and r.name != name]
+        rivals = {r.name: point_ratio(r, timed[name], levels, m) for r in laws} if m in chosen else {}
+        if m in chosen:
+            said.append(f"clock {CLOCK_NAMES[m]}: against {name}, the fastest law by it on the validation split")
+        if (best := cheaper(rivals)) is not None:
+            said.append(
+                f"clock {CLOCK_NAMES[m]}: {best} takes {rivals[best]:.3f} of {name}'s time on the test split, so the "
+                f"figures are against {best}"
+            )
+            name = best
+        bases[m] = timed[name]
+    return bases, said
 
 
 def _denominator(levels: ArrayLike, validation: Sequence[Runs] | None, against: str | None) -> tuple[str, str]:
@@ -208,8 +271,18 @@ def _only_learned(test: Sequence[Runs]) -> str | None:
 def _method_note(levels: Array, bootstrap_seed: int) -> str:
     return (
         f"{len(levels)} error levels from {levels.max():.0e} to {levels.min():.0e}; "
-        f"BCa bootstrap over instances, {RESAMPLES} resamples, seed {bootstrap_seed}"
+        f"BCa bootstrap over instances, and over rounds of timing and training seeds where there are several, "
+        f"{RESAMPLES} resamples, seed {bootstrap_seed}"
     )
+
+
+def _bound_note(row: Row) -> str:
+    """A sentence that sets a bound beside the headline's controller on the bound's instances."""
+    (w, here) = (r.work["nfev"] for r in (row, row.here) if r is not None)
+    assert w is not None and here is not None and row.here is not None  # every Runs has "nfev"
+    said = [f"{name} {f.ratio:.2f} [{f.low:.2f}, {f.high:.2f}]" for name, f in (
+        (row.name, w.figure), (row.here.name, here.figure))]  # fmt: skip
+    return f"on the {len(w.instances)} instances of {row.name}, f-evaluations: {', '.join(said)}"
 
 
 def _coverage_notes(base: Runs, levels: Array) -> list[str]:

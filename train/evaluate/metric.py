@@ -1,230 +1,57 @@
 """The matched-error work ratio: one controller's runs in, table rows and the data object out.
 
 The definition is the project's one metric: work at equal *error*, per instance, averaged in the log over
-error levels and instances, with a bootstrap interval over instances.  `curves.py` holds the mathematics
-(envelope, coverage, lost instances, BCa interval); here are the objects: `Runs` (what was measured),
-`WorkRatio` and `Row` (one controller against the denominator).  `headline.py` chooses the denominator and
-makes the table.
+error levels and instances, with a bootstrap interval over instances and over what else varies: rounds of timing for a
+clock, training seeds for a learned controller.  `curves.py` holds the mathematics (envelope, coverage, lost instances,
+BCa interval), `runs.py` what was measured, `rows.py` what comes out.  `headline.py` chooses the denominator and makes
+the table.
 
 Two figures stand in every row.  The first lets each instance have its own tolerance (per-instance curves).
 The second has one tolerance for the family, matched at the geometric-mean error ("gmean") and at the
 90th-percentile error ("q90").
+
+**Rounds of timing.**  The contestants take turns, so that a round is one measurement of A and of B under the same
+conditions: the ratio is taken round by round, and rounds are drawn, not seconds.  The figure itself stands on the
+median of the rounds, whose error is up to sqrt(pi/2) times that of their mean: deviations of rounds are widened by
+that (`OF_MEDIAN`), and by `curves.small_sample`, because five rounds are few.
+
+**Training seeds.**  The row's figure is that of the median seed.  Its interval draws the seeds as it draws rounds:
+a controller of three seeds is known no better than three trainings tell.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import curves
 from .curves import Array
+from .rows import NO_GAIN, Figure, Row, WorkRatio, across_seeds
+from .runs import CLOCKS, DENOMINATOR_KINDS, KINDS, MEASURES, Runs
 
-#: work measures: f-evaluations, f-evaluations with linear algebra at its cost, seconds
-MEASURES = ("nfev", "work", "wall")
-#: what a controller is in a comparison
-KINDS = ("learned", "tuned", "classical", "host", "constant", "oracle")
-#: kinds that the headline may be against: a host's default and a constant step are easy to beat, and the oracle is no
-#: controller
-DENOMINATOR_KINDS = ("tuned", "classical")
-NO_GAIN = "no measurable gain"
+__all__ = [
+    "CLOCKS", "DENOMINATOR_KINDS", "KINDS", "MEASURES", "NO_GAIN", "OF_MEDIAN", "RESAMPLES", "RESAMPLES_FAMILY",
+    "Figure", "Row", "Runs", "WorkRatio", "across_seeds", "make_row", "point_ratio", "work_ratio",
+]  # fmt: skip
+
 RESAMPLES = 10_000
 RESAMPLES_FAMILY = 1_000
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Everything measured of one controller on one family.
-
-    name         of the controller
-    err          (B, T) error of every instance at every tolerance; a failed run is inf (NaN is read as failed)
-    work         by measure, (B, T), finite and positive, failed runs included: "nfev" always; "work" the weighted work
-                 (absent: there is no linear algebra, so it is "nfev"); "wall" seconds, (B, T) or (T,) totals of one
-                 batch run a tolerance, which are then spread over the instances in proportion to their f-evaluations
-    tol          (T,) tolerance, constant step or accuracy parameter of the runs, for the slope
-    attempts     (B, T) how many attempts were made
-    rejected     (B, T) how many of them were rejected
-    kind         one of `KINDS`
-    instances    (B,) numbers of the instances, default 0..B-1; an oracle may stand on some of them only
-
-    Raises ValueError naming the controller and the array.
-    """
-
-    name: str
-    err: Array
-    work: Mapping[str, Array]
-    tol: Array | None = None
-    attempts: Array | None = None
-    rejected: Array | None = None
-    kind: str = "classical"
-    instances: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        def fail(what: str) -> ValueError:
-            return ValueError(f"runs of {self.name!r}: {what}")
-
-        if self.kind not in KINDS:
-            raise fail(f"unknown kind {self.kind!r}; one of {', '.join(KINDS)}")
-        err = np.array(self.err, dtype=float)
-        if err.ndim != 2 or err.size == 0:
-            raise fail(f"err must be (instances, tolerances) and not empty, got shape {err.shape}")
-        err[np.isnan(err)] = np.inf
-        if (err < 0).any():
-            raise fail("err holds negative values")
-        unknown = set(self.work) - set(MEASURES)
-        if unknown or "nfev" not in self.work:
-            raise fail(
-                f"work needs 'nfev' and knows {', '.join(MEASURES)}; got {', '.join(self.work) or 'nothing'}"
-            )
-        work = {k: np.array(v, dtype=float) for k, v in self.work.items()}
-        work.setdefault("work", work["nfev"])
-        for k, v in work.items():
-            if k == "wall" and v.shape == err.shape[1:]:
-                work[k] = v = v * work["nfev"] / work["nfev"].sum(axis=0)
-            if v.shape != err.shape:
-                raise fail(f"work[{k!r}] has shape {v.shape}, err has {err.shape}")
-            if not (np.isfinite(v) & (v > 0)).all():
-                raise fail(f"work[{k!r}] must be finite and positive")
-        for k in ("attempts", "rejected"):
-            v = getattr(self, k)
-            if v is not None and np.shape(v) != err.shape:
-                raise fail(f"{k} has shape {np.shape(v)}, err has {err.shape}")
-        if self.tol is not None:
-            tol = np.array(self.tol, dtype=float)
-            if tol.shape != err.shape[1:] or not (np.isfinite(tol) & (tol > 0)).all():
-                raise fail(f"tol must be {err.shape[1]} positive numbers, got {self.tol!r}")
-            object.__setattr__(self, "tol", tol)
-        ids = np.arange(len(err)) if self.instances is None else np.array(self.instances, dtype=np.int64)
-        if ids.shape != (len(err),) or len(np.unique(ids)) != len(ids):
-            raise fail(f"instances must be {len(err)} distinct numbers")
-        object.__setattr__(self, "err", err)
-        object.__setattr__(self, "work", work)
-        object.__setattr__(self, "instances", ids)
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """Numbers of the instances, shape (B,)."""
-        assert self.instances is not None  # filled in by __post_init__
-        return self.instances
-
-    @property
-    def failures(self) -> int:
-        return int(np.isinf(self.err).sum())
-
-    @property
-    def rejected_share(self) -> float:
-        """Rejected attempts over all attempts, NaN where they were not counted."""
-        if self.attempts is None or self.rejected is None:
-            return math.nan
-        total = float(np.sum(self.attempts))
-        return float(np.sum(self.rejected)) / total if total > 0 else math.nan
-
-    def common(self, other: Runs) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows of this and of the other that hold the same instances."""
-        here = np.flatnonzero(np.isin(self.ids, other.ids))
-        order = np.argsort(other.ids)
-        there = order[np.searchsorted(other.ids[order], self.ids[here])]
-        if here.size == 0:
-            raise ValueError(f"{self.name!r} and {other.name!r} share no instance")
-        return here, there
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A ratio with its 95 % interval; NaN where it is not defined."""
-
-    ratio: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        if math.isnan(self.ratio):
-            return "not defined"
-        if self.high < 1.0:
-            return "cheaper"
-        return "dearer" if self.low > 1.0 else NO_GAIN
-
-    def to_json(self) -> dict[str, object]:
-        return {"ratio": _num(self.ratio), "low": _num(self.low), "high": _num(self.high)}
-
-
-@dataclass(frozen=True)
-class WorkRatio:
-    """One controller against the denominator in one work measure.
-
-    figure                 exp(mean log ratio over instances), with its interval
-    log_ratio              (B,) of every instance
-    share_lost             share of instances where the controller loses: ratio above 1, or lost by coverage
-    worst_1pct             geometric mean of the worst ceil(B/100) instances
-    worst                  ratio on the worst instance
-    lost                   numbers of the instances that the controller lost by coverage
-    lost_by_denominator    numbers of those that the denominator lost
-    matched                the second figure, by "gmean" and "q90"
-    matched_levels         how many of the error levels it stands on, by the same
-    """
-
-    figure: Figure
-    log_ratio: Array
-    share_lost: float
-    worst_1pct: float
-    worst: float
-    lost: tuple[int, ...]
-    lost_by_denominator: tuple[int, ...]
-    matched: dict[str, Figure]
-    matched_levels: dict[str, int]
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            **self.figure.to_json(),
-            "verdict": self.figure.verdict,
-            "worst_1pct": _num(self.worst_1pct),
-            "worst": _num(self.worst),
-            "share_lost": _num(self.share_lost),
-            "lost": list(self.lost),
-            "lost_by_denominator": list(self.lost_by_denominator),
-            "matched": {
-                k: {**v.to_json(), "levels": self.matched_levels[k]} for k, v in self.matched.items()
-            },
-        }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One controller's line.
-
-    work              by measure, its `WorkRatio`; None where it was not measured
-    rejected_share    rejected attempts over all attempts
-    failures, runs    how many runs failed, and of how many
-    slope             tolerance proportionality, and `ideal_slope` = p/k if the caller knows it
-    seeds             median and range of the ratio over training seeds, for a learned controller
-    """
-
-    name: str
-    kind: str
-    work: dict[str, WorkRatio | None]
-    rejected_share: float
-    failures: int
-    runs: int
-    slope: float
-    ideal_slope: float = math.nan
-    seeds: dict[str, float] | None = None
-
-    def to_json(self) -> dict[str, object]:
-        row: dict[str, object] = {"name": self.name, "kind": self.kind}
-        row |= {
-            m: w.to_json() if w is not None else None for m, w in ((m, self.work.get(m)) for m in MEASURES)
-        }
-        row |= {"rejected_share": _num(self.rejected_share), "failures": self.failures, "runs": self.runs}
-        row |= {"slope": _num(self.slope), "ideal_slope": _num(self.ideal_slope)}
-        return row if self.seeds is None else row | {"seeds": {k: _num(v) for k, v in self.seeds.items()}}
+#: error of a median of many normal numbers over that of their mean
+OF_MEDIAN = math.sqrt(math.pi / 2.0)
 
 
 def work_ratio(
-    a: Runs, b: Runs, levels: ArrayLike, measure: str = "nfev", *, seed: int = 0, intervals: bool = True
+    a: Runs,
+    b: Runs,
+    levels: ArrayLike,
+    measure: str = "nfev",
+    *,
+    seed: int = 0,
+    intervals: bool = True,
+    seeds: Sequence[Runs] = (),
 ) -> WorkRatio | None:
     """Both figures of A against B on the instances they share; None where one of them lacks the measure.
 
@@ -232,44 +59,125 @@ def work_ratio(
     measure      one of `MEASURES`
     seed         of the bootstrap alone
     intervals    False leaves the second figure and all intervals out (NaN)
+    seeds        runs of all training seeds of A, on A's instances; fewer than two leave their variance out
+
+    Raises ValueError for an unknown measure, and for runs without a common instance.
     """
     if measure not in MEASURES:
         raise ValueError(f"unknown work measure {measure!r}; one of {', '.join(MEASURES)}")
     if measure not in a.work or measure not in b.work:
         return None
-    ia, ib = a.common(b)
-    ids = a.ids[ia]
-    ea, eb, wa, wb = a.err[ia], b.err[ib], a.work[measure][ia], b.work[measure][ib]
-    inst = curves.instance_ratios(
-        curves.log_work_at(ea, wa, levels, looser=True), curves.log_work_at(eb, wb, levels), wa.max(axis=1)
-    )
-    r, n = inst.log_ratio, len(ia)
-    tail = np.sort(r)[-math.ceil(n / 100) :]
+    pair = _Pair(a, b, levels, measure)
+    inst = pair.ratios()
+    r, ids = inst.log_ratio, pair.ids
+    known = np.isfinite(r)
+    beside = pair.beside(seeds) if intervals else {}
+    fair = known & ~inst.lost_a & ~inst.lost_b
     low = high = math.nan
     matched, matched_levels = {}, {}
     if intervals:
-        low, high = curves.bca_interval(lambda i: r[i].mean(axis=1), n, seed=seed, resamples=RESAMPLES)
+        low, high = _interval(r, known, beside, seed)
         for name in ("gmean", "q90"):
-
-            def log_ratio(i: NDArray[np.intp], name: str = name) -> Array:
-                return curves.family_log_ratio(ea[i], wa[i], eb[i], wb[i], levels, name)[0]
-
-            point, shared = curves.family_log_ratio(ea, wa, eb, wb, levels, name)
-            ends = curves.bca_interval(log_ratio, n, seed=seed, resamples=RESAMPLES_FAMILY)
-            matched[name] = Figure(_exp(float(point)), _exp(ends[0]), _exp(ends[1]))
-            matched_levels[name] = int(shared.sum())
+            matched[name], matched_levels[name] = pair.matched(name, seeds, seed)
+    tail = np.sort(r[known])[-math.ceil(max(int(known.sum()), 1) / 100) :]
+    figure = Figure(_exp(_mean(r[known])), _exp(low), _exp(high))
+    uncharged = figure
+    if not fair.all():
+        ends = _interval(r, fair, beside, seed) if intervals else (math.nan, math.nan)
+        uncharged = Figure(_exp(_mean(r[fair])), _exp(ends[0]), _exp(ends[1]))
+    lost_a, lost_b, both = inst.lost_a & ~inst.lost_b, inst.lost_b & ~inst.lost_a, inst.lost_a & inst.lost_b
     return WorkRatio(
-        figure=Figure(_exp(float(r.mean())), _exp(low), _exp(high)),
+        figure=figure,
+        instances=ids,
         log_ratio=r,
         # rounding must not make a controller lose against itself
-        share_lost=float((inst.lost_a | (r > 1e-12)).mean()),
-        worst_1pct=_exp(float(tail.mean())),
-        worst=_exp(float(tail[-1])),
-        lost=tuple(int(i) for i in ids[inst.lost_a]),
-        lost_by_denominator=tuple(int(i) for i in ids[inst.lost_b]),
+        share_lost=float((lost_a | (known & (r > 1e-12)))[known].mean()) if known.any() else math.nan,
+        worst_1pct=_exp(_mean(tail)),
+        worst=_exp(float(tail[-1])) if tail.size else math.nan,
+        uncharged=uncharged,
+        lost=_numbers(ids, lost_a),
+        lost_by_denominator=_numbers(ids, lost_b),
+        lost_by_both=_numbers(ids, both),
         matched=matched,
         matched_levels=matched_levels,
+        beside=beside,
     )
+
+
+class _Pair:
+    """A and B on the instances that they share, in one measure."""
+
+    def __init__(self, a: Runs, b: Runs, levels: ArrayLike, measure: str) -> None:
+        self.a, self.b, self.levels, self.measure = a, b, levels, measure
+        self.rows_a, self.rows_b = a.common(b)
+        self.ids = a.ids[self.rows_a]
+
+    def ratios(self, a: Runs | None = None, round_: int | None = None) -> curves.InstanceRatios:
+        """Log ratios of A, or of another run on the same instances; round_: in that round of timing alone."""
+        sides = ((self.a if a is None else a, self.rows_a), (self.b, self.rows_b))
+        return curves.instance_ratios(
+            *(curves.level_work(r.err[rows], self._work(r, round_)[rows], self.levels) for r, rows in sides)
+        )
+
+    def _work(self, r: Runs, round_: int | None) -> Array:
+        factor = r.rounds.get(self.measure)
+        return r.work[self.measure] if round_ is None or factor is None else r.work[self.measure] * factor[round_]
+
+    @property
+    def rounds(self) -> int | None:
+        """How many rounds of timing the sides have in common; None where they were not kept."""
+        counts = [len(r.rounds[self.measure]) for r in (self.a, self.b) if self.measure in r.rounds]
+        return min(counts) if counts else None
+
+    def beside(self, seeds: Sequence[Runs]) -> dict[str, Array]:
+        """(k, B) deviations of the log ratio in every round of timing and every training seed from their mean."""
+        out = {}
+        if (count := self.rounds) is not None:
+            out["rounds"] = OF_MEDIAN * _deviations([self.ratios(round_=k).log_ratio for k in range(count)])
+        if len(seeds) > 1 and all(self.measure in s.work for s in seeds):
+            out["seeds"] = _deviations([self.ratios(s).log_ratio for s in seeds])
+        return out
+
+    def matched(self, statistic: str, seeds: Sequence[Runs], seed: int) -> tuple[Figure, int]:
+        """The second figure with its interval, and on how many levels it stands."""
+        ea, eb = self.a.err[self.rows_a], self.b.err[self.rows_b]
+        wa, wb = self._work(self.a, None)[self.rows_a], self._work(self.b, None)[self.rows_b]
+
+        def log_ratio(i: NDArray[np.intp]) -> Array:
+            return curves.family_log_ratio(ea[i], wa[i], eb[i], wb[i], self.levels, statistic)[0]
+
+        def once(a: Runs, round_: int | None) -> Array:
+            sides = ((a, self.rows_a), (self.b, self.rows_b))
+            both = [v for r, rows in sides for v in (r.err[rows], self._work(r, round_)[rows])]
+            found = curves.family_log_ratio(both[0], both[1], both[2], both[3], self.levels, statistic)[0]
+            return np.full(len(self.ids), float(found))
+
+        beside = []
+        if (count := self.rounds) is not None:
+            beside.append(OF_MEDIAN * _deviations([once(self.a, k) for k in range(count)]))
+        if len(seeds) > 1 and all(self.measure in s.work for s in seeds):
+            beside.append(_deviations([once(s, None) for s in seeds]))
+        point, shared = curves.family_log_ratio(ea, wa, eb, wb, self.levels, statistic)
+        n = len(self.ids)
+        ends = curves.bca_interval(log_ratio, n, seed=seed, resamples=RESAMPLES_FAMILY, beside=beside)
+        return Figure(_exp(float(point)), _exp(ends[0]), _exp(ends[1])), int(shared.sum())
+
+
+def _interval(r: Array, rows: NDArray[np.bool_], beside: Mapping[str, Array], seed: int) -> tuple[float, float]:
+    """Ends of the mean log ratio over some rows, with what is drawn beside the instances."""
+    v = r[rows]
+    drawn = [d[:, rows] for d in beside.values()]
+    return curves.bca_interval(lambda i: v[i].mean(axis=1), len(v), seed=seed, resamples=RESAMPLES, beside=drawn)
+
+
+def _deviations(each: Sequence[Array]) -> Array:
+    """(k, B) of k results (B,) from their mean; 0 on instances where one of them is undefined."""
+    table = np.array(each)
+    return np.nan_to_num(table - table.mean(axis=0), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _numbers(ids: NDArray[np.int64], rows: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in ids[rows])
 
 
 def point_ratio(a: Runs, b: Runs, levels: ArrayLike, measure: str = "work") -> float:
@@ -280,11 +188,25 @@ def point_ratio(a: Runs, b: Runs, levels: ArrayLike, measure: str = "work") -> f
     return found.figure.ratio
 
 
-def make_row(a: Runs, b: Runs, levels: ArrayLike, *, seed: int = 0, ideal_slope: float = math.nan) -> Row:
-    """The whole line of A against the denominator B."""
-    work = {m: work_ratio(a, b, levels, m, seed=seed) for m in ("nfev", "wall")}
+def make_row(
+    a: Runs,
+    b: Runs,
+    levels: ArrayLike,
+    *,
+    seed: int = 0,
+    ideal_slope: float = math.nan,
+    clocks: Mapping[str, Runs] | None = None,
+    seeds: Sequence[Runs] = (),
+) -> Row:
+    """The whole line of A against the denominator B.
+
+    clocks: by clock, the denominator of its figures where it is another than B.  seeds: as in `work_ratio`.
+    """
+    base = {m: (clocks or {}).get(m, b) for m in CLOCKS}
+    work = {"nfev": work_ratio(a, b, levels, "nfev", seed=seed, seeds=seeds)}
+    work |= {m: work_ratio(a, base[m], levels, m, seed=seed, seeds=seeds) for m in CLOCKS}
     no_algebra = all(np.array_equal(r.work["work"], r.work["nfev"]) for r in (a, b))
-    work["work"] = work["nfev"] if no_algebra else work_ratio(a, b, levels, "work", seed=seed)
+    work["work"] = work["nfev"] if no_algebra else work_ratio(a, b, levels, "work", seed=seed, seeds=seeds)
     return Row(
         name=a.name,
         kind=a.kind,
@@ -297,20 +219,9 @@ def make_row(a: Runs, b: Runs, levels: ArrayLike, *, seed: int = 0, ideal_slope:
     )
 
 
-def across_seeds(ratios: Mapping[int, float]) -> tuple[int, dict[str, float]]:
-    """The median training seed (lower of two) and {"n", "median", "low", "high"} of the ratio over seeds."""
-    if not ratios:
-        raise ValueError("no training seed given")
-    order = sorted(ratios, key=lambda s: (ratios[s], s))
-    seed = order[(len(order) - 1) // 2]
-    ends = {"low": ratios[order[0]], "high": ratios[order[-1]]}
-    return seed, {"n": float(len(order)), "median": ratios[seed], **ends}
+def _mean(v: Array) -> float:
+    return float(v.mean()) if v.size else math.nan
 
 
 def _exp(x: float) -> float:
     return math.inf if x > 700 else math.exp(x)
-
-
-def _num(x: float) -> float | None:
-    """JSON knows neither NaN nor infinity: null."""
-    return float(x) if math.isfinite(x) else None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,7 +16,9 @@ from rich.text import Text
 from .headline import Comparison
 from .metric import MEASURES, Figure, Row, WorkRatio
 
-NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "wall clock"}
+NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "clock, lanes", "single": "clock, single"}
+#: how a clock is called in a sentence
+SPOKEN = {"wall": "time in lanes", "single": "time of single solves"}
 
 
 def render(comparison: Comparison) -> Group:
@@ -35,11 +38,23 @@ def render(comparison: Comparison) -> Group:
 
 
 def lost_lines(comparison: Comparison) -> list[str]:
-    """One line a controller that does not reach enough error levels on some instances, naming them."""
-    lost = {r.name: [str(i) for i in _work(r).lost] for r in comparison.rows}
-    return [
-        f"{name} does not reach the levels on instances {', '.join(ids)}" for name, ids in lost.items() if ids
-    ]
+    """Sentences on lost instances: who lost which, and what the figure is without a charge for them."""
+    said = []
+    for row in comparison.rows:
+        w = _work(row)
+        lost = [
+            f"{what} on instances {', '.join(str(i) for i in ids)}"
+            for ids, what in (
+                (w.lost, "does not reach the levels"),
+                (w.lost_by_denominator, f"reaches the levels and {comparison.against} does not"),
+                (w.lost_by_both, f"does not reach the levels, nor does {comparison.against},"),
+            )
+            if ids
+        ]
+        if lost:
+            without = f": {interval_text(w.uncharged)} without a charge" if w.lost or w.lost_by_denominator else ""
+            said.append(f"{row.name} {'; '.join(lost)}{without}")
+    return said
 
 
 def as_text(renderable: Any, width: int) -> str:
@@ -64,9 +79,38 @@ def headline_sentence(comparison: Comparison) -> str:
     first = _work(c.row(c.controller)).figure
     # each figure with its own verdict: fewer evaluations need not mean less time
     said = [f"{interval_text(first)} of the {measured_in(c)} ({first.verdict})"]
-    if (wall := work.get("wall")) is not None:
-        said.append(f"{interval_text(wall.figure)} of the wall clock ({wall.figure.verdict})")
+    for m, spoken in SPOKEN.items():
+        if (w := work.get(m)) is not None:
+            whose = "" if c.base(m) == c.against else f"{c.base(m)}'s "
+            said.append(f"{interval_text(w.figure)} of {whose or 'the '}{spoken} ({w.figure.verdict})")
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
+
+
+def plain_sentence(comparison: Comparison) -> str:
+    """What came out, for somebody who knows nothing of step sizes."""
+    c = comparison
+    if c.controller is None:
+        return f"What {len(c.rows)} rules for the step size cost for the same accuracy, beside {c.against}"
+    work = c.row(c.controller).work
+    unit = "evaluations of the equations" if measured_in(c) == NAMES["nfev"] else "work"
+    first = _in_words(_work(c.row(c.controller)).figure, unit, "as many" if unit != "work" else "as much")
+    said = f'For the same accuracy the step-size controller "{c.controller}" needs {first} {c.against}'
+    for m, spoken in (("wall", "time"), ("single", "time one by one")):
+        if (w := work.get(m)) is not None:
+            said += f", {_in_words(w.figure, spoken, 'as much')} {c.base(m)}"
+    return said
+
+
+def _in_words(f: Figure, unit: str, equal: str) -> str:
+    """A ratio as "12 % fewer evaluations than", or that it is a tie, or not known."""
+    if math.isnan(f.ratio):
+        return f"an unknown share of {unit} beside"
+    less = "less" if equal == "as much" else "fewer"
+    if f.verdict in ("cheaper", "dearer"):
+        if f.ratio >= 2.0:
+            return f"{f.ratio:.1f} times the {unit} of"
+        return f"{abs(100.0 * (1.0 - f.ratio)):.0f} % {less if f.ratio < 1.0 else 'more'} {unit} than"
+    return f"{equal} {unit} (a tie) as" if not math.isnan(f.low) else f"about {f.ratio:.2f} times the {unit} of"
 
 
 def measured_in(comparison: Comparison) -> str:
@@ -88,26 +132,40 @@ def _ratios(c: Comparison) -> Table:
     table = Table(
         title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
         f"{c.instances} instances, seed {c.seed}",
-        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family",
+        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family" + _to(c),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("controller", no_wrap=True)
-    for name in (*NAMES.values(), "one tol., mean err", "one tol., 90 % err"):
+    measures = [m for m in MEASURES if m not in SPOKEN or m in c.clocks]
+    for name in (*(NAMES[m] for m in measures), "one tol., mean err", "one tol., 90 % err"):
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
-        first = _work(row)
-        cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in MEASURES)]
-        cells += [_cell(first.matched[s]) for s in ("gmean", "q90")]
-        table.add_row(_name(row, c), *cells, f"{100 * first.share_lost:.1f} %")
+        table.add_row(_name(row, c), *_ratio_cells(row, measures))
+        if row.here is not None:
+            same = Text(f"  {row.here.name} on the same {len(_work(row).instances)} instances", style="italic")
+            table.add_row(same, *_ratio_cells(row.here, measures))
     return table
+
+
+def _ratio_cells(row: Row, measures: Sequence[str]) -> list[Text]:
+    """A row's figures in the table of ratios; "-" where a measure is missing."""
+    first = _work(row)
+    cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
+    return [*cells, *(_cell(first.matched[s]) for s in ("gmean", "q90")), Text(f"{100 * first.share_lost:.1f} %")]
+
+
+def _to(c: Comparison) -> str:
+    """What the columns of the clocks are ratios to, where that is another law."""
+    other = [f"{NAMES[m]}: ratio to {law}" for m, law in c.clocks.items() if law != c.against]
+    return "".join(f"; {said}" for said in other)
 
 
 def _tails(c: Comparison) -> Table:
     table = Table(
         title=f"Tails, {measured_in(c)}",
-        caption="not reached: instances with less than 80 % of the error levels (charged, never dropped)",
+        caption="not reached: instances with less than 80 % of the error levels that the other reaches (charged)",
         title_justify="left",
         caption_justify="left",
     )

@@ -12,6 +12,7 @@ from ...integrators import methods, problems
 from ...integrators.engine.costs import NONE, Costs, of_family
 from ...integrators.engine.ensemble import solve_ensemble
 from ...integrators.engine.measure import errors
+from ...integrators.engine.solve import Solution, solve
 from ...integrators.problems.families import Family
 from ...integrators.problems.problem import Batch
 from ..config import settings
@@ -143,13 +144,19 @@ class Split:
             )
         )
 
-    def seconds(self, controller: Any, rtol: float, rows: Array | None = None, max_steps: int = MAX_STEPS) -> float:
+    def seconds(self, controller: Any, rtol: float, rows: Any = None, max_steps: int = MAX_STEPS) -> float:
         """Wall clock of one compiled ensemble on one thread, decisions included.
 
         rtol: its tolerance.  rows: its instances; None: all.
         """
         batch = self.batch if rows is None else self.batch[rows]
         return float(self._solve(batch, controller, np.full(len(batch), rtol), max_steps, threads=1).stats.wall_s)
+
+    def call(self, i: int, controller: Any, rtol: float, max_steps: int = MAX_STEPS) -> Callable[[], Solution]:
+        """A call that solves instance i alone, as `ss.solve` does, outputs at the family's times included."""
+        times, atol = self.batch.times(self.family.fractions)[i], rtol * self.family.atol_factor
+        problem = self.batch[i]
+        return lambda: solve(problem, self.method, controller, rtol, atol, times, None, max_steps)
 
     def _solve(self, batch: Batch, controller: Any, rtol: Array, max_steps: int, **options: Any) -> Any:
         times, atol = batch.times(self.family.fractions), (rtol * self.family.atol_factor)[:, None]

@@ -23,7 +23,7 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     from matplotlib.figure import Figure as Canvas
 
     rows = sorted(report.rows, key=lambda r: (r.unseen, r.work["work"].figure.ratio if r.work["work"] else 1.0))
-    fig = Canvas(figsize=(9.0, 1.6 + 0.36 * len(rows)), layout="constrained")
+    fig = Canvas(figsize=(9.0, 2.2 + 0.36 * len(rows)), layout="constrained")
     FigureCanvasAgg(fig)
     ax = fig.add_subplot()
     for i, r in enumerate(rows):
@@ -32,7 +32,7 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
         if w is not None:
             f = w.figure
             ax.plot([f.low, f.high], [y, y], color=LEARNED, lw=2.4, solid_capstyle="round", zorder=3)
-            label = "against the law tuned on the suite" if i == 0 else None
+            label = f"against {report.against}, the best law over the suite" if i == 0 else None
             ax.scatter([f.ratio], [y], s=44, color=LEARNED, zorder=4, label=label)
         ax.scatter([r.against_best.ratio], [y - 0.22], s=26, facecolor="white", edgecolor=BEST, lw=1.4, zorder=4,
                    label="against the best law in the table for this family" if i == 0 else None)  # fmt: skip
@@ -47,17 +47,25 @@ def picture(report: SuiteReport, path: str | Path) -> Path:
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.set_yticks([])
-    ax.set_title(
-        f"{report.controller}: weighted work at equal error, {suite.ratio:.2f} "
-        f"[{suite.low:.2f}, {suite.high:.2f}] over the suite",
-        loc="left", fontsize=11.5, color=INK,
+    less = f"{abs(100.0 * (1.0 - suite.ratio)):.0f} % {'less' if suite.ratio < 1.0 else 'more'} work than"
+    fig.suptitle(
+        f'The step-size controller "{report.controller}" needs '
+        f"{less if suite.verdict in ('cheaper', 'dearer') else 'as much work (a tie) as'} "
+        f"{report.against} for the same accuracy",
+        x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK,
     )  # fmt: skip
-    ax.set_xlabel("ratio to the law (below 1: cheaper)", color=QUIET)
+    ax.set_title(
+        f"weighted work at equal error over the {sum(not r.unseen for r in report.rows)} families of {report.suite}: "
+        f"{suite.ratio:.2f} [{suite.low:.2f}, {suite.high:.2f}]",
+        loc="left", fontsize=10, color=QUIET,
+    )  # fmt: skip
+    about = "ratio to the law (below 1: cheaper; a bar that holds 1 is a tie: no difference can be told)"
+    ax.set_xlabel(about, color=QUIET)
     ax.grid(axis="x", color=RULE, lw=0.8)
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-    ax.legend(loc="upper right", fontsize=8.5, frameon=False)
+    fig.legend(loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=150)

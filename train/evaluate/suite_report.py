@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..run import provenance
-from .metric import MEASURES, Figure, WorkRatio
+from .metric import CLOCKS, MEASURES, Figure, WorkRatio
 
 #: columns of the report as text
 TEXT_WIDTH = 170
 COLUMNS = (
-    "family", "instances", "f-evaluations", "weighted work", "wall clock", "worst", "rejected", "best law here",
-    "to it", "hindsight",
+    "family", "instances", "f-evaluations", "weighted work", "clock, lanes", "clock, single", "worst", "rejected",
+    "best law here", "to it", "hindsight",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class SuiteReport:
     laws          by law, the geometric mean over the families of its work over the denominator's, on the test split
     validation    the same on the validation split
     notes         sentences that belong beside the figures
+    clocks        by clock that was read ("wall", "single"), the law that its figures are against
     """
 
     suite: str
@@ -71,6 +72,7 @@ class SuiteReport:
     laws: dict[str, float]
     validation: dict[str, float]
     notes: tuple[str, ...]
+    clocks: dict[str, str] = field(default_factory=dict)
 
     @property
     def hindsight(self) -> float:
@@ -80,12 +82,15 @@ class SuiteReport:
 
     @property
     def headline(self) -> dict[str, Any]:
-        """{"against", "controller", "nfev", "work", "wall", "verdict", "notes"}."""
+        """{"against", "against_wall", "against_single", "controller", "nfev", "work", "wall", "single", "verdict",
+        "notes"}.
+        """
         undefined = Figure(np.nan, np.nan, np.nan)
         head = {m: self.figures.get(m, undefined).to_json() for m in MEASURES}
         verdict = self.figures.get("work", undefined).verdict
         return {
             "against": self.against,
+            **{f"against_{m}": self.clocks.get(m) for m in CLOCKS},
             "controller": self.controller,
             **head,
             "verdict": verdict,

@@ -21,8 +21,8 @@ def against_default(chosen: Candidate, plain: Candidate, mine: Split, theirs: Sp
     if point is None or ours is None:
         return {**said, "reached": False}
     times = clock.seconds({
-        "ours": clock.ours(mine, chosen.method, chosen.controller, ours.rtol),
-        "theirs": clock.ours(theirs, plain.method, plain.controller, point.rtol),
+        "ours": clock.ours(mine, chosen.controller, ours.rtol),
+        "theirs": clock.ours(theirs, plain.controller, point.rtol),
     })  # fmt: skip
     pairs = ((mine, chosen.controller, ours.rtol), (theirs, plain.controller, point.rtol))
     runs = [split.sweep(controller, np.array([rtol])) for split, controller, rtol in pairs]
@@ -67,7 +67,7 @@ def against_scipy(
     said = {"rtol": rtol, "atol": factor * rtol, "error": error if np.isfinite(error) else None}
     if point is None:
         return {**said, "reached": False}
-    mine = clock.ours(test, chosen.method, chosen.controller, point.rtol)
+    mine = clock.ours(test, chosen.controller, point.rtol)
     sides = {"ours": [mine[i] for i in some], "theirs": [host.call(i, rtol, factor * rtol) for i in some]}
     times = clock.seconds(sides, rounds=3)
     return {

@@ -13,7 +13,6 @@ from ...integrators.compile.cache import load_module
 from ...integrators.compile.unrolled import unrolled
 from ...integrators.core.errors import OptionError
 from ...integrators.engine.measure import errors
-from ...integrators.engine.solve import solve
 from ...integrators.kernels.calls import array_guards
 from ...integrators.problems.problem import Problem
 from ..evaluate import curves
@@ -64,15 +63,9 @@ def ratio(a: Array, b: Array, seed: int = 0) -> Ratio:
     return Ratio(float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)))
 
 
-def ours(split: Split, method: str, controller: Any, rtol: float) -> list[Callable[[], Any]]:
+def ours(split: Split, controller: Any, rtol: float) -> list[Callable[[], Any]]:
     """A call a instance that solves it, outputs at the family's times included."""
-    times, atol = split.batch.times(split.family.fractions), rtol * split.family.atol_factor
-
-    def one(i: int) -> Callable[[], Any]:
-        problem = split.batch[i]
-        return lambda: solve(problem, method, controller, rtol, atol, times[i], None, MAX_STEPS)
-
-    return [one(i) for i in range(len(split.batch))]
+    return [split.call(i, controller, rtol, MAX_STEPS) for i in range(len(split.batch))]
 
 
 def seconds(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluate.picture import INK, QUIET, RULE
+from ..evaluate.picture_style import INK, QUIET, RULE
 
 if TYPE_CHECKING:
     from .report import Fit

@@ -210,7 +210,7 @@ class _Search:
     def calls(self, c: Candidate, name: str = "validation", n: int = VALIDATION) -> Any:
         point = c.at(self.error)
         assert point is not None  # candidates that do not reach the error are left out before
-        return clock.ours(self.split(c.method, name, n), c.method, c.controller, point.rtol)
+        return clock.ours(self.split(c.method, name, n), c.controller, point.rtol)
 
     def by_clock(self, candidates: list[Candidate]) -> list[tuple[Candidate, Array]]:
         """Candidates with their times (B,) on validation instances, the fastest first."""

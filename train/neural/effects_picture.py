@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate.picture import INK, QUIET, RULE
+from ..evaluate.picture_style import INK, QUIET, RULE
 
 #: of variants in order, the baseline first: grey, then colours that differ in lightness too
 COLOURS = ("#8a8f98", "#0b6e99", "#d9822b", "#5b8c2a", "#a23b72", "#2f3e8f", "#c9a227", "#7a4b2a", "#3aa6a0", "#c44536")

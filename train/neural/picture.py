@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.picture import DENOMINATOR, INK, LEARNED, QUIET, RULE, TUNED
+from ..evaluate.picture_style import DENOMINATOR, INK, LEARNED, QUIET, RULE, TUNED
 
 NAMES = {"accuracy": "accuracy", "mse": "mean squared error"}
 

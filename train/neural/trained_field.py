@@ -32,6 +32,7 @@ from ..evaluate.contestants import HOSTS
 from ..evaluate.curves import Array
 from ..evaluate.headline import Comparison, choose_denominator, compare_runs
 from ..evaluate.metric import DENOMINATOR_KINDS, Runs
+from ..evaluate.rates import without_turns
 from ..run.progress import Progress
 from .digits_field import Field, TrainedField
 
@@ -208,19 +209,27 @@ def _errors(y: Array, ref: Array) -> Array:
 def _clocked(
     field: Field, y0: torch.Tensor, table: Sequence[Entry], runs: list[Runs], repeats: int, bar: Progress
 ) -> list[Runs]:
-    """The same runs with "wall": the least of `repeats` rounds, totals of a batch, shared out by evaluations."""
-    least = np.full((len(table), len(TOLERANCES)), np.inf)
-    for _ in range(repeats):
+    """The same runs with "wall", totals of a batch shared out by evaluations: the median of `repeats` rounds, each in
+    an order of its own.
+    """
+    spent = np.empty((len(table), repeats, len(TOLERANCES)))
+    rng = np.random.default_rng(0)
+    for round_ in range(repeats):
         for k, tol in enumerate(TOLERANCES):
-            for i, (_, _, controller) in enumerate(table):
+            for i in rng.permutation(len(table)):
                 began = time.perf_counter()
-                _solve(field, y0, METHOD, controller, tol)
-                least[i, k] = min(least[i, k], time.perf_counter() - began)
+                _solve(field, y0, METHOD, table[i][2], tol)
+                spent[i, round_, k] = time.perf_counter() - began
             bar.advance()
-    timed = [
-        Runs(r.name, r.err, {**r.work, "wall": w}, r.tol, r.attempts, r.rejected, r.kind, r.ids)
-        for r, w in zip(runs, least, strict=False)
-    ]
+    spent = without_turns(spent)
+    timed = []
+    for r, rounds in zip(runs, spent, strict=False):
+        middle = np.median(rounds, axis=0)
+        made = Runs(
+            r.name, r.err, {**r.work, "wall": middle}, r.tol, r.attempts, r.rejected, r.kind, r.ids,
+            {"wall": rounds / middle},
+        )  # fmt: skip
+        timed.append(made)
     return timed + runs[len(timed) :]
 
 

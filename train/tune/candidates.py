@@ -25,12 +25,15 @@ ALIKE = 0.02
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing that a search found: its label, the law, what it cost on the training split, and its base law."""
+    """One thing that a search found: its label, the law, what it cost on the training split, and its base law; stopped:
+    whether the search ended because it improved no more, and not because its share of the candidates was spent.
+    """
 
     label: str
     law: Law
     cost: float
     base: str
+    stopped: bool = False
 
 
 def candidates(
@@ -71,12 +74,13 @@ def candidates(
             lowest = min(lowest, value)
             bar.update(objective.evaluations, best=lowest)
 
-        vector, value, mean = _cma(space, evaluate, x0, step, inject, share, seed + 1000 * (k + 1), report)
+        vector, value, mean, stopped = _cma(space, evaluate, x0, step, inject, share, seed + 1000 * (k + 1), report)
         if value < top[2]:
             top = (base, vector, value)
         label = f"{base}/{k + 1}"
-        out.append(Candidate(label, _law(space, vector, laws[base], label), value, base))
-        out.append(Candidate(f"{label}m", _law(space, mean, laws[base], f"{label}m"), evaluate(mean), base))
+        out.append(Candidate(label, _law(space, vector, laws[base], label), value, base, stopped))
+        law = _law(space, mean, laws[base], f"{label}m")
+        out.append(Candidate(law.name, law, evaluate(mean), base, stopped))
     return out
 
 
@@ -110,8 +114,9 @@ def _cma(
     budget: int,
     seed: int,
     report: Callable[[float], None],
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """One search in the box, which is scaled to 0..1: (best vector, its value, final mean).
+) -> tuple[np.ndarray, float, np.ndarray, bool]:
+    """One search in the box, which is scaled to 0..1: (best vector, its value, final mean, whether it ended before its
+    budget did).
 
     evaluate: cost of a vector.  x0: where it begins.  inject: vectors that stand in the first generation, in the place
     of random draws.  budget: evaluations.  report: told the least value after every generation.
@@ -144,4 +149,4 @@ def _cma(
             best, lowest = space.low + width * np.clip(asked[k], 0.0, 1.0), values[k]
         report(lowest)
     mean = space.low + width * np.clip(np.asarray(es.result.xfavorite), 0.0, 1.0)
-    return best, lowest, mean
+    return best, lowest, mean, spent + es.popsize <= budget

@@ -32,7 +32,7 @@ class Objective:
         self.splits, self.max_steps = list(splits), max_steps
         self.method = self.splits[0].method
         self.implicit = methods.get(self.method).implicit
-        self.evaluations = self.solves = self.nfev = 0
+        self.evaluations = self.solves = self.nfev = self.attempts = 0
         self._floors = []
         for split in self.splits:
             first, levels = self._sweep(split, registry.get("i")), split.family.error_levels
@@ -52,6 +52,7 @@ class Objective:
                 sweeps = list(pool.map(lambda split: self._sweep(split, law, 1), self.splits))
         self.solves += sum(int(np.count_nonzero(s.nfev)) for s in sweeps)
         self.nfev += int(sum(s.nfev.sum() for s in sweeps))
+        self.attempts += int(sum(s.attempts.sum() for s in sweeps))
         levels = [split.family.error_levels for split in self.splits]
         return np.array(
             [log_work(s.err, s.work, x, floor).mean() for s, x, floor in zip(sweeps, levels, self._floors, strict=True)]

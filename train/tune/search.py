@@ -10,6 +10,7 @@ split, where the least objective wins: a failed search gives a published law bac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from ...controllers.laws.law import Law
 from ...controllers.laws.values import json_values
 from ...integrators import methods, problems
 from ...integrators.core import options
+from ...integrators.core.errors import OptionError
 from ...integrators.problems import suites
 from ...integrators.problems.families import Family
 from ...integrators.problems.fingerprint import fingerprint
@@ -30,6 +32,7 @@ from ..config import settings
 from ..evaluate.splits import Sweepable, check_size, draw
 from ..run.progress import Progress
 from ..run.provenance import provenance
+from .budget import Training, training_of
 from .candidates import candidates
 from .objective import Objective, grid_of
 
@@ -85,6 +88,7 @@ def tune(
     start: Law | None = None,
     n_validation: int | None = None,
     validation_seed: int = 0,
+    budget_of: Any = None,
     progress: bool = True,
 ) -> Tuned:
     """Tune the general linear law on `n` training instances of a family, or of every family of a suite.
@@ -99,6 +103,9 @@ def tune(
     start          a linear law found earlier: it stands among the published ones as "start", and the first search
                    begins from it
     n_validation, validation_seed    the split that chooses; default 100 instances, of a suite 12 a family
+    budget_of      a learned controller (object, name, file, or run folder) whose training's budget the search is given:
+                   as many training instances, unless n says otherwise, and candidates until it has made as many
+                   attempted steps; never fewer than `evaluations`, and less only where all searches stop improving
 
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws,
     and a `start` that the method cannot drive.
@@ -108,6 +115,11 @@ def tune(
     check_search(evaluations, seed, restarts, sigma, start, progress)
     settings.seed("validation_seed", validation_seed)
     names, method = suites.members(family, method)
+    budget = None if budget_of is None else training_of(budget_of)
+    if n is None and budget is not None:
+        if budget.instances is None:
+            raise OptionError(f"budget_of: {budget.name!r} does not say on how many instances it was trained: give n")
+        n = budget.instances
     n = (64 if len(names) == 1 else 8) if n is None else n
     n_validation = (100 if len(names) == 1 else 12) if n_validation is None else n_validation
     for member in map(problems.family, names):
@@ -117,8 +129,9 @@ def tune(
     train = [draw(name, method, "train", n, seed) for name in names]
     valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     return tune_splits(
-        family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, progress=progress
-    )
+        family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, budget=budget,
+        progress=progress,
+    )  # fmt: skip
 
 
 def tune_splits(
@@ -131,11 +144,13 @@ def tune_splits(
     restarts: int = 4,
     sigma: float = 0.08,
     start: Law | None = None,
+    budget: Training | None = None,
     progress: bool = True,
 ) -> Tuned:
     """As `tune`, on splits of one's own, each of which counts the same.
 
-    name: stands in the file.  train: splits to search on.  valid: splits to choose on.
+    name: stands in the file.  train: splits to search on.  valid: splits to choose on.  budget: of a learned
+    controller's training, whose attempts the search is to have at least.
     """
     check_search(evaluations, seed, restarts, sigma, start, progress)
     method = train[0].method
@@ -145,6 +160,9 @@ def tune_splits(
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
         cost = _costs(objective, pool, bar)
+        if budget is not None and budget.attempts is not None:
+            each = objective.attempts / objective.evaluations
+            evaluations = max(evaluations, math.ceil(budget.attempts / each))
         best = min(cost, key=lambda label: (cost[label], label))
         if start is not None:
             pool["start"], cost["start"] = start, objective(start)
@@ -172,7 +190,9 @@ def tune_splits(
                   "cost_published": cost[best]},
         "validation": {**_sizes(valid), "seed": valid[0].seed, "ratios": ratios},
         "budget": {"evaluations": objective.evaluations, "solves": objective.solves, "nfev": objective.nfev,
-                   "restarts": restarts, "sigma": sigma, "asked": evaluations},
+                   "attempts": objective.attempts, "restarts": restarts, "sigma": sigma, "asked": evaluations,
+                   "stopped_improving": all(c.stopped for c in found),
+                   **({} if budget is None else {"budget_of": budget.to_json()})},
         **(grid_of(train[0]) if len(train) == 1 else {"families": {s.family.name: grid_of(s) for s in train}}),
         "seed": seed,
         **_fingerprint(name),

@@ -1,0 +1,74 @@
+"""From the seconds of rounds of timing to seconds a unit of work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .curves import Array
+
+#: standard deviations beyond which a round is an outlier
+OUTLIER = 3.0
+#: median of the absolute value of a normal number over its standard deviation
+NORMAL = 0.6745
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a clock said of a contestant.
+
+    seconds    (K,) seconds a unit of work at every value of the knob
+    rounds     (R, K) those of every round over them
+    """
+
+    seconds: Array
+    rounds: Array
+
+
+def without_turns(seconds: Array) -> Array:
+    """Seconds (C, R, J) of contestants by round and turn, less what a turn did to all contestants alike.
+
+    A machine that is slower for a while slows all who take that turn.  What they share is the median over contestants
+    of the deviation from their own median round, in logarithms (a few steps of Tukey's median polish); the ratio of
+    two contestants in a turn stays what it was.  NaN is a turn that a contestant did not take.
+    """
+    logs = np.log(seconds)
+    if len(logs) < 2:  # what is shared cannot be told from what is its own
+        return np.array(seconds)
+    for _ in range(3):
+        logs -= _median(logs - _median(logs, 1), 0)
+    return np.asarray(np.exp(logs))
+
+
+def _median(values: Array, axis: int) -> Array:
+    """Median along an axis, which is kept, NaN left out; 0 where there is nothing else."""
+    known = np.isfinite(values).any(axis=axis, keepdims=True)
+    return np.asarray(np.nanmedian(np.where(known, values, 0.0), axis=axis, keepdims=True))
+
+
+def _tamed(deviations: Array) -> Array:
+    """Deviations (R, J) in the logarithm, those of outliers cut to `OUTLIER` standard deviations of the others."""
+    others = np.abs(deviations[deviations != 0.0])  # one round of three or five is the median itself
+    most = OUTLIER * float(np.median(others)) / NORMAL if others.size else 0.0
+    return np.clip(deviations, -most, most)
+
+
+def rate_of(timed: Array, knobs: Array, count: int) -> Rate:
+    """The rate at all `count` values of the knob, from those (R, J) at `knobs`.
+
+    In between it is interpolated in the logarithm; beyond the first and the last the largest known one counts.  Rounds
+    are kept within `OUTLIER` times what rounds of the contestant typically differ from the median by: another job that
+    takes a turn's time does not move the median either.
+    """
+    middle = np.median(timed, axis=0)
+    timed = middle * np.exp(_tamed(np.log(timed / middle)))
+    at = np.arange(count)
+    most = int(np.argmax(middle))
+    inside = (at >= knobs[0]) & (at <= knobs[-1])
+
+    def spread(rate: Array) -> Array:
+        return np.where(inside, np.exp(np.interp(at, knobs, np.log(rate))), rate[most])
+
+    seconds = spread(middle)
+    return Rate(seconds, np.array([spread(r) for r in timed]) / seconds)

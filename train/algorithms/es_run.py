@@ -66,8 +66,9 @@ def evolve_run(
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    generations = fitness.settings.generations
-    bar = Progress(f"es {name}", generations, "generations", progress)
+    s = fitness.settings
+    total, unit = (s.total_steps, "attempts") if s.total_steps else (s.generations, "generations")
+    bar = Progress(f"es {name}", total, unit, progress)
     # events behind the checkpoint are written again
     purge = None if state is None else int(state["attempts"]) + 1
     board = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge)
@@ -75,7 +76,7 @@ def evolve_run(
     try:
         for generation, attempts, cost, mean in evolution.evolve(first, fitness, seed, run.checkpoint, state):
             board.add_scalar("train/fitness", cost, attempts)
-            if (due(generation, attempts) or generation == generations) and generation not in logged:
+            if (due(generation, attempts) or s.last(generation, attempts)) and generation not in logged:
                 due.made(attempts)
                 figure = ratio(mean)
                 board.add_scalar("validation/ratio", figure, attempts)
@@ -84,7 +85,7 @@ def evolve_run(
                     made = {"env_steps": attempts, "generation": generation}
                     save(best_of(mean, made, {"validation_ratio": figure}), run.controller)
                 run.log(generation=generation, env_steps=attempts, fitness=cost, validation=figure, best=best)
-            bar.update(generation, fitness=cost, validation=best)
+            bar.update(attempts if s.total_steps else generation, fitness=cost, validation=best)
     finally:
         bar.close()
         board.close()

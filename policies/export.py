@@ -1,6 +1,7 @@
 """From a trained Stable-Baselines3 model to a controller: what its deterministic policy computes, layer by layer.
 
-PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1].  SAC: tanh of the mean.  DQN: the action of the
+PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1].  SAC: tanh of the mean.  TD3 and DDPG: tanh
+of the actor's last layer.  DQN: the action of the
 greatest value out of a table.  Observation statistics of a `VecNormalize` become the decision's normaliser; whether
 there were any is asked until it is known (`sources`).  Layers are read off by type, whatever is not understood is
 refused by name, and the result is compared with `model.predict(deterministic=True)` on raw observations before it is
@@ -40,7 +41,7 @@ def from_sb3(
 ) -> Learned:  # fmt: skip
     """The controller that `model`'s deterministic policy is.
 
-    model         PPO, A2C, SAC or DQN with an MLP policy (tanh or ReLU) over the decision's observation
+    model         PPO, A2C, SAC, TD3, DDPG or DQN with an MLP policy (tanh or ReLU) over the decision's observation
     decision      observation, actions and base law that it was trained with
     normaliser    what its observations were normalised by: the VecNormalize, the path of the file that its `save`
                   wrote, or a mapping with mean, var (n_obs,), epsilon and clip (`normalisation.Statistics`).  None:
@@ -81,6 +82,7 @@ def _network(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.dqn.policies import DQNPolicy
     from stable_baselines3.sac.policies import SACPolicy
+    from stable_baselines3.td3.policies import TD3Policy
 
     policy: Any = getattr(model, "policy", None)
     space = getattr(policy, "observation_space", None)
@@ -105,8 +107,12 @@ def _network(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]
         _check_actions(policy, decision)
         _check_extractor(policy.actor.features_extractor)
         return _layers([policy.actor.latent_pi, policy.actor.mu]), "tanh"
+    if isinstance(policy, TD3Policy):
+        _check_actions(policy, decision)
+        _check_extractor(policy.actor.features_extractor)
+        return _squashed(_layers([policy.actor.mu])), "tanh"
     raise ValueError(
-        f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC and DQN are understood"
+        f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC, TD3, DDPG and DQN are understood"
     )
 
 
@@ -166,6 +172,14 @@ def _layers(modules: Iterable[Any]) -> Layers:
                     "Linear, each followed by Tanh or ReLU, is"
                 )
     return out
+
+
+def _squashed(layers: Layers) -> Layers:
+    """The layers of an actor that ends in a tanh, without it: the controller's `squash` is that tanh."""
+    weight, bias, activation = layers[-1]
+    if activation != "tanh":
+        raise ValueError(f"the actor must end in Tanh, which bounds its actions, got {activation!r}")
+    return [*layers[:-1], (weight, bias, "linear")]
 
 
 def _with_normaliser(decision: Decision, found: Statistics | None) -> Decision:

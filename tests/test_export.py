@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -57,8 +57,8 @@ def make(name, decision, arch=(16,), act=torch.nn.Tanh):
     kwargs = {"net_arch": list(arch), "activation_fn": act}
     if name == "DQN":
         return stir(DQN("MlpPolicy", env(decision, 7), policy_kwargs=kwargs, buffer_size=10, device="cpu", seed=0))
-    if name == "SAC":
-        return stir(SAC("MlpPolicy", env(decision), policy_kwargs=kwargs, buffer_size=10, device="cpu", seed=0))
+    if cls := {"SAC": SAC, "TD3": TD3, "DDPG": DDPG}.get(name):
+        return stir(cls("MlpPolicy", env(decision), policy_kwargs=kwargs, buffer_size=10, device="cpu", seed=0))
     cls = {"PPO": PPO, "A2C": A2C}[name]
     return stir(cls("MlpPolicy", env(decision), policy_kwargs=kwargs, device="cpu", seed=0))
 
@@ -68,6 +68,7 @@ CASES = [
     ("PPO", (16,), torch.nn.Tanh), ("PPO", (32, 32), torch.nn.ReLU), ("PPO", (), torch.nn.Tanh),
     ("A2C", (8,), torch.nn.Tanh),
     ("SAC", (16,), torch.nn.ReLU), ("SAC", (24, 8), torch.nn.Tanh), ("DQN", (16, 16), torch.nn.ReLU),
+    ("TD3", (16,), torch.nn.ReLU), ("TD3", (), torch.nn.ReLU), ("DDPG", (24, 8), torch.nn.Tanh),
 ]  # fmt: skip
 
 
@@ -101,7 +102,8 @@ def test_parity(name, arch, act):
     np.testing.assert_allclose(
         log_factors(learned, ours), log_factors(learned, theirs.astype(float)), rtol=0, atol=1e-5
     )
-    assert learned.squash == {"SAC": "tanh", "DQN": "argmax"}.get(name, "clip") and learned.family == "lorenz"
+    squash = {"SAC": "tanh", "TD3": "tanh", "DDPG": "tanh", "DQN": "argmax"}.get(name, "clip")
+    assert learned.squash == squash and learned.family == "lorenz"
 
 
 def test_parity_with_state_dependent_exploration():
@@ -203,7 +205,6 @@ REFUSED = [
         {},
         r"must act in a Box of shape \(2,\), as the decision does, got Discrete",
     ),
-    (lambda: TD3("MlpPolicy", env(D), buffer_size=10, device="cpu"), {}, "policy of type TD3Policy"),
     (lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"), {}, "give `actions`"),
     (
         lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"),

@@ -73,14 +73,14 @@ def test_the_example_of_a_sweep_passes():
 # -- the rules against what they are rules of --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "sac", "dqn", "es"])
+@pytest.mark.parametrize("algorithm", list(configs.ALGORITHMS))
 def test_every_argument_of_an_algorithm_has_a_rule_that_takes_its_default(algorithm):
     """The names and defaults are Stable-Baselines3's own."""
     from stepsmith.train.config import algorithms, settings
     from stepsmith.train.config.resolved import train_defaults
 
-    base = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES}[algorithm]
-    defaults = train_defaults(configs.from_dict(copy.deepcopy(base)))
+    base = {"ppo": PPO, "dqn": DQN, "es": ES}.get(algorithm, SAC)
+    defaults = train_defaults(configs.from_dict({**copy.deepcopy(base), "algorithm": algorithm}))
     assert set(defaults) == set(algorithms.TRAIN[algorithm])
     given = {k: v for k, v in defaults.items() if v is not None}
     assert settings.check("train", given, algorithms.TRAIN[algorithm]) == given

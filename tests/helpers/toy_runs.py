@@ -30,13 +30,15 @@ TRAIN = {
     "es": {"generations": 30, "population": 4, "instances": 4, "sigma": 0.3},
     "ppo": {"total_steps": 2048, "num_envs": 16, "n_steps": 16, "batch_size": 128, "n_epochs": 1},
     "sac": OFF,
+    "td3": {**OFF, "gradient_steps": 1, "value_hidden": [16]},
     "dqn": {**OFF, "actions": [[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]], "target_update_interval": 100},
 }
 
 
 def make(algorithm, **changes):
     every = 20_000 if algorithm == "es" else 300
-    data = {"name": "toy", "algorithm": algorithm, "env": ENV, "policy": {"hidden": [3]}, "train": TRAIN[algorithm],
+    data = {"name": "toy", "algorithm": algorithm, "env": ENV, "policy": {"hidden": [3]},
+            "train": TRAIN.get(algorithm, OFF),
             "evaluate": {"every": every, "instances": 4, "against": "i"}}  # fmt: skip
     return configs.from_dict({**data, **changes})
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3 import DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
@@ -27,14 +27,16 @@ from ...envs import make_sb3
 from ...envs.three_body_paper import PaperCore
 from ...integrators.engine.costs import NONE
 from ...policies.normalisation import keep
+from ..config import algorithms
 from ..config.config import Config
 from ..run.rundir import RunDir, opened
 from ..run.runfiles import RunError
 from ..run.threads import torch_threads
+from .sb3_noise import Gaussian
 from .sb3_state import between_rollouts, restore
 from .sb3_validate import LawCheck, PaperCheck, Validate
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "dqn": DQN}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
@@ -50,7 +52,7 @@ def train(config: Config, out: str | Path | None = None, resume: bool = False, p
 
 def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     state = run.restored() if resume else None
-    settings = dict(config.train)
+    settings = {**algorithms.DEFAULTS.get(config.algorithm, {}), **config.train}
     total = int(settings.pop("total_steps", 10_000_000))
     table = settings.pop("actions", None)
 
@@ -108,9 +110,11 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
     """
     net_arch: Any = list(config.policy.hidden)
     value = settings.pop("value_hidden", [64, 64])
+    if config.policy.critic is not None:
+        value = list(config.policy.critic)
     if config.algorithm == "ppo":
         net_arch = {"pi": net_arch, "vf": value}
-    elif config.algorithm == "sac":
+    elif config.algorithm in ("sac", "td3", "ddpg"):
         net_arch = {"pi": net_arch, "qf": value}
     policy_kwargs: dict[str, Any] = {"net_arch": net_arch, "activation_fn": ACTIVATIONS[config.policy.activation]}
     log_std = settings.pop("log_std_init", None)
@@ -119,6 +123,9 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
     last = settings.pop("final_learning_rate", None)
     if last is not None:
         settings["learning_rate"] = Falling(float(settings.get("learning_rate", 3e-4)), float(last))
+    noise = settings.pop("exploration_noise", 0.0)
+    if noise > 0.0:
+        settings["action_noise"] = Gaussian(noise, venv.num_envs, venv.action_space.shape[0])
     cls = between_rollouts(ALGORITHMS[config.algorithm])
     model = cls(
         "MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board,
@@ -126,6 +133,8 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
     )  # fmt: skip
     if isinstance(model, SAC):
         start_as_the_law(model, log_std)
+    elif isinstance(model, TD3):  # and DDPG, which is one
+        start_deterministic_as_the_law(model)
     keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
     return model
 
@@ -155,6 +164,15 @@ def start_as_the_law(model: SAC, log_std: float | None) -> None:
         if log_std is not None:
             head.weight.zero_()
             head.bias.fill_(log_std)
+
+
+def start_deterministic_as_the_law(model: TD3) -> None:
+    """Let the actor of TD3 or DDPG, and its target, begin with the action 0."""
+    with torch.no_grad():
+        for actor in (model.actor, model.actor_target):
+            last = [layer for layer in actor.mu if isinstance(layer, torch.nn.Linear)][-1]
+            last.weight.zero_()
+            last.bias.zero_()
 
 
 class Falling:

@@ -13,6 +13,11 @@ from ..config.settings import LARGEST_SEED
 from .arguments import Json, Seed, app
 from .show import table
 
+ALGO = (
+    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn or es. \\[train] is then that of the "
+    "algorithm's shipped config."
+)
+
 
 @app.command("demo")
 def demo(
@@ -37,11 +42,18 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>\\[-<algorithm>]-s<seed>).")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    algo: Annotated[str | None, typer.Option(help=ALGO)] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting, in the place of the config's: train.total_steps=5000. Repeatable."),
+    ] = None,
 ) -> None:
-    """Train a controller (PPO, SAC, DQN or an evolution strategy) or, by a config with a \\[task], a neural ODE."""
+    """Train a controller (PPO, SAC, TD3, DDPG, DQN or an evolution strategy) or, by a config with a \\[task], a neural
+    ODE.
+    """
     from ..run.run import train as run
 
-    print(run(config, seed, out, resume))
+    print(run(config, seed, out, resume, algo=algo, changes=change or ()))
 
 
 @app.command("export")

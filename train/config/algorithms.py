@@ -74,7 +74,7 @@ _OFF_POLICY: Rules = {
     **_EVERY, "buffer_size": count(1, 2**40), "learning_starts": count(0), "batch_size": count(1, 2**30),
     "tau": number(above=0.0, high=1.0), "train_freq": count(), "gradient_steps": _gradient_steps,
     "optimize_memory_usage": flag,
-    "n_steps": count(1, 1_000_000), "target_update_interval": count(), "replay_buffer_class": left_out,
+    "n_steps": count(1, 1_000_000), "replay_buffer_class": left_out,
     "replay_buffer_kwargs": table({"handle_timeout_termination": flag}),
 }  # fmt: skip
 
@@ -88,20 +88,47 @@ PPO: Rules = {
 }  # fmt: skip
 SAC: Rules = {
     **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag,
-    "action_noise": left_out,
+    "action_noise": left_out, "target_update_interval": count(),
 }  # fmt: skip
+TD3: Rules = {
+    **_OFF_POLICY, "value_hidden": _values, "exploration_noise": number(0.0, 2.0), "action_noise": left_out,
+    "policy_delay": count(), "target_policy_noise": number(0.0), "target_noise_clip": number(0.0),
+}  # fmt: skip
+_TD3_ALONE = ("policy_delay", "target_policy_noise", "target_noise_clip", "stats_window_size")
+DDPG: Rules = {name: rule for name, rule in TD3.items() if name not in _TD3_ALONE}
 DQN: Rules = {
     **_OFF_POLICY, "actions": many(lambda name, value: _action(name, value), "rows of numbers in [-1, 1]", 2, 100_000),
     "exploration_fraction": number(above=0.0, high=1.0), "exploration_initial_eps": _share,
     "exploration_final_eps": _share,
-    "max_grad_norm": number(above=0.0),
+    "max_grad_norm": number(above=0.0), "target_update_interval": count(),
 }  # fmt: skip
-TRAIN: Mapping[str, Rules] = {"ppo": PPO, "sac": SAC, "dqn": DQN, "es": ES}
+TRAIN: Mapping[str, Rules] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN, "es": ES}
+
+#: what td3 and ddpg take where [train] leaves a setting out, in the place of Stable-Baselines3's own defaults: those
+#: are for one environment, and would make one gradient step for the steps of all of these
+_DETERMINISTIC: Mapping[str, Any] = {
+    "total_steps": 600_000, "num_envs": 256, "batch_size": 512, "learning_rate": 3e-4, "gamma": 0.95,
+    "gradient_steps": 16, "learning_starts": 2_000, "value_hidden": [128, 128], "exploration_noise": 0.1,
+}  # fmt: skip
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {"td3": _DETERMINISTIC, "ddpg": _DETERMINISTIC}
 
 
 def _action(name: str, value: Any) -> Any:
     one = number(-1.0, 1.0)
     return many(one, "numbers in [-1, 1]", 1, 4)(name, value) if isinstance(value, (list, tuple)) else one(name, value)
+
+
+def check_critic(algorithm: str, critic: Any, train: Mapping[str, Any]) -> None:
+    """ValueError where [policy] critic is given to an algorithm that has none, or beside [train] value_hidden."""
+    if critic is None:
+        return
+    if "value_hidden" not in TRAIN[algorithm]:
+        have = ", ".join(name for name, rules in TRAIN.items() if "value_hidden" in rules)
+        raise options.OptionError(f"[policy] critic must be left out, for {algorithm} has no critic: {have} have one")
+    if "value_hidden" in train:
+        raise options.OptionError(
+            "[policy] critic and [train] value_hidden are two names of one setting: leave one of them out"
+        )
 
 
 def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -1,14 +1,14 @@
 """A training run's configuration: a TOML file, read into dataclasses that refuse what they do not know.
 
 name = "three-body"
-algorithm = "ppo"            # ppo, sac, dqn or es
+algorithm = "ppo"            # ppo, sac, td3, ddpg, dqn or es
 seed = 0
 
 [env]                        # arguments of the environment: family, method, law, features, n_act, rtol, reward, ...
 family = "three_body"
 
 [policy]
-hidden = [16]
+hidden = [16]                # [] for a linear policy
 activation = "tanh"
 
 [train]                      # the algorithm's arguments by SB3's names; of es those of `algorithms.evolution.Settings`
@@ -32,19 +32,30 @@ from ...integrators.core import options
 from ...integrators.core.names import unknown
 from . import algorithms, reading, settings
 
-ALGORITHMS = ("ppo", "sac", "dqn", "es")
+ALGORITHMS = ("ppo", "sac", "td3", "ddpg", "dqn", "es")
 PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The controller's network.  hidden: widths of the hidden layers.  activation: "tanh" or "relu"."""
+    """The controller's network, and the one that judges it while it is trained.
+
+    hidden        widths of the hidden layers; none of them: the answer is linear in the features
+    activation    "tanh" or "relu"
+    critic        widths of the hidden layers of the value networks of ppo, sac, td3 and ddpg, which are no part of the
+                  controller; None: `value_hidden` of [train], another name for the same setting
+    """
 
     hidden: tuple[int, ...] = (16,)
     activation: str = "tanh"
+    critic: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _take(self, settings.check("policy", vars(self), settings.POLICY))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data.  A critic that was not asked for is left out, as in runs from before there was this setting."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k != "critic" or v is not None}
 
 
 @dataclass(frozen=True)
@@ -94,11 +105,12 @@ class Config:
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
         train = settings.check("train", self.train, algorithms.TRAIN[self.algorithm])
+        algorithms.check_critic(self.algorithm, self.policy.critic, train)
         _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the run folder."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return json.loads(json.dumps({**dataclasses.asdict(self), "policy": self.policy.as_dict()}))
 
 
 def _take(made: Any, values: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from .config import Config
 #: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
-    "final_learning_rate": None,
+    "final_learning_rate": None, "exploration_noise": 0.1,
 }  # fmt: skip
 #: observations of an environment that has no decision, in an estimate of memory
 PAPER_OBS = 16
@@ -119,7 +119,9 @@ def train_defaults(config: Config) -> dict[str, Any]:
 
     theirs = inspect.signature(ALGORITHMS[config.algorithm].__init__).parameters
     own = {k: v for k, v in OWN.items() if k in algorithms.TRAIN[config.algorithm]}
-    return own | {k: v.default for k, v in theirs.items() if k not in _FIXED}
+    rest = {k: v.default for k, v in theirs.items() if k not in _FIXED}
+    found = {**own, **rest, **algorithms.DEFAULTS.get(config.algorithm, {})}
+    return found if config.policy.critic is None else {**found, "value_hidden": list(config.policy.critic)}
 
 
 def _names(config: Config, env: dict[str, Any]) -> Decision:
@@ -193,7 +195,7 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
         settings.fits(
             "[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout"
         )
-    elif config.algorithm in ("sac", "dqn"):
+    elif config.algorithm != "es":
         settings.fits("[train] buffer_size", train["buffer_size"], 4 * (2 * n_obs + n_act + 3), "a replay buffer")
 
 

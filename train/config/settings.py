@@ -179,7 +179,8 @@ _width = count(1, WIDEST)
 def hidden(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
     """Widths of hidden layers: a list of whole numbers."""
     if not isinstance(value, (list, tuple)) or not least <= len(value) <= DEEPEST:
-        raise options.refuse(name, f"a list of {least} to {DEEPEST} widths, for instance [16]", value)
+        none = "" if least else ", or [] for a network without hidden layers"
+        raise options.refuse(name, f"a list of {least} to {DEEPEST} widths, for instance [16]{none}", value)
     widths = tuple(_width(f"{name}[{i}]", v) for i, v in enumerate(value))
     weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
     if weights > MOST_WEIGHTS:
@@ -189,7 +190,16 @@ def hidden(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
     return widths
 
 
-POLICY: Rules = {"hidden": hidden, "activation": choice("tanh", "relu")}
+def _any_widths(name: str, value: Any) -> tuple[int, ...]:
+    """Widths of hidden layers, of which there may be none: the network is then linear."""
+    return hidden(name, value, least=0)
+
+
+def _critic(name: str, value: Any) -> tuple[int, ...] | None:
+    return None if value is None else hidden(name, value, least=0)
+
+
+POLICY: Rules = {"hidden": _any_widths, "critic": _critic, "activation": choice("tanh", "relu")}
 EVALUATE: Rules = {"every": count(), "instances": instances, "seed": seed, "against": text}
 COSTS: Rules = {"jacobian": number(0.0), "lu": number(0.0), "solve": number(0.0), "seconds": lambda name, value: value}
 

@@ -52,6 +52,7 @@ from ..algorithms.es import FIRST_SCALE
 from ..algorithms.es_run import EveryGenerations, evolve_run, provenance_of
 from ..algorithms.evolution import Settings
 from ..config import reading, settings
+from ..config.algorithms import check_critic
 from ..config.config import Policy, section
 from ..evaluate import curves
 from ..evaluate.metric import Runs, point_ratio
@@ -118,10 +119,11 @@ class FieldsConfig:
         settings.run_name("name", self.name)
         settings.seed("seed", self.seed)
         options.choice("algorithm", self.algorithm, ("es",))
+        check_critic(self.algorithm, self.policy.critic, {})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the run folder."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return json.loads(json.dumps({**dataclasses.asdict(self), "policy": self.policy.as_dict()}))
 
 
 def from_dict(data: dict[str, Any]) -> FieldsConfig:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..config import config as configs
-from ..config import reading, settings
+from ..config import overrides, reading, settings
 from ..config.config import Config
 from .refused import leaving_nothing
 from .rundir import folder_of
@@ -18,6 +20,8 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    algo: str | None = None,
+    changes: Sequence[str] = (),
 ) -> Path:
     """Train by a config; returns the path of the exported controller, or the run folder of a neural differential
     equation (a config with a [task] table, `train.neural.config`).
@@ -27,14 +31,19 @@ def train(
     out         run folder; default runs/<name>-<algorithm>-s<seed>
     resume      go on from the folder's last checkpoint
     progress    show a progress bar
+    algo        in the place of the config's algorithm, with [train] of the shipped config of that algorithm
+                (`overrides.with_algorithm`)
+    changes     settings in the place of the config's, "train.total_steps=5000" for instance; after `algo`
 
     Raises ValueError on a bad config or a folder that already holds a run.
     """
     if seed is not None:
         settings.seed("seed", seed)
     reading.folder("out", out)
+    if isinstance(config, Config) and (algo is not None or changes):
+        config = configs.from_dict(_changed(config.as_dict(), algo, changes))
     if not isinstance(config, Config):
-        tables = configs.read(config)
+        tables = _changed(configs.read(config), algo, changes)
         if "task" in tables:
             from ..neural.config import from_dict
             from ..neural.loop import train as train_task
@@ -57,6 +66,12 @@ def train(
         from ..algorithms.sb3 import train as train_sb3
 
         return train_sb3(cfg, out, resume, progress)
+
+
+def _changed(tables: dict[str, Any], algo: str | None, changes: Sequence[str]) -> dict[str, Any]:
+    if algo is not None:
+        tables = overrides.with_algorithm(tables, algo)
+    return overrides.with_settings(tables, changes)
 
 
 def export(run_dir: str | Path, out: str | Path) -> Path:

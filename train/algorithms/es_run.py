@@ -14,6 +14,7 @@ from ...controllers.learned.network import Learned
 from ..run.progress import Progress
 from ..run.provenance import provenance
 from ..run.rundir import RunDir
+from ..run.runfiles import plain
 from . import evolution
 
 
@@ -92,5 +93,8 @@ def evolve_run(
 
 
 def provenance_of(facts: dict[str, Any], made: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a saved controller says of its training: facts of the run, of the generation, and versions and commit."""
-    return {**facts, **made, **(more or {}), **provenance()}
+    """What a saved controller says of its training: facts of the run, of the generation, and versions and commit.
+
+    It is plain data: null stands for a number that is not known, such as the seconds of costs that a config gives.
+    """
+    return plain({**facts, **made, **(more or {}), **provenance()})

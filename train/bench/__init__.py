@@ -6,11 +6,11 @@
     venv = ss.envs.make_sb3("stepsmith/ODE-v0", 256, 0, **bench.load("orbits-v1").env)     # to train in
 """
 
-from .evaluate import evaluate
+from .cells import run
+from .evaluation import evaluate
 from .instance_file import BenchError
-from .leaderboard import leaderboard
 from .protocol import Protocol, load, members, names
-from .run import run
-from .submit import submit
+from .submitting import submit
+from .tables import leaderboard
 
 __all__ = ["BenchError", "Protocol", "evaluate", "leaderboard", "load", "members", "names", "run", "submit"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .aggregate import profile
-from .leaderboard import by_iqm
 from .records import Table
+from .tables import by_iqm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

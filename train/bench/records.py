@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..run.runfiles import RunError, read_json
-from .evaluate import SCHEMA
+from .evaluation import SCHEMA
 from .instance_file import BenchError
 
 FILE = "record.json"

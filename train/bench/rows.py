@@ -83,9 +83,12 @@ def config(protocol: Protocol, row: str, seed: int, env_steps: int | None = None
 def _fitting(train: dict[str, Any], steps: int) -> dict[str, Any]:
     """[train] for a budget that may be smaller than the protocol's: at least 8 rollouts, and a warm-up of a quarter."""
     found = dict(train)
+    if "num_envs" in found:
+        found["num_envs"] = min(found["num_envs"], steps // 64)
     if "n_steps" in found and "num_envs" in found:
         found["n_steps"] = max(8, min(found["n_steps"], steps // (8 * found["num_envs"])))
-        found["batch_size"] = min(found["batch_size"], found["n_steps"] * found["num_envs"])
+        size = found["n_steps"] * found["num_envs"]
+        found["batch_size"] = found["batch_size"] if size % found["batch_size"] == 0 else size
     if "learning_starts" in found:
         found["learning_starts"] = min(found["learning_starts"], steps // 4)
     return found

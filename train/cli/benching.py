@@ -33,12 +33,12 @@ def run(
     leaderboard: Annotated[bool, typer.Option(help="Make the leaderboard at the end.")] = True,
 ) -> None:
     """Train and measure all rows with all seeds; finished cells are skipped."""
-    from ..bench import leaderboard as made
-    from ..bench.run import run as start
+    from ..bench.cells import run as start
+    from ..bench.tables import leaderboard as made
 
     start(protocol, out, algos=None if algos is None else algos.split(","), seeds=seeds, steps=steps)
     if leaderboard:
-        text, files = made.leaderboard(out, partial=True)
+        text, files = made(out, partial=True)
         print(text)
         print(*files, sep="\n")
 
@@ -55,7 +55,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a submission on a protocol's test instances."""
-    from ..bench.submit import submit
+    from ..bench.submitting import submit
 
     reading.folder("--out", out)
     found = submit(protocol, submission.split(","), name, out, clock=clock)
@@ -72,7 +72,7 @@ def make_table(
     partial: Annotated[bool, typer.Option("--partial", help="Leave incomplete rows out.")] = False,
 ) -> None:
     """Make the leaderboard (Markdown, JSON, picture) from a folder's records alone."""
-    from ..bench.leaderboard import leaderboard
+    from ..bench.tables import leaderboard
 
     text, files = leaderboard(folder, partial)
     print(text)

@@ -1,5 +1,5 @@
 """The command line: `stepsmith demo | fit | train | tune | compare | export | inspect | list | kernel | sweep |
-effects`.
+effects | bench`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
 standard error. Every command imports what it needs when it runs, so that `--help` answers at once.
@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from ...integrators.core.errors import shown
-from . import fitting, measuring, showing, training  # noqa: F401 (a command is registered where it is defined)
+from . import benching, fitting, measuring, showing, training  # noqa: F401 (a command is registered where it is defined)
 from .arguments import app
 
 #: the commands in the order of the help

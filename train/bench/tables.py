@@ -52,8 +52,8 @@ def markdown(table: Table) -> str:
     ordered = by_iqm(table)
     seeds = f"{len(table.seeds)} training seed{'s' if len(table.seeds) != 1 else ''}"
     lines = [
-        f"Work at equal error over that of the protocol's law, below 1 is cheaper: {', '.join(table.protocols)}; {seeds} "
-        "a row, 95 % intervals over seeds.",
+        "Work at equal error over that of the protocol's law, below 1 is cheaper: "
+        f"{', '.join(table.protocols)}; {seeds} a row, 95 % intervals over seeds.",
         "",
         *_rows(["row", *(title for _, title in COLUMNS)],
                [[row, *(_interval(found[key]) for key, _ in COLUMNS)] for row, found in ordered]),

@@ -33,6 +33,8 @@ from .submission import Submission, taken
 SCHEMA = 1
 #: rounds of the clock at each tolerance, of which the least counts
 ROUNDS = 3
+#: log ratios up to this are a tie: an environment rounds tolerances otherwise than a solve does
+SAME = 1e-6
 
 
 @options.named
@@ -103,14 +105,16 @@ def _runs(name: str, sweep: Sweep, split: Split) -> Runs:
 
 
 def _figures(ratio: WorkRatio, runs: Runs, split: Split, protocol: Protocol) -> dict[str, Any]:
+    """What a record holds of a ratio: the figure, its tail, and every instance by its name."""
     ids = protocol.ids("test")
-    lost, lost_by_law = set(ratio.lost), set(ratio.lost_by_denominator)
+    lost, lost_by_law = (np.isin(split.ids, which) for which in (ratio.lost, ratio.lost_by_denominator))
     each = {
-        ids[i]: {"log_ratio": r, "lost": int(i) in lost, "lost_by_law": int(i) in lost_by_law}
-        for i, r in zip(split.ids, ratio.log_ratio, strict=True)
+        ids[i]: {"log_ratio": r, "lost": a, "lost_by_law": b}
+        for i, r, a, b in zip(split.ids, ratio.log_ratio, lost, lost_by_law, strict=True)
     }
     return {
-        "ratio": ratio.figure.to_json(), "verdict": ratio.figure.verdict, "share_lost": ratio.share_lost,
+        "ratio": ratio.figure.to_json(), "verdict": ratio.figure.verdict,
+        "share_lost": float((lost | (ratio.log_ratio > SAME)).mean()),
         "worst_1pct": ratio.worst_1pct, "worst": ratio.worst, "failures": runs.failures, "runs": runs.err.size,
         "rejected_share": runs.rejected_share, "no_reference": [ids[i] for i in split.failed], "instances": each,
     }  # fmt: skip

@@ -21,12 +21,14 @@ from ..run.lock import held
 from ..run.run import train
 from ..run.runfiles import read_log, say, write_json
 from . import rows
-from .evaluate import evaluate
+from .evaluation import evaluate
 from .instance_file import BenchError
 from .protocol import Protocol, load, members
 from .records import FILE, Asked, check_same, read
 
 MOST_SEEDS = 1000
+#: env steps of the smallest training run
+LEAST_STEPS = 1024
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def run(
     protocols = {name: load(name) for name in names}
     cells = _cells(protocols, algos, seeds)
     if steps is not None:
-        options.count("steps", steps, 1)
+        options.count("steps", steps, LEAST_STEPS)
     options.flag("progress", progress)
     reading.folder("out", out)
     folder = Path(out)

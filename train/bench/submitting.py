@@ -9,11 +9,11 @@ from typing import Any
 from ...integrators.core import options
 from ..config import reading, settings
 from ..run.runfiles import write_json
-from .evaluate import evaluate
+from .cells import Cell
+from .evaluation import evaluate
 from .instance_file import BenchError
 from .protocol import load, members
 from .records import FILE
-from .run import Cell
 
 
 def submit(

@@ -65,7 +65,9 @@ def taken(given: Any, protocol: Protocol, name: str | None = None) -> Submission
             raise BenchError(f"{label} does not fit {protocol.name} ({protocol.method}): {error}") from None
         return Submission(label, source, sha256, controller=found)
     if callable(found) and not isinstance(found, type):
-        return Submission(name or getattr(found, "__name__", "policy"), source, sha256, policy=found)
+        own = str(getattr(found, "__name__", "policy"))
+        own = own if own.isidentifier() else "policy"
+        return Submission(name or own, source, sha256, policy=found)
     raise BenchError(
         f"a submission is a controller (file, name or object) or a function of observations to actions, got "
         f"{shown(found)}"

@@ -30,7 +30,7 @@ def draw(table: Table, path: str | Path) -> Path:
 
     count = len(table.protocols)
     width = max(2 * count, 4)
-    fig = Figure(figsize=(max(4.4 * count, 9.0), 8.2), facecolor="white", layout="constrained")
+    fig = Figure(figsize=(max(4.6 * count, 11.5), 8.2), facecolor="white", layout="constrained")
     FigureCanvasAgg(fig)
     grid = fig.add_gridspec(2, width)
     colours = _colours(table)
@@ -51,7 +51,7 @@ def draw(table: Table, path: str | Path) -> Path:
 
 def _colours(table: Table) -> dict[str, str]:
     """A colour a row, the same in every panel; the law's is black."""
-    others = [row for row, _ in by_iqm(table) if row != "zero"]
+    others = [row for row in table.rows if row != "zero"]
     return {"zero": LAW, **{row: COLOURS[i % len(COLOURS)] for i, row in enumerate(others)}}
 
 
@@ -67,6 +67,9 @@ def _learning(ax: Axes, table: Table, protocol: str, colours: dict[str, str], fi
     ax.axhline(1.0, color=LAW, lw=1.0)
     ax.set_yscale("log")
     _ratio_ticks(ax.yaxis, *ax.get_ylim())
+    asked = max(table.records[key].get("training", {}).get("asked", 0) for key in table.records if key[0] == protocol)
+    if asked:  # a generation of the evolution strategy may end a little beyond
+        ax.set_xlim(0, 1.03 * asked)
     ax.set_title(protocol, loc="left", fontsize=11, color=INK)
     ax.set_xlabel("env steps", color=QUIET)
     if first:
@@ -100,7 +103,7 @@ def _intervals(ax: Axes, table: Table, colours: dict[str, str]) -> None:
     ax.axvline(1.0, color=LAW, lw=1.0)
     ax.set_xscale("log")
     _ratio_ticks(ax.xaxis, *ax.get_xlim())
-    ax.set_title("interquartile mean over runs and protocols, 95 % interval", loc="left", fontsize=11, color=INK)
+    ax.set_title("interquartile mean of all runs, 95 % interval", loc="left", fontsize=11, color=INK)
     ax.set_xlabel(f"work ratio on test instances (left of 1: cheaper; {LARGEST:g}: or more)", color=QUIET)
     _quiet(ax)
 
@@ -127,11 +130,13 @@ def _profiles(ax: Axes, table: Table, colours: dict[str, str]) -> None:
 
 
 def _ratio_ticks(axis: Any, low: float, high: float) -> None:
-    """Plain numbers on a logarithmic axis, as many as have room."""
-    every = (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0)
-    ticks = [t for t in every if low <= t <= high]
-    if len(ticks) > 9:
-        ticks = [t for t in ticks if round(t * 20) % 2 == 0]
+    """Plain numbers on a logarithmic axis, as many as have room; 1 is always among them."""
+    every = (1.0, 0.5, 2.0, 0.8, 0.9, 0.7, 0.6, 1.2, 1.5, 0.95, 1.1, 1.05, 0.85, 0.75, 1.3, 1.02, 0.98, 0.2, 0.1)
+    room = 0.07 * np.log(high / low)
+    ticks: list[float] = []
+    for t in every:
+        if low <= t <= high and all(abs(np.log(t / other)) > room for other in ticks):
+            ticks.append(t)
     axis.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
     axis.set_ticks([], minor=True)
 

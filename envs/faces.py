@@ -19,6 +19,17 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ..integrators.core import options as check
 from . import state as saved
+from .pool import ERROR_GRID
+
+#: the error that infos give for an episode that did not reach its end, where no error is known: the largest one at
+#: which the baseline's work is tabulated, 10, with which `log_ratio` is computed as well
+UNREACHED = float(np.exp(ERROR_GRID[-1]).round(9))
+
+
+def told(core: Any, lane: int) -> dict[str, float]:
+    """Statistics of the episode that has just ended in a lane, as infos hold them: every value is finite."""
+    episode = core.episode(lane)
+    return episode if np.isfinite(episode["error"]) else {**episode, "error": UNREACHED}
 
 
 def key_from(rng: np.random.Generator) -> np.uint64:
@@ -109,7 +120,7 @@ class Single(_Options, gym.Env):
         self._note()
         info = {}
         if core.terminated[0] or core.truncated[0]:
-            info["stepsmith"] = core.episode(0)
+            info["stepsmith"] = told(core, 0)
         return core.obs[0].copy(), float(core.reward[0]), bool(core.terminated[0]), bool(core.truncated[0]), info
 
     def get_state(self) -> saved.State:
@@ -205,7 +216,9 @@ class Native(_Options, VectorEnv):
             done = core.terminated | core.truncated
             stats: dict[str, Any] = {}
             for k, name in enumerate(core.columns):
-                stats[name] = np.where(done, core.stats[:, k], 0.0)
+                values = core.stats[:, k]
+                values = np.where(np.isfinite(values), values, UNREACHED) if name == "error" else values
+                stats[name] = np.where(done, values, 0.0)
                 stats["_" + name] = done.copy()
             info = {"stepsmith": stats, "_stepsmith": done.copy()}
             if core.same_step:

@@ -33,19 +33,29 @@ def draw(
         1, 2, gridspec_kw={"left": 0.075, "right": 0.985, "bottom": 0.13, "top": 0.9, "wspace": 0.22}
     )
     keep = np.concatenate([[True], accepted])  # states between which the trajectory moved
-    if nbody is not None and nbody[1] >= 2:
-        _orbit(left, nbody, y[keep])
-    else:
-        _components(left, t[keep], y[keep])
-    _sizes(right, t[:-1], size, accepted, f"{label}: {len(size)} {unit}")
+    solution(left, nbody, t[keep], y[keep])
+    sizes(right, t[:-1], size, accepted, f"{label}: {len(size)} {unit}")
     for axes in (left, right):
-        axes.tick_params(which="both", colors=INK, labelsize=9)
-        axes.grid(True, color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        dress(axes)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def solution(axes, nbody: tuple[int, int] | None, t: np.ndarray, y: np.ndarray) -> None:
+    """The states y (k, n) at the times t (k,): orbits of bodies in the plane or in space, else components over time."""
+    if nbody is not None and nbody[1] >= 2:
+        _orbit(axes, nbody, y)
+    else:
+        _components(axes, t, y)
+
+
+def dress(axes) -> None:
+    """Ticks, grid and frame of a panel."""
+    axes.tick_params(which="both", colors=INK, labelsize=9)
+    axes.grid(True, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _limits(axes, x: np.ndarray, y: np.ndarray) -> None:
@@ -96,7 +106,12 @@ def _components(axes, t: np.ndarray, y: np.ndarray) -> None:
     axes.margins(y=0.12)
 
 
-def _sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, title: str) -> None:
+def sizes(axes, t: np.ndarray, size: np.ndarray, accepted: np.ndarray, title: str) -> None:
+    """A positive quantity of attempts on a logarithmic axis, for instance their step sizes, over the time t before
+    them.
+
+    t, size, accepted: (attempts,).  Those that are not positive and finite are left out.
+    """
     good = np.isfinite(size) & (size > 0)
     t, size, accepted = t[good], size[good], accepted[good]
     axes.set_yscale("log")

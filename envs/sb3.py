@@ -15,7 +15,7 @@ from ..integrators.core import options
 from ..integrators.core.names import unknown
 from ..integrators.kernels.environment.places import CONST_LAGRANGE
 from . import state as saved
-from .faces import arguments, key_from, reset_options, seed_of
+from .faces import arguments, key_from, reset_options, seed_of, told
 from .specs import SPECS
 
 
@@ -65,7 +65,7 @@ class StepsmithVecEnv(VecEnv):
         if ended:
             elapsed = round(time.time() - self._began, 6)
             for i in core.ended[:ended].tolist():
-                episode = core.episode(i)
+                episode = told(core, i)
                 episode["r"], episode["l"], episode["t"] = episode["return"], int(episode["length"]), elapsed
                 final = core.final_obs[i].copy()
                 cut = bool(core.truncated[i])

@@ -1,16 +1,15 @@
 """From a trained Stable-Baselines3 model to a controller: what its deterministic policy computes, layer by layer.
 
-PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1].  SAC: tanh of the mean.  TD3 and DDPG: tanh
-of the actor's last layer.  DQN: the action of the
-greatest value out of a table.  Observation statistics of a `VecNormalize` become the decision's normaliser; whether
-there were any is asked until it is known (`sources`).  Layers are read off by type, whatever is not understood is
-refused by name, and the result is compared with `model.predict(deterministic=True)` on raw observations before it is
-handed out.
+PPO and A2C (`MlpPolicy`): the mean of the Gaussian, clipped to [-1, 1], or, of discrete actions, the most probable row
+of a table.  SAC, TQC and CrossQ: tanh of the mean.  TD3 and DDPG: tanh of the actor's last layer.  DQN: the row of the
+greatest value.  Observation statistics of a `VecNormalize` become the decision's normaliser; whether there were any is
+asked until it is known (`sources`).  Which layers decide is said in `networks`, and `layers` reads them off by type;
+whatever is not understood is refused by name, and the result is compared with `model.predict(deterministic=True)` on
+raw observations before it is handed out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..controllers.learned.observation import HUGE
 from ..integrators.core import options
 from ..integrators.core.contract import N_HEAD, S_STREAK
 from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
-from . import sources
+from . import networks, sources
 from .normalisation import Statistics
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 _SAMPLES = 256
 
-Layers = list[tuple[np.ndarray, np.ndarray, str]]
-
 
 def from_sb3(
     model: BaseAlgorithm, decision: Decision, normaliser: Any = None, actions: Any = None, *,
@@ -41,13 +38,15 @@ def from_sb3(
 ) -> Learned:  # fmt: skip
     """The controller that `model`'s deterministic policy is.
 
-    model         PPO, A2C, SAC, TD3, DDPG or DQN with an MLP policy (tanh or ReLU) over the decision's observation
+    model         PPO, A2C, SAC, TD3, DDPG, DQN, TQC or CrossQ (the last two of sb3-contrib) with an MLP policy over the
+                  decision's observation; activations tanh, ReLU, ELU, SiLU, GELU and LeakyReLU
     decision      observation, actions and base law that it was trained with
     normaliser    what its observations were normalised by: the VecNormalize, the path of the file that its `save`
                   wrote, or a mapping with mean, var (n_obs,), epsilon and clip (`normalisation.Statistics`).  None:
                   that of `env`, of the environment that the model still holds, or what `normalisation.keep` left on
                   the model
-    actions       DQN only, (n,) or (n, n_act) table in [-1, 1]: the action that each of its n discrete ones stands for
+    actions       of DQN, and of PPO and A2C on discrete actions, (n,) or (n, n_act) table in [-1, 1]: the action that
+                  each of their n discrete ones stands for
     normalised    False says that the policy saw observations as stepsmith's environment gives them; it is needed where
                   nothing else tells, as of a model out of `PPO.load`
     env           the environment that it was trained in, wrappers included, VecEnv or Gymnasium.  It is reset and
@@ -60,7 +59,7 @@ def from_sb3(
     extractors, layers, distributions or bounds, recurrent policies, SAC's state-dependent exploration (it clips its
     mean another way), shapes that do not fit the decision.
     """
-    layers, squash = _network(model, decision, actions)
+    layers, squash = networks.of_model(model, decision, actions)
     if normalised is not None:
         normalised = options.flag("normalised", normalised)
     found = sources.statistics(model, normaliser, normalised, env)
@@ -71,115 +70,6 @@ def from_sb3(
     elif model.get_env() is not None:
         _check_decision(decision, sources.cores_of(model.get_env()))
     return learned
-
-
-def _network(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]:
-    """The layers of the model's policy, and how their answer becomes an action.
-
-    ValueError for what is not understood.
-    """
-    from gymnasium import spaces
-    from stable_baselines3.common.policies import ActorCriticPolicy
-    from stable_baselines3.dqn.policies import DQNPolicy
-    from stable_baselines3.sac.policies import SACPolicy
-    from stable_baselines3.td3.policies import TD3Policy
-
-    policy: Any = getattr(model, "policy", None)
-    space = getattr(policy, "observation_space", None)
-    if not isinstance(space, spaces.Box) or space.shape != (decision.n_obs,):
-        raise ValueError(
-            f"the policy must observe a Box of shape ({decision.n_obs},), as the decision does, got {space}"
-        )
-    if hasattr(policy, "lstm_actor"):
-        raise ValueError("recurrent policies cannot be exported: a controller's network has no memory of its own")
-    if getattr(model, "use_sde", False) and isinstance(policy, SACPolicy):
-        raise ValueError("SAC policies with state-dependent exploration (use_sde) cannot be exported")
-    if isinstance(policy, DQNPolicy):
-        return _value_layers(policy, actions), "argmax"
-    if actions is not None:
-        raise ValueError(f"actions are for DQN, which chooses among them, not for {type(policy).__name__}")
-    if isinstance(policy, ActorCriticPolicy):
-        _check_actions(policy, decision)
-        own = hasattr(policy, "pi_features_extractor")
-        _check_extractor(policy.pi_features_extractor if own else policy.features_extractor)
-        return _layers([policy.mlp_extractor.policy_net, policy.action_net]), "clip"
-    if isinstance(policy, SACPolicy):
-        _check_actions(policy, decision)
-        _check_extractor(policy.actor.features_extractor)
-        return _layers([policy.actor.latent_pi, policy.actor.mu]), "tanh"
-    if isinstance(policy, TD3Policy):
-        _check_actions(policy, decision)
-        _check_extractor(policy.actor.features_extractor)
-        return _squashed(_layers([policy.actor.mu])), "tanh"
-    raise ValueError(
-        f"a policy of type {type(policy).__name__} cannot be exported: PPO, A2C, SAC, TD3, DDPG and DQN are understood"
-    )
-
-
-def _check_actions(policy: Any, decision: Decision) -> None:
-    from gymnasium import spaces
-
-    space = policy.action_space
-    if not isinstance(space, spaces.Box) or space.shape != (decision.n_act,):
-        raise ValueError(
-            f"the policy must act in a Box of shape ({decision.n_act},), as the decision does, got {space}"
-        )
-    if np.any(space.low != -1.0) or np.any(space.high != 1.0):
-        raise ValueError(f"actions must be bounded by -1 and 1, got {space.low.tolist()} and {space.high.tolist()}")
-
-
-def _check_extractor(extractor: Any) -> None:
-    from stable_baselines3.common.torch_layers import FlattenExtractor
-
-    if type(extractor) is not FlattenExtractor:
-        raise ValueError(
-            f"a feature extractor of type {type(extractor).__name__} cannot be "
-            "exported: observations must come as they are"
-        )
-
-
-def _value_layers(policy: Any, actions: Any) -> Layers:
-    if actions is None:
-        raise ValueError("DQN chooses among discrete actions: give `actions`, the table of what they stand for")
-    _check_extractor(policy.q_net.features_extractor)
-    count = int(policy.action_space.n)
-    if len(actions) != count:
-        raise ValueError(f"the policy has {count} actions, the table {len(actions)}")
-    return _layers([policy.q_net.q_net])
-
-
-def _layers(modules: Iterable[Any]) -> Layers:
-    """(weight, bias, activation) of linear layers and activations, nested in Sequentials or not."""
-    from torch import nn
-
-    names: dict[type, str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
-    out: Layers = []
-    for module in modules:
-        part: Any
-        for part in module if type(module) is nn.Sequential else (module,):
-            kind = type(part)
-            if kind is nn.Linear:
-                weight = part.weight.detach().cpu().numpy().astype(np.float64)
-                bias = (
-                    np.zeros(len(weight)) if part.bias is None else part.bias.detach().cpu().numpy().astype(np.float64)
-                )
-                out.append((weight, bias, "linear"))
-            elif kind in names and out and out[-1][2] == "linear":
-                out[-1] = (*out[-1][:2], names[kind])
-            else:
-                raise ValueError(
-                    f"a layer of type {kind.__name__} cannot be exported here: "
-                    "Linear, each followed by Tanh or ReLU, is"
-                )
-    return out
-
-
-def _squashed(layers: Layers) -> Layers:
-    """The layers of an actor that ends in a tanh, without it: the controller's `squash` is that tanh."""
-    weight, bias, activation = layers[-1]
-    if activation != "tanh":
-        raise ValueError(f"the actor must end in Tanh, which bounds its actions, got {activation!r}")
-    return [*layers[:-1], (weight, bias, "linear")]
 
 
 def _with_normaliser(decision: Decision, found: Statistics | None) -> Decision:

@@ -45,7 +45,7 @@ def test_help_is_light():
     code += "try: cli.main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
     code += "heavy = {'numba', 'torch', 'scipy', 'matplotlib', 'cma'} & set(sys.modules); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("train", "tune", "compare", "export", "inspect", "list", "sweep"):
+    for command in ("train", "tune", "compare", "enjoy", "export", "inspect", "list", "sweep"):
         assert command in done.stdout
 
 

@@ -43,9 +43,19 @@ def two_layers() -> Learned:
     return Learned.random(Decision(law="h211b"), (8,), rng=0, scale=1.0)
 
 
+def every_activation() -> Learned:
+    """A layer of each activation that has a formula of its own."""
+    rng, d = np.random.default_rng(4), Decision(("log_err", "log_ratio_1"), "pi34")
+    sizes = (2, 4, 4, 4, 4, 4, 2)
+    acts = ("elu", "silu", "gelu", "gelu_tanh", "leaky_relu(0.1)", "linear")
+    shapes = zip(sizes[1:], sizes[:-1], acts, strict=True)
+    return Learned(d, [(rng.normal(size=(b, a)), rng.normal(size=b), act) for b, a, act in shapes])
+
+
 CASES = {
     "law": ("lorenz", "tsit5", lambda: ss.controller("h211b")),
     "learned": ("three_body", "tsit5", two_layers),
+    "activations": ("lorenz", "tsit5", every_activation),
 }
 
 

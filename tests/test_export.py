@@ -2,6 +2,8 @@
 is trained.
 """
 
+import functools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -83,6 +85,85 @@ def log_factors(learned, actions):
         d.apply(d.params, state, record, answer)
         out.append(answer[LOG_FACTOR])
     return np.array(out)
+
+
+ACTIVATIONS = [
+    torch.nn.ELU, torch.nn.SiLU, torch.nn.GELU, functools.partial(torch.nn.GELU, approximate="tanh"),
+    torch.nn.LeakyReLU, functools.partial(torch.nn.LeakyReLU, 0.3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_parity_of_activations(act, tmp_path):
+    decision = Decision(law="pi34")
+    model = make("PPO", decision, (16, 8), act)
+    learned = load(save(from_sb3(model, decision), tmp_path / "c.safetensors"))
+    obs = observations(decision)
+    np.testing.assert_allclose(
+        learned.action_numpy(obs), model.predict(obs, deterministic=True)[0], rtol=0, atol=5e-6
+    )
+
+
+@pytest.mark.parametrize("cls", [PPO, A2C])
+def test_parity_of_discrete_actions(cls):
+    decision = Decision(law="pi34")
+    model = stir(cls("MlpPolicy", env(decision, 5), policy_kwargs={"net_arch": [8]}, device="cpu", seed=0))
+    table = np.random.default_rng(0).uniform(-1, 1, (5, 2))
+    learned = from_sb3(model, decision, actions=table)
+    obs = observations(decision)
+    theirs = model.predict(obs, deterministic=True)[0]
+    assert len(np.unique(theirs)) > 2 and learned.squash == "argmax"
+    np.testing.assert_array_equal(learned.action_numpy(obs), table[theirs])
+
+
+def contributed(name, decision, arch, **kwargs):
+    cls = getattr(pytest.importorskip("sb3_contrib"), name)
+    kwargs = {"policy_kwargs": {"net_arch": list(arch)}, "buffer_size": 10, "device": "cpu", "seed": 0, **kwargs}
+    return cls("MlpPolicy", env(decision), **kwargs)
+
+
+@pytest.mark.parametrize("arch", [(), (16,), (12, 8)])
+@pytest.mark.parametrize("name", ["TQC", "CrossQ"])
+def test_parity_of_contributed_algorithms(name, arch):
+    """CrossQ's normalisations have statistics and scales as after training; they are folded into the layers."""
+    decision = Decision(law="pi34")
+    model = stir(contributed(name, decision, arch))
+    rng = np.random.default_rng(2)
+    for module in model.policy.actor.modules():
+        if hasattr(module, "ra_mean"):
+            n = module.num_features
+            module.ra_mean.copy_(torch.tensor(rng.normal(size=n)))
+            module.ra_var.copy_(torch.tensor(rng.uniform(0.1, 4.0, n)))
+    learned = from_sb3(model, decision)
+    obs = observations(decision)
+    theirs = model.predict(obs, deterministic=True)[0]
+    assert learned.squash == "tanh" and np.std(theirs) > 0.05
+    assert [n for _, n, _ in learned.shapes] == [*arch, 2]
+    np.testing.assert_allclose(learned.action_numpy(obs), theirs, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("name", ["TQC", "CrossQ"])
+def test_contributed_exploration_by_state_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} policies with state-dependent exploration.*use_sde=False"):
+        from_sb3(contributed(name, D, (4,), use_sde=True), D)
+
+
+def test_batch_normalisation_is_folded():
+    model = stir(ppo(net_arch=[8, 8]))
+    net = model.policy.mlp_extractor.policy_net
+    norm = torch.nn.BatchNorm1d(8)
+    with torch.no_grad():
+        for p in (norm.running_mean, norm.weight, norm.bias):
+            p.copy_(torch.randn(8))
+        norm.running_var.copy_(torch.rand(8) + 0.2)
+    net.insert(2, norm)
+    net.insert(0, torch.nn.BatchNorm1d(8, affine=False))
+    obs = observations(D)
+    theirs = model.predict(obs, deterministic=True)[0]
+    np.testing.assert_allclose(from_sb3(model, D).action_numpy(obs), theirs, rtol=0, atol=5e-6)
+    net.insert(3, torch.nn.ReLU())
+    with pytest.raises(ValueError, match="layer of type ReLU"):
+        from_sb3(model, D)
 
 
 @pytest.mark.parametrize(("name", "arch", "act"), CASES)
@@ -185,7 +266,8 @@ def image_observation():
 
 
 REFUSED = [
-    (lambda: ppo(activation_fn=torch.nn.ELU), {}, "layer of type ELU"),
+    (lambda: ppo(activation_fn=torch.nn.Mish), {}, "layer of type Mish cannot be exported here: Linear, each followed"),
+    (lambda: ppo(activation_fn=functools.partial(torch.nn.ELU, 2.0)), {}, "layer of type ELU with alpha 2 "),
     (layer_norm, {}, "layer of type LayerNorm"),
     (
         lambda: ppo(features_extractor_class=Scaling, features_extractor_kwargs={"features_dim": 8}),
@@ -193,7 +275,7 @@ REFUSED = [
         "extractor of type Scaling",
     ),
     (lambda: SAC("MlpPolicy", env(D), use_sde=True, buffer_size=10, device="cpu"), {}, "state-dependent exploration"),
-    (recurrent, {}, "recurrent"),
+    (recurrent, {}, "recurrent policies cannot .* log_err_1"),
     (altered, {}, "does not reproduce"),
     (dict_observation, {}, "must observe a Box of shape"),
     (image_observation, {}, "must observe a Box of shape"),
@@ -203,7 +285,7 @@ REFUSED = [
     (
         lambda: PPO("MlpPolicy", env(D, 7), device="cpu"),
         {},
-        r"must act in a Box of shape \(2,\), as the decision does, got Discrete",
+        "PPO chooses among discrete actions: give `actions`",
     ),
     (lambda: DQN("MlpPolicy", env(D, 7), buffer_size=10, device="cpu"), {}, "give `actions`"),
     (
@@ -211,7 +293,12 @@ REFUSED = [
         {"actions": np.zeros((3, 2))},
         "has 7 actions, the table 3",
     ),
-    (ppo, {"actions": TABLE}, "actions are for DQN"),
+    (ppo, {"actions": TABLE}, "actions are for DQN and for discrete PPO and A2C"),
+    (
+        lambda: PPO("MlpPolicy", Dummy(env(D).observation_space, spaces.MultiDiscrete([3, 3])), device="cpu"),
+        {},
+        "use a Discrete space",
+    ),
     (lambda: object(), {}, "must observe a Box"),
 ]
 

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from decisions import play_compiled, play_numpy, records
 from stepsmith.controllers.laws import registry
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.controllers.learned.observation import TIER0
-from stepsmith.integrators.compile.cache import load_module
 from stepsmith.integrators.core import record as R
 from stepsmith.integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR, N_OUT, Dense
 from stepsmith.integrators.core.runner import Runner
 from stepsmith.integrators.engine.ensemble import solve_ensemble
 from stepsmith.integrators.engine.solve import solve
-from stepsmith.integrators.kernels import blocks, build
 from stepsmith.integrators.problems.problem import Batch, Problem
 
 
@@ -29,15 +28,6 @@ def lotka_volterra(t, y, p, dy):
 
 PARAMS = np.array([1.5, 1.0, 1.0, 3.0])
 PROBLEM = Problem(rhs=lotka_volterra, y0=[1.0, 1.0], t_span=(0.0, 20.0), p=PARAMS)
-HEAD = """from numba import njit as _njit
-from stepsmith.integrators.compile.lanes import view
-from stepsmith.integrators.compile.vecmath import tanh, where
-W = {0}
-R = 0
-CS = {1}
-CO = {2}
-"""
-DRIVER = "@_njit(error_model='numpy')\ndef run(A, params):\n    decide(A, params)\n"
 
 
 def network():
@@ -61,49 +51,6 @@ def chooser():
 
 
 MAKERS = (network, relu_network, chooser)
-
-
-def records(seed, lanes, n=25):
-    """(n, N_RECORD, lanes): all slots filled, and every tenth attempt hurt."""
-    rng = np.random.default_rng(seed)
-    r = 10.0 ** rng.uniform(-3, 0.5, (n, R.N_RECORD, lanes))
-    r[:, R.T_LEFT] = r[:, R.H] * 10.0 ** rng.uniform(0, 3, (n, lanes))
-    r[:, R.RTOL] = 10.0 ** rng.uniform(-9, -2, (n, lanes))
-    r[:, R.ORDER] = 5.0
-    r[:, R.TRUNCATED] = rng.random((n, lanes)) < 0.1
-    r[:, R.FINITE] = rng.random((n, lanes)) > 0.05
-    r[:, R.H_FREE] = r[:, R.H] * (1.0 + r[:, R.TRUNCATED])
-    hurt = rng.random((n, lanes)) < 0.1
-    r[:, R.ERR][hurt] = rng.choice([0.0, np.nan, np.inf], hurt.sum())
-    r[:, R.NEWTON_ITERS : R.LU_AGE + 1] = np.nan
-    return r
-
-
-def play_numpy(c, recs):
-    state = np.ones((c.n_state, recs.shape[2]))
-    c.init(c.params, state)
-    return np.array([c.decide_numpy(state, r) for r in recs]), state
-
-
-def play_compiled(c, recs):
-    """A kernel of the decision alone, over a block of record | state | answer rows."""
-    lanes = recs.shape[2]
-    cs, co = R.N_RECORD, R.N_RECORD + c.n_state
-    objects = {}
-    phases = build.phase_list(c.phases, objects, c.n_state)
-    source = (
-        HEAD.format(lanes, cs * lanes, co * lanes) + blocks.decide_source(phases, R.N_RECORD, c.n_state, N_OUT) + DRIVER
-    )
-    run = load_module(source.replace("WIDTH", str(lanes)), objects).run
-    block = build.aligned((co + N_OUT) * lanes)
-    rows, answers = block.reshape(-1, lanes), []
-    rows[cs:co] = 1.0
-    c.init(c.params, rows[cs:co])
-    for r in recs:
-        rows[:cs] = r
-        run(block, c.params)
-        answers.append(rows[co:].copy())
-    return np.array(answers), rows[cs:co].copy()
 
 
 def torch_actions(c, obs):
@@ -288,7 +235,7 @@ def layer(n_out, n_in, act="linear"):
         ([layer(2, 7)], {}, r"layer 0: weight must have shape \(n_out, 8\)"),
         ([layer(4, 8, "tanh"), layer(2, 5)], {}, "layer 1: weight"),
         ([(np.zeros((2, 8)), np.zeros(3), "linear")], {}, "layer 0: bias"),
-        ([layer(4, 8, "gelu"), layer(2, 4)], {}, "activation must be one of tanh, relu, linear, got 'gelu'"),
+        ([layer(4, 8, "swish"), layer(2, 4)], {}, "layer 0: activation must be one of tanh, relu, .*got 'swish'"),
         ([layer(3, 8)], {}, "must have 2 outputs, got 3"),
         ([layer(2, 8, "tanh")], {}, "must be linear"),
         ([layer(2, 8)], {"squash": "sigmoid"}, "squash must be one of"),

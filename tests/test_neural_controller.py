@@ -187,7 +187,7 @@ def test_a_controller_that_never_shrinks_runs_out_of_steps():
 
 def test_controllers_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="activation"):
-        Runner(SimpleNamespace(params=np.zeros(2), n_state=8, phases=(Dense(6, 7, 1, 1, 0, "gelu"),)), 3)
+        Runner(SimpleNamespace(params=np.zeros(2), n_state=8, phases=(Dense(6, 7, 1, 1, 0, "swish"),)), 3)
     with pytest.raises(TypeError, match="neither a formula"):
         Runner(SimpleNamespace(params=np.zeros(2), n_state=8, phases=("law",)), 3)
     with pytest.raises(ValueError, match="numpy"):

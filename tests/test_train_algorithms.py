@@ -31,6 +31,24 @@ def test_a_linear_policy_is_trained_validated_and_exported(algorithm, tmp_path):
     assert all(np.isfinite(r["validation"]) for r in rows) and rows[-1]["best"] == min(r["validation"] for r in rows)
 
 
+def test_ppo_chooses_from_a_table(tmp_path):
+    table = TRAIN["dqn"]["actions"]
+    cfg = make("ppo", train={**TRAIN["ppo"], "actions": table}, policy={"hidden": [4], "activation": "silu"})
+    learned = load_controller(runs.train(cfg, out=tmp_path / "run", progress=False))
+    assert learned.squash == "argmax" and np.array_equal(learned.table, table) and learned.shapes[0][2] == "silu"
+
+
+@pytest.mark.parametrize("activation", ["elu", "gelu", "gelu_tanh", "leaky_relu"])
+def test_every_activation_is_trained(activation, tmp_path):
+    from stepsmith.train.algorithms.sb3 import ACTIVATIONS
+    from stepsmith.train.config import settings
+
+    assert tuple(ACTIVATIONS) == settings.ACTIVATIONS
+    cfg = make("es" if activation == "leaky_relu" else "ppo", policy={"hidden": [3], "activation": activation})
+    learned = load_controller(runs.train(cfg, out=tmp_path / "run", progress=False))
+    assert learned.shapes[0][2].startswith(activation)
+
+
 def test_td3_begins_as_the_law_and_explores_around_it(tmp_path, monkeypatch):
     from stepsmith.train.algorithms import sb3
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...integrators.core import activations
 from ...integrators.core.contract import ACCEPT_MAX
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
@@ -69,7 +70,7 @@ def document(controller: Learned) -> dict[str, Any]:
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
             "coefficients": coefficients(law),
         },
-        "layers": [{"n_in": a, "n_out": b, "activation": act} for a, b, act in controller.shapes],
+        "layers": [_layer(*shape) for shape in controller.shapes],
         "provenance": dict(controller.provenance),
         "measured": dict(controller.measured),
     }  # fmt: skip
@@ -116,6 +117,13 @@ def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
         a = np.ascontiguousarray(arrays[name], dtype="<f8")
         h.update(f"\n{name} {list(a.shape)}\n".encode() + a.tobytes())
     return h.hexdigest()
+
+
+def _layer(n_in: int, n_out: int, activation: str) -> dict[str, Any]:
+    """A layer as the file holds it.  The slope of a leaky relu stands beside its name."""
+    layer = {"n_in": n_in, "n_out": n_out, "activation": activations.kind(activation)}
+    slope = activations.slope(activation)
+    return layer if slope is None else {**layer, "slope": slope}
 
 
 def _plain(x: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...integrators.core.activations import ACTIVATIONS, leaky
 from ...integrators.core.contract import ACCEPT_MAX
-from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
@@ -228,14 +228,16 @@ def _layers(layers: Any) -> list[tuple[int, int, str]]:
         raise ValueError(f"layers must be a list of 1 to {MAX_LAYERS} layers")
     out = []
     for i, layer in enumerate(layers):
-        keys(mapping(layer, f"layers[{i}]"), {"n_in", "n_out", "activation"}, f"layers[{i}]")
+        kind = mapping(layer, f"layers[{i}]").get("activation")
+        own = {"slope"} if kind == "leaky_relu" else set()
+        keys(layer, {"n_in", "n_out", "activation"} | own, f"layers[{i}]")
         for key in ("n_in", "n_out"):
             n = layer[key]
             if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WIDTH:
                 raise ValueError(f"layers[{i}].{key} must be an integer in [1, {MAX_WIDTH}], got {shown(n)}")
-        if not isinstance(layer["activation"], str) or layer["activation"] not in ACTIVATIONS:
-            raise ValueError(
-                f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(layer['activation'])}"
-            )
-        out.append((layer["n_in"], layer["n_out"], layer["activation"]))
+        if not isinstance(kind, str) or kind not in ACTIVATIONS:
+            raise ValueError(f"layers[{i}].activation must be one of {', '.join(ACTIVATIONS)}, got {shown(kind)}")
+        if own:
+            kind = leaky(read_number(layer["slope"], f"layers[{i}].slope"))
+        out.append((layer["n_in"], layer["n_out"], kind))
     return out

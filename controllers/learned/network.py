@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ...integrators.core import dense
+from ...integrators.core import activations, dense
 from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
-from ...integrators.core.dense import ACTIVATIONS
 from ...integrators.core.errors import shown
 from .choice import choice
 from .decision import Decision
@@ -34,8 +33,9 @@ class Learned:
     """A controller with a network, for `solve`, ensembles and hosts (the contract of `docs/architecture.md`).
 
     decision      observation, actions and base law
-    layers        sequence of (weight (n_out, n_in), bias (n_out,), activation), activation "tanh", "relu" or "linear";
-                  the last one is "linear" and has decision.n_act outputs, for "argmax" one a row of the table
+    layers        sequence of (weight (n_out, n_in), bias (n_out,), activation), activation one of
+                  `core.activations.ACTIVATIONS`, where "leaky_relu" may have a slope: "leaky_relu(0.01)"; the last one
+                  is "linear" and has decision.n_act outputs, for "argmax" one a row of the table
     squash        "clip", "tanh" or "argmax"
     table         (n, n_act) actions in [-1, 1], for "argmax" only
     name, family  what it is called, and what it was trained on
@@ -296,9 +296,10 @@ def _check_layers(
             raise ValueError(f"layer {i}: weight must have shape (n_out, {width}), got {w.shape}")
         if b.shape != (w.shape[0],):
             raise ValueError(f"layer {i}: bias must have shape ({w.shape[0]},), got {b.shape}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"layer {i}: activation must be one of {', '.join(ACTIVATIONS)}, got {shown(activation)}")
-        shapes.append((width, int(w.shape[0]), str(activation)))
+        try:
+            shapes.append((width, int(w.shape[0]), activations.named(activation)))
+        except ValueError as error:
+            raise ValueError(f"layer {i}: {error}") from None
         flat += [w.ravel(), b]
         width = int(w.shape[0])
     if width != n_out:

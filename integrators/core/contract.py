@@ -58,7 +58,8 @@ class Lane:
 class Dense:
     """state[dst:dst+n_out] = act(W @ state[src:src+n_in] + b), W row-major at params[offset:], then b.
 
-    `activation` is "tanh", "relu" or "linear".
+    `activation` is one of `activations.ACTIVATIONS`: "tanh", "relu", "linear", "elu", "silu", "gelu", "gelu_tanh" or
+    "leaky_relu(<slope>)".
     """
 
     src: int

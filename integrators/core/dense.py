@@ -2,8 +2,8 @@
 source.
 
 Over arrays is for hosts; written out, a small network becomes a part of one straight-line function (`kernels.fuse`); as
-source, a larger one runs over all lanes of a block (`kernels.blocks`).  Relu is written so that NaN stays NaN in all of
-them.
+source, a larger one runs over all lanes of a block (`kernels.blocks`), in a module that holds what the activation needs
+(`activations.functions`).  Relu is written so that NaN stays NaN in all of them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from . import activations
+from .activations import ACTIVATIONS as ACTIVATIONS
 from .contract import Dense
-
-ACTIVATIONS = ("tanh", "relu", "linear")
 
 
 def check(layer: Dense) -> Dense:
     """The layer; ValueError for an unknown activation."""
-    if layer.activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be tanh, relu or linear, got {layer.activation!r}")
+    activations.named(layer.activation)
     return layer
 
 
 def activate(z: Any, activation: str, lib: Any = np) -> Any:
     """An activation of an array of NumPy's or of `lib`'s."""
+    if activation not in activations.PLAIN:
+        return activations.of_library(activation, lib)(z)
     return lib.tanh(z) if activation == "tanh" else lib.where(z < 0.0, 0.0, z) if activation == "relu" else z
 
 
@@ -36,8 +37,13 @@ def weights(layer: Dense, params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return params[layer.offset : middle].reshape(layer.n_out, layer.n_in), params[middle : middle + layer.n_out]
 
 
-def written_out(layer: Dense, params: Any, state: Any, where: Callable, tanh: Callable) -> None:
-    """Run the layer on scalars, one after the other; `state` is read, then written, by single indices."""
+def written_out(
+    layer: Dense, params: Any, state: Any, where: Callable, tanh: Callable, act: Callable | None = None
+) -> None:
+    """Run the layer on scalars, one after the other; `state` is read, then written, by single indices.
+
+    act: an activation that is not among `activations.PLAIN`, over scalars.
+    """
     inputs = [state[layer.src + i] for i in range(layer.n_in)]
     for o in range(layer.n_out):
         z = params[layer.offset + layer.n_in * layer.n_out + o]
@@ -47,6 +53,8 @@ def written_out(layer: Dense, params: Any, state: Any, where: Callable, tanh: Ca
             z = tanh(z)
         elif layer.activation == "relu":
             z = where(z < 0.0, 0.0, z)
+        elif act is not None:
+            z = act(z)
         state[layer.dst + o] = z
 
 
@@ -69,4 +77,6 @@ def source(layer: Dense, chunk: int = 32) -> str:
         src += f"        for l in range(W):\n            {out} = tanh({out})\n"
     elif layer.activation == "relu":
         src += f"        for l in range(W):\n            {out} = where({out} < 0.0, 0.0, {out})\n"
+    elif layer.activation != "linear":
+        src += f"        for l in range(W):\n            {out} = {activations.call(layer.activation, out)}\n"
     return src

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compile.cache import load_module
-from ..core import record
+from ..core import activations, record
 from ..core.binding import bind
 from ..core.contract import N_OUT, Dense
 from ..methods.explicit.tableau import ExplicitTableau
@@ -149,9 +149,7 @@ def phase_list(
     if fuse.small(phases):
         steps = tuple(formula(p.fn, n_state, *fixed) if hasattr(p, "fn") else p for p in phases)
         if all(isinstance(s, Dense) or getattr(s, "traced", False) for s in steps):
-            objects["phase0"] = fuse.fused(
-                steps, n_state if kept is None else kept, NAMESPACE["where"], NAMESPACE["tanh"]
-            )
+            objects["phase0"] = fuse.fused(steps, n_state if kept is None else kept, NAMESPACE)
             return [("lane", "phase0")]
     out = []
     for k, phase in enumerate(phases):
@@ -159,6 +157,7 @@ def phase_list(
             objects[f"phase{k}"] = formula(phase.fn, n_state, *fixed)
             out.append(("lane", f"phase{k}"))
         else:
+            objects.update(activations.functions(phase.activation, NAMESPACE))
             out.append(("dense", phase))
     return out
 

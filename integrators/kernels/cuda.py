@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compile.cache import cache_dir, load_module
-from ..core import record
+from ..core import activations, record
 from ..core.binding import bind
 from ..core.contract import N_OUT
 from . import blocks, calls
@@ -241,6 +241,8 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
     for k, phase in enumerate(controller.phases):
         if hasattr(phase, "fn"):
             objects[f"phase{k}"] = phase.bound(NAMESPACE, device)
+        else:
+            objects.update(activations.functions(phase.activation, NAMESPACE, device))
         phases.append(("lane", f"phase{k}") if hasattr(phase, "fn") else ("dense", phase))
     body = (
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"

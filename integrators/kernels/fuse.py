@@ -7,10 +7,10 @@ lane: rows of the state that one phase writes for the next stay in registers, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..core import dense
+from ..core import activations, dense
 from ..core.contract import Dense
 
 #: multiplications up to which a network is written out; larger ones gain more from running a layer over all lanes
@@ -37,17 +37,26 @@ def small(phases: tuple) -> bool:
     return bool(layers) and sum(p.n_in * p.n_out for p in layers) <= LARGEST
 
 
-def fused(steps: tuple, n_head: int, where: Callable, tanh: Callable) -> Callable[..., None]:
+def _activation(step: Any, functions: Mapping[str, Any]) -> Callable | None:
+    """The activation of a dense layer, where `dense.written_out` does not write it itself."""
+    if not isinstance(step, Dense) or step.activation in activations.PLAIN:
+        return None
+    return activations.bound(step.activation, functions, lambda helper: helper)
+
+
+def fused(steps: tuple, n_head: int, functions: Mapping[str, Any]) -> Callable[..., None]:
     """`f(params, state, record, out)`: the steps in a row, each a bound function with these arguments or a dense layer.
 
-    `n_head`: rows of the state that outlive a decision.
+    `n_head`: rows of the state that outlive a decision.  `functions`: the elementary functions by name.
     """
+    where, tanh = functions["where"], functions["tanh"]
+    acts = tuple(_activation(step, functions) for step in steps)
 
     def decide(params, state, record, out):
         rows = Registers(state)
-        for step in steps:
+        for step, act in zip(steps, acts, strict=True):
             if isinstance(step, Dense):
-                dense.written_out(step, params, rows, where, tanh)
+                dense.written_out(step, params, rows, where, tanh, act)
             else:
                 step(params, rows, record, out)
         for i, x in rows.kept.items():

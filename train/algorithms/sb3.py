@@ -1,9 +1,9 @@
 """Training with Stable-Baselines3: environment, model, callbacks, learn, export; read it from top to bottom.
 
 `final_learning_rate` in [train] lets the learning rate fall to it, linearly over the training.  DQN chooses from a
-table: `actions` in [train], rows in [-1, 1] as the environment's actions.  `ThreeBodyPaper-v0` is discrete itself, and
-its policy no step-size controller (it sees raw states, and decides ten times a year): what is kept of it is SB3's own
-file, chosen by the mean return on the validation split.
+table: `actions` in [train], rows in [-1, 1] as the environment's actions; so does PPO where there is one.
+`ThreeBodyPaper-v0` is discrete itself, and its policy no step-size controller (it sees raw states, and decides ten
+times a year): what is kept of it is SB3's own file, chosen by the mean return on the validation split.
 
 A run that was interrupted, by whatever, and resumed gives the log and the controller of an unbroken one, to the last
 bit: a checkpoint is made between two rollouts, after every validation, and holds networks, optimisers, generators, the
@@ -13,6 +13,8 @@ already are not made again.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,10 @@ from .sb3_state import between_rollouts, restore
 from .sb3_validate import LawCheck, PaperCheck, Validate
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
-ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
+    "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU, "gelu": torch.nn.GELU,
+    "gelu_tanh": functools.partial(torch.nn.GELU, approximate="tanh"), "leaky_relu": torch.nn.LeakyReLU,
+}  # fmt: skip
 
 
 def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
@@ -93,8 +98,6 @@ def _environment(config: Config, run: RunDir, num_envs: int, table: Any) -> tupl
     core = inner.core
     if not isinstance(core, PaperCore) and core.pool.costs is not NONE:
         run.write("costs.json", {core.pool.family.name: core.pool.costs.as_dict()})
-    if table is not None and config.algorithm != "dqn":
-        raise ValueError(f"actions in [train] are for dqn, which chooses among them, not for {config.algorithm}")
     venv: Any = inner if table is None else Discrete(inner, table)
     if config.algorithm == "dqn" and not isinstance(venv.action_space, spaces.Discrete):
         raise ValueError(

@@ -1,5 +1,5 @@
-"""The command line: `stepsmith demo | fit | train | tune | compare | export | inspect | list | kernel | sweep |
-effects | bench`.
+"""The command line: `stepsmith demo | fit | train | tune | compare | enjoy | export | inspect | list | kernel
+| sweep | effects | bench`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
 standard error. Every command imports what it needs when it runs, so that `--help` answers at once.
@@ -17,7 +17,7 @@ from . import benching, fitting, measuring, showing, training  # noqa: F401 (a c
 from .arguments import app
 
 #: the commands in the order of the help
-ORDER = ("demo", "fit", "train", "tune", "compare", "export", "inspect", "list", "kernel", "sweep", "effects")
+ORDER = ("demo", "fit", "train", "tune", "compare", "enjoy", "export", "inspect", "list", "kernel", "sweep", "effects")
 app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them

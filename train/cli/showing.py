@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from ...controllers.laws.values import json_values
 from ...integrators.core.names import unknown
 from ..config import reading
-from .arguments import Json, Method, app
+from .arguments import Json, Method, Seed, app
 from .show import table
 
 KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs")
@@ -61,6 +62,45 @@ def inspect(
 
     controller = load_controller(file)
     print(json.dumps(document(controller), indent=2) if as_json else describe(controller))
+
+
+@app.command("enjoy")
+def enjoy(
+    run: Annotated[str, typer.Argument(help="Run folder of `stepsmith train`, controller file, or zoo name.")],
+    family: Annotated[
+        str | None, typer.Option(help="Problem family (default: the one that the controller was trained on).")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Integration method (default: the one that the controller was trained with).")
+    ] = None,
+    instance: Annotated[int, typer.Option(help="Number of the instance of the test split.", min=0)] = 0,
+    seed: Seed = 0,
+    rtol: Annotated[
+        float | None, typer.Option(help="Relative tolerance (default: the middle one of the family's).")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Picture (.png, .svg, .pdf) or film (.gif, .mp4); default out/enjoy/<what>.png."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a controller on one instance, beside the law that it is built on: solution, step sizes, errors, work."""
+    from ..evaluate import enjoy as watching
+    from ..evaluate import enjoy_picture
+
+    reading.file("--out", out)
+    if out is not None:
+        enjoy_picture.check(out)
+    controller = watching.load(run)
+    seen = watching.watch(controller, family, method, instance, seed, rtol)
+    if out is None:
+        out = Path("out/enjoy") / f"{seen.family}-{seen.method}-{instance}.png"
+    path = enjoy_picture.draw(seen, out)
+    if as_json:
+        print(json.dumps({**seen.to_json(), "picture": str(path)}, indent=2, allow_nan=False))
+        return
+    table(enjoy_picture.title(seen), watching.COLUMNS, watching.cells(seen))
+    print(path)
 
 
 @app.command("list")

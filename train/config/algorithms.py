@@ -85,6 +85,7 @@ PPO: Rules = {
     "normalize_advantage": flag,
     "ent_coef": number(0.0), "vf_coef": number(0.0), "max_grad_norm": number(above=0.0), "target_kl": number(above=0.0),
     "rollout_buffer_class": left_out, "rollout_buffer_kwargs": left_out,
+    "actions": lambda name, value: _table(name, value),
 }  # fmt: skip
 SAC: Rules = {
     **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag,
@@ -97,7 +98,7 @@ TD3: Rules = {
 _TD3_ALONE = ("policy_delay", "target_policy_noise", "target_noise_clip", "stats_window_size")
 DDPG: Rules = {name: rule for name, rule in TD3.items() if name not in _TD3_ALONE}
 DQN: Rules = {
-    **_OFF_POLICY, "actions": many(lambda name, value: _action(name, value), "rows of numbers in [-1, 1]", 2, 100_000),
+    **_OFF_POLICY, "actions": lambda name, value: _table(name, value),
     "exploration_fraction": number(above=0.0, high=1.0), "exploration_initial_eps": _share,
     "exploration_final_eps": _share,
     "max_grad_norm": number(above=0.0), "target_update_interval": count(),
@@ -111,6 +112,11 @@ _DETERMINISTIC: Mapping[str, Any] = {
     "gradient_steps": 16, "learning_starts": 2_000, "value_hidden": [128, 128], "exploration_noise": 0.1,
 }  # fmt: skip
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"td3": _DETERMINISTIC, "ddpg": _DETERMINISTIC}
+
+
+def _table(name: str, value: Any) -> Any:
+    """The actions that dqn, or ppo if it is to be discrete, chooses among."""
+    return many(_action, "rows of numbers in [-1, 1]", 2, 100_000)(name, value)
 
 
 def _action(name: str, value: Any) -> Any:
@@ -146,6 +152,8 @@ def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, An
         rate = whole["learning_rate"]
         must(last <= rate, "final_learning_rate", f"a positive number of at most learning_rate ({rate:g})")
     if algorithm == "ppo":
+        discrete = whole.get("actions") is not None
+        must(not (discrete and whole["use_sde"]), "use_sde", "false with actions, which are discrete")
         steps, envs = whole["n_steps"], whole["num_envs"]
         size = steps * envs
         must(

@@ -41,7 +41,7 @@ class Policy:
     """The controller's network, and the one that judges it while it is trained.
 
     hidden        widths of the hidden layers; none of them: the answer is linear in the features
-    activation    "tanh" or "relu"
+    activation    one of `settings.ACTIVATIONS`: "tanh", "relu", "elu", "silu", "gelu", "gelu_tanh" or "leaky_relu"
     critic        widths of the hidden layers of the value networks of ppo, sac, td3 and ddpg, which are no part of the
                   controller; None: `value_hidden` of [train], another name for the same setting
     """

@@ -156,20 +156,18 @@ def _actions(config: Config, decision: Decision | None) -> None:
     """ValueError unless the algorithm and its table of actions fit the environment.
 
     dqn has a table where its environment decides on steps, with rows as wide as the decision, and none where it is
-    discrete; the others take no discrete environment.
+    discrete; the others take no discrete environment, and ppo may have a table.
     """
-    if config.algorithm != "dqn":
-        if decision is None:
-            raise ValueError(
-                f"{config.algorithm} takes an environment that decides on steps; that of [env] id is discrete: take dqn"
-            )
-        return
     table = config.train.get("actions")
+    if config.algorithm != "dqn" and decision is None:
+        raise ValueError(
+            f"{config.algorithm} takes an environment that decides on steps; that of [env] id is discrete: take dqn"
+        )
     if decision is None and table is not None:
         raise ValueError(
             "[train] actions are for environments that decide on steps; that of [env] id is discrete itself"
         )
-    if decision is not None and table is None:
+    if config.algorithm == "dqn" and decision is not None and table is None:
         raise ValueError(
             "dqn chooses from a table: give `actions` in [train], rows in [-1, 1], or take stepsmith/ThreeBodyPaper-v0"
         )

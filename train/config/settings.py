@@ -29,6 +29,8 @@ MOST_INSTANCES = 1_000_000
 MOST_ENVS = 2**20
 #: widths of a network's layers, their number, and its weights
 WIDEST, DEEPEST, MOST_WEIGHTS = 65_536, 32, 50_000_000
+#: activations of a policy that is trained; "leaky_relu" has the slope .01
+ACTIVATIONS = ("tanh", "relu", "elu", "silu", "gelu", "gelu_tanh", "leaky_relu")
 #: bytes that a pool's references, a rollout or a replay buffer may take
 MEMORY = 2**34
 
@@ -199,7 +201,7 @@ def _critic(name: str, value: Any) -> tuple[int, ...] | None:
     return None if value is None else hidden(name, value, least=0)
 
 
-POLICY: Rules = {"hidden": _any_widths, "critic": _critic, "activation": choice("tanh", "relu")}
+POLICY: Rules = {"hidden": _any_widths, "critic": _critic, "activation": choice(*ACTIVATIONS)}
 EVALUATE: Rules = {"every": count(), "instances": instances, "seed": seed, "against": text}
 COSTS: Rules = {"jacobian": number(0.0), "lu": number(0.0), "solve": number(0.0), "seconds": lambda name, value: value}
 

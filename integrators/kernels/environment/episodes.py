@@ -155,21 +155,19 @@ def settle(A, l, k, table, grid_meta, consts, stats):
     """The end of an episode: what it pays, and its statistics."""
     b = int(A[INST + l])
     e = A[ERRMAX + l] if A[STATUS + l] == SUCCESS and A[ERRMAX + l] - A[ERRMAX + l] == 0.0 else math.inf
-    ratio = -math.inf
+    le = math.log(max(e, 1e-300)) if e < math.inf else 1e3
+    base = lookup(table, b, le, grid_meta[GRID_ERROR_FIRST], grid_meta[GRID_ERROR_STEP])
     if A[OVER + l] == 1.0:
-        le = math.log(max(e, 1e-300)) if e < math.inf else 1e3
-        base = lookup(table, b, le, grid_meta[GRID_ERROR_FIRST], grid_meta[GRID_ERROR_STEP])
         r = end_pay(A, l, consts, e, le, base)*A[PART + l]
         A[PAY + l] += r
         A[RETURN + l] += r
-        ratio = base - A[LOGW + l]
     stats[k, EPISODE_RETURN] = A[RETURN + l]
     stats[k, EPISODE_LENGTH] = A[LENGTH + l]
     stats[k, EPISODE_NFEV] = A[NFEV + l]
     stats[k, EPISODE_NACCEPT] = A[NACC + l]
     stats[k, EPISODE_NREJECT] = A[NREJ + l]
     stats[k, EPISODE_ERROR] = e
-    stats[k, EPISODE_LOG_RATIO] = ratio
+    stats[k, EPISODE_LOG_RATIO] = base - A[LOGW + l]
     stats[k, EPISODE_INSTANCE] = b
     stats[k, EPISODE_RTOL] = A[RTOL + l]
     stats[k, EPISODE_STATUS] = A[STATUS + l]

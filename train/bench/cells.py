@@ -139,6 +139,7 @@ def _cell(protocol: Protocol, cell: Cell, folder: Path, asked: Asked, progress: 
     where = cell.folder(folder)
     where.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"asked": asked.env_steps, "curve": []}
+    spent = time.process_time()
     if cell.row in rows.FIXED:
         submission: Any = rows.fixed(protocol, cell.row, cell.seed)
     else:
@@ -155,6 +156,6 @@ def _cell(protocol: Protocol, cell: Cell, folder: Path, asked: Asked, progress: 
         }  # fmt: skip
     record = evaluate(submission, protocol, name=cell.row, seed=cell.seed)
     record["submission"]["source"] = "trained" if cell.row not in rows.FIXED else cell.row
-    record["training"] = facts
+    record["training"] = {**facts, "cpu_seconds": round(time.process_time() - spent, 2)}
     write_json(where / FILE, record)
     return record

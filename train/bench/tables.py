@@ -103,8 +103,8 @@ def _made(table: Table) -> list[str]:
             f"{len(first['no_reference'])} without a reference; {told}"
         )
     made = [r for r in table.records.values() if "training" in r]
-    spent = sum(r["seconds"] + r["training"].get("seconds", 0.0) for r in made)
-    lines.append(f"{len(table.records)} records, {spent / 60.0:.0f} minutes of training and measuring")
+    spent = sum(r["training"].get("cpu_seconds", 0.0) for r in made)
+    lines.append(f"{len(table.records)} records, {spent / 60.0:.0f} minutes of a processor for training and measuring")
     versions = {f"{k} {v}" for r in table.records.values() for k, v in r["versions"].items() if k in _SAID}
     commits = {str(r.get("commit") or "unknown")[:12] for r in table.records.values()}
     lines.append(", ".join([*sorted(versions), f"commit {' and '.join(sorted(commits))}"]))

@@ -20,7 +20,7 @@ from ..controllers.learned.observation import HUGE
 from ..integrators.core import options
 from ..integrators.core.contract import N_HEAD, S_STREAK
 from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
-from . import networks, sources
+from . import networks, sources, stacking
 from .normalisation import Statistics
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _SAMPLES = 256
 def from_sb3(
     model: BaseAlgorithm, decision: Decision, normaliser: Any = None, actions: Any = None, *,
     normalised: bool | None = None,
-    env: Any = None, **rest: Any,
+    env: Any = None, frames: int | None = None, **rest: Any,
 ) -> Learned:  # fmt: skip
     """The controller that `model`'s deterministic policy is.
 
@@ -52,6 +52,8 @@ def from_sb3(
     env           the environment that it was trained in, wrappers included, VecEnv or Gymnasium.  It is reset and
                   stepped, and the controller must answer its raw observations as the policy answers those that the
                   wrappers show it
+    frames        how many observations the policy sees, the k of a VecFrameStack(venv, k); None: what the VecFrameStack
+                  of `env`, or of the environment that the model still holds, says.  A VecNormalize stands beneath it
     rest          name, family, provenance, measured of the `Learned`
 
     Raises ValueError where it is not known whether observations were normalised, where the model was trained under a
@@ -59,11 +61,12 @@ def from_sb3(
     extractors, layers, distributions or bounds, recurrent policies, SAC's state-dependent exploration (it clips its
     mean another way), shapes that do not fit the decision.
     """
-    layers, squash = networks.of_model(model, decision, actions)
+    frames = stacking.frames_of(model, decision, frames, env)
+    layers, squash = networks.of_model(model, decision, actions, frames)
     if normalised is not None:
         normalised = options.flag("normalised", normalised)
     found = sources.statistics(model, normaliser, normalised, env)
-    learned = Learned(_with_normaliser(decision, found), layers, squash, actions, **rest)
+    learned = Learned(_with_normaliser(decision, found), layers, squash, actions, frames=frames, **rest)
     _compare(model, learned, decision, found)
     if env is not None:
         _compare_in(model, learned, decision, found, env)
@@ -107,7 +110,8 @@ def _compare(model: Any, learned: Learned, decision: Decision, found: Statistics
     raw = np.concatenate([wide, features(decision)])
     ours = np.concatenate([_normalised(learned, wide, found), features(d)])
     complaint = "the exported network does not reproduce the policy's own answers: the policy computes something else"
-    _alike(model, learned, ours, raw if found is None else found.seen(raw), complaint)
+    theirs = raw if found is None else found.seen(raw)
+    _alike(model, learned, *stacking.at_random(ours, theirs, learned.frames, rng), complaint)
 
 
 def _normalised(learned: Learned, raw: np.ndarray, found: Statistics | None) -> np.ndarray:
@@ -134,21 +138,22 @@ def _compare_in(model: Any, learned: Learned, decision: Decision, found: Statist
         )
     _check_decision(decision, cores)
     _check_bounds(model.policy.observation_space, env.observation_space)
-    raw: list[np.ndarray] = []
+    ours: list[np.ndarray] = []
     shown: list[np.ndarray] = []
+    stacks, began = stacking.Stacks(learned.frames), None
     with sources.Resting(env):
         seen = env.reset()
-        while sum(len(rows) for rows in raw) < _SAMPLES:
-            raw.append(np.concatenate([core.obs for core in cores]).astype(np.float64))
+        while sum(len(rows) for rows in ours) < _SAMPLES:
+            raw = np.concatenate([core.obs for core in cores]).astype(np.float64)
+            ours.append(stacks(_normalised(learned, raw, found), began))
             shown.append(np.array(seen))
             action, _ = model.predict(seen, deterministic=False)
-            seen, *_ = env.step(action)
+            seen, _, began, _ = env.step(action)
     complaint = (
         "on observations of the environment the exported controller does not answer as the policy: a wrapper changes "
         "what the policy sees, and its statistics are missing or others"
     )
-    ours = _normalised(learned, np.concatenate(raw), found)
-    _alike(model, learned, ours, np.concatenate(shown), complaint)
+    _alike(model, learned, np.concatenate(ours), np.concatenate(shown), complaint)
 
 
 def _check_decision(decision: Decision, cores: list[Any]) -> None:

@@ -16,9 +16,10 @@ from .layers import Layers
 UNDERSTOOD = "PPO, A2C, SAC, TD3, DDPG, DQN, and TQC and CrossQ of sb3-contrib"
 
 
-def of_model(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]:
+def of_model(model: Any, decision: Decision, actions: Any, frames: int = 1) -> tuple[Layers, str]:
     """The layers of the model's policy, and how their answer becomes an action: "clip", "tanh" or "argmax".
 
+    frames: how many of the decision's observations it sees.
     ValueError for what is not understood.
     """
     from gymnasium import spaces
@@ -30,10 +31,11 @@ def of_model(model: Any, decision: Decision, actions: Any) -> tuple[Layers, str]
     policy: Any = getattr(model, "policy", None)
     if hasattr(policy, "lstm_actor"):
         raise ValueError(
-            "recurrent policies cannot be exported: a controller's network has no memory of its own. Train PPO on the "
-            "last observations instead (lags among the features, such as log_err_1, log_err_2 and log_ratio_1)"
+            "recurrent policies cannot be exported: a controller's network has no memory of its own. Train PPO under "
+            "VecFrameStack(venv, k), which shows it the last k observations, or on lags among the features, such as "
+            "log_err_1, log_err_2 and log_ratio_1"
         )
-    _check_observation(policy, decision)
+    _check_observation(policy, decision, frames)
     if isinstance(policy, DQNPolicy):
         _check_table(policy, actions, "DQN")
         _check_extractor(policy.q_net.features_extractor)
@@ -79,13 +81,14 @@ def _contributed(policy: Any, name: str) -> bool:
     )
 
 
-def _check_observation(policy: Any, decision: Decision) -> None:
+def _check_observation(policy: Any, decision: Decision, frames: int) -> None:
     from gymnasium import spaces
 
-    space = getattr(policy, "observation_space", None)
-    if not isinstance(space, spaces.Box) or space.shape != (decision.n_obs,):
+    space, n_obs = getattr(policy, "observation_space", None), frames * decision.n_obs
+    if not isinstance(space, spaces.Box) or space.shape != (n_obs,):
+        several = f" ({frames} observations of it)" if frames > 1 else ""
         raise ValueError(
-            f"the policy must observe a Box of shape ({decision.n_obs},), as the decision does, got {space}"
+            f"the policy must observe a Box of shape ({n_obs},), as the decision does{several}, got {space}"
         )
 
 

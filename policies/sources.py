@@ -121,7 +121,8 @@ def _kept(model: Any) -> tuple[Statistics | None, bool]:
 def changes(env: Any, taken: Any = None) -> str | None:
     """Name of the outermost wrapper that may change observations; None where there is none.
 
-    taken: a wrapper whose statistics are known, which does not count.  Wrappers of SB3 and Gymnasium that leave
+    taken: a wrapper whose statistics are known, which does not count; nor does VecFrameStack, which `stacking` looks
+    for.  Wrappers of SB3 and Gymnasium that leave
     observations alone are known; one of your own says so by `passes_observations = True`.
     """
     import gymnasium
@@ -131,14 +132,15 @@ def changes(env: Any, taken: Any = None) -> str | None:
         DummyVecEnv,
         VecCheckNan,
         VecEnvWrapper,
+        VecFrameStack,
         VecMonitor,
         VecNormalize,
         VecVideoRecorder,
     )
 
     passing = (
-        VecMonitor, VecCheckNan, VecVideoRecorder, Monitor, gym.TimeLimit, gym.OrderEnforcing, gym.PassiveEnvChecker,
-        gym.RecordEpisodeStatistics, gym.RecordVideo,
+        VecMonitor, VecCheckNan, VecVideoRecorder, VecFrameStack, Monitor, gym.TimeLimit, gym.OrderEnforcing,
+        gym.PassiveEnvChecker, gym.RecordEpisodeStatistics, gym.RecordVideo,
     )  # fmt: skip
     while True:
         if isinstance(env, DummyVecEnv):

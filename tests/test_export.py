@@ -148,6 +148,12 @@ def test_contributed_exploration_by_state_is_refused(name):
         from_sb3(contributed(name, D, (4,), use_sde=True), D)
 
 
+def test_a_recurrent_policy_names_what_to_do_instead():
+    model = pytest.importorskip("sb3_contrib").RecurrentPPO("MlpLstmPolicy", env(D), device="cpu")
+    with pytest.raises(ValueError, match=r"recurrent policies cannot be exported.*VecFrameStack"):
+        from_sb3(model, D)
+
+
 def test_batch_normalisation_is_folded():
     model = stir(ppo(net_arch=[8, 8]))
     net = model.policy.mlp_extractor.policy_net

@@ -127,6 +127,33 @@ def test_settings_are_changed_one_by_one():
             overrides.with_settings(data, [bad])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": {"policy_kwargs": {}}}, r"\[train\] 'policy_kwargs': its place is \[policy\] hidden, critic"),
+        ({"train": {"net_arch": [4]}}, r"its place is \[policy\] hidden"),
+        ({"policy": {"net_arch": [4]}}, r"\[policy\] 'net_arch': its place is \[policy\] hidden"),
+        ({"policy": {"learning_rate": 1e-3}}, r"\[policy\] 'learning_rate': it stands in \[train\]"),
+        ({"policy": {"family": "lorenz"}}, r"it stands in \[env\]"),
+        ({"train": {"hidden": [4]}}, r"it stands in \[policy\]"),
+        ({"train": {"against": "pi34"}}, r"it stands in \[evaluate\]"),
+        ({"train": {"total_timesteps": 5}}, r"its place is \[train\] total_steps"),
+        ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, sac, not of td3"),
+        ({"train": {"generations": 3}}, r"a setting of es, not of td3"),
+        ({"train": {"seed": 3}}, "at the top of the config"),
+        ({"train": {"device": "cuda"}}, "cannot be set, for training runs on the CPU"),
+        ({"train": {"action_noise": 0.1}}, "exploration_noise is the standard deviation"),
+        ({"train": {"exploration_noise": 0.0}}, "exploration_noise"),
+        ({"train": {"learning_rat": 0.1}}, "did you mean 'learning_rate'"),
+        ({"policy": {"hiden": [4]}}, "did you mean 'hidden'"),
+        ({"algorithm": "TD3"}, "did you mean 'td3'"),
+    ],
+)
+def test_a_likely_mistake_names_what_to_change(change, message):
+    with pytest.raises(ValueError, match=message):
+        configs.from_dict({"name": "toy", "algorithm": "td3", "env": ENV, **change})
+
+
 def test_the_command_takes_an_algorithm(tmp_path, capsys):
     config, out = tmp_path / "toy.toml", tmp_path / "run"
     tables = {"env": ENV, "policy": {"hidden": [3]}, "evaluate": {"instances": 4, "against": "i"}}

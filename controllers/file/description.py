@@ -16,7 +16,7 @@ from .layout import document
 def describe(controller: Learned) -> str:
     """What a controller is, in plain text: what `stepsmith inspect` prints."""
     doc, d = document(controller), controller.decision
-    net = "-".join(str(n) for n in (d.n_obs, *(b for _, b, _ in controller.shapes)))
+    net = "-".join(str(n) for n in (controller.shapes[0][0], *(b for _, b, _ in controller.shapes)))
     acts = ", ".join(act for _, _, act in controller.shapes)
     turned = {action.knob: action for action in d.actions}
     least, most = _ends(turned["size"], d.residual_scale)
@@ -43,7 +43,8 @@ def describe(controller: Learned) -> str:
     if "renewal" in turned:
         lines.append("Jacobian     learned: renewed at a Newton rate of its own")
     lines += [f"action       {line(action.name)}: {line(action.doc)}" for action in d.actions if action.own]
-    lines.append(f"observation  {d.n_obs} features, tier {d.observation.tier}")
+    several = f", of the last {controller.frames} attempts" if controller.frames > 1 else ""
+    lines.append(f"observation  {d.n_obs} features{several}, tier {d.observation.tier}")
     lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]
     lines.append(f"law differs  {', '.join(changed) or 'in nothing'} (from the defaults of its kind)")

@@ -59,6 +59,7 @@ def document(controller: Learned) -> dict[str, Any]:
                 for f in d.observation.table
             ],
             "bound": d.obs_clip,
+            **({"frames": controller.frames} if controller.frames > 1 else {}),
         },
         "action": {
             "n": d.n_act, "residual_scale": d.residual_scale, "threshold_scale": d.threshold_scale,

@@ -22,6 +22,7 @@ from ..laws.coefficients import SPECS
 from ..laws.law import Law
 from ..learned.actions import KNOBS, MOST, SETS, chosen
 from ..learned.decision import Decision
+from ..learned.frames import MOST as MOST_FRAMES
 from ..learned.network import SQUASHES, Learned
 from ..learned.observation import FEATURES, HUGE, Observation
 from ..learned.residual import SHRINK, SLACK
@@ -117,7 +118,10 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
         "document",
     )
     obs, act, law = (mapping(doc[k], k) for k in ("observation", "action", "law"))
-    keys(obs, {"features", "bound"}, "observation")
+    frames = obs.get("frames", 1)
+    keys(obs, {"features", "bound"} | ({"frames"} & set(obs)), "observation")
+    if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MOST_FRAMES:
+        raise ValueError(f"observation.frames must be an integer in [1, {MOST_FRAMES}], got {shown(frames)}")
     names = _actions(act)
     squash = _check_action(act, names, law)
     observation = _observation(obs["features"])
@@ -137,7 +141,7 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     layers = [(arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes)]
     name, family = text(doc["name"], "name"), text(doc["family"], "family")
     provenance, measured = mapping(doc["provenance"], "provenance"), mapping(doc["measured"], "measured")
-    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured)
+    return Learned(decision, layers, squash, arrays.get("table"), name, family, provenance, measured, frames)
 
 
 def _check_action(act: dict[str, Any], names: tuple[str, ...], law: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ decision of `decision.Decision` does the rest, so that everything it promises (t
 holds whatever the weights are. `squash` makes an action of the last layer: "clip" to [-1, 1] (what SB3 does to PPO's
 mean), "tanh" (SAC's), or "argmax": the last layer holds action values and `table` the actions to choose from (DQN).
 
-State: the decision's rows | hidden layers (and action values).  Parameters: the decision's | weights, layer by layer, W
+State: the decision's rows | the last observations, where the network sees several (`frames`) | hidden layers (and
+action values).  Parameters: the decision's | weights, layer by layer, W
 row-major and then b | table.
 """
 
@@ -20,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from ...integrators.core import activations, dense
+from ...integrators.core import activations, dense, options
 from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
 from ...integrators.core.errors import shown
+from . import frames as stack
 from .choice import choice
 from .decision import Decision
 
@@ -39,6 +41,8 @@ class Learned:
     squash        "clip", "tanh" or "argmax"
     table         (n, n_act) actions in [-1, 1], for "argmax" only
     name, family  what it is called, and what it was trained on
+    frames        how many observations the network sees, the last ones with the newest at the end (`frames`); the first
+                  layer then has frames * n_obs inputs
     provenance    JSON-like mapping that goes into its file: seed, commit, versions, steps
     measured      JSON-like mapping that goes into its file: figures
 
@@ -56,6 +60,7 @@ class Learned:
         family: str = "",
         provenance: Mapping[str, Any] | None = None,
         measured: Mapping[str, Any] | None = None,
+        frames: int = 1,
     ) -> None:
         if not isinstance(decision, Decision):
             raise ValueError(f"decision must be a Decision, got {type(decision).__name__}")
@@ -72,7 +77,8 @@ class Learned:
         )
         self.table = None if table is None else _table(table, decision.n_act)
         n_out = decision.n_act if self.table is None else len(self.table)
-        shapes, flat = _check_layers(layers, decision.n_obs, n_out)
+        self.frames = options.count("frames", frames, 1, stack.MOST)
+        shapes, flat = _check_layers(layers, self.frames * decision.n_obs, n_out)
         #: (n_in, n_out, activation) of each layer
         self.shapes: tuple[tuple[int, int, str], ...] = shapes
         self._head = decision.params
@@ -91,7 +97,7 @@ class Learned:
         return {**state, "provenance": dict(self.provenance), "measured": dict(self.measured)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update({"frames": 1, **state})  # files of earlier versions have one
         self.provenance, self.measured = MappingProxyType(state["provenance"]), MappingProxyType(state["measured"])
         if self.table is not None:
             self.table.flags.writeable = False
@@ -105,6 +111,9 @@ class Learned:
         d = self.decision
         phases: list[Lane | Dense] = [Lane(d.features)]
         src, row, offset = d.obs_at, d.n_state, d.n_params
+        if self.frames > 1:
+            phases.append(Lane(stack.pushing(self.frames, d.n_obs, d.obs_at, row)))
+            src, row = row, row + self.frames * d.n_obs
         for i, (n_in, n_out, activation) in enumerate(self.shapes):
             direct = i == len(self.shapes) - 1 and self.table is None
             dst = d.act_at if direct else row
@@ -170,7 +179,7 @@ class Learned:
         """This controller with other arguments (name, family, provenance, measured, ...)."""
         now = {
             n: getattr(self, n)
-            for n in ("decision", "layers", "squash", "table", "name", "family", "provenance", "measured")
+            for n in ("decision", "layers", "squash", "table", "name", "family", "provenance", "measured", "frames")
         }
         unexpected = sorted(set(changes) - set(now))
         if unexpected:
@@ -203,8 +212,11 @@ class Learned:
 
     @property
     def n_kept(self) -> int:
-        """State rows that outlive a decision: the shared head."""
-        return N_HEAD
+        """State rows that outlive a decision: the shared head, and all up to the last observations where there are
+        several.
+        """
+        d = self.decision
+        return N_HEAD if self.frames == 1 else d.n_state + self.frames * d.n_obs
 
     @property
     def phases(self) -> tuple[Lane | Dense, ...]:
@@ -217,7 +229,8 @@ class Learned:
 
         Weights, coefficients and a normaliser's numbers are not part of it; whether there is a normaliser is.
         """
-        return ("learned", self.decision.key, self.shapes, self.squash)
+        seen = () if self.frames == 1 else (self.frames,)
+        return ("learned", self.decision.key, self.shapes, self.squash, *seen)
 
     @property
     def slots(self) -> frozenset[int]:
@@ -237,13 +250,13 @@ class Learned:
     @property
     def init(self) -> Callable[..., None]:
         """`init(params, state)`."""
-        return self.decision.init
+        return self.decision.init if self.frames == 1 else stack.emptying(self.n_kept)
 
     def action_numpy(self, obs: Any) -> np.ndarray:
-        """Actions (..., n_act) for observations (..., n_obs): NaN where the network's answer is not finite."""
+        """Actions (..., n_act) for what the network sees, (..., frames * n_obs): NaN where its answer is not finite."""
         z = np.asarray(obs, dtype=np.float64)
-        if z.shape[-1:] != (self.decision.n_obs,):
-            raise ValueError(f"obs must have shape (..., {self.decision.n_obs}), got {z.shape}")
+        if z.shape[-1:] != (self.shapes[0][0],):
+            raise ValueError(f"obs must have shape (..., {self.shapes[0][0]}), got {z.shape}")
         with np.errstate(all="ignore"):
             for weight, bias, activation in self.layers:
                 z = dense.activate(z @ weight.T + bias, activation)
@@ -269,7 +282,7 @@ class Learned:
         return out
 
     def __repr__(self) -> str:
-        net = "-".join(str(n) for n in (self.decision.n_obs, *(s[1] for s in self.shapes)))
+        net = "-".join(str(n) for n in (self.shapes[0][0], *(s[1] for s in self.shapes)))
         return f"Learned({shown(self.name)}, {net}, {self.squash}, {self.decision!r})"
 
 

@@ -99,13 +99,13 @@ def test_own_function_backward_learned_controller_and_blow_up():
     assert (fallen.stats.nfallback == fallen.stats.naccept + fallen.stats.nreject).all()
 
 
-def test_every_activation():
+def test_every_activation_and_several_observations():
     """Layer by layer, as the device evaluates them, against the straight-line function of the CPU's lanes."""
     batch = ss.problems.sample("lotka_volterra", n=3, seed=2)
     rng, d = np.random.default_rng(4), Decision(("log_err", "log_ratio_1"), "pi34")
     acts = ("elu", "silu", "gelu", "gelu_tanh", "leaky_relu(0.1)", "linear")
-    shapes = zip((4, 4, 4, 4, 4, 2), (2, 4, 4, 4, 4, 4), acts, strict=True)
-    net = Learned(d, [(rng.normal(size=(b, a)), rng.normal(size=b), act) for b, a, act in shapes])
+    shapes = zip((4, 4, 4, 4, 4, 2), (4, 4, 4, 4, 4, 4), acts, strict=True)
+    net = Learned(d, [(rng.normal(size=(b, a)), rng.normal(size=b), act) for b, a, act in shapes], frames=2)
     gpu = cuda.solve_ensemble(batch, "tsit5", net, 1e-3, 1e-6)
     cpu = solve_ensemble(batch, "tsit5", net, 1e-3, 1e-6)
     same(gpu, cpu, 1e-7)

@@ -55,6 +55,11 @@ def _gradient_steps(name: str, value: Any) -> int:
     return found
 
 
+def _noise(name: str, value: Any) -> None:
+    if value is not None:
+        raise options.refuse(name, "left out: exploration_noise is the standard deviation of the noise", value)
+
+
 def _values(name: str, value: Any) -> list[int]:
     return list(hidden(name, value, least=0))
 
@@ -92,7 +97,7 @@ SAC: Rules = {
     "action_noise": left_out, "target_update_interval": count(),
 }  # fmt: skip
 TD3: Rules = {
-    **_OFF_POLICY, "value_hidden": _values, "exploration_noise": number(0.0, 2.0), "action_noise": left_out,
+    **_OFF_POLICY, "value_hidden": _values, "exploration_noise": number(above=0.0, high=2.0), "action_noise": _noise,
     "policy_delay": count(), "target_policy_noise": number(0.0), "target_noise_clip": number(0.0),
 }  # fmt: skip
 _TD3_ALONE = ("policy_delay", "target_policy_noise", "target_noise_clip", "stats_window_size")

@@ -30,7 +30,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ...integrators.core.names import unknown
-from . import algorithms, reading, settings
+from . import algorithms, misplaced, reading, settings
 
 ALGORITHMS = ("ppo", "sac", "td3", "ddpg", "dqn", "es")
 PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
@@ -104,6 +104,7 @@ class Config:
         env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
+        misplaced.check("train", self.train, algorithms.TRAIN[self.algorithm], self.algorithm)
         train = settings.check("train", self.train, algorithms.TRAIN[self.algorithm])
         algorithms.check_critic(self.algorithm, self.policy.critic, train)
         _take(self, {"seed": settings.seed("seed", self.seed), "env": env, "train": train})
@@ -149,6 +150,9 @@ def from_dict(data: dict[str, Any]) -> Config:
         raise options.refuse("config", "a table", data)
     _keys(Config, data, "config")
     data = dict(data)
+    if data["algorithm"] in ALGORITHMS:  # another one is refused below
+        for name, rules in (("policy", settings.POLICY), ("evaluate", settings.EVALUATE)):
+            misplaced.check(name, data.get(name), rules, data["algorithm"])
     data["policy"] = section(Policy, data.get("policy", {}), "policy")
     data["evaluate"] = section(Evaluate, data.get("evaluate", {}), "evaluate")
     return Config(**data)

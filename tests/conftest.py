@@ -19,16 +19,17 @@ collect_ignore = [] if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else ["cuda
 
 #: beginnings of the names of files that train, compile many kernels or start many processes
 SLOW = (
-    "test_acceptance", "test_array", "test_batches", "test_cache", "test_captured", "test_cli", "test_compare",
-    "test_compile", "test_controller_file", "test_cuda", "test_demo", "test_digest", "test_ensemble", "test_env",
-    "test_examples", "test_export", "test_extending", "test_families", "test_family", "test_fit", "test_fused",
-    "test_fuzz", "test_hermite", "test_hosts", "test_implicit", "test_jacobian", "test_kernel", "test_lanes",
-    "test_learned", "test_lift", "test_moved", "test_nbody", "test_neural", "test_newton", "test_not_fsal",
-    "test_oracle", "test_own", "test_packaging", "test_paper", "test_pool", "test_problems", "test_processes",
-    "test_reference", "test_reward", "test_rhs", "test_rosenbrock", "test_run", "test_sb3", "test_scientist",
-    "test_sensitivity", "test_solve", "test_sparse", "test_sparsity", "test_steps", "test_stiff", "test_styles",
-    "test_suites", "test_sweep", "test_tableaus_implicit", "test_tableaus_rosenbrock", "test_templates", "test_time",
-    "test_train", "test_tune", "test_uncompiled", "test_vanishing", "test_vec", "test_zero_atol",
+    "test_acceptance", "test_array", "test_batches", "test_bench_run", "test_cache", "test_captured", "test_cli",
+    "test_compare", "test_compile", "test_controller_file", "test_cuda", "test_demo", "test_digest", "test_ensemble",
+    "test_env", "test_evolution", "test_examples", "test_export", "test_extending", "test_families", "test_family",
+    "test_fit", "test_fused", "test_fuzz", "test_hermite", "test_hosts", "test_implicit", "test_jacobian",
+    "test_kernel", "test_lanes", "test_learned", "test_lift", "test_moved", "test_nbody", "test_neural",
+    "test_newton", "test_not_fsal", "test_oracle", "test_own", "test_packaging", "test_paper", "test_pool",
+    "test_problems", "test_processes", "test_reference", "test_reward", "test_rhs", "test_rosenbrock", "test_run",
+    "test_sb3", "test_scientist", "test_sensitivity", "test_solve", "test_sparse", "test_sparsity", "test_steps",
+    "test_stiff", "test_styles", "test_suites", "test_sweep", "test_tableaus_implicit", "test_tableaus_rosenbrock",
+    "test_templates", "test_time", "test_train", "test_tune", "test_uncompiled", "test_vanishing", "test_vec",
+    "test_zero_atol",
 )  # fmt: skip
 
 

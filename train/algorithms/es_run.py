@@ -14,6 +14,7 @@ from ...controllers.learned.network import Learned
 from ..run.progress import Progress
 from ..run.provenance import provenance
 from ..run.rundir import RunDir
+from ..run.runfiles import plain
 from . import evolution
 
 
@@ -66,8 +67,9 @@ def evolve_run(
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    generations = fitness.settings.generations
-    bar = Progress(f"es {name}", generations, "generations", progress)
+    s = fitness.settings
+    total, unit = (s.total_steps, "attempts") if s.total_steps else (s.generations, "generations")
+    bar = Progress(f"es {name}", total, unit, progress)
     # events behind the checkpoint are written again
     purge = None if state is None else int(state["attempts"]) + 1
     board = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge)
@@ -75,7 +77,7 @@ def evolve_run(
     try:
         for generation, attempts, cost, mean in evolution.evolve(first, fitness, seed, run.checkpoint, state):
             board.add_scalar("train/fitness", cost, attempts)
-            if (due(generation, attempts) or generation == generations) and generation not in logged:
+            if (due(generation, attempts) or s.last(generation, attempts)) and generation not in logged:
                 due.made(attempts)
                 figure = ratio(mean)
                 board.add_scalar("validation/ratio", figure, attempts)
@@ -84,12 +86,15 @@ def evolve_run(
                     made = {"env_steps": attempts, "generation": generation}
                     save(best_of(mean, made, {"validation_ratio": figure}), run.controller)
                 run.log(generation=generation, env_steps=attempts, fitness=cost, validation=figure, best=best)
-            bar.update(generation, fitness=cost, validation=best)
+            bar.update(attempts if s.total_steps else generation, fitness=cost, validation=best)
     finally:
         bar.close()
         board.close()
 
 
 def provenance_of(facts: dict[str, Any], made: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a saved controller says of its training: facts of the run, of the generation, and versions and commit."""
-    return {**facts, **made, **(more or {}), **provenance()}
+    """What a saved controller says of its training: facts of the run, of the generation, and versions and commit.
+
+    It is plain data: null stands for a number that is not known, such as the seconds of costs that a config gives.
+    """
+    return plain({**facts, **made, **(more or {}), **provenance()})

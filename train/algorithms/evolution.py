@@ -53,6 +53,7 @@ class Settings:
     miss           what a level out of reach is charged on top, in the log of the work
     decay          weight of the mean squared weight in the fitness
     max_steps      attempts a run may make
+    total_steps    attempts after which no generation begins, all candidates together; 0: `generations` alone decides
     """
 
     generations: int = 800
@@ -65,10 +66,15 @@ class Settings:
     miss: float = 1.0
     decay: float = 1e-4
     max_steps: int = 2_000
+    total_steps: int = 0
 
     def __post_init__(self) -> None:
         for name, value in check("train", vars(self), ES).items():
             object.__setattr__(self, name, value)
+
+    def last(self, generation: int, attempts: int) -> bool:
+        """Whether no generation follows the one that has this number (from 1 on), after so many attempts in all."""
+        return generation >= self.generations or 0 < self.total_steps <= attempts
 
 
 class Scores(Protocol):
@@ -233,13 +239,18 @@ def evolve(
             checkpoint.save({"strategy": es_state.state_of(es), "generation": generation, "attempts": fitness.attempts})
 
     save(start)
+    if start and s.last(start, fitness.attempts):
+        return
     for generation in range(start, s.generations):
         if generation == start or generation % s.redraw == 0:
             fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
         xs = es.ask()
         costs = [fitness(learned.with_weights(x)) + s.decay * float(np.mean(np.square(x))) for x in xs]
         es.tell(xs, costs)
+        last = s.last(generation + 1, fitness.attempts)
         yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)
         # not before: what the caller logs of a generation comes before the state that follows it
-        if (generation + 1) % EVERY == 0 or generation + 1 == s.generations:
+        if (generation + 1) % EVERY == 0 or last:
             save(generation + 1)
+        if last:
+            return

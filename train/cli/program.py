@@ -1,5 +1,5 @@
 """The command line: `stepsmith demo | fit | train | tune | compare | rescale | enjoy | export | distill | inspect |
-list | kernel | sweep | effects`.
+list | kernel | sweep | effects | bench`.
 
 Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
 standard error. Every command imports what it needs when it runs, so that `--help` answers at once.
@@ -14,6 +14,7 @@ import typer
 
 from ...integrators.core.errors import shown
 from . import (  # noqa: F401 (a command is registered where it is defined)
+    benching,
     distilling,
     fitting,
     measuring,

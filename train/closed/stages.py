@@ -137,6 +137,9 @@ class Search:
             yield found
         for part, step in enumerate((self._constant_threshold, self._leave_out, self._add)):
             while not found.done[part]:
+                if 0 < s.total_steps <= self.fitness.attempts:
+                    yield replace(found, what="the budget of attempts is spent", done=(True,) * len(found.done))
+                    return
                 found = step(found)
                 yield found
         if not found.done[3]:
@@ -151,7 +154,8 @@ class Search:
             return controller
         settings = replace(self.settings, generations=generations, sigma=sigma)
         means = (mean for *_, mean in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed))
-        return deque(means, maxlen=1)[0]
+        last = deque(means, maxlen=1)
+        return last[0] if last else controller
 
     def _constant_threshold(self, found: Found) -> Found:
         """With a constant in the place of the learned acceptance threshold, where that pays."""

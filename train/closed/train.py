@@ -81,9 +81,10 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
             figure = work * math.exp(costs.log_cost(found.controller))
             if figure < best:
                 best = figure
-                facts = {"algorithm": "closed_form", "method": method, "seed": config.seed, "pool_size": splits[0].asked}
+                facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
                 made = {"env_steps": fitness.attempts, "stage": found.what}
-                more = {"feature_costs": costs.as_dict()} | ({"costs": algebra} if algebra else {})
+                more = {"pool_size": splits[0].asked, "feature_costs": costs.as_dict()}
+                more |= {"costs": algebra} if algebra else {}
                 figures = {"validation_ratio": work, "with_cost": figure, "against": check.against}
                 save(
                     found.controller.replace(

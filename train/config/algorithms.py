@@ -17,6 +17,7 @@ ES: Rules = {
     "generations": count(), "population": lambda name, value: _population(name, value),
     "sigma": number(above=0.0, high=1000.0), "instances": instances, "redraw": count(), "dearest": number(above=0.0),
     "reach": number(0.0), "miss": number(0.0), "decay": number(0.0), "max_steps": count(),
+    "total_steps": count(0),
 }  # fmt: skip
 
 #: [train] of the search of a closed form, `closed.stages.Settings`

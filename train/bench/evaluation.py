@@ -11,6 +11,7 @@ record does not depend on the machine, but for rounding.  The clock is asked for
 from __future__ import annotations
 
 import functools
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -33,8 +34,8 @@ from .submission import Submission, taken
 SCHEMA = 1
 #: rounds of the clock at each tolerance, of which the least counts
 ROUNDS = 3
-#: log ratios up to this are a tie: an environment rounds tolerances otherwise than a solve does
-SAME = 1e-6
+#: log ratios up to this are a tie: an environment keeps the logarithm of its work
+SAME = 1e-9
 
 
 @options.named
@@ -84,7 +85,14 @@ def test_split(protocol: Protocol) -> Split:
 def base_runs(protocol: Protocol) -> Runs:
     """What the protocol's law does on the test instances."""
     split = test_split(protocol)
-    return _runs("law", split.sweep(law_of(protocol), max_steps=protocol.max_attempts), split)
+    return _runs("law", split.sweep(law_of(protocol), _tolerances(split), protocol.max_attempts), split)
+
+
+def _tolerances(split: Split) -> np.ndarray:
+    """The tolerances as environments have them, which hold their logarithms: the last digit differs, and under an
+    implicit method whole runs may follow.
+    """
+    return np.array([math.exp(math.log(rtol)) for rtol in split.tolerances])
 
 
 def law_of(protocol: Protocol) -> Any:
@@ -96,7 +104,7 @@ def law_of(protocol: Protocol) -> Any:
 
 def _swept(found: Submission, protocol: Protocol, split: Split) -> Sweep:
     if found.controller is not None:
-        return split.sweep(found.controller, max_steps=protocol.max_attempts)
+        return split.sweep(found.controller, _tolerances(split), protocol.max_attempts)
     return play(protocol, found.policy, split, found.name)
 
 

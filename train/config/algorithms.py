@@ -122,10 +122,13 @@ TRAIN: Mapping[str, Rules] = {
 #: what td3 and ddpg take where [train] leaves a setting out, in the place of Stable-Baselines3's own defaults: those
 #: are for one environment, and would make one gradient step for the steps of all of these
 _DETERMINISTIC: Mapping[str, Any] = {
-    "total_steps": 600_000, "num_envs": 256, "batch_size": 512, "learning_rate": 3e-4, "gamma": 0.95,
-    "gradient_steps": 16, "learning_starts": 2_000, "value_hidden": [128, 128], "exploration_noise": 0.1,
+    "total_steps": 600_000, "num_envs": 256, "batch_size": 512, "learning_rate": 1e-4, "tau": 0.002, "n_steps": 4,
+    "gradient_steps": 16, "learning_starts": 10_000, "value_hidden": [128, 128], "exploration_noise": 0.3,
 }  # fmt: skip
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"td3": _DETERMINISTIC, "ddpg": _DETERMINISTIC}
+#: an actor that follows its critic at once runs into a corner of the actions, and stays there
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "td3": {**_DETERMINISTIC, "policy_delay": 16}, "ddpg": _DETERMINISTIC,
+}  # fmt: skip
 
 
 def _table(name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ from .config import WHOLE, Config
 #: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
 OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
-    "final_learning_rate": None, "exploration_noise": 0.1,
+    "final_learning_rate": None, "exploration_noise": 0.3,
 }  # fmt: skip
 #: observations of an environment that has no decision, in an estimate of memory
 PAPER_OBS = 16

@@ -21,6 +21,7 @@ from ..integrators.core import options
 from ..integrators.core.contract import N_HEAD, S_STREAK
 from ..integrators.core.record import FINITE, N_RECORD, TRUNCATED
 from . import networks, sources, stacking
+from .layers import Layers as Layers
 from .normalisation import Statistics
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ CALLS = [
 @pytest.fixture
 def refused(capsys, monkeypatch, tmp_path):
     """refused(*args): runs the command, which must end with one line on standard error; returns the line."""
-    from stepsmith.train.evaluate import compare, suite_compare
+    from stepsmith.train.evaluate import compare, suite_measured
     from stepsmith.train.neural import effects, folder
     from stepsmith.train.run import rundir
     from stepsmith.train.tune import search as tune
@@ -127,7 +127,7 @@ def refused(capsys, monkeypatch, tmp_path):
 
     for module, name in (
         (rundir.RunDir, "write"), (folder.NeuralRun, "write"), (tune, "draw"), (compare, "draw"),
-        (suite_compare, "draw"),
+        (suite_measured, "draw"),
         (sweep, "_train"), (effects, "train"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, began)

@@ -8,11 +8,6 @@ import numpy as np
 
 from .curves import Array
 
-#: standard deviations beyond which a round is an outlier
-OUTLIER = 3.0
-#: median of the absolute value of a normal number over its standard deviation
-NORMAL = 0.6745
-
 
 @dataclass(frozen=True)
 class Rate:
@@ -47,22 +42,12 @@ def _median(values: Array, axis: int) -> Array:
     return np.asarray(np.nanmedian(np.where(known, values, 0.0), axis=axis, keepdims=True))
 
 
-def _tamed(deviations: Array) -> Array:
-    """Deviations (R, J) in the logarithm, those of outliers cut to `OUTLIER` standard deviations of the others."""
-    others = np.abs(deviations[deviations != 0.0])  # one round of three or five is the median itself
-    most = OUTLIER * float(np.median(others)) / NORMAL if others.size else 0.0
-    return np.clip(deviations, -most, most)
-
-
 def rate_of(timed: Array, knobs: Array, count: int) -> Rate:
     """The rate at all `count` values of the knob, from those (R, J) at `knobs`.
 
-    In between it is interpolated in the logarithm; beyond the first and the last the largest known one counts.  Rounds
-    are kept within `OUTLIER` times what rounds of the contestant typically differ from the median by: another job that
-    takes a turn's time does not move the median either.
+    In between it is interpolated in the logarithm; beyond the first and the last the largest known one counts.
     """
     middle = np.median(timed, axis=0)
-    timed = middle * np.exp(_tamed(np.log(timed / middle)))
     at = np.arange(count)
     most = int(np.argmax(middle))
     inside = (at >= knobs[0]) & (at <= knobs[-1])

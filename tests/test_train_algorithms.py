@@ -40,7 +40,7 @@ def test_ppo_chooses_from_a_table(tmp_path):
 
 @pytest.mark.parametrize("activation", ["elu", "gelu", "gelu_tanh", "leaky_relu"])
 def test_every_activation_is_trained(activation, tmp_path):
-    from stepsmith.train.algorithms.sb3 import ACTIVATIONS
+    from stepsmith.policies.small_actor import ACTIVATIONS
     from stepsmith.train.config import settings
 
     assert tuple(ACTIVATIONS) == settings.ACTIVATIONS
@@ -139,7 +139,7 @@ def test_settings_are_changed_one_by_one():
         ({"train": {"against": "pi34"}}, r"it stands in \[evaluate\]"),
         ({"train": {"total_timesteps": 5}}, r"its place is \[train\] total_steps"),
         ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, sac, not of td3"),
-        ({"train": {"generations": 3}}, r"a setting of es, not of td3"),
+        ({"train": {"generations": 3}}, r"a setting of es, closed_form, not of td3"),
         ({"train": {"seed": 3}}, "at the top of the config"),
         ({"train": {"device": "cuda"}}, "cannot be set, for training runs on the CPU"),
         ({"train": {"action_noise": 0.1}}, "exploration_noise is the standard deviation"),

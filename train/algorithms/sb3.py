@@ -13,13 +13,10 @@ already are not made again.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from stable_baselines3 import DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -28,6 +25,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from ...envs import make_sb3
 from ...envs.three_body_paper import PaperCore
 from ...integrators.engine.costs import NONE
+from ...policies import small_actor
 from ...policies.normalisation import keep
 from ..config import algorithms
 from ..config.config import Config
@@ -39,10 +37,6 @@ from .sb3_state import between_rollouts, restore
 from .sb3_validate import LawCheck, PaperCheck, Validate
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
-ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
-    "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU, "gelu": torch.nn.GELU,
-    "gelu_tanh": functools.partial(torch.nn.GELU, approximate="tanh"), "leaky_relu": torch.nn.LeakyReLU,
-}  # fmt: skip
 
 
 def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
@@ -111,15 +105,10 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
 
     settings: [train] without what the environment takes.  board: tensorboard's folder.
     """
-    net_arch: Any = list(config.policy.hidden)
-    value = settings.pop("value_hidden", [64, 64])
+    value = settings.pop("value_hidden", small_actor.CRITIC)
     if config.policy.critic is not None:
-        value = list(config.policy.critic)
-    if config.algorithm == "ppo":
-        net_arch = {"pi": net_arch, "vf": value}
-    elif config.algorithm in ("sac", "td3", "ddpg"):
-        net_arch = {"pi": net_arch, "qf": value}
-    policy_kwargs: dict[str, Any] = {"net_arch": net_arch, "activation_fn": ACTIVATIONS[config.policy.activation]}
+        value = config.policy.critic
+    policy_kwargs = small_actor.policy_kwargs(config.algorithm, config.policy.hidden, value, config.policy.activation)
     log_std = settings.pop("log_std_init", None)
     if log_std is not None:
         policy_kwargs["log_std_init"] = log_std
@@ -134,10 +123,7 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
         "MlpPolicy", venv, policy_kwargs=policy_kwargs, seed=config.seed, device="cpu", tensorboard_log=board,
         **settings,
     )  # fmt: skip
-    if isinstance(model, SAC):
-        start_as_the_law(model, log_std)
-    elif isinstance(model, TD3):  # and DDPG, which is one
-        start_deterministic_as_the_law(model)
+    small_actor.start_as_the_law(model, log_std)
     keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
     return model
 
@@ -152,30 +138,6 @@ def _take_up(state: Any, model: BaseAlgorithm, venv: Any, callback: Validate, ru
         raise RunError(
             f"{run.checkpoint.path}: its state does not fit the run ({type(error).__name__}: {told})"
         ) from None
-
-
-def start_as_the_law(model: SAC, log_std: float | None) -> None:
-    """Let SAC's actor begin with the mean action 0, as PPO's nearly does.
-
-    log_std: its first log standard deviation; None: its own.
-    """
-    mean: Any = model.actor.mu
-    head: Any = model.actor.log_std
-    with torch.no_grad():
-        mean.weight.zero_()
-        mean.bias.zero_()
-        if log_std is not None:
-            head.weight.zero_()
-            head.bias.fill_(log_std)
-
-
-def start_deterministic_as_the_law(model: TD3) -> None:
-    """Let the actor of TD3 or DDPG, and its target, begin with the action 0."""
-    with torch.no_grad():
-        for actor in (model.actor, model.actor_target):
-            last = [layer for layer in actor.mu if isinstance(layer, torch.nn.Linear)][-1]
-            last.weight.zero_()
-            last.bias.zero_()
 
 
 class Falling:

@@ -89,25 +89,16 @@ def test_henon_heiles_energies():
 
 
 @pytest.mark.parametrize("name", problems.names())
-def test_a_numbered_instance_does_not_depend_on_how_many_there_are(name):
+def test_an_instance_does_not_depend_on_how_many_there_are(name):
     fam = problems.family(name)
-    few, many = fam.numbered("test", 2, 5), fam.numbered("test", 6, 5)
+    few, many = fam.split("test", 2, 5), fam.split("test", 70, 5)
     for k in ("y0", "p", "t0", "t1"):
         assert np.array_equal(getattr(few, k), getattr(many, k)[:2])
-    # from the family's own distribution: shapes and spans are those of the split, and no instance is the split's
-    other = fam.split("test", 6, 5)
-    assert many.y0.shape == other.y0.shape and many.p.shape == other.p.shape and many.family == name
+    assert len(few) == 2 and len(many) == 70 and few.family == name
 
     def rows(batch):
         return {(y.tobytes(), q.tobytes(), float(t)) for y, q, t in zip(batch.y0, batch.p, batch.t1, strict=True)}
 
-    assert len(rows(many)) == 6
-    assert not rows(many) & (rows(other) | rows(fam.numbered("train", 6, 5)))
-
-
-def test_numbered_instances_refuse_what_splits_refuse():
-    fam = problems.family("lorenz")
-    with pytest.raises(ValueError, match="unknown split 'tests'"):
-        fam.numbered("tests", 3)
-    with pytest.raises(ValueError, match="n must be a positive whole number"):
-        fam.numbered("test", 0)
+    # the seventy are of two blocks, and no instance stands in both, or in another split
+    assert len(rows(many)) == 70
+    assert not rows(many) & rows(fam.split("train", 70, 5))

@@ -20,6 +20,8 @@ import numpy as np
 
 from .problem import Batch, Problem
 
+#: instances of a split that are drawn together
+BLOCK = 64
 SPLITS = {"train": 0, "validation": 1, "test": 2, "sample": 3}
 ERRORS = ("final", "grid", "energy")
 LEVELS_PER_DECADE = 8
@@ -173,31 +175,20 @@ class Family:
         """`n` instances for everyday use, apart from the splits; numbered ones are seed, seed + 1, ..."""
         if self.from_seeds:
             return replace(self.from_seeds(range(_seed(seed), seed + n)), family=self.name, validate=False)
-        return self._stream("sample", n, seed)
+        return self.sample(np.random.default_rng(np.random.SeedSequence(self._key("sample", seed))), n)
 
     def split(self, name: str, n: int, seed: int = 0) -> Batch:
         """`n` instances of the "train", "validation" or "test" split: disjoint streams for every seed.
 
-        They are drawn together: most samplers draw one quantity of all instances after the other, so that instance i is
-        another one for another n.  `numbered` draws instances that do not depend on n.
+        Instance i does not depend on n: they are drawn in blocks of `BLOCK`, each from a stream of its own.
         """
-        return self._stream(_split(name), n, seed)
-
-    def numbered(self, name: str, n: int, seed: int = 0) -> Batch:
-        """`n` instances of a split, instance i from a stream of its own: it does not depend on n.
-
-        They are other instances than those of `split`, from streams apart from all of its.
-        """
-        if not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n must be a positive whole number of instances, got {n!r}")
+        if not isinstance(n, (int, np.integer)) or n < 0:
+            raise ValueError(f"n must be a non-negative whole number of instances, got {n!r}")
         key = self._key(_split(name), seed)
-        rngs = (np.random.default_rng(np.random.SeedSequence(key, spawn_key=(i,))) for i in range(n))
-        each = [self.sample(rng, 1) for rng in rngs]
-        y0, p, t0, t1 = (np.concatenate([getattr(one, k) for one in each]) for k in ("y0", "p", "t0", "t1"))
+        streams = (np.random.SeedSequence(key, spawn_key=(b,)) for b in range(max(1, -(-int(n) // BLOCK))))
+        each = [self.sample(np.random.default_rng(stream), BLOCK) for stream in streams]
+        y0, p, t0, t1 = (np.concatenate([getattr(one, k) for one in each])[:n] for k in ("y0", "p", "t0", "t1"))
         return replace(each[0], y0=y0, p=p, t0=t0, t1=t1, validate=False)
-
-    def _stream(self, split: str, n: int, seed: int) -> Batch:
-        return self.sample(np.random.default_rng(np.random.SeedSequence(self._key(split, seed))), n)
 
     def _key(self, split: str, seed: int) -> list[int]:
         return [zlib.crc32(self.name.encode()), SPLITS[split], _seed(seed)]

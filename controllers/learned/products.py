@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+from ...integrators.core import options
 from ...integrators.core.errors import OptionError, shown
 from ...integrators.core.names import unknown
 from .features import FEATURES, Feature, clipped
@@ -37,10 +38,12 @@ def named(name: object, kind: str = "feature") -> Feature:
 
     ValueError for an unknown name, which names the nearest; `kind` is what the message calls it.
     """
-    if isinstance(name, str) and name.count(SIGN) > 1:
+    if not isinstance(name, str):
+        raise options.refuse(kind, "one of " + ", ".join(FEATURES), name)
+    if name.count(SIGN) > 1:
         raise OptionError(f"{kind} {shown(name)}: a product has two features")
-    if not isinstance(name, str) or not known(name):
-        missing = next((part for part in parts(name) if part not in FEATURES), name) if isinstance(name, str) else name
+    if not known(name):
+        missing = next(part for part in parts(name) if part not in FEATURES)
         raise unknown(kind, missing, FEATURES)
     found = [FEATURES[part] for part in parts(name)]
     return found[0] if len(found) == 1 else product(*found)

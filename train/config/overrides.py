@@ -29,7 +29,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
 
     [train] and the steps between validations become those of the shipped config of that algorithm (`SHIPPED`), since
     settings of one algorithm mean something else to another.  What only the former algorithm has a use for goes: the
-    critic of [policy], and in [env], for es and closed_form, everything about single steps.  DQN gets a table of five step sizes.
+    critic of [policy], and in [env], for es and closed_form, everything about single steps.  DQN gets a table of five
+    step sizes.
 
     OptionError for an unknown algorithm, and for a config that trains no controller with one of them.
     """

@@ -8,10 +8,11 @@ import pytest
 pytest.importorskip("torch")
 
 from stepsmith.controllers.file import load
+from stepsmith.integrators.core.record import ERR, N_RECORD, ORDER, T_LEFT, TRUNCATED, H
 from stepsmith.policies import closed_form
 from stepsmith.train.cli import program as cli
 from stepsmith.train.closed.feature_costs import FeatureCosts
-from stepsmith.train.closed.stages import Found, Search, Settings, size_alone
+from stepsmith.train.closed.stages import Found, Search, Settings, on_law
 from stepsmith.train.config import config as configs
 from stepsmith.train.run import run as runs
 
@@ -44,7 +45,7 @@ COSTS = FeatureCosts(100.0, {"log_err": 1.0, "log_left": 2.0, "log_hs": 3.0}, 4.
 def searched(found=None, **changes):
     settings = Settings(generations=60, refine=30, polish=30, population=8, sigma=0.2, decay=0.0, **changes)
     first = closed_form.linear(NAMES, "pi34")
-    return first, list(Search(first, Known(settings), COSTS.log_cost, settings, 1).stages(found))
+    return first, list(Search(first, Known(settings), COSTS.log_cost, settings, 1, order=5.0).stages(found))
 
 
 def test_the_search_keeps_what_pays_and_finds_the_product():
@@ -77,11 +78,37 @@ def test_the_formula_may_not_have_more_numbers_than_asked():
         searched(most_numbers=1)
 
 
+def test_terms_in_errors_are_gains_of_the_law():
+    """b1/k log E and w R s log E are the same where nothing is cut off."""
+    settings = Settings(generations=0, refine=0, polish=0, products=0, worse=10.0)
+    first = closed_form.linear(
+        ("log_err", "log_err_1", "log_left"), "pi34", n_act=1, weights=[[-0.04, 0.03, 0.2]], bias=[0.1]
+    )
+    search = Search(first, Known(settings), COSTS.log_cost, settings, 1, order=5.0)
+    moved = search._into_law(Found("", first, 100.0)).controller
+    law = moved.decision.law.as_dict()
+    assert moved.decision.observation.features == ("log_left",)
+    assert law["b1"] == pytest.approx(0.7 + 5 * 1.5 * 0.5 * 0.04) and law["reject_b1"] == law["b1"]
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        record = np.ones(N_RECORD)
+        record[ERR], record[H], record[T_LEFT] = rng.uniform(0.1, 0.9), 0.1, rng.uniform(0.5, 9.0)
+        record[ORDER], record[TRUNCATED] = 5.0, 0.0
+        head = [rng.uniform(-1.0, 0.0), 0.0, -2.0, -2.0, 0.0, 2.0]
+        out = []
+        for controller in (first, moved):
+            state = np.zeros(controller.n_state)
+            state[: len(head)] = head
+            out.append(controller.decide_numpy(state, record))
+        np.testing.assert_allclose(out[0], out[1], atol=1e-12)
+
+
 def test_costs_of_selections():
     whole = closed_form.linear(NAMES, "pi34")
     assert COSTS.log_cost(whole) == 0.0
     assert COSTS.log_cost(whole, "log_hs") == pytest.approx(np.log(0.97))
-    assert COSTS.log_cost(size_alone(closed_form.selected(whole, ("log_err",)), 2.0)) == pytest.approx(np.log(0.91))
+    small = on_law(closed_form.selected(whole, ("log_err",)), {}, size_alone=True)
+    assert COSTS.log_cost(small) == pytest.approx(np.log(0.91))
     # a product needs its factors
     assert COSTS.log_cost(closed_form.selected(whole, ("log_err*log_hs",))) == pytest.approx(np.log(0.98))
     assert FeatureCosts.restored(json.loads(json.dumps(COSTS.as_dict()))) == COSTS

@@ -1,8 +1,8 @@
 """What a feature costs: nanoseconds an attempt in the lanes of an ensemble, measured by leaving it out.
 
 Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
-their seconds differ by what they compute alone.  They take turns, and the least of the rounds counts, in CPU time:
-other jobs on the machine disturb it least.
+their seconds differ by what they compute alone.  They take turns, in CPU time, and ratios within a round count: other
+jobs on the machine disturb them least.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from ...controllers.learned.network import Learned
 from ...controllers.learned.products import parts
 from ...integrators import methods
 from ...integrators.engine.ensemble import solve_ensemble
+from ...integrators.kernels.build import lanes_for
 from ...policies import closed_form
+from ..evaluate.clock import copies
 from ..evaluate.splits import Split
 
-ROUNDS = 11
+ROUNDS = 21
 #: seconds that one timed ensemble is to take at least
 LEAST_S = 0.02
 
@@ -81,9 +83,8 @@ def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> Feature
     several = controller.decision.n_act > 1
     if several:
         contestants.append(closed_form.linear(names, controller.decision.law, n_act=1))
-    seconds, attempts = _turns(split, contestants, rounds)
-    whole = 1e9 * seconds[0] / attempts
-    less = np.maximum(whole - 1e9 * seconds[1:] / attempts, 0.0)
+    whole, parts_of = _turns(split, contestants, rounds)
+    less = np.maximum(whole * (1.0 - parts_of[1:]), 0.0)
     others, less = (float(less[-1]), less[:-1]) if several else (0.0, less)
     if methods.get(split.method).implicit and len(names) > 1:
         less = np.full(len(names), less[0] / (len(names) - 1))
@@ -92,27 +93,31 @@ def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> Feature
     return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)), others)
 
 
-def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[np.ndarray, float]:
-    """Least CPU seconds (contestants,) of one ensemble, and the attempts that it makes."""
+def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[float, np.ndarray]:
+    """Nanoseconds an attempt of the first contestant, and the time of each over the first's (contestants,).
+
+    The ratios are medians over rounds, in each of which all take their turn, so that what a round does to all of them
+    alike cancels.
+    """
     rtol = float(split.tolerances[len(split.tolerances) // 2])
 
-    def run(controller: Learned, copies: int) -> tuple[float, float]:
-        index = np.tile(np.arange(len(split.batch)), copies)
-        batch = split.batch[index]
+    def run(controller: Learned, rows: np.ndarray) -> tuple[float, np.ndarray]:
+        batch = split.batch[rows]
         tol = np.full(len(batch), rtol)
         start = time.process_time()
         sol = solve_ensemble(
             batch, split.method, controller, tol, (tol * split.family.atol_factor)[:, None], threads=1
         )
-        return time.process_time() - start, float(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+        return time.process_time() - start, sol.stats.naccept + sol.stats.nreject
 
+    _, attempts = run(contestants[0], np.arange(len(split.batch)))
+    # the longest runs would be alone in their block, where the lanes beside them idle
+    order = np.argsort(-attempts, kind="stable")
+    order = order[len(order) // 10 :]
+    rows = np.repeat(order, copies(attempts[order].astype(float), lanes_for(split.batch.n)))
     for controller in contestants:  # compiled, and warm
-        run(controller, 1)
-    once, _ = run(contestants[0], 1)
-    copies = int(np.clip(np.ceil(LEAST_S / max(once, 1e-6)), 1, 256))
-    found = np.zeros((rounds, len(contestants)))
-    attempts = 0.0
-    for r in range(rounds):
-        for i, controller in enumerate(contestants):
-            found[r, i], attempts = run(controller, copies)
-    return found.min(axis=0), attempts
+        once, _ = run(controller, rows)
+    rows = np.repeat(rows, int(np.clip(np.ceil(LEAST_S / max(once, 1e-6)), 1, 256)))
+    found = np.array([[run(controller, rows)[0] for controller in contestants] for _ in range(rounds)])
+    whole = 1e9 * float(found[:, 0].min()) / float(attempts[rows].sum())
+    return whole, np.median(found / found[:, :1], axis=0)

@@ -1,5 +1,5 @@
-"""The stages of the search: learn on all features, make a constant of the acceptance threshold, leave out what does not
-pay, add products, polish.
+"""The stages of the search: learn on all features, make a constant of the acceptance threshold, let the law take over
+what it has gains for, leave out what does not pay, add products, polish.
 
 The objective is the evolution strategy's fitness (mean log work at equal error on training instances) plus the log of
 what an attempt costs with the features that are there (`feature_costs`), so that a feature stays where it saves more
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,10 @@ TRIED = (-0.15, 0.15)
 TAKEN = 2
 #: acceptance thresholds that are tried as a constant, times the learned one's mean
 FACTORS = (0.5, 1.0, 2.0)
+#: features that a law has gains for
+GAINS = {"log_err": "b1", "log_err_1": "b2"}
+#: coefficients of the law that stages change
+CHANGED = ("accept_err", "b1", "b2", "reject_b1")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Found:
     objective     log work ratio plus log cost
     refused       features that were tried without, and are needed
     products      products that have come
-    done          which parts are over: the threshold's, leaving out, adding, polishing
+    done          which parts are over: the threshold's, the law's, leaving out, adding, polishing
     """
 
     what: str
@@ -78,7 +82,7 @@ class Found:
     objective: float
     refused: tuple[str, ...] = ()
     products: int = 0
-    done: tuple[bool, ...] = (False, False, False, False)
+    done: tuple[bool, ...] = (False,) * 5
 
     def state(self) -> dict[str, Any]:
         """Plain data of it, for a checkpoint."""
@@ -86,19 +90,17 @@ class Found:
             "what": self.what, "features": list(self.controller.decision.observation.features),
             "weights": self.controller.weights, "objective": self.objective, "refused": list(self.refused),
             "products": self.products, "done": [bool(v) for v in self.done],
-            "accept_err": self.controller.decision.law.as_dict()["accept_err"] if self._constant else None,
+            "actions": [action.name for action in self.controller.decision.actions],
+            "law": {k: float(v) for k, v in self.controller.decision.law.as_dict().items() if k in CHANGED},
         }  # fmt: skip
-
-    @property
-    def _constant(self) -> bool:
-        """Whether acceptance is by a threshold of the law alone."""
-        return self.controller.decision.n_act == 1 and self.controller.decision.law.kind == "linear"
 
     @classmethod
     def restored(cls, state: dict[str, Any], first: Learned) -> Found:
         """What `state` was saved of."""
-        if state["accept_err"] is not None:
-            first = size_alone(first, float(state["accept_err"]))
+        before = first.decision.law.as_dict()
+        changes = {k: float(v) for k, v in state["law"].items() if v != before[k]}
+        if changes or len(state["actions"]) != first.decision.n_act:
+            first = on_law(first, changes, size_alone=len(state["actions"]) == 1)
         controller = closed_form.selected(first, state["features"]).with_weights(state["weights"])
         return cls(
             state["what"], controller, float(state["objective"]), tuple(state["refused"]), int(state["products"]),
@@ -112,12 +114,15 @@ class Search:
     fitness     less is better
     log_cost    of a controller's features and actions, or of all but one (`FeatureCosts.log_cost`)
     seed        of the strategy and of the instances
+    order       exponent order of the method's error estimate
     """
 
     def __init__(
-        self, first: Learned, fitness: evolution.Scores, log_cost: Callable[..., float], settings: Settings, seed: int
-    ) -> None:
+        self, first: Learned, fitness: evolution.Scores, log_cost: Callable[..., float], settings: Settings, seed: int,
+        order: float,
+    ) -> None:  # fmt: skip
         self.first, self.fitness, self.log_cost, self.settings, self.seed = first, fitness, log_cost, settings, seed
+        self.order = order
         least = 2 * first.decision.n_act
         if settings.most_numbers < least:
             takes = f"at least {least} for {first.decision.n_act} actions"
@@ -135,18 +140,18 @@ class Search:
             first = self._learn(self.first, s.generations, s.sigma)
             found = Found("all features", first, self.objective(first))
             yield found
-        for part, step in enumerate((self._constant_threshold, self._leave_out, self._add)):
+        for part, step in enumerate((self._constant_threshold, self._into_law, self._leave_out, self._add)):
             while not found.done[part]:
                 if 0 < s.total_steps <= self.fitness.attempts:
                     yield replace(found, what="the budget of attempts is spent", done=(True,) * len(found.done))
                     return
                 found = step(found)
                 yield found
-        if not found.done[3]:
+        if not found.done[4]:
             better = self._learn(found.controller, s.polish, s.sigma / 4)
             value = self.objective(better)
             best = (better, value) if value < found.objective else (found.controller, found.objective)
-            yield replace(found, what="polished", controller=best[0], objective=best[1], done=_over(found, 3))
+            yield replace(found, what="polished", controller=best[0], objective=best[1], done=_over(found, 4))
 
     def _learn(self, controller: Learned, generations: int, sigma: float) -> Learned:
         """The mean of the strategy's last generation."""
@@ -164,7 +169,10 @@ class Search:
             return replace(found, what="the threshold stays as it is", done=done)
         _, bias = closed_form.matrix(found.controller)
         accept = d.law.as_dict()["accept_err"] * math.exp(d.threshold_scale * float(np.clip(bias[1], -1.0, 1.0)))
-        tries = [size_alone(found.controller, min(accept * factor, ACCEPT_MAX)) for factor in FACTORS]
+        tries = [
+            on_law(found.controller, {"accept_err": min(accept * factor, ACCEPT_MAX)}, size_alone=True)
+            for factor in FACTORS
+        ]
         best = min(tries, key=self.objective)
         learned = self._learn(best, s.refine, s.sigma / 2)
         value = min((self.objective(learned), 0, learned), (self.objective(best), 1, best), key=lambda t: t[:2])
@@ -173,13 +181,41 @@ class Search:
             return replace(found, what=what, controller=value[2], objective=value[0], done=done)
         return replace(found, what="the threshold is needed", done=done)
 
+    def _into_law(self, found: Found) -> Found:
+        """With the terms in the errors of this step and the last one as gains of the law, where they are free."""
+        s, done, names = self.settings, _over(found, 1), list(found.controller.decision.observation.features)
+        stay = [name for name in names if name not in GAINS]
+        law = found.controller.decision.law
+        if law.kind != "linear" or not stay or len(stay) == len(names):
+            return replace(found, what="nothing for the law to take over", done=done)
+        weight, _ = closed_form.matrix(found.controller)
+        moved = law.as_dict()
+        order, scale = moved["order"] or self.order, found.controller.decision.residual_scale
+        for name, gain in GAINS.items():
+            if name in names:
+                at = names.index(name)
+                moved[gain] -= order * scale * found.controller.decision.observation.table[at].scale * weight[0, at]
+        changes = {gain: float(moved[gain]) for gain in GAINS.values()}
+        if moved["reject_own"] == 0.0 and changes["b1"] > 0.0:
+            changes["reject_b1"] = changes["b1"]  # a rejected attempt is repeated by the error's own term
+        try:
+            less = closed_form.selected(on_law(found.controller, changes), stay)
+        except ValueError:  # out of the range of a gain
+            return replace(found, what="the law cannot take over its errors' terms", done=done)
+        learned = self._learn(less, s.refine, s.sigma / 2)
+        value = min((self.objective(learned), 0, learned), (self.objective(less), 1, less), key=lambda t: t[:2])
+        if value[0] <= found.objective + s.worse:
+            what = f"gains of the law b1 = {changes['b1']:.4g}, b2 = {changes['b2']:.4g}"
+            return replace(found, what=what, controller=value[2], objective=value[0], done=done)
+        return replace(found, what="the errors' terms stay outside the law", done=done)
+
     def _leave_out(self, found: Found) -> Found:
         """Without the feature that is missed least, where that pays; else this part is over."""
         s, names = self.settings, list(found.controller.decision.observation.features)
         crowded = closed_form.numbers(found.controller) > s.most_numbers
         open_to = [n for n in names if len(names) > 1 and (crowded or n not in found.refused)]
         if not open_to:
-            return replace(found, what="nothing to leave out", done=_over(found, 1))
+            return replace(found, what="nothing to leave out", done=_over(found, 2))
         # one kernel for all of them: a feature is left out by its weight
         tries = {name: min(self._without(found.controller, name)) for name in open_to}
         name = min(tries, key=lambda k: tries[k][0])
@@ -210,7 +246,7 @@ class Search:
 
     def _add(self, found: Found) -> Found:
         """With the product that helps most, where that pays; else this part is over."""
-        s, over = self.settings, _over(found, 2)
+        s, over = self.settings, _over(found, 3)
         names = list(found.controller.decision.observation.features)
         room = closed_form.numbers(found.controller) + found.controller.decision.n_act <= s.most_numbers
         # of all that there was to begin with: what is worth nothing by itself may be in a product
@@ -243,15 +279,22 @@ class Search:
         return replace(found, what="no product pays", done=over)
 
 
-def size_alone(controller: Learned, accept_err: float) -> Learned:
-    """The closed form with its action on the size alone, on its law with another acceptance threshold."""
+def on_law(controller: Learned, changes: Mapping[str, float], size_alone: bool = False) -> Learned:
+    """The closed form on its law with other coefficients.
+
+    size_alone: with its action on the step size only.
+    """
     d = controller.decision
+    told = ", ".join(f"{name} {value:.4g}" for name, value in sorted(changes.items()))
+    base = d.law.name.split(" with ")[0]
     law = Law(
-        f"{d.law.name}, accepting {accept_err:.4g}", d.law.kind, {**d.law.as_dict(), "accept_err": accept_err},
-        d.law.rules, d.law.doc, d.law.source,
+        f"{base} with {told}" if told else d.law.name, d.law.kind, {**d.law.as_dict(), **changes}, d.law.rules,
+        d.law.doc, d.law.source,
     )  # fmt: skip
     weight, bias = closed_form.matrix(controller)
-    decision = Decision(d.observation, law, d.residual_scale, actions=("residual",))
+    if not size_alone:
+        return controller.replace(decision=d.replace(law=law))
+    decision = Decision(d.observation, law, d.residual_scale, actions=d.actions[:1])
     return controller.replace(decision=decision, layers=[(weight[:1], bias[:1], "linear")])
 
 

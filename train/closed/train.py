@@ -69,12 +69,12 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
             for name, split in zip(names, splits, strict=True)
         ]
     ).ratio
-    search = Search(first, fitness, costs.log_cost, settings, config.seed)
+    search = Search(first, fitness, costs.log_cost, settings, config.seed, _order(method))
     last = None
     if state is not None:
         last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
     best = run.best
-    bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 4, "stages", progress)
+    bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 5, "stages", progress)
     try:
         for found in search.stages(last):
             work = ratio(found.controller)
@@ -106,6 +106,11 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
 def _kernel_of(law: Law, implicit: bool) -> Law:
     """The law in the kernel that it is run in: implicit methods, whose kernels take long to compile, share one."""
     return law.general() if implicit else law.specialised()
+
+
+def _order(method: str) -> float:
+    """Exponent order of the method's error estimate, by which a law's gains are divided."""
+    return float(methods.get(method).embedded_order + 1)
 
 
 def _from(path: str, first: Learned) -> Learned:

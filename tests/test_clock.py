@@ -104,7 +104,25 @@ def test_what_a_turn_does_to_all_is_taken_out():
     missing[1, :, 1] = np.nan
     found = without_turns(missing)
     assert np.isnan(found[1, :, 1]).all() and np.isfinite(found[0]).all()
-    np.testing.assert_array_equal(without_turns(slow * np.ones((1, 4, 2))), slow * np.ones((1, 4, 2)))
+    np.testing.assert_allclose(without_turns(slow * np.ones((1, 4, 2))), slow * np.ones((1, 4, 2)), rtol=1e-15)
+    # nothing is taken out of a turn that one contestant took alone
+    missing[2, :, 1] = np.nan
+    found = without_turns(missing)
+    np.testing.assert_allclose(found[0, :, 1], missing[0, :, 1], rtol=1e-15)
+    np.testing.assert_allclose(found[:, :, 0].std(axis=1), 0.0, atol=1e-12)
+
+
+def test_a_training_seed_without_a_figure_leaves_no_interval():
+    cost = np.exp(np.random.default_rng(0).normal(np.log(0.8), 0.05, 40))
+    a, b = runs("a", "learned", cost=cost), runs()
+    seeds = [runs(str(k), "learned", cost=cost * factor) for k, factor in enumerate((0.9, 1.0, 1.1))]
+    err = seeds[2].err.copy()
+    err[0] = np.inf  # fails on one instance: the family has no mean error then
+    failing = Runs("2", err, {"nfev": seeds[2].work["nfev"]}, tol=TOL, kind="learned")
+    got = work_ratio(a, b, LEVELS, seeds=[*seeds[:2], failing])
+    assert got.matched["gmean"].ratio == work_ratio(a, b, LEVELS).matched["gmean"].ratio
+    assert np.isnan(got.matched["gmean"].high) and got.matched["gmean"].verdict == metric.NO_GAIN
+    assert np.isfinite(got.matched["q90"].high) and got.figure.high > 1.0
 
 
 def test_a_rate_between_the_knobs_that_were_timed():

@@ -7,11 +7,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from stepsmith.controllers.file import load
+from stepsmith.controllers.file import load, save
 from stepsmith.policies import closed_form
 from stepsmith.train.cli import program as cli
 from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, size_alone
+from stepsmith.train.closed.train import _from
 from stepsmith.train.config import config as configs
 from stepsmith.train.run import run as runs
 
@@ -77,6 +78,35 @@ def test_the_formula_may_not_have_more_numbers_than_asked():
         searched(most_numbers=1)
 
 
+def test_stages_are_compared_on_one_draw_of_instances():
+    class Drawn(Known):
+        """Its objective says which draw is at hand."""
+
+        def draw(self, rng):
+            self.seen = float(rng.random())
+
+    settings = Settings(generations=6, refine=3, polish=3, population=4, redraw=2)
+    first = closed_form.linear(NAMES, "pi34")
+    fitness = Drawn(settings)
+    search, at = Search(first, fitness, COSTS.log_cost, settings, 1), []
+    known = search.objective
+    search.objective = lambda controller: (at.append(fitness.seen), known(controller))[1]
+    list(search.stages())
+    assert len(at) > 5 and set(at) == {float(np.random.default_rng([1, 77, 0]).random())}
+
+
+def test_a_search_of_one_action_goes_on_with_its_law_as_it_was():
+    first = closed_form.linear(NAMES, "pi34", n_act=1)
+    again = Found.restored(Found("all features", first, 0.0).state(), first)
+    assert again.controller.decision.law.name == first.decision.law.name == "pi34"
+
+
+def test_a_start_that_works_at_scaled_tolerances_is_trained_without_the_scale(tmp_path):
+    first = closed_form.linear(NAMES, "pi34")
+    path = save(first.replace(tolerance_scale=30.0), tmp_path / "scaled.safetensors")
+    assert _from(str(path), first).tolerance_scale == 1.0
+
+
 def test_costs_of_selections():
     whole = closed_form.linear(NAMES, "pi34")
     assert COSTS.log_cost(whole) == 0.0
@@ -134,10 +164,26 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_keeps_a_formula_of_no_more_numbers_than_asked(tmp_path, monkeypatch):
+    costs = FeatureCosts(50.0, {"log_err": 1.0, "log_left": 2.0}, 1.0)
+    monkeypatch.setattr("stepsmith.train.closed.train.measured", lambda *_: costs)
+    # the more features the better on the validation split
+    monkeypatch.setattr(
+        "stepsmith.train.closed.train.Validators.ratio", lambda _, c: 0.9 ** closed_form.numbers(c)
+    )
+    data = {**DATA, "train": {**DATA["train"], "most_numbers": 4}}
+    runs.train(configs.from_dict(data), out=tmp_path / "run", progress=False)
+    assert rows(tmp_path / "run")[0]["numbers"] > 4
+    assert closed_form.numbers(load(tmp_path / "run" / "controller.safetensors")) <= 4
+    # a run that goes on forgets the figures of longer formulas too
+    kept = load(tmp_path / "run" / "controller.safetensors").measured["with_cost"]
+    assert kept == min(row["best"] for row in rows(tmp_path / "run") if row["best"] is not None)
+    assert min(row["validation"] for row in rows(tmp_path / "run")) < kept
+
+
+@pytest.mark.slow
 def test_from_the_command_line_with_measured_costs_and_a_start(tmp_path, capsys):
     first = closed_form.linear(("log_left",), "pi34", weights=[[0.05], [0.0]])
-    from stepsmith.controllers.file import save
-
     save(first, tmp_path / "first.safetensors")
     text = f"""
 name = "toy"

@@ -97,7 +97,7 @@ class Found:
     @classmethod
     def restored(cls, state: dict[str, Any], first: Learned) -> Found:
         """What `state` was saved of."""
-        if state["accept_err"] is not None:
+        if state["accept_err"] is not None and first.decision.n_act > 1:  # a constant has taken the threshold's place
             first = size_alone(first, float(state["accept_err"]))
         controller = closed_form.selected(first, state["features"]).with_weights(state["weights"])
         return cls(
@@ -130,7 +130,7 @@ class Search:
     def stages(self, found: Found | None = None) -> Iterator[Found]:
         """Every stage's end; `found`: go on after this one."""
         s = self.settings
-        self.fitness.draw(np.random.default_rng([self.seed, 77, 0]))
+        self._draw()
         if found is None:
             first = self._learn(self.first, s.generations, s.sigma)
             found = Found("all features", first, self.objective(first))
@@ -155,7 +155,12 @@ class Search:
         settings = replace(self.settings, generations=generations, sigma=sigma)
         means = (mean for *_, mean in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed))
         last = deque(means, maxlen=1)
+        self._draw()
         return last[0] if last else controller
+
+    def _draw(self) -> None:
+        """The instances of the first draw: objectives of different stages are compared on these alone."""
+        self.fitness.draw(np.random.default_rng([self.seed, 77, 0]))
 
     def _constant_threshold(self, found: Found) -> Found:
         """With a constant in the place of the learned acceptance threshold, where that pays."""

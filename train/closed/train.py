@@ -20,7 +20,7 @@ from ..algorithms.validate import Validator, Validators
 from ..config.config import Config
 from ..config.resolved import decision_of, env_arguments
 from ..run.progress import Progress
-from ..run.rundir import RunDir, opened
+from ..run.rundir import RunDir, least, opened
 from ..tune.objective import costs_of
 from .feature_costs import FeatureCosts, measured
 from .stages import Found, Search, Settings
@@ -73,14 +73,16 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     last = None
     if state is not None:
         last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
-    best = run.best
+    best = least([row for row in run.logged() if row["numbers"] <= settings.most_numbers])
     bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 4, "stages", progress)
     try:
         for found in search.stages(last):
             work = ratio(found.controller)
             figure = work * math.exp(costs.log_cost(found.controller))
-            if figure < best:
-                best = figure
+            # a formula with more numbers than asked is kept only until there is one that has no more
+            fits = closed_form.numbers(found.controller) <= settings.most_numbers
+            if figure < best if fits else not run.controller.exists():
+                best = figure if fits else best
                 facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
                 made = {"env_steps": fitness.attempts, "stage": found.what}
                 more = {"pool_size": splits[0].asked, "feature_costs": costs.as_dict()}
@@ -110,7 +112,7 @@ def _kernel_of(law: Law, implicit: bool) -> Law:
 
 def _from(path: str, first: Learned) -> Learned:
     """The closed form in a file, on the run's features and law."""
-    given = load(path)
+    given = load(path).unscaled()
     if given.decision.law.as_dict() != first.decision.law.as_dict() or given.decision.actions != first.decision.actions:
         raise ValueError(f"[policy] start: {path} has another base law or other actions than the config")
     return closed_form.selected(closed_form.folded(given), first.decision.observation.features).replace(

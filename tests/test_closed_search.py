@@ -10,10 +10,12 @@ pytest.importorskip("torch")
 from stepsmith.controllers.file import load, save
 from stepsmith.policies import closed_form
 from stepsmith.train.cli import program as cli
+from stepsmith.train.closed import feature_costs
 from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, size_alone
 from stepsmith.train.closed.train import _from
 from stepsmith.train.config import config as configs
+from stepsmith.train.evaluate.splits import draw
 from stepsmith.train.run import run as runs
 
 NAMES = ("log_err", "log_left", "log_hs")
@@ -115,6 +117,19 @@ def test_costs_of_selections():
     # a product needs its factors
     assert COSTS.log_cost(closed_form.selected(whole, ("log_err*log_hs",))) == pytest.approx(np.log(0.98))
     assert FeatureCosts.restored(json.loads(json.dumps(COSTS.as_dict()))) == COSTS
+
+
+def test_costs_measured_one_by_one_add_up_to_what_all_cost(monkeypatch):
+    np.testing.assert_allclose(feature_costs.shared_out(np.array([1.0, 0.0, 2.0]), 9.0), [3.0, 2.0, 4.0])
+    np.testing.assert_allclose(feature_costs.shared_out(np.array([4.0, 0.0, 8.0]), 3.0), [1.0, 0.0, 2.0])
+    split = draw("lotka_volterra", "tsit5", "train", 2, 0)
+    # ns: whole, without one feature each, without the other action, with the first feature alone
+    seconds = 1e-9 * np.array([30.0, 20.0, 19.0, 18.0, 25.0, 24.0])
+    monkeypatch.setattr(feature_costs, "_turns", lambda *_: (seconds, 1.0))
+    found = feature_costs.measured(split, closed_form.linear(NAMES, "pi34"))
+    # a disturbed measurement of the whole makes every feature dear: it may not make all of them dearer than they are
+    assert found.log_cost(closed_form.linear(NAMES[:1], "pi34", n_act=1)) == pytest.approx(np.log(24.0 / 30.0))
+    assert found.features["log_err"] == pytest.approx(10.0)
 
 
 DATA = {

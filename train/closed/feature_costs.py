@@ -3,6 +3,10 @@
 Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
 their seconds differ by what they compute alone.  They take turns, and the least of the rounds counts, in CPU time:
 other jobs on the machine disturb it least.
+
+What one feature brings when it goes is near the noise, and features share what they compute, so such differences do not
+add up to what all of them cost.  That is measured too, with the first feature alone, and the differences are made to
+add up to it (`shared_out`).
 """
 
 from __future__ import annotations
@@ -81,15 +85,28 @@ def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> Feature
     several = controller.decision.n_act > 1
     if several:
         contestants.append(closed_form.linear(names, controller.decision.law, n_act=1))
+    each = len(names) > 1 and not methods.get(split.method).implicit
+    if each:
+        contestants.append(closed_form.linear(names[:1], controller.decision.law, n_act=1))
     seconds, attempts = _turns(split, contestants, rounds)
     whole = 1e9 * seconds[0] / attempts
     less = np.maximum(whole - 1e9 * seconds[1:] / attempts, 0.0)
+    if each:  # all but the first feature, and the other actions, go together in the last one
+        less = np.concatenate([less[:1], shared_out(less[1:-1], float(less[-1]))])
     others, less = (float(less[-1]), less[:-1]) if several else (0.0, less)
     if methods.get(split.method).implicit and len(names) > 1:
         less = np.full(len(names), less[0] / (len(names) - 1))
     elif len(names) == 1:
         less = np.zeros(1)
     return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)), others)
+
+
+def shared_out(less: np.ndarray, together: float) -> np.ndarray:
+    """Costs (k,), measured one by one, made to add up to `together`: what is missing is shared alike, what is too much
+    is taken off in proportion.
+    """
+    total = float(less.sum())
+    return less + (together - total) / len(less) if total <= together else less * (together / total)
 
 
 def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[np.ndarray, float]:

@@ -204,3 +204,19 @@ def test_clocks_are_switched_off_alone():
     args = {"n": 4, "n_validation": 3, "progress": False, "repeats": 2}
     with pytest.raises(ValueError, match="single must be True or False"):
         ss.compare(FAMILY, METHOD, single="no", **args)
+
+
+def test_the_clocks_of_training_seeds_that_compute_different_things_are_said_to_be_the_median_seeds():
+    from stepsmith.train.evaluate.measured import Measured
+
+    split = draw(FAMILY, METHOD, "test", 4, 4)
+    bar = Progress("x", 1, "x", False)
+    said = {}
+    for names in (("pi34", "pi34"), ("pi34", "h211b")):
+        found = Measured(split, split, 50_000, bar)
+        found.run_laws([contestants.by_tolerance("h0321", "classical", registry.get("h0321"), split)])
+        found.run_learned([contestants.Guest("mine", "learned", tuple(registry.get(n) for n in names))])
+        found.time(["wall"], 1)
+        said[names] = any("mine: its training seeds differ" in sentence for sentence in found.said)
+    bar.close()
+    assert said == {("pi34", "pi34"): False, ("pi34", "h211b"): True}

@@ -109,6 +109,15 @@ def test_a_start_that_works_at_scaled_tolerances_is_trained_without_the_scale(tm
     assert _from(str(path), first).tolerance_scale == 1.0
 
 
+def test_a_start_loses_no_weight_in_silence(tmp_path):
+    given = closed_form.linear(("log_left", "log_err*log_left"), "pi34", weights=[[0.1, 0.2], [0.0, 0.0]])
+    path = str(save(given, tmp_path / "start.safetensors"))
+    first = closed_form.linear(("log_left*log_err", "log_left"), "pi34")
+    np.testing.assert_array_equal(closed_form.matrix(_from(path, first))[0], [[0.2, 0.1], [0.0, 0.0]])
+    with pytest.raises(ValueError, match=r"does not name: log_err\*log_left$"):
+        _from(path, closed_form.linear(("log_left", "log_err"), "pi34"))
+
+
 def test_costs_of_selections():
     whole = closed_form.linear(NAMES, "pi34")
     assert COSTS.log_cost(whole) == 0.0
@@ -117,6 +126,16 @@ def test_costs_of_selections():
     # a product needs its factors
     assert COSTS.log_cost(closed_form.selected(whole, ("log_err*log_hs",))) == pytest.approx(np.log(0.98))
     assert FeatureCosts.restored(json.loads(json.dumps(COSTS.as_dict()))) == COSTS
+
+
+def test_products_among_the_candidates():
+    names = ("log_err", "log_left", "log_left*log_err")
+    costs = FeatureCosts(100.0, {"log_err": 1.0, "log_left": 2.0, "log_left*log_err": 5.0}, 4.0)
+    first = closed_form.linear(names, "pi34")
+    assert costs.log_cost(first) == 0.0 and costs.log_cost(first, names[2]) == pytest.approx(np.log(0.95))
+    settings = Settings(generations=2, refine=1, polish=1, population=4, products=2)
+    last = list(Search(first, Known(settings), costs.log_cost, settings, 1).stages())[-1]
+    assert all(last.done)
 
 
 def test_costs_measured_one_by_one_add_up_to_what_all_cost(monkeypatch):

@@ -49,7 +49,8 @@ class FeatureCosts:
         A product costs what its factors do where they are not there anyway.
         """
         d = controller.decision
-        there = {part for name in d.observation.features if name != without for part in parts(name)}
+        kept = [name for name in d.observation.features if name != without]
+        there = {part for name in kept for part in (name, *parts(name))}
         saved = sum(cost for name, cost in self.features.items() if name not in there)
         saved += self.others if d.n_act == 1 else 0.0
         return float(np.log(max(self.whole - saved, 0.05 * self.whole) / self.whole))

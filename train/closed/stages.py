@@ -20,7 +20,7 @@ import numpy as np
 from ...controllers.laws.law import Law
 from ...controllers.learned.decision import Decision
 from ...controllers.learned.network import Learned
-from ...controllers.learned.products import parts
+from ...controllers.learned.products import parts, same
 from ...integrators.core import options
 from ...integrators.core.contract import ACCEPT_MAX
 from ...policies import closed_form
@@ -221,7 +221,7 @@ class Search:
         # of all that there was to begin with: what is worth nothing by itself may be in a product
         single = [name for name in self.first.decision.observation.features if len(parts(name)) == 1]
         pairs = [f"{a}*{b}" for a, b in itertools.combinations_with_replacement(single, 2)]
-        pairs = [pair for pair in pairs if pair not in names]
+        pairs = [pair for pair in pairs if same(pair) not in {same(name) for name in names}]
         if found.products >= s.products or not room or not pairs:
             return replace(found, what="no more products", done=over)
         # one kernel for all of them: a product is tried by its weight

@@ -6,10 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...controllers import resolve
 from ...controllers.file import load, save
 from ...controllers.laws.law import Law
 from ...controllers.learned.network import Learned
+from ...controllers.learned.products import same
 from ...integrators import methods
 from ...integrators.problems import suites
 from ...policies import closed_form
@@ -115,7 +118,14 @@ def _from(path: str, first: Learned) -> Learned:
     given = load(path).unscaled()
     if given.decision.law.as_dict() != first.decision.law.as_dict() or given.decision.actions != first.decision.actions:
         raise ValueError(f"[policy] start: {path} has another base law or other actions than the config")
-    return closed_form.selected(closed_form.folded(given), first.decision.observation.features).replace(
+    given = closed_form.folded(given)
+    there = {same(name) for name in first.decision.observation.features}
+    used = np.any(closed_form.matrix(given)[0] != 0.0, axis=0)
+    pairs = zip(given.decision.observation.features, used.tolist(), strict=True)
+    lost = [name for name, weighed in pairs if weighed and same(name) not in there]
+    if lost:
+        raise ValueError(f"[policy] start: {path} has features that [env] features does not name: {', '.join(lost)}")
+    return closed_form.selected(given, first.decision.observation.features).replace(
         decision=first.decision, name=first.name, family=first.family
     )
 

@@ -9,8 +9,10 @@ pytest.importorskip("torch")
 
 from stepsmith.controllers.file import load, save
 from stepsmith.policies import closed_form
+from stepsmith.train.algorithms.es_run import after_start
 from stepsmith.train.cli import program as cli
 from stepsmith.train.closed import feature_costs
+from stepsmith.train.closed.distilled import distilled
 from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, size_alone
 from stepsmith.train.closed.train import _from
@@ -107,6 +109,17 @@ def test_a_start_that_works_at_scaled_tolerances_is_trained_without_the_scale(tm
     first = closed_form.linear(NAMES, "pi34")
     path = save(first.replace(tolerance_scale=30.0), tmp_path / "scaled.safetensors")
     assert _from(str(path), first).tolerance_scale == 1.0
+
+
+def test_what_came_before_is_part_of_a_budget(tmp_path):
+    first = closed_form.linear(NAMES, "pi34", family="lotka_volterra", provenance={"method": "tsit5", "env_steps": 700})
+    path = str(save(first, tmp_path / "start.safetensors"))
+    assert after_start(None, {"env_steps": 5}) == {"env_steps": 5}
+    begun = {"file": "start.safetensors", "env_steps": 700}
+    assert after_start(path, {"env_steps": 5}) == {"env_steps": 705, "start": begun}
+    found = distilled(first, rounds=2, steps=4, lanes=8, pool_size=8, seed=3).controller.provenance
+    assert (found["algorithm"], found["env_steps"]) == ("distilled", 700 + 2 * 4 * 8)
+    assert found["imitation"]["seed"] == 3 and found["versions"]
 
 
 def test_a_start_loses_no_weight_in_silence(tmp_path):

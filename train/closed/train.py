@@ -17,7 +17,7 @@ from ...integrators import methods
 from ...integrators.problems import suites
 from ...policies import closed_form
 from ..algorithms.es import pools
-from ..algorithms.es_run import provenance_of
+from ..algorithms.es_run import after_start, provenance_of
 from ..algorithms.evolution import Fitness, Together
 from ..algorithms.validate import Validator, Validators
 from ..config.config import Config
@@ -88,6 +88,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
                 best = figure if fits else best
                 facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
                 made = {"env_steps": fitness.attempts, "stage": found.what}
+                made = after_start(config.policy.start, made)
                 more = {"pool_size": splits[0].asked, "feature_costs": costs.as_dict()}
                 more |= {"costs": algebra} if algebra else {}
                 figures = {"validation_ratio": work, "with_cost": figure, "against": check.against}

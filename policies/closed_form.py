@@ -19,6 +19,7 @@ from ..controllers.learned.as_formula import formula, is_linear, matrix, numbers
 from ..controllers.learned.decision import Decision
 from ..controllers.learned.network import Learned
 from ..controllers.learned.observation import HUGE
+from ..controllers.learned.products import same
 from ..integrators.core import options
 
 __all__ = ["MOST_NUMBERS", "folded", "formula", "is_linear", "linear", "matrix", "numbers", "selected"]
@@ -76,10 +77,10 @@ def selected(controller: Learned, features: Sequence[str], means: Any = None) ->
     d = controller.decision
     if not d.plain:
         raise options.OptionError("fold the normaliser into the weights first (closed_form.folded)")
-    old = list(d.observation.features)
+    old = [same(name) for name in d.observation.features]  # a product is the same one in either order
     means = np.zeros(len(old)) if means is None else np.asarray(means, dtype=np.float64)
     new = d.replace(observation=tuple(features))
-    names = new.observation.features
+    names = [same(name) for name in new.observation.features]
     kept = np.zeros((d.n_act, len(names)))
     for j, name in enumerate(names):
         if name in old:

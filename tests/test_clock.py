@@ -104,7 +104,25 @@ def test_what_a_turn_does_to_all_is_taken_out():
     missing[1, :, 1] = np.nan
     found = without_turns(missing)
     assert np.isnan(found[1, :, 1]).all() and np.isfinite(found[0]).all()
-    np.testing.assert_array_equal(without_turns(slow * np.ones((1, 4, 2))), slow * np.ones((1, 4, 2)))
+    np.testing.assert_allclose(without_turns(slow * np.ones((1, 4, 2))), slow * np.ones((1, 4, 2)), rtol=1e-15)
+    # nothing is taken out of a turn that one contestant took alone
+    missing[2, :, 1] = np.nan
+    found = without_turns(missing)
+    np.testing.assert_allclose(found[0, :, 1], missing[0, :, 1], rtol=1e-15)
+    np.testing.assert_allclose(found[:, :, 0].std(axis=1), 0.0, atol=1e-12)
+
+
+def test_a_training_seed_without_a_figure_leaves_no_interval():
+    cost = np.exp(np.random.default_rng(0).normal(np.log(0.8), 0.05, 40))
+    a, b = runs("a", "learned", cost=cost), runs()
+    seeds = [runs(str(k), "learned", cost=cost * factor) for k, factor in enumerate((0.9, 1.0, 1.1))]
+    err = seeds[2].err.copy()
+    err[0] = np.inf  # fails on one instance: the family has no mean error then
+    failing = Runs("2", err, {"nfev": seeds[2].work["nfev"]}, tol=TOL, kind="learned")
+    got = work_ratio(a, b, LEVELS, seeds=[*seeds[:2], failing])
+    assert got.matched["gmean"].ratio == work_ratio(a, b, LEVELS).matched["gmean"].ratio
+    assert np.isnan(got.matched["gmean"].high) and got.matched["gmean"].verdict == metric.NO_GAIN
+    assert np.isfinite(got.matched["q90"].high) and got.figure.high > 1.0
 
 
 def test_a_rate_between_the_knobs_that_were_timed():
@@ -186,3 +204,19 @@ def test_clocks_are_switched_off_alone():
     args = {"n": 4, "n_validation": 3, "progress": False, "repeats": 2}
     with pytest.raises(ValueError, match="single must be True or False"):
         ss.compare(FAMILY, METHOD, single="no", **args)
+
+
+def test_the_clocks_of_training_seeds_that_compute_different_things_are_said_to_be_the_median_seeds():
+    from stepsmith.train.evaluate.measured import Measured
+
+    split = draw(FAMILY, METHOD, "test", 4, 4)
+    bar = Progress("x", 1, "x", False)
+    said = {}
+    for names in (("pi34", "pi34"), ("pi34", "h211b")):
+        found = Measured(split, split, 50_000, bar)
+        found.run_laws([contestants.by_tolerance("h0321", "classical", registry.get("h0321"), split)])
+        found.run_learned([contestants.Guest("mine", "learned", tuple(registry.get(n) for n in names))])
+        found.time(["wall"], 1)
+        said[names] = any("mine: its training seeds differ" in sentence for sentence in found.said)
+    bar.close()
+    assert said == {("pi34", "pi34"): False, ("pi34", "h211b"): True}

@@ -7,13 +7,18 @@ import pytest
 
 pytest.importorskip("torch")
 
-from stepsmith.controllers.file import load
+from stepsmith.controllers.file import load, save
 from stepsmith.integrators.core.record import ERR, N_RECORD, ORDER, T_LEFT, TRUNCATED, H
 from stepsmith.policies import closed_form
+from stepsmith.train.algorithms.es_run import after_start
 from stepsmith.train.cli import program as cli
+from stepsmith.train.closed import feature_costs
+from stepsmith.train.closed.distilled import distilled
 from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, on_law
+from stepsmith.train.closed.train import _from
 from stepsmith.train.config import config as configs
+from stepsmith.train.evaluate.splits import draw
 from stepsmith.train.run import run as runs
 
 NAMES = ("log_err", "log_left", "log_hs")
@@ -103,6 +108,55 @@ def test_terms_in_errors_are_gains_of_the_law():
         np.testing.assert_allclose(out[0], out[1], atol=1e-12)
 
 
+def test_stages_are_compared_on_one_draw_of_instances():
+    class Drawn(Known):
+        """Its objective says which draw is at hand."""
+
+        def draw(self, rng):
+            self.seen = float(rng.random())
+
+    settings = Settings(generations=6, refine=3, polish=3, population=4, redraw=2)
+    first = closed_form.linear(NAMES, "pi34")
+    fitness = Drawn(settings)
+    search, at = Search(first, fitness, COSTS.log_cost, settings, 1, order=5.0), []
+    known = search.objective
+    search.objective = lambda controller: (at.append(fitness.seen), known(controller))[1]
+    list(search.stages())
+    assert len(at) > 5 and set(at) == {float(np.random.default_rng([1, 77, 0]).random())}
+
+
+def test_a_search_of_one_action_goes_on_with_its_law_as_it_was():
+    first = closed_form.linear(NAMES, "pi34", n_act=1)
+    again = Found.restored(Found("all features", first, 0.0).state(), first)
+    assert again.controller.decision.law.name == first.decision.law.name == "pi34"
+
+
+def test_a_start_that_works_at_scaled_tolerances_is_trained_without_the_scale(tmp_path):
+    first = closed_form.linear(NAMES, "pi34")
+    path = save(first.replace(tolerance_scale=30.0), tmp_path / "scaled.safetensors")
+    assert _from(str(path), first).tolerance_scale == 1.0
+
+
+def test_what_came_before_is_part_of_a_budget(tmp_path):
+    first = closed_form.linear(NAMES, "pi34", family="lotka_volterra", provenance={"method": "tsit5", "env_steps": 700})
+    path = str(save(first, tmp_path / "start.safetensors"))
+    assert after_start(None, {"env_steps": 5}) == {"env_steps": 5}
+    begun = {"file": "start.safetensors", "env_steps": 700}
+    assert after_start(path, {"env_steps": 5}) == {"env_steps": 705, "start": begun}
+    found = distilled(first, rounds=2, steps=4, lanes=8, pool_size=8, seed=3).controller.provenance
+    assert (found["algorithm"], found["env_steps"]) == ("distilled", 700 + 2 * 4 * 8)
+    assert found["imitation"]["seed"] == 3 and found["versions"]
+
+
+def test_a_start_loses_no_weight_in_silence(tmp_path):
+    given = closed_form.linear(("log_left", "log_err*log_left"), "pi34", weights=[[0.1, 0.2], [0.0, 0.0]])
+    path = str(save(given, tmp_path / "start.safetensors"))
+    first = closed_form.linear(("log_left*log_err", "log_left"), "pi34")
+    np.testing.assert_array_equal(closed_form.matrix(_from(path, first))[0], [[0.2, 0.1], [0.0, 0.0]])
+    with pytest.raises(ValueError, match=r"does not name: log_err\*log_left$"):
+        _from(path, closed_form.linear(("log_left", "log_err"), "pi34"))
+
+
 def test_costs_of_selections():
     whole = closed_form.linear(NAMES, "pi34")
     assert COSTS.log_cost(whole) == 0.0
@@ -112,6 +166,29 @@ def test_costs_of_selections():
     # a product needs its factors
     assert COSTS.log_cost(closed_form.selected(whole, ("log_err*log_hs",))) == pytest.approx(np.log(0.98))
     assert FeatureCosts.restored(json.loads(json.dumps(COSTS.as_dict()))) == COSTS
+
+
+def test_products_among_the_candidates():
+    names = ("log_err", "log_left", "log_left*log_err")
+    costs = FeatureCosts(100.0, {"log_err": 1.0, "log_left": 2.0, "log_left*log_err": 5.0}, 4.0)
+    first = closed_form.linear(names, "pi34")
+    assert costs.log_cost(first) == 0.0 and costs.log_cost(first, names[2]) == pytest.approx(np.log(0.95))
+    settings = Settings(generations=2, refine=1, polish=1, population=4, products=2)
+    last = list(Search(first, Known(settings), costs.log_cost, settings, 1).stages())[-1]
+    assert all(last.done)
+
+
+def test_costs_measured_one_by_one_add_up_to_what_all_cost(monkeypatch):
+    np.testing.assert_allclose(feature_costs.shared_out(np.array([1.0, 0.0, 2.0]), 9.0), [3.0, 2.0, 4.0])
+    np.testing.assert_allclose(feature_costs.shared_out(np.array([4.0, 0.0, 8.0]), 3.0), [1.0, 0.0, 2.0])
+    split = draw("lotka_volterra", "tsit5", "train", 2, 0)
+    # ns: whole, without one feature each, without the other action, with the first feature alone
+    seconds = 1e-9 * np.array([30.0, 20.0, 19.0, 18.0, 25.0, 24.0])
+    monkeypatch.setattr(feature_costs, "_turns", lambda *_: (seconds, 1.0))
+    found = feature_costs.measured(split, closed_form.linear(NAMES, "pi34"))
+    # a disturbed measurement of the whole makes every feature dear: it may not make all of them dearer than they are
+    assert found.log_cost(closed_form.linear(NAMES[:1], "pi34", n_act=1)) == pytest.approx(np.log(24.0 / 30.0))
+    assert found.features["log_err"] == pytest.approx(10.0)
 
 
 DATA = {
@@ -161,10 +238,26 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_keeps_a_formula_of_no_more_numbers_than_asked(tmp_path, monkeypatch):
+    costs = FeatureCosts(50.0, {"log_err": 1.0, "log_left": 2.0}, 1.0)
+    monkeypatch.setattr("stepsmith.train.closed.train.measured", lambda *_: costs)
+    # the more features the better on the validation split
+    monkeypatch.setattr(
+        "stepsmith.train.closed.train.Validators.ratio", lambda _, c: 0.9 ** closed_form.numbers(c)
+    )
+    data = {**DATA, "train": {**DATA["train"], "most_numbers": 4}}
+    runs.train(configs.from_dict(data), out=tmp_path / "run", progress=False)
+    assert rows(tmp_path / "run")[0]["numbers"] > 4
+    assert closed_form.numbers(load(tmp_path / "run" / "controller.safetensors")) <= 4
+    # a run that goes on forgets the figures of longer formulas too
+    kept = load(tmp_path / "run" / "controller.safetensors").measured["with_cost"]
+    assert kept == min(row["best"] for row in rows(tmp_path / "run") if row["best"] is not None)
+    assert min(row["validation"] for row in rows(tmp_path / "run")) < kept
+
+
+@pytest.mark.slow
 def test_from_the_command_line_with_measured_costs_and_a_start(tmp_path, capsys):
     first = closed_form.linear(("log_left",), "pi34", weights=[[0.05], [0.0]])
-    from stepsmith.controllers.file import save
-
     save(first, tmp_path / "first.safetensors")
     text = f"""
 name = "toy"

@@ -151,4 +151,6 @@ def test_what_does_not_fit_is_refused(own):
             features.register(*arguments)
     with pytest.raises(ValueError, match="feature 'log_err' ships with the package"):
         features.register(log_size, 0.0, 1.0, 0.0, 1.0, name="log_err")
+    with pytest.raises(ValueError, match="stands between the two features of a product"):
+        features.register(log_size, 0.0, 1.0, 0.0, 1.0, name="log_err*log_left")
     assert features.register(log_size, -10.0, 2.0, -3.0, 0.3, slots=[record.H]).low == -10.0  # a cell that runs again

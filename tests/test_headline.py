@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stepsmith.train.evaluate import curves
-from stepsmith.train.evaluate.headline import choose_denominator, compare_runs
+from stepsmith.train.evaluate.headline import cheaper, choose_denominator, compare_runs
 from stepsmith.train.evaluate.metric import NO_GAIN, Runs
+from stepsmith.train.evaluate.suite_measured import best_law
 from stepsmith.train.run import provenance
 
 LEVELS = curves.error_levels(1e-3, 1e-7)
@@ -176,3 +177,14 @@ def test_commit_is_known_only_inside_a_checkout(tmp_path):
     assert provenance.commit(tmp_path) is None
     assert "numpy" in provenance.versions() and "core" in provenance.cpu_model()
     assert set(provenance.provenance()) == {"versions", "commit"}
+
+
+def test_laws_that_cannot_be_compared_on_a_family_hide_no_better_one():
+    def none(name):
+        return Runs(name, np.full((40, 17), np.inf), {"nfev": np.ones((40, 17))}, tol=TOL)
+
+    easy = {"a": runs("a", cost=1.5), "b": runs("b", cost=1.4), "c": runs("c")}
+    hard = {"a": none("a"), "b": none("b"), "c": runs("c")}
+    name, ratios = best_law({"easy": easy, "hard": hard}, {"easy": LEVELS, "hard": LEVELS})
+    assert name == "c" and min(ratios.values()) == ratios["c"] == 1.0
+    assert cheaper({"a": np.nan, "b": 0.5}) == "b" and cheaper({"a": np.nan}) is cheaper({}) is None

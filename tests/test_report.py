@@ -246,3 +246,21 @@ def test_the_title_is_a_plain_sentence_and_a_tie_is_said(whole):
 def test_importing_the_picture_leaves_matplotlib_alone():
     code = "import stepsmith.train.evaluate.picture, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_headline_says_what_it_is_without_lost_instances():
+    err = TOL * np.ones((40, 1))
+    failed = np.where(np.arange(13) > 2, np.inf, err)
+    work = {"nfev": 100.0 * err**-0.2}
+    levels = curves.error_levels(1e-3, 1e-7)
+    given = {"family": "f", "method": "m", "error": "e", "seed": 0, "against": "tuned"}
+
+    def said(law_error):
+        mine = Runs("mine", err, work, TOL, kind="learned")
+        return report.headline_sentence(
+            compare_runs([mine, Runs("tuned", law_error, work, TOL, kind="tuned")], levels, **given)
+        )
+
+    lost = said(np.concatenate([failed[:4], err[4:]]))
+    assert "(cheaper), 1.00 [1.00, 1.00] without the instances that one of them lost" in lost
+    assert "without the instances" not in said(err)

@@ -292,6 +292,8 @@ def register(
             f"fn {shown(fn.__name__)} must be made of numbers and stepsmith.integrators.core.formulas, not of arrays"
         )
     name = options.text("name", fn.__name__ if name is None else name)
+    if "*" in name:
+        raise OptionError(f"name {shown(name)}: * stands between the two features of a product")
     if name in FEATURES and not FEATURES[name].own:
         raise OptionError(f"feature {shown(name)} ships with the package: give this one another name")
     high = options.number("high", high)

@@ -22,7 +22,7 @@ from ..config.resolved import decision_of, env_arguments
 from ..evaluate import splits
 from ..run.rundir import RunDir, opened
 from ..tune.objective import costs_of
-from .es_run import EveryAttempts, evolve_run, provenance_of
+from .es_run import EveryAttempts, after_start, evolve_run, provenance_of
 from .evolution import Fitness, Settings, Together
 from .validate import Validator, Validators
 
@@ -76,7 +76,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # 4. learn, and keep the best
     def best_of(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> Learned:
         facts = {"algorithm": "es", "method": method, "seed": config.seed, "pool_size": drawn[0].asked}
-        training = provenance_of(facts, made, {"costs": costs} if costs else {})
+        training = provenance_of(facts, after_start(config.policy.start, made), {"costs": costs} if costs else {})
         figures = {**measured, "against": check.against, "instances": check.instances}
         return mean.replace(name=config.name, family=family, provenance=training, measured=figures)
 

@@ -7,9 +7,10 @@ caller's `ratio`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ...controllers.file import save
+from ...controllers.file import load, save
 from ...controllers.learned.network import Learned
 from ..run.progress import Progress
 from ..run.provenance import provenance
@@ -90,6 +91,18 @@ def evolve_run(
     finally:
         bar.close()
         board.close()
+
+
+def after_start(start: str | None, made: dict[str, Any]) -> dict[str, Any]:
+    """What made a controller of a run that began from the file `start`: the attempts that made that one are added.
+
+    A law whose search is given the budget of such a training (`tune.budget`) is given both.
+    """
+    if start is None:
+        return made
+    before = load(start).provenance.get("env_steps")
+    begun = {"file": Path(start).name, "env_steps": before}
+    return {**made, "env_steps": made["env_steps"] + int(before or 0), "start": begun}
 
 
 def provenance_of(facts: dict[str, Any], made: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:

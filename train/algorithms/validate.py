@@ -9,6 +9,7 @@ import numpy as np
 
 from ...controllers import resolve
 from ...integrators import methods, problems
+from ...integrators.core.tolerance_scale import unscaled
 from ...integrators.engine.costs import Costs, of_family
 from ...integrators.engine.measure import sweep
 from ..evaluate.metric import Runs, work_ratio
@@ -39,7 +40,7 @@ class Validator:
         self.batch, self.ref = batch[keep], np.ascontiguousarray(ref[keep])
         self.dropped = instances - keep.size
         self.costs = of_family(self.family.name, self.method) if costs is None else costs
-        law = resolve.controller(against, family, self.method) if isinstance(against, str) else against
+        law = unscaled(resolve.controller(against, family, self.method) if isinstance(against, str) else against)
         self.base = self.runs(law, law.name)
 
     def runs(self, controller: Any, name: str) -> Runs:

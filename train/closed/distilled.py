@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ...integrators.core import options
 from ...integrators.problems.families import Family
 from ...policies.distill import Imitation, imitate
 from ..config import settings
+from ..run.provenance import provenance
 
 
 def distilled(
@@ -47,4 +49,12 @@ def distilled(
         core.seed(np.random.default_rng([seed, 17]).integers(0, 2**63, lanes, dtype=np.uint64))
         return core
 
-    return imitate(teacher, make, features, rounds=rounds, steps=steps)
+    found = imitate(teacher, make, features, rounds=rounds, steps=steps)
+    facts = {**found.controller.provenance, "algorithm": "distilled", **provenance()}
+    facts["imitation"] = {
+        "family": str(getattr(family, "name", family) or teacher.family), "rounds": rounds, "steps": steps,
+        "lanes": lanes, "pool_size": pool_size, "seed": seed,
+    }  # fmt: skip
+    if facts.get("env_steps") is not None:  # the teacher's training, and the attempts that were imitated
+        facts["env_steps"] = int(facts["env_steps"]) + rounds * steps * lanes
+    return replace(found, controller=found.controller.replace(provenance=facts))

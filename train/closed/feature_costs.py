@@ -3,6 +3,10 @@
 Every selection of features is a kernel of its own.  With weights of 0 all of them take the law's own steps, so that
 their seconds differ by what they compute alone.  They take turns, in CPU time, and ratios within a round count: other
 jobs on the machine disturb them least.
+
+What one feature brings when it goes is near the noise, and features share what they compute, so such differences do not
+add up to what all of them cost.  That is measured too, with the first feature alone, and the differences are made to
+add up to it (`shared_out`).
 """
 
 from __future__ import annotations
@@ -47,7 +51,8 @@ class FeatureCosts:
         A product costs what its factors do where they are not there anyway.
         """
         d = controller.decision
-        there = {part for name in d.observation.features if name != without for part in parts(name)}
+        kept = [name for name in d.observation.features if name != without]
+        there = {part for name in kept for part in (name, *parts(name))}
         saved = sum(cost for name, cost in self.features.items() if name not in there)
         saved += self.others if d.n_act == 1 else 0.0
         return float(np.log(max(self.whole - saved, 0.05 * self.whole) / self.whole))
@@ -83,14 +88,27 @@ def measured(split: Split, controller: Learned, rounds: int = ROUNDS) -> Feature
     several = controller.decision.n_act > 1
     if several:
         contestants.append(closed_form.linear(names, controller.decision.law, n_act=1))
+    each = len(names) > 1 and not methods.get(split.method).implicit
+    if each:
+        contestants.append(closed_form.linear(names[:1], controller.decision.law, n_act=1))
     whole, parts_of = _turns(split, contestants, rounds)
     less = np.maximum(whole * (1.0 - parts_of[1:]), 0.0)
+    if each:  # all but the first feature, and the other actions, go together in the last one
+        less = np.concatenate([less[:1], shared_out(less[1:-1], float(less[-1]))])
     others, less = (float(less[-1]), less[:-1]) if several else (0.0, less)
     if methods.get(split.method).implicit and len(names) > 1:
         less = np.full(len(names), less[0] / (len(names) - 1))
     elif len(names) == 1:
         less = np.zeros(1)
     return FeatureCosts(float(whole), dict(zip(names, less.tolist(), strict=True)), others)
+
+
+def shared_out(less: np.ndarray, together: float) -> np.ndarray:
+    """Costs (k,), measured one by one, made to add up to `together`: what is missing is shared alike, what is too much
+    is taken off in proportion.
+    """
+    total = float(less.sum())
+    return less + (together - total) / len(less) if total <= together else less * (together / total)
 
 
 def _turns(split: Split, contestants: Sequence[Learned], rounds: int) -> tuple[float, np.ndarray]:

@@ -20,7 +20,7 @@ import numpy as np
 from ...controllers.laws.law import Law
 from ...controllers.learned.decision import Decision
 from ...controllers.learned.network import Learned
-from ...controllers.learned.products import parts
+from ...controllers.learned.products import parts, same
 from ...integrators.core import options
 from ...integrators.core.contract import ACCEPT_MAX
 from ...policies import closed_form
@@ -100,7 +100,7 @@ class Found:
         before = first.decision.law.as_dict()
         changes = {k: float(v) for k, v in state["law"].items() if v != before[k]}
         if changes or len(state["actions"]) != first.decision.n_act:
-            first = on_law(first, changes, size_alone=len(state["actions"]) == 1)
+            first = on_law(first, changes, size_alone=len(state["actions"]) < first.decision.n_act)
         controller = closed_form.selected(first, state["features"]).with_weights(state["weights"])
         return cls(
             state["what"], controller, float(state["objective"]), tuple(state["refused"]), int(state["products"]),
@@ -135,7 +135,7 @@ class Search:
     def stages(self, found: Found | None = None) -> Iterator[Found]:
         """Every stage's end; `found`: go on after this one."""
         s = self.settings
-        self.fitness.draw(np.random.default_rng([self.seed, 77, 0]))
+        self._draw()
         if found is None:
             first = self._learn(self.first, s.generations, s.sigma)
             found = Found("all features", first, self.objective(first))
@@ -160,7 +160,12 @@ class Search:
         settings = replace(self.settings, generations=generations, sigma=sigma)
         means = (mean for *_, mean in evolution.evolve(controller, _Stretch(self.fitness, settings), self.seed))
         last = deque(means, maxlen=1)
+        self._draw()
         return last[0] if last else controller
+
+    def _draw(self) -> None:
+        """The instances of the first draw: objectives of different stages are compared on these alone."""
+        self.fitness.draw(np.random.default_rng([self.seed, 77, 0]))
 
     def _constant_threshold(self, found: Found) -> Found:
         """With a constant in the place of the learned acceptance threshold, where that pays."""
@@ -252,7 +257,7 @@ class Search:
         # of all that there was to begin with: what is worth nothing by itself may be in a product
         single = [name for name in self.first.decision.observation.features if len(parts(name)) == 1]
         pairs = [f"{a}*{b}" for a, b in itertools.combinations_with_replacement(single, 2)]
-        pairs = [pair for pair in pairs if pair not in names]
+        pairs = [pair for pair in pairs if same(pair) not in {same(name) for name in names}]
         if found.products >= s.products or not room or not pairs:
             return replace(found, what="no more products", done=over)
         # one kernel for all of them: a product is tried by its weight

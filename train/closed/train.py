@@ -6,21 +6,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...controllers import resolve
 from ...controllers.file import load, save
 from ...controllers.laws.law import Law
 from ...controllers.learned.network import Learned
+from ...controllers.learned.products import same
 from ...integrators import methods
 from ...integrators.problems import suites
 from ...policies import closed_form
 from ..algorithms.es import pools
-from ..algorithms.es_run import provenance_of
+from ..algorithms.es_run import after_start, provenance_of
 from ..algorithms.evolution import Fitness, Together
 from ..algorithms.validate import Validator, Validators
 from ..config.config import Config
 from ..config.resolved import decision_of, env_arguments
 from ..run.progress import Progress
-from ..run.rundir import RunDir, opened
+from ..run.rundir import RunDir, least, opened
 from ..tune.objective import costs_of
 from .feature_costs import FeatureCosts, measured
 from .stages import Found, Search, Settings
@@ -73,16 +76,19 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     last = None
     if state is not None:
         last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
-    best = run.best
+    best = least([row for row in run.logged() if row["numbers"] <= settings.most_numbers])
     bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 5, "stages", progress)
     try:
         for found in search.stages(last):
             work = ratio(found.controller)
             figure = work * math.exp(costs.log_cost(found.controller))
-            if figure < best:
-                best = figure
+            # a formula with more numbers than asked is kept only until there is one that has no more
+            fits = closed_form.numbers(found.controller) <= settings.most_numbers
+            if figure < best if fits else not run.controller.exists():
+                best = figure if fits else best
                 facts = {"algorithm": "closed_form", "method": method, "seed": config.seed}
                 made = {"env_steps": fitness.attempts, "stage": found.what}
+                made = after_start(config.policy.start, made)
                 more = {"pool_size": splits[0].asked, "feature_costs": costs.as_dict()}
                 more |= {"costs": algebra} if algebra else {}
                 figures = {"validation_ratio": work, "with_cost": figure, "against": check.against}
@@ -115,10 +121,17 @@ def _order(method: str) -> float:
 
 def _from(path: str, first: Learned) -> Learned:
     """The closed form in a file, on the run's features and law."""
-    given = load(path)
+    given = load(path).unscaled()
     if given.decision.law.as_dict() != first.decision.law.as_dict() or given.decision.actions != first.decision.actions:
         raise ValueError(f"[policy] start: {path} has another base law or other actions than the config")
-    return closed_form.selected(closed_form.folded(given), first.decision.observation.features).replace(
+    given = closed_form.folded(given)
+    there = {same(name) for name in first.decision.observation.features}
+    used = np.any(closed_form.matrix(given)[0] != 0.0, axis=0)
+    pairs = zip(given.decision.observation.features, used.tolist(), strict=True)
+    lost = [name for name, weighed in pairs if weighed and same(name) not in there]
+    if lost:
+        raise ValueError(f"[policy] start: {path} has features that [env] features does not name: {', '.join(lost)}")
+    return closed_form.selected(given, first.decision.observation.features).replace(
         decision=first.decision, name=first.name, family=first.family
     )
 

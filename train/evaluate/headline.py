@@ -255,8 +255,11 @@ def _denominator(levels: ArrayLike, validation: Sequence[Runs] | None, against: 
 
 
 def cheaper(ratios: Mapping[str, float]) -> str | None:
-    """Name of the least ratio to the denominator where that is below 1 by more than rounding, else None."""
-    best = min(ratios, key=lambda k: (ratios[k], k), default=None)
+    """Name of the least ratio to the denominator where that is below 1 by more than rounding, else None.
+
+    A law without a ratio (NaN) is none of them.
+    """
+    best = min((k for k, v in ratios.items() if not math.isnan(v)), key=lambda k: (ratios[k], k), default=None)
     return best if best is not None and ratios[best] < 1.0 - 1e-9 else None
 
 

@@ -31,6 +31,7 @@ class Measured:
     across      of a learned controller, the runs of all its training seeds
     rates       by clock and contestant, what the clock said
     clocks      by clock, the law that is fastest on the validation split
+    mixed       learned controllers whose training seeds differ in what they compute
     said        sentences on how the clocks were read
     """
 
@@ -45,6 +46,7 @@ class Measured:
     across: dict[str, list[Runs]] = field(default_factory=dict)
     rates: dict[str, Mapping[str, Rate]] = field(default_factory=dict)
     clocks: dict[str, str] = field(default_factory=dict)
+    mixed: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -76,6 +78,8 @@ class Measured:
             levels = self.test.family.error_levels
             median, _ = across_seeds({i: point_ratio(r, base, levels) for i, r in enumerate(runs)})
             self.across[g.name] = runs
+            if len({getattr(c, "key", None) for c in g.seeds}) > 1:
+                self.mixed.append(g.name)
             self.table.append(pairs[median])
 
     def time(self, clocks: Sequence[str], repeats: int) -> None:
@@ -89,6 +93,10 @@ class Measured:
                 f"clocks: {len(candidates)} laws within {100 * (NEAR - 1):.0f} % of the least work on the validation "
                 f"split were timed there to find the fastest; {repeats} rounds, the contestants taking turns"
             )
+            self.said += [
+                f"{name}: its training seeds differ in what they compute; the clocks are the median seed's, and say "
+                "nothing of the others'" for name in self.mixed
+            ]  # fmt: skip
         for name in clocks:
             on_valid = functools.partial(self._clock, name, self.valid, repeats)
             self.clocks[name], finalists = fastest(candidates, self.valid, name, on_valid, levels)

@@ -152,13 +152,17 @@ class _Pair:
             found = curves.family_log_ratio(both[0], both[1], both[2], both[3], self.levels, statistic)[0]
             return np.full(len(self.ids), float(found))
 
-        beside = []
+        each = []
         if (count := self.rounds) is not None:
-            beside.append(OF_MEDIAN * _deviations([once(self.a, k) for k in range(count)]))
+            each.append((OF_MEDIAN, [once(self.a, k) for k in range(count)]))
         if len(seeds) > 1 and all(self.measure in s.work for s in seeds):
-            beside.append(_deviations([once(s, None) for s in seeds]))
+            each.append((1.0, [once(s, None) for s in seeds]))
         point, shared = curves.family_log_ratio(ea, wa, eb, wb, self.levels, statistic)
         n = len(self.ids)
+        if not all(np.isfinite(v).all() for _, several in each for v in several):
+            # a training seed that does not reach the levels has no figure: how much seeds differ is not known
+            return Figure(_exp(float(point)), math.nan, math.nan), int(shared.sum())
+        beside = [factor * _deviations(several) for factor, several in each]
         ends = curves.bca_interval(log_ratio, n, seed=seed, resamples=RESAMPLES_FAMILY, beside=beside)
         return Figure(_exp(float(point)), _exp(ends[0]), _exp(ends[1])), int(shared.sum())
 
@@ -171,9 +175,11 @@ def _interval(r: Array, rows: NDArray[np.bool_], beside: Mapping[str, Array], se
 
 
 def _deviations(each: Sequence[Array]) -> Array:
-    """(k, B) of k results (B,) from their mean; 0 on instances where one of them is undefined."""
+    """(k, B) of k results (B,) from the mean of those that are defined; 0 where a result is not."""
     table = np.array(each)
-    return np.nan_to_num(table - table.mean(axis=0), nan=0.0, posinf=0.0, neginf=0.0)
+    known = np.isfinite(table)
+    mean = np.where(known, table, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, table - mean, 0.0)
 
 
 def _numbers(ids: NDArray[np.int64], rows: NDArray[np.bool_]) -> tuple[int, ...]:

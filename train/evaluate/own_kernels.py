@@ -27,7 +27,7 @@ def headline_kernels(table: Sequence[Entry], base: Runs, split: Split, more: Col
     """
     laws = [e.runs(split, s) for e, s in table if e.kind in DENOMINATOR_KINDS]
     ratios = [point_ratio(law, base, split.family.error_levels) for law in laws]
-    rival = laws[ratios.index(min(ratios))].name
+    rival = laws[int(np.nanargmin(ratios))].name if np.isfinite(ratios).any() else base.name
     return own_kernels(table, {base.name, rival, *more})
 
 

@@ -26,13 +26,13 @@ def without_turns(seconds: Array) -> Array:
 
     A machine that is slower for a while slows all who take that turn.  What they share is the median over contestants
     of the deviation from their own median round, in logarithms (a few steps of Tukey's median polish); the ratio of
-    two contestants in a turn stays what it was.  NaN is a turn that a contestant did not take.
+    two contestants in a turn stays what it was.  NaN is a turn that a contestant did not take.  A turn that one alone
+    took is left as it is: what is shared cannot be told from what is its own.
     """
     logs = np.log(seconds)
-    if len(logs) < 2:  # what is shared cannot be told from what is its own
-        return np.array(seconds)
+    several = np.isfinite(logs).sum(axis=0) > 1
     for _ in range(3):
-        logs -= _median(logs - _median(logs, 1), 0)
+        logs -= np.where(several, _median(logs - _median(logs, 1), 0), 0.0)
     return np.asarray(np.exp(logs))
 
 

@@ -76,13 +76,15 @@ def headline_sentence(comparison: Comparison) -> str:
     if c.controller is None:
         return f"{c.family}, {c.method}: no learned controller; every law against {c.against}"
     work = c.row(c.controller).work
-    first = _work(c.row(c.controller)).figure
+    w = _work(c.row(c.controller))
     # each figure with its own verdict: fewer evaluations need not mean less time
-    said = [f"{interval_text(first)} of the {measured_in(c)} ({first.verdict})"]
+    said = [f"{interval_text(w.figure)} of the {measured_in(c)} ({w.figure.verdict})"]
+    if w.lost or w.lost_by_denominator:
+        said[0] += f", {interval_text(w.uncharged)} without the instances that one of them lost"
     for m, spoken in SPOKEN.items():
-        if (w := work.get(m)) is not None:
+        if (timed := work.get(m)) is not None:
             whose = "" if c.base(m) == c.against else f"{c.base(m)}'s "
-            said.append(f"{interval_text(w.figure)} of {whose or 'the '}{spoken} ({w.figure.verdict})")
+            said.append(f"{interval_text(timed.figure)} of {whose or 'the '}{spoken} ({timed.figure.verdict})")
     return f"{c.controller} against {c.against} at equal error: {', '.join(said)}"
 
 

@@ -210,7 +210,9 @@ def best_law(
         for i, a in enumerate(names):
             for j, b in enumerate(names):
                 if i != j:
-                    ratio[i, j] += np.log(point_ratio(runs[a], runs[b], levels[family], measure)) / len(valid)
+                    each = np.log(point_ratio(runs[a], runs[b], levels[family], measure))
+                    # where both lost every instance of a family, neither is the better one there
+                    ratio[i, j] += (each if np.isfinite(each) else 0.0) / len(valid)
     best = least_worst(ratio, names)
     to_best = {name: float(np.exp(ratio[i, best])) for i, name in enumerate(names)}
     return names[best], dict(sorted(to_best.items(), key=lambda kv: kv[1]))

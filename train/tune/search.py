@@ -104,8 +104,9 @@ def tune(
                    begins from it
     n_validation, validation_seed    the split that chooses; default 100 instances, of a suite 12 a family
     budget_of      a learned controller (object, name, file, or run folder) whose training's budget the search is given:
-                   as many training instances, unless n says otherwise, and candidates until it has made as many
-                   attempted steps; never fewer than `evaluations`, and less only where all searches stop improving
+                   as many training instances, unless n says otherwise, and so many candidates that it makes as many
+                   attempted steps, by what the published laws take; never fewer than `evaluations`, and less only
+                   where searches stop improving
 
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws,
     and a `start` that the method cannot drive.

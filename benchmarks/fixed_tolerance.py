@@ -27,6 +27,7 @@ import numpy as np
 
 from stepsmith.controllers import resolve
 from stepsmith.controllers.laws.law import Law
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.kernels.build import lanes_for
 from stepsmith.policies.tolerance_scale import matched_scale
@@ -50,6 +51,8 @@ def controllers(
     """What is compared, by the name of its row; the law first, then the tuned one.  n: validation instances."""
     learned = resolve.controller(given, name, method)
     law_name = against or methods.get(method).law
+    if not isinstance(learned, Learned):
+        raise ValueError(f"{given} is no learned controller, and has no tolerance scale to set")
     if learned.tolerance_scale == 1.0 and not as_is:
         learned = matched_scale(learned, name, method, against, tuple(rtols), n).applied(learned)
     laws = {law_name: resolve.controller(law_name, name, method), "tuned": resolve.controller("tuned", name, method)}
@@ -175,6 +178,8 @@ def main() -> None:
     parser.add_argument("--as-is", action="store_true", help="set no scale where the file has none")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.rounds < 5:
+        parser.error("--rounds must be at least 5: an interval of fewer rounds of timing is too narrow")
     rtols, all_found = np.array([float(r) for r in args.rtol.split(",")]), []
     for item in args.families:
         left, _, given = item.partition("=")

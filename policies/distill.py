@@ -29,8 +29,8 @@ class Imitation:
 
     controller    the closed form
     means         (n_obs,) what its features are on average
-    explained     (n_act,) share of the variance of the teacher's actions that it explains, on the last round's states;
-                  NaN where an action does not vary
+    explained     (n_act,) share of the variance of the teacher's actions that it explains on the last round's states,
+                  which the fit has seen; NaN where an action does not vary
     states        how many states it was fitted to
     """
 

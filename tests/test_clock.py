@@ -184,8 +184,9 @@ def test_the_clock_has_a_denominator_of_its_own():
     assert head["single"] == {"ratio": None, "low": None, "high": None}
     without = compare_runs(test[:3], LEVELS, clocks={"wall": "pi34"}, **given).headline()
     assert without["against_wall"] == "pi34" and any("against pi34, the fastest law" in n for n in without["notes"])
-    with pytest.raises(ValueError, match="'h211b' has no clock 'wall'"):
-        compare_runs(test, LEVELS, clocks={"wall": "h211b"}, **given)
+    # a law all of whose test runs failed has no clock there
+    without = compare_runs(test[:2], LEVELS, clocks={"wall": "h211b"}, **given).headline()
+    assert without["against_wall"] == "tuned" and any("h211b has none on the test split" in n for n in without["notes"])
 
 
 def test_bad_rounds_are_named():

@@ -12,6 +12,15 @@ from work_runs import LEVELS, TOL, power_law, runs
 # ---- first figure
 
 
+def test_charges_of_the_denominator_alone_make_nothing_cheaper():
+    b = runs()
+    lost = Runs("lost", np.full(b.err.shape, np.inf), {"nfev": b.work["nfev"]}, tol=TOL)
+    got = work_ratio(b, lost, LEVELS)
+    assert got.figure.ratio < 1.0 and math.isnan(got.figure.high) and got.figure.verdict == NO_GAIN
+    assert math.isnan(got.uncharged.ratio)
+    assert work_ratio(lost, b, LEVELS).figure.verdict == "dearer"
+
+
 def test_failing_at_most_tolerances_does_not_pay():
     b = runs()
     err, work = b.err.copy(), b.work["nfev"].copy()

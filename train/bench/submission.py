@@ -24,7 +24,7 @@ import numpy as np
 
 from ...controllers import resolve
 from ...integrators import methods
-from ...integrators.core import contract
+from ...integrators.core import contract, tolerance_scale
 from ...integrators.core.errors import shown
 from ...integrators.engine.solve import check_controller
 from .instance_file import BenchError
@@ -56,6 +56,7 @@ def taken(given: Any, protocol: Protocol, name: str | None = None) -> Submission
     controller that the protocol's method does not serve.
     """
     source, sha256, found = _found(given, protocol)
+    found = tolerance_scale.unscaled(found)  # a comparison at equal error
     if not contract.missing(found, compiled=False):
         label = name or str(found.name)
         batch = protocol.family.split("test", 1)

@@ -81,6 +81,8 @@ def work_ratio(
             matched[name], matched_levels[name] = pair.matched(name, seeds, seed)
     tail = np.sort(r[known])[-math.ceil(max(int(known.sum()), 1) / 100) :]
     figure = Figure(_exp(_mean(r[known])), _exp(low), _exp(high))
+    if not fair.any() and figure.ratio < 1.0:
+        figure = Figure(figure.ratio, math.nan, math.nan)  # a charge of the denominator's alone makes nothing cheaper
     uncharged = figure
     if not fair.all():
         ends = _interval(r, fair, beside, seed) if intervals else (math.nan, math.nan)

@@ -26,8 +26,9 @@ from ...controllers import resolve, zoo
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods, problems
-from ...integrators.core import options
+from ...integrators.core import options, tolerance_scale
 from ...integrators.core.errors import OptionError
+from ...integrators.core.solver_options import LARGEST_RTOL
 from ...integrators.engine.costs import NONE
 from ...integrators.problems.families import Family
 from ..config import settings
@@ -277,7 +278,11 @@ class _Search:
                 self.skipped.append(controller.name)
                 continue
             kind = "given" if isinstance(controller, Law) else "learned"
-            found = self.settled(sweep(self.split(method), controller.name, kind, controller, self.rtols, MAX_STEPS))
+            # a tolerance scale is kept, for the tolerance that is found is the one that a person asks for
+            rtols = self.rtols[self.rtols * tolerance_scale.of(controller) <= LARGEST_RTOL]
+            if rtols.size == 0:
+                continue
+            found = self.settled(sweep(self.split(method), controller.name, kind, controller, rtols, MAX_STEPS))
             if found.at(self.error) is not None:
                 out.append(found)
         return out

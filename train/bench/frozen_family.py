@@ -38,6 +38,10 @@ class FrozenFamily(Family):
         batch = self.instances.batch(self, rows[:n])
         return dataclasses.replace(batch, name=self.name, family=self.name, validate=False)
 
+    def numbered(self, name: str, n: int, seed: int = 0) -> Batch:
+        """The same as `split`: no instance depends on how many are taken."""
+        return super().numbered(name, n, seed) if self.instances is None else self.split(name, n, seed)
+
 
 def frozen(base: Family, name: str, doc: str, problem: dict[str, Any], instances: Instances) -> FrozenFamily:
     """The family of a protocol.

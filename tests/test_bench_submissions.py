@@ -1,5 +1,7 @@
 """Submissions to the benchmark as people write them: files, names, misbehaving policies; frozen families by name."""
 
+import dataclasses
+import json
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ from stepsmith.controllers.laws import registry
 from stepsmith.integrators import problems
 from stepsmith.integrators.problems import places
 from stepsmith.train import bench
-from stepsmith.train.bench import protocol
+from stepsmith.train.bench import evaluation, protocol
 from stepsmith.train.bench.instance_file import BenchError
 
 #: files of the protocols and suites that ship
@@ -104,3 +106,32 @@ def test_frozen_families_are_found_by_name_in_a_new_process():
 def test_all_protocols_that_ship_have_a_place():
     assert set(places.FROZEN) == {p.stem for p in SHIPPED if not p.read_text().count("\nprotocols = ")}
     assert not set(places.FROZEN) & set(problems._PLACES)
+
+
+def test_an_instance_that_both_lose_is_lost_to_both(toy):
+    runs, split = evaluation.base_runs(toy), evaluation.test_split(toy)
+    ratio = evaluation.work_ratio(runs, runs, toy.family.error_levels, "work")
+    first = int(split.ids[0])
+    logs = np.where(split.ids == first, np.nan, ratio.log_ratio)
+    both = dataclasses.replace(ratio, lost_by_both=(first,), log_ratio=logs)
+    each = evaluation._figures(both, runs, split, toy)["instances"]
+    assert [(v["lost"], v["lost_by_law"]) for v in each.values()].count((True, True)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["ratio"].update(ratio=0.1), lambda d: d["ratio"].update(ratio="x"), lambda d: d.update(ratio=3),
+        lambda d: d["ratio"].update(ratio=None), lambda d: d.update(instances=None), lambda d: d.update(seed="0"),
+        lambda d: d.update(training=None), lambda d: d.update(training={}), lambda d: d.update(versions=None),
+        lambda d: d.update(training={"asked": 4096, "curve": [[1]]}), lambda d: d.update(digest=3),
+    ],
+)  # fmt: skip
+def test_a_record_that_was_changed_by_hand_is_refused_by_its_file(toy, tmp_path, change):
+    bench.submit("toy-v1", ["i"], "mine", tmp_path)
+    path = tmp_path / "toy-v1" / "mine" / "s0" / "record.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(BenchError, match="record.json: damaged or changed by hand"):
+        bench.leaderboard(tmp_path, picture=False)

@@ -125,7 +125,8 @@ def _runs(name: str, sweep: Sweep, split: Split) -> Runs:
 def _figures(ratio: WorkRatio, runs: Runs, split: Split, protocol: Protocol) -> dict[str, Any]:
     """What a record holds of a ratio: the figure, its tail, and every instance by its name."""
     ids = protocol.ids("test")
-    lost, lost_by_law = (np.isin(split.ids, which) for which in (ratio.lost, ratio.lost_by_denominator))
+    both = ratio.lost_by_both
+    lost, lost_by_law = (np.isin(split.ids, (*which, *both)) for which in (ratio.lost, ratio.lost_by_denominator))
     each = {
         ids[i]: {"log_ratio": r, "lost": a, "lost_by_law": b}
         for i, r, a, b in zip(split.ids, ratio.log_ratio, lost, lost_by_law, strict=True)

@@ -139,7 +139,7 @@ def test_settings_are_changed_one_by_one():
         ({"train": {"against": "pi34"}}, r"it stands in \[evaluate\]"),
         ({"train": {"total_timesteps": 5}}, r"its place is \[train\] total_steps"),
         ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, sac, not of td3"),
-        ({"train": {"generations": 3}}, r"a setting of es, not of td3"),
+        ({"train": {"generations": 3}}, r"a setting of es, closed_form, not of td3"),
         ({"train": {"seed": 3}}, "at the top of the config"),
         ({"train": {"device": "cuda"}}, "cannot be set, for training runs on the CPU"),
         ({"train": {"action_noise": 0.1}}, "exploration_noise is the standard deviation"),

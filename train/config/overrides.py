@@ -16,7 +16,7 @@ from .resolved import ES_KEYS
 #: the shipped config whose [train], and whose steps between validations, an algorithm is given
 SHIPPED = {
     "ppo": "three_body_ppo", "sac": "three_body_sac", "td3": "three_body_td3", "ddpg": "three_body_td3",
-    "es": "three_body_es", "dqn": "three_body_paper_dqn",
+    "es": "three_body_es", "dqn": "three_body_paper_dqn", "closed_form": "three_body_es",
 }  # fmt: skip
 #: first components of the actions that DQN is given to choose from; the other components are 0
 CHOICES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -29,7 +29,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
 
     [train] and the steps between validations become those of the shipped config of that algorithm (`SHIPPED`), since
     settings of one algorithm mean something else to another.  What only the former algorithm has a use for goes: the
-    critic of [policy], and in [env], for es, everything about single steps.  DQN gets a table of five step sizes.
+    critic of [policy], and in [env], for es and closed_form, everything about single steps.  DQN gets a table of five
+    step sizes.
 
     OptionError for an unknown algorithm, and for a config that trains no controller with one of them.
     """
@@ -44,6 +45,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         return {**data, "algorithm": algorithm}
     shipped = configs.read(SHIPPED[algorithm])
     data |= {"algorithm": algorithm, "train": {k: v for k, v in shipped["train"].items() if k in TRAIN[algorithm]}}
+    if algorithm == "closed_form":
+        data["train"].pop("generations")  # the search has several stages, each with generations of its own
     evaluate = data.get("evaluate", {})
     if isinstance(evaluate, dict):
         data["evaluate"] = {**evaluate, "every": shipped["evaluate"]["every"]}
@@ -51,7 +54,7 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         data["policy"].pop("critic", None)
     elif "critic" in data.get("policy", ()):
         data["train"].pop("value_hidden", None)
-    if algorithm == "es":
+    if algorithm in configs.WHOLE:
         data["env"] = {k: v for k, v in data["env"].items() if k in ES_KEYS}
     if algorithm == "dqn":
         data["train"] |= _choices(data["env"])

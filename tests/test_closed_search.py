@@ -174,7 +174,7 @@ def test_products_among_the_candidates():
     first = closed_form.linear(names, "pi34")
     assert costs.log_cost(first) == 0.0 and costs.log_cost(first, names[2]) == pytest.approx(np.log(0.95))
     settings = Settings(generations=2, refine=1, polish=1, population=4, products=2)
-    last = list(Search(first, Known(settings), costs.log_cost, settings, 1).stages())[-1]
+    last = list(Search(first, Known(settings), costs.log_cost, settings, 1, order=5.0).stages())[-1]
     assert all(last.done)
 
 
@@ -183,8 +183,8 @@ def test_costs_measured_one_by_one_add_up_to_what_all_cost(monkeypatch):
     np.testing.assert_allclose(feature_costs.shared_out(np.array([4.0, 0.0, 8.0]), 3.0), [1.0, 0.0, 2.0])
     split = draw("lotka_volterra", "tsit5", "train", 2, 0)
     # ns: whole, without one feature each, without the other action, with the first feature alone
-    seconds = 1e-9 * np.array([30.0, 20.0, 19.0, 18.0, 25.0, 24.0])
-    monkeypatch.setattr(feature_costs, "_turns", lambda *_: (seconds, 1.0))
+    ns = np.array([30.0, 20.0, 19.0, 18.0, 25.0, 24.0])
+    monkeypatch.setattr(feature_costs, "_turns", lambda *_: (ns[0], ns / ns[0]))
     found = feature_costs.measured(split, closed_form.linear(NAMES, "pi34"))
     # a disturbed measurement of the whole makes every feature dear: it may not make all of them dearer than they are
     assert found.log_cost(closed_form.linear(NAMES[:1], "pi34", n_act=1)) == pytest.approx(np.log(24.0 / 30.0))

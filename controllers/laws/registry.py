@@ -70,13 +70,15 @@ _MAKERS: dict[str, Callable[..., Law]] = {"amuse": amuse, "aarseth": aarseth, "i
 
 
 _REGISTERED: dict[str, Law] = {}
+#: names of registered laws that do not stand among all laws
+_UNLISTED: set[str] = set()
 
 
-def register(law: Law) -> Law:
+def register(law: Law, listed: bool = True) -> Law:
     """Let `law.name` name a law of a caller's own wherever a law is named in this process; returns it.
 
-    A law that was registered under the name before is replaced.  ValueError for what is no `Law`, and for the name of a
-    law that ships.
+    A law that was registered under the name before is replaced.  listed: it stands among all laws (`names`), and so in
+    comparisons and searches.  ValueError for what is no `Law`, and for the name of a law that ships.
     """
     from ..zoo import names as zoo_names
 
@@ -90,6 +92,7 @@ def register(law: Law) -> Law:
     if os.sep in name or name.endswith((".json", ".safetensors")):
         raise OptionError(f"law {shown(name)} has the name of a file: give it another one")
     _REGISTERED[law.name] = law
+    (_UNLISTED.discard if listed else _UNLISTED.add)(law.name)
     return law
 
 
@@ -102,6 +105,8 @@ def names(kind: str | None = None) -> list[str]:
     """Names of the laws, sorted; only those of `kind` ("linear", "criterion", "constant") if given."""
     kinds = {"linear": list(LAWS), "criterion": list(_CRITERIA), "constant": ["constant"]}
     for law in _REGISTERED.values():
+        if law.name in _UNLISTED:
+            continue
         kinds[law.kind].append(law.name)
     if kind is None:
         return sorted(n for group in kinds.values() for n in group)

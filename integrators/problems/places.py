@@ -24,6 +24,8 @@ from .problem import Problem
 
 #: group of entry points by which an installed package offers families, NAME = "package.module:NAME"
 GROUP = "stepsmith.families"
+#: the frozen families of the benchmark, which stand in `train`: name -> place
+FROZEN = {name: f"stepsmith.train.bench.families:{name}" for name in ("chaos-v1", "orbits-v1", "stiff-v1")}
 _FILES: dict[str, tuple[str, ModuleType]] = {}
 
 
@@ -40,7 +42,7 @@ def find(place: str) -> Family:
     file or module, an error while it runs, no such name in it (naming the nearest), something that is no family.
     """
     where, _, name = place.rpartition(":") if ".py:" in place or not place.endswith(".py") else (place, "", "")
-    module = _file(where) if where.endswith(".py") else _module(where)
+    module = file_module(where) if where.endswith(".py") else _module(where)
     return _family(getattr_(module, name, place), place) if name else _only(module, place)
 
 
@@ -53,8 +55,8 @@ def getattr_(module: ModuleType, name: str, place: str) -> Any:
 
 
 def offered() -> dict[str, str]:
-    """Families that installed packages offer: name -> place."""
-    return {point.name: point.value for point in entry_points(group=GROUP)}
+    """Families that the benchmark and installed packages offer: name -> place."""
+    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **FROZEN}
 
 
 def _families(module: ModuleType) -> Iterator[tuple[str, Family]]:
@@ -99,12 +101,17 @@ def _module(name: str) -> ModuleType:
         raise
 
 
-def _file(name: str) -> ModuleType:
+def file_module(name: str, what: str = "a family") -> ModuleType:
+    """The module that the Python file `name` is, run once for every content that it has; modules beside it can be
+    imported while it runs.
+
+    OptionError where it cannot be read, as no file of `what`, and where it cannot be run.
+    """
     path = Path(name).expanduser()
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise OptionError(f"no file of a family: {shown(name)} ({error.strerror})") from None
+        raise OptionError(f"no file of {what}: {shown(name)} ({error.strerror})") from None
     path = path.resolve()
     digest = hashlib.sha256(data).hexdigest()
     if str(path) in _FILES and _FILES[str(path)][0] == digest:

@@ -31,6 +31,10 @@ MOST_SEEDS = 1000
 LEAST_STEPS = 1024
 
 
+class NoController(BenchError):
+    """A training run has kept no controller."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One protocol, one row, one training seed."""
@@ -92,10 +96,15 @@ def _run(
     done = [c for c in cells if _finished(c, folder, asked[c.protocol])]
     if progress and done:
         say(f"bench: {len(done)} of {len(cells)} cells are finished already")
-    left, spent = [c for c in cells if c not in done], 0.0
+    left, spent, empty = [c for c in cells if c not in done], 0.0, []
     for number, cell in enumerate(left, 1):
         began = time.perf_counter()
-        record = _cell(protocols[cell.protocol], cell, folder, asked[cell.protocol], progress)
+        try:
+            record = _cell(protocols[cell.protocol], cell, folder, asked[cell.protocol], progress)
+        except NoController as error:  # the other cells have their turn all the same
+            empty.append(cell)
+            say(f"bench: {error}")
+            continue
         spent += (seconds := time.perf_counter() - began)
         if progress:
             minutes = spent / number * (len(left) - number) / 60.0
@@ -104,6 +113,11 @@ def _run(
                 f"bench: {cell}: ratio {'inf' if ratio is None else f'{ratio:.3f}'}, {seconds:.0f} s; "
                 f"{len(done) + number} of {len(cells)} cells, about {minutes:.0f} min left"
             )
+    if empty:
+        raise NoController(
+            f"{len(empty)} training runs kept no controller ({', '.join(map(str, empty[:6]))}): all else is done; "
+            "leave their rows out of the table with --partial"
+        )
     return [c.folder(folder) / FILE for c in cells]
 
 
@@ -147,7 +161,7 @@ def _cell(protocol: Protocol, cell: Cell, folder: Path, asked: Asked, progress: 
         began, resume = time.perf_counter(), (where / "run" / "config.json").exists()
         submission = train(config, out=where / "run", resume=resume, progress=progress)
         if not Path(submission).exists():
-            raise BenchError(f"{cell}: the training run kept no controller: no validation gave a finite figure")
+            raise NoController(f"{cell}: the training run kept no controller: no validation gave a finite figure")
         log = read_log(where / "run" / "log.jsonl")[0]
         facts |= {
             "algorithm": config.algorithm, "env_steps": log[-1]["env_steps"] if log else 0,

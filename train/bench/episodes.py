@@ -23,10 +23,12 @@ from .protocol import Protocol
 TRIED = 24
 
 
-def play(protocol: Protocol, policy: Any, split: Split, name: str) -> Sweep:
-    """What `policy` does on the instances of `split` at the protocol's tolerances.
+def play(protocol: Protocol, policy: Any, split: Split, name: str) -> tuple[Sweep, float]:
+    """What `policy` does on the instances of `split` at the protocol's tolerances, and the share of its answers that
+    the law replaced, because they were not finite or left [-1, 1].
 
-    name: what the policy is called, for errors.  BenchError where it returns no real numbers of shape (lanes, n_act).
+    name: what the policy is called, for errors.  BenchError where it raises, and where it returns no real numbers of
+    shape (lanes, n_act).
     """
     whole = make_core(1, False, **{
         **protocol.env, "split": "test", "pool_size": split.asked, "reward": "matched", "band": False,
@@ -38,7 +40,9 @@ def play(protocol: Protocol, policy: Any, split: Split, name: str) -> Sweep:
         _episodes(_core(whole, len(split.batch), math.log(rtol), protocol), keys, policy, name)
         for rtol in split.tolerances
     ]
-    return Sweep(*(np.stack([column[k] for column in columns], axis=1) for k in range(5)))
+    *figures, replaced = (np.stack([column[k] for column in columns], axis=1) for k in range(6))
+    sweep = Sweep(*figures)
+    return sweep, float(replaced.sum() / max(sweep.attempts.sum(), 1.0))
 
 
 def _core(like: Core, lanes: int, log_rtol: float, protocol: Protocol) -> Core:
@@ -63,12 +67,12 @@ def _keys(like: Core, count: int, protocol: Protocol) -> np.ndarray:
 
 
 def _episodes(core: Core, keys: np.ndarray, policy: Any, name: str) -> tuple[np.ndarray, ...]:
-    """One episode in every lane: (err, nfev, work, attempts, rejected), each (lanes,)."""
+    """One episode in every lane: (err, nfev, work, attempts, rejected, answers replaced), each (lanes,)."""
     core.seed(keys)
     obs = core.reset()
     if callable(begin := getattr(policy, "reset", None)):
         begin(core.lanes)
-    found = np.zeros((5, core.lanes))
+    found = np.zeros((6, core.lanes))
     waiting = np.ones(core.lanes, dtype=bool)
     while waiting.any():
         ended = core.ended[: core.step(_actions(policy, obs, core, name))]
@@ -79,13 +83,19 @@ def _episodes(core: Core, keys: np.ndarray, policy: Any, name: str) -> tuple[np.
             attempts = rejected + stats[:, places.EPISODE_NACCEPT]
             work = np.exp(core.rows("LOGW")[0, new])
             nfev = np.maximum(stats[:, places.EPISODE_NFEV], 1.0)
-            found[:, new] = stats[:, places.EPISODE_ERROR], nfev, work, attempts, rejected
+            replaced = stats[:, places.EPISODE_NFALLBACK]
+            found[:, new] = stats[:, places.EPISODE_ERROR], nfev, work, attempts, rejected, replaced
             waiting[new] = False
     return tuple(found)
 
 
 def _actions(policy: Any, obs: np.ndarray, core: Core, name: str) -> np.ndarray:
-    actions = np.asarray(policy(obs.copy()))
+    try:
+        actions = np.asarray(policy(obs.copy()))
+    except Exception as error:
+        raise BenchError(
+            f"{name} raised {type(error).__name__} for observations of shape {obs.shape}: {error}"
+        ) from error
     wanted = (core.lanes, core.decision.n_act)
     if actions.shape != wanted or actions.dtype.kind not in "fiu":
         raise BenchError(

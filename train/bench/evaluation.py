@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,8 @@ def evaluate(
     seed          the training seed that the submission came from
     clock         time whole compiled solves of a controller too, against the law's
 
-    BenchError and ValueError on what cannot be evaluated; see `submission.taken`.
+    BenchError and ValueError on what cannot be evaluated; see `submission.taken`.  Warns where the law replaced answers
+    of a policy, which were not finite or left [-1, 1]; the record holds their share, `replaced`.
     """
     given = protocol if isinstance(protocol, Protocol) else load(protocol)
     if name is not None:
@@ -62,13 +64,14 @@ def evaluate(
         raise BenchError(f"{found.name} is a Python policy, which no compiled solve can time: leave the clock out")
     began = time.perf_counter()
     split = test_split(given)
-    sweep = _swept(found, given, split)
+    sweep, replaced = _swept(found, given, split)
     runs = _runs(found.name, sweep, split)
     ratio = work_ratio(runs, base_runs(given), given.family.error_levels, "work")
     assert ratio is not None  # both were measured
     record = {
         "schema": SCHEMA, "protocol": given.name, "digest": given.digest, "row": found.name, "seed": seed,
         "submission": {"source": found.source, "sha256": found.sha256}, **_figures(ratio, runs, split, given),
+        "replaced": replaced,
     }  # fmt: skip
     if clock:
         record["clock"] = _clock(found.controller, runs, given)
@@ -102,10 +105,17 @@ def law_of(protocol: Protocol) -> Any:
     return protocol.law.general() if methods.get(protocol.method).implicit else protocol.law.specialised()
 
 
-def _swept(found: Submission, protocol: Protocol, split: Split) -> Sweep:
+def _swept(found: Submission, protocol: Protocol, split: Split) -> tuple[Sweep, float | None]:
+    """What a submission does, and the share of a policy's answers that the law replaced; None of a controller."""
     if found.controller is not None:
-        return split.sweep(found.controller, _tolerances(split), protocol.max_attempts)
-    return play(protocol, found.policy, split, found.name)
+        return split.sweep(found.controller, _tolerances(split), protocol.max_attempts), None
+    sweep, replaced = play(protocol, found.policy, split, found.name)
+    if replaced > 0.0:
+        warnings.warn(
+            f"{found.name}: {100.0 * replaced:.3g} % of its actions were not finite or left [-1, 1], and the law "
+            "decided in their place: clip them", stacklevel=4,
+        )  # fmt: skip
+    return sweep, replaced
 
 
 def _runs(name: str, sweep: Sweep, split: Split) -> Runs:
@@ -115,7 +125,8 @@ def _runs(name: str, sweep: Sweep, split: Split) -> Runs:
 def _figures(ratio: WorkRatio, runs: Runs, split: Split, protocol: Protocol) -> dict[str, Any]:
     """What a record holds of a ratio: the figure, its tail, and every instance by its name."""
     ids = protocol.ids("test")
-    lost, lost_by_law = (np.isin(split.ids, which) for which in (ratio.lost, ratio.lost_by_denominator))
+    both = ratio.lost_by_both
+    lost, lost_by_law = (np.isin(split.ids, (*which, *both)) for which in (ratio.lost, ratio.lost_by_denominator))
     each = {
         ids[i]: {"log_ratio": r, "lost": a, "lost_by_law": b}
         for i, r, a, b in zip(split.ids, ratio.log_ratio, lost, lost_by_law, strict=True)

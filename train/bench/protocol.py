@@ -120,11 +120,11 @@ def load(name: str) -> Protocol:
 
 
 def _law(name: str, kept: dict[str, str]) -> Law:
-    """The law of a protocol's file, under the protocol's name, registered."""
+    """The law of a protocol's file, registered under the protocol's name; it is no published law, and not listed."""
     path = FOLDER / kept["file"]
     checked(path, kept["sha256"])
     law, facts = tuned.read(path)
-    return registry.register(Law(name, law.kind, law.values, law.rules, str(facts["doc"]), law.source))
+    return registry.register(Law(name, law.kind, law.values, law.rules, str(facts["doc"]), law.source), listed=False)
 
 
 def _read(name: str) -> tuple[dict[str, Any], str]:

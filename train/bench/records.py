@@ -18,7 +18,7 @@ from .evaluation import SCHEMA
 from .instance_file import BenchError
 
 FILE = "record.json"
-_KEYS = {"schema", "protocol", "digest", "row", "seed", "submission", "ratio", "instances", "versions"}
+_KEYS = {"schema", "protocol", "digest", "row", "seed", "submission", "ratio", "instances", "versions", "no_reference"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,27 @@ def read(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: not a record of the benchmark: {', '.join(missing)} is missing")
     if record["schema"] != SCHEMA:
         raise BenchError(f"{path}: a record of schema {record['schema']!r}, this program reads {SCHEMA}")
+    try:
+        good = _sound(record)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise BenchError(f"{path}: damaged or changed by hand: its parts do not fit each other; measure again")
     return record
+
+
+def _sound(record: dict[str, Any]) -> bool:
+    """Whether a record's parts have the types that a table needs, and its figure is that of its instances."""
+    logs = [float(v["log_ratio"]) for v in record["instances"].values() if v["log_ratio"] is not None]
+    value = record["ratio"]["ratio"]
+    figure = value is None if not logs else value is not None and math.isclose(
+        float(value), math.exp(sum(logs) / len(logs)), rel_tol=1e-6
+    )  # fmt: skip
+    training = record.get("training", {"asked": 0})
+    curve = all(len(p) == 2 and float(p[0]) >= 0.0 for p in training.get("curve", ()))
+    texts = all(isinstance(record[k], str) for k in ("protocol", "digest", "row"))
+    sizes = (record["seed"], training["asked"], len(record["no_reference"]), len(record["versions"].items()))
+    return figure and curve and texts and all(type(v) is int for v in sizes)
 
 
 def check_same(path: Path, record: dict[str, Any], asked: Asked) -> None:
@@ -138,6 +158,9 @@ def _complete(
     """Rows, and the seeds that all of them have; BenchError, unless `partial`, naming cells that are missing."""
     rows = sorted({r for _, r, _ in records})
     seeds = sorted({s for _, _, s in records})
+    if partial:  # a row with more seeds than the others has no say in which seeds a row must have
+        having = {s: sum(all((p, r, s) in records for p in protocols) for r in rows) for s in seeds}
+        seeds = [s for s in seeds if having[s] > 0 and 2 * having[s] >= max(having.values())]
     missing = [(p, r, s) for p in protocols for r in rows for s in seeds if (p, r, s) not in records]
     if missing and not partial:
         told = ", ".join(f"{p} {r} s{s}" for p, r, s in missing[:6])

@@ -13,7 +13,6 @@ A controller is run by the solver as it is; it may read other features and chang
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ import numpy as np
 from ...controllers import resolve
 from ...integrators import methods
 from ...integrators.core import contract, tolerance_scale
-from ...integrators.core.errors import shown
+from ...integrators.core.errors import OptionError, shown
 from ...integrators.engine.solve import check_controller
+from ...integrators.problems import places
 from .instance_file import BenchError
 from .protocol import Protocol
 
@@ -98,14 +98,10 @@ def _digest(path: Path) -> str:
 
 def _member(path: Path, name: str) -> Any:
     """The object `name` of a Python file; BenchError where the file raises or has no such object."""
-    spec = importlib.util.spec_from_file_location(f"stepsmith_submission_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise BenchError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BenchError(f"{path}: {type(error).__name__}: {error}") from None
+        module = places.file_module(str(path), "a submission")
+    except OptionError as error:
+        raise BenchError(str(error)) from error.__cause__
     if not hasattr(module, name):
         raise BenchError(f"{path} has no {name!r}")
     return getattr(module, name)

@@ -102,6 +102,9 @@ def _made(table: Table) -> list[str]:
             f"`{p}`, digest `{first['digest'][:12]}`: {len(first['instances'])} test instances, "
             f"{len(first['no_reference'])} without a reference; {told}"
         )
+    submitted = sorted({row for (_, row, _), r in table.records.items() if "training" not in r})
+    if submitted:
+        lines.append(f"submitted, so that the budget of their training is not known here: {', '.join(submitted)}")
     made = [r for r in table.records.values() if "training" in r]
     spent = sum(r["training"].get("cpu_seconds", 0.0) for r in made)
     lines.append(f"{len(table.records)} records, {spent / 60.0:.0f} minutes of a processor for training and measuring")

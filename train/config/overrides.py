@@ -45,6 +45,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         return {**data, "algorithm": algorithm}
     shipped = configs.read(SHIPPED[algorithm])
     data |= {"algorithm": algorithm, "train": {k: v for k, v in shipped["train"].items() if k in TRAIN[algorithm]}}
+    if algorithm == "closed_form":
+        data["train"].pop("generations")  # the search has several stages, each with generations of its own
     evaluate = data.get("evaluate", {})
     if isinstance(evaluate, dict):
         data["evaluate"] = {**evaluate, "every": shipped["evaluate"]["every"]}

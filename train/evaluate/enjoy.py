@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from ...controllers.file import load_controller
+from ...controllers.laws import registry
 from ...controllers.learned.network import Learned
 from ...integrators import methods, problems
 from ...integrators.core import options, record
 from ...integrators.core.contract import ACCEPT
 from ...integrators.engine.measure import errors
 from ...integrators.engine.solve import solve
+from ...integrators.problems import suites
 from ...integrators.problems.families import Family
 from ...integrators.problems.problem import Batch, Problem
 
@@ -91,11 +93,18 @@ def cells(watched: Watched) -> list[tuple[str, ...]]:
 
 
 def load(run: str | Path) -> Learned:
-    """The controller of a run folder, of a controller file, or of the zoo.
+    """The controller of a run folder, of a seed's folder of `stepsmith bench run`, of a controller file, or of the zoo.
 
-    ValueError naming what is there instead: a run that has validated nothing yet, one whose policy is no controller.
+    ValueError naming what is there instead: a run that has validated nothing yet, one whose policy is no controller, a
+    classical law.
     """
+    if str(run) in registry.names():
+        raise ValueError(
+            f"{run} is a classical law: give a learned controller, which is shown beside the law that it is built on"
+        )
     path = Path(run)
+    if not (path / "config.json").exists() and (path / "run" / "config.json").exists():
+        path /= "run"
     if path.is_dir():
         if (path / "controller.safetensors").exists():
             return load_controller(path / "controller.safetensors")
@@ -123,7 +132,7 @@ def watch(
 ) -> Watched:
     """Solve instance number `instance` of the test split, drawn with `seed`, with the controller and with its law.
 
-    family, method    None: what the controller was trained on
+    family, method    None: what the controller was trained on, of a suite its first family
     rtol              relative tolerance of both; None: the middle one of the family's grid
 
     Raises ValueError for a controller whose file does not say what it was trained on, and on bad values.
@@ -131,6 +140,11 @@ def watch(
     name = family if family is not None else controller.family
     if not name:
         raise ValueError("the controller's file does not name the family that it was trained on: give --family")
+    if suites.is_suite(name):
+        several = suites.get(name).families
+        if family is not None:
+            raise options.OptionError(f"family must be one family, and {name} is a suite of {', '.join(several)}")
+        name = several[0]
     fam = problems.family(problems.named(name))
     method = method if method is not None else controller.trained_method or fam.method
     options.count("instance", instance, low=0, high=100_000)

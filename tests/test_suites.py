@@ -42,8 +42,12 @@ def test_a_law_is_tuned_on_all_families_and_found_by_the_suites_name(toy):
     assert path.name == "toy-tsit5.json" and found.facts["train"]["instances"] == 6
     assert set(found.facts["families"]) == set(TOY.families)
     report = compare_suite("toy", n=4, n_validation=3, wall=False, progress=False)
-    assert report.against in report.validation and report.validation[report.against] == 1.0
-    assert min(report.validation.values()) >= 1.0 - 1e-9 and "tuned" in report.validation
+    assert report.against in report.validation and "tuned" in report.validation
+    assert min(report.validation.values()) == 1.0
+    # the best law there, or the one that beats it on the test instances, which is then said
+    assert report.validation[report.against] == 1.0 or any(
+        note.startswith(f"{report.against} beats") for note in report.notes
+    )
 
 
 def test_the_law_itself_as_a_network_of_zeros_costs_the_same(toy):

@@ -15,6 +15,7 @@ from stepsmith.controllers.file import save
 from stepsmith.controllers.laws import Law
 from stepsmith.controllers.learned import Learned
 from stepsmith.controllers.learned.decision import Decision
+from stepsmith.envs import ode
 from stepsmith.integrators.problems.families import Family
 
 FOLDER = Path(__file__).parent / "helpers" / "earlier"
@@ -59,6 +60,7 @@ def test_a_state_of_an_environment_goes_on_to_the_last_bit(monkeypatch):
     with pytest.raises(ValueError, match="another environment: it has instances' values"):
         env.set_state(earlier("env_state"))
     monkeypatch.setattr(Family, "split", drawn_together)
+    monkeypatch.setattr(ode, "_pool", ode._pool.__wrapped__)  # pools are kept by their arguments
     env = gymnasium.make("stepsmith/ODE-v0", family="lorenz", method="dopri5").unwrapped
     env.reset(seed=0)
     env.set_state(earlier("env_state"))

@@ -18,6 +18,7 @@ from stepsmith.train.closed.feature_costs import FeatureCosts
 from stepsmith.train.closed.stages import Found, Search, Settings, on_law
 from stepsmith.train.closed.train import _from
 from stepsmith.train.config import config as configs
+from stepsmith.train.config.resolved import resolved
 from stepsmith.train.evaluate.splits import draw
 from stepsmith.train.run import run as runs
 
@@ -202,6 +203,21 @@ DATA = {
     },
     "evaluate": {"every": 1, "instances": 4, "against": "i"},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "algorithm, policy, says",
+    [
+        ("closed_form", {"hidden": [8]}, "which has no hidden layers, got \\[8\\]"),
+        ("ppo", {"start": "first.safetensors"}, "start is for es and closed_form, not for ppo"),
+    ],
+)
+def test_settings_of_the_policy_that_would_do_nothing_are_refused(algorithm, policy, says):
+    train = DATA["train"] if algorithm == "closed_form" else {}
+    data = {**DATA, "algorithm": algorithm, "train": train, "policy": policy}
+    with pytest.raises(ValueError, match=says):
+        resolved(configs.from_dict(data))
+    assert resolved(configs.from_dict({**data, "policy": {"hidden": []}}))["algorithm"] == algorithm
 
 
 def rows(folder):

@@ -54,6 +54,10 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         data["policy"].pop("critic", None)
     elif "critic" in data.get("policy", ()):
         data["train"].pop("value_hidden", None)
+    if algorithm == "closed_form" and isinstance(data.get("policy"), dict):
+        data["policy"]["hidden"] = []
+    if algorithm not in configs.WHOLE and isinstance(data.get("policy"), dict):
+        data["policy"].pop("start", None)
     if algorithm in configs.WHOLE:
         data["env"] = {k: v for k, v in data["env"].items() if k in ES_KEYS}
     if algorithm == "dqn":

@@ -19,7 +19,7 @@ from ...integrators.methods import tableaus
 from ...integrators.problems import suites
 from ..evaluate.splits import check_size
 from . import algorithms, settings
-from .config import WHOLE, Config
+from .config import WHOLE, Config, Policy
 
 #: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
 #: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
@@ -62,6 +62,7 @@ def resolved(config: Config) -> dict[str, Any]:
     defaults = train_defaults(config)
     _known("key in [train]", config.train, defaults)
     algorithms.together(config.algorithm, config.train, defaults)
+    _policy(config)
     decision = _names(config, env) if "family" in env else None
     if config.algorithm in WHOLE:
         idle = sorted(set(config.env) - ES_KEYS)
@@ -182,6 +183,17 @@ def _actions(config: Config, decision: Decision | None) -> None:
             raise options.refuse(
                 f"[train] actions[{i}]", f"{decision.n_act} numbers in [-1, 1], as [env] n_act says", row
             )
+
+
+def _policy(config: Config) -> None:
+    """OptionError for settings of [policy] that the algorithm would not use."""
+    if config.policy.start is not None and config.algorithm not in WHOLE:
+        raise options.OptionError(f"[policy] start is for {' and '.join(WHOLE)}, not for {config.algorithm}")
+    if config.algorithm == "closed_form" and config.policy.hidden not in ((), Policy().hidden):
+        raise options.OptionError(
+            f"[policy] hidden must be left out or [] for closed_form, which has no hidden layers, got "
+            f"{list(config.policy.hidden)}"
+        )
 
 
 def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision: Decision | None) -> None:

@@ -102,7 +102,8 @@ def test_another_algorithm_is_trained_by_its_shipped_settings(tmp_path):
             "train": {"n_steps": 512}}  # fmt: skip
     for algorithm in configs.ALGORITHMS:
         cfg = configs.from_dict(overrides.with_algorithm(data, algorithm))
-        assert resolved(cfg)["algorithm"] == algorithm and cfg.policy.hidden == (4,)
+        hidden = () if algorithm == "closed_form" else (4,)  # a closed form has no hidden layer
+        assert resolved(cfg)["algorithm"] == algorithm and cfg.policy.hidden == hidden
         if algorithm != "ppo":
             assert cfg.evaluate.every == configs.load(overrides.SHIPPED[algorithm]).evaluate.every
             assert cfg.train and cfg.train.get("n_steps") != 512  # of TD3 it means something else

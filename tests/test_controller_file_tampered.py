@@ -141,7 +141,7 @@ TAMPERED = [
         r"unknown observation.features\[0\] 'log_eror': did you mean 'log_err'",
     ),
     (["observation", "features", 0, "name"], "log_err_1", "repeated|differ"),
-    (["observation", "features", 0, "name"], ["log_err"], r"features\[0\] must be one of log_err, .* got \['log_err'\]"),
+    (["observation", "features", 0, "name"], ["log_err"], r"must be one of log_err, .* got \['log_err'\]"),
     (["observation", "features", 1, "clip"], [-10.0, 11.0], "differ from this version's"),
     (["observation", "features", 1, "code"], "import os", "'code' not understood"),
     (["action", "n"], 1, "last layer must have 1 outputs"),

@@ -1,7 +1,9 @@
 """Families: their protocol, seeds and disjoint splits, measures of error, and families of a caller's own."""
 
+import pickle
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -265,3 +267,27 @@ def test_names_of_shipped_families_are_taken(registered):
         problems.register("lorenz")
     with pytest.raises(ValueError, match="family must be a name"):
         problems.family({})
+
+
+@pytest.mark.parametrize(("name", "n", "size", "least"), [("plummer", 72, 12, 2), ("neural_field", 4, 12, 1)])
+def test_families_that_come_in_sizes(name, n, size, least):
+    fam = problems.family(f"{name}_{size}")
+    assert fam.n == n and fam.name == f"{name}_{size}" and problems.make(fam.name).n == n
+    batch = problems.sample(fam.name, 2, seed=0)
+    assert batch.rhs is fam.rhs and batch.family == fam.name and batch.p.shape[1] == fam.m
+    for fn in (fam.rhs, problems.family(name).rhs, *(batch.invariants or {}).values()):
+        assert pickle.loads(pickle.dumps(fn)) is fn
+    assert problems.family(f"{name}_{8 if name == 'plummer' else 16}").name == name  # the size that has no number
+    with pytest.raises(ValueError, match=f"at least {least}, got {least - 1}"):
+        problems.family(f"{name}_{least - 1}")
+    with pytest.raises(ValueError, match=name):
+        problems.family(f"{name}_x")
+    with pytest.raises(AttributeError, match="no attribute 'nothing_here'"):
+        import_module(fam.rhs.__module__).nothing_here  # noqa: B018
+
+
+def test_a_cluster_of_any_size_is_in_henon_units():
+    batch = problems.sample("plummer_16", 4, seed=1)
+    v = batch.y0[:, 48:].reshape(4, 16, 3)
+    assert batch.invariant("energy", batch.t0, batch.y0) == pytest.approx(np.full(4, -0.25), rel=1e-12)
+    assert 0.5 * (v**2).sum(axis=(1, 2)) / 16 == pytest.approx(np.full(4, 0.25), rel=1e-12)

@@ -180,8 +180,9 @@ def arenstorf(y, p):
     ]
 
 
-def neural_field(y, p, t):
-    w1, b1, w2, b2 = p[:80].reshape(16, 5), p[80:96], p[96:160].reshape(4, 16), p[160:]
+def neural_field(y, p, t, units=16):
+    w1, b1, w2, b2 = np.split(p, np.cumsum([5 * units, units, 4 * units]))
+    w1, w2 = w1.reshape(units, 5), w2.reshape(4, units)
     return w2 @ np.tanh(w1 @ np.append(y, t) + b1) + b2
 
 
@@ -195,14 +196,18 @@ def test_systems_against_numpy(want):
         assert value(batch[i]) == pytest.approx(np.array(want(batch.y0[i], batch.p[i])), rel=1e-12, abs=1e-13)
 
 
-def test_neural_field_against_numpy():
-    batch = problems.sample("neural_field", 5, seed=3)
+@pytest.mark.parametrize(("name", "units"), [("neural_field", 16), ("neural_field_64", 64)])
+def test_neural_field_against_numpy(name, units):
+    batch = problems.sample(name, 5, seed=3)
     for i in range(5):
-        want = neural_field(batch.y0[i], batch.p[i], 0.3)
+        want = neural_field(batch.y0[i], batch.p[i], 0.3, units)
         assert value(batch[i], t=0.3) == pytest.approx(want, rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["three_body", "three_body_paper", "kepler", "pleiades", "plummer"])
+NBODY = ["three_body", "three_body_paper", "kepler", "pleiades", "plummer", "plummer_3", "plummer_16", "plummer_32"]
+
+
+@pytest.mark.parametrize("name", NBODY)
 def test_nbody_against_textbook_sum(name):
     batch = problems.sample(name, 3, seed=4)
     bodies, dim = batch.nbody

@@ -16,6 +16,7 @@ from stepsmith.integrators.reference import radau as stiff_reference
 DATA = json.loads((Path(__file__).parent / "data" / "reference_solutions.json").read_text())
 STIFF = [name for name in problems.names() if problems.family(name).stiff]
 SMALL = [f"{name}_9" if name in problems._SIZED else name for name in STIFF]
+LINES = [name for name in problems._SIZED if problems.family(name).stiff]  # by the method of lines
 CORNERS = ("friction", "chua")  # not complex-analytic
 
 
@@ -241,7 +242,7 @@ def test_published_membrane_rests_and_fires():
 # --- sizes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", problems._SIZED)
+@pytest.mark.parametrize("name", LINES)
 def test_sizes(name):
     fam = problems.family(f"{name}_12")
     assert fam.n == 24 and fam.name == f"{name}_12" and problems.make(fam.name).n == 24

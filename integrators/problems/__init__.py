@@ -1,7 +1,7 @@
 """The families that ship, by name. Adding one: a file in a folder here that defines `FAMILY`, and a line in `_PLACES`.
 
-Families in `_SIZED` come from the method of lines; NAME_<points>, as in brusselator_1d_100, is the family on so many
-points.
+Families in `_SIZED` come in sizes: brusselator_1d_100 is the family of that name on 100 points, plummer_32 that of 32
+bodies, neural_field_64 that with 64 hidden units.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PLACES = {
     "vanderpol": "nonstiff",
     "vdpol_stiff": "stiff",
 }
-_SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo")
+_SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo", "neural_field", "plummer")
 
 
 _REGISTERED: dict[str, Family] = {}
@@ -111,15 +111,15 @@ def named(given: str | Family) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    base, _, points = name.rpartition("_")
-    return name in _PLACES or (base in _SIZED and points.isdigit())
+    base, _, size = name.rpartition("_")
+    return name in _PLACES or (base in _SIZED and size.isdigit())
 
 
 @functools.cache
 def _shipped(name: str) -> Family:
-    base, _, points = name.rpartition("_")
-    if base in _SIZED and points.isdigit():
-        return _module(base).of_size(int(points))
+    base, _, size = name.rpartition("_")
+    if base in _SIZED and size.isdigit():
+        return _module(base).of_size(int(size))
     if name not in _PLACES:
         raise unknown("problem family", name, names())
     return _module(name).FAMILY

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch, Problem
-from ..stiff.shared import Pair, by_name, sized
+from ..sizes import by_name, sized
+from ..stiff.shared import Pair
 
 CELLS = 24
 BAND = (2, 2)

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch
-from ..stiff.shared import Pair, by_name, log_uniform, sized
+from ..sizes import by_name, sized
+from ..stiff.shared import Pair, log_uniform
 
 CELLS = 32
 BAND = (2, 2)

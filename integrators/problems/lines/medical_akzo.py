@@ -22,7 +22,8 @@ import numpy as np
 from ...compile.vecmath import where
 from ..families import Family, tolerance_grid
 from ..problem import Batch, Problem
-from ..stiff.shared import Pair, by_name, sized
+from ..sizes import by_name, sized
+from ..stiff.shared import Pair
 
 CELLS = 200
 BAND = (2, 2)

@@ -1,9 +1,9 @@
 """Newtonian N-body right-hand sides and energies, a_i = sum_j G m_j (x_j - x_i) / |x_j - x_i|^3, without
 softening.
 
-A loop over lanes becomes packed instructions only if no loop is left inside it, so the sum over pairs is
-written out as straight-line source, each pair once: one square root and one division a pair. Layout:
-docs/architecture.md.
+A loop over lanes becomes packed instructions only if no loop is left inside it, so the sum over pairs of a few bodies
+is written out as straight-line source, each pair once: one square root and one division a pair. Of many bodies that
+source would take minutes to compile; theirs is a loop over pairs (`looped_rhs`). Layout: docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -44,6 +44,29 @@ def pairwise_rhs(bodies: int, dim: int, module: str) -> Callable[..., None]:
     exec(compile(text, filename, "exec"), namespace)
     rhs = namespace["rhs"]
     rhs.__doc__ = f"Gravity of {bodies} point masses in {dim} dimensions, each pair once."
+    return rhs
+
+
+def looped_rhs(bodies: int, dim: int) -> Callable[..., None]:
+    """The same right-hand side as a loop over pairs, for many bodies; of another order of rounding."""
+    n = bodies * dim
+
+    def rhs(t, y, p, dy):
+        for k in range(n):
+            dy[k] = y[n + k]
+            dy[n + k] = 0.0
+        for i in range(bodies):
+            for j in range(i):
+                r2 = 0.0 * y[0]
+                for k in range(dim):
+                    d = y[j * dim + k] - y[i * dim + k]
+                    r2 = r2 + d * d
+                w = p[0] / (r2 * sqrt(r2))
+                for k in range(dim):
+                    d = w * (y[j * dim + k] - y[i * dim + k])
+                    dy[n + i * dim + k] = dy[n + i * dim + k] + p[j + 1] * d
+                    dy[n + j * dim + k] = dy[n + j * dim + k] - p[i + 1] * d
+
     return rhs
 
 

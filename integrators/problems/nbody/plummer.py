@@ -1,7 +1,9 @@
-"""A small star cluster: eight equal masses drawn from Plummer's model, unsoftened, in Henon (N-body) units.
+"""A small star cluster: equal masses drawn from Plummer's model, unsoftened, in Henon (N-body) units.
+
+Eight bodies; other numbers: `of_size(bodies)`, or the family name plummer_<bodies>.
 
 G = 1, total mass 1, energy -1/4, virial equilibrium (kinetic 1/4, potential -1/2); y = (positions,
-velocities) in three dimensions, p = (G, m_0..m_7). Sources: H. C. Plummer, MNRAS 71 (1911) 460; the draw
+velocities) in three dimensions, p = (G, m_0, m_1, ...). Sources: H. C. Plummer, MNRAS 71 (1911) 460; the draw
 is that of S. J. Aarseth, M. Henon, R. Wielen, Astron. Astrophys. 37 (1974) 183 (von Neumann rejection for
 the speeds), cut at 99.9 % of the mass; units: D. Heggie and R. Mathieu (1986). T = 5, nearly two crossing
 times: beyond the predictability of single orbits, so the error is the largest relative energy error.
@@ -9,15 +11,34 @@ times: beyond the predictability of single orbits, so the error is the largest r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch
-from .newtonian import pairwise_rhs, total_energy
+from ..sizes import by_name, sized
+from .newtonian import looped_rhs, pairwise_rhs, total_energy
 
 BODIES = 8
-rhs = pairwise_rhs(BODIES, 3, __name__)
-energy = total_energy(BODIES, 3)
+LABELS = ("rhs", "energy")
+#: the most bodies whose pairs are written out one by one: 28 pairs
+WRITTEN_OUT = 8
+
+
+def build(bodies: int) -> tuple[Callable[..., None], Callable[..., float]]:
+    """The right-hand side and the energy of so many bodies."""
+    written = pairwise_rhs(bodies, 3, __name__) if bodies <= WRITTEN_OUT else looped_rhs(bodies, 3)
+    return written, total_energy(bodies, 3)
+
+
+system = sized(build, LABELS, "bodies", 2)
+rhs, energy = system(BODIES)
+
+
+def __getattr__(name: str) -> Any:
+    return by_name(system, __name__, name, LABELS)
 
 
 def _directions(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -53,19 +74,26 @@ def cluster(rng: np.random.Generator, bodies: int) -> tuple[np.ndarray, np.ndarr
     return x * (potential / -0.5), v * np.sqrt(0.25 / kinetic)
 
 
-def sampler(rng: np.random.Generator, n: int) -> Batch:
-    y0 = np.empty((n, 6 * BODIES))
-    for row in y0:
-        x, v = cluster(rng, BODIES)
-        row[:] = np.concatenate([x.ravel(), v.ravel()])
-    p = np.full((n, BODIES + 1), 1.0 / BODIES)
-    p[:, 0] = 1.0
-    return Batch(rhs, y0, p, np.zeros(n), np.full(n, 5.0), name="plummer", nbody=(BODIES, 3),
-                 invariants={"energy": energy})
+def of_size(bodies: int) -> Family:
+    """The family of so many bodies (n = 6 bodies). ValueError unless bodies is a whole number, at least 2."""
+    field, conserved = system(bodies)
+    name = "plummer" if bodies == BODIES else f"plummer_{bodies}"
+
+    def sampler(rng: np.random.Generator, n: int) -> Batch:
+        y0 = np.empty((n, 6 * bodies))
+        for row in y0:
+            x, v = cluster(rng, bodies)
+            row[:] = np.concatenate([x.ravel(), v.ravel()])
+        p = np.full((n, bodies + 1), 1.0 / bodies)
+        p[:, 0] = 1.0
+        return Batch(field, y0, p, np.zeros(n), np.full(n, 5.0), name=name, nbody=(bodies, 3),
+                     invariants={"energy": conserved})
+
+    return Family(
+        name=name, doc=f"Plummer cluster of {bodies} bodies, T = 5", rhs=field, n=6 * bodies, m=bodies + 1,
+        sampler=sampler, error="energy", n_out=64, tolerances=tolerance_grid(1e-3, 1e-9), atol_factor=1e-3,
+        levels=(1e-7, 1e-3), etas=tolerance_grid(1e-1, 1e-3), tags=("n-body", "chaotic", "hamiltonian"),
+    )
 
 
-FAMILY = Family(
-    name="plummer", doc="eight-body Plummer cluster, T = 5", rhs=rhs, n=6 * BODIES, m=BODIES + 1,
-    sampler=sampler, error="energy", n_out=64, tolerances=tolerance_grid(1e-3, 1e-9), atol_factor=1e-3,
-    levels=(1e-7, 1e-3), etas=tolerance_grid(1e-1, 1e-3), tags=("n-body", "chaotic", "hamiltonian"),
-)
+FAMILY = of_size(BODIES)

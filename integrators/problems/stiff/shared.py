@@ -1,4 +1,4 @@
-"""What the stiff families share: factors drawn log-uniformly, mass-action source text, functions that come in sizes.
+"""What the stiff families share: factors drawn log-uniformly, mass-action source text.
 
 Semi-discretised equations interleave their fields cell by cell (u_0 v_0 u_1 v_1 ...), which keeps the Jacobian's band
 narrow.
@@ -6,7 +6,6 @@ narrow.
 
 from __future__ import annotations
 
-import functools
 import linecache
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,28 +54,3 @@ def _compiled(name: str, lines: list[str], module: str) -> Callable[..., None]:
     namespace: dict[str, Any] = {"__name__": module}
     exec(compile(text, filename, "exec"), namespace)
     return namespace[name]
-
-
-def sized(build: Callable[[int], Pair]) -> Callable[[int], Pair]:
-    """`build(cells) -> (rhs, jac)`, one pair a size, picklable by the names rhs_<cells> and jac_<cells> (see
-    `by_name`).
-    """
-
-    @functools.cache
-    def system(cells: int) -> Pair:
-        if not isinstance(cells, (int, np.integer)) or cells < 3:
-            raise ValueError(f"cells must be a whole number, at least 3, got {cells!r}")
-        pair = build(int(cells))
-        for label, fn in zip(("rhs", "jac"), pair, strict=True):
-            fn.__name__ = fn.__qualname__ = f"{label}_{cells}"
-        return pair
-
-    return system
-
-
-def by_name(system: Callable[[int], Pair], module: str, name: str) -> Callable[..., None]:
-    """A module's `__getattr__`: the function called rhs_<cells> or jac_<cells>. AttributeError for other names."""
-    label, _, cells = name.partition("_")
-    if label not in ("rhs", "jac") or not cells.isdigit():
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    return system(int(cells))[label == "jac"]

@@ -58,13 +58,14 @@ def candidates(
     fills = methods.get(objective.method).fills
     starts = _distinct(space, {name: law for name, law in laws.items() if law.slots <= fills}, restarts)
     published = [space.to_vector(law) for law in laws.values()][:INJECTED]
-    share = (evaluations - objective.evaluations) // (len(starts) + 1)
     out: list[Candidate] = []
     top = (starts[0], space.to_vector(laws[starts[0]]), np.inf)
     for k, name in enumerate([*starts, ""]):
         base, x0 = (name, space.to_vector(laws[name])) if name else top[:2]
         step = sigma if name else sigma / 2
         inject = published if name else []
+        # what a search leaves that ends early is shared by those after it
+        share = (evaluations - objective.evaluations) // (len(starts) + 1 - k)
 
         def evaluate(vector: np.ndarray, base: str = base) -> float:
             return objective(_law(space, vector, laws[base]))

@@ -34,7 +34,8 @@ class Protocol:
     data          the file's tables
     family        the frozen family
     instances     all its instances
-    law           what work is compared with, and what learned controllers change
+    law           what work is compared with
+    base          what learned controllers change: the same law, unless a protocol has another one for that (`[base]`)
     costs         of an implicit method's linear algebra, in right-hand sides
     """
 
@@ -45,6 +46,7 @@ class Protocol:
     family: Family
     instances: Instances
     law: Law
+    base: Law
     costs: Costs
 
     @property
@@ -74,7 +76,7 @@ class Protocol:
         """
         decision = self.data["decision"]
         found = {
-            "family": self.name, "method": self.method, "law": self.name, "baseline": self.name,
+            "family": self.name, "method": self.method, "law": self.base.name, "baseline": self.name,
             "features": list(decision["features"]), "n_act": decision["n_act"],
             "pool_size": self.size("train"), "max_attempts": self.max_attempts, **self.data["env"],
         }  # fmt: skip
@@ -110,17 +112,19 @@ def load(name: str) -> Protocol:
     if "protocols" in data:
         raise ValueError(f"{name} is a suite: name one of its protocols, {', '.join(data['protocols'])}")
     problem = data["problem"]
-    base = problems.family(problem["family"])
+    of = problems.family(problem["family"])
     kept = data["instances"]
-    instances = parse(checked(FOLDER / kept["file"], kept["sha256"]), base.n, base.m)
-    family = frozen(base, name, data["doc"], problem, instances)
+    instances = parse(checked(FOLDER / kept["file"], kept["sha256"]), of.n, of.m)
+    family = frozen(of, name, data["doc"], problem, instances)
     problems.register(family)
     costs = Costs(**data["costs"]) if "costs" in data else NONE
-    return Protocol(name, data["doc"], sha256, data, family, instances, _law(name, data["law"]), costs)
+    law = _law(name, data["law"])
+    base = _law(f"{name}-base", data["base"]) if "base" in data else law
+    return Protocol(name, data["doc"], sha256, data, family, instances, law, base, costs)
 
 
 def _law(name: str, kept: dict[str, str]) -> Law:
-    """The law of a protocol's file, registered under the protocol's name; it is no published law, and not listed."""
+    """The law of a protocol's file, registered under `name`; it is no published law, and not listed."""
     path = FOLDER / kept["file"]
     checked(path, kept["sha256"])
     law, facts = tuned.read(path)

@@ -105,6 +105,25 @@ def test_line_ends_do_not_change_a_digest(toy):
     assert protocol.load("toy-v1").digest == before
 
 
+def test_learned_controllers_change_another_law_where_a_protocol_says_so():
+    found = protocol.load("chaos-v1")
+    assert found.env["law"] == found.base.name == "chaos-v1-base" and found.env["baseline"] == found.law.name
+    gains = [sum(law.values[k] for k in ("b1", "b2", "b3")) for law in (found.law, found.base)]
+    assert gains == pytest.approx([0.0209, 0.6188], abs=1e-4)
+    for name in ("orbits-v1", "stiff-v1"):
+        same = protocol.load(name)
+        assert same.base is same.law and same.env["law"] == name
+
+
+def test_a_changed_law_that_is_not_the_frozen_one_is_refused(toy):
+    file = next(toy.glob("*.law.json"))
+    (toy / "base.json").write_bytes(file.read_bytes())
+    text = (toy / "toy-v1.toml").read_text()
+    (toy / "toy-v1.toml").write_text(text + f'\n[base]\nfile = "base.json"\nsha256 = "{"0" * 64}"\n')
+    with pytest.raises(ValueError, match=r"base\.json"):
+        protocol.load("toy-v1")
+
+
 def test_unknown_names(toy):
     with pytest.raises(ValueError, match="unknown protocol 'toy-v2'.*toy-v1"):
         protocol.load("toy-v2")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#6B7280")
 LAW, INK, QUIET, RULE = "#1A1A1A", "#1F2328", "#6B7280", "#E5E7EB"
+#: rows whose name alone says too little
+NAMES = {"zero": "zero (the law unchanged)"}
 #: ratios beyond this are drawn at it: the rest would be a thin line otherwise
 LARGEST = 2.0
 
@@ -117,7 +119,7 @@ def _profiles(ax: Axes, table: Table, colours: dict[str, str]) -> None:
     for row, _ in by_iqm(table):
         value, below, above = profile(table.ratios(row), x, resamples=400)
         ax.fill_between(x, below, above, color=colours[row], alpha=0.1, lw=0, step="post")
-        ax.step(x, value, where="post", color=colours[row], lw=1.8, label="zero (the law)" if row == "zero" else row)
+        ax.step(x, value, where="post", color=colours[row], lw=1.8, label=NAMES.get(row, row))
     ax.axvline(1.0, color=LAW, lw=1.0)
     ax.set_xscale("log")
     _ratio_ticks(ax.xaxis, low, high)

@@ -1,6 +1,6 @@
 """The rows of a protocol's table: what stands in it beside submissions, and how each is made.
 
-    zero      the protocol's law: a policy that always answers 0
+    zero      the law that learned controllers change: a policy that always answers 0
     random    a policy that answers uniform random numbers, at every decision anew
     the rest  trained by the protocol's settings, all with the same number of env steps
 """
@@ -27,7 +27,7 @@ def row_names(protocol: Protocol) -> tuple[str, ...]:
 
 
 class Zero:
-    """The policy that leaves everything to the law.  n_act: numbers of an action."""
+    """The policy that leaves everything to the law that is changed.  n_act: numbers of an action."""
 
     def __init__(self, n_act: int) -> None:
         self.n_act = n_act

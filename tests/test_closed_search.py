@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from stepsmith.controllers.file import load, save
+from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core.record import ERR, N_RECORD, ORDER, T_LEFT, TRUNCATED, H
 from stepsmith.policies import closed_form
 from stepsmith.train.algorithms.es_run import after_start
@@ -259,7 +260,8 @@ def test_a_run_keeps_a_formula_of_no_more_numbers_than_asked(tmp_path, monkeypat
     monkeypatch.setattr("stepsmith.train.closed.train.measured", lambda *_: costs)
     # the more features the better on the validation split
     monkeypatch.setattr(
-        "stepsmith.train.closed.train.Validators.ratio", lambda _, c: 0.9 ** closed_form.numbers(c)
+        "stepsmith.train.closed.train.Validators.ratio",
+        lambda _, c: 0.9 ** closed_form.numbers(c) if isinstance(c, Learned) else 0.95,
     )
     data = {**DATA, "train": {**DATA["train"], "most_numbers": 4}}
     runs.train(configs.from_dict(data), out=tmp_path / "run", progress=False)
@@ -269,6 +271,9 @@ def test_a_run_keeps_a_formula_of_no_more_numbers_than_asked(tmp_path, monkeypat
     kept = load(tmp_path / "run" / "controller.safetensors").measured["with_cost"]
     assert kept == min(row["best"] for row in rows(tmp_path / "run") if row["best"] is not None)
     assert min(row["validation"] for row in rows(tmp_path / "run")) < kept
+    # what the base law takes stands beside, so that a run which gained nothing shows it
+    assert {row["law"] for row in rows(tmp_path / "run")} == {0.95}
+    assert load(tmp_path / "run" / "controller.safetensors").measured["law"] == 0.95
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
             for name, split in zip(names, splits, strict=True)
         ]
     ).ratio
+    law = float(state["law"]) if state is not None else ratio(_kernel_of(decision.law, implicit))
     search = Search(first, fitness, costs.log_cost, settings, config.seed, _order(method))
     last = None
     if state is not None:
@@ -91,7 +92,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
                 made = after_start(config.policy.start, made)
                 more = {"pool_size": splits[0].asked, "feature_costs": costs.as_dict()}
                 more |= {"costs": algebra} if algebra else {}
-                figures = {"validation_ratio": work, "with_cost": figure, "against": check.against}
+                figures = {"validation_ratio": work, "with_cost": figure, "law": law, "against": check.against}
                 save(
                     found.controller.replace(
                         provenance=provenance_of(facts, made, more), measured={**figures, "instances": check.instances}
@@ -100,9 +101,10 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
                 )
             run.log(
                 stage=found.what, env_steps=fitness.attempts, fitness=found.objective, validation=figure, work=work,
-                numbers=closed_form.numbers(found.controller), best=best,
+                numbers=closed_form.numbers(found.controller), best=best, law=law,
             )  # fmt: skip
-            run.checkpoint.save({"found": found.state(), "attempts": fitness.attempts, "costs": costs.as_dict()})
+            told = {"attempts": fitness.attempts, "costs": costs.as_dict(), "law": law}
+            run.checkpoint.save({"found": found.state(), **told})
             bar.advance()
     finally:
         bar.close()

@@ -7,11 +7,13 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
+from stepsmith import solve
 from stepsmith.integrators import problems
 from stepsmith.integrators.engine import measure
 from stepsmith.integrators.problems.families import Family, early_outputs, tolerance_grid
-from stepsmith.integrators.problems.problem import Batch
+from stepsmith.integrators.problems.problem import Batch, Problem
 
 NAMES = problems.names()
 
@@ -277,6 +279,8 @@ def test_families_that_come_in_sizes(name, n, size, least):
     assert batch.rhs is fam.rhs and batch.family == fam.name and batch.p.shape[1] == fam.m
     for fn in (fam.rhs, problems.family(name).rhs, *(batch.invariants or {}).values()):
         assert pickle.loads(pickle.dumps(fn)) is fn
+    for family in (fam, problems.family(name)):
+        assert pickle.loads(pickle.dumps(family)).draw(2, 0).y0.tolist() == family.draw(2, 0).y0.tolist()
     assert problems.family(f"{name}_{8 if name == 'plummer' else 16}").name == name  # the size that has no number
     with pytest.raises(ValueError, match=f"at least {least}, got {least - 1}"):
         problems.family(f"{name}_{least - 1}")
@@ -291,3 +295,20 @@ def test_a_cluster_of_any_size_is_in_henon_units():
     v = batch.y0[:, 48:].reshape(4, 16, 3)
     assert batch.invariant("energy", batch.t0, batch.y0) == pytest.approx(np.full(4, -0.25), rel=1e-12)
     assert 0.5 * (v**2).sum(axis=(1, 2)) / 16 == pytest.approx(np.full(4, 0.25), rel=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20"])  # the least that is a loop; another width
+def test_sizes_in_a_compiled_solve_against_scipy(name):
+    problem = problems.make(name, seed=2)
+    end = 0.1 * problem.t_span[1]
+
+    def rhs(t, y):
+        dy = np.empty_like(y)
+        problem.rhs(t, y, problem.p, dy)
+        return dy
+
+    want = solve_ivp(rhs, (0.0, end), problem.y0, "DOP853", rtol=1e-11, atol=1e-12).y[:, -1]
+    short = Problem(problem.rhs, problem.y0, (0.0, end), problem.p, name=name)
+    found = solve(short, "tsit5", "pi34", rtol=1e-10, atol=1e-12)
+    assert found.success and found.y[-1] == pytest.approx(want, rel=1e-7, abs=1e-8)

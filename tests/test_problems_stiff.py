@@ -250,6 +250,7 @@ def test_sizes(name):
     assert batch.rhs is fam.rhs and batch.family == fam.name
     for fn in (fam.rhs, batch.jac, problems.family(name).rhs, problems.family(name).canonical().jac):
         assert pickle.loads(pickle.dumps(fn)) is fn
+    assert pickle.loads(pickle.dumps(fam)).draw(2, 0).y0.tolist() == batch.y0.tolist()
     assert stiff_reference.bandwidth(batch) == (2, 2)
     with pytest.raises(ValueError, match="at least 3"):
         problems.family(f"{name}_2")

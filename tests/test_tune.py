@@ -14,6 +14,8 @@ from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import methods
 from stepsmith.train.evaluate import curves
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.run.progress import Progress
+from stepsmith.train.tune import candidates as candidate_searches
 from stepsmith.train.tune.budget import Training, shortfalls, training_of
 from stepsmith.train.tune.objective import Objective, log_work
 from stepsmith.train.tune.search import published, tune
@@ -266,3 +268,26 @@ def test_a_search_is_given_the_budget_of_a_training():
     assert "4 training instances, net 5" in said[1]
     assert shortfalls({**more.facts, "budget": {**budget, "stopped_improving": True}}, Training("net", 10**9, 4)) == []
     assert shortfalls({}, Training("net", 10**9, 4)) == []
+
+
+def test_what_an_ended_search_leaves_goes_to_those_after_it(monkeypatch):
+    class Counted:
+        method, implicit, evaluations = "dopri5", False, 10
+
+        def __call__(self, law):
+            self.evaluations += 1
+            return 1.0
+
+    given = []
+
+    def search(space, evaluate, x0, sigma, inject, budget, seed, report):
+        given.append(budget)
+        for _ in range(4 if len(given) == 1 else budget):  # the first ends early
+            evaluate(x0)
+        return x0, 1.0, x0, len(given) == 1
+
+    monkeypatch.setattr(candidate_searches, "_cma", search)
+    laws = {name: registry.get(name) for name in ("i", "pi34")}
+    counted = Counted()
+    candidate_searches.candidates(counted, laws, 1.0, 310, 2, 0.1, 0, Progress("tune", 1, "laws", False))
+    assert given[0] == 100 and given[1] == (300 - 5) // 2 and counted.evaluations > 300

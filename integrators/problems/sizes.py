@@ -1,7 +1,7 @@
 """Functions that come in sizes: one right-hand side for every number of cells, bodies or units.
 
-A module with a family of sizes calls `sized` once, and its `__getattr__` asks `by_name`, so that the functions of every
-size are found by name where they are pickled.
+A module with a family of sizes calls `sized` once, makes its families under `family_of_size`, and its `__getattr__`
+asks `by_name`, so that the functions of every size, samplers among them, are found by name where they are pickled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .families import Family
+
+#: functions of a family that differ from size to size
+OF_FAMILIES = ("sampler", "published")
 
 
 def sized(
@@ -35,11 +40,34 @@ def sized(
     return system
 
 
+def family_of_size(of_size: Callable[[int], Family]) -> Callable[[int], Family]:
+    """`of_size` with one family a size, whose own functions (`OF_FAMILIES`) are picklable by the names <label>_<size>
+    of its module.
+    """
+
+    @functools.cache
+    def once(size: int) -> Family:
+        family = of_size(size)
+        for label in OF_FAMILIES:
+            function: Any = getattr(family, label)
+            if function is not None:
+                function.__name__ = function.__qualname__ = f"{label}_{size}"
+        return family
+
+    return functools.wraps(of_size)(once)
+
+
 def by_name(
-    system: Callable[[int], Any], module: str, name: str, labels: tuple[str, ...] = ("rhs", "jac")
+    system: Callable[[int], Any],
+    of_size: Callable[[int], Family],
+    module: str,
+    name: str,
+    labels: tuple[str, ...] = ("rhs", "jac"),
 ) -> Callable[..., Any]:
     """A module's `__getattr__`: the function called <label>_<size>. AttributeError for other names."""
     label, _, size = name.rpartition("_")
-    if label not in labels or not size.isdigit():
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    return system(int(size))[labels.index(label)]
+    if size.isdigit() and label in OF_FAMILIES:
+        return getattr(of_size(int(size)), label)
+    if size.isdigit() and label in labels:
+        return system(int(size))[labels.index(label)]
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -5,8 +5,9 @@
     "policy.py:act"             the function (or controller) `act` of a Python file
     policy                      any callable: float32 (lanes, n_obs) -> numbers in [-1, 1], (lanes, n_act)
 
-A policy plays in the protocol's environment: it sees the protocol's features and acts on the protocol's law.  Where it
-has a method `reset`, that is called with the number of lanes before their episodes begin, for policies with a memory.
+A policy plays in the protocol's environment: it sees the protocol's features and changes the law `Protocol.base`.
+Where it has a method `reset`, that is called with the number of lanes before their episodes begin, for policies with a
+memory.
 A controller is run by the solver as it is; it may read other features and change another law.
 """
 

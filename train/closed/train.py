@@ -72,7 +72,8 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
             for name, split in zip(names, splits, strict=True)
         ]
     ).ratio
-    law = float(state["law"]) if state is not None else ratio(_kernel_of(decision.law, implicit))
+    known = None if state is None else state.get("law")  # checkpoints of earlier versions do not hold it
+    law = ratio(_kernel_of(decision.law, implicit)) if known is None else float(known)
     search = Search(first, fitness, costs.log_cost, settings, config.seed, _order(method))
     last = None
     if state is not None:

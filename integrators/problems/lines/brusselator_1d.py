@@ -15,7 +15,7 @@ import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch, Problem
-from ..sizes import by_name, sized
+from ..sizes import by_name, family_of_size, sized
 from ..stiff.shared import Pair
 
 CELLS = 24
@@ -64,7 +64,7 @@ system = sized(build)
 
 
 def __getattr__(name):
-    return by_name(system, __name__, name)
+    return by_name(system, of_size, __name__, name)
 
 
 def start(cells: int, p: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
@@ -76,6 +76,7 @@ def start(cells: int, p: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
     return y
 
 
+@family_of_size
 def of_size(cells: int) -> Family:
     """The family on `cells` points (n = 2 cells). ValueError unless cells is a whole number, at least 3."""
     rhs, jac = system(cells)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch
-from ..sizes import by_name, sized
+from ..sizes import by_name, family_of_size, sized
 from ..stiff.shared import Pair, log_uniform
 
 CELLS = 32
@@ -67,7 +67,7 @@ system = sized(build)
 
 
 def __getattr__(name):
-    return by_name(system, __name__, name)
+    return by_name(system, of_size, __name__, name)
 
 
 def pulse(cells: int, height: np.ndarray, width: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -77,6 +77,7 @@ def pulse(cells: int, height: np.ndarray, width: np.ndarray, centre: np.ndarray)
     return np.stack([1.0 - 0.5 * v, v], axis=2).reshape(len(v), 2 * cells)
 
 
+@family_of_size
 def of_size(cells: int) -> Family:
     """The family on `cells` points (n = 2 cells). ValueError unless cells is a whole number, at least 3."""
     rhs, jac = system(cells)

@@ -22,7 +22,7 @@ import numpy as np
 from ...compile.vecmath import where
 from ..families import Family, tolerance_grid
 from ..problem import Batch, Problem
-from ..sizes import by_name, sized
+from ..sizes import by_name, family_of_size, sized
 from ..stiff.shared import Pair
 
 CELLS = 200
@@ -83,9 +83,10 @@ system = sized(build)
 
 
 def __getattr__(name):
-    return by_name(system, __name__, name)
+    return by_name(system, of_size, __name__, name)
 
 
+@family_of_size
 def of_size(cells: int) -> Family:
     """The family on `cells` points (n = 2 cells). ValueError unless cells is a whole number, at least 3."""
     rhs, jac = system(cells)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..families import Family, tolerance_grid
 from ..problem import Batch
-from ..sizes import by_name, sized
+from ..sizes import by_name, family_of_size, sized
 from .newtonian import looped_rhs, pairwise_rhs, total_energy
 
 BODIES = 8
@@ -38,7 +38,7 @@ rhs, energy = system(BODIES)
 
 
 def __getattr__(name: str) -> Any:
-    return by_name(system, __name__, name, LABELS)
+    return by_name(system, of_size, __name__, name, LABELS)
 
 
 def _directions(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -74,6 +74,7 @@ def cluster(rng: np.random.Generator, bodies: int) -> tuple[np.ndarray, np.ndarr
     return x * (potential / -0.5), v * np.sqrt(0.25 / kinetic)
 
 
+@family_of_size
 def of_size(bodies: int) -> Family:
     """The family of so many bodies (n = 6 bodies). ValueError unless bodies is a whole number, at least 2."""
     field, conserved = system(bodies)

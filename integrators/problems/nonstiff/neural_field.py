@@ -18,7 +18,7 @@ import numpy as np
 from ...compile.vecmath import tanh
 from ..families import Family, tolerance_grid
 from ..problem import Batch
-from ..sizes import by_name, sized
+from ..sizes import by_name, family_of_size, sized
 
 DIM, HIDDEN = 4, 16
 LABELS = ("rhs",)
@@ -54,9 +54,10 @@ system = sized(build, LABELS, "units", 1)
 
 
 def __getattr__(name: str) -> Any:
-    return by_name(system, __name__, name, LABELS)
+    return by_name(system, of_size, __name__, name, LABELS)
 
 
+@family_of_size
 def of_size(units: int) -> Family:
     """The family with so many hidden units. ValueError unless units is a whole number, at least 1."""
     (field,) = system(units)

@@ -24,7 +24,7 @@ def test_registry_lists_every_family_file():
         "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
         "rober", "hires", "orego", "e5", "vdpol_stiff", "pollu", "ring_modulator", "medical_akzo", "brusselator_1d",
         "gray_scott_1d", "hodgkin_huxley", "ignition", "flame", "friction", "chua", "steppo_vdpol",
-        "steppo_brusselator", "steppo_decay",
+        "steppo_brusselator", "steppo_decay", "lorenz96", "kuramoto",
     }  # fmt: skip
     assert list(NAMES) == sorted(NAMES)
 
@@ -271,8 +271,14 @@ def test_names_of_shipped_families_are_taken(registered):
         problems.family({})
 
 
-@pytest.mark.parametrize(("name", "n", "size", "least"), [("plummer", 72, 12, 2), ("neural_field", 4, 12, 1)])
-def test_families_that_come_in_sizes(name, n, size, least):
+#: family, its dimension at a size, the size, the least, the one that has no number
+SIZED = [
+    ("plummer", 72, 12, 2, 8), ("neural_field", 4, 12, 1, 16), ("lorenz96", 12, 12, 4, 40), ("kuramoto", 12, 12, 2, 32)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "n", "size", "least", "usual"), SIZED)
+def test_families_that_come_in_sizes(name, n, size, least, usual):
     fam = problems.family(f"{name}_{size}")
     assert fam.n == n and fam.name == f"{name}_{size}" and problems.make(fam.name).n == n
     batch = problems.sample(fam.name, 2, seed=0)
@@ -281,7 +287,7 @@ def test_families_that_come_in_sizes(name, n, size, least):
         assert pickle.loads(pickle.dumps(fn)) is fn
     for family in (fam, problems.family(name)):
         assert pickle.loads(pickle.dumps(family)).draw(2, 0).y0.tolist() == family.draw(2, 0).y0.tolist()
-    assert problems.family(f"{name}_{8 if name == 'plummer' else 16}").name == name  # the size that has no number
+    assert problems.family(f"{name}_{usual}").name == name
     with pytest.raises(ValueError, match=f"at least {least}, got {least - 1}"):
         problems.family(f"{name}_{least - 1}")
     with pytest.raises(ValueError, match=name):
@@ -298,7 +304,8 @@ def test_a_cluster_of_any_size_is_in_henon_units():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20"])  # the least that is a loop; another width
+@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3"])
+# the least number of bodies that is a loop, and other sizes
 def test_sizes_in_a_compiled_solve_against_scipy(name):
     problem = problems.make(name, seed=2)
     end = 0.1 * problem.t_span[1]

@@ -102,3 +102,20 @@ def test_an_instance_does_not_depend_on_how_many_there_are(name):
     # the seventy are of two blocks, and no instance stands in both, or in another split
     assert len(rows(many)) == 70
     assert not rows(many) & rows(fam.split("train", 70, 5))
+
+
+def test_lorenz96_starts_on_the_attractor():
+    """At F = 8 the climate is known: mean 2.3, standard deviation 3.6 (Lorenz and Emanuel 1998)."""
+    from stepsmith.integrators.problems.nonstiff.lorenz96 import on_attractor
+
+    x = on_attractor(np.random.default_rng(3), np.full((400, 1), 8.0), 40)
+    assert x.mean() == pytest.approx(2.34, abs=0.06) and x.std() == pytest.approx(3.64, abs=0.06)
+    force = problems.sample("lorenz96", 500, seed=1).p
+    assert force.min() >= 7.0 and force.max() < 10.0 and force.mean() == pytest.approx(8.5, abs=0.15)
+
+
+def test_kuramoto_draws():
+    batch = problems.sample("kuramoto", 2000, seed=1)
+    assert batch.p[:, 1:].mean() == pytest.approx(0.0, abs=0.02) and batch.p[:, 1:].std() == pytest.approx(1, rel=0.02)
+    assert 2.0 <= batch.p[:, 0].min() and batch.p[:, 0].max() < 6.0
+    assert 0.0 <= batch.y0.min() and batch.y0.max() < 2 * np.pi

@@ -154,3 +154,17 @@ def test_what_does_not_fit_is_refused(own):
     with pytest.raises(ValueError, match="stands between the two features of a product"):
         features.register(log_size, 0.0, 1.0, 0.0, 1.0, name="log_err*log_left")
     assert features.register(log_size, -10.0, 2.0, -3.0, 0.3, slots=[record.H]).low == -10.0  # a cell that runs again
+
+
+@pytest.mark.parametrize(("t0", "t1"), [(0.0, 5.0), (3.0, -1.5)])
+def test_the_span_is_that_of_the_whole_solve(t0, t1):
+    """Output times do not shorten it, and it is positive backwards too; the share of it that is left falls from 1."""
+    problem = ss.problems.make("lotka_volterra", seed=0)
+    problem = ss.Problem(problem.rhs, problem.y0, (t0, t1), problem.p)
+    sol = ss.solve(problem, "dopri5", "pi34", 1e-5, 1e-8, t_eval=np.linspace(t0, t1, 7), log=True)
+    span, left = sol.record[:, record.SPAN], sol.record[:, record.T_LEFT]
+    assert np.array_equal(span, np.full(len(span), abs(t1 - t0)))
+    share = np.array([features.time_left(None, row) for row in sol.record])
+    assert share[0] == 1.0 and np.array_equal(share, left / abs(t1 - t0))
+    accepted = sol.record[:, record.N_RECORD] == 1.0
+    assert np.all(np.diff(share[accepted]) < 0) and 0 < share[-1] < 0.2

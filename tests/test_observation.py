@@ -41,6 +41,7 @@ def random_record(rng):
     for slot in (R.ERR, R.H, R.HS, R.CURV, R.YNORM, R.ENORM, R.TAU_AMUSE, R.TAU_AARSETH, R.TAU_PRS, *newton):
         r[slot] = 10.0 ** rng.uniform(-3, 1)
     r[R.T_LEFT] = r[R.H] * 10.0 ** rng.uniform(0, 3)
+    r[R.SPAN] = r[R.T_LEFT] * rng.uniform(1, 10)
     r[[R.ORDER, R.TRUNCATED, R.FINITE, R.RTOL]] = rng.integers(2, 9), 0.0, 1.0, 10.0 ** rng.uniform(-10, -1)
     return r
 
@@ -65,6 +66,7 @@ def by_hand(r, s):
         "streak": (s[S_STREAK], 0, 3, 0, 1),
         "order": (r[R.ORDER], 1, 14, 5, 0.25),
         "log_tol": (ln(r[R.RTOL]), -14 * t10, 0, -5 * t10, 1 / (3 * t10)),
+        "time_left": (r[R.T_LEFT] / r[R.SPAN], 0, 1, 0.5, 2),
         "log_left": (lh - ln(r[R.T_LEFT]), -12, 0, -4, 0.25),
         "log_ynorm": (ln(r[R.YNORM] * r[R.RTOL]), -10, 0, 0, 0.25),
         "log_enorm": (ln(r[R.ENORM]), 0, 5, 0, 0.5),
@@ -157,7 +159,7 @@ def test_scale_free():
     r, s = random_record(rng), random_head(rng)
     s[S_NACC] = 3
     other, shifted = r.copy(), s.copy()
-    for slot in (R.H, R.T_LEFT, R.TAU_AMUSE, R.TAU_AARSETH):
+    for slot in (R.H, R.T_LEFT, R.SPAN, R.TAU_AMUSE, R.TAU_AARSETH):
         other[slot] *= 1e5
     shifted[[S_LH1, S_LH2]] += math.log(1e5)
     np.testing.assert_allclose(observe(ALL, other, shifted), observe(ALL, r, s), atol=1e-12)

@@ -196,6 +196,29 @@ def test_systems_against_numpy(want):
         assert value(batch[i]) == pytest.approx(np.array(want(batch.y0[i], batch.p[i])), rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.parametrize(("name", "sites"), [("lorenz96", 40), ("lorenz96_4", 4)])
+def test_lorenz96_site_by_site(name, sites):
+    """Lorenz 1996, equation 1, with indices modulo the number of sites."""
+    batch = problems.sample(name, 3, seed=5)
+    for i in range(3):
+        x, force = batch.y0[i], batch.p[i, 0]
+        want = [
+            (x[(j + 1) % sites] - x[(j - 2) % sites]) * x[(j - 1) % sites] - x[j] + force
+            for j in range(sites)
+        ]  # fmt: skip
+        assert value(batch[i]) == pytest.approx(want, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize(("name", "count"), [("kuramoto", 32), ("kuramoto_2", 2)])
+def test_kuramoto_pair_by_pair(name, count):
+    """Strogatz 2000, equation 2.1: every oscillator is pulled by every other one."""
+    batch = problems.sample(name, 3, seed=5)
+    for i in range(3):
+        theta, coupling, omega = batch.y0[i], batch.p[i, 0], batch.p[i, 1:]
+        pulls = np.sin(theta[None, :] - theta[:, None]).sum(axis=1)
+        assert value(batch[i]) == pytest.approx(omega + coupling / count * pulls, rel=1e-12, abs=1e-12)
+
+
 @pytest.mark.parametrize(("name", "units"), [("neural_field", 16), ("neural_field_64", 64)])
 def test_neural_field_against_numpy(name, units):
     batch = problems.sample(name, 5, seed=3)

@@ -34,6 +34,7 @@ from ...integrators.core.record import (
     NEWTON_RATE,
     ORDER,
     RTOL,
+    SPAN,
     T_LEFT,
     TAU_AARSETH,
     TAU_AMUSE,
@@ -98,6 +99,11 @@ def log_tol(state, record):
 def log_left(state, record):
     """log of the attempted size over the time left before the attempt."""
     return safe_log(record[H]) - safe_log(record[T_LEFT])
+
+
+def time_left(state, record):
+    """Share of the span that is left before the attempt: 1 at the start, near 0 at the end."""
+    return record[T_LEFT] / record[SPAN]
 
 
 def log_ynorm(state, record):
@@ -233,6 +239,7 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (
     _f(0, order, 1.0, 14.0, 5.0, 0.25, ORDER),
     _f(0, log_tol, -14.0 * LN10, 0.0, -5.0 * LN10, 1.0 / (3.0 * LN10), RTOL),
     _f(1, log_left, -12.0, 0.0, -4.0, 0.25, H, T_LEFT),
+    _f(1, time_left, 0.0, 1.0, 0.5, 2.0, T_LEFT, SPAN),
     _f(1, log_ynorm, -10.0, 0.0, 0.0, 0.25, YNORM, RTOL),
     _f(1, log_enorm, 0.0, 5.0, 0.0, 0.5, ENORM),
     _f(2, log_hs, -8.0, 4.0, -1.0, 0.5, HS),

@@ -28,11 +28,12 @@ TAU_AMUSE = 20
 TAU_AARSETH = 21
 TAU_PRS = 22
 LU_SHIFT = 23
-N_RECORD = 24
+SPAN = 24
+N_RECORD = 25
 
 NAMES = (
     "err", "h", "h_free", "order", "hs", "curv", "ynorm", "enorm", "newton_iters", "newton_rate", "jac_age",
     "lu_age", "nf", "njac", "nlu", "nsolve", "t_left", "truncated", "finite", "rtol", "tau_amuse",
-    "tau_aarseth", "tau_prs", "lu_shift",
+    "tau_aarseth", "tau_prs", "lu_shift", "span",
 )  # fmt: skip
 assert len(NAMES) == N_RECORD

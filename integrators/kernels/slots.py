@@ -53,7 +53,7 @@ R = CS = CO = Y = YN = G = Z = ATOL = P = X = K0 = K1 = K2 = 0
 # slots of the record, row R on (`core.record`)
 R_ERR = R_H = R_H_FREE = R_ORDER = R_HS = R_CURV = R_YNORM = R_ENORM = R_NEWTON_ITERS = R_NEWTON_RATE = 0
 R_JAC_AGE = R_LU_AGE = R_NF = R_NJAC = R_NLU = R_NSOLVE = R_T_LEFT = R_TRUNCATED = R_FINITE = R_RTOL = 0
-R_TAU_AMUSE = R_TAU_AARSETH = R_TAU_PRS = R_LU_SHIFT = 0
+R_TAU_AMUSE = R_TAU_AARSETH = R_TAU_PRS = R_LU_SHIFT = R_SPAN = 0
 # slots of the controller's answer, row CO on (`core.contract`)
 CO_ACCEPT = CO_LOG_FACTOR = CO_FLAGS = CO_FALLBACK = 0
 

@@ -18,7 +18,9 @@ TIME_SCALES = frozenset({record.TAU_AMUSE, record.TAU_AARSETH, record.TAU_PRS})
 OPTIONAL = frozenset({record.ERR, record.HS, record.CURV, record.YNORM, record.ENORM}) | TIME_SCALES
 
 #: slots that every method fills, those of methods that solve linear systems, and those of Newton's iteration
-COMMON = frozenset({record.H, record.H_FREE, record.NF, record.T_LEFT, record.TRUNCATED, record.FINITE, record.RTOL})
+COMMON = frozenset({
+    record.H, record.H_FREE, record.NF, record.T_LEFT, record.SPAN, record.TRUNCATED, record.FINITE, record.RTOL
+})  # fmt: skip
 LINEAR_ALGEBRA = frozenset({record.NJAC, record.NLU, record.NSOLVE, record.JAC_AGE, record.LU_AGE})
 NEWTON = frozenset({record.NEWTON_ITERS, record.NEWTON_RATE, record.LU_SHIFT})
 

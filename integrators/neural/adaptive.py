@@ -140,7 +140,8 @@ class _Loop:
             self.owing = self.owing & ~self.run
         step = self._attempt(sizes)
         seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots)
-        out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol))
+        span = abs(self.t_end - self.t0)
+        out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, span))
 
         self.finite = seen[rec.FINITE] == 1.0
         accept = self.run & self.finite & (out[ACCEPT] > 0.5)

@@ -24,8 +24,8 @@ Tensor = torch.Tensor
 ADJOINTS = ("discrete", *CONTINUOUS, "none")
 #: record slots that every explicit method fills here; CURV, every FSAL one
 FILLS = frozenset({
-    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.TRUNCATED,
-    rec.FINITE, rec.RTOL,
+    rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.CURV, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.SPAN,
+    rec.TRUNCATED, rec.FINITE, rec.RTOL,
 })  # fmt: skip
 
 

@@ -51,17 +51,20 @@ def choose(t: np.ndarray, h: np.ndarray, hmin: np.ndarray, t_end: float, sign: f
     return Sizes(left, want, size, lands, lands & (want > left))
 
 
-def record_of(seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float) -> list[np.ndarray]:
+def record_of(
+    seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float, span: float
+) -> list[np.ndarray]:
     """The attempt record (`core.record`): one array (lanes,) a slot, NaN where neither the sizes nor the measurements
     `seen` fill it.
 
-    order: the error estimate's order.  cost: evaluations of the attempt, (lanes,).
+    order: the error estimate's order.  cost: evaluations of the attempt, (lanes,).  span: length of the whole span.
     """
     lanes = len(sizes.size)
     record = [np.full(lanes, np.nan)] * rec.N_RECORD
     record[rec.H], record[rec.H_FREE], record[rec.T_LEFT] = sizes.size, sizes.want, sizes.left
     record[rec.ORDER], record[rec.NF] = np.full(lanes, float(order)), cost.astype(np.float64)
     record[rec.TRUNCATED], record[rec.RTOL] = sizes.truncated.astype(np.float64), np.full(lanes, rtol)
+    record[rec.SPAN] = np.full(lanes, span)
     for slot, value in seen.items():
         record[slot] = value
     return record

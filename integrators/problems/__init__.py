@@ -1,7 +1,7 @@
 """The families that ship, by name. Adding one: a file in a folder here that defines `FAMILY`, and a line in `_PLACES`.
 
 Families in `_SIZED` come in sizes: brusselator_1d_100 is the family of that name on 100 points, plummer_32 that of 32
-bodies, neural_field_64 that with 64 hidden units.
+bodies, neural_field_64 that with 64 hidden units, lorenz96_8 that of 8 sites.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _PLACES = {
     "hodgkin_huxley": "stiff",
     "ignition": "stiff",
     "kepler": "nbody",
+    "kuramoto": "nonstiff",
     "lorenz": "nonstiff",
+    "lorenz96": "nonstiff",
     "lotka_volterra": "nonstiff",
     "medical_akzo": "lines",
     "neural_field": "nonstiff",
@@ -51,7 +53,9 @@ _PLACES = {
     "vanderpol": "nonstiff",
     "vdpol_stiff": "stiff",
 }
-_SIZED = ("brusselator_1d", "gray_scott_1d", "medical_akzo", "neural_field", "plummer")
+_SIZED = (
+    "brusselator_1d", "gray_scott_1d", "kuramoto", "lorenz96", "medical_akzo", "neural_field", "plummer"
+)  # fmt: skip
 
 
 _REGISTERED: dict[str, Family] = {}

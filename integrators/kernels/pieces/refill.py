@@ -28,6 +28,7 @@ from ..slots import (
     NSOLVE,
     NSTATE,
     R_FINITE,
+    R_SPAN,
     RTOL,
     RUNNING,
     STATUS,
@@ -81,6 +82,7 @@ def load(A, l, b, y0, p, t0, t1, rtol, atol, h0, tgrid, yout, max_steps):
     for i in range(NREC):
         A[R + i*W + l] = math.nan
     A[R_FINITE + l] = 1.0
+    A[R_SPAN + l] = fabs(t1[b] - t0[b])
     A[T + l] = t0[b]
     A[TEND + l] = t1[b]
     A[DIR + l] = -1.0 if t1[b] < t0[b] else 1.0

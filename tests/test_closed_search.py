@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from stepsmith.controllers import laws
 from stepsmith.controllers.file import load, save
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core.record import ERR, N_RECORD, ORDER, T_LEFT, TRUNCATED, H
@@ -85,23 +86,35 @@ def test_the_formula_may_not_have_more_numbers_than_asked():
         searched(most_numbers=1)
 
 
-def test_terms_in_errors_are_gains_of_the_law():
-    """b1/k log E and w R s log E are the same where nothing is cut off."""
+#: h211b without its smooth limiter, which would bend what the law adds and not what the residual adds
+FILTER = laws.get("h211b", kappa=0.0)
+
+
+@pytest.mark.parametrize(
+    ("law", "names", "stay", "gains"),
+    [
+        ("pi34", ("log_err", "log_err_1", "log_left"), ("log_left",), {"b1": 0.7 + 5 * 1.5 * 0.5 * 0.04}),
+        # pi34 has no gain for step ratios, a digital filter has one
+        ("pi34", ("log_err", "log_ratio_1", "log_left"), ("log_ratio_1", "log_left"), {"a2": 0.0}),
+        (FILTER, ("log_err", "log_ratio_1", "log_left"), ("log_left",), {"a2": 0.25 - 1.5 * 0.03}),
+    ],
+)
+def test_terms_in_errors_and_ratios_are_gains_of_the_law(law, names, stay, gains):
+    """b1/k log E and w R s log E are the same where nothing is cut off; so are a2 and a weight of the step ratio."""
     settings = Settings(generations=0, refine=0, polish=0, products=0, worse=10.0)
-    first = closed_form.linear(
-        ("log_err", "log_err_1", "log_left"), "pi34", n_act=1, weights=[[-0.04, 0.03, 0.2]], bias=[0.1]
-    )
+    first = closed_form.linear(names, law, n_act=1, weights=[[-0.04, 0.03, 0.2]], bias=[0.1])
     search = Search(first, Known(settings), COSTS.log_cost, settings, 1, order=5.0)
-    moved = search._into_law(Found("", first, 100.0)).controller
-    law = moved.decision.law.as_dict()
-    assert moved.decision.observation.features == ("log_left",)
-    assert law["b1"] == pytest.approx(0.7 + 5 * 1.5 * 0.5 * 0.04) and law["reject_b1"] == law["b1"]
+    moved = next(found for found in search.stages() if found.what.startswith("gains of the law")).controller
+    found = moved.decision.law.as_dict()
+    assert moved.decision.observation.features == stay
+    assert all(found[name] == pytest.approx(value) for name, value in gains.items())
+    assert found["reject_b1"] == found["b1"] or found["reject_own"] == 1.0
     rng = np.random.default_rng(3)
     for _ in range(20):
         record = np.ones(N_RECORD)
         record[ERR], record[H], record[T_LEFT] = rng.uniform(0.1, 0.9), 0.1, rng.uniform(0.5, 9.0)
         record[ORDER], record[TRUNCATED] = 5.0, 0.0
-        head = [rng.uniform(-1.0, 0.0), 0.0, -2.0, -2.0, 0.0, 2.0]
+        head = [rng.uniform(-1.0, 0.0), 0.0, rng.uniform(-3.0, -2.0), -2.0, 0.0, 2.0]
         out = []
         for controller in (first, moved):
             state = np.zeros(controller.n_state)

@@ -37,9 +37,11 @@ TAKEN = 2
 #: acceptance thresholds that are tried as a constant, times the learned one's mean
 FACTORS = (0.5, 1.0, 2.0)
 #: features that a law has gains for
-GAINS = {"log_err": "b1", "log_err_1": "b2"}
+GAINS = {"log_err": "b1", "log_err_1": "b2", "log_err_2": "b3", "log_ratio_1": "a2", "log_ratio_2": "a3"}
+#: gains that every law has; the others take over only where the law has them: else they would cost as much
+ALWAYS = ("b1", "b2")
 #: coefficients of the law that stages change
-CHANGED = ("accept_err", "b1", "b2", "reject_b1")
+CHANGED = ("accept_err", *GAINS.values(), "reject_b1")
 
 
 @dataclass(frozen=True)
@@ -187,32 +189,36 @@ class Search:
         return replace(found, what="the threshold is needed", done=done)
 
     def _into_law(self, found: Found) -> Found:
-        """With the terms in the errors of this step and the last one as gains of the law, where they are free."""
+        """With the terms in errors and step ratios, which the law has gains for, as gains of the law, where they are
+        free."""
         s, done, names = self.settings, _over(found, 1), list(found.controller.decision.observation.features)
-        stay = [name for name in names if name not in GAINS]
         law = found.controller.decision.law
+        moved = law.as_dict()
+        gains = {name: gain for name, gain in GAINS.items() if gain in ALWAYS or moved.get(gain, 0.0) != 0.0}
+        stay = [name for name in names if name not in gains]
         if law.kind != "linear" or not stay or len(stay) == len(names):
             return replace(found, what="nothing for the law to take over", done=done)
         weight, _ = closed_form.matrix(found.controller)
-        moved = law.as_dict()
         order, scale = moved["order"] or self.order, found.controller.decision.residual_scale
-        for name, gain in GAINS.items():
-            if name in names:
-                at = names.index(name)
-                moved[gain] -= order * scale * found.controller.decision.observation.table[at].scale * weight[0, at]
-        changes = {gain: float(moved[gain]) for gain in GAINS.values()}
+        changes = {gain: float(moved[gain]) for gain in ALWAYS}
+        for name in set(names) & set(gains):
+            at, gain = names.index(name), gains[name]
+            per = order if gain.startswith("b") else 1.0  # what is in errors is divided by the order
+            own = scale * found.controller.decision.observation.table[at].scale * weight[0, at]
+            changes[gain] = float(moved[gain] - per * own)
         if moved["reject_own"] == 0.0 and changes["b1"] > 0.0:
             changes["reject_b1"] = changes["b1"]  # a rejected attempt is repeated by the error's own term
         try:
             less = closed_form.selected(on_law(found.controller, changes), stay)
         except ValueError:  # out of the range of a gain
-            return replace(found, what="the law cannot take over its errors' terms", done=done)
+            return replace(found, what="the law cannot take over the terms", done=done)
         learned = self._learn(less, s.refine, s.sigma / 2)
         value = min((self.objective(learned), 0, learned), (self.objective(less), 1, less), key=lambda t: t[:2])
         if value[0] <= found.objective + s.worse:
-            what = f"gains of the law b1 = {changes['b1']:.4g}, b2 = {changes['b2']:.4g}"
+            told = ", ".join(f"{gain} = {changes[gain]:.4g}" for gain in GAINS.values() if gain in changes)
+            what = f"gains of the law {told}"
             return replace(found, what=what, controller=value[2], objective=value[0], done=done)
-        return replace(found, what="the errors' terms stay outside the law", done=done)
+        return replace(found, what="the errors' and ratios' terms stay outside the law", done=done)
 
     def _leave_out(self, found: Found) -> Found:
         """Without the feature that is missed least, where that pays; else this part is over."""

@@ -305,8 +305,8 @@ def test_a_cluster_of_any_size_is_in_henon_units():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3"])
-# the least number of bodies that is a loop, and other sizes
 def test_sizes_in_a_compiled_solve_against_scipy(name):
+    """Nine is the least number of bodies that is a loop; the others have another size than the usual one."""
     problem = problems.make(name, seed=2)
     end = 0.1 * problem.t_span[1]
 

@@ -168,3 +168,16 @@ def test_the_span_is_that_of_the_whole_solve(t0, t1):
     assert share[0] == 1.0 and np.array_equal(share, left / abs(t1 - t0))
     accepted = sol.record[:, record.N_RECORD] == 1.0
     assert np.all(np.diff(share[accepted]) < 0) and 0 < share[-1] < 0.2
+
+
+def test_lanes_know_their_own_spans():
+    """Instances of other spans, an empty one among them, side by side in lanes: each is solved as if it were alone."""
+    d = Decision(("log_err", "time_left"), "pi34", n_act=1)
+    c = Learned(d, [(np.array([[0.0, -0.3]]), np.zeros(1), "linear")], "clip")
+    few = ss.problems.sample("lotka_volterra", n=4, seed=0)
+    batch = ss.Batch(few.rhs, few.y0, few.p, few.t0, np.array([10.0, 0.0, 4.0, -3.0]))
+    lanes = ss.solve_ensemble(batch, "bs32", c, 1e-4, 1e-6)
+    alone = [ss.solve(batch[i], "bs32", c, 1e-4, 1e-6) for i in range(4)]
+    assert lanes.success.all() and lanes.stats.nfev.tolist() == [int(sol.stats.nfev) for sol in alone]
+    law = ss.solve(batch[0], "bs32", "pi34", 1e-4, 1e-6)
+    assert law.stats.nfev != alone[0].stats.nfev  # the weight has a say

@@ -38,7 +38,7 @@ TAKEN = 2
 FACTORS = (0.5, 1.0, 2.0)
 #: features that a law has gains for
 GAINS = {"log_err": "b1", "log_err_1": "b2", "log_err_2": "b3", "log_ratio_1": "a2", "log_ratio_2": "a3"}
-#: gains that every law has; the others take over only where the law has them: else they would cost as much
+#: gains that cost nothing under any law; another one costs what its feature does, unless the law has it anyway
 ALWAYS = ("b1", "b2")
 #: coefficients of the law that stages change
 CHANGED = ("accept_err", *GAINS.values(), "reject_b1")
@@ -189,8 +189,7 @@ class Search:
         return replace(found, what="the threshold is needed", done=done)
 
     def _into_law(self, found: Found) -> Found:
-        """With the terms in errors and step ratios, which the law has gains for, as gains of the law, where they are
-        free."""
+        """With the terms that the law has gains for, in errors and step ratios, as gains of the law."""
         s, done, names = self.settings, _over(found, 1), list(found.controller.decision.observation.features)
         law = found.controller.decision.law
         moved = law.as_dict()

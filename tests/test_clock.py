@@ -6,20 +6,13 @@ import pytest
 import stepsmith as ss
 from stepsmith.controllers.laws import registry
 from stepsmith.train.evaluate import contestants, curves, metric
-from stepsmith.train.evaluate.clock import (
-    ENOUGH,
-    MOST_CALLS,
-    SINGLE_INSTANCES,
-    SINGLE_KNOBS,
-    least,
-    single_clock,
-    wall_clock,
-)
+from stepsmith.train.evaluate.clock import SINGLE_INSTANCES, SINGLE_KNOBS, single_clock, wall_clock
 from stepsmith.train.evaluate.headline import compare_runs
 from stepsmith.train.evaluate.metric import Runs, work_ratio
 from stepsmith.train.evaluate.own_kernels import own_kernels
 from stepsmith.train.evaluate.rates import rate_of, without_turns
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.evaluate.turns import ENOUGH, MOST_CALLS, least
 from stepsmith.train.run.progress import Progress
 from work_runs import LEVELS, TOL, power_law, runs
 

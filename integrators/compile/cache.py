@@ -245,8 +245,20 @@ def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:
     """
     from numba import typeof
 
-    with _LOCK, progress.told(what, _lasts(function)), _uncollected():
+    lasts = _lasts(function)
+    if not lasts:
+        _FLEETING.add(what)
+    with _LOCK, progress.told(what, lasts), _uncollected():
         function.compile(tuple(typeof(a) for a in args))
+
+
+#: see `fleeting`
+_FLEETING: set[str] = set()
+
+
+def fleeting() -> frozenset[str]:
+    """For whom this process compiled kernels that the next one would have to compile again."""
+    return frozenset(_FLEETING)
 
 
 @contextlib.contextmanager

@@ -8,39 +8,41 @@ seconds would be those of the longest run, alone in its block.
 without the Python around it (`stats.wall_s`), on a few instances and tolerances.
 
 Either way seconds are turned into a rate, seconds a unit of work at every value of the knob, by which all runs are
-charged.  The contestants take turns in rounds, in an order that is drawn anew for every turn, and every round is kept:
-the rate is that of the median round, after what a turn did to all of them alike has been taken out
-(`rates.without_turns`).  A turn that is over at once is taken several times, and the least counts (`least`).
+charged.  The contestants take turns in rounds (`turns`), and every round is kept: the rate is that of the median round,
+after what a turn did to all of them alike has been taken out (`rates.without_turns`).  With `apart`, as for every
+figure that a table prints, each round is taken in a process of its own (`fresh`); one that cannot be is taken here, and
+`said` gets a sentence on it.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...integrators import methods
+from ...integrators.compile import cache
 from ..run.progress import Progress
-from .contestants import Contestant, Entry
+from . import fresh
+from .contestants import Entry
 from .curves import Array
 from .rates import Rate, rate_of, without_turns
 from .splits import Split, Sweep
+from .turns import Programme, Turn
 
 #: how often a run may stand in an ensemble that is timed
 MOST_COPIES = 64
 #: instances and values of the knob of which single solves are timed
 SINGLE_INSTANCES, SINGLE_KNOBS = 16, 5
-#: a turn of fewer seconds is taken again until its calls last so long together, or there are so many of them
-ENOUGH, MOST_CALLS = 0.02, 10
 #: how far beyond the family's band of error levels the errors of single solves that are timed may lie
 SINGLE_REACH = 3.0
 
 
 def wall_clock(
-    table: Sequence[Entry], split: Split, repeats: int, max_steps: int, bar: Progress
-) -> dict[str, Rate]:
+    table: Sequence[Entry], split: Split, repeats: int, max_steps: int, bar: Progress, said: list[str] | None = None,
+    apart: bool = False,
+) -> dict[str, Rate]:  # fmt: skip
     """The rates of contestants in lanes, by name, from `repeats` rounds: an ensemble's seconds over its work.
 
     Runs that fail are not timed, for they have no error to be matched; they are charged the rate of the others.  A
@@ -52,31 +54,33 @@ def wall_clock(
     # an implicit method solves its systems lane by lane, but decides for all lanes at once
     busy = 1.0 if methods.get(split.method).implicit else 2.0
 
-    def seconds(e: Contestant, s: Sweep, k: int, rows: NDArray[np.intp]) -> float:
-        count = copies(s.work[rows, k], lanes, busy)
-        return e.seconds(split, k, np.repeat(rows, count), max_steps) / count
+    def turns(s: Sweep, k: int) -> Turn:
+        rows = _longest_first(s, k)
+        work = s.work[rows, k]
+        return Turn(k, rows, float(work.sum()), copies(work, lanes, busy) if rows.size else 0)
 
-    turns = {e.name: {k: _longest_first(s, k) for k in range(e.knob.size)} for e, s in table}
-    return _in_turn(table, turns, seconds, repeats, bar)
+    entries = tuple((e, tuple(t for k in range(e.knob.size) if (t := turns(s, k)).rows.size)) for e, s in table)
+    return _rates(Programme(split, max_steps, entries), repeats, bar, said, apart)
 
 
 def single_clock(
-    table: Sequence[Entry], split: Split, repeats: int, max_steps: int, bar: Progress
-) -> dict[str, Rate]:
+    table: Sequence[Entry], split: Split, repeats: int, max_steps: int, bar: Progress, said: list[str] | None = None,
+    apart: bool = False,
+) -> dict[str, Rate]:  # fmt: skip
     """The rates of contestants in single solves, by name, from `repeats` rounds.
 
     Timed are the first `SINGLE_INSTANCES` instances whose run finished, at no more than `SINGLE_KNOBS` values of the
     knob, at which the typical error lies in the family's band or near it; in between the rate is interpolated.
     """
 
-    def seconds(e: Contestant, s: Sweep, k: int, rows: NDArray[np.intp]) -> float:
-        return e.single_seconds(split, k, rows, max_steps)
+    def turns(s: Sweep, k: int) -> Turn:
+        rows = np.flatnonzero(np.isfinite(s.err[:, k]))[:SINGLE_INSTANCES]
+        return Turn(k, rows, float(s.work[rows, k].sum()), 0)
 
-    turns = {
-        e.name: {k: np.flatnonzero(np.isfinite(s.err[:, k]))[:SINGLE_INSTANCES] for k in _near(s, split.family.levels)}
-        for e, s in table
-    }
-    return _in_turn(table, turns, seconds, repeats, bar)
+    entries = tuple(
+        (e, tuple(t for k in _near(s, split.family.levels) if (t := turns(s, k)).rows.size)) for e, s in table
+    )
+    return _rates(Programme(split, max_steps, entries), repeats, bar, said, apart)
 
 
 def copies(work: Array, lanes: int, busy: float = 2.0, most: int = MOST_COPIES) -> int:
@@ -87,46 +91,33 @@ def copies(work: Array, lanes: int, busy: float = 2.0, most: int = MOST_COPIES) 
     return int(np.clip(np.ceil(busy * lanes * work.max() / work.sum()), 1, most))
 
 
-def least(seconds: Callable[[], float]) -> float:
-    """The least of several calls' seconds where a call is short: an interruption of a few milliseconds, which a call of
-    a second hides, would double it.
-    """
-    found = total = seconds()
-    for _ in range(MOST_CALLS - 1):
-        if total >= ENOUGH:
-            break
-        spent = seconds()
-        found, total = min(found, spent), total + spent
-    return found
-
-
-def _in_turn(
-    table: Sequence[Entry],
-    turns: Mapping[str, Mapping[int, NDArray[np.intp]]],
-    seconds: Callable[[Contestant, Sweep, int, NDArray[np.intp]], float],
-    repeats: int,
-    bar: Progress,
+def _rates(
+    programme: Programme, repeats: int, bar: Progress, said: list[str] | None, apart: bool
 ) -> dict[str, Rate]:
-    """The rates of contestants, from the seconds of the runs that `turns` names: rows by knob, by contestant."""
-    chosen = {name: [k for k, rows in mine.items() if rows.size] for name, mine in turns.items()}
-    most = max((len(mine) for mine in chosen.values()), default=0)
-    spent = np.full((len(table), repeats, most), np.nan)
-    rng = np.random.default_rng(0)
+    """The rates of a programme's contestants, by name."""
+    why = ""
+    if apart and cache.fleeting():
+        why = "some kernels cannot be kept on disk, and each process would compile them again"
+    rounds = []
     for r in range(repeats):
-        for j in range(most):
-            for c in rng.permutation(len(table)):
-                e, s = table[c]
-                if j < len(chosen[e.name]):
-                    k = chosen[e.name][j]
-                    spent[c, r, j] = least(functools.partial(seconds, e, s, k, turns[e.name][k]))
-            bar.advance(len(table) / most)
-    spent = without_turns(spent)
+        if apart and not why:
+            try:
+                rounds.append(fresh.call(Programme.round, programme, r))
+            except fresh.NotFresh as error:
+                why = str(error)
+        if len(rounds) == r:
+            rounds.append(programme.round(r))
+        bar.advance(len(programme.entries))
+    if why and said is not None:
+        said.append(
+            "clocks: rounds were not taken in processes of their own, so that the intervals leave out where a process "
+            f"places its code and data ({why})"
+        )
+    spent = without_turns(np.stack(rounds, axis=1))
     out = {}
-    for c, (e, s) in enumerate(table):
-        knobs = chosen[e.name]
-        if knobs:
-            work = np.array([s.work[turns[e.name][k], k].sum() for k in knobs])
-            out[e.name] = rate_of(spent[c, :, : len(knobs)] / work, np.array(knobs), e.knob.size)
+    for (e, turns), timed in zip(programme.entries, spent, strict=True):
+        if turns:
+            out[e.name] = rate_of(timed[:, : len(turns)], np.array([t.knob for t in turns]), e.knob.size)
     return out
 
 

@@ -98,21 +98,23 @@ class Measured:
                 "nothing of the others'" for name in self.mixed
             ]  # fmt: skip
         for name in clocks:
-            on_valid = functools.partial(self._clock, name, self.valid, repeats)
+            on_valid = functools.partial(self._clock, name, self.valid, repeats, False)
             self.clocks[name], finalists = fastest(candidates, self.valid, name, on_valid, levels)
             table = headline_kernels(self.table, self.base, self.test, finalists)
             if name == "single":
                 wanted = {e.name for e, _ in candidates} | {self.against, "tuned", *finalists}
                 table = [(e, s) for e, s in table if e.name in wanted or e.kind in ("learned", "host")]
-            self.rates[name] = self._clock(name, self.test, repeats, table)
+            self.rates[name] = self._clock(name, self.test, repeats, True, table)
         if "single" in clocks:
             self.said.append(
                 f"single solves: the compiled kernel of ss.solve was timed on at most {SINGLE_INSTANCES} instances and "
                 f"{SINGLE_KNOBS} tolerances, of laws near the best alone; its seconds an evaluation stand for all runs"
             )
 
-    def _clock(self, name: str, split: Split, repeats: int, table: Sequence[Entry]) -> Mapping[str, Rate]:
-        return TIMERS[name](table, split, repeats, self.max_steps, self.bar)
+    def _clock(
+        self, name: str, split: Split, repeats: int, apart: bool, table: Sequence[Entry]
+    ) -> Mapping[str, Rate]:
+        return TIMERS[name](table, split, repeats, self.max_steps, self.bar, self.said, apart)
 
     def runs(self) -> list[Runs]:
         """The runs of the whole table, with the clocks that were read."""

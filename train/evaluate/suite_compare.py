@@ -107,7 +107,7 @@ def compare_suite(
             median, seeds = across_seeds(found.seeds(len(guest.seeds), against))
             clocks = [clock for clock, on in zip(CLOCKS, (wall, single), strict=True) if on]
             fastest = {clock: found.fastest(clock, against, validation, repeats) for clock in clocks}
-            rows, fastest = rows_of(found, against, median, fastest, repeats)
+            rows, fastest = rows_of(found, against, median, fastest, repeats, notes)
             notes += [f"clock {CLOCK_NAMES[clock]}: against {law}" for clock, law in fastest.items()]
     finally:
         bar.close()

@@ -145,18 +145,23 @@ class MeasuredSuite:
 
 
 def rows_of(
-    found: MeasuredSuite, against: str, median: int, fastest: Mapping[str, str], repeats: int
+    found: MeasuredSuite, against: str, median: int, fastest: Mapping[str, str], repeats: int, said: list[str]
 ) -> tuple[list[FamilyRow], dict[str, str]]:
     """One row a family for the median training seed, and by clock the law that its figures are against.
 
     fastest: by clock that is to be read, the fastest law of the validation instances.  Where the denominator is the
-    faster one over the seen test instances, that clock's figures are against it.
+    faster one over the seen test instances, that clock's figures are against it.  `said` gets sentences on how the
+    clocks were read.
     """
     rates: dict[str, dict[str, Mapping[str, Rate]]] = {}
+    told: list[str] = []
     for name, m in found.families.items():
         laws = {against, *fastest.values()}
         timed = [*own_kernels([m.entry(law) for law in sorted(laws)], laws), m.learned[median]]
-        rates[name] = {clock: TIMERS[clock](timed, m.test, repeats, found.max_steps, found.bar) for clock in fastest}
+        rates[name] = {
+            clock: TIMERS[clock](timed, m.test, repeats, found.max_steps, found.bar, told, True) for clock in fastest
+        }
+    said += dict.fromkeys(told)  # a sentence of several families once
     chosen = {}
     for clock, law in fastest.items():
 

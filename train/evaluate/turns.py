@@ -1,4 +1,4 @@
-"""One round of timing: all contestants take their turns on one thread, in an order that is drawn anew for every turn."""
+"""One round of timing: all contestants take their turns on one thread, in an order that is drawn for every turn."""
 
 from __future__ import annotations
 

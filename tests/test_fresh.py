@@ -11,6 +11,7 @@ from stepsmith.integrators.compile import cache
 from stepsmith.train.evaluate import contestants, fresh
 from stepsmith.train.evaluate.clock import single_clock, wall_clock
 from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.evaluate.turns import Programme, Turn
 from stepsmith.train.run.progress import Progress
 
 
@@ -43,6 +44,15 @@ def table():
     split = draw("lotka_volterra", "tsit5", "test", 4, 4)
     laws = [contestants.by_tolerance(name, "classical", registry.get(name), split) for name in ("pi34", "i")]
     return split, [(e, e.sweep(split)) for e in laws]
+
+
+def test_the_seconds_of_a_turn_are_those_of_all_its_copies(table):
+    """A rate is that of one evaluation, whatever the number of copies."""
+    split, ((e, s), _) = table
+    rows = np.arange(len(split.batch))
+    work = float(s.work[:, 0].sum())
+    one, many = (Programme(split, 50_000, ((e, (Turn(0, rows, c, c * work),)),)).round(0)[0, 0] for c in (8, 64))
+    assert 0.2 < one / many < 5.0
 
 
 def rates(clock, table, said):

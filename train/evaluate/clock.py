@@ -57,7 +57,8 @@ def wall_clock(
     def turns(s: Sweep, k: int) -> Turn:
         rows = _longest_first(s, k)
         work = s.work[rows, k]
-        return Turn(k, rows, float(work.sum()), copies(work, lanes, busy) if rows.size else 0)
+        count = copies(work, lanes, busy) if rows.size else 0
+        return Turn(k, rows, count, count * float(work.sum()))
 
     entries = tuple((e, tuple(t for k in range(e.knob.size) if (t := turns(s, k)).rows.size)) for e, s in table)
     return _rates(Programme(split, max_steps, entries), repeats, bar, said, apart)
@@ -75,7 +76,7 @@ def single_clock(
 
     def turns(s: Sweep, k: int) -> Turn:
         rows = np.flatnonzero(np.isfinite(s.err[:, k]))[:SINGLE_INSTANCES]
-        return Turn(k, rows, float(s.work[rows, k].sum()), 0)
+        return Turn(k, rows, 0, float(s.work[rows, k].sum()))
 
     entries = tuple(
         (e, tuple(t for k in _near(s, split.family.levels) if (t := turns(s, k)).rows.size)) for e, s in table

@@ -23,21 +23,20 @@ class Turn:
 
     knob    number of the value of the knob
     rows    the instances, in their order
-    work    their work at that value, in sum
     copies  how often each stands in the ensemble; 0: they are solved one after the other
+    work    the work of all that is solved, copies included
     """
 
     knob: int
     rows: NDArray[np.intp]
-    work: float
     copies: int
+    work: float
 
     def seconds(self, e: Contestant, split: Split, max_steps: int) -> float:
-        """Seconds of the solver, by instance once."""
+        """Seconds of the solver."""
         if not self.copies:
             return e.single_seconds(split, self.knob, self.rows, max_steps)
-        rows = np.repeat(self.rows, self.copies)
-        return e.seconds(split, self.knob, rows, max_steps) / self.copies
+        return e.seconds(split, self.knob, np.repeat(self.rows, self.copies), max_steps)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from stepsmith.train.run.provenance import provenance
 
 #: families that have both a tuned law and a controller in the zoo
 FAMILIES = (
+    "three_body=three-body-formula", "kuramoto=kuramoto", "lorenz96=lorenz96", "e5:rodas5p=e5", "hires:rodas5p=hires",
     "three_body=three-body", "neural_field=neural-field", "steppo_vdpol=steppo", "steppo_decay=steppo",
     "steppo_brusselator=steppo",
 )  # fmt: skip

@@ -12,12 +12,16 @@ the mean over the tolerances, for there is one scale).  Absolute tolerances are 
 Failures.  At a tolerance those instances count that both solve; how many either has failed on is reported.  A scale at
 which fewer than half of the instances count is not taken.  A tolerance at which the law's errors are not `CLEAR` times
 what the references are known to, on nine of ten instances, is left out, and is said to be.
+
+Tails.  The scale matches typical errors.  Where the 90th percentile of the controller's errors is then more than `TAIL`
+times that of the law's, a warning says so: some instances would be solved far worse than before.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +52,8 @@ CLEAR, SHARE = 10.0, 0.9
 #: relative tolerances that a scale may lead to
 TIGHTEST, LOOSEST = 1e-13, 1.0
 MOST_STEPS = 50_000
+#: ratio of the 90th percentiles of the errors above which a scale is warned of
+TAIL = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Level:
     law          geometric-mean error of the law
     before       of the controller at rtol itself
     after        of the controller at scale times rtol, on the instances that `law` is taken over
+    tail         90th percentile of the controller's errors under the scale over that of the law's
     law_failed, failed    instances on which the law, and the controller at its scaled tolerance, failed
     """
 
@@ -67,6 +74,7 @@ class Level:
     law: float
     before: float
     after: float
+    tail: float
     law_failed: int
     failed: int
 
@@ -103,6 +111,7 @@ class Matched:
             "tolerances": [v.rtol for v, _ in rows], "used": [v.used for v, _ in rows],
             "law_error": [_plain(v.law) for v, _ in rows], "error_before": [_plain(v.before) for v, _ in rows],
             "error": [_plain(v.after) for v, _ in rows], "mismatch": [_plain(m) for _, m in rows],
+            "tail": [_plain(v.tail) for v, _ in rows],
             "law_failed": [v.law_failed for v, _ in rows], "failed": [v.failed for v, _ in rows],
         }  # fmt: skip
 
@@ -136,7 +145,7 @@ def matched_scale(
 
     Raises ValueError for unknown names, for a controller that the method does not serve, where no reference passes its
     self-check or none is accurate enough, and where at no scale the errors agree: on that family the controller's error
-    does not follow the tolerance, or it fails too often.
+    does not follow the tolerance, or it fails too often.  Warns where the tails of the errors differ.
     """
     fam = family if isinstance(family, Family) else problems.family(problems.named(family))
     meth = methods.get(fam.method if method is None else method)
@@ -158,6 +167,13 @@ def matched_scale(
         )
     scale = checked(float(f"{math.exp(_root(measured, rtols[used], errors[:, used])):.4g}"))
     levels = _levels(measured, scale, rtols, errors, used)
+    worst = max((v for v in levels if v.used), key=lambda v: v.tail)
+    if worst.tail > TAIL:
+        warnings.warn(
+            f"scale {scale:g} makes the typical error that of {law.name}, but at rtol {worst.rtol:g} the 90th "
+            f"percentile of the errors is {worst.tail:.0f} times the law's: use the controller without a scale",
+            stacklevel=3,
+        )
     return Matched(
         scale, fam.name, meth.name, str(law.name), int(seed), int(n), len(measured.batch), tuple(levels)
     )
@@ -270,10 +286,16 @@ def _levels(measured: _Measured, scale: float, rtols: Array, law: Array, used: A
     return [
         Level(
             float(rtols[k]), bool(used[k]), float(wanted[k]), float(plain[k]), float(reached[k]),
-            int(np.isinf(law[:, k]).sum()), int(np.isinf(after[:, k]).sum()),
+            _tail(law[:, k], after[:, k]), int(np.isinf(law[:, k]).sum()), int(np.isinf(after[:, k]).sum()),
         )
         for k in range(len(rtols))
     ]  # fmt: skip
+
+
+def _tail(law: Array, own: Array) -> float:
+    """The 90th percentile of a controller's errors (B,) over that of the law's, where both are finite; NaN for none."""
+    both = np.isfinite(law) & np.isfinite(own)
+    return float(np.quantile(own[both], 0.9) / np.quantile(law[both], 0.9)) if both.any() else math.nan
 
 
 def _plain(value: float) -> float | None:

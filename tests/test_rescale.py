@@ -63,6 +63,14 @@ def test_failures_and_inaccurate_references_are_said():
         matched_scale("three-body", "three_body", "tsit5", tolerances=(1e-13,), n=20)
 
 
+def test_tails_that_do_not_match_are_warned_of(cautious):
+    # the formula is far too loose on some instances and too tight on most: their mean says nothing of either
+    with pytest.warns(UserWarning, match=r"at rtol \S+ the 90th percentile of the errors is \d+ times the law's"):
+        found = matched_scale("kuramoto", "kuramoto", "dopri5", n=60)
+    assert max(level.tail for level in found.levels) > 10.0
+    assert all(0.2 < level.tail < 5.0 for level in matched_scale(cautious, FAMILY, METHOD, "i", n=12).levels)
+
+
 def test_errors_that_do_not_follow_the_tolerance_have_no_scale():
     decision = Decision(("log_err",), registry.get("constant", h=0.02), n_act=1)
     steady = Learned.random(decision, (3,), 0, 0.0)

@@ -68,10 +68,11 @@ def _show(found: Any, path: Path) -> None:
         f"{found.family}, {found.method}: geometric-mean errors of {found.instances} validation instances, "
         f"{found.against} and the controller at {found.scale:g} times the tolerance"
     )
-    columns = ("rtol", found.against, "unscaled", "scaled", f"scaled/{found.against}", "failed", "set by it")
+    columns = ("rtol", found.against, "unscaled", "scaled", f"scaled/{found.against}", "at 90 %", "failed", "set by it")
     rows = [
         (
             f"{v.rtol:.0e}", f"{v.law:.2e}", f"{v.before:.2e}", f"{v.after:.2e}", f"{v.mismatch:.2f}",
+            f"{v.tail:.2f}",
             f"{v.law_failed}, {v.failed}", "yes" if v.used else "no: references",
         )
         for v in found.levels

@@ -39,6 +39,12 @@ def test_a_call_that_cannot_be_made_says_why():
         fresh.call(os._exit, 7)
 
 
+def test_a_program_without_an_interpreter_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(fresh.sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(fresh.NotFresh, match="FileNotFoundError"):
+        fresh.call(len, "abc")
+
+
 @pytest.fixture(scope="module")
 def table():
     split = draw("lotka_volterra", "tsit5", "test", 4, 4)

@@ -35,11 +35,14 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
         except Exception as error:
             raise NotFresh(f"{type(error).__name__}: {error}") from error
         path = os.pathsep.join([p or os.getcwd() for p in sys.path])
-        done = subprocess.run(
-            [sys.executable, "-c", f"from {__name__} import _child; _child({str(task)!r}, {str(result)!r})"],
-            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, errors="replace", check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", f"from {__name__} import _child; _child({str(task)!r}, {str(result)!r})"],
+                env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True, errors="replace", check=False,
+            )  # fmt: skip
+        except OSError as error:  # there is no interpreter to start, as in a program that embeds Python
+            raise NotFresh(f"{type(error).__name__}: {error}") from error
         if done.returncode or not result.exists():
             lines = done.stderr.strip().splitlines()
             raise NotFresh(lines[-1] if lines else f"the process ended with status {done.returncode}")

@@ -168,10 +168,11 @@ def test_the_clock_is_for_laws_of_the_headline_in_kernels_of_their_own():
 
 
 def test_without_controllers_the_zoo_is_asked(monkeypatch):
-    assert contestants.from_zoo("three_body", "tsit5") == ["three-body"]
+    assert contestants.from_zoo("three_body", "tsit5") == ["three-body", "three-body-formula"]
     assert contestants.from_zoo("three_body", "dopri5") == [] == contestants.from_zoo(FAMILY, METHOD)
     asked, said = contestants.invited(None, "three_body", "tsit5")
-    assert asked == ["three-body"] and "controller three-body: the zoo's for three_body with tsit5" in said[0]
+    assert asked == ["three-body", "three-body-formula"]
+    assert "three-body, three-body-formula: the zoo's for three_body with tsit5" in said[0]
     assert contestants.invited((), "three_body", "tsit5") == ((), [])
     monkeypatch.setattr(contestants, "from_zoo", lambda family, method: ["three-body"])
     args = {"seed": 4, "wall": False, **SIZES}

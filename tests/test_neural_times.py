@@ -56,7 +56,8 @@ def test_one_system_and_a_module_with_a_penalty_at_large_times():
             assert out.y[-1, 0].item() == pytest.approx(math.sin(1.0), rel=1e-3)
             found.append(out.penalty.item())
         if name in ("kinetic", "local_biased"):
-            assert found[0] == pytest.approx(found[1], rel=0.05)
+            # a local error, in units of the tolerance, may be below float32's round-off: eps / rtol times the step
+            assert found[0] == pytest.approx(found[1], rel=0.05, abs=1e-6 if name == "local_biased" else 0.0)
         if name == "kinetic":
             # int_0^1 cos^2
             assert found[0] == pytest.approx(0.5 + math.sin(2.0) / 4, rel=1e-3)

@@ -24,7 +24,7 @@ def test_registry_lists_every_family_file():
         "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
         "rober", "hires", "orego", "e5", "vdpol_stiff", "pollu", "ring_modulator", "medical_akzo", "brusselator_1d",
         "gray_scott_1d", "hodgkin_huxley", "ignition", "flame", "friction", "chua", "steppo_vdpol",
-        "steppo_brusselator", "steppo_decay", "lorenz96", "kuramoto",
+        "steppo_brusselator", "steppo_decay", "lorenz96", "kuramoto", "species", "rate_network",
     }  # fmt: skip
     assert list(NAMES) == sorted(NAMES)
 
@@ -273,7 +273,8 @@ def test_names_of_shipped_families_are_taken(registered):
 
 #: family, its dimension at a size, the size, the least, the one that has no number
 SIZED = [
-    ("plummer", 72, 12, 2, 8), ("neural_field", 4, 12, 1, 16), ("lorenz96", 12, 12, 4, 40), ("kuramoto", 12, 12, 2, 32)
+    ("plummer", 72, 12, 2, 8), ("neural_field", 4, 12, 1, 16), ("lorenz96", 12, 12, 4, 40), ("kuramoto", 12, 12, 2, 32),
+    ("species", 12, 12, 2, 20), ("rate_network", 12, 12, 1, 20),
 ]  # fmt: skip
 
 
@@ -304,7 +305,7 @@ def test_a_cluster_of_any_size_is_in_henon_units():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3"])
+@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3", "species_3", "rate_network_4"])
 def test_sizes_in_a_compiled_solve_against_scipy(name):
     """Nine is the least number of bodies that is a loop; the others have another size than the usual one."""
     problem = problems.make(name, seed=2)

@@ -119,3 +119,24 @@ def test_kuramoto_draws():
     assert batch.p[:, 1:].mean() == pytest.approx(0.0, abs=0.02) and batch.p[:, 1:].std() == pytest.approx(1, rel=0.02)
     assert 2.0 <= batch.p[:, 0].min() and batch.p[:, 0].max() < 6.0
     assert 0.0 <= batch.y0.min() and batch.y0.max() < 2 * np.pi
+
+
+def test_species_draws():
+    """Interactions have mean mu/N and standard deviation sigma/sqrt(N) off the diagonal, which is 1."""
+    batch = problems.sample("species", 2000, seed=1)
+    a = batch.p[:, 20:].reshape(-1, 20, 20)
+    assert (a[:, np.arange(20), np.arange(20)] == 1.0).all()
+    off = a[:, ~np.eye(20, dtype=bool)]
+    assert 20 * off.mean() == pytest.approx(4.0, abs=0.05)
+    assert 20 * (off.std(axis=1) ** 2).mean() == pytest.approx((0.9**3 - 0.3**3) / 1.8, rel=0.04)
+    assert batch.p[:, :20].min() >= 0.5 and batch.p[:, :20].max() < 1.5 and batch.y0.min() >= 0.05
+
+
+def test_rate_network_draws():
+    batch = problems.sample("rate_network", 1000, seed=1)
+    weights = batch.p[:, 22:]
+    assert 20 * (weights**2).mean() == pytest.approx((1.2**3 - 0.5**3) / 2.1, rel=0.02)
+    assert weights.mean() == pytest.approx(0.0, abs=1e-3) and batch.y0.std() == pytest.approx(1.0, rel=0.02)
+    amplitude, omega, phases = batch.p[:, 0], batch.p[:, 1], batch.p[:, 2:22]
+    assert 0.5 <= amplitude.min() and amplitude.max() < 2.0 and 0.5 <= omega.min() and omega.max() < 3.0
+    assert 0.0 <= phases.min() and phases.max() < 2 * np.pi

@@ -219,6 +219,29 @@ def test_kuramoto_pair_by_pair(name, count):
         assert value(batch[i]) == pytest.approx(omega + coupling / count * pulls, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize(("name", "count"), [("species", 20), ("species_2", 2)])
+def test_species_against_numpy(name, count):
+    """Bunin 2017, equation 1, with the species' own carrying capacity as the unit of abundance."""
+    batch = problems.sample(name, 3, seed=5)
+    for i in range(3):
+        x, r, a = batch.y0[i], batch.p[i, :count], batch.p[i, count:].reshape(count, count)
+        off = a - np.eye(count)
+        assert np.diag(off).tolist() == [0.0] * count
+        assert value(batch[i]) == pytest.approx(r * x * (1.0 - x - off @ x), rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize(("name", "count"), [("rate_network", 20), ("rate_network_1", 1)])
+def test_rate_network_against_numpy(name, count):
+    """Rajan, Abbott and Sompolinsky 2010, equation 1, at the start and a while later."""
+    batch = problems.sample(name, 3, seed=5)
+    for i in range(3):
+        x, (amplitude, omega), rest = batch.y0[i], batch.p[i, :2], batch.p[i, 2:]
+        phases, weights = rest[:count], rest[count:].reshape(count, count).T
+        for t in (0.0, 0.7):
+            want = amplitude * np.cos(omega * t + phases) - x + weights @ np.tanh(x)
+            assert value(batch[i], t=t) == pytest.approx(want, rel=1e-12, abs=1e-13)
+
+
 @pytest.mark.parametrize(("name", "units"), [("neural_field", 16), ("neural_field_64", 64)])
 def test_neural_field_against_numpy(name, units):
     batch = problems.sample(name, 5, seed=3)

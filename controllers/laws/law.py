@@ -20,6 +20,7 @@ from ...integrators.core import record
 from ...integrators.core.contract import N_HEAD, S_LH1, S_LH2, Lane, bind
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
+from ..ways_in import WaysIn
 from . import formula as F
 from . import nbody
 from .coefficients import PLAIN, SIZES, SPECS
@@ -35,7 +36,7 @@ _PHASES = {"criterion": (Lane(nbody.criterion_decide),), "constant": (Lane(nbody
 
 
 @dataclass(frozen=True, eq=False)
-class Law:
+class Law(WaysIn):
     """A classical controller (the contract of `docs/architecture.md`).
 
     name      as it is called in tables

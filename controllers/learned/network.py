@@ -25,6 +25,7 @@ from ...integrators.core import activations, dense, options
 from ...integrators.core.contract import N_HEAD, N_OUT, Dense, Lane
 from ...integrators.core.errors import shown
 from ...integrators.core.tolerance_scale import checked as checked_scale
+from ..ways_in import WaysIn
 from . import frames as stack
 from .choice import choice
 from .decision import Decision
@@ -32,7 +33,7 @@ from .decision import Decision
 SQUASHES = ("clip", "tanh", "argmax")
 
 
-class Learned:
+class Learned(WaysIn):
     """A controller with a network, for `solve`, ensembles and hosts (the contract of `docs/architecture.md`).
 
     decision      observation, actions and base law

@@ -144,3 +144,26 @@ def torch_arrays(device: Any = None) -> Arrays:
         return torch.full((lanes,), float(value), dtype=torch.float64, device=device)
 
     return Arrays(torch_namespace(), torch, full, lambda x: torch.tensor(x, device=device), lambda x: x.tolist())
+
+
+@functools.cache
+def jax_namespace() -> Namespace:
+    """Names bound to JAX (imports jax): arrays of any one floating dtype, mixed with Python scalars."""
+    import jax.numpy as jnp
+
+    return Namespace({
+        "where": jnp.where, "minimum": jnp.minimum, "maximum": jnp.maximum, "fabs": jnp.abs, "sqrt": jnp.sqrt,
+        "exp": jnp.exp, "log": jnp.log, "pow_": lambda x, a: jnp.exp(a * jnp.log(x)), "tanh": jnp.tanh,
+        "atan": jnp.arctan, "sin": jnp.sin, "cos": jnp.cos,
+    })  # fmt: skip
+
+
+@functools.cache
+def jax_arrays() -> Arrays:
+    """JAX's arrays, in its default float type (float64 where x64 is on)."""
+    import jax.numpy as jnp
+
+    def full(lanes: int, value: float) -> Any:
+        return jnp.full((lanes,), float(value))
+
+    return Arrays(jax_namespace(), jnp, full, jnp.asarray, lambda x: x.tolist())

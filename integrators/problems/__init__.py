@@ -43,8 +43,10 @@ _PLACES = {
     "pleiades": "nbody",
     "plummer": "nbody",
     "pollu": "stiff",
+    "rate_network": "nonstiff",
     "ring_modulator": "stiff",
     "rober": "stiff",
+    "species": "nonstiff",
     "steppo_brusselator": "stiff",
     "steppo_decay": "stiff",
     "steppo_vdpol": "stiff",
@@ -54,7 +56,8 @@ _PLACES = {
     "vdpol_stiff": "stiff",
 }
 _SIZED = (
-    "brusselator_1d", "gray_scott_1d", "kuramoto", "lorenz96", "medical_akzo", "neural_field", "plummer"
+    "brusselator_1d", "gray_scott_1d", "kuramoto", "lorenz96", "medical_akzo", "neural_field", "plummer",
+    "rate_network", "species",
 )  # fmt: skip
 
 

@@ -69,16 +69,19 @@ def reference(controller: Any, records: np.ndarray, slots: frozenset[int]) -> tu
     )
 
 
-def check(make: Make, controller: Any, records: np.ndarray, tolerance: float = 1e-12) -> None:
+def check(
+    make: Make, controller: Any, records: np.ndarray, tolerance: float = 1e-12, ulps: float | None = None
+) -> float:
     """Play `records` to an adapter and compare its answers with `reference`.
 
     make         `make(controller, lanes)` gives the adapter
     controller   what decides
     records      float64 (attempts, lanes, N_RECORD), or (attempts, N_RECORD) for one lane
     tolerance    on the log-factor, absolute; accept must be equal
+    ulps         in the place of `tolerance`, in units in the last place of max(1, |log-factor|)
 
-    Raises `Difference` at the first attempt that differs, TypeError for what is no adapter, and ValueError for records
-    of another shape.
+    Returns the largest difference of the log-factors, in those units.  Raises `Difference` at the first attempt that
+    differs, TypeError for what is no adapter, and ValueError for records of another shape.
     """
     records = _lanes(records)
     adapter = make(controller, records.shape[1])
@@ -86,11 +89,13 @@ def check(make: Make, controller: Any, records: np.ndarray, tolerance: float = 1
         raise TypeError(f"an adapter has slots and decide, {type(adapter).__name__!r} has not")
     slots = frozenset(adapter.slots)
     accept, log_factor = reference(controller, records, slots)
+    unit, largest = np.spacing(np.maximum(1.0, np.abs(log_factor))), 0.0
+    most_off = np.full_like(unit, tolerance) if ulps is None else ulps * unit
     for k, row in enumerate(_masked(records, slots)):
         got = adapter.decide(list(row.T.copy()))
         for what, found, wanted, most in (
             ("accept", got[0], accept[k], 0.0),
-            ("log_factor", got[1], log_factor[k], tolerance),
+            ("log_factor", got[1], log_factor[k], most_off[k]),
         ):
             found = np.asarray(found, dtype=np.float64)
             if found.shape != wanted.shape:
@@ -101,6 +106,8 @@ def check(make: Make, controller: Any, records: np.ndarray, tolerance: float = 1
                 raise Difference(
                     f"attempt {k}, lane {lane}: {what} is {found[lane]:.17g}, the engine's is {wanted[lane]:.17g}"
                 )
+        largest = max(largest, float(np.max(np.abs(np.asarray(got[1], dtype=np.float64) - log_factor[k]) / unit[k])))
+    return largest
 
 
 def _lanes(records: np.ndarray) -> np.ndarray:

@@ -213,7 +213,7 @@ def _parts(cls: Any) -> tuple[Any, tuple[Any, str]]:
     return _again, (cls.controller, cls.host_name)
 
 
-copyreg.pickle(_Made, _parts)  # type: ignore[arg-type]
+copyreg.pickle(_Made, _parts)
 
 
 def method(controller: Any, method: str = "RK45") -> Any:

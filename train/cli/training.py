@@ -58,14 +58,30 @@ def train(
 
 @app.command("export")
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of `stepsmith train`.")],
-    out: Annotated[Path, typer.Option(help="Controller file to write (.safetensors).")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Run folder of `stepsmith train`; with --to also a controller file, a zoo name or a law."),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: .safetensors, or .h, .py, .onnx by --to.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="Source that needs nothing of this package: c (header), python (file) or onnx (network)."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --to c or python: what it is called there (default: its own name).")
+    ] = None,
 ) -> None:
-    """Write a run's best controller as one file."""
-    from ..run.run import export as write
+    """Write a run's best controller as one file, or any controller as C, Python or ONNX."""
+    from ..run import run as module
+    from .exporting import write
 
     reading.file("--out", out)
-    print(write(run, out))
+    if to is None:
+        if name is not None:
+            raise ValueError("--name goes with --to: a controller file keeps the name that the controller has")
+        print(module.export(run, out))
+        return
+    print(write(str(run), out, to, name))
 
 
 @app.command("sweep")

@@ -29,7 +29,7 @@ FAMILIES = (
     "arenstorf", "brusselator", "double_pendulum", "fitzhugh_nagumo", "henon_heiles", "kepler", "lorenz",
     "lotka_volterra", "three_body", "vanderpol",
 )  # fmt: skip
-#: a law of two lags, one with step ratios, one with the limiters of a stiff code, and a network on tiers 0 and 1
+#: a law of two lags, one with step ratios, one with the limiters of a stiff code, and a network
 CONTROLLERS = ("pi34", "h211b", "predictive", "three-body")
 #: attempts of one problem that are played
 MOST = 300

@@ -36,7 +36,8 @@ from ...integrators.core import options
 from ...integrators.core import record as rec
 from ...integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR
 from ...integrators.core.errors import shown
-from ...integrators.core.runner import Runner, slots_read
+from ...integrators.core.runner import slots_read
+from ...integrators.engine.decisions import Decisions
 from .fitting import fit, library
 
 TIMES = frozenset({rec.TAU_AMUSE, rec.TAU_AARSETH, rec.TAU_PRS})
@@ -78,7 +79,7 @@ class Heartbeat:
         self.naccept = self.nreject = self.nfallback = 0
         self.failure: str | None = None
         self._slots: frozenset[int] = frozenset()
-        self._runner: Runner | None = None
+        self._asked: Decisions | None = None
 
     def attach(self, sim: Any) -> Heartbeat:
         """Steer `sim`, a `rebound.Simulation` with its integrator chosen and its bodies added; returns itself.
@@ -100,7 +101,7 @@ class Heartbeat:
             )
         if name == "ias15":
             sim.integrator.epsilon = 0.0
-        self._runner, self._slots = Runner(self.controller, 1), slots_read(self.controller)
+        self._asked, self._slots = Decisions(self.controller), slots_read(self.controller)
         self.name, self.failure = name, None
         self._finite_at(sim)
         self._begin(sim)
@@ -121,13 +122,12 @@ class Heartbeat:
 
     def _begin(self, sim: Any) -> None:
         """The first size: the controller's own where it has one, else the simulation's `dt`."""
-        assert self._runner is not None
-        self._sign = math.copysign(1.0, sim.dt)
-        record = self._record(sim, abs(sim.dt), abs(sim.dt), first=True)
+        self._sign, size = math.copysign(1.0, sim.dt), abs(sim.dt)
+        seen = self._seen(sim, size, size, first=True)
         first = getattr(self.controller, "first", None)
-        size = abs(sim.dt)
         if first is not None:
-            own = float(first(self.controller.params, [0.0] * self.controller.n_state, [row[0] for row in record]))
+            record = [np.float64(seen.get(slot, math.nan)) for slot in range(rec.N_RECORD)]
+            own = float(first(self.controller.params, [0.0] * self.controller.n_state, record))
             size = own if own > 0.0 and math.isfinite(own) else size
         self._keep(sim, size)
         sim.dt = self._sign * size
@@ -156,12 +156,12 @@ class Heartbeat:
             if self.failure is None:
                 sim.dt = self._sign * self._want
             return
-        assert self._runner is not None
+        assert self._asked is not None
         size = abs(sim.t - self._t)
-        out = self._runner.decide(self._record(sim, size, self._want))
-        accept, factor = out[ACCEPT][0] > 0.5, math.exp(min(out[LOG_FACTOR][0], 700.0))
+        out = self._asked(self._seen(sim, size, self._want))
+        accept, factor = out[ACCEPT] > 0.5, math.exp(min(out[LOG_FACTOR], 700.0))
         cut = size < self._want * (1.0 - 1e-12)
-        self.nfallback += bool(out[FALLBACK][0] > 0.5)
+        self.nfallback += bool(out[FALLBACK] > 0.5)
         want = (self._want if accept and cut else size) * factor
         if accept:
             self.naccept += 1
@@ -181,17 +181,17 @@ class Heartbeat:
         if accept and self.then is not None:
             self.then(pointer)
 
-    def _record(self, sim: Any, size: float, want: float, first: bool = False) -> list[np.ndarray]:
-        values = dict.fromkeys(range(rec.N_RECORD), math.nan)
+    def _seen(self, sim: Any, size: float, want: float, first: bool = False) -> dict[int, float]:
+        """The slots of the record that this integrator fills."""
         finite = bool(np.isfinite(np.concatenate(state(sim))).all())
-        values.update({
+        seen = {
             rec.H: size, rec.H_FREE: want, rec.TRUNCATED: float(size < want * (1.0 - 1e-12)), rec.FINITE: float(finite),
-        })  # fmt: skip
+        }  # fmt: skip
         if finite and self._slots & TIMES:
-            values.update(timescales(sim))
+            seen |= timescales(sim)
         if self.name == "ias15" and not first:
-            values.update({rec.ERR: error_of_ias15(sim) / self.epsilon, rec.ORDER: 7.0, rec.RTOL: self.epsilon})
-        return [np.array([values[slot]]) for slot in range(rec.N_RECORD)]
+            seen |= {rec.ERR: error_of_ias15(sim) / self.epsilon, rec.ORDER: 7.0, rec.RTOL: self.epsilon}
+        return seen
 
 
 def state(sim: Any) -> tuple[np.ndarray, np.ndarray]:

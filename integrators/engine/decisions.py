@@ -1,0 +1,94 @@
+"""One decision at a time, compiled: for solvers in Python, which ask a controller once an attempt.
+
+The controller's phases become one compiled function of flat float64 arrays, as in the engine's kernels, and for one
+trajectory.  A decision costs one or two microseconds, where `core.runner.Runner` takes 25 to 100 for one lane; the
+first one of a structure is compiled within a second, and kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..compile.cache import Recent, compiled, load_module
+from ..core import activations
+from ..core.contract import N_OUT, Dense, missing
+from ..core.record import N_RECORD
+from ..core.runner import Runner
+from ..kernels.build import known, phase_list
+
+_HEAD = """import math
+from numba import njit as _njit
+from stepsmith.integrators.compile.vecmath import exp, fabs, log, maximum, minimum, sqrt, tanh, where
+
+
+@_njit(cache=True, error_model="numpy")
+def decide(params, state, record, out):
+"""
+_LAYER = """    for o in range({n_out}):
+        z = params[{bias} + o]
+        for i in range({n_in}):
+            z += params[{offset} + {n_in}*o + i]*state[{src} + i]
+        state[{dst} + o] = {answer}
+"""
+_KERNELS: Recent = Recent()
+
+
+def _layer(layer: Dense) -> str:
+    name = layer.activation
+    answer = {"tanh": "tanh(z)", "relu": "where(z < 0.0, 0.0, z)", "linear": "z"}.get(name)
+    return _LAYER.format(
+        n_out=layer.n_out, n_in=layer.n_in, offset=layer.offset, bias=layer.offset + layer.n_in * layer.n_out,
+        src=layer.src, dst=layer.dst, answer=activations.call(name, "z") if answer is None else answer,
+    )  # fmt: skip
+
+
+def _kernel(controller: Any) -> Callable[..., None]:
+    """`decide(params, state, record, out)`, compiled for controllers of this structure."""
+
+    def make() -> Callable[..., None]:
+        objects: dict[str, Any] = {}
+        kept = getattr(controller, "n_kept", None)
+        phases = phase_list(controller.phases, objects, controller.n_state, known(controller), kept)
+        body = "".join(
+            f"    {what}(params, state, record, out)\n" if kind == "lane" else _layer(what) for kind, what in phases
+        )
+        decide = load_module(_HEAD + body + "    return\n", objects).decide
+        compiled(decide, *[np.empty(0)] * 4, what=f"the decision of controller {controller.name!r}")
+        return decide
+
+    own = tuple(id(function) for function in getattr(controller, "functions", ()))
+    return _KERNELS.made((controller.key, known(controller), own), make) if not own else make()
+
+
+class Decisions:
+    """A controller's state for one trajectory, and its compiled decision.
+
+    controller: an object of the contract.  TypeError for what is none.
+    """
+
+    def __init__(self, controller: Any) -> None:
+        lacks = missing(controller)
+        if lacks:
+            raise TypeError(f"controller must be an object of the controller contract; it lacks {', '.join(lacks)}")
+        self._decide, self._runner = _kernel(controller), controller
+        self._params = np.ascontiguousarray(controller.params, dtype=np.float64)
+        self._state, self._record = np.zeros(controller.n_state), np.empty(N_RECORD)
+        controller.init(self._params, self._state)
+
+    def __call__(self, seen: Mapping[int, float]) -> np.ndarray:
+        """One attempt.  seen: the record's slots that are filled.  Returns `out`, float64 (`N_OUT`,), and advances the
+        state.
+        """
+        record, out = self._record, np.zeros(N_OUT)
+        record.fill(np.nan)
+        for slot, value in seen.items():
+            record[slot] = value
+        self._decide(self._params, self._state, record, out)
+        return out
+
+    def first(self, guess: float) -> float:
+        """The first step size: the controller's own where it gives a positive number, else `guess`."""
+        return float(Runner(self._runner, 1).first(np.array([guess], dtype=np.float64))[0])

@@ -305,7 +305,9 @@ def test_a_cluster_of_any_size_is_in_henon_units():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3", "species_3", "rate_network_4"])
+@pytest.mark.parametrize(
+    "name", ["plummer_9", "neural_field_20", "lorenz96_5", "kuramoto_3", "species_3", "rate_network_4"]
+)
 def test_sizes_in_a_compiled_solve_against_scipy(name):
     """Nine is the least number of bodies that is a loop; the others have another size than the usual one."""
     problem = problems.make(name, seed=2)

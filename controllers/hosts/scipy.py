@@ -131,7 +131,12 @@ def geometric_mean(values: np.ndarray) -> float:
 
 
 class SteeredRungeKutta(Steered):
-    """The step of SciPy's explicit methods, with the controller's decision."""
+    """The step of SciPy's explicit methods, with the controller's decision.
+
+    pair: numbers of two stages at the end of the step, for the stiffness estimate, or None.
+    """
+
+    pair: tuple[int, int] | None
 
     def start_fails(self) -> bool:
         return super().start_fails() or not np.all(np.isfinite(self.f))
@@ -182,9 +187,8 @@ class SteeredRungeKutta(Steered):
             weights = host.E5 if hasattr(host, "E5") else host.E
             largest = float(np.max(np.abs(np.dot(host.K.T, weights) * h / scale), initial=0.0))
             seen[rec.ENORM] = largest / error if error > 0.0 else 1.0
-        pair = tableau(EXPLICIT[self.host_name]).stiffness
-        if rec.HS in slots and pair is not None:
-            i, j = pair
+        if rec.HS in slots and self.pair is not None:
+            i, j = self.pair
             g = y + h * np.dot(host.K[:i].T, host.A[i][:i])
             apart = np.linalg.norm(y_new - g)
             seen[rec.HS] = float(abs(h) * np.linalg.norm(host.K[j] - host.K[i]) / apart) if apart > 0.0 else 0.0
@@ -239,8 +243,8 @@ def method(controller: Any, method: str = "RK45") -> Any:
     library("scipy", "1.13", "1.18")
     from scipy import integrate
 
+    pair = tableau(EXPLICIT[method]).stiffness if method in EXPLICIT else None
     if method in EXPLICIT:
-        pair = tableau(EXPLICIT[method]).stiffness
         stages = STAGES if pair is not None else STAGES - {rec.HS}
         steps: type = SteeredRungeKutta
     else:
@@ -250,4 +254,4 @@ def method(controller: Any, method: str = "RK45") -> Any:
     fit(controller, f"SciPy's {method}", TIER0 | NORMS | ENDS | stages)
     warn_once(controller, {**EXPLICIT, **IMPLICIT}[method])
     host = getattr(integrate, method)
-    return _Made(f"{method}Steered", (steps, host), {"controller": controller, "host_name": method})
+    return _Made(f"{method}Steered", (steps, host), {"controller": controller, "host_name": method, "pair": pair})

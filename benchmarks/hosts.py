@@ -1,0 +1,237 @@
+"""A controller in other people's solvers: evaluations and time at equal error, beside the solver's own default.
+
+    python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--family kuramoto] [--n 24] [--rounds 5] [--out FILE]
+
+Every host solves the same instances of the family (test split) by its own Dormand-Prince pair, one after the other
+(torchode: as one batch), at tolerances from 1e-2 to 1e-8.  Contestants: the host's default, the published law that was
+cheapest on the tuner's validation instances, the law tuned on the family, and the zoo's learned controller, where the
+host gives it what it reads.  Work at equal error, per instance, and its interval over instances (and rounds of timing):
+docs/comparison.md.  Ratios are to the host's default.  Attempts are counted at the tolerance at which the default makes
+the error in the middle of the levels.  The right-hand side is the host's own (NumPy, torch, JAX), with the same values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import stepsmith as ss
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.train.evaluate.curves import error_levels
+from stepsmith.train.evaluate.metric import work_ratio
+from stepsmith.train.evaluate.runs import Runs
+from stepsmith.train.evaluate.splits import draw
+from stepsmith.train.run.provenance import provenance
+
+TOLERANCES = 10.0 ** np.arange(-2.0, -8.25, -0.5)
+ATOL = 0.1  # times rtol
+
+#: one solve of some instances: (y at the end (k, n), evaluations, accepted, rejected; each (k,))
+Answer = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def forces(lib: Any, y: Any, p: Any) -> Any:
+    """The family's right-hand side (kuramoto) in NumPy, torch or JAX, over the last axis."""
+    c, s = lib.cos(y), lib.sin(y)
+    k = p[..., :1]
+    return p[..., 1:] + k * (s.mean(-1)[..., None] * c - c.mean(-1)[..., None] * s)
+
+
+def scipy_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], Answer]:
+    from scipy.integrate import RK45
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        method = RK45 if controller is None else controller.for_scipy("RK45")
+        found = []
+        for i in rows:
+            p = batch.p[i]
+            solver = method(lambda t, y, p=p: forces(np, y, p), batch.t0[i], batch.y0[i], batch.t1[i], rtol=rtol, atol=ATOL * rtol)
+            steps = 0
+            while solver.status == "running":
+                solver.step()
+                steps += 1
+            rejected = (solver.nfev - 2) // 6 - steps
+            found.append((solver.y, solver.nfev, steps, rejected))
+        return gathered(found)
+
+    return solve
+
+
+def torchdiffeq_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], Answer]:
+    import torch
+    from torchdiffeq import odeint
+
+    made: dict[int, Any] = {}
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        method = "dopri5" if controller is None else made.setdefault(id(controller), controller.for_torchdiffeq("dopri5"))
+        found = []
+        for i in rows:
+            p, calls, steps = torch.from_numpy(batch.p[i]), [0], [0, 0]
+
+            class Func(torch.nn.Module):
+                def forward(self, t: Any, y: Any, p: Any = p, calls: Any = calls) -> Any:
+                    calls[0] += 1
+                    return forces(torch, y, p)
+
+                def callback_accept_step(self, t0: Any, y0: Any, dt: Any, steps: Any = steps) -> None:
+                    steps[0] += 1
+
+                def callback_reject_step(self, t0: Any, y0: Any, dt: Any, steps: Any = steps) -> None:
+                    steps[1] += 1
+
+            t = torch.tensor([batch.t0[i], batch.t1[i]], dtype=torch.float64)
+            with torch.no_grad():
+                y = odeint(Func(), torch.from_numpy(batch.y0[i]), t, rtol=rtol, atol=ATOL * rtol, method=method)[-1]
+            found.append((y.numpy(), calls[0], *steps))
+        return gathered(found)
+
+    return solve
+
+
+def torchode_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], Answer]:
+    import torch
+    import torchode
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        p = torch.from_numpy(batch.p[rows])
+        term = torchode.ODETerm(lambda t, y: forces(torch, y, p))
+        if controller is None:
+            sizes = torchode.IntegralController(ATOL * rtol, rtol, term=term)
+        else:
+            sizes = controller.for_torchode(ATOL * rtol, rtol, term=term)
+        solver = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), sizes)
+        span = [torch.from_numpy(np.asarray(x)[rows]) for x in (batch.t0, batch.t1)]
+        with torch.no_grad():
+            sol = solver.solve(torchode.InitialValueProblem(torch.from_numpy(batch.y0[rows]), *span))
+        steps, accepted = sol.stats["n_steps"].numpy(), sol.stats["n_accepted"].numpy()
+        return sol.ys[:, -1].numpy(), 6 * steps + 2, accepted, steps - accepted
+
+    return solve
+
+
+def diffrax_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], Answer]:
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    term = diffrax.ODETerm(lambda t, y, p: forces(jnp, y, p))
+
+    @jax.jit
+    def one(controller: Any, t0: Any, t1: Any, y0: Any, p: Any) -> Any:
+        sol = diffrax.diffeqsolve(term, diffrax.Dopri5(), t0, t1, None, y0, p, stepsize_controller=controller, max_steps=100_000,
+                                  throw=False)  # fmt: skip
+        return sol.ys[-1], sol.stats["num_accepted_steps"], sol.stats["num_rejected_steps"]
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        scaled = {"rtol": rtol, "atol": ATOL * rtol}
+        sizes = diffrax.PIDController(**scaled) if controller is None else controller.for_diffrax(**scaled)
+        found = []
+        for i in rows:
+            y, accepted, rejected = jax.block_until_ready(one(sizes, batch.t0[i], batch.t1[i], batch.y0[i], batch.p[i]))
+            accepted, rejected = int(accepted), int(rejected)
+            found.append((np.asarray(y), 6 * (accepted + rejected) + 2, accepted, rejected))
+        return gathered(found)
+
+    return solve
+
+
+HOSTS = {"scipy": scipy_host, "torchdiffeq": torchdiffeq_host, "torchode": torchode_host, "diffrax": diffrax_host}
+
+
+def gathered(found: list) -> Answer:
+    y, nfev, accepted, rejected = zip(*found, strict=True)
+    return np.array(y), np.array(nfev), np.array(accepted), np.array(rejected)
+
+
+def contestants(family: str, host: str, learned: list[str]) -> dict[str, Any]:
+    """By the name of its row; None is the host's own rule."""
+    path = tuned.SHIPPED / tuned.file_name(family, "dopri5")
+    law, facts = tuned.read(path)
+    ratios = {name: value for name, value in facts["validation"]["ratios"].items() if name in registry.names()}
+    best = min(ratios, key=lambda name: ratios[name])
+    rows: dict[str, Any] = {f"{host}'s default": None, f"{best} (best published law)": ss.controller(best), "tuned": law}
+    for name in learned:
+        controller = ss.controller(name)
+        try:
+            getattr(controller, f"for_{host}")()
+        except ValueError as why:
+            print(f"{host}: {name} is left out: {why}", file=sys.stderr)
+            continue
+        rows[f"{Path(name).stem} (learned)"] = controller.unscaled()
+    return rows
+
+
+def measured(host: str, family: str, n: int, rounds: int, learned: list[str]) -> tuple[dict[str, Runs], dict[str, np.ndarray]]:
+    """Runs of all contestants in one host, and (3, T) evaluations, accepted and rejected attempts of all instances."""
+    batch = draw(family, "dopri5", "test", n, 0).batch
+    reference = ss.problems.family(family).reference(batch)
+    keep = np.flatnonzero(reference.ok)
+    solve, rows = HOSTS[host](batch, True), contestants(family, host, learned)
+    for controller in rows.values():
+        solve(controller, 1e-3, keep)  # compiles, loads
+    err = {k: np.empty((len(keep), len(TOLERANCES))) for k in rows}
+    nfev, totals = {k: np.empty_like(err[k]) for k in rows}, {k: np.empty((3, len(TOLERANCES))) for k in rows}
+    seconds = {k: np.empty((rounds, len(TOLERANCES))) for k in rows}
+    names = list(rows)
+    for r in range(rounds):
+        for j, rtol in enumerate(TOLERANCES):
+            for k in names[r % len(names) :] + names[: r % len(names)]:
+                least = np.inf
+                for _ in range(2):  # a disturbance only adds
+                    began = time.perf_counter()
+                    y, evaluations, accepted, rejected = solve(rows[k], float(rtol), keep)
+                    least = min(least, time.perf_counter() - began)
+                seconds[k][r, j] = least
+                err[k][:, j] = np.linalg.norm(y - reference.y[keep, -1], axis=1) / batch.n**0.5
+                nfev[k][:, j] = evaluations
+                totals[k][:, j] = evaluations.sum(), accepted.sum(), rejected.sum()
+    runs = {}
+    for k in rows:
+        wall = np.median(seconds[k], axis=0)
+        runs[k] = Runs(k, err[k], {"nfev": nfev[k], "wall": wall}, tol=TOLERANCES, rounds={"wall": seconds[k] / wall})
+    return runs, totals
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hosts", nargs="*", default=list(HOSTS))
+    parser.add_argument("--family", default="kuramoto", choices=("kuramoto",))
+    parser.add_argument("--learned", default="kuramoto")
+    parser.add_argument("--n", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    levels = error_levels(1e-4, 1e-7)
+    out: dict[str, Any] = {"provenance": provenance(), "arguments": vars(args), "hosts": {}}
+    print("| host | controller | evaluations | accepted | rejected | evaluations, ratio | time, ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for host in args.hosts:
+        runs, totals = measured(host, args.family, args.n, args.rounds, args.learned.split(","))
+        base = next(iter(runs.values()))
+        out["hosts"][host] = {}
+        for k, run in runs.items():
+            # where its geometric-mean error is nearest to the middle of the levels
+            at = int(np.argmin(np.abs(np.log(run.err).mean(axis=0) - np.log(levels).mean())))
+            ratios = [work_ratio(run, base, levels, measure).figure for measure in ("nfev", "wall")]
+            shown = " | ".join(f"{f.ratio:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in ratios)
+            print(f"| {host} | {k} | " + " | ".join(f"{v:.0f}" for v in totals[k][:, at]) + f" | {shown} |", flush=True)
+            out["hosts"][host][k] = {
+                "err": run.err.tolist(), "nfev": run.work["nfev"].tolist(), "wall": run.work["wall"].tolist(),
+                "rounds": run.rounds["wall"].tolist(), "totals": totals[k].tolist(),
+                "figures": {m: [f.ratio, f.low, f.high] for m, f in zip(("nfev", "wall"), ratios, strict=True)},
+            }  # fmt: skip
+    if args.out:
+        Path(args.out).write_text(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()

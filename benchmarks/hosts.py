@@ -1,6 +1,6 @@
 """A controller in other people's solvers: evaluations and time at equal error, beside the solver's own default.
 
-    python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--family kuramoto] [--n 24] [--rounds 5] [--out FILE]
+    python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--n 24] [--rounds 5] [--out FILE]
 
 Every host solves the same instances of the family (test split) by its own Dormand-Prince pair, one after the other
 (torchode: as one batch), at tolerances from 1e-2 to 1e-8.  Contestants: the host's default, the published law that was
@@ -52,7 +52,8 @@ def scipy_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], An
         found = []
         for i in rows:
             p = batch.p[i]
-            solver = method(lambda t, y, p=p: forces(np, y, p), batch.t0[i], batch.y0[i], batch.t1[i], rtol=rtol, atol=ATOL * rtol)
+            span = batch.t0[i], batch.y0[i], batch.t1[i]
+            solver = method(lambda t, y, p=p: forces(np, y, p), *span, rtol=rtol, atol=ATOL * rtol)
             steps = 0
             while solver.status == "running":
                 solver.step()
@@ -71,7 +72,9 @@ def torchdiffeq_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarra
     made: dict[int, Any] = {}
 
     def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
-        method = "dopri5" if controller is None else made.setdefault(id(controller), controller.for_torchdiffeq("dopri5"))
+        if id(controller) not in made:
+            made[id(controller)] = "dopri5" if controller is None else controller.for_torchdiffeq("dopri5")
+        method = made[id(controller)]
         found = []
         for i in rows:
             p, calls, steps = torch.from_numpy(batch.p[i]), [0], [0, 0]
@@ -127,8 +130,8 @@ def diffrax_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], 
 
     @jax.jit
     def one(controller: Any, t0: Any, t1: Any, y0: Any, p: Any) -> Any:
-        sol = diffrax.diffeqsolve(term, diffrax.Dopri5(), t0, t1, None, y0, p, stepsize_controller=controller, max_steps=100_000,
-                                  throw=False)  # fmt: skip
+        given = term, diffrax.Dopri5(), t0, t1, None, y0, p
+        sol = diffrax.diffeqsolve(*given, stepsize_controller=controller, max_steps=100_000, throw=False)
         return sol.ys[-1], sol.stats["num_accepted_steps"], sol.stats["num_rejected_steps"]
 
     def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
@@ -158,7 +161,8 @@ def contestants(family: str, host: str, learned: list[str]) -> dict[str, Any]:
     law, facts = tuned.read(path)
     ratios = {name: value for name, value in facts["validation"]["ratios"].items() if name in registry.names()}
     best = min(ratios, key=lambda name: ratios[name])
-    rows: dict[str, Any] = {f"{host}'s default": None, f"{best} (best published law)": ss.controller(best), "tuned": law}
+    rows: dict[str, Any] = {f"{host}'s default": None, f"{best} (best published law)": ss.controller(best)}
+    rows["tuned"] = law
     for name in learned:
         controller = ss.controller(name)
         try:
@@ -170,7 +174,9 @@ def contestants(family: str, host: str, learned: list[str]) -> dict[str, Any]:
     return rows
 
 
-def measured(host: str, family: str, n: int, rounds: int, learned: list[str]) -> tuple[dict[str, Runs], dict[str, np.ndarray]]:
+def measured(
+    host: str, family: str, n: int, rounds: int, learned: list[str]
+) -> tuple[dict[str, Runs], dict[str, np.ndarray]]:
     """Runs of all contestants in one host, and (3, T) evaluations, accepted and rejected attempts of all instances."""
     batch = draw(family, "dopri5", "test", n, 0).batch
     reference = ss.problems.family(family).reference(batch)

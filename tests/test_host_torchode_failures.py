@@ -1,0 +1,118 @@
+"""torchode as a host: a sample that fails stops alone, and says so."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torchode as to
+
+import stepsmith as ss
+
+F64, PI = torch.float64, ss.controller("pi34")
+
+
+def stiffening(t, y):
+    mu = torch.tensor([1.0, 3.0, 8.0, 5.0], dtype=F64)
+    return torch.stack([y[:, 1], mu * (1.0 - y[:, 0] ** 2) * y[:, 1] - y[:, 0]], dim=1)
+
+
+def failing(t, y):
+    """Samples: decay; blows up at t = 1; NaN beyond t = 1/2; NaN at once."""
+    return torch.stack([-y[0], y[1] ** 2, torch.where(t[2] > 0.5, torch.nan, -y[2]), torch.sqrt(y[3])])
+
+
+FAIL_Y0 = torch.tensor([[1.0], [1.0], [1.0], [-1.0]], dtype=F64)
+CODES = [to.status_codes.SUCCESS, to.status_codes.REACHED_DT_MIN, *[to.status_codes.INFINITE_NORM] * 2]
+
+
+@pytest.mark.parametrize("ask", [True, False])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_sample_that_fails_stops_alone(ask, alone):
+    t = torch.tensor([0.0, 0.25, 0.75, 2.0], dtype=F64).repeat(4, 1)
+    term = to.ODETerm(failing)
+    controller = PI.for_torchode(1e-8, 1e-6, term=term)
+    solver = controller.solver(to.Dopri5(term)) if alone else to.AutoDiffAdjoint(to.Dopri5(term), controller)
+    solution = solver.solve(to.InitialValueProblem(FAIL_Y0, t[:, 0], t[:, -1], t if ask else None))
+    assert solution.status.tolist() == CODES
+    # the sample that did not fail is as it would be without the others
+    one = to.AutoDiffAdjoint(to.Dopri5(to.ODETerm(lambda t, y: -y)), PI.for_torchode(1e-8, 1e-6, term=term))
+    term_of_one = to.ODETerm(lambda t, y: -y)
+    own = one.solve(to.InitialValueProblem(FAIL_Y0[:1], t[:1, 0], t[:1, -1], t[:1] if ask else None), term=term_of_one)
+    torch.testing.assert_close(solution.ys[:1], own.ys, rtol=1e-12, atol=0.0)
+    assert solution.stats["n_accepted"][0] == own.stats["n_accepted"][0]
+    if not ask:
+        assert solution.ys[1:].isnan().all()
+        return
+    reached = solution.stats["n_initialized"].tolist()
+    assert reached == [4, 3, 2, 1]
+    exact = torch.tensor([1.0, 1.0 / 0.75, 4.0], dtype=F64)
+    torch.testing.assert_close(solution.ys[1, :3, 0], exact, rtol=1e-4, atol=0.0)
+    if alone:
+        for k, n in enumerate(reached):
+            assert solution.ys[k, :n].isfinite().all() and solution.ys[k, n:].isnan().all()
+        assert torch.equal(solution.stats["n_steps"], solution.stats["n_accepted"] + solution.stats["n_rejected"])
+
+
+def test_torchode_itself_ends_the_batch_and_calls_it_success():
+    """What the above is needed for: if this fails, torchode has changed."""
+    term, t = to.ODETerm(failing), torch.tensor([0.0, 2.0], dtype=F64).repeat(4, 1)
+    solver = to.AutoDiffAdjoint(to.Dopri5(term), to.IntegralController(1e-8, 1e-6, term=term))
+    solution = solver.solve(to.InitialValueProblem(FAIL_Y0, t[:, 0], t[:, -1]))
+    assert solution.status[0] == 0 and abs(float(solution.ys[0, 0, 0]) - math.exp(-2.0)) > 1e-2
+
+
+def test_the_gradient_of_the_others_is_theirs():
+    def field(t, y):  # finite everywhere, but sample 1 may take no step as short as it needs
+        return torch.stack([-y[0], 1e4 * torch.cos(1e4 * t[1]) * torch.ones_like(y[1])])
+
+    term = to.ODETerm(field)
+    y0 = torch.tensor([[1.0], [0.0]], dtype=F64, requires_grad=True)
+    t = torch.tensor([0.0, 1.0], dtype=F64).repeat(2, 1)
+    solver = PI.for_torchode(1e-8, 1e-6, term=term, dt_min=1e-3).solver(to.Dopri5(term))
+    solution = solver.solve(to.InitialValueProblem(y0, t[:, 0], t[:, 1]))
+    assert solution.status.tolist() == [0, to.status_codes.REACHED_DT_MIN]
+    (gradient,) = torch.autograd.grad(torch.where(solution.status > 0, 0.0, solution.ys[:, 0, 0]).sum(), y0)
+    torch.testing.assert_close(gradient, torch.tensor([[math.exp(-1.0)], [0.0]], dtype=F64), rtol=1e-5, atol=0.0)
+
+
+def test_the_attempts_of_a_sample_are_limited_alone():
+    y0 = torch.tensor([[2.0, 0.0], [1.0, 0.0], [2.0, 1.0], [0.0, 1.0]], dtype=F64)
+    t = torch.tensor([0.0, 1.0, 4.0], dtype=F64).repeat(4, 1)
+    term, given = to.ODETerm(stiffening), to.InitialValueProblem(y0, t_eval=t)
+    whole = to.AutoDiffAdjoint(to.Dopri5(term), PI.for_torchode(1e-7, 1e-5, term=term)).solve(given)
+    limit = int(whole.stats["n_steps"].sort().values[1]) + 1
+    some = PI.for_torchode(1e-7, 1e-5, term=term, max_steps=limit).solver(to.Dopri5(term)).solve(given)
+    over = whole.stats["n_steps"] > limit
+    assert 0 < over.sum() < 4
+    assert torch.equal(some.status == to.status_codes.REACHED_MAX_STEPS, over) and (some.status[~over] == 0).all()
+    assert (some.stats["n_steps"][over] == limit).all()
+    torch.testing.assert_close(some.ys[~over], whole.ys[~over], rtol=1e-12, atol=1e-14)
+    assert some.ys[over, -1].isnan().all()
+
+
+@pytest.mark.parametrize("kind", [to.JointBacksolveAdjoint, to.BacksolveAdjoint])
+def test_gradients_backwards_are_nan_where_the_backward_solve_fails(kind):
+    class Once(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rate, self.broken = torch.nn.Parameter(torch.tensor([0.5], dtype=F64)), False
+
+        def forward(self, t, y):
+            return -self.rate * y * (math.nan if self.broken else 1.0)
+
+    y0, t = torch.ones(2, 1, dtype=F64), torch.tensor([0.0, 1.0], dtype=F64).repeat(2, 1)
+    for broken in (False, True):
+        field = Once()
+        term = to.ODETerm(field)
+        adjoint = kind(term, to.Dopri5(term), PI.for_torchode(1e-9, 1e-7))
+        solution = adjoint.solve(to.InitialValueProblem(y0, t[:, 0], t[:, 1]))
+        field.broken = broken
+        solution.ys.sum().backward()
+        if broken:
+            assert field.rate.grad.isnan().all()
+        else:
+            exact = torch.tensor([-2.0 * math.exp(-0.5)], dtype=F64)
+            torch.testing.assert_close(field.rate.grad, exact, rtol=1e-5, atol=0.0)
+            assert not solution.status.any()

@@ -122,13 +122,14 @@ def torchode_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray],
 
 def diffrax_host(batch: Any, _full: bool) -> Callable[[Any, float, np.ndarray], Answer]:
     import diffrax
+    import equinox
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
     term = diffrax.ODETerm(lambda t, y, p: forces(jnp, y, p))
 
-    @jax.jit
+    @equinox.filter_jit
     def one(controller: Any, t0: Any, t1: Any, y0: Any, p: Any) -> Any:
         given = term, diffrax.Dopri5(), t0, t1, None, y0, p
         sol = diffrax.diffeqsolve(*given, stepsize_controller=controller, max_steps=100_000, throw=False)

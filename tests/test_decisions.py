@@ -10,7 +10,7 @@ from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.runner import Runner
-from stepsmith.integrators.engine.decisions import Decisions
+from stepsmith.integrators.engine.decisions import Batched, Decisions
 
 
 def attempts(n=400):
@@ -72,3 +72,19 @@ def test_first_sizes_and_what_is_no_controller():
     assert Decisions(ss.controller("pi34")).first(3.0) == 3.0
     with pytest.raises(TypeError, match="lacks name, key"):
         Decisions(type("Half", (), {"params": np.zeros(1), "n_state": 6, "phases": (), "init": None})())
+
+
+@pytest.mark.parametrize("name", ["pi34", "three-body", "large"])
+def test_a_batch_decides_row_by_row(name):
+    controller = large() if name == "large" else ss.controller(name)
+    rows, batch = [Decisions(controller) for _ in range(5)], Batched(controller)
+    states = np.zeros((5, controller.n_state))
+    drawn = list(attempts(100))
+    for k in range(0, 100, 5):
+        records = np.array([[seen.get(slot, np.nan) for slot in range(rec.N_RECORD)] for seen in drawn[k : k + 5]])
+        before = states.copy()
+        outs, after = batch(states, records)
+        assert states.tolist() == before.tolist()
+        states = after
+        for i in range(5):
+            assert outs[i].tolist() == rows[i](drawn[k + i]).tolist()

@@ -202,10 +202,10 @@ def test_the_state_has_one_shape_and_dtype_throughout():
 @pytest.mark.parametrize("name", ["diffrax", "h211b", "predictive", "lorenz96"])
 def test_float32(name, float32):
     ctrl = ss.controller(name).for_diffrax(1e-4, 1e-6)
-    sol = solved(ctrl)
+    sol = solved(ctrl, dt0=0.01)
     assert ctrl.params.dtype == sol.ys.dtype == jnp.float32 and sol.result == FINE
     if name == "diffrax":
-        theirs = solved(dfx.PIDController(1e-4, 1e-6))
+        theirs = solved(dfx.PIDController(1e-4, 1e-6), dt0=0.01)
         assert sol.stats["num_steps"] == theirs.stats["num_steps"]
         np.testing.assert_allclose(steps(sol), steps(theirs), rtol=1e-3)
     with pytest.raises(Exception, match="minimum step size"):
@@ -233,7 +233,8 @@ def test_traced_tolerances():
 def test_a_norm_of_ones_own():
     greatest = lambda tree: jnp.abs(tree).max()  # noqa: E731
     law = ss.controller("diffrax")
-    ours, theirs = solved(law.for_diffrax(norm=greatest)), solved(dfx.PIDController(1e-6, 1e-9, norm=greatest))
+    theirs = solved(dfx.PIDController(1e-6, 1e-9, norm=greatest), dt0=0.01)
+    ours = solved(law.for_diffrax(norm=greatest), dt0=0.01)
     np.testing.assert_allclose(steps(ours), steps(theirs), rtol=1e-8)
     assert len(steps(ours)) > len(steps(solved(law.for_diffrax())))
 
@@ -283,3 +284,20 @@ def test_a_constant_step_has_its_own_first_size():
 def test_options_are_checked(options, match):
     with pytest.raises(OptionError, match=match):
         PI34.for_diffrax(**options)
+
+
+@pytest.mark.parametrize(
+    ("span", "y0"), [((0.0, 10.0), (2.0, 0.0)), ((3.0, -4.0), (0.3, 1.0)), ((0.0, 1e3), (0.0, 0.0))]
+)
+def test_the_first_size_is_hairers(span, y0):
+    """Against SciPy's `select_initial_step`, which caps it at the span too; at rest both take 1e-6 times 100."""
+    from scipy.integrate._ivp.common import select_initial_step
+
+    def slope(t, y):
+        return np.array([y[1], -np.sin(y[0])])
+
+    ts = solved(PI34.for_diffrax(1e-5, 1e-8), span=span, y0=y0).ts
+    want = select_initial_step(
+        slope, span[0], np.array(y0), span[1], np.inf, slope(0.0, y0), np.sign(span[1] - span[0]), 4, 1e-5, 1e-8
+    )
+    assert abs(ts[0] - span[0]) == pytest.approx(want, rel=1e-9)

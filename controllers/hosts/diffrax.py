@@ -14,9 +14,10 @@ which solver runs, so nobody warns of a method that the controller was not train
     ORDER   diffrax's error order, 5 for Dopri5, Tsit5 and Kvaerno5, 3 for Bosh3, 8 for Dopri8; it is our k
     YNORM   norm(y0 / scale);  ENORM: greatest component over the rms of the scaled error, whatever `norm` is
 
-What is diffrax's and stays: the tableaus and their error weights (other than SciPy's for Dormand-Prince), the first
-size where `dt0` is None, the landing on t1, and the tolerances of the nonlinear solvers, which are those that the
-controller works at.  What goes: PIDController's factors .9, .2 and 10, in whose place the law's own stand.
+What is diffrax's and stays: the tableaus and their error weights (other than SciPy's for Dormand-Prince), the landing
+on t1, and the tolerances of the nonlinear solvers, which are those that the controller works at.  What goes:
+PIDController's factors .9, .2 and 10, in whose place the law's own stand, and its first size where `dt0` is None
+(`diffrax_start` says why).
 
 Traps.  A controller never learns t1 but in `init`, which diffrax does not use where it is given a `controller_state`:
 `continued` puts the new end into such a state.  A nonlinear solve that fails arrives as an infinite error, and an

@@ -23,9 +23,9 @@ from ...integrators.core.binding import bind
 from ...integrators.core.contract import ACCEPT, LOG_FACTOR
 from ...integrators.core.errors import shown
 from ...integrators.core.namespaces import jax_arrays
-from ...integrators.core.options import number, refuse
 from ...integrators.core.pure import Decision
 from ...integrators.core.runner import slots_read
+from .diffrax_start import first_size, of_ode, scaled
 
 Base: Any = diffrax.AbstractAdaptiveStepSizeController
 RESULTS: Any = diffrax.RESULTS
@@ -116,14 +116,19 @@ class StepSizeController(Base):
     ) -> tuple[Any, ControllerState]:
         """End of the first attempt, and the state before it.
 
-        The first size is dt0; where that is None the controller's own, or what a PIDController would begin with.
+        The first size is dt0; where that is None the controller's own, or Hairer's (`diffrax_start`).
         """
         dtype, zero = jnp.result_type(t0), jnp.zeros((), self.params.dtype)
         with np.errstate(over="ignore", under="ignore"):
             kept = jnp.stack(self.structure.decision.start(self.params, zero)[: self.structure.n_kept])
         if dt0 is None:
-            host = diffrax.PIDController(self.rtol, self.atol, norm=self.norm, error_order=self._order(error_order))
-            dt0 = host.init(terms, t0, t1, y0, None, args, func, error_order)[0] - t0
+            order = self._order(error_order)
+            if of_ode(terms):
+                dt0 = first_size(lambda t, y: func(terms, t, y, args), t0, y0, self.rtol, self.atol, self.norm, order)
+                dt0 = jax.lax.stop_gradient(dt0)
+            else:
+                host = diffrax.PIDController(self.rtol, self.atol, norm=self.norm, error_order=order)
+                dt0 = host.init(terms, t0, t1, y0, None, args, func, error_order)[0] - t0
             if self.structure.first is not None:
                 nothing = [jnp.full_like(zero, jnp.nan)] * rec.N_RECORD
                 own = jnp.asarray(self.structure.first(self.params, list(kept), nothing)).astype(dtype)
@@ -325,21 +330,12 @@ def _inner(state: Any) -> ControllerState:
     return state
 
 
-def _tolerance(name: str, value: Any, scale: float) -> Any:
-    """`scale` times a tolerance, as a scalar array that takes the dtype of what it meets, as a Python number does."""
-    if isinstance(value, jax.core.Tracer):
-        if value.ndim:
-            raise refuse(name, "a number", value)
-        return value * scale
-    return jnp.asarray(number(name, value, 0.0) * scale)
-
-
 def make(
     controller: Any, tolerances: tuple[Any, Any], norm: Any, bounds: tuple[Any, Any], **static: Any
 ) -> StepSizeController:
     """`hosts.diffrax.step_size_controller` after its checks.  tolerances: rtol and atol.  bounds: dtmin and dtmax."""
     scale = tolerance_scale.of(controller)
-    rtol, atol = (_tolerance(n, v, scale) for n, v in zip(("rtol", "atol"), tolerances, strict=True))
+    rtol, atol = (scaled(n, v, scale) for n, v in zip(("rtol", "atol"), tolerances, strict=True))
     low, high = (None if value is None else jnp.asarray(value) for value in bounds)
     with np.errstate(over="ignore", under="ignore"):  # float32 holds a law's 1e300 as infinity, which is meant
         params = jnp.asarray(np.array(controller.params, dtype=np.float64))

@@ -47,6 +47,7 @@ from ...integrators.core.errors import shown
 from ...integrators.core.namespaces import torch_arrays
 from ...integrators.core.pure import Decision
 from ...integrators.core.runner import slots_read
+from ...integrators.engine.decisions import Batched
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import geometric_mean, norms
 from .torchode_parts import Isolated, Start, State, first_size, left_of, resolved, torchode
@@ -94,6 +95,7 @@ class StepSizes(_Base):
 
     def _bound(self) -> None:
         self.slots = slots_read(self.controller)
+        self._batched: Batched | None = None
         decision, first = Decision(self.controller, torch_arrays()), getattr(self.controller, "first", None)
         # a compiler takes these into its graph as they are: it would look for their names where NumPy's stand
         graph = torch.compiler.allow_in_graph
@@ -168,7 +170,7 @@ class StepSizes(_Base):
         }  # fmt: skip
         unknown = torch.full_like(h, math.nan)
         record = [found.get(slot, unknown) for slot in range(rec.N_RECORD)]
-        out, after = self.decide(self.params, rows.unbind(dim=1), record)
+        out, after = self._decided(rows, record)
 
         accept = live & finite & (out[ACCEPT] > 0.5)
         asked = torch.where(accept & cut, want, h) * torch.exp(out[LOG_FACTOR])
@@ -204,6 +206,21 @@ class StepSizes(_Base):
         )
 
     # -- pieces --------------------------------------------------------------------------------------------------------
+
+    def _decided(self, rows: Tensor, record: list[Tensor]) -> tuple[Any, Any]:
+        """The answer and the state after it, a tensor (B,) a slot each.
+
+        In compiled code where the samples are on the CPU and sizes have no gradient; in tensors otherwise, which costs
+        some fifty operations.
+        """
+        whole = torch.stack(record, dim=1)
+        graph = torch.is_grad_enabled() and (whole.requires_grad or rows.requires_grad)
+        if graph or whole.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.decide(self.params, rows.unbind(dim=1), record)
+        if self._batched is None:
+            self._batched = Batched(self.controller)
+        outs, after = self._batched(rows.detach().numpy(), whole.detach().numpy())
+        return torch.from_numpy(outs).unbind(dim=1), torch.from_numpy(after).unbind(dim=1)
 
     def _term(self, term: Any) -> Any:
         if term is None and self.term is None:
@@ -256,11 +273,7 @@ class StepSizes(_Base):
 
     def _size(self, want: Tensor, left: Tensor) -> Tensor:
         """Size of the next attempt, positive; torchode shortens it to what is left."""
-        if not self.even_steps:
-            return want
-        # rounding must not add a step where the size divides what is left
-        count = torch.ceil(left / want * (1.0 - 1e-10))
-        return torch.where(count > 1.0, left / torch.clamp(count, min=1.0), left)
+        return even(want, left) if self.even_steps else want
 
     def _remembered(self, key: Any, like: Tensor) -> Tensor | None:
         """The first size of all samples under warm_start: the shortest that suited the last solve of this kind."""
@@ -280,7 +293,7 @@ class StepSizes(_Base):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = ("decide", "_start", "_first", "_warm")
+        bound = ("decide", "_start", "_first", "_warm", "_batched")
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -75,3 +75,10 @@ def resolved(t: Tensor) -> Tensor:
     """The smallest size that the time variable resolves at t, float64."""
     dtype = torch.finfo(t.dtype)
     return torch.clamp(10.0 * dtype.eps * t.detach().abs().double(), min=max(1e-300, dtype.tiny))
+
+
+def even(want: Tensor, left: Tensor) -> Tensor:
+    """The largest of equal sizes that are no longer than `want` and end after `left`; all positive, (B,)."""
+    # rounding must not add a step where the size divides what is left
+    count = torch.ceil(left / want * (1.0 - 1e-10))
+    return torch.where(count > 1.0, left / torch.clamp(count, min=1.0), left)

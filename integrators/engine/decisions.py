@@ -1,8 +1,8 @@
-"""One decision at a time, compiled: for solvers in Python, which ask a controller once an attempt.
+"""Decisions, compiled, for solvers in Python: one trajectory at a time, or a batch of them.
 
-The controller's phases become one compiled function of flat float64 arrays, as in the engine's kernels, and for one
-trajectory.  A decision costs one or two microseconds, where `core.runner.Runner` takes 25 to 100 for one lane; the
-first one of a structure is compiled within a second, and kept on disk.
+The controller's phases become one compiled function of flat float64 arrays, as in the engine's kernels.  A decision
+costs about a microsecond, where `core.runner.Runner` takes 25 to 100 for one lane; the first one of a structure is
+compiled within a second, and kept on disk.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ from stepsmith.integrators.compile.vecmath import exp, fabs, log, maximum, minim
 @_njit(cache=True, error_model="numpy")
 def decide(params, state, record, out):
 """
+_MANY = """    return
+
+
+@_njit(cache=True, error_model="numpy")
+def decide_all(params, states, records, outs):
+    for lane in range(len(states)):
+        decide(params, states[lane], records[lane], outs[lane])
+"""
 _LAYER = """    for o in range({n_out}):
         z = params[{bias} + o]
         for i in range({n_in}):
@@ -45,19 +53,22 @@ def _layer(layer: Dense) -> str:
     )  # fmt: skip
 
 
-def _kernel(controller: Any) -> Callable[..., None]:
-    """`decide(params, state, record, out)`, compiled for controllers of this structure."""
+def _kernel(controller: Any) -> tuple[Callable[..., None], Callable[..., None]]:
+    """`decide(params, state, record, out)`, and the same over the rows of the last three, compiled for controllers of
+    this structure.
+    """
 
-    def make() -> Callable[..., None]:
+    def make() -> tuple[Callable[..., None], Callable[..., None]]:
         objects: dict[str, Any] = {}
         kept = getattr(controller, "n_kept", None)
         phases = phase_list(controller.phases, objects, controller.n_state, known(controller), kept)
         body = "".join(
             f"    {what}(params, state, record, out)\n" if kind == "lane" else _layer(what) for kind, what in phases
         )
-        decide = load_module(_HEAD + body + "    return\n", objects).decide
-        compiled(decide, *[np.empty(0)] * 4, what=f"the decision of controller {controller.name!r}")
-        return decide
+        module, what = load_module(_HEAD + body + _MANY, objects), f"the decision of controller {controller.name!r}"
+        compiled(module.decide, *[np.empty(0)] * 4, what=what)
+        compiled(module.decide_all, np.empty(0), *[np.empty((0, 0))] * 3, what=what)
+        return module.decide, module.decide_all
 
     own = tuple(id(function) for function in getattr(controller, "functions", ()))
     return _KERNELS.made((controller.key, known(controller), own), make) if not own else make()
@@ -73,7 +84,7 @@ class Decisions:
         lacks = missing(controller)
         if lacks:
             raise TypeError(f"controller must be an object of the controller contract; it lacks {', '.join(lacks)}")
-        self._decide, self._runner = _kernel(controller), controller
+        (self._decide, _), self._controller = _kernel(controller), controller
         self._params = np.ascontiguousarray(controller.params, dtype=np.float64)
         self._state, self._record = np.zeros(controller.n_state), np.empty(N_RECORD)
         controller.init(self._params, self._state)
@@ -91,4 +102,25 @@ class Decisions:
 
     def first(self, guess: float) -> float:
         """The first step size: the controller's own where it gives a positive number, else `guess`."""
-        return float(Runner(self._runner, 1).first(np.array([guess], dtype=np.float64))[0])
+        return float(Runner(self._controller, 1).first(np.array([guess], dtype=np.float64))[0])
+
+
+class Batched:
+    """The compiled decision for a batch of trajectories, whose states the caller keeps.
+
+    controller: an object of the contract.
+    """
+
+    def __init__(self, controller: Any) -> None:
+        _, self._decide_all = _kernel(controller)
+        self._params = np.ascontiguousarray(controller.params, dtype=np.float64)
+
+    def __call__(self, states: np.ndarray, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One attempt of every trajectory.
+
+        states: float64 (B, n_state).  records: float64 (B, `N_RECORD`).  Returns the answers, float64 (B, `N_OUT`), and
+        the states after them; neither argument is changed.
+        """
+        states, outs = states.copy(), np.zeros((len(states), N_OUT))
+        self._decide_all(self._params, states, np.ascontiguousarray(records), outs)
+        return outs, states

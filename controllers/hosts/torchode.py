@@ -50,7 +50,7 @@ from ...integrators.core.runner import slots_read
 from ...integrators.engine.decisions import Batched
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import geometric_mean, norms
-from .torchode_parts import Isolated, Start, State, first_size, left_of, resolved, torchode
+from .torchode_parts import Isolated, Start, State, even, first_size, left_of, resolved, torchode
 
 Tensor = torch.Tensor
 

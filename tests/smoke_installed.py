@@ -13,8 +13,8 @@ from pathlib import Path
 
 # what the extras bring; a core install may fail to import a module that needs one of these, but no package
 OPTIONAL = {
-    "cma", "diffrax", "jax", "optuna", "rebound", "sklearn", "stable_baselines3", "tensorboard", "torch", "torchdiffeq",
-    "torchode",
+    "cma", "diffrax", "equinox", "jax", "onnx", "optuna", "rebound", "sklearn", "stable_baselines3", "tensorboard",
+    "torch", "torchdiffeq", "torchode",
 }  # fmt: skip
 # the one package that is PyTorch through and through
 TORCH_PACKAGES = {"stepsmith.integrators.neural"}
@@ -67,11 +67,32 @@ def solve_one() -> None:
             raise SystemExit(f"three_body with {controller}: {sol.message}")
 
 
+def other_solvers() -> None:
+    """A controller in SciPy's solver, as a C header, and played to an adapter; and what an extra brings is named."""
+    from scipy.integrate import solve_ivp
+
+    import stepsmith as ss
+    from stepsmith.controllers.export import c_header
+
+    controller = ss.controller("pi34")
+    sol = solve_ivp(lambda t, y: -y, (0.0, 1.0), [1.0], method=controller.for_scipy("RK45"))
+    if not sol.success or abs(sol.y[0, -1] - 0.36787944) > 1e-3:
+        raise SystemExit(f"SciPy under pi34: {sol.message}")
+    if "pi34_decide" not in c_header(controller):
+        raise SystemExit("the C header has no decision")
+    try:
+        controller.for_diffrax()
+    except ImportError as error:
+        if "pip install 'stepsmith[diffrax]'" not in str(error):
+            raise SystemExit(f"a missing extra is not named: {error}") from error
+
+
 def main() -> None:
     check_origin()
     imported, skipped = import_all()
     print(f"{imported} modules imported; {len(skipped)} need an extra: {', '.join(skipped) or 'none'}")
     solve_one()
+    other_solvers()
     present = sorted(name for name in OPTIONAL if name in sys.modules)
     if present:
         raise SystemExit(f"a core install imported {present}")

@@ -72,7 +72,7 @@ def library(name: str, least: str, below: str, extra: str | None = None) -> Modu
     except ModuleNotFoundError as problem:
         if problem.name != name:
             raise
-        raise ImportError(f"{name} is not installed: pip install 'stepsmith[{extra}]'") from None
+        raise ModuleNotFoundError(f"{name} is not installed: pip install 'stepsmith[{extra}]'", name=name) from None
     version = importlib.metadata.version(name)
     if not _numbers(least) <= _numbers(version) < _numbers(below):
         warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
 import sys
 import threading
 import warnings
@@ -283,6 +284,19 @@ def test_classes_are_pickled_copied_and_used_in_threads():
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert all(found[i].tolist() == alone.tolist() for i in range(4))
+
+
+@pytest.mark.parametrize("missing", ["torch", "torchdiffeq"])
+def test_what_a_host_stands_on_is_named_with_the_command(missing, tmp_path):
+    """In a process of its own, where the library cannot be found."""
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "import stepsmith as ss\n"
+        "try:\n    ss.controller('pi34').for_torchdiffeq()\n"
+        "except ImportError as e:\n    print(e)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "pip install 'stepsmith[torchdiffeq]'" in done.stdout and missing in done.stdout
 
 
 def test_a_library_that_is_missing_or_another_version(monkeypatch):

@@ -245,11 +245,14 @@ def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:
     """
     from numba import typeof
 
+    from . import inner
+
     lasts = _lasts(function)
     if not lasts:
         _FLEETING.add(what)
     with _LOCK, progress.told(what, lasts), _uncollected():
         function.compile(tuple(typeof(a) for a in args))
+        inner.forget(function)
 
 
 #: see `fleeting`

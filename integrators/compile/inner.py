@@ -17,11 +17,16 @@ from numba.core.registry import CPUDispatcher
 FASTMATH = {"contract"}
 
 
+#: pieces that were compiled since `forget` was called last
+_COMPILED: list[Any] = []
+
+
 class _Inner(CPUDispatcher):
     """A dispatcher that Python's own calls do not reach: there is no machine code that they could run."""
 
     def add_overload(self, cres: Any) -> None:
         self.overloads[tuple(cres.signature.args)] = cres
+        _COMPILED.append(self)
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         return self.py_func  # what is returned here is called with the arguments
@@ -39,3 +44,19 @@ def inner(fn: Callable, **given: Any) -> Any:
 def piece(fn: Callable) -> Any:
     """A piece of a kernel, which is called and not copied into its callers."""
     return inner(fn, nogil=True)
+
+
+def forget(kernel: Any) -> None:
+    """Drop the machine code of the pieces that were compiled for `kernel`, a dispatcher which has its own copy.
+
+    Numba would keep it for as long as the kernel, and forty modules of LLVM with it: a third of the memory.  A piece
+    that another kernel needs is compiled for that one.
+    """
+    while _COMPILED:
+        piece = _COMPILED.pop()
+        piece._make_finalizer()()
+        piece._reset_overloads()
+    for result in kernel.overloads.values():
+        linked = getattr(result.library, "_linking_libraries", None)
+        if linked:
+            linked.clear()

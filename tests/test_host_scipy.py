@@ -21,6 +21,8 @@ from stepsmith.controllers.laws import registry
 from stepsmith.controllers.learned.decision import Decision
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators.core import record as rec
+from stepsmith.integrators.core.runner import slots_read
+from stepsmith.integrators.engine.decisions import Decisions
 
 END = "The solver successfully reached the end of the integration interval."
 
@@ -164,7 +166,7 @@ def steps_agree(family, host, own, controller):
 def test_decisions_on_records_that_the_engine_wrote(name):
     controller = ss.controller(name)
     log = hosts.recorded(ss.problems.make("arenstorf"), "tsit5", controller, rtol=1e-5, atol=1e-8)
-    sight = Sight(controller)
+    sight = Sight(Decisions(controller), slots_read(controller))
     assert (log.accept == 0.0).any() or name == "three-body"
     for row, accept, answer in zip(log.records, log.accept, log.log_factor, strict=True):
         got = sight.decide({slot: float(value) for slot, value in enumerate(row)})

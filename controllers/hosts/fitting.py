@@ -7,6 +7,7 @@ throughout, which no training has seen.  So it is refused, by the name of the fe
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import warnings
@@ -73,7 +74,7 @@ def library(name: str, least: str, below: str, extra: str | None = None) -> Modu
         if problem.name != name:
             raise
         raise ModuleNotFoundError(f"{name} is not installed: pip install 'stepsmith[{extra}]'", name=name) from None
-    version = importlib.metadata.version(name)
+    version = _version(name)
     if not _numbers(least) <= _numbers(version) < _numbers(below):
         warnings.warn(
             f"{name} {version} is not among the versions that this adapter was tested with, {least} to before {below}: "
@@ -81,6 +82,11 @@ def library(name: str, least: str, below: str, extra: str | None = None) -> Modu
             stacklevel=4,
         )
     return module
+
+
+@functools.cache  # it reads files
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -47,11 +47,12 @@ NOT_FINITE = "The right-hand side is not finite at the start: f(t0, y0) has NaN 
 class Sight:
     """A controller at work in one SciPy solver: what it is shown of an attempt, and what it answers.
 
-    controller  of the contract.  slots: record slots that it reads.  The state advances once an attempt.
+    asked: its decisions, at the start of a solve.  slots: record slots that it reads.  The state advances once an
+    attempt.
     """
 
-    def __init__(self, controller: Any) -> None:
-        self.asked, self.slots = Decisions(controller), slots_read(controller)
+    def __init__(self, asked: Decisions, slots: frozenset[int]) -> None:
+        self.asked, self.slots = asked, slots
         self.attempts = self.rejected = self.fallbacks = 0
 
     def first(self, guess: Any) -> Any:
@@ -74,6 +75,9 @@ class Steered:
 
     controller: Any
     host_name: str
+    asked: Decisions
+    slots: frozenset[int]
+    scale: float
     # SciPy's attributes
     t_bound: Any
     h_abs: Any
@@ -86,12 +90,12 @@ class Steered:
         self, fun: Any, t0: Any, y0: Any, t_bound: Any, max_step: Any = np.inf, rtol: Any = 1e-3, atol: Any = 1e-6,
         max_steps: int = MAX_STEPS, **options: Any,
     ) -> None:  # fmt: skip
-        scale = tolerance_scale.of(self.controller)
+        scale = self.scale
         self.max_steps = options_.count("max_steps", max_steps, 1)
         rtol, atol = np.multiply(rtol, scale)[()], np.multiply(atol, scale)[()]
         host: Any = super()
         host.__init__(fun, t0, y0, t_bound, max_step=max_step, rtol=rtol, atol=atol, **options)
-        self.sight = Sight(self.controller)
+        self.sight = Sight(self.asked.anew(), self.slots)
         self.rtol_seen, self.span = geometric_mean(np.ravel(self.rtol)), float(abs(t_bound - t0))
         if options.get("first_step") is None:
             self.h_abs = self.sight.first(self.h_abs)
@@ -254,4 +258,8 @@ def method(controller: Any, method: str = "RK45") -> Any:
     fit(controller, f"SciPy's {method}", TIER0 | NORMS | ENDS | stages)
     warn_once(controller, {**EXPLICIT, **IMPLICIT}[method])
     host = getattr(integrate, method)
-    return _Made(f"{method}Steered", (steps, host), {"controller": controller, "host_name": method, "pair": pair})
+    parts = {
+        "controller": controller, "host_name": method, "pair": pair, "asked": Decisions(controller),
+        "slots": slots_read(controller), "scale": tolerance_scale.of(controller),
+    }  # fmt: skip
+    return _Made(f"{method}Steered", (steps, host), parts)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...integrators.core import tolerance_scale
 from ...integrators.core.runner import slots_read
+from ...integrators.engine.decisions import Decisions
 
 #: solves that a history keeps, and kinds of solve whose first size a warm start remembers
 KEPT, WARM = 16, 64
@@ -56,6 +57,8 @@ class Book:
     def __init__(self, controller: Any, base: str, warm_start: bool, even_steps: bool) -> None:
         self.controller, self.base, self.warm_start, self.even_steps = controller, base, warm_start, even_steps
         self.slots, self.scale = slots_read(controller), tolerance_scale.of(controller)
+        #: the controller's decisions at the start of a solve
+        self.asked = Decisions(controller)
         self.history: deque[Solve] = deque(maxlen=KEPT)
         self.counts = {"nfev": 0, "nfev_adjoint": 0, "solves": 0, "solves_adjoint": 0}
         self._warm: OrderedDict[Any, float] = OrderedDict()

@@ -14,7 +14,6 @@ import torch
 from ...integrators.core import record as rec
 from ...integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR
 from ...integrators.core.errors import shown
-from ...integrators.engine.decisions import Decisions
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import curvature, geometric_mean, norms, stiffness
 from .torchdiffeq_book import Book, Solve, SolveFailed
@@ -138,7 +137,7 @@ class Steered:
         self.span = self.end - start
         if self.event:
             fit(book.controller, "torchdiffeq's odeint_event", measured(type(self)) - ENDS)
-        self.asked = Decisions(book.controller)
+        self.asked = book.asked.anew()
         if book.warm_start:
             tolerances = tuple(float(x.max()) for x in (self_.rtol, self_.atol))
             self.key = (tuple(self_.y0.shape), self_.y0.dtype, self.sign, start, self.end, self.event, *tolerances)

@@ -3,12 +3,12 @@
     python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--family species] [--n 16] [--out FILE]
 
 Every host solves the same instances of the family (test split) by its own Dormand-Prince pair, one after the other
-(torchode: as one batch), at tolerances from 1e-1 to 1e-9.  Contestants: the host's default, the published law that was
+(torchode: as one batch), at tolerances from 1e-1 to 1e-9. Contestants: the host's default, the published law that was
 cheapest on the tuner's validation instances, the law tuned on the family, and the zoo's learned controller, where the
-host gives it what it reads.  Work at equal error, per instance, and its interval over instances (and rounds of timing):
-docs/comparison.md.  Ratios are to the host's default.  Evaluations and attempts, of all instances together, are those
-at the tolerance at which each contestant's error is nearest to the middle of the levels.  The right-hand side is
-written in the host's arrays (NumPy, torch, JAX).
+host gives it what it reads. Work at equal error, per instance, and its interval over instances (and rounds of timing):
+docs/comparison.md; the error is the root mean square of the difference from the reference. Ratios are to the host's
+default. Evaluations and attempts, of all instances together, are those at the tolerance at which each contestant's
+error is nearest to the middle of the levels. The right-hand side is written in the host's arrays (NumPy, torch, JAX).
 """
 
 from __future__ import annotations

@@ -159,12 +159,16 @@ def test_a_solve_in_two_halves_takes_the_steps_of_one():
 
 
 def test_even_steps_need_to_know_the_new_end():
-    ctrl = PI34.for_diffrax(even_steps=True)
+    """A state of a solve that has ended knows none: the steps are the controller's, and right; `continued` evens them.
+    """
+    ctrl = PI34.for_diffrax(1e-5, 1e-8, even_steps=True)
     state = solved(ctrl, span=(0.0, 1.0), saveat=STATE).controller_state
-    with pytest.raises(Exception, match="continued"):
-        solved(ctrl, span=(1.0, 2.0), dt0=ctrl.next_size(state), controller_state=state)
+    blind = solved(ctrl, span=(1.0, 2.0), dt0=ctrl.next_size(state), controller_state=state)
     good = ctrl.continued(state, 1.0, 2.0)
-    assert solved(ctrl, span=(1.0, 2.0), dt0=ctrl.next_size(good), controller_state=good).result == FINE
+    even = solved(ctrl, span=(1.0, 2.0), dt0=ctrl.next_size(good), controller_state=good)
+    assert blind.result == FINE and even.result == FINE
+    last = [np.diff(steps(sol))[-2:] for sol in (even, blind)]
+    assert last[0][1] == pytest.approx(last[0][0], rel=0.6) and steps(blind)[-1] == 2.0
 
 
 @pytest.mark.parametrize("span", [(0.0, 10.0), (10.0, 0.0)])
@@ -301,3 +305,20 @@ def test_the_first_size_is_hairers(span, y0):
         slope, span[0], np.array(y0), span[1], np.inf, slope(0.0, y0), np.sign(span[1] - span[0]), 4, 1e-5, 1e-8
     )
     assert abs(ts[0] - span[0]) == pytest.approx(want, rel=1e-9)
+
+
+def test_even_steps_of_many_solves_at_once():
+    """Lanes that have arrived are evaluated on; each takes the steps that it takes alone."""
+    ctrl = PI34.for_diffrax(1e-6, 1e-9, even_steps=True)
+
+    def count(rate):
+        sol = dfx.diffeqsolve(
+            dfx.ODETerm(lambda t, y, args: -args * y), dfx.Tsit5(), 0.0, 1.0, None, jnp.ones(1), rate,
+            stepsize_controller=ctrl,
+        )  # fmt: skip
+        return sol.stats["num_steps"], sol.ys[-1, 0]
+
+    rates = jnp.array([1.0, 10.0, 100.0])
+    steps_together, y = jax.vmap(count)(rates)
+    assert steps_together.tolist() == [int(count(rate)[0]) for rate in rates] and len(set(steps_together.tolist())) == 3
+    assert np.asarray(y) == pytest.approx(np.exp(-np.asarray(rates)), abs=1e-5)

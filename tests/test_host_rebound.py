@@ -152,3 +152,80 @@ def test_a_collision_ends_with_a_message():
         warnings.simplefilter("ignore")
         beat.integrate(sim, 10.0)
     assert sim.t == pytest.approx(math.pi / 4.0, abs=1e-3)  # free fall of two unit masses from rest at distance 1
+    steps = beat.naccept
+    with pytest.warns(RuntimeWarning, match="no longer resolves"):  # and does not go on uncontrolled
+        sim.integrate(12.0)
+    assert sim.t == pytest.approx(math.pi / 4.0, abs=1e-3) and beat.naccept == steps
+
+
+def test_a_heartbeat_of_ones_own_is_not_replaced():
+    sim = planets()
+    sim.heartbeat = lambda pointer: None
+    with pytest.raises(ValueError, match="for_rebound\\(then=my_heartbeat\\)"):
+        ss.controller("ias15").for_rebound().attach(sim)
+
+
+def test_what_a_person_changes_between_two_calls_stays():
+    """A kick, another body and another clock, each followed by rejected steps."""
+    law = registry.get("i", accept_err=1.0)
+    ours, beat = planets(), law.for_rebound()
+    beat.attach(ours)
+    ours.integrate(3.0)
+    for axis in "xyz":
+        setattr(ours.particles[1], axis, 0.2 * getattr(ours.particles[1], axis))
+        setattr(ours.particles[1], f"v{axis}", 0.1 * getattr(ours.particles[1], f"v{axis}"))
+    kicked, rejected = ours.energy(), beat.nreject
+    ours.integrate(3.05)
+    assert beat.nreject > rejected and ours.energy() == pytest.approx(kicked, rel=1e-9) and beat.failure is None
+    ours.add(m=1e-5, a=6.0)
+    energy = ours.energy()
+    ours.integrate(4.0)
+    assert ours.t == 4.0 and ours.energy() == pytest.approx(energy, rel=1e-9) and beat.failure is None
+    ours.t = 100.0
+    ours.integrate(101.0)
+    assert ours.t == 101.0 and ours.energy() == pytest.approx(energy, rel=1e-9) and beat.naccept < 3000
+
+
+def test_a_kick_in_ones_own_heartbeat_stays():
+    def kick(pointer):
+        sim = pointer.contents
+        if not done and sim.t > 1.0:
+            done.append(sim.t)
+            for axis in "xyz":
+                setattr(sim.particles[1], axis, 0.2 * getattr(sim.particles[1], axis))
+            done.append(sim.energy())
+
+    done, sim = [], planets()
+    beat = registry.get("i", accept_err=1.0).for_rebound(then=kick).attach(sim)
+    beat.integrate(sim, 1.5)
+    assert beat.nreject > 0 and sim.energy() == pytest.approx(done[1], rel=1e-9)
+
+
+def test_variations_second_simulations_and_detaching():
+    sim = planets()
+    sim.add_variation()
+    with pytest.raises(ValueError, match="variational particles and MEGNO"):
+        ss.controller("ias15").for_rebound().attach(sim)
+    one, other = planets(), planets()
+    beat = ss.controller("ias15").for_rebound().attach(one)
+    with pytest.raises(ValueError, match="one simulation"):
+        beat.attach(other)
+    one.integrate(1.0)
+    beat.detach()
+    assert one.integrator.epsilon == 1e-9
+    steps = beat.naccept
+    one.integrate(2.0)
+    assert one.t == 2.0 and beat.naccept == steps
+    beat.attach(other)
+    other.integrate(1.0)
+    assert other.t == 1.0 and beat.failure is None
+
+
+def test_a_body_that_is_heavy_and_pulls_nobody():
+    scales = []
+    for mass in (0.0, 5.0):
+        sim = planets()
+        sim.add(m=mass, a=2.0)
+        sim.N_active = 3
+        scales.append(host.timescales(sim))
+    assert scales[0] == scales[1]

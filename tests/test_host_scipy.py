@@ -310,3 +310,21 @@ def test_a_library_that_is_missing_or_another_version(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitting.library("scipy", "1.13", "100")
+
+
+def test_bdf_begins_with_the_laws_own_first_size():
+    """Its table of differences is that of the size: the first step has the error of SciPy's with that first_step."""
+    law = registry.get("constant", h=0.01)
+    ends = []
+    for method, options in ((law.for_scipy("BDF"), {}), ("BDF", {"first_step": 0.01})):
+        sol = solve_ivp(lambda t, y: -y, (0.0, 1.0), [1.0], method=method, rtol=1e-3, atol=1e-6, **options)
+        assert sol.t[1] == pytest.approx(0.01)
+        ends.append(abs(sol.y[0, 1] - np.exp(-0.01)))
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6)
+
+
+def test_bdf_grows_tenfold_at_most():
+    law = ss.controller("i").replace(fmax=1000.0, fmax_first=1000.0)
+    sol = solve_ivp(lambda t, y: 0.0 * y, (0.0, 1e6), [1.0], method=law.for_scipy("BDF"), first_step=1e-3)
+    steps = np.diff(sol.t)
+    assert sol.success and (steps[1:] / steps[:-1]).max() <= 10.0 * (1.0 + 1e-9)

@@ -289,3 +289,31 @@ def test_solves_one_after_the_other_and_in_threads_are_the_same():
         thread.join()
     assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
     assert method.totals()["nfev"] == nfev and method.totals()["solves"] == 4
+
+
+@pytest.mark.parametrize("kind", ["step_t", "jump_t"])
+def test_prescribed_times_that_even_steps_land_on(kind):
+    """Steps of .2 end exactly at the prescribed times: every one of them is seen, and the slope after a jump is new."""
+    stops = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=F64)
+
+    def func(t, y):
+        return (t > stops).sum().to(y.dtype).expand_as(y)
+
+    method = ss.controller("pi34").for_torchdiffeq(even_steps=True)
+    y = odeint(
+        func, torch.zeros(1, dtype=F64), torch.tensor([0.0, 1.0], dtype=F64), rtol=1e-2, atol=1e-2, method=method,
+        options={kind: stops, "first_step": 0.2},
+    )  # fmt: skip
+    assert set(np.round(stops.numpy(), 9)) <= set(np.round(method.stats.times, 9))
+    if kind == "jump_t":
+        assert y[-1].item() == pytest.approx(0.2 * (0 + 1 + 2 + 3 + 4), abs=1e-9)
+
+
+def test_the_gradient_of_the_start_under_even_steps():
+    t = torch.tensor([0.0, 0.4, 1.0], dtype=F64, requires_grad=True)
+    method = ss.controller("pi34").for_torchdiffeq(even_steps=True)
+    y = odeint(lambda t, y: -y, torch.ones(1, dtype=F64), t, rtol=1e-8, atol=1e-8, method=method)
+    (grad,) = torch.autograd.grad(y[-1].sum(), t)
+    e = np.exp(-1.0)
+    assert grad.tolist() == pytest.approx([e, 0.0, -e], abs=1e-6)
+    assert method.stats.times[-1] == 1.0

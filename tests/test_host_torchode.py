@@ -287,3 +287,17 @@ def test_the_decision_is_that_of_the_engine_on_its_records(name):
         return
     fit(controller, "torchode", host.SLOTS)
     hosts.check(Replayed, controller, records, tolerance=1e-15)
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_gradients_of_the_ends_under_even_steps(through):
+    """d/dt1 exp(-(t1 - t0)) = -exp(-(t1 - t0)), of every sample."""
+    term = to.ODETerm(lambda t, y: -y)
+    sizes = ss.controller("pi34").for_torchode(1e-8, 1e-8, term=term, even_steps=True)
+    solver = to.AutoDiffAdjoint(to.Dopri5(term=term), sizes, backprop_through_step_size_control=through)
+    start = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    end = torch.tensor([1.0, 1.5, 2.0, 2.5], dtype=torch.float64, requires_grad=True)
+    sol = solver.solve(to.InitialValueProblem(torch.ones(4, 1, dtype=torch.float64), start, end))
+    grads = torch.autograd.grad(sol.ys[:, -1].sum(), (start, end))
+    want = torch.exp(-end.detach())
+    assert torch.allclose(grads[0], want, atol=1e-5) and torch.allclose(grads[1], -want, atol=1e-5)

@@ -61,5 +61,11 @@ def test_an_adapter_that_lacks_a_slot_is_named():
     class Blind(Honest):
         slots = frozenset({rec.H})
 
-    with pytest.raises(ValueError, match="does not fill err, order, from which 'pi34' decides"):
+    with pytest.raises(ValueError, match="the adapter cannot run controller 'pi34': it decides from err, order"):
         testing.conformance(Blind, controllers=(ss.controller("pi34"),))
+
+    class NoStages(Honest):
+        slots = TIER0 | NORMS | ENDS
+
+    with pytest.raises(ValueError, match="features log_hs, .* need hs"):
+        testing.conformance(NoStages, controllers="kuramoto")

@@ -184,8 +184,13 @@ def _usage(name: str, traced: Traced) -> list[str]:
     )] + [""]  # fmt: skip
 
 
+#: slots that hosts without Newton's iteration leave out
+NEWTONS = frozenset({rec.NEWTON_ITERS, rec.NEWTON_RATE, rec.LU_SHIFT, rec.JAC_AGE, rec.LU_AGE})
+
+
 def _class(traced: Traced) -> list[str]:
-    words = [f"{rec.NAMES[slot]}=math.nan" for slot in traced.slots]
+    # Newton's iteration is all that a host may not have: everything else has to be said, if only to be NaN
+    words = [rec.NAMES[slot] + ("=math.nan" if slot in NEWTONS else "") for slot in traced.slots]
     attempt = [f'"{rec.NAMES[slot]}": {rec.NAMES[slot]}' for slot in traced.slots]
     return [
         "class Controller:",

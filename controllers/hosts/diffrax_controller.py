@@ -171,14 +171,7 @@ class StepSizeController(Base):
         arrived = (t0 < state.t_end) & (t1 >= state.t_end)
         want, at_dtmin, stuck = self._bounded(want, start, accept, finite, arrived, state)
 
-        left = state.t_end - start
-        if self.even_steps:
-            left = eqx.error_if(
-                left,
-                t0 >= state.t_end,
-                "even_steps: the controller state does not know the new end; pass ctrl.continued(state, t0, t1)",
-            )
-        end = start + self._asked(want, left)
+        end = start + self._asked(want, state.t_end - start)
         first = jnp.where(accept & jnp.isnan(state.first), state.direction * want, state.first)
         result = RESULTS.where(stuck, RESULTS.dt_min_reached, RESULTS.successful)
         after = ControllerState(
@@ -245,14 +238,16 @@ class StepSizeController(Base):
 
     def _asked(self, want: Any, left: Any) -> Any:
         """Size to ask for where the controller wants `want` and `left` is left: `want`, or with even steps the largest
-        of equal ones to the end that are no longer.
+        of equal ones to the end that are no longer; `want` where nothing is left (a lane that has arrived while others
+        run on, and a state whose end is not known).
         """
         if not self.even_steps:
             return want
         # rounding must not add a step where the size divides what is left
         guard = 1.0 - max(1e-10, 32.0 * float(jnp.finfo(left.dtype).eps))
         count = jnp.ceil(jax.lax.stop_gradient(left / want) * guard)
-        return jnp.where(count <= 1.0, jnp.maximum(want, left), left / jnp.maximum(count, 1.0))
+        size = jnp.where(count <= 1.0, jnp.maximum(want, left), left / jnp.maximum(count, 1.0))
+        return jnp.where(left > 0.0, size, want)
 
     def _bounded(
         self, want: Any, start: Any, accept: Any, finite: Any, arrived: Any, state: ControllerState
@@ -304,7 +299,7 @@ class StepSizeController(Base):
         """`state` for a solve that goes on from t0 to t1, which diffrax does not tell the controller.
 
         Pass it as `controller_state`, beside `dt0=ctrl.next_size(state)`.  Without it the time left and the span are
-        unknown to the controller once the old end is passed, and a solve with even steps raises an error.
+        unknown to the controller once the old end is passed, and even steps are not even.
         """
         if not isinstance(state, ControllerState):
             return eqx.tree_at(lambda s: s.inner_state, state, self.continued(state.inner_state, t0, t1))

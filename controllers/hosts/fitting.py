@@ -41,9 +41,10 @@ def fit(controller: Any, host: str, slots: frozenset[int]) -> Any:
     decision = getattr(controller, "decision", controller)
     needs = frozenset(getattr(controller, "needs", frozenset())) - slots
     if needs:
+        other = "a criterion (controller('aarseth'))" if rec.ERR in needs else "a law of the error (controller('pi34'))"
         raise ValueError(
             f"{host} cannot run controller {shown(controller.name)}: it decides from {', '.join(slot_names(needs))}, "
-            "which this host does not measure. Use a law of the error (controller('pi34'), controller('h211b'))"
+            f"which this host does not measure. Use {other}"
         )
     if getattr(decision, "algebraic", False):
         raise ValueError(

@@ -9,13 +9,22 @@ Integrators, and what is measured of them:
 
     ias15      the time scales, and the error by which Rein and Spiegel (2015, equation 9) choose the step: the largest
                b_6 over the largest acceleration, divided by `epsilon`; it goes as h^7.  REBOUND's own choice of steps
-               is turned off (epsilon = 0).  REBOUND's rule "GLOBAL" is then the law "ias15_global" below.
+               is turned off (epsilon = 0).  REBOUND's rule "GLOBAL" is then the law
+               controller("i").replace(safety=1.0, fmin=1e-3, fmax=4.0, accept_factor=0.25, accept_err=1e9).
     leapfrog   the time scales.  There is no error estimate, so that only criteria ("amuse", "aarseth", "ias15") and
                controllers that stand on them can decide.
     whfast     as leapfrog, with safe_mode = 1.
 
 **A symplectic integrator is symplectic for a constant step only**: with leapfrog and whfast under a controller the
 error of the energy grows with time, as it does not with constant steps.  `attach` warns of it.
+
+**The simulation may be changed** between two calls of `integrate`, and in `then`: the next step begins from there.  A
+step in which bodies merge or leave is accepted as it is.  Variational particles and MEGNO are refused.  A copy of the
+simulation, or one that is read from a file, has no heartbeat, and with ias15 constant steps: attach another one.
+`detach` leaves the simulation to REBOUND.
+
+Where the simulation cannot go on it is stopped, with a RuntimeWarning and the reason in `failure`: `sim.integrate`
+returns before its end then, and `heartbeat.integrate(sim, t)` raises `StepFailed`.
 
 Time scales are those of the record, of all gravitating bodies at once: see `timescales`.  They know Newton's gravity
 with the simulation's G and softening alone; forces of your own are not in them.
@@ -27,6 +36,7 @@ import contextlib
 import ctypes
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +52,26 @@ from .fitting import fit, library
 
 TIMES = frozenset({rec.TAU_AMUSE, rec.TAU_AARSETH, rec.TAU_PRS})
 COMMON = TIMES | {rec.H, rec.H_FREE, rec.TRUNCATED, rec.FINITE}
+VARIATIONS = (
+    "variational particles and MEGNO cannot be steered: a rejected step is taken back for the bodies alone. Integrate "
+    "them with REBOUND's own steps"
+)
+
+
+#: heartbeats that `attach` and `detach` have set
+_OURS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def ours(sim: Any) -> bool:
+    """Whether the simulation's heartbeat is one that was set here."""
+    beat = getattr(sim, "_hb", None)
+    return beat is not None and _OURS.get(id(beat)) is beat
+
+
+def _nothing(_pointer: Any) -> None:
+    """The heartbeat of a simulation that is left to itself."""
+
+
 #: what each integrator shows
 SLOTS = {
     "ias15": COMMON | {rec.ERR, rec.ORDER, rec.RTOL}, "leapfrog": COMMON, "whfast": COMMON,
@@ -80,6 +110,7 @@ class Heartbeat:
         self.failure: str | None = None
         self._slots: frozenset[int] = frozenset()
         self._asked: Decisions | None = None
+        self._sim: Any = None
 
     def attach(self, sim: Any) -> Heartbeat:
         """Steer `sim`, a `rebound.Simulation` with its integrator chosen and its bodies added; returns itself.
@@ -101,12 +132,30 @@ class Heartbeat:
             )
         if name == "ias15":
             sim.integrator.epsilon = 0.0
+        if self._sim is not None and self._sim is not sim:
+            raise ValueError("a heartbeat steers one simulation: make another one, controller.for_rebound()")
+        if sim.N_var:
+            raise ValueError(VARIATIONS)
+        if sim._heartbeat and not ours(sim):
+            raise ValueError("the simulation has a heartbeat already: hand it over, for_rebound(then=my_heartbeat)")
         self._asked, self._slots = Decisions(self.controller), slots_read(self.controller)
         self.name, self.failure = name, None
+        self._sim = sim
         self._finite_at(sim)
         self._begin(sim)
         sim.heartbeat = self._beat
+        _OURS[id(sim._hb)] = sim._hb
         return self
+
+    def detach(self) -> None:
+        """Leave the simulation to itself: REBOUND's own choice of steps, with ias15 at this heartbeat's epsilon."""
+        if self._sim is None:
+            return
+        if self.name == "ias15":
+            self._sim.integrator.epsilon = self.epsilon
+        self._sim.heartbeat = _nothing
+        _OURS[id(self._sim._hb)] = self._sim._hb
+        self._sim = None
 
     def integrate(self, sim: Any, tmax: float, **options: Any) -> None:
         """`sim.integrate(tmax, ...)`, with `StepFailed` where the simulation was stopped before `tmax`."""
@@ -133,7 +182,7 @@ class Heartbeat:
         sim.dt = self._sign * size
 
     def _keep(self, sim: Any, want: float) -> None:
-        self._t, self._state, self._want = sim.t, state(sim), want
+        self._t, self._state, self._want, self._steps = sim.t, state(sim), want, sim.steps_done
 
     def _beat(self, pointer: Any) -> None:
         """What REBOUND calls.  An exception here would only be printed, and the simulation would go on without end."""
@@ -150,14 +199,25 @@ class Heartbeat:
             warnings.warn(why, RuntimeWarning, stacklevel=2)
 
     def _steer(self, sim: Any, pointer: Any) -> None:
-        if sim.t == self._t or self.failure is not None:  # before the first step, and after a failure
-            if self.failure is None and sim.dt * self._sign < 0.0:
-                self._sign = -self._sign
-            if self.failure is None:
-                sim.dt = self._sign * self._want
+        if self.failure is not None:  # the person has called `integrate` again
+            self._stop(sim, self.failure)
+            return
+        if sim.N_var:
+            self._stop(sim, VARIATIONS)
+            return
+        if sim.steps_done == self._steps:
+            # a call of `integrate` begins: what the person has changed since the last step is the new start
+            self._sign = math.copysign(1.0, sim.dt)
+            self._keep(sim, self._want)
+            sim.dt = self._sign * self._want
             return
         assert self._asked is not None
-        size = abs(sim.t - self._t)
+        size = abs(sim.dt_last_done)
+        if len(self._state[0]) != 3 * sim.N:  # bodies merged, or left: this step cannot be taken back
+            self.naccept += 1
+            self._keep(sim, size)
+            sim.dt = self._sign * size
+            return
         out = self._asked(self._seen(sim, size, self._want))
         accept, factor = out[ACCEPT] > 0.5, math.exp(min(out[LOG_FACTOR], 700.0))
         cut = size < self._want * (1.0 - 1e-12)
@@ -165,21 +225,20 @@ class Heartbeat:
         want = (self._want if accept and cut else size) * factor
         if accept:
             self.naccept += 1
-            self._keep(sim, want)
         else:
             self.nreject += 1
             put_back(sim, self._t, self._state)
-            self._want = want
-        if not self._t + self._sign * want != self._t:
+        if not sim.t + self._sign * want != sim.t:
             self._stop(
                 sim,
-                f"the step size fell to {want:.3g} at t = {self._t:.9g}, which the time no longer resolves: the last "
+                f"the step size fell to {want:.3g} at t = {sim.t:.9g}, which the time no longer resolves: the last "
                 "steps were rejected, or their state was not finite",
             )
             return
-        sim.dt = self._sign * want
         if accept and self.then is not None:
             self.then(pointer)
+        self._keep(sim, want)
+        sim.dt = self._sign * want
 
     def _seen(self, sim: Any, size: float, want: float, first: bool = False) -> dict[int, float]:
         """The slots of the record that this integrator fills."""
@@ -237,6 +296,8 @@ def timescales(sim: Any) -> dict[int, float]:
     """
     x, v = (part.reshape(-1, 3) for part in state(sim))
     m = np.array([particle.m for particle in sim.particles])
+    if sim.testparticle_type == 0 and 0 <= sim.N_active < len(m):
+        m[sim.N_active :] = 0.0  # test particles, which pull nobody
     with np.errstate(all="ignore"):
         a, j, s, c, rate = derivatives(x, v, m, sim.G, sim.softening)
         aa, jj, ss, cc = (np.linalg.norm(q, axis=1) for q in (a, j, s, c))

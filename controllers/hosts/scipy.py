@@ -28,6 +28,7 @@ from ...integrators.core import options as options_
 from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
 from ...integrators.core.contract import ACCEPT, FALLBACK, LOG_FACTOR
+from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from ...integrators.core.runner import slots_read
 from ...integrators.engine.decisions import Decisions
@@ -93,14 +94,19 @@ class Steered:
     ) -> None:  # fmt: skip
         scale = self.scale
         self.max_steps = options_.count("max_steps", max_steps, 1)
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"{name} must be finite, got {shown(value)}")
         rtol, atol = np.multiply(rtol, scale)[()], np.multiply(atol, scale)[()]
         host: Any = super()
         host.__init__(fun, t0, y0, t_bound, max_step=max_step, rtol=rtol, atol=atol, **options)
         self.sight = Sight(self.asked.anew(), self.slots)
         self.zeros = np.zeros(self.n)
         self.rtol_seen, self.span = geometric_mean(np.ravel(self.rtol)), float(abs(t_bound - t0))
+        #: SciPy's first size
+        self.guess = self.h_abs
         if options.get("first_step") is None:
-            self.h_abs = self.sight.first(self.h_abs)
+            self.h_abs = min(self.sight.first(self.h_abs), self.span)
 
     def start_fails(self) -> bool:
         """Whether the solve cannot begin: its first slope or its first size is no number."""

@@ -10,7 +10,8 @@ for ("scipy_radau", which is SciPy's own rule, does); else they are dropped.
 BDF interpolates on equal steps: for every other size its table of differences is made anew (`change_D`), and it changes
 order and size only after order + 1 equal steps, since there would be nothing to choose an order from otherwise.  So the
 controller is asked at every attempt, but its factor for an accepted step holds only there: it is multiplied by what
-the change of order gains (SciPy's own factors), and is at most 10.  Sizes of rejected attempts are the controller's.
+the change of order gains (SciPy's own factors), and is at most 10 (so that a constant step is constant only while the
+order is).  Sizes of rejected attempts are the controller's.
 Read against SciPy 1.17.
 """
 
@@ -142,6 +143,10 @@ class SteeredBDF(SteeredImplicit):
 
     D: Any  # SciPy's
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.D[1] *= self.h_abs / self.guess if self.guess > 0.0 else 1.0  # it was filled for SciPy's first size
+
     def start_fails(self) -> bool:
         return super().start_fails() or not np.all(np.isfinite(self.D[1]))
 
@@ -208,11 +213,11 @@ class SteeredBDF(SteeredImplicit):
             if 1 <= other <= MAX_ORDER:
                 ratio = self_.error_const[other] * D[other + 1] / scale
                 norms[place] = np.linalg.norm(ratio) / ratio.size**0.5
-        with np.errstate(divide="ignore"):
+        with np.errstate(all="ignore"):
             factors = norms ** (-1.0 / np.arange(order, order + 3))
-        best = int(np.argmax(factors))
-        if best != 1:
-            factor = min(MAX_FACTOR, factor * factors[best] / factors[1])
+            best = int(np.argmax(factors))
+            gain = factors[best] / factors[1] if factors[1] < np.inf else 1.0
+        factor = min(MAX_FACTOR, factor * gain)
         self_.order = order + best - 1
         self_.h_abs *= factor
         self._resize(factor)

@@ -84,6 +84,11 @@ class Steered:
         host: Any = super()
         host.__init__(func=func, y0=y0, rtol=rtol, atol=atol, **options)
         self_: Any = self
+        for name, value in (("rtol", self_.rtol), ("atol", self_.atol)):
+            if not bool((torch.isfinite(value) & (value >= 0)).all()):
+                raise ValueError(f"{name} must be finite and not negative, got {shown(value.tolist())}")
+        if not bool((self_.rtol + self_.atol > 0).all()):
+            raise ValueError("rtol and atol are both 0: nothing is within tolerance then")
         if self.book.scale != 1.0:
             self_.rtol, self_.atol = self_.rtol * self.book.scale, self_.atol * self.book.scale
         self.func, self.event = Counted(func), False
@@ -173,8 +178,8 @@ class Steered:
         func.callback_step(t0, y0, dt)
         if not t1 > t0:
             raise self._failed(self._underflow(now, want))
-        t1, dt, passed = self._stops(t0, t1, dt)
-        cut = cut or passed is not None
+        t1, dt, passed, shortened = self._stops(t0, t1, dt)
+        cut = cut or shortened
 
         calls = func.calls
         y1, f1, error, k = impl("rk_common")._runge_kutta_step(func, y0, f0, t0, dt, t1, tableau=self_.tableau)
@@ -243,30 +248,36 @@ class Steered:
         # rounding must not add a step where the size divides what is left
         count = math.ceil(left / want * (1.0 - 1e-10)) if want > left * 1e-15 else math.inf
         if count <= 1:
-            return self.t_end - t0.detach(), self.t_end, want > left
+            # of the value of the end time, and with the gradient that t0 + (a size without one) has
+            return self.t_end - t0.detach(), self.t_end + (t0 - t0.detach()), want > left
         dt = torch.full_like(dt.detach(), left / count if math.isfinite(count) else want)
         return dt, t0 + dt, False
 
-    def _stops(self, t0: Any, t1: Any, dt: Any) -> tuple[Any, Any, str | None]:
-        """End and size of the attempt, and whether it is cut at a "step" or "jump" that the options prescribe."""
-        self_, passed = _any(self), None
-        if len(self_.step_t):
-            stop = self_.step_t[self_.next_step_index]
-            if t0 < stop < t0 + dt:
-                t1, dt, passed = stop, stop - t0, "step"
-        if len(self_.jump_t):
-            stop = self_.jump_t[self_.next_jump_index]
-            if t0 < stop < t0 + dt:
-                t1, dt, passed = stop, stop - t0, "jump"
-        return t1, dt, passed
+    def _stops(self, t0: Any, t1: Any, dt: Any) -> tuple[Any, Any, str | None, bool]:
+        """End and size of the attempt, whether it ends at a "step" or "jump" that the options prescribe, and whether it
+        was cut for that.
+
+        A step that ends there by itself counts too: torchdiffeq would go on with the slope from before the jump, and
+        look for that time for ever.
+        """
+        self_, passed, cut = _any(self), None, False
+        for kind, stops, at in (
+            ("step", self_.step_t, self_.next_step_index), ("jump", self_.jump_t, self_.next_jump_index)
+        ):  # fmt: skip
+            if len(stops):
+                near = 1e-12 * (t1.detach() - t0.detach())
+                if t0 < stops[at] <= t1 + near:
+                    cut = bool(stops[at] < t1 - near) or cut
+                    t1, dt, passed = stops[at], stops[at] - t0, kind
+        return t1, dt, passed, cut
 
     def _pass(self, passed: str | None, t1: Any, y1: Any, f1: Any) -> Any:
         """Go on to the next prescribed time where one was reached.  Returns the slope there: after a jump a new one."""
         self_ = _any(self)
-        if passed == "step":
-            self_.next_step_index = min(self_.next_step_index + 1, len(self_.step_t) - 1)
+        for stops, name in ((self_.step_t, "next_step_index"), (self_.jump_t, "next_jump_index")):
+            while getattr(self_, name) < len(stops) - 1 and stops[getattr(self_, name)] <= t1:
+                setattr(self_, name, getattr(self_, name) + 1)
         if passed == "jump":
-            self_.next_jump_index = min(self_.next_jump_index + 1, len(self_.jump_t) - 1)
             return self.func(t1, y1, perturb=impl("misc").Perturb.NEXT)
         return f1
 

@@ -81,4 +81,5 @@ def even(want: Tensor, left: Tensor) -> Tensor:
     """The largest of equal sizes that are no longer than `want` and end after `left`; all positive, (B,)."""
     # rounding must not add a step where the size divides what is left
     count = torch.ceil(left / want * (1.0 - 1e-10))
-    return torch.where(count > 1.0, left / torch.clamp(count, min=1.0), left)
+    # longer than what is left, so that torchode shortens it: its end time carries the gradient
+    return torch.where(count > 1.0, left / torch.clamp(count, min=1.0), torch.maximum(want, 2.0 * left))

@@ -130,6 +130,12 @@ def test_what_cannot_be_is_refused():
         ss.controller("pi34").for_rebound().attach(planets("leapfrog"))
     with pytest.raises(ValueError, match="time_left"):
         ss.controller("lorenz96").for_rebound().attach(planets())
+    with pytest.raises(ValueError, match="no bodies"):
+        empty = rebound.Simulation()
+        empty.integrator = "ias15"
+        ss.controller("ias15").for_rebound().attach(empty)
+    with pytest.raises(ValueError, match="then must be"):
+        ss.controller("ias15").for_rebound(then=3)
     with pytest.raises(ValueError, match="epsilon"):
         ss.controller("pi34").for_rebound(epsilon=0.0)
     sim = planets("whfast")

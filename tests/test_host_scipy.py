@@ -266,7 +266,7 @@ def test_what_a_host_does_not_show_is_refused_by_name():
 
 
 def test_another_method_than_it_was_trained_on_is_said():
-    with pytest.warns(UserWarning, match="was trained with method 'dopri5' and is used with 'bs32'"):
+    with pytest.warns(UserWarning, match="was trained with method 'dopri5' and is used with SciPy's RK23"):
             Learned.random(
             Decision(("log_err",), "pi34"), (4,), rng=0, name="told of nowhere", provenance={"method": "dopri5"}
         ).for_scipy("RK23")
@@ -328,3 +328,8 @@ def test_bdf_grows_tenfold_at_most():
     sol = solve_ivp(lambda t, y: 0.0 * y, (0.0, 1e6), [1.0], method=law.for_scipy("BDF"), first_step=1e-3)
     steps = np.diff(sol.t)
     assert sol.success and (steps[1:] / steps[:-1]).max() <= 10.0 * (1.0 + 1e-9)
+
+
+def test_a_tolerance_that_is_no_number():
+    with pytest.raises(ValueError, match="rtol must be finite, got nan"):
+        solve_ivp(*PLAIN[0], method=ss.controller("pi34").for_scipy(), rtol=np.nan)

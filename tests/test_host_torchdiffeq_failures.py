@@ -102,3 +102,17 @@ def test_the_tolerance_scale_is_used():
     odeint(predator, y0, t, method=scaled, rtol=1e-7, atol=1e-9)
     odeint(predator, y0, t, method=plain, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(scaled.stats.steps, plain.stats.steps, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rtol", "atol", "options", "said"),
+    [
+        (float("nan"), 1e-6, {}, "rtol must be finite"), (-1e-5, 1e-6, {}, "rtol must be finite and not negative"),
+        (0.0, 0.0, {}, "both 0"), (1e-5, 1e-6, {"first_step": -1.0}, "first_step must be positive"),
+    ],
+)  # fmt: skip
+def test_tolerances_and_sizes_that_cannot_be(rtol, atol, options, said):
+    method = ss.controller("pi34").for_torchdiffeq()
+    with pytest.raises(ValueError, match=said):
+        odeint(lambda t, y: -y, torch.ones(1), torch.tensor([0.0, 1.0]), rtol=rtol, atol=atol, method=method,
+               options=options)  # fmt: skip

@@ -90,6 +90,8 @@ def heartbeat(controller: Any, *, epsilon: float = 1e-9, then: Callable[[Any], N
     Raises ImportError where REBOUND is missing.
     """
     library("rebound", "5.0", "6")
+    if then is not None and not callable(then):
+        raise options.refuse("then", "a function of the simulation or None", then)
     return Heartbeat(controller, options.positive("epsilon", epsilon), then)
 
 
@@ -134,6 +136,8 @@ class Heartbeat:
             sim.integrator.epsilon = 0.0
         if self._sim is not None and self._sim is not sim:
             raise ValueError("a heartbeat steers one simulation: make another one, controller.for_rebound()")
+        if not sim.N:
+            raise ValueError("the simulation has no bodies yet: add them before a controller is attached")
         if sim.N_var:
             raise ValueError(VARIATIONS)
         if sim._heartbeat and not ours(sim):

@@ -111,7 +111,7 @@ def method(controller: Any, method: str = "dopri5", *, warm_start: bool = False,
     warm_start, even_steps = options_.flag("warm_start", warm_start), options_.flag("even_steps", even_steps)
     solver = impl("odeint").SOLVERS[base]
     fit(controller, f"torchdiffeq's {base}", measured(solver))
-    warn_once(controller, METHODS[base])
+    warn_once(controller, METHODS[base], f"torchdiffeq's {base}")
     return _again(controller, base, warm_start, even_steps)
 
 

@@ -81,6 +81,9 @@ class Steered:
             )
         if self.book.warm_start and options.get("first_step") is not None:
             raise ValueError("warm_start chooses the first step, and the option first_step was given too")
+        first = options.get("first_step")
+        if first is not None and float(first) <= 0.0:
+            raise ValueError(f"option first_step must be positive, also where time runs backwards, got {shown(first)}")
         host: Any = super()
         host.__init__(func=func, y0=y0, rtol=rtol, atol=atol, **options)
         self_: Any = self

@@ -10,8 +10,10 @@ from ..core.errors import outside, shown
 _TOLD: set[tuple[str, str, str]] = set()
 
 
-def warn_once(controller: Any, method: str) -> None:
+def warn_once(controller: Any, method: str, host: str | None = None) -> None:
     """UserWarning, at the caller of the package, where `controller.trained_method` names another method than `method`.
+
+    host: how another solver, in which the controller works, calls its method ("SciPy's RK23").
 
     A controller without that attribute, or with None or "", knows none: laws serve every method.
     """
@@ -22,6 +24,14 @@ def warn_once(controller: Any, method: str) -> None:
     if key in _TOLD:
         return
     _TOLD.add(key)
+    if host is not None:
+        warnings.warn(
+            f"controller {shown(controller.name)} was trained with method {shown(trained)} and is used with {host}: "
+            f"what it learned of errors and steps need not hold here. Use the method whose pair is that of {trained}, "
+            "or a law (stepsmith.controller('pi34'))",
+            stacklevel=outside(),
+        )
+        return
     warnings.warn(
         f"controller {shown(controller.name)} was trained with method {shown(trained)} and is used with "
         f"{shown(method)}: what it learned "

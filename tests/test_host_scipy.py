@@ -333,3 +333,14 @@ def test_bdf_grows_tenfold_at_most():
 def test_a_tolerance_that_is_no_number():
     with pytest.raises(ValueError, match="rtol must be finite, got nan"):
         solve_ivp(*PLAIN[0], method=ss.controller("pi34").for_scipy(), rtol=np.nan)
+
+
+@pytest.mark.parametrize("method", ["Radau", "BDF"])
+def test_a_jacobian_that_is_not_finite_in_mid_flight(method):
+    """SciPy's own methods raise ValueError out of the linear algebra."""
+    def fn(t, y):
+        return np.where(t > 0.5, np.nan, -50.0 * y * (1.0 + y**2))
+
+    sol = solve_ivp(fn, (0.0, 1.0), [3.0], method=ss.controller("pi34").for_scipy(method))
+    assert not sol.success and sol.t[-1] <= 0.5
+    assert "not finite" in sol.message

@@ -31,6 +31,20 @@ SLOTS = frozenset({rec.NEWTON_ITERS, rec.NEWTON_RATE})
 class SteeredImplicit(Steered):
     """What Radau and BDF share."""
 
+    t: Any  # SciPy's
+
+    def attempted(self) -> tuple[bool, str | None]:
+        """Attempts until one is accepted, as SciPy's `_step_impl`: success, and a message where there is none."""
+        raise NotImplementedError
+
+    def _step_impl(self) -> tuple[bool, str | None]:
+        try:
+            return self.attempted()
+        except ValueError as problem:  # SciPy's linear algebra refuses NaN
+            if "infs or NaNs" not in str(problem):
+                raise
+            return False, f"The Jacobian, or a step of Newton's method, is not finite at t = {self.t:g}."
+
     def measured(
         self, t: Any, y: Any, h_abs: Any, want: Any, truncated: bool, order: int, newton: tuple[int, float],
         ratio: Any, scale: Any,
@@ -58,7 +72,7 @@ class SteeredRadau(SteeredImplicit):
     def start_fails(self) -> bool:
         return super().start_fails() or not np.all(np.isfinite(self.f))
 
-    def _step_impl(self) -> tuple[bool, str | None]:
+    def attempted(self) -> tuple[bool, str | None]:
         self_: Any = self  # attributes are SciPy's
         if self.sight.attempts == 0 and self.start_fails():
             return False, NOT_FINITE
@@ -158,7 +172,7 @@ class SteeredBDF(SteeredImplicit):
         change_D(self_.D, self_.order, factor)
         self_.n_equal_steps = 0
 
-    def _step_impl(self) -> tuple[bool, str | None]:
+    def attempted(self) -> tuple[bool, str | None]:
         self_: Any = self  # attributes are SciPy's
         if self.sight.attempts == 0 and self.start_fails():
             return False, NOT_FINITE

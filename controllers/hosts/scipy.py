@@ -80,6 +80,9 @@ class Steered:
     slots: frozenset[int]
     scale: float
     # SciPy's attributes
+    t: Any
+    direction: Any
+    max_step: Any
     t_bound: Any
     h_abs: Any
     rtol: Any
@@ -121,10 +124,26 @@ class Steered:
             )
         return None
 
-    def too_small(self, finite: bool) -> str:
-        """The message of a step that the time variable no longer resolves."""
-        last = "" if finite else " The last attempt's state or error was not finite."
-        return self.TOO_SMALL_STEP + last
+    def resolved(self) -> float:
+        """The least size, as SciPy has it: ten spacings of the time variable."""
+        return 10.0 * abs(np.nextafter(self.t, self.direction * np.inf) - self.t)
+
+    def allowed(self) -> float:
+        """The size that the controller asked for last, within the bounds of SciPy and of `max_step`."""
+        return min(max(self.h_abs, self.resolved()), self.max_step)
+
+    def stuck(self, want: float, finite: bool) -> str | None:
+        """Why an attempt of size `want` is not made, or None.  finite: whether the last attempt was."""
+        if not want >= self.resolved():
+            last = "" if finite else " The last attempt's state or error was not finite."
+            return self.TOO_SMALL_STEP + last
+        return self.spent()
+
+    def target(self, want: float) -> tuple[Any, bool]:
+        """The end of an attempt of size `want`, and whether it was shortened to land on the end time."""
+        t_new = self.t + want * self.direction
+        truncated = bool(self.direction * (t_new - self.t_bound) > 0.0)
+        return (self.t_bound if truncated else t_new), truncated
 
     def seen(self, t: Any, h_abs: Any, want: Any, truncated: bool, order: int, error: Any, finite: bool) -> dict:
         """The slots that every method fills."""
@@ -157,18 +176,12 @@ class SteeredRungeKutta(Steered):
         self_: Any = self  # attributes are SciPy's
         if self.sight.attempts == 0 and self.start_fails():
             return False, NOT_FINITE
-        t, y, direction = self_.t, self_.y, self_.direction
-        min_step = 10.0 * np.abs(np.nextafter(t, direction * np.inf) - t)
-        want, finite = min(max(self_.h_abs, min_step), self_.max_step), True
+        t, y, finite = self_.t, self_.y, True
+        want = self.allowed()
         while True:
-            if not want >= min_step:
-                return False, self.too_small(finite)
-            if (why := self.spent()) is not None:
+            if (why := self.stuck(want, finite)) is not None:
                 return False, why
-            t_new = t + want * direction
-            truncated = direction * (t_new - self_.t_bound) > 0.0
-            if truncated:
-                t_new = self_.t_bound
+            t_new, truncated = self.target(want)
             h = t_new - t
             y_new, f_new = stepped(self_, t, y, h)
             seen, finite = self._measured(t, y, y_new, f_new, h, want, truncated)

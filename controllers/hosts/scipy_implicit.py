@@ -31,8 +31,6 @@ SLOTS = frozenset({rec.NEWTON_ITERS, rec.NEWTON_RATE})
 class SteeredImplicit(Steered):
     """What Radau and BDF share."""
 
-    t: Any  # SciPy's
-
     def attempted(self) -> tuple[bool, str | None]:
         """Attempts until one is accepted, as SciPy's `_step_impl`: success, and a message where there is none."""
         raise NotImplementedError
@@ -76,20 +74,14 @@ class SteeredRadau(SteeredImplicit):
         self_: Any = self  # attributes are SciPy's
         if self.sight.attempts == 0 and self.start_fails():
             return False, NOT_FINITE
-        t, y, direction = self_.t, self_.y, self_.direction
-        min_step = 10.0 * np.abs(np.nextafter(t, direction * np.inf) - t)
-        want, finite, rejected = min(max(self_.h_abs, min_step), self_.max_step), True, False
+        t, y, finite, rejected = self_.t, self_.y, True, False
+        want = self.allowed()
         if want != self_.h_abs:
             self_.LU_real = self_.LU_complex = None
         while True:
-            if not want >= min_step:
-                return False, self.too_small(finite)
-            if (why := self.spent()) is not None:
+            if (why := self.stuck(want, finite)) is not None:
                 return False, why
-            t_new = t + want * direction
-            truncated = direction * (t_new - self_.t_bound) > 0.0
-            if truncated:
-                t_new = self_.t_bound
+            t_new, truncated = self.target(want)
             h = t_new - t
             if truncated:
                 self_.LU_real = self_.LU_complex = None
@@ -176,21 +168,16 @@ class SteeredBDF(SteeredImplicit):
         self_: Any = self  # attributes are SciPy's
         if self.sight.attempts == 0 and self.start_fails():
             return False, NOT_FINITE
-        t, direction = self_.t, self_.direction
-        min_step = 10.0 * np.abs(np.nextafter(t, direction * np.inf) - t)
-        want, finite = min(max(self_.h_abs, min_step), self_.max_step), True
+        t, finite = self_.t, True
+        want = self.allowed()
         if want != self_.h_abs:
             self._resize(want / self_.h_abs)
         current = self_.jac is None
         while True:
-            if not want >= min_step:
-                return False, self.too_small(finite)
-            if (why := self.spent()) is not None:
+            if (why := self.stuck(want, finite)) is not None:
                 return False, why
-            t_new = t + want * direction
-            truncated = direction * (t_new - self_.t_bound) > 0.0
+            t_new, truncated = self.target(want)
             if truncated:
-                t_new = self_.t_bound
                 self._resize(np.abs(t_new - t) / want)
                 self_.LU = None
             h = t_new - t

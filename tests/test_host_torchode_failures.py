@@ -116,3 +116,42 @@ def test_gradients_backwards_are_nan_where_the_backward_solve_fails(kind):
             exact = torch.tensor([-2.0 * math.exp(-0.5)], dtype=F64)
             torch.testing.assert_close(field.rate.grad, exact, rtol=1e-5, atol=0.0)
             assert not solution.status.any()
+
+
+BOUNDS = {"dt_max": 0.05, "dt_min": 1e-3, "max_steps": 30}
+
+
+@pytest.mark.parametrize("name", ["pi34", "lorenz96"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("options", [{}, {"even_steps": True}, {"warm_start": True, "max_steps": 40}, BOUNDS])
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_compiled_attempt_is_the_one_in_tensors(name, dtype, options, alone, monkeypatch):
+    """On samples that arrive, blow up, meet NaN and begin with it; two solves, for the sizes of a warm start."""
+    found = {}
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr("stepsmith.controllers.hosts.torchode.StepSizes._plain", lambda *seen: False)
+        term, log = to.ODETerm(failing), []
+        controller = ss.controller(name).for_torchode(1e-6, 1e-4, term=term, **options)
+        solver = controller.solver(to.Dopri5(term)) if alone else to.AutoDiffAdjoint(to.Dopri5(term), controller)
+        own = solver.step_size_controller.adapt_step_size
+
+        def adapt(t0, dt, *rest, own=own, log=log):
+            accept, dt_next, state, status = own(t0, dt, *rest)
+            log.append([x.clone() for x in (accept, dt_next, state.want, state.ended, status)])
+            return accept, dt_next, state, status
+
+        solver.step_size_controller.adapt_step_size = adapt
+        t = torch.tensor([0.0, 0.25, 0.75, 2.0], dtype=dtype).repeat(4, 1)
+        for _ in range(2):
+            solution = solver.solve(to.InitialValueProblem(FAIL_Y0.to(dtype), t[:, 0], t[:, -1], t))
+        found[compiled] = log, solution.stats, solution.status
+    (log, stats, status), (other, told, codes) = found[True], found[False]
+    assert min(len(log), len(other)) > 20 and torch.equal(status, codes)
+    alike = [0, 1, 3]  # the third sample feels its way to where NaN begins, by roundings
+    for name in ("n_accepted", "n_rejected", "n_fallback", "n_initialized"):
+        assert torch.equal(stats[name][alike], told[name][alike])
+    for a, b in zip(log, other, strict=False):
+        for x, y in zip(a, b, strict=True):
+            x, y = x[alike], y[alike]
+            torch.testing.assert_close(x, y, rtol=1e-5 if dtype == torch.float32 else 1e-7, atol=0.0, equal_nan=True)

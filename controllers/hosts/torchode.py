@@ -24,8 +24,8 @@ of parameters that samples share are NaN where any attempt of any sample was not
 graph of torchode's loop holds every attempt.
 
 The controller sees the error, the sizes, norms of state and error, and the time left, but no stages.  Under
-torch.compile it runs as torchode's own do: the loop itself branches on data and stays as it is, its steps and decisions
-are compiled.  It does not run in TorchScript.
+torch.compile it runs as torchode's own do: the loop branches on data and stays as it is, steps and decisions are
+compiled.  It does not run in TorchScript.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from ...integrators.core.errors import shown
 from ...integrators.core.namespaces import torch_arrays
 from ...integrators.core.pure import Decision
 from ...integrators.core.runner import slots_read
-from ...integrators.engine.decisions import Batched
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import geometric_mean, norms
+from .torchode_compiled import Compiled
 from .torchode_parts import Isolated, Start, State, even, first_size, left_of, resolved, torchode
 
 Tensor = torch.Tensor
@@ -89,13 +89,13 @@ class StepSizes(_Base):
                 setattr(self, name, value * scale)
         self.rtol_seen = geometric_mean(self.rtol)
         self.register_buffer("params", torch.tensor(controller.params, dtype=torch.float64))
-        self.poison = True
+        self.poison = self.through = True
         self._warm: OrderedDict[Any, Tensor] = OrderedDict()
         self._bound()
 
     def _bound(self) -> None:
         self.slots = slots_read(self.controller)
-        self._batched: Batched | None = None
+        self._compiled: Compiled | None = None
         decision, first = Decision(self.controller, torch_arrays()), getattr(self.controller, "first", None)
         # a compiler takes these into its graph as they are: it would look for their names where NumPy's stand
         graph = torch.compiler.allow_in_graph
@@ -113,7 +113,8 @@ class StepSizes(_Base):
         a gradient, and its `stats["n_steps"]` does not count the attempts in which it rests.
         """
         twin = copy.deepcopy(self)
-        twin.poison, twin.term = False, step_method.term if self.term is None else self.term
+        twin.poison, twin.through = False, backprop_through_step_size_control
+        twin.term = step_method.term if self.term is None else self.term
         return Isolated(step_method, twin, backprop_through_step_size_control=backprop_through_step_size_control)
 
     # -- torchode's three methods --------------------------------------------------------------------------------------
@@ -159,18 +160,27 @@ class StepSizes(_Base):
         self, t0: Tensor, dt: Tensor, y0: Tensor, step_result: Any, state: State, stats: dict[str, Any]
     ) -> tuple[Tensor, Tensor, State, Tensor]:
         """Which attempts are accepted (B,), the next sizes (B,), signed, the state after that, and the status (B,)."""
+        if self._plain(t0, dt, y0, step_result, state):
+            with torch.no_grad():
+                err, measures = self._measured(y0, step_result)
+            if self._compiled is None:
+                limits = self.dt_min, self.dt_max, self.max_steps, MOST_REJECTED, MOST_LOST
+                self._compiled = Compiled(self.controller, self.rtol_seen, limits, self.even_steps, self.poison)
+            return self._compiled(t0, dt.detach(), step_result.y.detach(), err, measures, state, stats)
         rows = state.rows if dt.requires_grad else state.rows.detach()  # torchode has detached the sizes
         want = state.want if dt.requires_grad else state.want.detach()
         left, h = left_of(state, t0), dt.double().abs()
         live, cut = (left > 0.0) & (state.ended == 0), want > left
-        found, finite = self._seen(y0, step_result, h)
+        err, found = self._measured(y0, step_result)
+        finite = torch.isfinite(err) & torch.isfinite(step_result.y).all(dim=1)
         found |= {
-            rec.H: h, rec.H_FREE: want, rec.TRUNCATED: cut.double(), rec.T_LEFT: left, rec.SPAN: state.span,
+            rec.ERR: err, rec.FINITE: finite.double(), rec.RTOL: torch.full_like(h, self.rtol_seen), rec.H: h,
+            rec.H_FREE: want, rec.TRUNCATED: cut.double(), rec.T_LEFT: left, rec.SPAN: state.span,
             rec.ORDER: torch.full_like(h, state.order),
         }  # fmt: skip
         unknown = torch.full_like(h, math.nan)
         record = [found.get(slot, unknown) for slot in range(rec.N_RECORD)]
-        out, after = self._decided(rows, record)
+        out, after = self.decide(self.params, rows.unbind(dim=1), record)
 
         accept = live & finite & (out[ACCEPT] > 0.5)
         asked = torch.where(accept & cut, want, h) * torch.exp(out[LOG_FACTOR])
@@ -207,20 +217,13 @@ class StepSizes(_Base):
 
     # -- pieces --------------------------------------------------------------------------------------------------------
 
-    def _decided(self, rows: Tensor, record: list[Tensor]) -> tuple[Any, Any]:
-        """The answer and the state after it, a tensor (B,) a slot each.
-
-        In compiled code where the samples are on the CPU and sizes have no gradient; in tensors otherwise, which costs
-        some fifty operations.
-        """
-        whole = torch.stack(record, dim=1)
-        graph = torch.is_grad_enabled() and (whole.requires_grad or rows.requires_grad)
-        if graph or whole.device.type != "cpu" or torch.compiler.is_compiling():
-            return self.decide(self.params, rows.unbind(dim=1), record)
-        if self._batched is None:
-            self._batched = Batched(self.controller)
-        outs, after = self._batched(rows.detach().numpy(), whole.detach().numpy())
-        return torch.from_numpy(outs).unbind(dim=1), torch.from_numpy(after).unbind(dim=1)
+    def _plain(self, t0: Tensor, dt: Tensor, y0: Tensor, step_result: Any, state: State) -> bool:
+        """Whether an attempt can be decided in compiled code: on the CPU, where its size has no gradient."""
+        if y0.device.type != "cpu" or torch.compiler.is_compiling() or y0.is_complex():
+            return False
+        error = step_result.error_estimate
+        seen = (t0, dt, state.rows, state.want, state.span, *((error,) if self.through and error is not None else ()))
+        return not (torch.is_grad_enabled() and any(x.requires_grad for x in seen))
 
     def _term(self, term: Any) -> Any:
         if term is None and self.term is None:
@@ -235,8 +238,8 @@ class StepSizes(_Base):
         atol, rtol = (x.to(size.dtype) if isinstance(x, Tensor) else x for x in (self.atol, self.rtol))
         return atol + rtol * size
 
-    def _seen(self, y0: Tensor, step_result: Any, h: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """ERR, FINITE, RTOL and the norms that the controller reads, each (B,) float64; and which attempts are finite.
+    def _measured(self, y0: Tensor, step_result: Any) -> tuple[Tensor, dict[int, Tensor]]:
+        """The scaled error (B,), and by slot the norms that the controller reads, float64.
 
         ValueError where the method has no error estimate.
         """
@@ -248,11 +251,7 @@ class StepSizes(_Base):
             )
         scale = self._scale(torch.maximum(y0.abs(), y1.abs()))
         err = self.norm(error.abs() / scale).double()
-        finite = torch.isfinite(err) & torch.isfinite(y1).all(dim=1)
-        found = {rec.ERR: err, rec.FINITE: finite.double(), rec.RTOL: torch.full_like(h, self.rtol_seen)}
-        for slot, value in norms(self.slots, error, y0, scale).items():
-            found[slot] = value.double()
-        return found, finite
+        return err, {slot: value.double() for slot, value in norms(self.slots, error, y0, scale).items()}
 
     def _code(
         self, accept: Tensor, finite: Tensor, asked: Tensor, t: Tensor, lost: Tensor, streak: Tensor, attempts: Tensor
@@ -293,7 +292,7 @@ class StepSizes(_Base):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = ("decide", "_start", "_first", "_warm", "_batched")
+        bound = ("decide", "_start", "_first", "_warm", "_compiled")
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -39,8 +39,9 @@ class Objective:
             self._floors.append(log_work(first.err, first.work, levels, np.zeros(len(levels))))
 
     def _sweep(self, split: Sweepable, law: Law, threads: int | None = None) -> Sweep:
-        # a kernel of an implicit method takes too long to compile to have several a family
-        return split.sweep(law.general() if self.implicit else law, max_steps=self.max_steps, threads=threads)
+        # one kernel a family where they take long to compile: of an implicit method, and of many families
+        shared = self.implicit or len(self.splits) > 1
+        return split.sweep(law.general() if shared else law, max_steps=self.max_steps, threads=threads)
 
     def each(self, law: Law) -> np.ndarray:
         """Mean log work of a law on every split."""
@@ -84,3 +85,9 @@ def grid_of(split: Sweepable) -> dict[str, Any]:
     costs = costs_of(split)
     grid = {"tolerances": [float(v) for v in split.tolerances], "levels": [float(v) for v in split.family.levels]}
     return grid if costs is None else {**grid, "costs": costs}
+
+
+def grids_of(splits: Sequence[Sweepable]) -> dict[str, Any]:
+    """What splits are measured at, by family, and by method too where there are several."""
+    several = len({split.method for split in splits}) > 1
+    return {split.family.name + (f", {split.method}" if several else ""): grid_of(split) for split in splits}

@@ -34,7 +34,7 @@ from ..run.progress import Progress
 from ..run.provenance import provenance
 from .budget import Training, training_of
 from .candidates import candidates
-from .objective import Objective, grid_of
+from .objective import Objective, grid_of, grids_of
 
 MOST_RESTARTS = 1000
 #: evaluations that a search needs beside those of the published laws
@@ -194,9 +194,9 @@ def tune_splits(
                    "attempts": objective.attempts, "restarts": restarts, "sigma": sigma, "asked": evaluations,
                    "stopped_improving": all(c.stopped for c in found),
                    **({} if budget is None else {"budget_of": budget.to_json()})},
-        **(grid_of(train[0]) if len(train) == 1 else {"families": {s.family.name: grid_of(s) for s in train}}),
+        **(grid_of(train[0]) if len(train) == 1 else {"families": grids_of(train)}),
         "seed": seed,
-        **_fingerprint(name),
+        **(_fingerprint(name) if len(train) == 1 else {}),
         **({} if start is None else {"start": json_values(start.values)}),
         **provenance(),
     }  # fmt: skip

@@ -1,0 +1,116 @@
+"""The systems as families, their division into seen and unseen ones, and the protocol of every method.
+
+Systems are divided by themselves, not by instance: what is tested on has taken no part in the search.  Of all systems
+40 % are never seen; of the others a quarter chooses between candidates and the rest is searched on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...controllers.laws import registry
+from ...integrators import problems
+from ...integrators.engine.costs import NONE
+from ...integrators.engine.ensemble import solve_ensemble
+from ...integrators.problems.families import Family, tolerance_grid
+from ...integrators.problems.problem import Batch
+from ..evaluate.splits import Split
+from . import systems
+
+#: families of the package among the systems; those of one mechanism stand on one side
+OWN = {
+    "train": ("lotka_volterra", "brusselator", "henon_heiles", "kepler", "kuramoto", "neural_field"),
+    "validation": ("double_pendulum", "species"),
+    "test": ("pleiades", "three_body", "lorenz96", "arenstorf", "rate_network"),
+}
+#: systems of dysts that are families of the package above
+TWICE = ("DoublePendulum", "HenonHeiles")
+#: by method: loosest and tightest tolerance, their number, and the band of error levels
+PROTOCOL = {
+    "bs32": (1e-2, 1e-7, 13, (1e-4, 1e-2)),
+    "tsit5": (1e-2, 1e-10, 17, (1e-7, 1e-3)),
+    "dopri5": (1e-2, 1e-10, 17, (1e-7, 1e-3)),
+    "dop853": (1e-2, 1e-12, 21, (1e-9, 1e-4)),
+}
+SHARE_UNSEEN, SHARE_CHOOSING = 0.4, 0.25
+#: times after which an instance begins on the attractor, in spans
+FURTHEST = 10.0
+
+
+class Systems:
+    """All systems, of dysts and of the package.
+
+    folder: where the right-hand sides of dysts are written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.known = systems.read()
+        self.groups = {n: [s for s in self.known.values() if s.n == n] for n in systems.DIMENSIONS}
+        self.rhs = {n: systems.compiled(group, folder) for n, group in self.groups.items()}
+
+    @functools.cached_property
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """Names on the sides "train", "validation" and "test", those of dysts drawn by the fixed seed 0."""
+        names = np.array(sorted(s.name for group in self.groups.values() for s in group if s.name not in TWICE))
+        names = names[np.random.default_rng(0).permutation(len(names))]
+        unseen = int(round(SHARE_UNSEEN * len(names)))
+        choosing = unseen + int(round(SHARE_CHOOSING * (len(names) - unseen)))
+        drawn = {"test": names[:unseen], "validation": names[unseen:choosing], "train": names[choosing:]}
+        return {side: (*sorted(map(str, drawn[side])), *OWN[side]) for side in OWN}
+
+    def family(self, name: str, method: str) -> Family:
+        """A system as a family under a method's protocol."""
+        loose, tight, count, levels = PROTOCOL[method]
+        tolerances = tolerance_grid(loose, tight, count)
+        if name not in self.known:
+            own = problems.family(name)
+            if own.error == "energy":
+                raise ValueError(f"{name}: its error is that of the energy, and the universal law is for state errors")
+            return replace(own, tolerances=tolerances, levels=levels, method=method)
+        system = self.known[name]
+        group = self.groups[system.n]
+        number = group.index(system)
+
+        def sampler(rng: np.random.Generator, count: int) -> Batch:
+            p = systems.parameters(group, [number] * count)
+            y0, zero = np.tile(system.start, (count, 1)), np.zeros(count)
+            away = Batch(self.rhs[system.n], y0, p, zero, rng.uniform(0.0, FURTHEST * system.span, count), name=name)
+            found = solve_ensemble(away, "dop853", registry.get("dop853").general(), 1e-9, 1e-12, max_steps=200_000)
+            start = np.where(found.success[:, None], found.y, y0)
+            return Batch(self.rhs[system.n], start, p, zero, np.full(count, system.span), name=name)
+
+        return Family(
+            name=f"dysts:{name}", doc=f"{name} of dysts", rhs=self.rhs[system.n], n=system.n,
+            m=systems.parameters(group, [0]).shape[1], sampler=sampler, atol_factor=1e-3,
+            tolerances=tolerances, levels=levels, method=method,
+        )  # fmt: skip
+
+    def draw(self, side: str, method: str, n: int, names: Iterable[str] | None = None, seed: int = 0) -> list[Split]:
+        """`n` instances of every system of a side; systems of which no reference passes its self-check are left out."""
+        out = []
+        for name in self.sides[side] if names is None else names:
+            family = self.family(name, method)
+            batch = family.split(side, n, seed)
+            found = family.reference(batch)
+            if found is None:
+                raise ValueError(f"{name} has no reference")
+            keep = np.flatnonzero(found.ok)
+            if keep.size:
+                failed = tuple(int(i) for i in np.flatnonzero(~found.ok))
+                out.append(
+                    Split(
+                        family, method, side, seed, n, batch[keep], np.ascontiguousarray(found.y[keep]), keep, failed,
+                        NONE,
+                    )
+                )  # fmt: skip
+        return out
+
+
+def names_of(splits: Sequence[Split]) -> list[str]:
+    """Names of the systems of splits."""
+    return [split.family.name for split in splits]

@@ -243,16 +243,21 @@ def test_a_warm_start_goes_on_from_the_last_solve_of_its_kind():
     assert method.stats.nfev == 1 + 6 * (method.stats.naccept + method.stats.nreject)
     assert method.stats.nfev < first.nfev
     torch.testing.assert_close(out, want, rtol=1e-5, atol=1e-7)
-    for other in (t * 0.5, -t):  # another span, another direction: other kinds
+    for other in (t + 1.0, -t):  # another start, another direction: other kinds
         odeint(predator, y0, other, method=method)
         assert method.stats.nfev == 2 + 6 * (method.stats.naccept + method.stats.nreject)
+    odeint(predator, y0, t * 1e-3, method=method)  # another end: the same kind, and no step beyond it
+    assert method.stats.nfev == 7 and method.stats.steps == [2e-3]
+    for size in (3, 2):  # another batch: the same kind
+        odeint(lambda t, y: -y, torch.ones(size, 4, dtype=F64), t, method=method)
+    assert method.stats.nfev == 1 + 6 * (method.stats.naccept + method.stats.nreject)
     method.reset()
     odeint(predator, y0, t, method=method)
     assert method.stats.steps == first.steps
     with pytest.raises(ValueError, match="warm_start chooses the first step"):
         odeint(predator, y0, t, method=method, options={"first_step": 0.1})
     for k in range(80):
-        odeint(lambda t, y: -y, y0, torch.tensor([0.0, 1e-3 * (k + 1)], dtype=F64), method=method)
+        odeint(lambda t, y: -y, y0, torch.tensor([1e-3 * (k + 1), 0.5], dtype=F64), method=method)
     assert len(method.book._warm) == 64
 
 

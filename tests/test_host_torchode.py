@@ -151,6 +151,9 @@ def test_a_warm_start_goes_on_from_the_last_solve_of_its_kind():
     begun = len(log)
     solver.solve(given, dt0=torch.full((4,), 0.05, dtype=F64))
     assert (log[begun][1] == 0.05).all()
+    begun = len(log)
+    solver.solve(problem(end=2.0, y0=Y0[:3]))  # fewer samples and another end: the same kind
+    assert len(set(log[begun][1].tolist())) == 1
     controller.reset()
     begun = len(log)
     assert solver.solve(given).stats["n_steps"].tolist() == first.stats["n_steps"].tolist()

@@ -155,3 +155,37 @@ def test_the_compiled_attempt_is_the_one_in_tensors(name, dtype, options, alone,
         for x, y in zip(a, b, strict=True):
             x, y = x[alike], y[alike]
             torch.testing.assert_close(x, y, rtol=1e-5 if dtype == torch.float32 else 1e-7, atol=0.0, equal_nan=True)
+
+
+def test_bounds_that_exclude_each_other_are_refused():
+    with pytest.raises(ValueError, match="dt_min must be at most dt_max, 0.1"):
+        PI.for_torchode(1e-6, 1e-6, dt_min=0.5, dt_max=0.1)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("begun", [None, 0.01])
+def test_sizes_without_gradients_are_decided_in_compiled_code_while_training(alone, begun, monkeypatch):
+    """From the third attempt at the latest, and gradients are those of the tensors' path."""
+    net = torch.nn.Linear(2, 2, dtype=F64)
+    term, seen, gradients = to.ODETerm(lambda t, y: torch.tanh(net(y))), [], []
+    for compiled in (True, False):
+        controller = PI.for_torchode(1e-8, 1e-6, term=term)
+        kind = controller.solver if alone else (lambda step, controller=controller, **more: to.AutoDiffAdjoint(
+            step, controller, **more))  # fmt: skip
+        solver = kind(to.Dopri5(term), backprop_through_step_size_control=False)
+        own = type(controller)._plain
+
+        def plain(self, *given, own=own, compiled=compiled):
+            seen.append(own(self, *given))
+            return compiled and seen[-1]
+
+        monkeypatch.setattr(type(controller), "_plain", plain)
+        seen.clear()
+        given = to.InitialValueProblem(FAIL_Y0.expand(4, 2), torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64))
+        ys = solver.solve(given, dt0=None if begun is None else torch.full((4,), begun, dtype=F64)).ys
+        gradients.append(torch.autograd.grad(ys.sin().sum(), list(net.parameters())))
+        if compiled:
+            assert len(seen) > 5 and all(seen[0 if alone else 2 :])
+        monkeypatch.undo()
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

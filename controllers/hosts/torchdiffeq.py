@@ -92,9 +92,9 @@ def method(controller: Any, method: str = "dopri5", *, warm_start: bool = False,
     controller  an object of the contract, such as `stepsmith.controller("pi34")`
     method      torchdiffeq's method: "dopri5", "dopri8", "bosh3", "adaptive_heun" or "fehlberg2"
     warm_start  True: a solve begins with the size that suited the first step of the last one of its kind: of equal
-                shape and dtype of the state, tolerances, first and last time.  It saves an evaluation and the small
-                steps that recover from an automatic size.  A solve then depends on those before it; `reset()` forgets
-                them
+                shape (but for the first of several axes, the batch) and dtype of the state, tolerances, first time and
+                direction.  It saves an evaluation and the small steps that recover from an automatic size.  A solve
+                then depends on those before it; `reset()` forgets them
     even_steps  True: a step is the largest of equal ones that are no longer than the controller asks for and that end
                 at the last time, left / ceil(left / want).  Nothing is evaluated beyond that time, and step sizes have
                 no gradient.  Not with events, whose end is unknown

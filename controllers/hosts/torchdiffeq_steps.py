@@ -148,9 +148,12 @@ class Steered:
         self.asked = book.asked.anew()
         if book.warm_start:
             tolerances = tuple(float(x.max()) for x in (self_.rtol, self_.atol))
-            self.key = (tuple(self_.y0.shape), self_.y0.dtype, self.sign, start, self.end, self.event, *tolerances)
+            # neither how large the batch is nor when it ends says much of the first step
+            shape = tuple(self_.y0.shape[1:] if self_.y0.ndim > 1 else self_.y0.shape)
+            self.key = (shape, self_.y0.dtype, self.sign, start, self.event, *tolerances)
             size = book.begun(self.key)
             if size is not None:
+                size = size if self.event else min(size, abs(self.span))
                 self.first_step = torch.as_tensor(size, dtype=self_.dtype, device=self_.y0.device)
         self.func.limit = self.t_end if book.even_steps else None
         host._before_integrate(t)

@@ -19,13 +19,11 @@ after `max_steps` attempts, GENERAL_ERROR else.  What torchode's loop then retur
                      says from where on).  `controller.solver(step_method)`, an AutoDiffAdjoint, makes NaN of it
     backwards        JointBacksolveAdjoint looks at no status in its backward pass: gradients are NaN there
 
-The option `max_steps` of AutoDiffAdjoint itself ends the whole batch when the first sample has used it up.  Gradients
-of parameters that samples share are NaN where any attempt of any sample was not finite, a rejected one included: the
-graph of torchode's loop holds every attempt.
+AutoDiffAdjoint's own `max_steps` ends the whole batch when the first sample has used it up.  Gradients of shared
+parameters are NaN where any attempt was not finite, a rejected one included: the graph holds every attempt.
 
 The controller sees the error, the sizes, norms of state and error, and the time left, but no stages.  Under
-torch.compile it runs as torchode's own do: the loop branches on data and stays as it is, steps and decisions are
-compiled.  It does not run in TorchScript.
+torch.compile it runs as torchode's own do.  It does not run in TorchScript.
 """
 
 from __future__ import annotations
@@ -106,11 +104,12 @@ class StepSizes(_Base):
         """Forget the sizes of a warm start: the next solves choose their first step themselves."""
         self._warm.clear()
 
-    def solver(self, step_method: Any, *, backprop_through_step_size_control: bool = True) -> Any:
+    def solver(self, step_method: Any, *, backprop_through_step_size_control: bool = False) -> Any:
         """torchode's AutoDiffAdjoint for `step_method` and a copy of this controller, where samples fail alone.
 
-        Outputs that a failed sample did not reach are NaN (its last state is the one before the first of them), without
-        a gradient, and its `stats["n_steps"]` does not count the attempts in which it rests.
+        Outputs that a failed sample did not reach are NaN, without a gradient, and its `stats["n_steps"]` does not
+        count the attempts in which it rests.  The last argument is torchode's switch, on in AutoDiffAdjoint itself;
+        off, sizes have no gradient and are cheap.
         """
         twin = copy.deepcopy(self)
         twin.poison, twin.through = False, backprop_through_step_size_control
@@ -125,7 +124,7 @@ class StepSizes(_Base):
         span = (sign * (problem.t_end - problem.t_start)).double()
         y0, f0, key, first = problem.y0, None, None, None
         if self.warm_start:
-            key = (tuple(y0.shape), y0.dtype, tuple(problem.t_start.tolist()), tuple(problem.t_end.tolist()))
+            key = (tuple(y0.shape[1:]), y0.dtype, tuple(sorted(set(problem.t_start.tolist()))), float(sign[0]))
             first = torch.full_like(like, math.nan)
             if dt0 is None:
                 dt0 = self._remembered(key, like)
@@ -151,10 +150,12 @@ class StepSizes(_Base):
         for name in ("n_rejected", "n_fallback"):
             stats[name] = torch.zeros_like(ended)
         state = State(
-            torch.stack(rows, dim=1), want, ended, like, like, problem.t_end, sign, span, float(method_order), first
-        )
+            torch.stack(rows, dim=1), want, ended, like, like, problem.t_end, sign, span, float(method_order), first,
+            not self.through,
+        )  # fmt: skip
         size = torch.where(ended > 0, 0.0, self._size(want, span))
-        return sign * size.to(sign.dtype), state, f0
+        size = sign * size.to(sign.dtype)
+        return size, state, f0
 
     def adapt_step_size(
         self, t0: Tensor, dt: Tensor, y0: Tensor, step_result: Any, state: State, stats: dict[str, Any]
@@ -166,7 +167,7 @@ class StepSizes(_Base):
             if self._compiled is None:
                 limits = self.dt_min, self.dt_max, self.max_steps, MOST_REJECTED, MOST_LOST
                 self._compiled = Compiled(self.controller, self.rtol_seen, limits, self.even_steps, self.poison)
-            return self._compiled(t0, dt.detach(), step_result.y.detach(), err, measures, state, stats)
+            return self._compiled(t0, dt, step_result.y.detach(), err, measures, state.without_graph(dt), stats)
         rows = state.rows if dt.requires_grad else state.rows.detach()  # torchode has detached the sizes
         want = state.want if dt.requires_grad else state.want.detach()
         left, h = left_of(state, t0), dt.double().abs()
@@ -205,6 +206,7 @@ class StepSizes(_Base):
         now = State(
             torch.where(live[:, None], torch.stack(after, dim=1), rows), torch.where(live, asked, want), ended, lost,
             state.attempts + live, state.t_end, state.sign, state.span, state.order, state.first,
+            state.off_graph(dt),
         )  # fmt: skip
         return accept, dt_next, now, status
 
@@ -221,16 +223,16 @@ class StepSizes(_Base):
         """Whether an attempt can be decided in compiled code: on the CPU, where its size has no gradient."""
         if y0.device.type != "cpu" or torch.compiler.is_compiling() or y0.is_complex():
             return False
+        if not torch.is_grad_enabled():
+            return True
         error = step_result.error_estimate
-        seen = (t0, dt, state.rows, state.want, state.span, *((error,) if self.through and error is not None else ()))
-        return not (torch.is_grad_enabled() and any(x.requires_grad for x in seen))
+        seen = (t0, dt, state.span, *(() if state.off_graph(dt) or error is None else (error, state.rows, state.want)))
+        return not any(x.requires_grad for x in seen)
 
     def _term(self, term: Any) -> Any:
         if term is None and self.term is None:
-            raise ValueError(
-                "torchode gives the controller no term to choose the first step with: give for_torchode(term=...), "
-                "solve(problem, term=...) or solve(problem, dt0=...)"
-            )
+            ways = "give for_torchode(term=...), solve(problem, term=...) or solve(problem, dt0=...)"
+            raise ValueError(f"torchode gives the controller no term to choose the first step with: {ways}")
         return self.term if term is None else term
 
     def _scale(self, size: Tensor) -> Tensor:
@@ -245,10 +247,8 @@ class StepSizes(_Base):
         """
         y1, error = step_result.y, step_result.error_estimate
         if error is None:
-            raise ValueError(
-                f"controller {shown(self.controller.name)} needs an error estimate, and this step method has none: use "
-                "Dopri5, Tsit5 or Heun"
-            )
+            needs = f"controller {shown(self.controller.name)} needs an error estimate, and this step method has none"
+            raise ValueError(f"{needs}: use Dopri5, Tsit5 or Heun")
         scale = self._scale(torch.maximum(y0.abs(), y1.abs()))
         err = self.norm(error.abs() / scale).double()
         return err, {slot: value.double() for slot, value in norms(self.slots, error, y0, scale).items()}
@@ -325,9 +325,9 @@ def step_size_controller(
     norm        (B, D) -> (B,), of the scaled error; None: torchode's root mean square
     dt_min      a sample fails where the controller asks for less.  dt_max: no step is longer
     max_steps   attempts after which a sample that is not at its end fails, alone
-    warm_start  True: a solve without dt0 begins with the shortest of the sizes that suited its samples' first steps
-                in the last solve of its kind (shape, dtype, times), and saves the evaluation of an automatic choice.
-                It reads one number and the times off the device.  `reset()` forgets the sizes
+    warm_start  True: a solve without dt0 begins with the shortest size that suited a sample's first step in the last
+                solve of its kind (features, dtype, start times, direction), and saves an evaluation.  It reads one
+                number and the times off the device.  `reset()` forgets the sizes
     even_steps  True: a step is the largest of equal ones that are no longer than the controller asks for and that end
                 at the sample's end time
 
@@ -341,9 +341,11 @@ def step_size_controller(
     for name, value in (("atol", atol), ("rtol", rtol)):
         if not isinstance(value, Tensor):
             options_.number(name, value, 0.0)
+    dt_min, dt_max = options_.positive("dt_min", dt_min, none=True), options_.positive("dt_max", dt_max, none=True)
+    if dt_min is not None and dt_max is not None and dt_min > dt_max:
+        raise options_.refuse("dt_min", f"at most dt_max, {dt_max:g}", dt_min)
     return StepSizes(
-        controller, atol, rtol, term, torchode.step_size_controllers.rms_norm if norm is None else norm,
-        options_.positive("dt_min", dt_min, none=True), options_.positive("dt_max", dt_max, none=True),
+        controller, atol, rtol, term, torchode.step_size_controllers.rms_norm if norm is None else norm, dt_min, dt_max,
         options_.count("max_steps", max_steps, none=True), options_.flag("warm_start", warm_start),
         options_.flag("even_steps", even_steps),
     )  # fmt: skip

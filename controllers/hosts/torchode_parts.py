@@ -30,6 +30,7 @@ class State(NamedTuple):
     sign      (B,) direction of time, 1 or -1, of the dtype of time.
     span      (B,) length of the span, positive.
     order     exponent order of the method.
+    apart     whether torchode takes step sizes out of the graph, as far as is known.
     first     (B,) sizes proposed after the first accepted step, NaN before, written in place; None without warm_start.
     """
 
@@ -43,6 +44,15 @@ class State(NamedTuple):
     span: Tensor
     order: float
     first: Tensor | None
+    apart: bool
+
+    def off_graph(self, dt: Tensor) -> bool:
+        """Whether torchode takes sizes out of the graph: known, or seen from a size dt that had a gradient here."""
+        return self.apart or (self.want.requires_grad and not dt.requires_grad)
+
+    def without_graph(self, dt: Tensor) -> State:
+        """The same without gradients, for an attempt of size dt, which has none."""
+        return self._replace(rows=self.rows.detach(), want=self.want.detach(), apart=self.off_graph(dt))
 
 
 class Isolated(_Solver):

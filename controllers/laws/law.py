@@ -20,6 +20,7 @@ from ...integrators.core import record
 from ...integrators.core.contract import N_HEAD, S_LH1, S_LH2, Lane, bind
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
+from ...integrators.core.tolerance_scale import checked as checked_scale
 from ..ways_in import WaysIn
 from . import formula as F
 from . import nbody
@@ -43,6 +44,7 @@ class Law(WaysIn):
     kind      "linear", "criterion" or "constant"
     values    natural values by coefficient; those left out have the defaults of `SPECS[kind]`
     rules     the code whose rules for acceptance, limiter and rejection it follows
+    tolerance_scale    by which solvers multiply the tolerances asked for (`integrators.core.tolerance_scale`)
     doc       what it is, in words
     source    where it was published
     known     ((slot, value), ...) of parameters, and of state rows that nobody reads, which a kernel may compile in:
@@ -59,6 +61,7 @@ class Law(WaysIn):
     rules: str = ""
     doc: str = ""
     source: str = ""
+    tolerance_scale: float = field(default=1.0, kw_only=True)
     n_state: int = field(default=N_HEAD, init=False)
     known: tuple[tuple, tuple] = field(default=((), ()), init=False, repr=False)
     _full: Mapping[str, float] = field(default_factory=dict, init=False, repr=False)
@@ -70,6 +73,7 @@ class Law(WaysIn):
     def __post_init__(self) -> None:
         if self.kind not in SPECS:
             raise unknown("kind of law", self.kind, SPECS)
+        object.__setattr__(self, "tolerance_scale", checked_scale(self.tolerance_scale))
         spec = SPECS[self.kind]
         full = {name: c.default for name, c in spec.items()}
         for name, value in self.values.items():
@@ -121,6 +125,7 @@ class Law(WaysIn):
             self.known,
             self._whole,
             self.trained_method,
+            self.tolerance_scale,
         )
 
     def general(self) -> Law:
@@ -212,7 +217,14 @@ class Law(WaysIn):
 
     def replace(self, name: str | None = None, /, **coefficients: float) -> Law:
         """This law with other coefficients (natural values, by name), and another name if one is given."""
-        return Law(name or self.name, self.kind, {**self.values, **coefficients}, self.rules, self.doc, self.source)
+        texts, scale = (self.rules, self.doc, self.source), self.tolerance_scale
+        return Law(name or self.name, self.kind, {**self.values, **coefficients}, *texts, tolerance_scale=scale)
+
+    def unscaled(self) -> Law:
+        """This law without its tolerance scale: what searches and comparisons at equal error run."""
+        law = copy.copy(self)
+        object.__setattr__(law, "tolerance_scale", 1.0)
+        return law
 
     def poles(self) -> np.ndarray:
         """Closed-loop poles on the asymptotic model E = phi h^k: roots of the characteristic cubic,
@@ -232,10 +244,10 @@ class Law(WaysIn):
 
 def restored(
     name: str, kind: str, values: dict, rules: str, doc: str, source: str, known: tuple[tuple, tuple], whole: bool,
-    trained_method: str | None = None,
+    trained_method: str | None = None, tolerance_scale: float = 1.0,
 ) -> Law:  # fmt: skip
     """A law out of a pickle, with the choices of `general` and `specialised`."""
-    law = Law(name, kind, values, rules, doc, source)
+    law = Law(name, kind, values, rules, doc, source, tolerance_scale=tolerance_scale)
     object.__setattr__(law, "known", known)
     object.__setattr__(law, "_whole", whole)
     object.__setattr__(law, "trained_method", trained_method)

@@ -134,3 +134,6 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
     "arkode": ("sundials", _g(5 / 4, 1 / 2, -3 / 4, -1 / 4, -3 / 4), "ARKODE's Soderlind module (H0321)", _ARK),
     "petsc_dsp": ("petsc", _g(3 / 5, -1 / 5), "PETSc TSADAPTDSP's default (PI42)", "PETSc adaptdsp.c"),
 }  # fmt: skip
+
+#: tolerance scales of laws that have one: the solver works at so many times the tolerances that are asked for
+SCALES: dict[str, float] = {}

@@ -40,7 +40,7 @@ class Objective:
 
     def _sweep(self, split: Sweepable, law: Law, threads: int | None = None) -> Sweep:
         # one kernel a family where they take long to compile: of an implicit method, and of many families
-        shared = self.implicit or len(self.splits) > 1
+        shared, law = self.implicit or len(self.splits) > 1, law.unscaled()
         return split.sweep(law.general() if shared else law, max_steps=self.max_steps, threads=threads)
 
     def each(self, law: Law) -> np.ndarray:

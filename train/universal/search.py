@@ -81,7 +81,7 @@ def search_controller(
         first = first.replace(name=variant, family=NAME)
     else:
         first = closed_form.linear(FEATURES[variant], law, n_act=2, name=variant, family=NAME)
-    fitness = evolution.Together([evolution.Fitness(split, law.general(), settings) for split in drawn.train])
+    fitness = evolution.Together(_affordable(drawn.train, law, settings))
     base = runs_of(drawn.valid, law, law.name)
     best, kept = math.inf, first
     bar = Progress(f"{variant}, seed {seed}", settings.generations, "generations", progress)
@@ -98,6 +98,17 @@ def search_controller(
     finally:
         bar.close()
     return kept, best
+
+
+def _affordable(splits: Sequence[Split], law: Law, settings: evolution.Settings) -> list[evolution.Fitness]:
+    """The fitness on every split but those of which each instance is dearer than `settings.dearest`."""
+    out = []
+    for split in splits:
+        try:
+            out.append(evolution.Fitness(split, law.general(), settings))
+        except ValueError as too_dear:
+            print(f"{split.family.name} under {split.method} is left out: {too_dear}", flush=True)
+    return out
 
 
 def _told(controller: Learned, seed: int, attempts: int, generation: int, figure: float, law: Law) -> dict[str, Any]:

@@ -40,6 +40,8 @@ PROTOCOL = {
 SHARE_UNSEEN, SHARE_CHOOSING = 0.4, 0.25
 #: times after which an instance begins on the attractor, in spans
 FURTHEST = 10.0
+#: every second instance is short, this part of the span: neural differential equations are solved in 4 to 30 steps
+SHORT = (0.03, 0.5)
 
 
 class Systems:
@@ -82,7 +84,10 @@ class Systems:
             away = Batch(self.rhs[system.n], y0, p, zero, rng.uniform(0.0, FURTHEST * system.span, count), name=name)
             found = solve_ensemble(away, "dop853", registry.get("dop853").general(), 1e-9, 1e-12, max_steps=200_000)
             start = np.where(found.success[:, None], found.y, y0)
-            return Batch(self.rhs[system.n], start, p, zero, np.full(count, system.span), name=name)
+            low, high = np.log(SHORT)
+            part = np.exp(rng.uniform(low, high, count))
+            part[::2] = 1.0
+            return Batch(self.rhs[system.n], start, p, zero, part * system.span, name=name)
 
         return Family(
             name=f"dysts:{name}", doc=f"{name} of dysts", rhs=self.rhs[system.n], n=system.n,

@@ -30,7 +30,7 @@ from stepsmith.controllers.laws.law import Law
 from stepsmith.controllers.learned.network import Learned
 from stepsmith.integrators import methods, problems
 from stepsmith.integrators.kernels.build import lanes_for
-from stepsmith.policies.tolerance_scale import matched_scale
+from stepsmith.policies.tolerance_scale import matched_scale, reference_law
 from stepsmith.train.evaluate.clock import copies
 from stepsmith.train.evaluate.splits import Split, draw
 from stepsmith.train.run.provenance import provenance
@@ -51,7 +51,7 @@ def controllers(
 ) -> dict[str, Any]:
     """What is compared, by the name of its row; the law first, then the tuned one.  n: validation instances."""
     learned = resolve.controller(given, name, method)
-    law_name = against or methods.get(method).law
+    law_name = against or reference_law(methods.get(method))
     if not isinstance(learned, Learned):
         raise ValueError(f"{given} is no learned controller, and has no tolerance scale to set")
     if learned.tolerance_scale == 1.0 and not as_is:

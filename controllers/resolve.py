@@ -1,4 +1,4 @@
-"""Controllers by name: laws, this family's tuned law, the zoo, and files."""
+"""Controllers by name: laws, the method's own, this family's tuned one, the zoo, and files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..integrators import methods
 from ..integrators.core.names import unknown
+from ..integrators.methods.method import UNIVERSAL
 from ..integrators.methods.tableaus import ExplicitTableau
 from .laws import registry
 from .laws.law import Law
+
+#: the name under which a method's own law is asked for
+AUTO = "auto"
 
 
 def controller(name: str, family: str | None = None, method: str | ExplicitTableau | None = None) -> Any:
     """The controller called `name`.
 
-    That is a law, "tuned" (the law that `stepsmith tune` found for the family and method), a name of the zoo, or the
-    path of a controller file (`.safetensors`) or of a tuned law (`.json`).  Raises ValueError naming the nearest.
+    That is a law, "auto" (the law that the method has where no controller is named; without a method that of explicit
+    ones), "tuned" (the law that `stepsmith tune` found for the family and method), a name of the zoo, or the path of a
+    controller file (`.safetensors`) or of a tuned law (`.json`).  Raises ValueError naming the nearest.
     """
+    if name == AUTO:
+        return _by_name(UNIVERSAL if method is None else methods.get(method).law)
     if name == "tuned":
         from .laws.tuned import tuned
 
@@ -52,7 +60,7 @@ def base_law(law: str | Law | Mapping[str, Any], family: str, method: str | Expl
             raise ValueError("a law given as a table needs a 'base'")
         base = base_law(changes.pop("base"), family, method)
         return Law(f"{base.name}, changed", base.kind, {**base.values, **changes}, base.rules, base.doc, base.source)
-    return controller(law, family, method) if law == "tuned" else registry.get(law)
+    return controller(law, family, method) if law in ("tuned", AUTO) else registry.get(law)
 
 
 def _by_name(name: str) -> Any:
@@ -71,4 +79,4 @@ def _shipped(name: str) -> Any:
         from .file import load_controller
 
         return load_controller(name)
-    raise unknown("controller", name, [*registry.names(), *zoo, "tuned"])
+    raise unknown("controller", name, [*registry.names(), *zoo, AUTO, "tuned"])

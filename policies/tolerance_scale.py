@@ -37,6 +37,7 @@ from ..integrators.core.errors import OptionError
 from ..integrators.core.tolerance_scale import checked, unscaled
 from ..integrators.engine.measure import sweep
 from ..integrators.engine.solve import check_controller
+from ..integrators.methods.method import UNIVERSAL
 from ..integrators.methods.tableaus import ExplicitTableau
 from ..integrators.problems.families import Family
 
@@ -139,7 +140,7 @@ def matched_scale(
     controller   an object, a name or a path; a scale that it has already is left out
     family       a `Family` or its name
     method       default the family's
-    against      the law, an object or a name; None: the method's own, which is pi34 for explicit methods
+    against      the law, an object or a name; None: pi34 of explicit methods, the method's own of others
     tolerances   relative ones, above 0 and at most 1; the absolute one is the family's factor times each
     seed         what draws the instances
 
@@ -149,7 +150,7 @@ def matched_scale(
     """
     fam = family if isinstance(family, Family) else problems.family(problems.named(family))
     meth = methods.get(fam.method if method is None else method)
-    law = _resolved(meth.law if against is None else against, fam, meth)
+    law = _resolved(reference_law(meth) if against is None else against, fam, meth)
     mine = _resolved(controller, fam, meth)
     rtols = np.array([options.number("tolerances", r, above=0.0, high=LOOSEST) for r in tolerances])
     if not rtols.size:
@@ -177,6 +178,11 @@ def matched_scale(
     return Matched(
         scale, fam.name, meth.name, str(law.name), int(seed), int(n), len(measured.batch), tuple(levels)
     )
+
+
+def reference_law(method: methods.Method) -> str:
+    """Name of the law whose error a controller is to make where none is named: a published one, without a scale."""
+    return "pi34" if method.law == UNIVERSAL else method.law
 
 
 def _resolved(value: Any, family: Family, method: methods.Method) -> Any:

@@ -88,8 +88,8 @@ def _resolver() -> Any:
 
 
 def controller(name_or_object: Any, family: str | None = None, method: str | None = None) -> Any:
-    """A controller object from a law's name, "tuned" (needs the family), a zoo name, the path of a controller file, or
-    itself.
+    """A controller object from a law's name, "auto" (the method's own law), "tuned" (needs the family), a zoo name, the
+    path of a controller file, or itself.
 
     Raises ValueError naming the nearest where nothing has the name.
     """
@@ -111,8 +111,8 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object, and None is the method's own law ("pi34"
-    of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
+    """Integrate one problem; `controller` may be a name, a path or an object, and None or "auto" is the method's own law
+    ("universal_law" of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
     """
     if getattr(problem, "state", None) is not None:
         atol = problem.state.scales(atol)

@@ -106,17 +106,18 @@ def test_where_no_controller_is_named_the_method_has_its_own_law():
     problem = ss.problems.make("flame")
     for name in methods.names():
         method = methods.get(name)
-        assert method.law == OWN_LAWS.get(name, "pi34")
+        assert method.law == OWN_LAWS.get(name, "universal_law")
         assert method.law in registry.names()
     for name in ("tsit5", "rodas5p", "radau5"):
         law = methods.get(name).law
         default, named, other = (ss.solve(problem, name, *given) for given in ((), (law,), ("i",)))
         assert np.array_equal(default.y, named.y) and not np.array_equal(default.t, other.t)
-        assert np.array_equal(ss.solve(problem, name, controller=None).t, named.t)
+        for own in (None, "auto"):
+            assert np.array_equal(ss.solve(problem, name, controller=own).t, named.t)
         batch = problem.batch()
         assert np.array_equal(ss.solve_ensemble(batch, name).y, ss.solve_ensemble(batch, name, law).y)
     half = F(1, 2)
     heun = ExplicitTableau("heun21", 2, 1, c=(0, 1), a=((), (1,)), b=(half, half), b_hat=(1, 0))
-    assert np.array_equal(ss.solve(problem, heun).t, ss.solve(problem, heun, "pi34").t)
+    assert np.array_equal(ss.solve(problem, heun).t, ss.solve(problem, heun, "universal_law").t)
     with pytest.raises(ValueError, match="unknown method 'rodas5'"):
         ss.solve(problem, "rodas5")

@@ -4,9 +4,8 @@ torchode takes a controller object, and `step_size_controller` makes one: a `Ste
 sample apart, in tensors on the samples' device.  Read against torchode 1.0.1.
 
 What is torchode's and stays: the last step of a sample is shortened to land on its end, dense output, the automatic
-first size, and the switch `backprop_through_step_size_control`, which is on by default: step sizes then have
-gradients, through the errors that a law has seen.  What is ours: dt_min and dt_max, and no factor is clamped but by the
-controller.
+first size, and the switch `backprop_through_step_size_control`, on by default: step sizes then have gradients, through
+the errors that a law has seen.  What is ours: dt_min and dt_max, and no factor is clamped but by the controller.
 
 Samples that fail.  torchode ends a whole batch at the first status that is not 0, and reports success for samples that
 it has left halfway.  Here a sample that fails rests where it is (steps of size 0) until every other one has arrived;

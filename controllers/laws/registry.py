@@ -85,7 +85,7 @@ def register(law: Law, listed: bool = True) -> Law:
     if not isinstance(law, Law):
         raise refuse("law", "a stepsmith.controllers.laws.Law", law)
     name = text("law.name", law.name)
-    if name in LAWS or name in _MAKERS or name == "tuned" or name in zoo_names():
+    if name in LAWS or name in _MAKERS or name in ("auto", "tuned") or name in zoo_names():
         raise OptionError(
             f"law {shown(name)} ships with the package, or is a name of its own: give this one another name"
         )

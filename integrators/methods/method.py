@@ -25,6 +25,8 @@ LINEAR_ALGEBRA = frozenset({record.NJAC, record.NLU, record.NSOLVE, record.JAC_A
 NEWTON = frozenset({record.NEWTON_ITERS, record.NEWTON_RATE, record.LU_SHIFT})
 
 DEVICES = ("cpu", "cuda", "torch")
+#: name of the law that explicit methods have where no controller is named
+UNIVERSAL = "universal_law"
 
 
 @dataclass(frozen=True)
@@ -63,4 +65,4 @@ class Method:
     implicit: bool = False
     factor_pairs: bool = False
     tableau: ExplicitTableau | None = None
-    law: str = "pi34"
+    law: str = UNIVERSAL

@@ -30,7 +30,7 @@ SURE = 0.9  # probability that a settled tolerance gives the wanted error on tha
 FINER = 5  # tolerances between two of the coarse grid
 KINDS = ("published", "tuned", "learned", "given")
 #: published laws that are tried under every method; under the best methods all of them are
-FIRST = ("i", "pi34", "pi42", "h211b", "predictive")
+FIRST = ("i", "universal_law", "pi34", "pi42", "h211b", "predictive")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from .report import Fit, Row
 TRAIN, VALIDATION, TEST = 48, 32, 48
 TOLERANCES = 24
 MAX_STEPS = 50_000  # attempts of a solve in a sweep
-DEFAULT = ("tsit5", "pi34")
+DEFAULT = ("tsit5", "universal_law")
 NEAR = 1.5  # methods within this factor of the least work are clocked
 
 

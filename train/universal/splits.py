@@ -47,13 +47,16 @@ SHORT = (0.03, 0.5)
 class Systems:
     """All systems, of dysts and of the package.
 
-    folder: where the right-hand sides of dysts are written.
+    folder    where the right-hand sides of dysts are written
+    apart     True: every system has a right-hand side of its own, whose kernel runs at the system's true cost, and not
+              one that branches over all systems of its dimension
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, apart: bool = False) -> None:
+        self.folder, self.apart = folder, apart
         self.known = systems.read()
         self.groups = {n: [s for s in self.known.values() if s.n == n] for n in systems.DIMENSIONS}
-        self.rhs = {n: systems.compiled(group, folder) for n, group in self.groups.items()}
+        self.rhs = {} if apart else {n: systems.compiled(group, folder) for n, group in self.groups.items()}
 
     @functools.cached_property
     def sides(self) -> dict[str, tuple[str, ...]]:
@@ -75,22 +78,23 @@ class Systems:
                 raise ValueError(f"{name}: its error is that of the energy, and the universal law is for state errors")
             return replace(own, tolerances=tolerances, levels=levels, method=method)
         system = self.known[name]
-        group = self.groups[system.n]
+        group = [system] if self.apart else self.groups[system.n]
         number = group.index(system)
+        rhs = systems.compiled(group, self.folder) if self.apart else self.rhs[system.n]
 
         def sampler(rng: np.random.Generator, count: int) -> Batch:
             p = systems.parameters(group, [number] * count)
             y0, zero = np.tile(system.start, (count, 1)), np.zeros(count)
-            away = Batch(self.rhs[system.n], y0, p, zero, rng.uniform(0.0, FURTHEST * system.span, count), name=name)
+            away = Batch(rhs, y0, p, zero, rng.uniform(0.0, FURTHEST * system.span, count), name=name)
             found = solve_ensemble(away, "dop853", registry.get("dop853").general(), 1e-9, 1e-12, max_steps=200_000)
             start = np.where(found.success[:, None], found.y, y0)
             low, high = np.log(SHORT)
             part = np.exp(rng.uniform(low, high, count))
             part[::2] = 1.0
-            return Batch(self.rhs[system.n], start, p, zero, part * system.span, name=name)
+            return Batch(rhs, start, p, zero, part * system.span, name=name)
 
         return Family(
-            name=f"dysts:{name}", doc=f"{name} of dysts", rhs=self.rhs[system.n], n=system.n,
+            name=f"dysts:{name}", doc=f"{name} of dysts", rhs=rhs, n=system.n,
             m=systems.parameters(group, [0]).shape[1], sampler=sampler, atol_factor=1e-3,
             tolerances=tolerances, levels=levels, method=method,
         )  # fmt: skip

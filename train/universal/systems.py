@@ -156,7 +156,7 @@ def _statements(system: System, number: int, indent: str) -> list[str]:
 def compiled(systems: Sequence[System], folder: Path) -> Callable[..., None]:
     """The function of `text`, out of a module that is written into the folder, so that its kernels are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"dysts_{systems[0].n}"
+    name = f"dysts_{systems[0].n if len(systems) > 1 else systems[0].name}"
     path = folder / f"{name}.py"
     source = text(systems)
     if not path.is_file() or path.read_text(encoding="utf-8") != source:

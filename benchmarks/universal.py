@@ -2,6 +2,7 @@
 
     python benchmarks/universal.py law [--seed 1] [--evaluations 700] [--n 4] --out LAW.json
     python benchmarks/universal.py controller --law LAW.json [--seed 0] [--generations 80] [--n 4] --out FILE
+    python benchmarks/universal.py scale CONTROLLER [--against scipy] --out FILE
     python benchmarks/universal.py compare CONTROLLER... [--side test] [--methods tsit5,bs32,dopri5,dop853] [--own 150]
     python benchmarks/universal.py clock CONTROLLER... [--methods tsit5] [--rounds 5]
 
@@ -9,7 +10,8 @@ It needs `pip install --no-deps dysts`.  `compare` prints, by method, evaluation
 torchdiffeq's law and, with --own, of the law that a search with so many candidates finds for each system; geometric
 means over systems with 95 % intervals.  A list of training seeds, a,b,c, is one row: the first is the one that ships,
 the interval draws all of them.  `clock` compiles every system by itself, which takes minutes, and reads the time in
-lanes.  docs/universal.md says what is compared.
+lanes.  `scale` writes a controller with the tolerance scale that makes its error that of a law at the same tolerance,
+on the choosing systems.  docs/universal.md says what is compared.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from stepsmith.controllers import resolve
+from stepsmith.controllers.file import save
 from stepsmith.controllers.laws import registry, tuned
 from stepsmith.controllers.laws.law import Law
 from stepsmith.train.algorithms.evolution import Settings
@@ -31,7 +34,7 @@ from stepsmith.train.evaluate.runs import Runs
 from stepsmith.train.run.provenance import provenance
 from stepsmith.train.tune import tune_splits
 from stepsmith.train.universal import search
-from stepsmith.train.universal.compare import Ratios, ratios, runs_of
+from stepsmith.train.universal.compare import Ratios, matching_scale, ratios, runs_of
 from stepsmith.train.universal.splits import PROTOCOL, Systems
 
 AGAINST = ("pi34", "torchdiffeq")
@@ -61,6 +64,21 @@ def controller(args: argparse.Namespace) -> None:
     hidden = [int(v) for v in args.hidden.split(",")] if args.hidden else []
     base = tuned.read(args.law)[0] if args.law.endswith(".json") else registry.get(args.law).unscaled()
     print(*search.search_controller(drawn, base, args.variant, settings, args.seed, Path(args.out), hidden))
+
+
+def scale(args: argparse.Namespace) -> None:
+    """The geometric mean over methods of the scale on the choosing systems."""
+    systems, found = Systems(args.folder), {}
+    for method in args.methods.split(","):
+        splits = systems.draw("validation", method, args.n)
+        theirs = runs_of(splits, registry.get(args.against).unscaled(), args.against)
+        found[method] = matching_scale(runs_of(splits, named(args.controller), args.controller), theirs)
+    value = float(f"{math.exp(np.mean(np.log(list(found.values())))):.2g}")
+    print(json.dumps({"scale": value, "by method": found}))
+    if args.out:
+        learned = resolve.controller(args.controller)
+        told = {"scale": value, "against": args.against, "split": "choosing systems", "by_method": found}
+        save(learned.replace(tolerance_scale=value, measured={**learned.measured, "tolerance_scale": told}), args.out)
 
 
 def own_laws(systems: Systems, method: str, splits: list, evaluations: int, n: int) -> list[Runs]:
@@ -146,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("out/universal"), help="where right-hand sides are written")
     commands = parser.add_subparsers(required=True)
-    for run in (law, controller, compare, clock):
+    for run in (law, controller, scale, compare, clock):
         one = commands.add_parser(run.__name__)
         one.set_defaults(run=run)
         one.add_argument("--seed", type=int, default=0)
@@ -160,7 +178,11 @@ def main() -> None:
             one.add_argument("--generations", type=int, default=80)
             one.add_argument("--hidden", default="", help="widths of hidden layers; none: a closed form")
         else:
-            one.add_argument("controllers", nargs="*", default=["universal_law", "universal"])
+            if run is scale:
+                one.add_argument("controller")
+                one.add_argument("--against", default="scipy")
+            else:
+                one.add_argument("controllers", nargs="*", default=["universal_law", "universal"])
             one.add_argument("--side", default="test", choices=("train", "validation", "test"))
             one.add_argument("--methods", default="tsit5" if run is clock else ",".join(PROTOCOL))
             one.add_argument("--own", type=int, default=0, help="candidates of a law's search on every system")

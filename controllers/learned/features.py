@@ -91,6 +91,11 @@ def order(state, record):
     return record[ORDER]
 
 
+def low_order(state, record):
+    """1 up to exponent order 6, 0 above: what is multiplied by it rests under methods of higher order."""
+    return where(record[ORDER] <= 6.0, 1.0, 0.0)
+
+
 def log_tol(state, record):
     """log of the relative tolerance."""
     return safe_log(record[RTOL])
@@ -237,6 +242,7 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (
     _f(0, log_ratio_2, -4.0, 4.0, 0.0, 1.0),
     _f(0, streak, 0.0, 3.0, 0.0, 1.0),
     _f(0, order, 1.0, 14.0, 5.0, 0.25, ORDER),
+    _f(0, low_order, 0.0, 1.0, 0.0, 1.0, ORDER),
     _f(0, log_tol, -14.0 * LN10, 0.0, -5.0 * LN10, 1.0 / (3.0 * LN10), RTOL),
     _f(1, log_left, -12.0, 0.0, -4.0, 0.25, H, T_LEFT),
     _f(1, time_left, 0.0, 1.0, 0.5, 2.0, T_LEFT, SPAN),

@@ -23,6 +23,8 @@ from ..evaluate.splits import Split
 
 MAX_STEPS = 50_000
 RESAMPLES = 10_000
+#: errors between which a tolerance scale is matched, and how many an instance must have
+SMALLEST, LARGEST, FEWEST = 1e-11, 0.03, 5
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,26 @@ def ratios(
     low, high = curves.bca_interval(lambda i: v[i].mean(axis=1), len(v), seed=0, resamples=RESAMPLES, beside=beside)
     figure = Figure(float(np.exp(v.mean())), float(np.exp(low)), float(np.exp(high)))
     return Ratios(tuple(names), v, figure, tuple(lost), tuple(charged))
+
+
+def matching_scale(mine: Sequence[Runs], theirs: Sequence[Runs]) -> float:
+    """The tolerance scale at which `mine` makes the errors of `theirs` at the same tolerances, both without a scale.
+
+    On every instance that both solve at `FEWEST` tolerances or more, log error is taken as linear in log tolerance, and
+    the scale is that of the middle of the tolerances; the answer is the median over instances.  ValueError where no
+    instance counts.
+    """
+    found = []
+    for a, b in zip(mine, theirs, strict=True):
+        assert a.tol is not None  # both were swept over tolerances
+        x = np.log(a.tol)
+        for mistakes, other in zip(a.err, b.err, strict=True):
+            used = (mistakes > SMALLEST) & (mistakes < LARGEST) & (other > SMALLEST) & (other < LARGEST)
+            if used.sum() < FEWEST:
+                continue
+            slope, level = np.polyfit(x[used], np.log(mistakes[used]), 1)
+            middle = x[used].mean()
+            found.append((np.log(other[used]).mean() - level) / slope - middle)
+    if not found:
+        raise ValueError(f"no instance has {FEWEST} errors between {SMALLEST:g} and {LARGEST:g}")
+    return float(np.exp(np.median(found)))

@@ -1,0 +1,190 @@
+"""The universal law and controller: names, tolerance scale, hosts; and the systems of dysts that they come from."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+import stepsmith as ss
+from stepsmith.controllers.laws import registry
+from stepsmith.train.universal import splits, systems
+from stepsmith.train.universal.compare import ratios, runs_of
+
+FLOWS = '''
+import numpy as np
+from .base import DynSys, DynSysDelay, staticjit
+
+
+class Turning(DynSys):
+    @staticjit
+    def _rhs(x, y, z, t, a, w):
+        r = np.sqrt(x**2 + y**2)
+        xdot = -y + a * np.heaviside(x - 9.0, 0.5) * r
+        ydot = x - a * r
+        zdot = w * z + np.cos(t)
+        return xdot, ydot, zdot
+
+    @staticjit
+    def _jac(x, y, z, t, a, w):
+        return None
+
+
+class Sinking(DynSys):
+    @staticjit
+    def _rhs(x, y, z, t, a):
+        r = a * x
+        return r, -y, abs(z)
+
+
+class Late(DynSysDelay):
+    @staticjit
+    def _rhs(x, y, z, t, a):
+        return x, y, z
+
+
+class Arrayed(DynSys):
+    @staticjit
+    def _rhs(x, y, z, t, a):
+        return x, y, a[0] * z
+
+
+class Branching(DynSys):
+    @staticjit
+    def _rhs(x, y, z, t, a):
+        if x > 0:
+            return x, y, z
+        return y, x, z
+'''
+
+
+@pytest.fixture
+def dysts(tmp_path, monkeypatch):
+    """A package called dysts, whose import would fail: it is read alone."""
+    root = tmp_path / "dysts"
+    (root / "data").mkdir(parents=True)
+    (root / "__init__.py").write_text("raise ImportError('it is not to be imported')\n")
+    (root / "flows.py").write_text(FLOWS)
+    facts = {
+        name: {"initial_conditions": [1.0, 0.5, 0.2], "delay": name == "Late", "period": 2.0,
+               "maximum_lyapunov_estimated": exponent, "parameters": parameters}
+        for name, exponent, parameters in (
+            ("Turning", 0.5, {"a": 0.3, "w": -1}), ("Sinking", 1e-3, {"a": -0.7}), ("Late", 1.0, {"a": 1.0}),
+            ("Arrayed", 1.0, {"a": [1.0, 2.0]}), ("Branching", 1.0, {"a": 1.0}),
+        )
+    }  # fmt: skip
+    (root / "data" / "chaotic_attractors.json").write_text(json.dumps(facts))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "dysts", raising=False)
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+def test_plain_systems_are_read_without_importing_the_package(dysts):
+    found = systems.read()
+    assert list(found) == ["Sinking", "Turning"]  # no delays, no arrays, no returns from branches
+    turning = found["Turning"]
+    assert turning.arguments == ("x", "y", "z") and turning.parameters == {"a": 0.3, "w": -1.0}
+    assert turning.span == 4.0 and found["Sinking"].span == systems.MOST_PERIODS * 2.0
+    assert "dysts" not in sys.modules
+
+
+def test_all_systems_of_a_dimension_are_one_right_hand_side(dysts, tmp_path):
+    group = list(systems.read().values())
+    rhs = systems.compiled(group, tmp_path / "written")
+    p, dy = systems.parameters(group, [0, 1]), np.zeros(3)
+    assert p.tolist() == [[0.0, -0.7, 0.0], [1.0, 0.3, -1.0]]
+    for x in (-1.0, 9.0, 20.0):
+        y = np.array([x, 0.5, -0.2])
+        rhs(0.3, y, p[0], dy)
+        np.testing.assert_allclose(dy, [-0.7 * x, -0.5, 0.2], rtol=1e-15)
+        rhs(0.3, y, p[1], dy)
+        r = np.hypot(x, 0.5)
+        want = [-0.5 + 0.3 * np.heaviside(x - 9.0, 0.5) * r, x - 0.3 * r, 0.2 + np.cos(0.3)]
+        np.testing.assert_allclose(dy, want, rtol=1e-14)
+    # compiled, in lanes: each trajectory its own system
+    batch = ss.Batch(rhs, np.tile([1.0, 0.5, 0.2], (2, 1)), p, np.zeros(2), np.full(2, 1.5))
+    ends = ss.solve_ensemble(batch, "dop853", rtol=1e-11, atol=1e-13)
+    assert ends.success.all()
+    np.testing.assert_allclose(ends.y[0], [np.exp(-0.7 * 1.5), 0.5 * np.exp(-1.5), 0.2 * np.exp(1.5)], rtol=1e-9)
+
+
+def test_systems_are_divided_and_drawn(dysts, tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "DIMENSIONS", (3,))
+    monkeypatch.setattr(splits, "OWN", {"train": ("lotka_volterra",), "validation": (), "test": ()})
+    found = splits.Systems(tmp_path / "written")
+    sides = found.sides
+    names = [name for side in sides.values() for name in side]
+    assert sorted(names) == ["Sinking", "Turning", "lotka_volterra"] and sides == found.sides
+    (split,) = found.draw("train", "bs32", 4, ["Turning"])
+    assert split.family.name == "dysts:Turning" and split.tolerances[0] == 1e-2 and len(split.ids) == 4
+    spans = split.batch.t1 - split.batch.t0
+    assert (spans[::2] == 4.0).all() and (spans[1::2] < 2.0).all()
+    law = registry.get("universal_law").unscaled()
+    mine, theirs = runs_of([split], law, "universal_law"), runs_of([split], registry.get("pi34"), "pi34")
+    same = ratios(mine, mine, [split])
+    assert same.figure.ratio == 1.0 and same.dearer() == ()
+    other = ratios(theirs, mine, [split])
+    assert other.systems == ("Turning",) and 0.7 < other.figure.ratio < 1.6
+    apart = splits.Systems(tmp_path / "apart", apart=True)
+    (alone,) = apart.draw("train", "bs32", 4, ["Turning"])
+    np.testing.assert_allclose(alone.ref, split.ref, rtol=1e-9)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(systems.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install --no-deps dysts"):
+        systems.read()
+
+
+def test_the_tolerance_scale_of_a_law_is_part_of_it():
+    law, problem = ss.controller("universal_law"), ss.problems.make("lorenz", seed=1)
+    plain = law.unscaled()
+    assert law.tolerance_scale == 3.5 and plain.tolerance_scale == 1.0 and law.name == plain.name
+    want = ss.solve(problem, "dopri5", plain, rtol=3.5e-6, atol=3.5e-9)
+    for given in (law, "universal_law", pickle.loads(pickle.dumps(law)), copy.copy(law), law.general(), law.replace()):
+        found = ss.solve(problem, "dopri5", given, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found.t, want.t, rtol=1e-9)
+    assert "3.5 times the tolerances asked for" in repr(found)
+    with pytest.raises(ValueError, match="tolerance_scale"):
+        type(law)("mine", "linear", {"b1": 1.0}, tolerance_scale=0.0)
+
+
+@pytest.mark.parametrize("name", ["universal_law", "universal"])
+def test_they_make_the_error_of_scipys_law_at_the_same_tolerance(name):
+    """On families that no search has used, within a factor: what a person sees who changes the controller alone."""
+    for family in ("lorenz", "pleiades", "rate_network"):
+        fam = ss.problems.family(family)
+        batch = fam.split("validation", 8, 5)
+        reference = fam.reference(batch)
+        error = {}
+        for controller in ("scipy", name):
+            sol = ss.solve_ensemble(batch, "dopri5", controller, 1e-6, 1e-9, t_eval=batch.times(fam.fractions))
+            assert sol.success.all()
+            error[controller] = np.exp(np.log(fam.errors(batch, sol.y_eval, reference.y)[reference.ok]).mean())
+        assert 0.2 < error[name] / error["scipy"] < 5.0, family
+
+
+def test_auto_is_the_methods_own_law_wherever_a_controller_is_named():
+    assert ss.controller("auto").name == "universal_law" and ss.controller("auto", method="radau5").name == "radau5"
+    with pytest.raises(ValueError, match="ships with the package"):
+        registry.register(ss.controller("pi34").replace("auto"))
+    batch = ss.problems.sample("lorenz", 3, 1)
+    for method in ("tsit5", "rodas5p"):
+        assert np.array_equal(
+            ss.solve_ensemble(batch, method, "auto").y, ss.solve_ensemble(batch, method).y
+        )  # fmt: skip
+
+
+def test_the_learned_one_goes_into_every_host_that_shows_an_error_and_an_end():
+    learned = ss.controller("universal")
+    assert learned.decision.observation.tier == 1 and learned.trained_method is None
+    learned.for_scipy("RK23"), learned.for_scipy("DOP853")
+    for host in ("torchdiffeq", "torchode", "diffrax"):
+        pytest.importorskip(host)
+        getattr(learned, f"for_{host}")()

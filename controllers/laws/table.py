@@ -142,4 +142,4 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
 }  # fmt: skip
 
 #: tolerance scales of laws that have one: the solver works at so many times the tolerances that are asked for
-SCALES: dict[str, float] = {"universal_law": 3.5}
+SCALES: dict[str, float] = {"universal_law": 2.0}

@@ -7,7 +7,7 @@ law, the hosts' defaults, a constant step, and the best published laws.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,11 @@ def _name(row: Row, c: Comparison) -> Text:
     return Text(row.name, "bold cyan" if row.kind == "learned" else "") + Text(f"  {row.kind}", "dim")
 
 
+def _colour(ratio: float) -> str:
+    """Green where something is cheaper, red where it is dearer, by more than a hundredth."""
+    return "green" if ratio < 0.99 else "red" if ratio > 1.01 else ""
+
+
 class Teller:
     """Tells the story on standard output, or on standard error where standard output is for the JSON object."""
 
@@ -156,6 +161,21 @@ class Teller:
         """How well the neural ODE classifies, and what its training took."""
         share = f"{100 * trained.accuracy:.1f} % of {len(trained.labels)} held-out digits"
         self.say(Text(f"{share}, {trained.nfev} evaluations of the field in training, {trained.seconds:.1f} s"))
+
+    def lines(self, trained: Sequence[Any]) -> None:
+        """What each training through torchdiffeq took, over the first one, which is torchdiffeq's own."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("method", no_wrap=True, header_style="dim")
+        for name in ("f-evaluations", "ratio", "seconds", "ratio", "accuracy"):
+            table.add_column(name, justify="right", header_style="dim", no_wrap=True)
+        first = trained[0]
+        for t in trained:
+            work, wall = t.evaluations / first.evaluations, t.seconds / first.seconds
+            table.add_row(
+                t.name, f"{t.evaluations:,}", Text(f"{work:.3f}", _colour(work)), f"{t.seconds:.1f}",
+                Text(f"{wall:.3f}", _colour(wall)), f"{100 * t.accuracy:.1f} %",
+            )  # fmt: skip
+        self.say(table)
 
     def end(
         self, said: Mapping[str, list[str]], file: Path, paths: Mapping[str, Mapping[str, Path]], seconds: float

@@ -9,10 +9,11 @@ controllers of one host, task and seed follow one another, and every seed begins
 of the machine cancels.  A run's JSON stays in the folder, and is not made again while it is there: other tolerances
 need another folder.
 
-The table has medians over seeds of the evaluations of the field and the seconds of the training loop (in diffrax
-without compiling), their ratios to the host's default, each the geometric mean over seeds with the least and the
-greatest, and the mean quality.  Both have the same tolerances, which is not the same error: read ratios beside the
-quality.
+The JSON of torchdiffeq's runs has two errors of solves on the trained field at the script's tolerances in double
+precision, that of torchdiffeq's default and that of the run's own method. The table has medians over seeds of the
+evaluations of the field and the seconds of the training loop (in diffrax without compiling), their ratios to the host's
+default, each the geometric mean over seeds with the least and the greatest, and the mean quality. Both have the same
+tolerances, which is not the same error: read ratios beside the quality.
 """
 
 from __future__ import annotations

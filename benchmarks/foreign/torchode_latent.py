@@ -35,10 +35,12 @@ def train(
     model = torch_nets.LatentODE(series.train.inputs.shape[2], series.train.values.shape[2])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     term = torchode.ODETerm(model.field)
-    sizes = torchode.IntegralController(atol, rtol, term=term)
+    step = torchode.Dopri5(term=term)
+    adjoint = torchode.AutoDiffAdjoint(step, torchode.IntegralController(atol, rtol, term=term))
     if controller is not None:
         sizes = ss.controller(controller).for_torchode(atol, rtol, term=term, warm_start=True, even_steps=True)
-    solver = torchode_solve.Solver(torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), sizes))
+        adjoint = sizes.solver(step)
+    solver = torchode_solve.Solver(adjoint)
 
     def solve(z0: torch.Tensor, visits: Any) -> torch.Tensor:
         return solver(z0, visits.times[:, 0], visits.times[:, -1], visits.times).ys

@@ -35,10 +35,12 @@ def train(
         return model.field(t, y.unflatten(1, (-1, 6, 6))).flatten(1)
 
     term = torchode.ODETerm(flat)
-    sizes = torchode.IntegralController(atol, rtol, term=term)
+    step = torchode.Dopri5(term=term)
+    adjoint = torchode.AutoDiffAdjoint(step, torchode.IntegralController(atol, rtol, term=term))
     if controller is not None:
         sizes = ss.controller(controller).for_torchode(atol, rtol, term=term, warm_start=True, even_steps=True)
-    solver = torchode_solve.Solver(torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), sizes))
+        adjoint = sizes.solver(step)
+    solver = torchode_solve.Solver(adjoint)
 
     def solve(y: torch.Tensor) -> torch.Tensor:
         start = torch.zeros(len(y))

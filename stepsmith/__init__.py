@@ -111,7 +111,7 @@ def solve(
     max_steps: int = 100_000,
     log: bool = False,
 ) -> Solution:
-    """Integrate one problem; `controller` may be a name, a path or an object, and None or "auto" is the method's own law
+    """Integrate one problem; `controller` may be a name, a path or an object; None or "auto" is the method's own law
     ("universal_law" of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
     """
     if getattr(problem, "state", None) is not None:

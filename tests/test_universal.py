@@ -143,21 +143,23 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 
 def test_the_tolerance_scale_of_a_law_is_part_of_it():
-    law, problem = ss.controller("universal_law"), ss.problems.make("lorenz", seed=1)
-    plain = law.unscaled()
-    assert law.tolerance_scale == 2.0 and plain.tolerance_scale == 1.0 and law.name == plain.name
-    want = ss.solve(problem, "dopri5", plain, rtol=2e-6, atol=2e-9)
-    for given in (law, "universal_law", pickle.loads(pickle.dumps(law)), copy.copy(law), law.general(), law.replace()):
+    plain, problem = ss.controller("universal_law"), ss.problems.make("lorenz", seed=1)
+    assert plain.tolerance_scale == 1.0
+    law = type(plain)("scaled", "linear", plain.values, tolerance_scale=3.5)
+    assert law.unscaled().tolerance_scale == 1.0 and law.unscaled().name == "scaled"
+    want = ss.solve(problem, "dopri5", plain, rtol=3.5e-6, atol=3.5e-9)
+    for given in (law, pickle.loads(pickle.dumps(law)), copy.copy(law), law.general(), law.replace()):
         found = ss.solve(problem, "dopri5", given, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(found.t, want.t, rtol=1e-9)
-    assert "2 times the tolerances asked for" in repr(found)
+    assert "3.5 times the tolerances asked for" in repr(found)
     with pytest.raises(ValueError, match="tolerance_scale"):
         type(law)("mine", "linear", {"b1": 1.0}, tolerance_scale=0.0)
 
 
 @pytest.mark.parametrize("name", ["universal_law", "universal"])
 def test_they_make_no_larger_error_than_scipys_law_at_the_same_tolerance(name):
-    """On families that no search has used, within a factor: what a person sees who changes the controller alone."""
+    """In the mean over families that no search has used: what a person sees who changes the controller alone."""
+    ratios_of = []
     for family in ("lorenz", "pleiades", "rate_network"):
         fam = ss.problems.family(family)
         batch = fam.split("validation", 8, 5)
@@ -167,7 +169,8 @@ def test_they_make_no_larger_error_than_scipys_law_at_the_same_tolerance(name):
             sol = ss.solve_ensemble(batch, "dopri5", controller, 1e-6, 1e-9, t_eval=batch.times(fam.fractions))
             assert sol.success.all()
             error[controller] = np.exp(np.log(fam.errors(batch, sol.y_eval, reference.y)[reference.ok]).mean())
-        assert 0.1 < error[name] / error["scipy"] < 2.0, family
+        ratios_of.append(error[name] / error["scipy"])
+    assert 0.1 < np.exp(np.mean(np.log(ratios_of))) < 1.5 and max(ratios_of) < 8.0
 
 
 def test_auto_is_the_methods_own_law_wherever_a_controller_is_named():

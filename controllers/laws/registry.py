@@ -14,7 +14,7 @@ from ...integrators.core.errors import OptionError, refuse, shown
 from ...integrators.core.names import unknown
 from ...integrators.core.options import text
 from .law import Law
-from .table import LAWS, RULES, SCALES
+from .table import LAWS, RULES
 
 _CRITERIA = ("aarseth", "amuse", "ias15")
 
@@ -138,8 +138,7 @@ def get(name_or_law: str | Law, *, rules: str | None = None, **coefficients: flo
     if name_or_law not in LAWS:
         raise unknown("law", name_or_law, names())
     own, changes, doc, source = LAWS[name_or_law]
-    scale = SCALES.get(name_or_law, 1.0)
-    law = Law(name_or_law, "linear", {**RULES[own], **changes}, own, doc, source, tolerance_scale=scale)
+    law = Law(name_or_law, "linear", {**RULES[own], **changes}, own, doc, source)
     if rules is not None:
         law = _with_rules(law, rules, changes)
     return law.replace(**coefficients) if coefficients else law

@@ -140,6 +140,3 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
     ),
     "petsc_dsp": ("petsc", _g(3 / 5, -1 / 5), "PETSc TSADAPTDSP's default (PI42)", "PETSc adaptdsp.c"),
 }  # fmt: skip
-
-#: tolerance scales of laws that have one: the solver works at so many times the tolerances that are asked for
-SCALES: dict[str, float] = {"universal_law": 2.0}

@@ -65,6 +65,7 @@ def by_hand(r, s):
         "log_ratio_2": (s[S_LH1] - s[S_LH2] if nacc >= 2 else 0.0, -4, 4, 0, 1),
         "streak": (s[S_STREAK], 0, 3, 0, 1),
         "order": (r[R.ORDER], 1, 14, 5, 0.25),
+        "low_order": (float(r[R.ORDER] <= 6.0), 0.0, 1.0, 0.0, 1.0),
         "log_tol": (ln(r[R.RTOL]), -14 * t10, 0, -5 * t10, 1 / (3 * t10)),
         "time_left": (r[R.T_LEFT] / r[R.SPAN], 0, 1, 0.5, 2),
         "log_left": (lh - ln(r[R.T_LEFT]), -12, 0, -4, 0.25),

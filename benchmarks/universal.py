@@ -11,7 +11,7 @@ torchdiffeq's law and, with --own, of the law that a search with so many candida
 means over systems with 95 % intervals.  A list of training seeds, a,b,c, is one row: the first is the one that ships,
 the interval draws all of them.  `clock` compiles every system by itself, which takes minutes, and reads the time in
 lanes.  `scale` writes a controller with the tolerance scale that makes its error that of a law at the same tolerance,
-on the choosing systems.  docs/universal.md says what is compared.
+on the choosing systems, and rests under methods of high order.  docs/universal.md says what is compared.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def scale(args: argparse.Namespace) -> None:
     value = float(f"{math.exp(np.mean(np.log(list(found.values())))):.2g}")
     print(json.dumps({"scale": value, "by method": found}))
     if args.out:
-        learned = resolve.controller(args.controller)
+        learned = search.resting(resolve.controller(args.controller))
         told = {"scale": value, "against": args.against, "split": "choosing systems", "by_method": found}
         save(learned.replace(tolerance_scale=value, measured={**learned.measured, "tolerance_scale": told}), args.out)
 

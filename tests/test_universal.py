@@ -191,3 +191,20 @@ def test_the_learned_one_goes_into_every_host_that_shows_an_error_and_an_end():
     for host in ("torchdiffeq", "torchode", "diffrax"):
         pytest.importorskip(host)
         getattr(learned, f"for_{host}")()
+
+
+def test_the_formula_rests_under_methods_of_high_order():
+    learned, problem = ss.controller("universal").unscaled(), ss.problems.make("lorenz", seed=1)
+    law = learned.decision.law
+    high, plain = (ss.solve(problem, "dop853", c, 1e-6, 1e-9) for c in (learned, law))
+    assert np.array_equal(high.t, plain.t)
+    low, plain = (ss.solve(problem, "dopri5", c, 1e-6, 1e-9) for c in (learned, law))
+    assert not np.array_equal(low.t, plain.t)
+    from stepsmith.policies import closed_form
+    from stepsmith.train.universal.search import resting
+
+    weights, bias = [[0.02, 0.1], [0.0, 0.2]], [0.1, 0.0]
+    made = closed_form.linear(("log_err", "time_left"), "pi34", n_act=2, weights=weights, bias=bias)
+    for method, same in (("bs32", made), ("dop853", ss.controller("pi34"))):
+        want, found = (ss.solve(problem, method, c, 1e-6, 1e-9) for c in (same, resting(made)))
+        np.testing.assert_allclose(found.t, want.t, rtol=1e-12)

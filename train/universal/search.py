@@ -101,6 +101,17 @@ def search_controller(
     return kept, best
 
 
+def resting(controller: Learned) -> Learned:
+    """The same closed form, which leaves every decision to its law under methods of higher order than it was searched
+    with: each of its terms, the constants too, is multiplied by the feature `low_order`.
+    """
+    weight, bias = closed_form.matrix(controller)
+    names = controller.decision.observation.features
+    decision = controller.decision.replace(observation=("low_order", *(f"low_order*{name}" for name in names)))
+    layer = (np.column_stack([bias, weight]), np.zeros_like(bias), "linear")
+    return controller.replace(decision=decision, layers=[layer])
+
+
 def _affordable(splits: Sequence[Split], law: Law, settings: evolution.Settings) -> list[evolution.Fitness]:
     """The fitness on every split but those of which each instance is dearer than `settings.dearest`."""
     out = []

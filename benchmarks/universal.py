@@ -135,7 +135,7 @@ def clock(args: argparse.Namespace) -> None:
     systems = Systems(args.folder, apart=True)
     print("| method | controller | evaluations over PI34's | time in lanes over PI34's |\n|---|---|---|---|")
     for method in args.methods.split(","):
-        splits = systems.draw(args.side, method, args.n)
+        splits = systems.draw(args.side, method, args.n, systems.sides[args.side][: args.most or None])
         rows = {"pi34": registry.get("pi34"), **{Path(name).stem: named(name) for name in args.controllers}}
         rows = {k: c.specialised() if isinstance(c, Law) else c for k, c in rows.items()}
         runs: dict[str, list[Runs]] = {k: [] for k in rows}
@@ -187,6 +187,7 @@ def main() -> None:
             one.add_argument("--methods", default="tsit5" if run is clock else ",".join(PROTOCOL))
             one.add_argument("--own", type=int, default=0, help="candidates of a law's search on every system")
             one.add_argument("--rounds", type=int, default=5)
+            one.add_argument("--most", type=int, default=0, help="systems that are taken, the first so many; 0: all")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="controller .* was trained with method")  # that is the test
     args.run(args)

@@ -2,7 +2,7 @@
 
     python benchmarks/universal.py law [--seed 1] [--evaluations 700] [--n 4] --out LAW.json
     python benchmarks/universal.py controller --law LAW.json [--seed 0] [--generations 80] [--n 4] --out FILE
-    python benchmarks/universal.py scale CONTROLLER [--against scipy] --out FILE
+    python benchmarks/universal.py scale CONTROLLER [--against scipy] [--set 1.5] --out FILE
     python benchmarks/universal.py compare CONTROLLER... [--side test] [--methods tsit5,bs32,dopri5,dop853] [--own 150]
     python benchmarks/universal.py clock CONTROLLER... [--methods tsit5] [--rounds 5]
 
@@ -73,11 +73,13 @@ def scale(args: argparse.Namespace) -> None:
         splits = systems.draw("validation", method, args.n)
         theirs = runs_of(splits, registry.get(args.against).unscaled(), args.against)
         found[method] = matching_scale(runs_of(splits, named(args.controller), args.controller), theirs)
-    value = float(f"{math.exp(np.mean(np.log(list(found.values())))):.2g}")
-    print(json.dumps({"scale": value, "by method": found}))
+    matched = float(f"{math.exp(np.mean(np.log(list(found.values())))):.2g}")
+    value = args.set or matched
+    print(json.dumps({"scale": value, "matched": matched, "by method": found}))
     if args.out:
         learned = search.resting(resolve.controller(args.controller))
         told = {"scale": value, "against": args.against, "split": "choosing systems", "by_method": found}
+        told |= {"chosen": "by hand"} if args.set else {}
         save(learned.replace(tolerance_scale=value, measured={**learned.measured, "tolerance_scale": told}), args.out)
 
 
@@ -87,7 +89,9 @@ def own_laws(systems: Systems, method: str, splits: list, evaluations: int, n: i
     for split in splits:
         name = split.family.name.removeprefix("dysts:")
         train, valid = (systems.draw(part, method, 2 * n, [name]) for part in ("train", "validation"))
-        law = tune_splits(name, train, valid, evaluations, progress=False).law if train and valid else registry.get("i")
+        if not (train and valid):
+            raise ValueError(f"{name}: no reference of its training or validation instances passed its self-check")
+        law = tune_splits(name, train, valid, evaluations, progress=False).law
         out += runs_of([split], law, "tuned on the system")
     return out
 
@@ -181,6 +185,7 @@ def main() -> None:
             if run is scale:
                 one.add_argument("controller")
                 one.add_argument("--against", default="scipy")
+                one.add_argument("--set", type=float, help="the scale that is written; default: the one that matches")
             else:
                 one.add_argument("controllers", nargs="*", default=["universal_law", "universal"])
             one.add_argument("--side", default="test", choices=("train", "validation", "test"))

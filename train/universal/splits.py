@@ -7,7 +7,7 @@ Systems are divided by themselves, not by instance: what is tested on has taken 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,8 +118,3 @@ class Systems:
                     )
                 )  # fmt: skip
         return out
-
-
-def names_of(splits: Sequence[Split]) -> list[str]:
-    """Names of the systems of splits."""
-    return [split.family.name for split in splits]

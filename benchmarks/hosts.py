@@ -1,14 +1,16 @@
 """A controller in other people's solvers: evaluations and time at equal error, beside the solver's own default.
 
-    python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--family species] [--n 16] [--out FILE]
+    python benchmarks/hosts.py [scipy torchdiffeq torchode diffrax] [--family species] [--n 16] [--batch] [--out FILE]
 
 Every host solves the same instances of the family (test split) by its own Dormand-Prince pair, one after the other
-(torchode: as one batch), at tolerances from 1e-1 to 1e-9. Contestants: the host's default, the published law that was
-cheapest on the tuner's validation instances, the law tuned on the family, and the zoo's learned controller, where the
-host gives it what it reads. Work at equal error, per instance, and its interval over instances (and rounds of timing):
-docs/comparison.md; the error is the root mean square of the difference from the reference. Ratios are to the host's
-default. Evaluations and attempts, of all instances together, are those at the tolerance at which each contestant's
-error is nearest to the middle of the levels. The right-hand side is written in the host's arrays (NumPy, torch, JAX).
+(torchode: as one batch; torchdiffeq too with --batch, in which all instances take the same steps), at tolerances from
+1e-1 to 1e-9. Contestants: the host's default, the published law that was cheapest on the tuner's validation instances,
+the law tuned on the family, the package's universal_law, and the zoo's learned controller, where the host gives it what
+it reads. What a person makes once (adapter, solver) is made outside the clock. Work at equal error, per instance, and
+its interval over instances (and rounds of timing): docs/comparison.md; the error is the root mean square of the
+difference from the reference. Ratios are to the host's default. Evaluations and attempts, of all instances together,
+are those at the tolerance at which each contestant's error is nearest to the middle of the levels. The right-hand side
+is written in the host's arrays (NumPy, torch, JAX).
 """
 
 from __future__ import annotations
@@ -40,8 +42,14 @@ Answer = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Field = Callable[[Any, Any, Any], Any]
 
 
-def kuramoto(lib: Any, y: Any, p: Any) -> Any:
+def lorenz(lib: Any, y: Any, p: Any) -> Any:
     """The family's right-hand side in NumPy, torch or JAX, over the last axis."""
+    a, b, c = y[..., 0], y[..., 1], y[..., 2]
+    return lib.stack([p[..., 0] * (b - a), a * (p[..., 1] - c) - b, a * b - p[..., 2] * c], -1)
+
+
+def kuramoto(lib: Any, y: Any, p: Any) -> Any:
+    """The same of coupled oscillators."""
     c, s = lib.cos(y), lib.sin(y)
     k = p[..., :1]
     return p[..., 1:] + k * (s.mean(-1)[..., None] * c - c.mean(-1)[..., None] * s)
@@ -54,18 +62,29 @@ def species(lib: Any, y: Any, p: Any) -> Any:
     return p[..., :n] * y * (1.0 - (a @ y[..., None])[..., 0])
 
 
-FIELDS = {"kuramoto": kuramoto, "species": species}
+FIELDS = {"kuramoto": kuramoto, "lorenz": lorenz, "species": species}
 
 
-def scipy_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray], Answer]:
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make` with its answers kept, by the controller itself and the other arguments: what a person makes once."""
+    kept: dict[Any, Any] = {}
+
+    def made(controller: Any, *rest: Any) -> Any:
+        key = (id(controller), *rest)
+        if key not in kept:
+            kept[key] = make(controller, *rest)
+        return kept[key]
+
+    return made
+
+
+def scipy_host(batch: Any, forces: Field, together: bool) -> Callable[[Any, float, np.ndarray], Answer]:
     from scipy.integrate import RK45
 
-    made: dict[int, Any] = {}
+    method_of = once(lambda controller: RK45 if controller is None else controller.for_scipy("RK45"))
 
     def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
-        if id(controller) not in made:
-            made[id(controller)] = RK45 if controller is None else controller.for_scipy("RK45")
-        method = made[id(controller)]
+        method = method_of(controller)
         found = []
         for i in rows:
             p = batch.p[i]
@@ -82,54 +101,61 @@ def scipy_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray], 
     return solve
 
 
-def torchdiffeq_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray], Answer]:
+def torchdiffeq_host(batch: Any, forces: Field, together: bool) -> Callable[[Any, float, np.ndarray], Answer]:
     import torch
     from torchdiffeq import odeint
 
-    made: dict[int, Any] = {}
+    method_of = once(lambda controller: "dopri5" if controller is None else controller.for_torchdiffeq("dopri5"))
+
+    def one(controller: Any, rtol: float, i: Any) -> tuple[np.ndarray, int, int, int]:
+        """Row i, or all the rows i as one state, which take the same steps."""
+        p, calls, steps = torch.from_numpy(batch.p[i]), [0], [0, 0]
+
+        class Func(torch.nn.Module):
+            def forward(self, t: Any, y: Any) -> Any:
+                calls[0] += 1
+                return forces(torch, y, p)
+
+            def callback_accept_step(self, t0: Any, y0: Any, dt: Any) -> None:
+                steps[0] += 1
+
+            def callback_reject_step(self, t0: Any, y0: Any, dt: Any) -> None:
+                steps[1] += 1
+
+        first = i if np.ndim(i) == 0 else i[0]
+        t = torch.tensor([batch.t0[first], batch.t1[first]], dtype=torch.float64)
+        y = np.full(batch.y0[i].shape, np.inf)
+        with torch.no_grad(), contextlib.suppress(AssertionError):  # torchdiffeq's word for a failed solve
+            given = {"rtol": rtol, "atol": ATOL * rtol, "method": method_of(controller)}
+            y = odeint(Func(), torch.from_numpy(batch.y0[i]), t, **given)[-1].numpy()
+        return y, calls[0], steps[0], steps[1]
 
     def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
-        if id(controller) not in made:
-            made[id(controller)] = "dopri5" if controller is None else controller.for_torchdiffeq("dopri5")
-        method = made[id(controller)]
-        found = []
-        for i in rows:
-            p, calls, steps = torch.from_numpy(batch.p[i]), [0], [0, 0]
-
-            class Func(torch.nn.Module):
-                def forward(self, t: Any, y: Any, p: Any = p, calls: Any = calls) -> Any:
-                    calls[0] += 1
-                    return forces(torch, y, p)
-
-                def callback_accept_step(self, t0: Any, y0: Any, dt: Any, steps: Any = steps) -> None:
-                    steps[0] += 1
-
-                def callback_reject_step(self, t0: Any, y0: Any, dt: Any, steps: Any = steps) -> None:
-                    steps[1] += 1
-
-            t = torch.tensor([batch.t0[i], batch.t1[i]], dtype=torch.float64)
-            y = np.full(batch.n, np.inf)
-            with torch.no_grad(), contextlib.suppress(AssertionError):  # torchdiffeq's word for a failed solve
-                given = {"rtol": rtol, "atol": ATOL * rtol, "method": method}
-                y = odeint(Func(), torch.from_numpy(batch.y0[i]), t, **given)[-1].numpy()
-            found.append((y, calls[0], *steps))
-        return gathered(found)
+        if not together:
+            return gathered([one(controller, rtol, i) for i in rows])
+        if len({(batch.t0[i], batch.t1[i]) for i in rows}) > 1:
+            raise ValueError("instances of several spans are no batch in torchdiffeq: leave --batch out")
+        y, *counts = one(controller, rtol, rows)
+        return y, *(np.full(len(rows), count) for count in counts)
 
     return solve
 
 
-def torchode_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray], Answer]:
+def torchode_host(batch: Any, forces: Field, together: bool) -> Callable[[Any, float, np.ndarray], Answer]:
     import torch
     import torchode
 
-    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
-        p = torch.from_numpy(batch.p[rows])
+    @once
+    def made(controller: Any, rtol: float, rows: tuple[int, ...]) -> Any:
+        p = torch.from_numpy(batch.p[list(rows)])
         term = torchode.ODETerm(lambda t, y: forces(torch, y, p))
+        step = torchode.Dopri5(term=term)
         if controller is None:
-            sizes = torchode.IntegralController(ATOL * rtol, rtol, term=term)
-        else:
-            sizes = controller.for_torchode(ATOL * rtol, rtol, term=term)
-        solver = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), sizes)
+            return torchode.AutoDiffAdjoint(step, torchode.IntegralController(ATOL * rtol, rtol, term=term))
+        return controller.for_torchode(ATOL * rtol, rtol, term=term).solver(step)
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        solver = made(controller, rtol, tuple(int(i) for i in rows))
         span = [torch.from_numpy(np.asarray(x)[rows]) for x in (batch.t0, batch.t1)]
         with torch.no_grad():
             sol = solver.solve(torchode.InitialValueProblem(torch.from_numpy(batch.y0[rows]), *span))
@@ -139,7 +165,7 @@ def torchode_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray
     return solve
 
 
-def diffrax_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray], Answer]:
+def diffrax_host(batch: Any, forces: Field, together: bool) -> Callable[[Any, float, np.ndarray], Answer]:
     import diffrax
     import equinox
     import jax
@@ -154,9 +180,13 @@ def diffrax_host(batch: Any, forces: Field) -> Callable[[Any, float, np.ndarray]
         sol = diffrax.diffeqsolve(*given, stepsize_controller=controller, max_steps=100_000, throw=False)
         return sol.ys[-1], sol.stats["num_accepted_steps"], sol.stats["num_rejected_steps"]
 
-    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+    @once
+    def sizes_of(controller: Any, rtol: float) -> Any:
         scaled = {"rtol": rtol, "atol": ATOL * rtol}
-        sizes = diffrax.PIDController(**scaled) if controller is None else controller.for_diffrax(**scaled)
+        return diffrax.PIDController(**scaled) if controller is None else controller.for_diffrax(**scaled)
+
+    def solve(controller: Any, rtol: float, rows: np.ndarray) -> Answer:
+        sizes = sizes_of(controller, rtol)
         found = []
         for i in rows:
             y, accepted, rejected = jax.block_until_ready(one(sizes, batch.t0[i], batch.t1[i], batch.y0[i], batch.p[i]))
@@ -185,6 +215,7 @@ def contestants(family: str, host: str, learned: list[str]) -> dict[str, Any]:
     best = min(ratios, key=lambda name: ratios[name])
     rows: dict[str, Any] = {f"{host}'s default": None, f"{best} (best published law)": ss.controller(best)}
     rows["tuned"] = law
+    rows["universal_law"] = ss.controller("universal_law")
     for name in learned:
         controller = ss.controller(name)
         try:
@@ -197,13 +228,13 @@ def contestants(family: str, host: str, learned: list[str]) -> dict[str, Any]:
 
 
 def measured(
-    host: str, family: str, n: int, rounds: int, learned: list[str]
+    host: str, family: str, n: int, rounds: int, learned: list[str], together: bool
 ) -> tuple[dict[str, Runs], dict[str, np.ndarray]]:
     """Runs of all contestants in one host, and (3, T) evaluations, accepted and rejected attempts of all instances."""
     batch = draw(family, "dopri5", "test", n, 0).batch
     reference = ss.problems.family(family).reference(batch)
     keep = np.flatnonzero(reference.ok)
-    solve, rows = HOSTS[host](batch, FIELDS[family]), contestants(family, host, learned)
+    solve, rows = HOSTS[host](batch, FIELDS[family], together), contestants(family, host, learned)
     for controller in rows.values():
         solve(controller, 1e-3, keep)  # compiles, loads
     err = {k: np.empty((len(keep), len(TOLERANCES))) for k in rows}
@@ -234,6 +265,7 @@ def main() -> None:
     parser.add_argument("hosts", nargs="*", default=list(HOSTS))
     parser.add_argument("--family", default="species", choices=tuple(FIELDS))
     parser.add_argument("--learned", help="controllers, names or files; default: the zoo's of the family's name")
+    parser.add_argument("--batch", action="store_true", help="torchdiffeq solves all instances as one state")
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out")
@@ -243,7 +275,8 @@ def main() -> None:
     print("| host | controller | evaluations | accepted | rejected | evaluations, ratio | time, ratio |")
     print("|---|---|---|---|---|---|---|")
     for host in args.hosts:
-        runs, totals = measured(host, args.family, args.n, args.rounds, (args.learned or args.family).split(","))
+        learned = (args.learned or args.family).split(",")
+        runs, totals = measured(host, args.family, args.n, args.rounds, learned, args.batch)
         base = next(iter(runs.values()))
         out["hosts"][host] = {}
         for k, run in runs.items():

@@ -138,8 +138,7 @@ class Played:
     def __init__(self, controller, lanes):
         self.ctrl = controller.for_diffrax()
         made = self.ctrl.structure
-        start = made.decision.start(self.ctrl.params, jnp.zeros(lanes))
-        self.kept = jnp.stack(start[: made.n_kept])
+        self.kept, _ = made.start(made.pieces(self.ctrl.params), jnp.zeros(lanes))
         self.step = jax.jit(lambda ctrl, kept, record: ctrl.decide(kept, record))
 
     def decide(self, record):
@@ -229,11 +228,17 @@ def test_other_weights_and_other_laws_of_the_structure_run_in_the_same_program()
     end(eqx.tree_at(lambda c: c.params, ctrl, ctrl.params * 1.01))
     end(learned.unscaled().for_diffrax(1e-3, 1e-3))
     assert len(traces) == n
-    end(DIFFRAX.for_diffrax())
+    law = ss.controller("i")
+    end(law.for_diffrax())
     m = len(traces)
-    assert m > n and DIFFRAX.key == ss.controller("i").key
-    assert end(ss.controller("i").replace("x", safety=0.5).for_diffrax())["num_steps"] > first["num_steps"]
+    assert m > n
+    assert end(law.replace("x", safety=0.5).for_diffrax())["num_steps"] > first["num_steps"]
     assert len(traces) == m
+    # a law of another structure has other parameters: they do not fit where they would be ignored in part
+    other = ss.controller("h211b")
+    assert other.known != law.known and len(other.for_diffrax().params) > len(law.for_diffrax().params)
+    with pytest.raises(ValueError, match="parameters"):
+        end(eqx.tree_at(lambda c: c.params, law.for_diffrax(), other.for_diffrax().params))
 
 
 def test_flatten_pickle_and_copy():

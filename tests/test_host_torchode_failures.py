@@ -190,3 +190,34 @@ def test_sizes_without_gradients_are_decided_in_compiled_code_while_training(alo
         monkeypatch.undo()
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_states_of_few_bits_run_as_they_do_in_torchode(dtype):
+    term = to.ODETerm(lambda t, y: -y)
+    sizes = ss.controller("pi34").for_torchode(1e-2, 1e-2, term=term)
+    problem = to.InitialValueProblem(torch.ones(2, 3, dtype=dtype), torch.zeros(2), torch.ones(2))
+    with torch.no_grad():
+        end = sizes.solver(to.Dopri5(term=term)).solve(problem).ys[:, -1]
+    assert end.dtype == dtype and ((end.double() - math.exp(-1.0)).abs() < 0.05).all()
+
+
+def test_limits_that_change_hold_from_the_next_solve_on():
+    term = to.ODETerm(lambda t, y: -y)
+    solver = ss.controller("pi34").for_torchode(1e-6, 1e-6, term=term).solver(to.Dopri5(term=term))
+    problem = to.InitialValueProblem(torch.ones(2, 3), torch.zeros(2), torch.ones(2))
+    assert (solver.solve(problem).status == 0).all()
+    solver.step_size_controller.max_steps = 2
+    assert (solver.solve(problem).status == to.status_codes.REACHED_MAX_STEPS).all()
+
+
+def test_gradients_of_torch_func():
+    term = to.ODETerm(lambda t, y: -y)
+    solver = ss.controller("pi34").for_torchode(1e-8, 1e-8, term=term).solver(to.Dopri5(term=term))
+    span = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+
+    def end(y0):
+        return solver.solve(to.InitialValueProblem(y0, *span)).ys[:, -1].sum()
+
+    slope = torch.func.grad(end)(torch.ones(1, 2, dtype=torch.float64))
+    assert torch.allclose(slope, torch.full((1, 2), math.exp(-1.0), dtype=torch.float64), atol=1e-6)

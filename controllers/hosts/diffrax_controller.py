@@ -6,8 +6,8 @@ answer in `decide`, a pure function; around it `adapt_step_size` measures the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import diffrax
@@ -19,55 +19,18 @@ import optimistix
 
 from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
-from ...integrators.core.binding import bind
-from ...integrators.core.contract import ACCEPT, LOG_FACTOR
 from ...integrators.core.errors import shown
-from ...integrators.core.namespaces import jax_arrays
-from ...integrators.core.pure import Decision
-from ...integrators.core.runner import slots_read
 from .diffrax_start import first_size, of_ode, scaled
+from .diffrax_structure import Structure
 
 Base: Any = diffrax.AbstractAdaptiveStepSizeController
 RESULTS: Any = diffrax.RESULTS
 
 
-@dataclass(frozen=True)
-class Structure:
-    """What is compiled of a controller, without its parameters; equal where a compiled program can be shared.
-
-    key: the controller's.  reads: slots of the record that it looks at.  n_kept: numbers of state that outlive a
-    decision.  first: its first size, or None.
-    """
-
-    key: Hashable
-    reads: frozenset[int]
-    n_kept: int
-    decision: Decision = field(compare=False, repr=False)
-    first: Callable[..., Any] | None = field(compare=False, repr=False)
-    controller: Any = field(compare=False, repr=False)
-
-    @classmethod
-    def of(cls, controller: Any) -> Structure:
-        """The structure of `controller`, which it keeps to be pickled and copied by."""
-        arrays = jax_arrays()
-        first = getattr(controller, "first", None)
-        return cls(
-            controller.key,
-            slots_read(controller),
-            getattr(controller, "n_kept", controller.n_state),
-            Decision(controller, arrays),
-            None if first is None else bind(first, arrays.namespace),
-            controller,
-        )
-
-    def __reduce__(self) -> Any:
-        return Structure.of, (self.controller,)
-
-
 class ControllerState(eqx.Module):
     """What a solve carries from one attempt to the next; `SaveAt(controller_state=True)` returns it.
 
-    kept       (n_kept,) the controller's own state, in the parameters' dtype; all others are scalars, of time's dtype
+    kept       (rows,) the controller's own state, in the parameters' dtype; all others are scalars, of time's dtype
     want       size that the controller asks for next, positive
     asked      end of the next attempt as asked for, before anybody shortens it to land
     t_end      end time; span: distance from start to end; both as diffrax counts, with time running upwards
@@ -89,8 +52,9 @@ class ControllerState(eqx.Module):
 class StepSizeController(Base):
     """A controller of this package as diffrax's step size controller; `step_size_controller` makes it.
 
-    params, rtol, atol, dtmin and dtmax are leaves, all else is static.  rtol and atol are those that the controller
-    works at: the ones asked for times its tolerance scale.
+    params, rtol, atol, dtmin and dtmax are leaves, all else is static.  params (k,) are the controller's parameters
+    without those that its structure fixes.  rtol and atol are those that the controller works at: the ones asked for
+    times its tolerance scale.
     """
 
     params: Any
@@ -104,12 +68,13 @@ class StepSizeController(Base):
     even_steps: bool = eqx.field(static=True)
     error_order: float | None = eqx.field(static=True)
     direction: Any = None
+    pieces: Any = None
 
     # -- what diffrax calls --------------------------------------------------------------------------------------------
 
     def wrap(self, direction: Any) -> StepSizeController:
         """This controller in a solve whose time runs upwards (1) or downwards (-1)."""
-        return replace(self, direction=direction)
+        return replace(self, direction=direction, pieces=self.structure.pieces(self.params))
 
     def init(
         self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
@@ -118,9 +83,8 @@ class StepSizeController(Base):
 
         The first size is dt0; where that is None the controller's own, or Hairer's (`diffrax_start`).
         """
-        dtype, zero = jnp.result_type(t0), jnp.zeros((), self.params.dtype)
-        with np.errstate(over="ignore", under="ignore"):
-            kept = jnp.stack(self.structure.decision.start(self.params, zero)[: self.structure.n_kept])
+        dtype = jnp.result_type(t0)
+        kept, own = self.structure.start(self._pieces(), jnp.zeros((), self.params.dtype))
         if dt0 is None:
             order = self._order(error_order)
             if of_ode(terms):
@@ -130,9 +94,7 @@ class StepSizeController(Base):
                 host = diffrax.PIDController(self.rtol, self.atol, norm=self.norm, error_order=order)
                 dt0 = host.init(terms, t0, t1, y0, None, args, func, error_order)[0] - t0
             if self.structure.first is not None:
-                nothing = [jnp.full_like(zero, jnp.nan)] * rec.N_RECORD
-                own = jnp.asarray(self.structure.first(self.params, list(kept), nothing)).astype(dtype)
-                dt0 = jnp.where(own > 0.0, own, dt0)
+                dt0 = jnp.where(own > 0.0, own.astype(dtype), dt0)
         want = jnp.asarray(dt0, dtype)
         if self.dtmax is not None:
             want = jnp.minimum(want, self.dtmax)
@@ -159,7 +121,7 @@ class StepSizeController(Base):
             raise ValueError("this solver has no error estimate to choose steps by: use one that has (diffrax.Tsit5())")
         state, size = controller_state, t1 - t0
         record = self.record(t0, t1, y0, y1_candidate, y_error, error_order, state)
-        accept, log_factor, kept = self.decide(jax.lax.stop_gradient(state.kept), record)
+        accept, log_factor, kept = self.decide(state.kept, record)
         finite = record[rec.FINITE] > 0.5
         accept = accept & finite
         if self.dtmin is not None:
@@ -184,14 +146,13 @@ class StepSizeController(Base):
     def decide(self, kept: Any, record: Sequence[Any]) -> tuple[Any, Any, Any]:
         """The controller's answer to one attempt.
 
-        kept: (n_kept, ...) its state.  record: `N_RECORD` arrays (...), of the parameters' dtype.  Returns accept, bool
+        kept: (rows, ...) its state.  record: `N_RECORD` arrays (...), of the parameters' dtype.  Returns accept, bool
         (...), the natural logarithm of the next size over the size attempted (...), and the state after it.
         """
-        made = self.structure.decision
-        state = [*kept, *[jnp.zeros_like(kept[0])] * (made.n_state - len(kept))]
-        with np.errstate(over="ignore", under="ignore"):
-            out, state_after = made(jax.lax.stop_gradient(self.params), state, record)
-        return out[ACCEPT] > 0.5, out[LOG_FACTOR], jnp.stack(state_after[: len(kept)])
+        return self.structure.decide(self._pieces(), jax.lax.stop_gradient(kept), record)
+
+    def _pieces(self) -> tuple[Any, ...]:
+        return self.structure.pieces(self.params) if self.pieces is None else self.pieces
 
     def record(
         self, t0: Any, t1: Any, y0: Any, y1: Any, y_error: Any, error_order: Any, state: ControllerState
@@ -308,9 +269,7 @@ class StepSizeController(Base):
         way = jnp.where(t0 < t1, 1, -1).astype(dtype)
         nan = jnp.full_like(state.first, jnp.nan)
         asked = t0 * way + self._asked(state.want, jnp.abs(t1 - t0))
-        return ControllerState(
-            state.kept, state.want, asked, t1 * way, jnp.abs(t1 - t0), nan, way, state.at_dtmin
-        )
+        return ControllerState(state.kept, state.want, asked, t1 * way, jnp.abs(t1 - t0), nan, way, state.at_dtmin)
 
 
 def _inner(state: Any) -> ControllerState:
@@ -333,6 +292,7 @@ def make(
     rtol, atol = (scaled(n, v, scale) for n, v in zip(("rtol", "atol"), tolerances, strict=True))
     low, high = (None if value is None else jnp.asarray(value) for value in bounds)
     with np.errstate(over="ignore", under="ignore"):  # float32 holds a law's 1e300 as infinity, which is meant
-        params = jnp.asarray(np.array(controller.params, dtype=np.float64))
+        structure = Structure.of(controller)
+        params = jnp.asarray(structure.free(np.array(controller.params, dtype=np.float64)))
     norm = optimistix.rms_norm if norm is None else norm
-    return StepSizeController(params, rtol, atol, low, high, norm, Structure.of(controller), **static)
+    return StepSizeController(params, rtol, atol, low, high, norm, structure, **static)

@@ -47,10 +47,9 @@ from ...integrators.core.runner import slots_read
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import geometric_mean, norms
 from .torchode_compiled import Compiled
-from .torchode_parts import Isolated, Start, State, even, first_size, left_of, resolved, torchode
+from .torchode_parts import Isolated, Start, State, even, first_size, left_of, readable, resolved, torchode
 
 Tensor = torch.Tensor
-
 _Base: Any = torchode.step_size_controllers.StepSizeController
 _codes: Any = torchode.status_codes
 
@@ -163,9 +162,10 @@ class StepSizes(_Base):
         if self._plain(t0, dt, y0, step_result, state):
             with torch.no_grad():
                 err, measures = self._measured(y0, step_result)
-            if self._compiled is None:
-                limits = self.dt_min, self.dt_max, self.max_steps, MOST_REJECTED, MOST_LOST
-                self._compiled = Compiled(self.controller, self.rtol_seen, limits, self.even_steps, self.poison)
+            limits = self.dt_min, self.dt_max, self.max_steps, MOST_REJECTED, MOST_LOST
+            given = self.rtol_seen, limits, self.even_steps, self.poison
+            if self._compiled is None or self._compiled.given != given:
+                self._compiled = Compiled(self.controller, *given)
             return self._compiled(t0, dt, step_result.y.detach(), err, measures, state.without_graph(dt), stats)
         rows = state.rows if dt.requires_grad else state.rows.detach()  # torchode has detached the sizes
         want = state.want if dt.requires_grad else state.want.detach()
@@ -220,7 +220,7 @@ class StepSizes(_Base):
 
     def _plain(self, t0: Tensor, dt: Tensor, y0: Tensor, step_result: Any, state: State) -> bool:
         """Whether an attempt can be decided in compiled code: on the CPU, where its size has no gradient."""
-        if y0.device.type != "cpu" or torch.compiler.is_compiling() or y0.is_complex():
+        if not readable(t0, dt, y0, state.want):
             return False
         if not torch.is_grad_enabled():
             return True

@@ -2,8 +2,8 @@
 operations.
 
 These are the formulas that `torchode.StepSizes.adapt_step_size` has in tensors, for solves whose step sizes have no
-gradient; a test compares the two attempt by attempt.  Time, sizes and state may be of any floating dtype; everything
-else is float64.
+gradient; a test compares the two attempt by attempt.  Time, sizes and state are float32 or float64 (`readable`);
+everything else is float64.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ class Compiled:
     limits                least and largest size and most attempts, each None for none; attempts in a row that are
                           rejected, or not finite, after which a sample gives up
     even, poison          as `StepSizes` has them
+
+    `given` is what it was made with, beside the controller.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Compiled:
             math.inf if steps is None else float(steps),
         )  # fmt: skip
         self._rtol, self._even, self._poison = rtol, even, poison
+        self.given = rtol, limits, even, poison
 
     def __call__(
         self, t0: Tensor, dt: Tensor, y1: Tensor, err: Tensor, norms: dict[int, Tensor], state: State,

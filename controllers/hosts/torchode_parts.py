@@ -76,6 +76,16 @@ class Start:
         self.term, self.norm, self.atol, self.rtol = term, norm, scale, 0.0
 
 
+def readable(*tensors: Tensor) -> bool:
+    """Whether compiled code can read the tensors: float32 or float64 on the CPU, not traced, not wrapped by
+    torch.func.
+    """
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return not torch.compiler.is_compiling() and all(
+        x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not wrapped(x) for x in tensors
+    )
+
+
 def left_of(state: State, t: Tensor) -> Tensor:
     """Distance to the end (B,), positive, float64."""
     return (state.sign * (state.t_end - t)).double()

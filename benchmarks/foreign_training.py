@@ -1,19 +1,24 @@
 """Whole training runs of neural ODEs in other people's solvers: with the solver's own steps, and with one line added.
 
     python benchmarks/foreign_training.py [--tasks mnist,spirals,pbcseq] [--hosts torchdiffeq,torchode,diffrax]
-        [--controllers default,pi34] [--seeds 0,1,2] [--out FOLDER] [--rtol R --atol A] [--quick]
+        [--controllers default,universal,torchdiffeq,universal:alone] [--seeds 0,1,2] [--out FOLDER]
+        [--rtol R --atol A] [--quick]
 
 The scripts in benchmarks/foreign are training scripts as users of torchdiffeq, torchode and diffrax write them; each
 says what its model is and what it counts.  Every run is a process of its own, one after the other, on one thread; the
 controllers of one host, task and seed follow one another, and every seed begins with another of them, so that a drift
-of the machine cancels.  A run's JSON stays in the folder, and is not made again while it is there: other tolerances
-need another folder.
+of the machine cancels.  A run's JSON stays in the folder, and is not made again while it is there; one that was made
+with other tolerances is refused.  The commits of all runs are printed under the table.
 
-The JSON of torchdiffeq's runs has two errors of solves on the trained field at the script's tolerances in double
-precision, that of torchdiffeq's default and that of the run's own method. The table has medians over seeds of the
-evaluations of the field and the seconds of the training loop (in diffrax without compiling), their ratios to the host's
-default, each the geometric mean over seeds with the least and the greatest, and the mean quality. Both have the same
-tolerances, which is not the same error: read ratios beside the quality.
+Controllers get warm start and even steps with them (in diffrax the first size is handed on by the script); ":alone"
+after a name leaves both out, in torchdiffeq.  "torchdiffeq:..." is the host's own law through our adapter, so that the
+rows tell what the options bring and what the law.
+
+The table has medians over seeds of the evaluations of the field and the seconds of the training loop (in diffrax
+without compiling); ratios to the host's default, each the geometric mean over seeds with the least and the greatest, of
+evaluations, seconds and seconds of the CPU; the same of the error of a solve on the trained field at the script's
+tolerances in double precision, over that of the default on the same field (torchdiffeq); and the mean quality.  All
+have the same tolerances, which is not the same error: read ratios beside the error and the quality.
 """
 
 from __future__ import annotations
@@ -49,18 +54,24 @@ def cells(tasks: list[str], hosts: list[str], controllers: list[str], seeds: lis
 
 def file_of(folder: Path, cell: Cell) -> Path:
     task, host, controller, seed = cell
-    return folder / f"{task}-{host}-{Path(controller).stem}-{seed}.json"
+    name, _, alone = controller.partition(":")
+    return folder / f"{task}-{host}-{Path(name).stem}{'-alone' if alone else ''}-{seed}.json"
 
 
 def run(cell: Cell, file: Path, options: list[str]) -> dict[str, Any]:
-    """The result of a cell, out of its file or of a new process."""
-    if file.exists():
-        return json.loads(file.read_text())
+    """The result of a cell, out of its file or of a new process; SystemExit for a file of another run."""
     task, host, controller, seed = cell
+    name, _, alone = controller.partition(":")
+    if file.exists():
+        result = json.loads(file.read_text())
+        asked = {"controller": name, **{o[2:6]: float(o[7:]) for o in options if o[2:6] in ("rtol", "atol")}}
+        if any(result.get(key, value) != value for key, value in asked.items()):
+            raise SystemExit(f"{file} is of another run, not of {asked}: give another --out or remove it")
+        return result
     script = SCRIPTS / f"{host}_{'mnist' if task == 'mnist' else 'latent'}.py"
     command = [
-        sys.executable, str(script), "--task", task, "--controller", controller, "--seed", str(seed), *options,
-        "--out", str(file),
+        sys.executable, str(script), "--task", task, "--controller", name, "--seed", str(seed), *options,
+        *(["--alone"] if alone else []), "--out", str(file),
     ]  # fmt: skip
     why = f"it took more than {LIMIT} s"
     try:
@@ -71,7 +82,7 @@ def run(cell: Cell, file: Path, options: list[str]) -> dict[str, Any]:
         why = done.stderr[-500:]
     except subprocess.TimeoutExpired:
         pass
-    result = {"task": task, "host": host, "controller": controller, "seed": seed, "failed": why}
+    result = {"task": task, "host": host, "controller": name, "seed": seed, "failed": why}
     file.write_text(json.dumps(result, indent=1))
     return result
 
@@ -89,14 +100,20 @@ def row(key: tuple[str, str, str], found: dict[tuple[str, str, str], dict[int, d
     failed = [result["failed"] for result in found[key].values() if "failed" in result]
     if not mine:
         what = failed[0].splitlines()[-1][:80]
-        return f"| {task} | {host} | {controller} | failed: {what} |  |  |  |  |  |"
+        return f"| {task} | {host} | {controller} | failed: {what} |  |  |  |  |  |  |  |"
     theirs = {s: r for s, r in found.get((task, host, "default"), {}).items() if s in mine and "failed" not in r}
 
     def of(name: str, results: dict[int, dict[str, Any]]) -> list[float]:
         return [results[seed][name] for seed in sorted(results)]
 
-    paired = {seed: mine[seed] for seed in theirs}
-    ratios = ["-" if not theirs else ratio(of(n, paired), of(n, theirs)) for n in ("evaluations", "seconds")]
+    def over(name: str) -> str:
+        new, old = {seed: mine[seed] for seed in theirs}, theirs
+        if name == "error":  # both of one field
+            new, old = ({s: {"error": r.get(n)} for s, r in mine.items()} for n in ("error", "error_default"))
+        known = all(r.get(name) is not None for r in (*new.values(), *old.values()))
+        return ratio(of(name, new), of(name, old)) if new and known else "-"
+
+    ratios = [over(name) for name in ("evaluations", "seconds", "cpu_seconds", "error")]
     quality = [f"{statistics.fmean(of('quality', r)):.4g}" if r else "-" for r in (mine, theirs)]
     compiling = [r["seconds_compile"] for r in mine.values() if "seconds_compile" in r]
     seconds = f"{statistics.median(of('seconds', mine)):.1f}"
@@ -106,7 +123,7 @@ def row(key: tuple[str, str, str], found: dict[tuple[str, str, str], dict[int, d
     name = next(iter(mine.values()))["quality_name"]
     return (
         f"| {task} | {host} | {controller}{lost} | {statistics.median(of('evaluations', mine)):.0f} | {seconds} | "
-        f"{ratios[0]} | {ratios[1]} | {quality[0]} | {quality[1]} ({name}) |"
+        f"{' | '.join(ratios)} | {quality[0]} | {quality[1]} ({name}) |"
     )
 
 
@@ -114,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--hosts", default=",".join(HOSTS))
-    parser.add_argument("--controllers", default="default,pi34")
+    parser.add_argument("--controllers", default="default,universal")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", default="out/foreign_training", help="folder of the runs' JSON")
     parser.add_argument("--rtol", type=float, help="in the place of the scripts' own tolerances")
@@ -137,12 +154,15 @@ def main() -> None:
         found.setdefault(cell[:3], {})[cell[3]] = result
         told = result.get("failed") or f"{result['evaluations']} evaluations, {result['seconds']:.1f} s"
         print(" ".join(map(str, cell)) + f": {told}", file=sys.stderr, flush=True)
-    print("| task | host | controller | evaluations | s | evaluations, ratio | s, ratio | quality | the default's |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| task | host | controller | evaluations | s | evaluations | s | CPU | error | quality | default's |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for task in lists[0]:
         for host in lists[1]:
             for controller in lists[2]:
                 print(row((task, host, controller), found))
+    every = [result for results in found.values() for result in results.values()]
+    commits = sorted({str(result.get("provenance", {}).get("commit")) for result in every})
+    print(f"\ncommits: {', '.join(commits)}")
 
 
 if __name__ == "__main__":

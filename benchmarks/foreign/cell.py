@@ -6,12 +6,15 @@ It is imported by the scripts beside it and has no command of its own.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from stepsmith.train.run.provenance import provenance
 
 # One thread each, so that runs beside each other and the number of cores change little.  JAX reads these when it first
 # computes; torch is told by its own function.
@@ -54,7 +57,8 @@ def main(
 ) -> None:
     """Run `train(seed, controller, rtol, atol, task=..., quick=...)` as the command line says, and print its result.
 
-    tolerances: rtol and atol where none are given.  A run that raises has "failed", the error, among its figures.
+    tolerances: rtol and atol where none are given.  A train that takes `alone` can leave warm start and even steps out.
+    A run that raises has "failed", the error, among its figures.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default=tasks[0], choices=tasks)
@@ -63,15 +67,19 @@ def main(
     parser.add_argument("--rtol", type=float, default=tolerances[0])
     parser.add_argument("--atol", type=float, default=tolerances[1])
     parser.add_argument("--quick", action="store_true", help="three iterations, to see that it runs")
+    separable = "alone" in inspect.signature(train).parameters
+    if separable:
+        parser.add_argument("--alone", action="store_true", help="without warm start and even steps")
     parser.add_argument("--out", help="file for the JSON, which is printed too")
     args = parser.parse_args()
     result = {
         "task": args.task, "host": host, "controller": args.controller, "seed": args.seed, "rtol": args.rtol,
-        "atol": args.atol, "quick": args.quick,
+        "atol": args.atol, "quick": args.quick, "provenance": provenance(),
     }  # fmt: skip
+    more = {"alone": args.alone} if separable else {}
     controller = None if args.controller == "default" else args.controller
     try:
-        result |= train(args.seed, controller, args.rtol, args.atol, task=args.task, quick=args.quick)
+        result |= train(args.seed, controller, args.rtol, args.atol, task=args.task, quick=args.quick, **more)
     except Exception as problem:  # a solver that gives up is a result too
         result["failed"] = f"{type(problem).__name__}: {str(problem).strip()[:500]}"
     text = json.dumps(result, indent=1)

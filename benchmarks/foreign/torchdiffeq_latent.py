@@ -1,6 +1,6 @@
 """torchdiffeq's latent ODE on noisy spirals or on patients, trained through torchdiffeq, with its own steps or ours.
 
-    python benchmarks/foreign/torchdiffeq_latent.py --task spirals|pbcseq [--controller pi34] [--seed 0] [--quick]
+    python benchmarks/foreign/torchdiffeq_latent.py --task spirals|pbcseq [--controller pi34] [--alone] [--seed 0] ...
 
 torchdiffeq's example latent_ode.py: 200 iterations on all of 1000 spirals, or 20 epochs on batches of 16 patients,
 whose visits are merged into one grid of times for each batch.  The call is the example's, with torchdiffeq's default
@@ -29,7 +29,13 @@ def tensors(visits: data.Visits) -> Any:
 
 
 def train(
-    seed: int, controller: str | None, rtol: float, atol: float, task: str = "spirals", quick: bool = False
+    seed: int,
+    controller: str | None,
+    rtol: float,
+    atol: float,
+    task: str = "spirals",
+    quick: bool = False,
+    alone: bool = False,
 ) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -39,7 +45,7 @@ def train(
 
     method = "dopri5"
     if controller is not None:
-        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=True, even_steps=True)
+        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
 
     clock, losses = cell.Clock(), []
     for rows in series.batches:

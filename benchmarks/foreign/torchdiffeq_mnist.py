@@ -1,6 +1,6 @@
 """torchdiffeq's ODE-net on MNIST-5k, trained through torchdiffeq, with its own steps or with ours.
 
-    python benchmarks/foreign/torchdiffeq_mnist.py [--controller pi34] [--seed 0] [--quick] [--out FILE]
+    python benchmarks/foreign/torchdiffeq_mnist.py [--controller pi34] [--seed 0] [--alone] [--quick] [--out FILE]
 
 torchdiffeq's example odenet_mnist.py with 32 channels, five epochs, no augmentation and a fixed learning rate:
 tolerances 1e-3, batches of 128, gradients through the solver.  Evaluations are calls of the field in training, each for
@@ -21,7 +21,13 @@ import stepsmith as ss
 
 
 def train(
-    seed: int, controller: str | None, rtol: float, atol: float, task: str = "mnist", quick: bool = False
+    seed: int,
+    controller: str | None,
+    rtol: float,
+    atol: float,
+    task: str = "mnist",
+    quick: bool = False,
+    alone: bool = False,
 ) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -33,7 +39,7 @@ def train(
 
     method = "dopri5"
     if controller is not None:
-        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=True, even_steps=True)
+        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
 
     def solve(y: torch.Tensor) -> torch.Tensor:
         return odeint(model.field, y, times, rtol=rtol, atol=atol, method=method)[-1]

@@ -26,7 +26,7 @@ def controller(name: str, family: str | None = None, method: str | ExplicitTable
     controller file (`.safetensors`) or of a tuned law (`.json`).  Raises ValueError naming the nearest.
     """
     if name == AUTO:
-        return _by_name(UNIVERSAL if method is None else methods.get(method).law)
+        return _by_name(UNIVERSAL if method is None else methods.get(method).own_law())
     if name == "tuned":
         from .laws.tuned import tuned
 

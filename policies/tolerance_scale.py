@@ -182,7 +182,8 @@ def matched_scale(
 
 def reference_law(method: methods.Method) -> str:
     """Name of the law whose error a controller is to make where none is named: a published one, without a scale."""
-    return "pi34" if method.law == UNIVERSAL else method.law
+    law = method.own_law()
+    return "pi34" if law == UNIVERSAL else law
 
 
 def _resolved(value: Any, family: Family, method: methods.Method) -> Any:

@@ -203,7 +203,7 @@ def _method() -> Any:
 
 def _controller(value: Any, source: Any, method: Any) -> Any:
     if value is None:
-        value = _method()(method).law
+        value = _method()(method).own_law()
     if not isinstance(value, (str, os.PathLike)):
         return value
     return controller(value, getattr(source, "family", None), method)

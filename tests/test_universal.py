@@ -7,6 +7,7 @@ import importlib
 import json
 import pickle
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -152,13 +153,20 @@ def test_the_tolerance_scale_of_a_law_is_part_of_it():
         found = ss.solve(problem, "dopri5", given, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(found.t, want.t, rtol=1e-9)
     assert "3.5 times the tolerances asked for" in repr(found)
+    assert plain.replace(tolerance_scale=3.5).tolerance_scale == 3.5 and "tolerance_scale=3.5" in repr(law)
+    assert law.replace(safety=0.7).tolerance_scale == 3.5
+    with pytest.raises(ValueError, match="tolerance_scale"):
+        plain.replace(tolerance_scale=-1.0)
     with pytest.raises(ValueError, match="tolerance_scale"):
         type(law)("mine", "linear", {"b1": 1.0}, tolerance_scale=0.0)
 
 
+@pytest.mark.parametrize("rtol", [1e-2, 1e-3, 1e-6])
 @pytest.mark.parametrize("name", ["universal_law", "universal"])
-def test_they_make_no_larger_error_than_scipys_law_at_the_same_tolerance(name):
-    """In the mean over families that no search has used: what a person sees who changes the controller alone."""
+def test_in_the_mean_they_make_a_smaller_error_than_scipys_law_at_the_same_tolerance(name, rtol):
+    """Geometric means over families that no search has used: what a person sees who changes the controller alone.  On
+    one of them (pleiades, 1e-6) the error is greater.
+    """
     ratios_of = []
     for family in ("lorenz", "pleiades", "rate_network"):
         fam = ss.problems.family(family)
@@ -166,15 +174,20 @@ def test_they_make_no_larger_error_than_scipys_law_at_the_same_tolerance(name):
         reference = fam.reference(batch)
         error = {}
         for controller in ("scipy", name):
-            sol = ss.solve_ensemble(batch, "dopri5", controller, 1e-6, 1e-9, t_eval=batch.times(fam.fractions))
+            sol = ss.solve_ensemble(batch, "dopri5", controller, rtol, 1e-3 * rtol, t_eval=batch.times(fam.fractions))
             assert sol.success.all()
             error[controller] = np.exp(np.log(fam.errors(batch, sol.y_eval, reference.y)[reference.ok]).mean())
         ratios_of.append(error[name] / error["scipy"])
-    assert 0.1 < np.exp(np.mean(np.log(ratios_of))) < 1.5 and max(ratios_of) < 8.0
+    assert 0.02 < np.exp(np.mean(np.log(ratios_of))) < 1.0, ratios_of
 
 
 def test_auto_is_the_methods_own_law_wherever_a_controller_is_named():
     assert ss.controller("auto").name == "universal_law" and ss.controller("auto", method="radau5").name == "radau5"
+    assert ss.controller("auto", method="hermite4").name == "pi34"
+    with pytest.raises(ValueError, match="'leapfrog' has no error estimate"):
+        ss.controller("auto", method="leapfrog")
+    with pytest.raises(ValueError, match="name a controller"):
+        ss.solve(ss.problems.make("plummer", seed=1), "leapfrog")
     with pytest.raises(ValueError, match="ships with the package"):
         registry.register(ss.controller("pi34").replace("auto"))
     batch = ss.problems.sample("lorenz", 3, 1)
@@ -191,6 +204,21 @@ def test_the_learned_one_goes_into_every_host_that_shows_an_error_and_an_end():
     for host in ("torchdiffeq", "torchode", "diffrax"):
         pytest.importorskip(host)
         getattr(learned, f"for_{host}")()
+
+
+def test_under_implicit_methods_the_learned_one_warns(monkeypatch):
+    from stepsmith.integrators.engine import trained_method
+
+    monkeypatch.setattr(trained_method, "_TOLD", set())
+    problem, learned = ss.problems.make("vanderpol", seed=1), ss.controller("universal")
+    with pytest.warns(UserWarning, match=r"explicit methods \(tsit5, bs32\) and is used with 'rodas5p'"):
+        ss.solve(problem, "rodas5p", "universal")
+    with pytest.warns(UserWarning, match="used with SciPy's Radau"):
+        learned.for_scipy("Radau")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ss.solve(ss.problems.make("lorenz", seed=1), "dopri5", "universal")
+        learned.for_scipy("RK23")
 
 
 def test_the_formula_rests_under_methods_of_high_order():

@@ -276,7 +276,7 @@ def method(controller: Any, method: str = "RK45") -> Any:
 
         stages, steps = scipy_implicit.SLOTS, scipy_implicit.STEPS[method]
     fit(controller, f"SciPy's {method}", TIER0 | NORMS | ENDS | stages)
-    warn_once(controller, {**EXPLICIT, **IMPLICIT}[method], f"SciPy's {method}")
+    warn_once(controller, {**EXPLICIT, **IMPLICIT}[method], f"SciPy's {method}", method in IMPLICIT)
     host = getattr(integrate, method)
     parts = {
         "controller": controller, "host_name": method, "pair": pair, "asked": Decisions(controller),

@@ -215,9 +215,14 @@ class Law(WaysIn):
             raise unknown(f"coefficient of law {shown(self.name)}", coefficient, self._full)
         return self._full[coefficient]
 
-    def replace(self, name: str | None = None, /, **coefficients: float) -> Law:
-        """This law with other coefficients (natural values, by name), and another name if one is given."""
-        texts, scale = (self.rules, self.doc, self.source), self.tolerance_scale
+    def replace(
+        self, name: str | None = None, /, *, tolerance_scale: float | None = None, **coefficients: float
+    ) -> Law:
+        """This law with other coefficients (natural values, by name), another tolerance scale, and another name, each
+        where it is given.
+        """
+        texts, scale = (self.rules, self.doc, self.source), tolerance_scale
+        scale = self.tolerance_scale if scale is None else scale
         return Law(name or self.name, self.kind, {**self.values, **coefficients}, *texts, tolerance_scale=scale)
 
     def unscaled(self) -> Law:
@@ -239,6 +244,7 @@ class Law(WaysIn):
 
     def __repr__(self) -> str:
         changes = ", ".join(f"{k}={v:.6g}" for k, v in self.values.items())
+        changes += "" if self.tolerance_scale == 1.0 else f", tolerance_scale={self.tolerance_scale:.6g}"
         return f"Law({shown(self.name)}, {self.kind}, rules={shown(self.rules)}, {changes})"
 
 

@@ -214,6 +214,13 @@ class Learned(WaysIn):
         return method if isinstance(method, str) and method else None
 
     @property
+    def trained_methods(self) -> tuple[str, ...]:
+        """The explicit methods that it was trained with where these are several; () else."""
+        found = self.provenance.get("methods")
+        listed = isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found)
+        return tuple(found) if listed and not self.trained_method else ()
+
+    @property
     def functions(self) -> tuple[Callable, ...]:
         """Functions of a caller's own that are compiled in (see `Decision.functions`)."""
         return self.decision.functions

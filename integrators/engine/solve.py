@@ -112,7 +112,7 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
             f"controller {controller.name!r} needs an N-body problem (nbody=(bodies, dimension)); {source.name!r} is "
             "none"
         )
-    trained_method.warn_once(controller, method.name)
+    trained_method.warn_once(controller, method.name, implicit=method.implicit)
 
 
 def single_kernel(problem: Problem, method: methods.Method, controller: Any, slots: frozenset[int]) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import record
+from ..core.errors import shown
 from .explicit.tableau import ExplicitTableau
 
 #: optional record slots: filled only for controllers that read them (a method may fill some at all times)
@@ -48,7 +49,8 @@ class Method:
     implicit        it solves linear systems
     factor_pairs    its factorisations come in pairs, a real and a complex one (`engine.costs` counts them as two)
     tableau         of an explicit Runge-Kutta pair, else None
-    law             name of the law that chooses its steps where no controller is named
+    law             name of the law that chooses its steps where no controller is named; "" for a method without an
+                    error estimate, for which a controller has to be named
     """
 
     name: str
@@ -66,3 +68,12 @@ class Method:
     factor_pairs: bool = False
     tableau: ExplicitTableau | None = None
     law: str = UNIVERSAL
+
+    def own_law(self) -> str:
+        """`law`; ValueError for a method that has none."""
+        if not self.law:
+            raise ValueError(
+                f"method {shown(self.name)} has no error estimate to choose steps by: name a controller, such as "
+                "the criterion 'amuse' of N-body problems"
+            )
+        return self.law

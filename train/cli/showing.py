@@ -37,7 +37,7 @@ def kernel(
     family = problems.named(family)
     problem = problems.make(family)
     method = problems.family(family).method if method is None else method
-    controller = methods.get(method).law if controller is None else controller
+    controller = methods.get(method).own_law() if controller is None else controller
     print(kernel_text(problem, method, resolve.controller(controller, family, method), lanes))
 
 

@@ -20,4 +20,5 @@ def composition(name: str, order: int, doc: str, source: str) -> Method:
     def key(source: Any) -> tuple:
         return source.nbody, digest.identity(source.accel)
 
-    return Method(name, doc, source, order, 0, order, COMMON | {record.TAU_AMUSE}, parts, key, ("cpu", "cuda"), "accel")
+    fills = COMMON | {record.TAU_AMUSE}
+    return Method(name, doc, source, order, 0, order, fills, parts, key, ("cpu", "cuda"), "accel", law="")

@@ -21,7 +21,9 @@ def _hermite(name: str, doc: str, again: bool) -> Method:
         return hermite_parts(source, slots, again)
 
     fills = COMMON | TIME_SCALES | {record.ERR, record.ORDER, record.CURV, record.YNORM, record.ENORM}
-    return Method(name, doc, _SOURCE, 4, 3, 4, fills, parts, lambda source: (source.nbody,), ("cpu", "cuda"), "accel")
+    return Method(
+        name, doc, _SOURCE, 4, 3, 4, fills, parts, lambda source: (source.nbody,), ("cpu", "cuda"), "accel", law="pi34"
+    )
 
 
 PECE = _hermite("hermite4", "Hermite, predict-evaluate-correct-evaluate, N bodies", True)

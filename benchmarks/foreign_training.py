@@ -1,7 +1,7 @@
 """Whole training runs of neural ODEs in other people's solvers: with the solver's own steps, and with one line added.
 
     python benchmarks/foreign_training.py [--tasks mnist,spirals,pbcseq] [--hosts torchdiffeq,torchode,diffrax]
-        [--controllers default,universal,torchdiffeq,universal:alone] [--seeds 0,1,2] [--out FOLDER]
+        [--controllers default,universal_law@4,torchdiffeq,universal:alone] [--seeds 0,1,2] [--out FOLDER]
         [--rtol R --atol A] [--quick]
 
 The scripts in benchmarks/foreign are training scripts as users of torchdiffeq, torchode and diffrax write them; each
@@ -11,8 +11,8 @@ of the machine cancels.  A run's JSON stays in the folder, and is not made again
 with other tolerances is refused.  The commits of all runs are printed under the table.
 
 Controllers get warm start and even steps with them (in diffrax the first size is handed on by the script); ":alone"
-after a name leaves both out, in torchdiffeq.  "torchdiffeq:..." is the host's own law through our adapter, so that the
-rows tell what the options bring and what the law.
+after a name leaves both out, in torchdiffeq, and "@4" gives a controller that tolerance scale.  "torchdiffeq" is the
+host's own law through our adapter, so that the rows tell what the options bring and what the law.
 
 The table has medians over seeds of the evaluations of the field and the seconds of the training loop (in diffrax
 without compiling); ratios to the host's default, each the geometric mean over seeds with the least and the greatest, of
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--hosts", default=",".join(HOSTS))
-    parser.add_argument("--controllers", default="default,universal")
+    parser.add_argument("--controllers", default="default,universal_law@4")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", default="out/foreign_training", help="folder of the runs' JSON")
     parser.add_argument("--rtol", type=float, help="in the place of the scripts' own tolerances")

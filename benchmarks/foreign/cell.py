@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import stepsmith as ss
 from stepsmith.train.run.provenance import provenance
 
 # One thread each, so that runs beside each other and the number of cores change little.  JAX reads these when it first
@@ -41,6 +42,13 @@ class Clock:
         self.iterations += 1
         if self.iterations == 1:
             self.first = spent
+
+
+def chosen(name: str) -> Any:
+    """The controller of a name or file; "universal_law@4" is universal_law with the tolerance scale 4."""
+    name, _, scale = name.partition("@")
+    found = ss.controller(name)
+    return found.replace(tolerance_scale=float(scale)) if scale else found
 
 
 def report(clock: Clock, losses: list[float], per_epoch: int, **more: Any) -> dict[str, Any]:

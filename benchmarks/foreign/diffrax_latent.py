@@ -23,8 +23,6 @@ import jax
 import jax.numpy as jnp
 import jax_nets
 
-import stepsmith as ss
-
 
 def train(
     seed: int, controller: str | None, rtol: float, atol: float, task: str = "spirals", quick: bool = False
@@ -36,7 +34,7 @@ def train(
     sizes: Any = diffrax.PIDController(rtol, atol)
     ours = controller is not None
     if ours:
-        sizes = ss.controller(controller).for_diffrax(rtol, atol, even_steps=True)
+        sizes = cell.chosen(controller).for_diffrax(rtol, atol, even_steps=True)
 
     def solve(field: Any, z0: Any, times: Any, dt0: Any) -> tuple[Any, Any]:
         solution = diffrax.diffeqsolve(

@@ -21,8 +21,6 @@ import jax
 import jax.numpy as jnp
 import jax_nets
 
-import stepsmith as ss
-
 
 def train(
     seed: int, controller: str | None, rtol: float, atol: float, task: str = "mnist", quick: bool = False
@@ -33,7 +31,7 @@ def train(
     sizes: Any = diffrax.PIDController(rtol, atol)
     ours = controller is not None
     if ours:
-        sizes = ss.controller(controller).for_diffrax(rtol, atol, even_steps=True)
+        sizes = cell.chosen(controller).for_diffrax(rtol, atol, even_steps=True)
 
     def solve(field: Any, y0: Any, dt0: Any) -> tuple[Any, Any]:
         solution = diffrax.diffeqsolve(

@@ -18,8 +18,6 @@ import torch
 import torch_nets
 from torchdiffeq import odeint
 
-import stepsmith as ss
-
 
 def tensors(visits: data.Visits) -> Any:
     """`visits` in tensors, with the times merged into one grid."""
@@ -45,7 +43,7 @@ def train(
 
     method = "dopri5"
     if controller is not None:
-        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
+        method = cell.chosen(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
 
     clock, losses = cell.Clock(), []
     for rows in series.batches:

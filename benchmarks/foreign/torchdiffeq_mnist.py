@@ -17,8 +17,6 @@ import torch
 import torch_nets
 from torchdiffeq import odeint
 
-import stepsmith as ss
-
 
 def train(
     seed: int,
@@ -39,7 +37,7 @@ def train(
 
     method = "dopri5"
     if controller is not None:
-        method = ss.controller(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
+        method = cell.chosen(controller).for_torchdiffeq("dopri5", warm_start=not alone, even_steps=not alone)
 
     def solve(y: torch.Tensor) -> torch.Tensor:
         return odeint(model.field, y, times, rtol=rtol, atol=atol, method=method)[-1]

@@ -18,8 +18,6 @@ import torch_nets
 import torchode
 import torchode_solve
 
-import stepsmith as ss
-
 
 def train(
     seed: int, controller: str | None, rtol: float, atol: float, task: str = "mnist", quick: bool = False
@@ -38,7 +36,7 @@ def train(
     step = torchode.Dopri5(term=term)
     adjoint = torchode.AutoDiffAdjoint(step, torchode.IntegralController(atol, rtol, term=term))
     if controller is not None:
-        sizes = ss.controller(controller).for_torchode(atol, rtol, term=term, warm_start=True, even_steps=True)
+        sizes = cell.chosen(controller).for_torchode(atol, rtol, term=term, warm_start=True, even_steps=True)
         adjoint = sizes.solver(step)
     solver = torchode_solve.Solver(adjoint)
 

@@ -163,17 +163,19 @@ class Teller:
         self.say(Text(f"{share}, {trained.nfev} evaluations of the field in training, {trained.seconds:.1f} s"))
 
     def lines(self, trained: Sequence[Any]) -> None:
-        """What each training through torchdiffeq took, over the first one, which is torchdiffeq's own."""
+        """What each training through torchdiffeq took, over the first one, which is torchdiffeq's own; errors over
+        those of torchdiffeq's default on the same field.
+        """
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("method", no_wrap=True, header_style="dim")
-        for name in ("f-evaluations", "ratio", "seconds", "ratio", "accuracy"):
+        for name in ("f-evaluations", "ratio", "seconds", "ratio", "error", "accuracy"):
             table.add_column(name, justify="right", header_style="dim", no_wrap=True)
         first = trained[0]
         for t in trained:
             work, wall = t.evaluations / first.evaluations, t.seconds / first.seconds
             table.add_row(
                 t.name, f"{t.evaluations:,}", Text(f"{work:.3f}", _colour(work)), f"{t.seconds:.1f}",
-                Text(f"{wall:.3f}", _colour(wall)), f"{100 * t.accuracy:.1f} %",
+                Text(f"{wall:.3f}", _colour(wall)), f"{t.error:.2f}", f"{100 * t.accuracy:.1f} %",
             )  # fmt: skip
         self.say(table)
 

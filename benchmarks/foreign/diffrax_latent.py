@@ -6,8 +6,7 @@ The model, the training and the tolerances of torchdiffeq_latent.py, in equinox 
 own latent ODE a solve is of one subject, under `jax.vmap`: every subject has its own steps and its own times, and the
 batch goes on until the last one has arrived.  Evaluations are those of the batch, forwards, in training, from diffrax's
 counts; diffrax repeats them in the backward pass, which it does not count.  Accepted and rejected attempts are a
-subject's, the mean over the batch.  Compiling is timed apart; with ours two programs are compiled, since the first
-iteration has no size to begin with.
+subject's, the mean over the batch.  Compiling is timed apart.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def train(
         (arrays(series.train.rows(rows)), k) for rows, k in zip(series.batches, keys, strict=True)
     ] if task != "spirals" else [(arrays(series.train), k) for k in keys]  # fmt: skip
     state = jax_nets.zeros(model), jax_nets.zeros(model), jnp.zeros((), int)
-    model, clock, losses, counted = diffrax_runs.trained(step, model, state, batches)
+    model, clock, losses, counted = diffrax_runs.trained(step, model, state, batches, ours)
 
     @eqx.filter_jit
     @jax.vmap

@@ -5,7 +5,7 @@
 The model and the training of torchdiffeq_mnist.py in equinox and single precision, for three epochs since it takes
 longer.  A solve is of one batch, whose images share their steps, as in torchdiffeq.  Evaluations are those of the
 batch, forwards, in training, from diffrax's counts; diffrax repeats them in the backward pass, which it does not count.
-Compiling is timed apart; with ours two programs are compiled, since the first iteration has no size to begin with.
+Compiling is timed apart.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def train(
         return *jax_nets.sgd(model, gradients, momentum), loss, told
 
     batches = [(jnp.asarray(images[r]), jnp.asarray(labels[r])) for r in rows]
-    model, clock, losses, counted = diffrax_runs.trained(step, model, jax_nets.zeros(model), batches)
+    model, clock, losses, counted = diffrax_runs.trained(step, model, jax_nets.zeros(model), batches, ours)
 
     classes = eqx.filter_jit(lambda x: scores_of(model, x, None)[0].argmax(1))
     right = sum(

@@ -17,7 +17,7 @@ which solver runs, so nobody warns of a method that the controller was not train
 What is diffrax's and stays: the tableaus and their error weights (other than SciPy's for Dormand-Prince), the landing
 on t1, and the tolerances of the nonlinear solvers, which are those that the controller works at.  What goes:
 PIDController's factors .9, .2 and 10, in whose place the law's own stand, and its first size where `dt0` is None
-(`diffrax_start` says why).
+(`diffrax_start` says why).  A dt0 that is NaN means the same as None, which diffrax lets pass.
 
 Traps.  A controller never learns t1 but in `init`, which diffrax does not use where it is given a `controller_state`:
 `continued` puts the new end into such a state.  A nonlinear solve that fails arrives as an infinite error, and an
@@ -72,6 +72,8 @@ def step_size_controller(
 
         sol = diffeqsolve(..., dt0=dt0, stepsize_controller=ctrl, saveat=SaveAt(t1=True, controller_state=True))
         dt0 = ctrl.first_size(sol.controller_state)
+
+                 A first dt0 of jnp.array(jnp.nan, t0.dtype) means to choose it, in the program that the others run in
 
     Raises TypeError for what is no controller, ValueError for one that reads what diffrax does not show, by the names
     of its features, OptionError (ValueError and TypeError) for an option, ImportError where diffrax is missing.

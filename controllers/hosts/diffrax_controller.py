@@ -20,7 +20,7 @@ import optimistix
 from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
 from ...integrators.core.errors import shown
-from .diffrax_start import first_size, of_ode, scaled
+from .diffrax_start import scaled, start_size
 from .diffrax_structure import Structure
 
 Base: Any = diffrax.AbstractAdaptiveStepSizeController
@@ -81,20 +81,23 @@ class StepSizeController(Base):
     ) -> tuple[Any, ControllerState]:
         """End of the first attempt, and the state before it.
 
-        The first size is dt0; where that is None the controller's own, or Hairer's (`diffrax_start`).
+        The first size is dt0; where that is None or NaN the controller's own, or Hairer's (`diffrax_start`).  A dt0
+        that is an array compiles to one program, in which the rule is evaluated where it is NaN.
         """
         dtype = jnp.result_type(t0)
         kept, own = self.structure.start(self._pieces(), jnp.zeros((), self.params.dtype))
+
+        def chosen() -> Any:
+            size = start_size(
+                terms, t0, t1, y0, args, func, (self.rtol, self.atol), self.norm, self._order(error_order)
+            )
+            return jnp.asarray(jnp.where(own > 0.0, own.astype(dtype), size), dtype)
+
         if dt0 is None:
-            order = self._order(error_order)
-            if of_ode(terms):
-                dt0 = first_size(lambda t, y: func(terms, t, y, args), t0, y0, self.rtol, self.atol, self.norm, order)
-                dt0 = jax.lax.stop_gradient(dt0)
-            else:
-                host = diffrax.PIDController(self.rtol, self.atol, norm=self.norm, error_order=order)
-                dt0 = host.init(terms, t0, t1, y0, None, args, func, error_order)[0] - t0
-            if self.structure.first is not None:
-                dt0 = jnp.where(own > 0.0, own.astype(dtype), dt0)
+            dt0 = chosen()
+        elif error_order is not None or self.error_order is not None:
+            given = jnp.asarray(dt0, dtype)
+            dt0 = jax.lax.cond(jnp.isnan(given), chosen, lambda: given)
         want = jnp.asarray(dt0, dtype)
         if self.dtmax is not None:
             want = jnp.minimum(want, self.dtmax)
@@ -247,7 +250,7 @@ class StepSizeController(Base):
         next solve that starts like this one.
 
         state: `sol.controller_state`, also of a ClipStepSizeController, also of many solves at once (any shape).  NaN
-        where a solve accepted nothing; with that as dt0 the next one ends at once with `RESULTS.dt_min_reached`.
+        where a solve accepted nothing; with that as dt0 the next one chooses its first size itself.
         """
         return _inner(state).first
 

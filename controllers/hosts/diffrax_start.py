@@ -1,4 +1,4 @@
-"""The first size of a solve in diffrax where `dt0` is None, and tolerances as arrays.
+"""The first size of a solve in diffrax where `dt0` is None or NaN, and tolerances as arrays.
 
 A PIDController means to choose it by Hairer's rule, but in diffrax 0.7 it finds the term wrapped, takes it for another
 kind than an `ODETerm`, and begins with 0.01, whatever the problem.  Its law, which may grow tenfold a step, makes up
@@ -28,6 +28,22 @@ def of_ode(terms: Any) -> bool:
     while hasattr(terms, "term"):
         terms = terms.term
     return isinstance(terms, diffrax.ODETerm)
+
+
+def start_size(
+    terms: Any, t0: Any, t1: Any, y0: Any, args: Any, func: Any, tolerances: tuple[Any, Any],
+    norm: Callable[[Any], Any], order: Any,
+) -> Any:  # fmt: skip
+    """The first size by Hairer's rule, positive, without gradient; of terms other than an `ODETerm` a PIDController's.
+
+    func: the solver's, `func(terms, t, y, args)`.  tolerances: rtol and atol.  order: k as above.
+    """
+    if of_ode(terms):
+        return jax.lax.stop_gradient(
+            first_size(lambda t, y: func(terms, t, y, args), t0, y0, *tolerances, norm, order)
+        )
+    host = diffrax.PIDController(*tolerances, norm=norm, error_order=order)
+    return host.init(terms, t0, t1, y0, None, args, func, order)[0] - t0
 
 
 def first_size(

@@ -7,8 +7,8 @@ restarts and `diffrax.ClipStepSizeController` around it work as with a PIDContro
 JAX 0.10.
 
 What the controller sees: the error, the sizes, the order, the norms of state and error, the time left.  Diffrax shows
-neither stages nor stiffness nor counts; a learned controller that reads them is refused by name.  Nor does it show
-which solver runs, so nobody warns of a method that the controller was not trained with.
+neither stages nor stiffness nor counts; a learned controller that reads them is refused by name.  One that was
+trained with another method than the solver's is warned of while the first solve is traced.
 
     ERR     norm(error / (atol + rtol max(|y0|, |y1|))) with `norm`, which is diffrax's own rms norm unless given
     ORDER   diffrax's error order, 5 for Dopri5, Tsit5 and Kvaerno5, 3 for Bosh3, 8 for Dopri8; it is our k

@@ -20,7 +20,7 @@ import optimistix
 from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
 from ...integrators.core.errors import shown
-from .diffrax_start import scaled, start_size
+from .diffrax_start import scaled, start_size, told
 from .diffrax_structure import Structure
 
 Base: Any = diffrax.AbstractAdaptiveStepSizeController
@@ -84,6 +84,7 @@ class StepSizeController(Base):
         The first size is dt0; where that is None or NaN the controller's own, or Hairer's (`diffrax_start`).  A dt0
         that is an array compiles to one program, in which the rule is evaluated where it is NaN.
         """
+        told(self.structure.controller, func, error_order)
         dtype = jnp.result_type(t0)
         kept, own = self.structure.start(self._pieces(), jnp.zeros((), self.params.dtype))
 

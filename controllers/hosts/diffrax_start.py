@@ -1,4 +1,4 @@
-"""The first size of a solve in diffrax where `dt0` is None or NaN, and tolerances as arrays.
+"""The first size of a solve in diffrax where `dt0` is None or NaN, tolerances as arrays, and who was trained with what.
 
 A PIDController means to choose it by Hairer's rule, but in diffrax 0.7 it finds the term wrapped, takes it for another
 kind than an `ODETerm`, and begins with 0.01, whatever the problem.  Its law, which may grow tenfold a step, makes up
@@ -21,6 +21,19 @@ import jax
 import jax.numpy as jnp
 
 from ...integrators.core.options import number, refuse
+from ...integrators.engine.trained_method import warn_once_in
+
+#: diffrax's solvers, and the names of the same pairs here
+PAIRS = {"Dopri5": "dopri5", "Tsit5": "tsit5", "Bosh3": "bs32", "Kvaerno5": "kvaerno5"}
+
+
+def told(controller: Any, func: Any, error_order: Any) -> None:
+    """Warn of a controller that was trained with another method, while the solve is traced.
+
+    func: the solver's method of that name, which knows its solver.
+    """
+    solver = getattr(func, "__self__", None)
+    warn_once_in("diffrax", controller, None if solver is None else type(solver).__name__, error_order, PAIRS)
 
 
 def of_ode(terms: Any) -> bool:

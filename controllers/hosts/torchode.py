@@ -47,7 +47,7 @@ from ...integrators.core.runner import slots_read
 from .fitting import ENDS, NORMS, TIER0, fit
 from .torch_measures import geometric_mean, norms
 from .torchode_compiled import Compiled
-from .torchode_parts import Isolated, Start, State, even, first_size, left_of, readable, resolved, torchode
+from .torchode_parts import Isolated, Start, State, even, first_size, left_of, readable, resolved, told, torchode
 
 Tensor = torch.Tensor
 _Base: Any = torchode.step_size_controllers.StepSizeController
@@ -68,6 +68,7 @@ class StepSizes(_Base):
     """
 
     params: Tensor
+    method: str | None  #: the step method's class, where it is known
 
     def __init__(
         self, controller: Any, atol: Any, rtol: Any, term: Any, norm: Callable[[Tensor], Tensor], dt_min: float | None,
@@ -85,7 +86,7 @@ class StepSizes(_Base):
                 setattr(self, name, value * scale)
         self.rtol_seen = geometric_mean(self.rtol)
         self.register_buffer("params", torch.tensor(controller.params, dtype=torch.float64))
-        self.poison = self.through = True
+        self.method, self.poison, self.through = None, True, True
         self._warm: OrderedDict[Any, Tensor] = OrderedDict()
         self._bound()
 
@@ -111,6 +112,7 @@ class StepSizes(_Base):
         """
         twin = copy.deepcopy(self)
         twin.poison, twin.through = False, backprop_through_step_size_control
+        twin.method = type(step_method).__name__
         twin.term = step_method.term if self.term is None else self.term
         return Isolated(step_method, twin, backprop_through_step_size_control=backprop_through_step_size_control)
 
@@ -118,6 +120,7 @@ class StepSizes(_Base):
 
     def init(self, term: Any, problem: Any, method_order: int, dt0: Any, *, stats: dict[str, Any], args: Any) -> Any:
         """First sizes (B,), signed; the state; and the slopes at the start, where they were evaluated."""
+        told(self.controller, self.method, method_order)
         sign, like = problem.time_direction.to(problem.t_start.dtype), torch.zeros_like(problem.t_start).double()
         span = (sign * (problem.t_end - problem.t_start)).double()
         y0, f0, key, first = problem.y0, None, None, None
@@ -143,17 +146,14 @@ class StepSizes(_Base):
                 dt0 = torch.where(own > 0.0, sign * own, dt0)
         want = torch.minimum(dt0.double().abs(), span)
         ended = torch.where(fine, torch.where(torch.isfinite(want), 0, _codes.GENERAL_ERROR), _codes.INFINITE_NORM)
-        want = self._held(torch.where(ended > 0, 0.0, want))
-        want = torch.maximum(want, resolved(problem.t_start))
-        for name in ("n_rejected", "n_fallback"):
-            stats[name] = torch.zeros_like(ended)
+        want = torch.maximum(self._held(torch.where(ended > 0, 0.0, want)), resolved(problem.t_start))
+        stats["n_rejected"], stats["n_fallback"] = torch.zeros_like(ended), torch.zeros_like(ended)
         state = State(
             torch.stack(rows, dim=1), want, ended, like, like, problem.t_end, sign, span, float(method_order), first,
             not self.through,
         )  # fmt: skip
         size = torch.where(ended > 0, 0.0, self._size(want, span))
-        size = sign * size.to(sign.dtype)
-        return size, state, f0
+        return sign * size.to(sign.dtype), state, f0
 
     def adapt_step_size(
         self, t0: Tensor, dt: Tensor, y0: Tensor, step_result: Any, state: State, stats: dict[str, Any]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ...integrators.engine.trained_method import warn_once_in
 from .fitting import library
 
 Tensor = torch.Tensor
@@ -16,6 +17,15 @@ torchode: Any = library("torchode", "1.0", "1.1")
 _Solver: Any = torchode.AutoDiffAdjoint
 #: torchode's choice of a first size, as a function whose first argument is a `Start`
 first_size: Any = torchode.IntegralController._select_initial_step
+
+#: torchode's step methods, and the names of the same pairs here
+PAIRS = {"Dopri5": "dopri5", "Tsit5": "tsit5"}
+
+
+def told(controller: Any, method: str | None, order: Any) -> None:
+    """Warn of a controller that was trained with another method; torch.compile leaves it out."""
+    if not torch.compiler.is_compiling():
+        warn_once_in("torchode", controller, method, order, PAIRS)
 
 
 class State(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from .. import methods
 from ..core.errors import outside, shown
 
 _TOLD: set[tuple[str, str, str]] = set()
@@ -40,3 +41,25 @@ def warn_once(controller: Any, method: str, host: str | None = None, implicit: b
         f"{said}{shown(method)}: {doubt} {remedy}, or a law (controller='auto', or one from `stepsmith tune`)",
         stacklevel=outside(),
     )
+
+
+def warn_once_in(host: str, controller: Any, method: str | None, order: Any, pairs: dict[str, str]) -> None:
+    """`warn_once` in a host that learns of its method when it solves, and maybe not its name.
+
+    host    the host's name.  method: its name for the method, or None.  pairs: names of the same pairs here.
+    order   of the method's error estimate, one more than that of its lower method (5 for Dormand-Prince).  Where the
+            pair is not known the orders are compared, and equal ones pass.
+    """
+    trained = getattr(controller, "trained_method", None)
+    if not trained:
+        return
+    if method in pairs:
+        warn_once(controller, pairs[method], f"{host}'s {method}")
+        return
+    try:
+        differ = float(order) != methods.get(trained).embedded_order + 1
+    except (TypeError, ValueError):  # a traced order, or a method that is known by name alone
+        return
+    if differ:
+        what = f"a method of order {float(order):g}" if method is None else f"{method} (order {float(order):g})"
+        warn_once(controller, f"{host} {what}", f"{host}'s {what}" if method else f"{what} in {host}")

@@ -42,6 +42,9 @@ SLOTS = {
     rec.SPAN: "distance from the start to the end time, positive",
 }
 
+#: slots that hosts without Newton's iteration leave out
+NEWTONS = frozenset({rec.NEWTON_ITERS, rec.NEWTON_RATE, rec.LU_SHIFT, rec.JAC_AGE, rec.LU_AGE})
+
 _ROWS = {
     S_LE1: "log of the scaled error of the last accepted step",
     S_LE2: "the same of the one before",

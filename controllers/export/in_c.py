@@ -16,7 +16,7 @@ from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
 from ...integrators.core.contract import ACCEPT, FALLBACK, FLAGS, LOG_FACTOR
 from . import arkode
-from .described import SLOTS, about, identifier, row_doc
+from .described import NEWTONS, SLOTS, about, identifier, row_doc
 from .expressions import Expr, Layer, Value, reached
 from .printing import Style, Writer, activation_function, activation_name, operators, text_of_float, unwrapped
 from .tracing import Traced, trace
@@ -32,10 +32,10 @@ def c_header(controller: Any, name: str | None = None) -> str:
     """The text of a C99 header that decides as `controller` does.
 
     name: what everything in it is called after; default the controller's name.  In the header, with <name> for it:
-    `<name>_state` and `<name>_init`, `<name>_attempt` with what the controller reads of an attempt, and
-    `<name>_blank` (everything unknown), `<name>_decide` and `<name>_answer_to`, `<name>_first`, the macro
-    `<NAME>_TOLERANCE_SCALE`, and functions in the form of SUNDIALS ARKODE's controllers, or the reason why ARKODE
-    cannot run it.
+    `<name>_state` and `<name>_init`, `<name>_attempt` with what the controller reads of an attempt, `<name>_blank`
+    (everything unknown) and `<name>_missing` (what was not set), `<name>_decide` and `<name>_answer_to`,
+    `<name>_first`, the macro `<NAME>_TOLERANCE_SCALE`, and functions in the form of SUNDIALS ARKODE's controllers, or
+    the reason why ARKODE cannot run it.
 
     TypeError for what is no controller, ValueError for one that cannot be written down, OptionError for a bad name.
     """
@@ -138,10 +138,15 @@ class _Parts:
         return [
             *lines,
             "",
-            "/* The same: returns 1 to accept and 0 to reject, and writes the next size over the size attempted. */",
+            "/* The same: returns 1 to accept and 0 to reject, and writes the next size over the size attempted.",
+            f"   Where a slot is missing ({name}_missing) it returns -1, writes NaN and leaves the state as it is. */",
             f"static inline int {name}_decide({name}_state *state, const {name}_attempt *attempt, double *factor)",
             "{",
             f"    {name}_answer answer;",
+            f"    if ({name}_missing(attempt) != 0) {{",
+            "        *factor = NAN;",
+            "        return -1;",
+            "    }",
             f"    {name}_answer_to(state, attempt, &answer);",
             "    *factor = answer.factor;",
             "    return answer.accept;",
@@ -247,7 +252,8 @@ def _structs(name: str, traced: Traced) -> list[str]:
     lines.append(f"    double s[{max(1, len(traced.state))}];")
     lines += [f"    /* s[{i}]: {row_doc(row)} */" for i, (row, _, _) in enumerate(traced.state)]
     lines += [f"}} {name}_state;", ""]
-    lines += ["/* What it reads of an attempt; NaN where that is unknown. */", "typedef struct {"]
+    lines += [f"/* What it reads of an attempt; NaN where that is unknown, as {name}_blank() leaves it. */"]
+    lines += ["typedef struct {"]
     for slot in traced.slots:
         lines.append(f"    double {rec.NAMES[slot]}; /* {SLOTS[slot]} */")
     if not traced.slots:
@@ -268,7 +274,38 @@ def _structs(name: str, traced: Traced) -> list[str]:
     lines += ["}", "", "/* An attempt of which nothing is known. */"]
     lines += [f"static inline {name}_attempt {name}_blank(void)", "{", f"    {name}_attempt attempt;"]
     lines += [f"    attempt.{rec.NAMES[slot]} = NAN;" for slot in traced.slots] or ["    attempt.unread = NAN;"]
-    return [*lines, "    return attempt;", "}", ""]
+    return [*lines, "    return attempt;", "}", "", *_missing(name, traced), ""]
+
+
+def _missing(name: str, traced: Traced) -> list[str]:
+    """The function `<name>_missing`.
+
+    A host without Newton's iteration leaves its slots out, and an attempt that is not finite may have no more than its
+    size; an error that is NaN is missing where `finite` is, too.
+    """
+    said = {rec.H, rec.H_FREE, rec.ORDER, rec.TRUNCATED, rec.FINITE, rec.RTOL, rec.T_LEFT, rec.SPAN}
+    lines = [
+        "/* The first slot that was not set and has to be, by name; NULL where there is none.  NaN counts as not set,",
+        "   but for Newton's slots, and but for what an attempt that was not finite cannot know. */",
+        f"static inline const char *{name}_missing(const {name}_attempt *attempt)",
+        "{",
+    ]
+    finite = "1"
+    if rec.FINITE in traced.slots:
+        finite = "attempt->finite != 0.0"
+    if rec.ERR in traced.slots:
+        finite += " && attempt->err - attempt->err == 0.0"
+    always = [slot for slot in traced.slots if slot in said]
+    measured = [slot for slot in traced.slots if slot not in said | NEWTONS | {rec.ERR}]
+    for slot in always:
+        text = f"attempt->{rec.NAMES[slot]}"
+        lines.append(f'    if ({text} != {text}) return "{rec.NAMES[slot]}";')
+    for slot in measured:
+        text = f"attempt->{rec.NAMES[slot]}"
+        lines.append(f'    if ({finite} && {text} != {text}) return "{rec.NAMES[slot]}";')
+    if not always and not measured:
+        lines.append("    (void)attempt;")
+    return [*lines, "    return 0;", "}"]
 
 
 def _comment(controller: Any, name: str, traced: Traced) -> list[str]:
@@ -292,7 +329,11 @@ def _comment(controller: Any, name: str, traced: Traced) -> list[str]:
         known |= {rec.FINITE: "all_finite", rec.SPAN: "t_end - t_start"}
         head.append(f"        attempt.{rec.NAMES[slot]} = {known.get(slot, '...')};")
     head += [
-        f"        if ({name}_decide(&state, &attempt, &factor)) {{",
+        f"        int accept = {name}_decide(&state, &attempt, &factor);",
+        "        if (accept < 0) {",
+        f"            return fail({name}_missing(&attempt)); // a slot that was not set, by name",
+        "        }",
+        "        if (accept) {",
         "            t += h; // take y_new; after a step cut short go on from the size that was wanted",
         "            want = (cut ? want : h) * factor;",
         "        } else {",

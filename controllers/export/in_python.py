@@ -14,7 +14,7 @@ import numpy as np
 from ...integrators.core import record as rec
 from ...integrators.core import tolerance_scale
 from ...integrators.core.contract import ANSWER
-from .described import SLOTS, about, identifier, row_doc
+from .described import NEWTONS, SLOTS, about, identifier, row_doc
 from .expressions import Layer
 from .printing import Style, Writer, activation_function, activation_name, text_of_float
 from .tracing import Traced, trace
@@ -182,10 +182,6 @@ def _usage(name: str, traced: Traced) -> list[str]:
         "    # after a step cut short the controller goes on from the size that was wanted",
         "    want = (want if accept and cut else h) * factor",
     )] + [""]  # fmt: skip
-
-
-#: slots that hosts without Newton's iteration leave out
-NEWTONS = frozenset({rec.NEWTON_ITERS, rec.NEWTON_RATE, rec.LU_SHIFT, rec.JAC_AGE, rec.LU_AGE})
 
 
 def _class(traced: Traced) -> list[str]:

@@ -217,8 +217,9 @@ class Learned(WaysIn):
     def trained_methods(self) -> tuple[str, ...]:
         """The explicit methods that it was trained with where these are several; () else."""
         found = self.provenance.get("methods")
-        listed = isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found)
-        return tuple(found) if listed and not self.trained_method else ()
+        if self.trained_method or not isinstance(found, (list, tuple)):
+            return ()
+        return tuple(str(name) for name in found)
 
     @property
     def functions(self) -> tuple[Callable, ...]:

@@ -89,7 +89,7 @@ def heartbeat(controller: Any, *, epsilon: float = 1e-9, then: Callable[[Any], N
 
     Raises ImportError where REBOUND is missing.
     """
-    library("rebound", "5.0", "6")
+    library("rebound", "5.2", "6")
     if then is not None and not callable(then):
         raise options.refuse("then", "a function of the simulation or None", then)
     return Heartbeat(controller, options.positive("epsilon", epsilon), then)

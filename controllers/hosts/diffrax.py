@@ -78,7 +78,7 @@ def step_size_controller(
     Raises TypeError for what is no controller, ValueError for one that reads what diffrax does not show, by the names
     of its features, OptionError (ValueError and TypeError) for an option, ImportError where diffrax is missing.
     """
-    library("diffrax", "0.7.0", "0.8")
+    library("diffrax", "0.7.2", "0.8")
     from .diffrax_controller import make
 
     fit(controller, "diffrax", SLOTS)

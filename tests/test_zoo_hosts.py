@@ -20,9 +20,7 @@ HOSTS = {
     "diffrax": lambda c: c.for_diffrax(rtol=1e-6, atol=1e-6),
 }
 #: variants for implicit methods
-STIFF = ("steppo-tier1",)
-#: no variant ships of these, and `docs/limits.md` says so
-ALONE = ("stiff",)
+STIFF = ("stiff-tier1", "steppo-tier1")
 MU = 30.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:controller .* was trained with method")
@@ -43,8 +41,7 @@ def loads(name, host):
 def test_each_or_its_variant_loads(name, host):
     if host in ("torchode", "diffrax"):
         pytest.importorskip(host)
-    found = any(name + ending in zoo.names() and loads(name + ending, host) for ending in ENDINGS)
-    assert found is (name not in ALONE)
+    assert any(name + ending in zoo.names() and loads(name + ending, host) for ending in ENDINGS)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name.endswith(ENDINGS[1:])])

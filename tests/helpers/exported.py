@@ -15,7 +15,7 @@ from stepsmith.integrators.core.runner import Runner
 
 ZOO = (
     "three-body", "kuramoto", "e5", "hires", "lorenz96", "neural-field", "steppo", "stiff", "three-body-formula",
-    "kuramoto-tier1", "neural-field-tier1", "steppo-tier1",
+    "kuramoto-tier1", "neural-field-tier1", "steppo-tier1", "stiff-tier1",
 )  # fmt: skip
 NAMES = (*(name for name in names() if name != "constant"), "constant_step", *ZOO)
 

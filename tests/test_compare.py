@@ -174,6 +174,7 @@ def test_without_controllers_the_zoo_is_asked(monkeypatch):
     assert asked == ["three-body", "three-body-formula"]
     assert "three-body, three-body-formula: the zoo's for three_body with tsit5" in said[0]
     assert contestants.invited((), "three_body", "tsit5") == ((), [])
+    assert contestants.invited(None, "three_body", "tsit5", one=True)[0] == ["three-body"]  # as a suite asks
     monkeypatch.setattr(contestants, "from_zoo", lambda family, method: ["three-body"])
     args = {"seed": 4, "wall": False, **SIZES}
     data = ss.compare(FAMILY, METHOD, **args).to_json()

@@ -13,7 +13,10 @@ from stepsmith.integrators.core import record as rec
 from stepsmith.integrators.core.namespaces import SCALAR, Arrays
 from stepsmith.integrators.core.runner import Runner
 
-ZOO = ("three-body", "kuramoto", "e5", "hires", "lorenz96", "neural-field", "steppo", "stiff", "three-body-formula")
+ZOO = (
+    "three-body", "kuramoto", "e5", "hires", "lorenz96", "neural-field", "steppo", "stiff", "three-body-formula",
+    "kuramoto-tier1", "neural-field-tier1", "steppo-tier1", "stiff-tier1",
+)  # fmt: skip
 NAMES = (*(name for name in names() if name != "constant"), "constant_step", *ZOO)
 
 #: attempts of a drawn trajectory

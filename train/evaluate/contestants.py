@@ -146,11 +146,14 @@ def from_zoo(family: str, method: str) -> list[str]:
     return [name for name, c in shipped if (c.family, getattr(c, "trained_method", None)) == (family, method)]
 
 
-def invited(given: Any, family: str, method: str) -> tuple[Any, list[str]]:
-    """The caller's controllers, or where that is None those of the zoo; and a sentence where it is they."""
+def invited(given: Any, family: str, method: str, one: bool = False) -> tuple[Any, list[str]]:
+    """The caller's controllers, or where that is None those of the zoo; and a sentence where it is they.
+
+    one: of several in the zoo only the first by name, without its variants.
+    """
     if given is not None:
         return given, []
-    names = from_zoo(family, method)
+    names = from_zoo(family, method)[: 1 if one else None]
     said = f"controller {', '.join(names)}: the zoo's for {family} with {method} (`-c none`, controllers=(): without)"
     return names, [said] if names else []
 

@@ -65,7 +65,7 @@ def compare_suite(
     of a suite.
 
     The law tuned on the suite stands in the table where there is one.  Without controllers the learned one is the zoo's
-    for the suite and method, where there is one; () is none.
+    for the suite and method, where there is one (of several the first by name); () is none.
 
     method           name of a method; default the suite's
     wall             time the median seed, the denominator and the law that is fastest on the validation instances as
@@ -78,7 +78,7 @@ def compare_suite(
     """
     method = _check(name, seed, n, method, wall, single, repeats, n_validation, validation_seed, max_steps)
     suite = suites.get(name)
-    controllers, from_zoo = contestants.invited(controllers, name, method)
+    controllers, from_zoo = contestants.invited(controllers, name, method, one=True)
     guest = _guest(controllers, name, method)
     path = tuned_files.find(name, method)
     tuned, facts = (None, {}) if path is None else tuned_files.read(path)

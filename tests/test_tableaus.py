@@ -12,7 +12,8 @@ from scipy.integrate._ivp import dop853_coefficients
 from stepsmith.integrators.methods.tableaus import NAMES, get
 from stepsmith.integrators.methods.trees import StageWeights, density, nodes, rooted_trees
 
-DECIMAL = {"tsit5": mpmath.mpf("1e-38"), "dop853": mpmath.mpf("1e-25")}
+DECIMAL = {"tsit5": mpmath.mpf("1e-38"), "dop853": mpmath.mpf("1e-25"), "dopri8": mpmath.mpf("1e-16")}
+EIGHT = ("dop853", "dopri8")
 
 
 def trees_to(order):
@@ -109,11 +110,11 @@ def test_one_wrong_digit_is_noticed():
 
 
 def test_row_sums_and_fsal(tableau):
-    tolerance = 0 if tableau.exact else Fraction(1, 10**27)
+    tolerance = 0 if tableau.exact else Fraction(1, 10**16 if tableau.name == "dopri8" else 10**27)
     for c, row in zip(tableau.c + tableau.dense_c, tableau.a + tableau.dense_a, strict=True):
         assert abs(sum(row) - c) <= tolerance
-    assert tableau.fsal and tableau.c[-1] == 1 and tableau.b[-1] == 0
-    assert tableau.a[-1] == tableau.b[:-1]
+    assert tableau.fsal == (tableau.name not in ("adaptive_heun", "fehlberg2")) and tableau.c[-1] == 1
+    assert tableau.fsal == (tableau.b[-1] == 0) and tableau.fsal == (tableau.a[-1] == tableau.b[:-1])
     assert abs(sum(tableau.e)) <= tolerance
 
 
@@ -133,16 +134,16 @@ def continuous_defects(tableau, order):
 
 
 def test_dense_order_conditions_hold_for_every_theta(tableau):
-    tolerance = {"tsit5": 1e-35, "dop853": 1e-22}.get(tableau.name, 0)
+    tolerance = {"tsit5": 1e-35, "dop853": 1e-22, "dopri8": 1e-14}.get(tableau.name, 0)
     for order in range(1, tableau.dense_order + 1):
         assert max(continuous_defects(tableau, order)) <= tolerance
     assert max(continuous_defects(tableau, tableau.dense_order + 1)) > 1e-3
 
 
 def test_dense_output_joins_value_and_slope(tableau):
-    tolerance = 0 if tableau.exact or tableau.name == "tsit5" else Fraction(1, 10**22)
+    tolerance = Fraction(1, 10**22) if tableau.name == "dop853" else 0
     b = tableau.b + (0,) * tableau.dense_stages
-    last = tableau.stages - 1
+    last = tableau.end
     for i, row in enumerate(tableau.dense):
         assert abs(sum(row) - b[i]) <= tolerance
         assert row[0] == (i == 0)
@@ -191,12 +192,14 @@ def hermite_form(tableau, y, y1, h, k, theta):
     return cubic + h * (x * (1 - x)) ** 2 * bubble
 
 
-def test_both_forms_of_the_dense_output_are_the_same_polynomial(tableau):
+@pytest.mark.parametrize("name", [name for name in NAMES if get(name).fsal])
+def test_both_forms_of_the_dense_output_are_the_same_polynomial(name):
+    tableau = get(name)
     h, theta = 0.2, np.linspace(0.0, 1.0, 41)
     y0 = butcher_exact(np.array(0.3))
     k, y1 = attempt(tableau, butcher, 0.3, y0, h)
     power, hermite = interpolate(tableau, y0, h, k, theta), hermite_form(tableau, y0, y1, h, k, theta)
-    np.testing.assert_allclose(hermite, power, rtol=0, atol=5e-13 if tableau.name == "dop853" else 5e-14)
+    np.testing.assert_allclose(hermite, power, rtol=0, atol=5e-13 if tableau.name in EIGHT else 5e-14)
     np.testing.assert_array_equal(hermite[0], y0)
     np.testing.assert_array_equal(hermite[-1], y1)
     assert tableau.D.shape == (tableau.stages + tableau.dense_stages, max(len(tableau.dense[0]) - 3, 0))
@@ -231,7 +234,7 @@ def test_step_converges_at_the_order_and_estimate_at_the_embedded_order(tableau)
     t0 = 0.3
     y0 = butcher_exact(np.array(t0))
     errors, estimates = [], []
-    for h in (0.2, 0.1) if tableau.name == "dop853" else (0.05, 0.025):
+    for h in {"dop853": (0.2, 0.1), "dopri8": (0.12, 0.06)}.get(tableau.name, (0.05, 0.025)):
         k, y1 = attempt(tableau, butcher, t0, y0, h)
         k = k[: tableau.stages]
         errors.append(np.abs(y1 - butcher_exact(np.array(t0 + h))).max())
@@ -240,7 +243,9 @@ def test_step_converges_at_the_order_and_estimate_at_the_embedded_order(tableau)
         else:
             s5, s3 = np.linalg.norm(h * tableau.E5 @ k), np.linalg.norm(h * tableau.E3 @ k)
             estimates.append(s5**2 / np.hypot(s5, 0.1 * s3))
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(tableau.order + 1, abs=0.6)
+    # dopri8's leading term is so small that the next one shows
+    slack = 0.8 if tableau.name == "dopri8" else 0.6
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(tableau.order + 1, abs=slack)
     assert np.log2(estimates[0] / estimates[1]) == pytest.approx(tableau.embedded_order + 1, abs=0.6)
 
 

@@ -17,7 +17,7 @@ from ..core.options import text
 from . import tableaus
 from .explicit.tableau import ExplicitTableau
 from .method import DEVICES, OPTIONAL, TIME_SCALES, Method
-from .places import PLACES
+from .places import ALIASES, PLACES
 
 __all__ = ["DEVICES", "OPTIONAL", "TIME_SCALES", "Method", "get", "named", "names", "register", "registered"]
 
@@ -30,7 +30,7 @@ def of_caller(name: str) -> Method | None:
 
 
 def names() -> list[str]:
-    """Names of all methods, those that were registered last."""
+    """First names of all methods, those that were registered last."""
     return [*PLACES, *_REGISTERED]
 
 
@@ -48,7 +48,7 @@ def register(method: Method) -> Method:
             f"a method and its tableau have one name, got {shown(method.name)} and {shown(method.tableau.name)}"
         )
     known = _REGISTERED.get(method.name)
-    if method.name in PLACES or (known is not None and known is not method and not _same(known, method)):
+    if method.name in (*PLACES, *ALIASES) or (known is not None and known is not method and not _same(known, method)):
         raise OptionError(f"there is a method {method.name!r} already: give this one another name")
     _REGISTERED[method.name] = method
     _built.cache_clear()
@@ -102,19 +102,21 @@ _OF_SCIPY = {
 
 
 def named(method: Any) -> str | ExplicitTableau:
-    """`method` as every host passes it on, checked: the name of a method, or a caller's own tableau (a shipped one's
-    becomes its name).
+    """`method` as every host passes it on, checked: the first name of a method, or a caller's own tableau (a shipped
+    one's becomes its name).
     """
     if isinstance(method, ExplicitTableau):
         shipped = method.name in tableaus.NAMES and method == tableaus.get(method.name)
         return method.name if shipped else tableaus.get(method)
     if not isinstance(method, str):
         raise refuse("method", f"a method's name ({', '.join(names())}) or an ExplicitTableau", method)
+    if method in ALIASES:
+        return ALIASES[method]
     if method not in PLACES and method not in _REGISTERED:
         if method in _OF_SCIPY:
             here = _OF_SCIPY[method]
             raise ValueError(f"unknown method {method!r}, SciPy's: {here}; known: {', '.join(names())}")
-        raise unknown("method", method, names())
+        raise unknown("method", method, [*names(), *ALIASES])
     return method
 
 

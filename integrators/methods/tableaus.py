@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import OptionError, refuse
 from .explicit.tableau import ExplicitTableau
-from .places import PLACES
+from .places import ALIASES, PLACES
 
 if TYPE_CHECKING:
     from .esdirk.tableau import EsdirkTableau
@@ -30,8 +30,8 @@ __all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
 
 
 def get(name: str | ExplicitTableau) -> ExplicitTableau:
-    """The tableau called `name`, one of `NAMES` (lower case), the same object on every call; or the one given, if it
-    can be solved with.
+    """The tableau called `name`, one of `NAMES` (lower case) or of their aliases, the same object on every call; or the
+    one given, if it can be solved with.
 
     Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error
     estimate.
@@ -43,6 +43,8 @@ def get(name: str | ExplicitTableau) -> ExplicitTableau:
                 "needs"
             )
         return name
+    if isinstance(name, str):
+        name = ALIASES.get(name, name)
     if isinstance(name, str) and name not in NAMES:
         from . import of_caller
 

@@ -62,7 +62,8 @@ def odeint(
                     float64.
         t           (T,), T >= 2, strictly increasing or decreasing; t[0] belongs to y0.  Outputs between steps come
                     from dense output.
-        method      an explicit Runge-Kutta pair: "bs32", "dopri5", "tsit5", "dop853", or an ExplicitTableau.
+        method      an explicit Runge-Kutta pair: "bs32" ("bosh3"), "dopri5", "tsit5", "dop853", "adaptive_heun",
+                    "fehlberg2", "dopri8", or an ExplicitTableau.
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error allowed a step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or
                     over the batch).  Numbers, rtol at most 1, not both zero.  A controller with a `tolerance_scale`

@@ -37,7 +37,8 @@ class Heuristics:
 
     t, h        start (float64) and positive size (y's dtype) of the steps, without gradient.
     E           scaled error; with gradient under the discrete adjoint only.
-    S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32).
+    S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32, adaptive_heun,
+                fehlberg2).
     method      name of the method.
     """
 

@@ -25,7 +25,8 @@ from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core.contract import ACCEPT_MAX
 from stepsmith.integrators.methods import get as get_method
 
-# in the order in which the published cases were drawn: a seed stands for the same cases as long as it stays
+# in the order in which the published cases were drawn: a seed stands for the same cases as long as it stays, so that
+# pairs which came later are not among them
 METHODS = (
     "bs32", "dopri5", "tsit5", "dop853", "rodas5p", "ros34pw2", "ros3prw", "kvaerno5", "esdirk43", "radau5",
 )  # fmt: skip

@@ -4,10 +4,11 @@ from stepsmith.integrators import methods
 from stepsmith.integrators.core import record
 from stepsmith.integrators.methods import tableaus
 from stepsmith.integrators.methods.esdirk.tableau import EsdirkTableau
+from stepsmith.integrators.methods.places import FOREIGN
 from stepsmith.integrators.methods.rosenbrock.tableau import RosenbrockTableau
 
-#: explicit Runge-Kutta pairs
-EXPLICIT = tableaus.NAMES
+#: explicit Runge-Kutta pairs; those of `FOREIGN` are run by the same code, and have tests of their own
+EXPLICIT = tuple(name for name in tableaus.NAMES if name not in FOREIGN)
 #: methods for stiff problems
 IMPLICIT = tableaus.IMPLICIT
 ROSENBROCK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), RosenbrockTableau))
@@ -15,4 +16,4 @@ ESDIRK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), 
 #: implicit methods that solve for their stages by Newton's iteration, and report its rate
 NEWTON = tuple(name for name in IMPLICIT if record.NEWTON_RATE in methods.get(name).fills)
 #: methods for N-body problems
-NBODY = tuple(name for name in methods.names() if name not in (*EXPLICIT, *IMPLICIT))
+NBODY = tuple(name for name in methods.names() if name not in (*tableaus.NAMES, *IMPLICIT))

@@ -2,7 +2,7 @@
 
 Source: P. Bogacki, L. F. Shampine, A 3(2) pair of Runge-Kutta formulas, Appl. Math. Lett. 2 (1989) 321-325.
 Dense output is the cubic Hermite interpolant, of order 3 like the method.  No two stages share c = 1, so
-there is no stage-based stiffness estimate.
+there is no stage-based stiffness estimate.  torchdiffeq's and diffrax's name of it, bosh3, is another name here, too.
 """
 
 from .method import explicit
@@ -26,5 +26,7 @@ TABLEAU = ExplicitTableau(
 )
 
 METHOD = explicit(
-    TABLEAU, "Bogacki-Shampine, four stages, FSAL", "P. Bogacki, L. F. Shampine, Appl. Math. Lett. 2 (1989) 321"
+    TABLEAU,
+    "Bogacki-Shampine, four stages, FSAL; also called bosh3",
+    "P. Bogacki, L. F. Shampine, Appl. Math. Lett. 2 (1989) 321",
 )

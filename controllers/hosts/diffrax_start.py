@@ -24,7 +24,8 @@ from ...integrators.core.options import number, refuse
 from ...integrators.engine.trained_method import warn_once_in
 
 #: diffrax's solvers, and the names of the same pairs here
-PAIRS = {"Dopri5": "dopri5", "Tsit5": "tsit5", "Bosh3": "bs32", "Kvaerno5": "kvaerno5"}
+PAIRS = {"Dopri5": "dopri5", "Tsit5": "tsit5", "Bosh3": "bs32", "Dopri8": "dopri8", "Heun": "adaptive_heun",
+         "Kvaerno5": "kvaerno5"}  # fmt: skip
 
 
 def told(controller: Any, func: Any, error_order: Any) -> None:

@@ -8,16 +8,21 @@ import json
 import pickle
 import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import stepsmith as ss
-from stepsmith.controllers.laws import registry
-from stepsmith.train.universal import splits, systems
-from stepsmith.train.universal.compare import ratios, runs_of
+from stepsmith.controllers.file import load
+from stepsmith.controllers.laws import registry, tuned
+from stepsmith.train.evaluate.runs import Runs
+from stepsmith.train.universal import search, splits, systems
+from stepsmith.train.universal.compare import mean_figure, ratios, runs_of
 
-FLOWS = '''
+SEARCHED = Path(__file__).parents[1] / "benchmarks" / "universal"
+FLOWS = """
 import numpy as np
 from .base import DynSys, DynSysDelay, staticjit
 
@@ -61,7 +66,7 @@ class Branching(DynSys):
         if x > 0:
             return x, y, z
         return y, x, z
-'''
+"""
 
 
 @pytest.fixture
@@ -135,6 +140,79 @@ def test_systems_are_divided_and_drawn(dysts, tmp_path, monkeypatch):
     apart = splits.Systems(tmp_path / "apart", apart=True)
     (alone,) = apart.draw("train", "bs32", 4, ["Turning"])
     np.testing.assert_allclose(alone.ref, split.ref, rtol=1e-9)
+
+
+def test_relatives_of_what_is_tested_on_are_known(monkeypatch):
+    names = [name for group in splits.RELATIVES.values() for name in group]
+    assert len(names) == len(set(names))
+    assert splits.mechanism("Chen") == splits.mechanism("LuChen") == splits.mechanism("YuWang2")
+    assert splits.mechanism("Chua") == "Chua"
+    found = splits.Systems.__new__(splits.Systems)
+    monkeypatch.setattr(
+        splits.Systems, "sides", {"train": ("Lorenz", "kepler"), "validation": (), "test": ("Chua", "Chen", "Finance")}
+    )
+    assert found.unrelated("test") == ("Chua", "Finance") and found.unrelated("train") == ("kepler",)
+    assert found.some("test") == ("Chua", "Chen", "Finance")
+    assert found.some("test", 2) == found.some("test", 3)[:2] and set(found.some("test", 3)) == {
+        "Chua", "Chen", "Finance",
+    }  # fmt: skip
+
+
+LEVELS = np.geomspace(1e-4, 1e-6, 17)
+
+
+def runs(factors, name="a", rounds=None):
+    """One system's runs: work on an instance is its factor over error^(1/5); that of factor 0 fails everywhere."""
+    err = np.tile(np.geomspace(1e-2, 1e-8, 13), (len(factors), 1))
+    work = 10.0 * np.maximum(np.array(factors), 1e-3)[:, None] * err**-0.2
+    err[np.array(factors) == 0.0] = np.inf
+    return Runs(name, err, {"nfev": work, "wall": work}, rounds={} if rounds is None else {"wall": rounds})
+
+
+def test_lost_instances_are_counted_and_systems_without_a_ratio_too():
+    made = [SimpleNamespace(family=SimpleNamespace(name=f"dysts:{k}", error_levels=LEVELS)) for k in ("A", "B", "C")]
+    a = [runs([1.0, 1.0, 0.0, 0.0]), runs([0.5] * 4), runs([0.0] * 4)]
+    b = [runs([2.0, 0.0, 2.0, 0.0]), runs([1.0] * 4), runs([0.0] * 4)]
+    found = ratios(a, b, made, unrelated=("B",))
+    assert (found.instances, found.lost, found.charged, found.both) == (12, 1, 1, 5)
+    assert found.systems == ("A", "B") and found.skipped == ("C",) and found.losing == ("A",)
+    assert found.uncharged.ratio == pytest.approx(0.5) and found.apart == 1
+    assert found.unrelated.ratio == pytest.approx(0.5) and np.isnan(found.unrelated.low)
+    back = ratios(b, a, made)
+    assert back.figure.ratio == pytest.approx(1.0 / found.figure.ratio) and (back.lost, back.charged) == (1, 1)
+    several = [[runs([f] * 4) for _ in made] for f in (0.5, 0.25, 0.4)]
+    told = ratios(several[0], [runs([1.0] * 4)] * 3, made, several)
+    assert told.figure.ratio == pytest.approx(0.5)
+    assert [told.seeds[k] for k in ("n", "median", "low", "high")] == pytest.approx([3, 0.4, 0.25, 0.5])
+    assert told.figure.low < 0.4 < 0.5 < told.figure.high
+    json.dumps(told.to_json())
+
+
+def test_systems_of_one_mechanism_are_drawn_together_and_rounds_widen_the_interval():
+    value, rows = np.log([0.5, 0.5, 0.5, 0.9, 0.8, 1.0]), np.ones(6, dtype=bool)
+    alone = mean_figure(value, np.array(list("abcdef")), [], rows)
+    together = mean_figure(value, np.array(list("aaabcd")), [], rows)
+    assert alone.ratio == pytest.approx(together.ratio) == pytest.approx(np.exp(value.mean()))
+    assert together.high / together.low > alone.high / alone.low
+    made = [SimpleNamespace(family=SimpleNamespace(name=k, error_levels=LEVELS)) for k in ("A", "B", "D")]
+    b = [runs([1.0] * 4) for _ in made]
+    rounds = np.tile(np.array([0.8, 1.0, 1.25])[:, None], 13)
+    still = ratios([runs([f] * 4) for f in (0.8, 0.9, 1.0)], b, made, measure="wall").figure
+    noisy = ratios([runs([f] * 4, rounds=rounds) for f in (0.8, 0.9, 1.0)], b, made, measure="wall").figure
+    assert noisy.ratio == pytest.approx(still.ratio) and noisy.low < still.low and noisy.high > still.high
+
+
+def test_what_ships_is_what_the_search_wrote():
+    shipped = ss.controller("universal")
+    ((weight, bias, _),) = shipped.layers
+    ((mine, own, _),) = search.resting(load(SEARCHED / "seed-1.safetensors")).layers
+    assert np.array_equal(weight, mine) and np.array_equal(bias, own)
+    law, base = tuned.read(SEARCHED / "universal_pid.json")[0], shipped.decision.law
+    assert law.rules == base.rules and all(law[k] == base[k] for k in {*law.values, *base.values})
+    for seed in (0, 2):
+        other = load(SEARCHED / f"seed-{seed}.safetensors")
+        assert other.decision.law.values == load(SEARCHED / "seed-1.safetensors").decision.law.values
+        assert other.provenance["seed"] == seed
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

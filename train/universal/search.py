@@ -62,9 +62,15 @@ def pool(systems: Systems, n: int, methods: Sequence[str] = METHODS) -> Pool:
     return Pool(train, valid)
 
 
-def search_law(drawn: Pool, evaluations: int, seed: int, progress: bool = True) -> Tuned:
-    """The law that is cheapest on the choosing systems, of what the searches found and all published ones."""
-    return tune_splits(f"{NAME}_law", drawn.train, drawn.valid, evaluations, seed, progress=progress)
+def search_law(
+    drawn: Pool, evaluations: int, seed: int, restarts: int = 4, start: Law | None = None, progress: bool = True
+) -> Tuned:
+    """The law that is cheapest on the choosing systems, of what the searches found and all published ones.
+
+    restarts, start: as those of `tune`.
+    """
+    given: dict[str, Any] = {"restarts": restarts, "start": start, "progress": progress}
+    return tune_splits(f"{NAME}_law", drawn.train, drawn.valid, evaluations, seed, **given)
 
 
 def search_controller(

@@ -2,6 +2,15 @@
 
 Systems are divided by themselves, not by instance: what is tested on has taken no part in the search.  Of all systems
 40 % are never seen; of the others a quarter chooses between candidates and the rest is searched on.
+
+The division was drawn system by system, so that relatives of what is tested on stand on the other sides (`RELATIVES`).
+Two systems are relatives where one of these holds, and relatives of relatives are relatives:
+
+- one becomes the other by other values of its parameters, by a term or a variable more or less, or by another function
+  in the place of one (Chen and Lu-Chen; every "hyper" system and what it was made from; the two of Yu and Wang);
+- both were found by one search of one author over one form (Sprott's cases);
+- both model one mechanism by the same kind of term (prey and predators; bodies under gravity; a periodically forced
+  oscillator with a cubic force; weighted sums through tanh).
 """
 
 from __future__ import annotations
@@ -30,6 +39,39 @@ OWN = {
 }
 #: systems of dysts that are families of the package above
 TWICE = ("DoublePendulum", "HenonHeiles")
+#: systems of one mechanism by its name, as the module says; those that are not here have no relative
+RELATIVES = {
+    "convection": (
+        "BurkeShaw", "Chen", "DequanLi", "HyperBao", "HyperCai", "HyperJha", "HyperLorenz", "HyperLu", "HyperPang",
+        "HyperQi", "HyperWang", "HyperXu", "HyperYan", "HyperYangChen", "Laser", "Lorenz", "LorenzBounded",
+        "LorenzStenflo", "LuChen", "Qi", "QiChen", "RayleighBenard", "Rucklidge", "SanUmSrisuchinwong",
+        "ShimizuMorioka", "VallisElNino", "YuWang", "YuWang2",
+    ),
+    "rigid body": (
+        "ChenLee", "Dadras", "LuChenCheng", "NewtonLiepnik", "RikitakeDynamo", "Sakarya", "WangSun", "ZhouChen",
+    ),
+    "sprott": (
+        *(f"Sprott{case}" for case in "ABCDEFGHIJKLMNOPQRS"), "SprottMore", "SprottTorus", "NoseHoover",
+    ),
+    "jerk": ("Arneodo", "GenesioTesi", "JerkCircuit", "MooreSpiegel", "SprottJerk"),
+    "rossler": ("HyperRossler", "Rossler"),
+    "circulation": ("Hadley", "Lorenz84"),
+    "hopf and fold": ("Aizawa", "GuckenheimerHolmes"),
+    "cyclic": ("Halvorsen", "Thomas"),
+    "stream function": ("ArnoldBeltramiChildress", "DoubleGyre", "OscillatingFlow"),
+    "forced oscillator": (
+        "Duffing", "FluidTrampoline", "ForcedFitzHughNagumo", "ForcedVanDerPol", "StickSlipOscillator",
+    ),
+    "autocatalysis": ("ForcedBrusselator", "IsothermalChemical", "brusselator"),
+    "prey and predators": (
+        "Blasius", "CoevolvingPredatorPrey", "HastingsPowell", "ItikBanksTumor", "SaltonSea", "TurchinHanski",
+        "lotka_volterra", "species",
+    ),
+    "gravity": ("arenstorf", "kepler", "pleiades", "three_body"),
+    "pendulums": ("SwingingAtwood", "double_pendulum"),
+    "cubic potential": ("NuclearQuadrupole", "henon_heiles"),
+    "network": ("neural_field", "rate_network"),
+}  # fmt: skip
 #: by method: loosest and tightest tolerance, their number, and the band of error levels
 PROTOCOL = {
     "bs32": (1e-2, 1e-7, 13, (1e-4, 1e-2)),
@@ -42,6 +84,11 @@ SHARE_UNSEEN, SHARE_CHOOSING = 0.4, 0.25
 FURTHEST = 10.0
 #: every second instance is short, this part of the span: neural differential equations are solved in 4 to 30 steps
 SHORT = (0.03, 0.5)
+
+
+def mechanism(name: str) -> str:
+    """The mechanism of a system; of one without relatives its own name."""
+    return next((mechanism for mechanism, names in RELATIVES.items() if name in names), name)
 
 
 class Systems:
@@ -67,6 +114,17 @@ class Systems:
         choosing = unseen + int(round(SHARE_CHOOSING * (len(names) - unseen)))
         drawn = {"test": names[:unseen], "validation": names[unseen:choosing], "train": names[choosing:]}
         return {side: (*sorted(map(str, drawn[side])), *OWN[side]) for side in OWN}
+
+    def unrelated(self, side: str) -> tuple[str, ...]:
+        """Names on a side of which no relative stands on another side."""
+        seen = {mechanism(name) for other, names in self.sides.items() if other != side for name in names}
+        return tuple(name for name in self.sides[side] if mechanism(name) not in seen)
+
+    def some(self, side: str, most: int = 0) -> tuple[str, ...]:
+        """Names on a side in an order drawn by the fixed seed 0, the first `most` of them; 0: all, as they stand."""
+        names = self.sides[side]
+        order = np.random.default_rng(0).permutation(len(names))
+        return tuple(sorted(names)[i] for i in order[:most]) if most else names
 
     def family(self, name: str, method: str) -> Family:
         """A system as a family under a method's protocol."""

@@ -119,7 +119,9 @@ def own_laws(
 
 
 def text(f: Figure) -> str:
-    return "" if math.isnan(f.ratio) else f"{f.ratio:.3f} [{f.low:.3f}, {f.high:.3f}]"
+    """A figure with its interval, where it has them."""
+    interval = "" if math.isnan(f.low) else f" [{f.low:.3f}, {f.high:.3f}]"
+    return "" if math.isnan(f.ratio) else f"{f.ratio:.3f}{interval}"
 
 
 def shown(label: str, r: Ratios) -> str:
@@ -186,9 +188,8 @@ def compare(args: argparse.Namespace) -> None:
 def errors(args: argparse.Namespace) -> None:
     systems = Systems(args.folder)
     rtols = np.array([float(v) for v in args.rtols.split(",")])
-    print(
-        heading("method", "controller", "rtol", f"error over {args.against}'s, mean", "larger", "largest ratio", "lost")
-    )
+    told = f"error over {args.against}'s, mean"
+    print(heading("method", "controller", "rtol", told, "larger", "largest ratio", "not compared"))
     for method in args.methods.split(","):
         splits = systems.draw(args.side, method, args.n, systems.some(args.side, args.most))
         theirs = [split.sweep(registry.get(args.against).general(), rtols).err for split in splits]

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from . import controller as _resolve
-from .integrators.core import options as _options
-from .integrators.neural import NeuralSolution, regularisers, strength
-from .integrators.neural import odeint as _odeint
-from .integrators.neural.module import NeuralODE as _NeuralODE
-from .integrators.neural.module import NeuralOutput
-from .integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from .. import controller as _resolve
+from ..integrators.core import options as _options
+from ..integrators.neural import NeuralSolution, regularisers, strength
+from ..integrators.neural import odeint as _odeint
+from ..integrators.neural.module import NeuralODE as _NeuralODE
+from ..integrators.neural.module import NeuralOutput
+from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
 
 __all__ = [
     "REGULARISERS", "NeuralODE", "NeuralOutput", "NeuralSolution", "odeint", "regulariser", "regularisers", "strength",

@@ -132,19 +132,22 @@ class _Loop:
             return False
         if set_.compact and 4 * np.count_nonzero(self.run) <= 3 * len(self.ids):
             hmin = hmin[self._take_out()]
-        sizes = choose(self.t, self.h, hmin, self.t_end, sign, set_.even)
+        hooks = set_.hooks
+        sizes = choose(self.t, hooks.held(self.h), hmin, self.t_end, sign, set_.even)
         fsal = set_.tableau.fsal
         anew = False if fsal else self._first_slopes()
         cost = set_.tableau.stages - 1 + self.owing
         if not fsal:
             self.owing = self.owing & ~self.run
+        if hooks.step is not None:
+            hooks.step(float(self.t[0]), self.y[0], float(sizes.size[0]))
         step = self._attempt(sizes)
-        seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots)
+        seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots, hooks.norm)
         span = abs(self.t_end - self.t0)
         out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, span))
 
         self.finite = seen[rec.FINITE] == 1.0
-        accept = self.run & self.finite & (out[ACCEPT] > 0.5)
+        accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | hooks.forced(sizes.size))
         end = np.where(sizes.lands, self.t_end, self.t + sign * sizes.size)
         reach = accept
         if not fsal:
@@ -152,9 +155,11 @@ class _Loop:
         some = bool(accept.any())
         if some:
             self._keep(step, seen, accept, end, sizes.size)
+            sizes.lands = sizes.lands | self._at_event(step, end)
         if self.watch is not None:
             attempt = Attempt(self.ids, self.t, end, sign * sizes.size, self.run, self.finite, accept, anew)
             self.watch.attempt(self.stepper, step, attempt)
+        hooks.decided(accept, self.t, self.y, sizes.size)
         if some:
             self._advance(step, accept, reach)
         self._decided(out, sizes, accept, end, cost)
@@ -261,6 +266,22 @@ class _Loop:
                 self.outputs.add(output, ids[at], values)
             if theta is not None and not self.dense:
                 nfev[ids[np.unique(at)]] += dense_stages
+
+    def _at_event(self, step: Step, end: np.ndarray) -> bool:
+        """Whether the event that ends the pass is in the step, which one lane has accepted; its state is the output
+        then."""
+        event = self.set.hooks.event
+        if event is None:
+            return False
+        lane = np.zeros(1, dtype=np.int64)
+
+        def dense(theta: float) -> Tensor:
+            return step.y1 if theta == 1.0 else self.stepper.dense(step, lane, np.array([theta]))
+
+        theta = event.within(float(self.t[0]), float(end[0]), step.y1.detach()[0], lambda at: dense(at).detach()[0])
+        if theta is not None and self.outputs is not None and self.want_output:
+            self.outputs.add(lane + 1, lane, dense(theta))
+        return theta is not None
 
     def _advance(self, step: Step, accept: np.ndarray, reach: np.ndarray) -> None:
         """Move the lanes that accept to the end of the step; `reach` as of `_end_slopes`."""

@@ -54,6 +54,7 @@ class Continuous:
     rtol, atol  tolerances of the backward solve.
     coupled     one lane is the whole batch.
     done        the forward pass, once it is done.
+    back        settings of the backward solve where they are not those of the forward one.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Continuous:
     atol: float
     coupled: bool
     done: Pass | None = None
+    back: Settings | None = None
 
 
 def parameters_of(func: Any, adjoint_params: Iterable[Tensor] | None) -> tuple[Tensor, ...]:
@@ -103,6 +105,8 @@ class _Adjoint(torch.autograd.Function):
         problem.done = adaptive_pass(problem.forward, set_, y0.detach().contiguous(), want_output=True, watch=record)
         path = record.trajectory() if record is not None else None
         y = problem.done.y
+        if set_.hooks.event is not None:
+            problem.settings = replace(set_, t=np.array([set_.t[0], set_.hooks.event.t]))
         ctx.problem, ctx.t_last, ctx.n_params = problem, problem.done.t_last, len(params)
         ctx.sign = None if path is None else path.sign
         # all that is kept goes through here, so that torch's hooks for saved tensors can count it or move it
@@ -195,12 +199,17 @@ class _Sweep:
         new = end[:, -width:] * unit
         return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
 
+    def _begin(self) -> float | None:
+        """The size that the first backward solve begins with."""
+        return None if self.problem.back is None else self.problem.back.first_step  # type: ignore[return-value]
+
     def _settings(self, times: np.ndarray, active: np.ndarray, h: np.ndarray) -> Settings:
         """Settings of the solve between two outputs, which begins with the sizes h where all active lanes have one."""
         known = np.isfinite(h[active]).all()
-        first: np.ndarray | None = np.where(active, h, np.nanmax(h[active])) if known else None
+        base = self.problem.settings if self.problem.back is None else self.problem.back
+        first: Any = np.where(active, h, np.nanmax(h[active])) if known else self._begin()
         return replace(
-            self.problem.settings,
+            base,
             t=times,
             rtol=self.problem.rtol,
             atol=self.problem.atol,

@@ -10,6 +10,8 @@ Coefficients and the combination of two estimates (DOP853): `integrators/methods
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -19,10 +21,17 @@ from .step import Step, Stepper
 Tensor = torch.Tensor
 
 
-def measure(stepper: Stepper, step: Step, rtol: float, atol: float, slots: frozenset[int]) -> dict[int, np.ndarray]:
+def measure(
+    stepper: Stepper,
+    step: Step,
+    rtol: float,
+    atol: float,
+    slots: frozenset[int],
+    own: Callable[[Tensor], Tensor] | None = None,
+) -> dict[int, np.ndarray]:
     """Record slots ERR, FINITE and those of HS, CURV, YNORM, ENORM in `slots`, each (lanes,) float64; one transfer.
 
-    `step` is the last attempt of `stepper`, whose buffer holds its slopes.
+    `step` is the last attempt of `stepper`, whose buffer holds its slopes.  own: the norm of error ratios (`hooks`).
     """
     tableau, stages, norm = stepper.tableau, stepper.tableau.stages, torch.linalg.vector_norm
     size = torch.maximum(step.y.abs(), step.y1.abs())
@@ -36,13 +45,17 @@ def measure(stepper: Stepper, step: Step, rtol: float, atol: float, slots: froze
         # a component that is zero throughout has no error, and no scale either
         scale.clamp_(min=torch.finfo(stepper.dtype).tiny)
     root = stepper.width**0.5
+
+    def mean(ratio: Tensor) -> Tensor:
+        return norm(ratio, dim=1) / root if own is None else own(ratio).to(top)
+
     shape = (stepper.lanes, stepper.width)
     ratios = [torch.mv(stepper.heads[stages], e).view(shape).div_(scale) for e in stepper.err_coef]
-    found = {rec.FINITE: top, rec.ERR: _combined([norm(r, dim=1) / root for r in ratios])}
+    found = {rec.FINITE: top, rec.ERR: _combined([mean(r) for r in ratios])}
     if rec.ENORM in slots:
         found[rec.ENORM] = norm(ratios[0], ord=torch.inf, dim=1)
     if rec.YNORM in slots:
-        found[rec.YNORM] = norm(step.y / scale, dim=1) / root
+        found[rec.YNORM] = mean(step.y / scale)
     if rec.HS in slots and step.g_pair is not None:
         i, j = stepper.pair
         dk, dg = norm(stepper.rows[j] - stepper.rows[i], dim=1), norm(step.y1 - step.g_pair, dim=1)

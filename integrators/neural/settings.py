@@ -10,6 +10,7 @@ import numpy as np
 
 from ..methods.explicit.tableau import ExplicitTableau
 from .clock import Clock
+from .hooks import NO_HOOKS, Hooks
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Settings:
     watch_draws   warn where func draws random numbers in every call.
     check_start   None, or what is called once before the first attempt with four arguments: the slope at the start as a
                   function of y, y0, its slope, and which lanes (lanes,) are finite there.
+    hooks         what else the caller hangs into the pass.
     """
 
     tableau: ExplicitTableau
@@ -48,6 +50,7 @@ class Settings:
     clock: Clock | None = None
     watch_draws: bool = False
     check_start: Callable[..., None] | None = None
+    hooks: Hooks = NO_HOOKS
 
     @property
     def sign(self) -> float:

@@ -8,7 +8,8 @@ adjoints solve for the gradient backwards in time (`adjoint`).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .checks import SolverOptions
 from .clock import Clock
 from .direct import direct
 from .field import Field, Func
+from .hooks import NO_HOOKS, Hooks
 from .replay import Replay, replay
 from .rows import check_rows
 from .settings import Settings
@@ -32,7 +34,11 @@ Tensor = torch.Tensor
 @dataclass(frozen=True)
 class Problem:
     """What `odeint` is asked, checked: func, y0 and the options `asked` as it takes them, the times (T,) float64, the
-    method's coefficients, a controller object, and whether steps are per sample."""
+    method's coefficients, a controller object, and whether steps are per sample.
+
+    hooks   what else the caller hangs into the forward pass.
+    back    settings of a continuous adjoint's backward solve that are not those of the forward one, by name.
+    """
 
     func: Func
     y0: Tensor
@@ -41,6 +47,8 @@ class Problem:
     controller: Any
     per_sample: bool
     asked: SolverOptions
+    hooks: Hooks = NO_HOOKS
+    back: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def single(self) -> bool:
@@ -57,7 +65,7 @@ class Problem:
         """Whether the discrete adjoint is wanted, and gradients are on."""
         return self.asked.adjoint == "discrete" and torch.is_grad_enabled()
 
-    def field(self) -> Field:
+    def slope(self) -> Field:
         """func over rows, with a count of its own."""
         shape = tuple(self.y0.shape) if self.single else (-1, *self.y0.shape[1:])
         return Field(self.func, shape, not self.per_sample)
@@ -88,6 +96,7 @@ class Problem:
             Clock(self.y0.dtype, t[0], t[-1] - t[0]),
             watch_draws=True,
             check_start=functools.partial(check_rows, self.func) if self.per_sample and self.batch > 1 else None,
+            hooks=self.hooks,
         )
 
 
@@ -115,7 +124,7 @@ class Solved:
 def solve(problem: Problem) -> Solved:
     """Solve `problem`."""
     asked, settings, rows = problem.asked, problem.settings(), problem.rows()
-    forward, backward = problem.field(), problem.field()
+    forward, backward = problem.slope(), problem.slope()
     again: Replay | None = None
     if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
         done, again = direct(forward, settings, rows)
@@ -124,6 +133,8 @@ def solve(problem: Problem) -> Solved:
         task = adjoint.Continuous(
             asked.adjoint, forward, backward, settings, asked.back_rtol, asked.back_atol, not problem.per_sample
         )
+        if problem.hooks is not NO_HOOKS or problem.back:
+            task.back = replace(settings, **{"hooks": NO_HOOKS, "first_step": None, **problem.back})
         done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.func, asked.adjoint_params))
     else:
         with torch.no_grad():

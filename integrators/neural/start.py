@@ -30,10 +30,12 @@ class _ErrorNorm:
         self.scale = set_.atol + set_.rtol * y0.abs()
         self.every = set_.atol >= 1e-30  # every component has a scale
         self.blank = self.scale <= max(1e-300, torch.finfo(y0.dtype).tiny)
+        self.own = set_.hooks.norm
 
     def __call__(self, x: Tensor) -> np.ndarray:
         ratio = x / self.scale
-        return rms(ratio if self.every else torch.where(self.blank, 0.0, ratio))
+        ratio = ratio if self.every else torch.where(self.blank, 0.0, ratio)
+        return rms(ratio) if self.own is None else self.own(ratio.detach()).double().cpu().numpy()
 
 
 def rms(x: Tensor) -> np.ndarray:

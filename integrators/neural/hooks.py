@@ -1,0 +1,71 @@
+"""What a caller may hang into an adaptive pass: a norm, limits of the step size, callbacks, and an event that ends it.
+
+The faces of other libraries need these; `odeint` itself has none.  They are for a pass with one lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+Tensor = torch.Tensor
+#: (t, y, h) of an attempt: its start time, the state there (width,), and its positive size
+Callback = Callable[[float, Tensor, float], None]
+
+
+class Event(Protocol):
+    """What ends a pass before its end time.
+
+    t: the event's time, once it is found.
+    """
+
+    t: float
+
+    def within(self, t: float, end: float, y1: Tensor, dense: Callable[[float], Tensor]) -> float | None:
+        """Where in an accepted step from t to `end` the event is, as a fraction of it; None where it is not.
+
+        y1 (width,): the state at the step's end.  dense(theta): the state (width,) at a fraction of the step.
+        """
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Hooks of one pass, each None for none.
+
+    norm      error ratios (1, width) -> their norm (1,), in the place of the root mean square.
+    min_step  least size of an attempt; one of that size is accepted whatever its error, if it is finite.
+    max_step  largest size of an attempt.
+    step      called before every attempt; `accept`, `reject` after it.
+    event     ends the pass; the second of two output times is then where the event is.
+    """
+
+    norm: Callable[[Tensor], Tensor] | None = None
+    min_step: float | None = None
+    max_step: float | None = None
+    step: Callback | None = None
+    accept: Callback | None = None
+    reject: Callback | None = None
+    event: Event | None = None
+
+    def held(self, h: np.ndarray) -> np.ndarray:
+        """Sizes h (1,) between the limits."""
+        if self.min_step is None and self.max_step is None:
+            return h
+        return np.clip(h, self.min_step, self.max_step)
+
+    def forced(self, size: np.ndarray) -> np.ndarray | bool:
+        """Whether an attempt of `size` (1,) is accepted whatever its error."""
+        return False if self.min_step is None else size <= self.min_step
+
+    def decided(self, accept: np.ndarray, t: np.ndarray, y: Tensor, size: np.ndarray) -> None:
+        """Call `accept` or `reject` for an attempt of `size` from (t, y)."""
+        told = self.accept if accept[0] else self.reject
+        if told is not None:
+            told(float(t[0]), y[0], float(size[0]))
+
+
+NO_HOOKS = Hooks()

@@ -16,8 +16,8 @@ OPTIONAL = {
     "cma", "diffrax", "equinox", "jax", "onnx", "optuna", "rebound", "sklearn", "stable_baselines3", "tensorboard",
     "torch", "torchdiffeq", "torchode",
 }  # fmt: skip
-# the one package that is PyTorch through and through
-TORCH_PACKAGES = {"stepsmith.integrators.neural"}
+# the packages that are PyTorch through and through
+TORCH_PACKAGES = {"stepsmith.integrators.neural", "stepsmith.neural"}
 ROOMS = ("integrators", "controllers", "policies", "envs", "train")
 
 

@@ -40,3 +40,7 @@ def filled(y: Tensor, y0: Tensor) -> Tensor:
     """
     start = y0.detach()
     return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))
+
+
+class SolveFailed(AssertionError):
+    """A solve that cannot reach its end, where there is no solution object to say so."""

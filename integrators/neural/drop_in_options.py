@@ -1,0 +1,252 @@
+"""torchdiffeq's options, methods and callbacks in this package's terms; what has none is refused with a reason.
+
+Options that belong to the other kind of method (a step size to an adaptive one) bring a warning, as in torchdiffeq,
+since scripts switch methods; those that neither kind has are an OptionError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..core import options, solver_options, tolerance_scale
+from ..core.errors import OptionError
+from ..engine import trained_method
+from ..methods.explicit.tableau import ExplicitTableau
+from ..methods.tableaus import get as get_tableau
+from . import checks, fixed
+from .fixed import Grid
+from .hooks import Hooks
+from .pytree import Layout
+
+Tensor = torch.Tensor
+#: torchdiffeq's names of pairs that have another one here
+ALIASES = {"bosh3": "bs32"}
+_IMPLICIT = (
+    "implicit methods are not differentiated here: stepsmith.solve has stiff ones without gradient (radau5, rodas5p, "
+    'kvaerno5), and "dopri5" holds the tolerance where stiffness is mild'
+)
+_ADAMS = (
+    'multistep methods on a fixed grid are not here: "rk4" takes the same options and grid, and "dopri5" chooses its '
+    "steps"
+)
+REFUSED = {
+    **dict.fromkeys(("explicit_adams", "implicit_adams", "fixed_adams"), _ADAMS),
+    "scipy_solver": "it solves outside torch, without gradient, which stepsmith.solve does faster; here "
+    '"dopri5", "tsit5" and "dop853" hold a tolerance',
+    **dict.fromkeys(
+        (
+            "implicit_euler", "implicit_midpoint", "trapezoid", "radauIIA3", "gl4", "radauIIA5", "gl6", "sdirk2",
+            "trbdf2",
+        ),
+        _IMPLICIT,
+    ),
+}  # fmt: skip
+#: torchdiffeq's own numbers of the law that goes by its name here
+_LAW = {"safety": 0.9, "ifactor": 10.0, "dfactor": 0.2}
+ADAPTIVE = frozenset({
+    "first_step", "max_num_steps", "min_step", "max_step", "step_t", "jump_t", "norm", "dtype", "controller",
+    "even_steps", *_LAW,
+})  # fmt: skip
+FIXED = frozenset({"step_size", "grid_constructor", "interp", "perturb"})
+#: torchdiffeq's default, with which a solve has no limit; a solve up to an event has one
+MOST, MOST_TO_EVENT = 2**31 - 1, 100_000
+CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Options of an adaptive method, checked.
+
+    steps    attempts between two outputs; None where nothing was said.
+    norm     error norm of the state, or None.
+    step_t, jump_t   times that steps end at, and those of them where the field jumps.
+    """
+
+    tableau: ExplicitTableau
+    controller: Any
+    first_step: float | None = None
+    steps: int | None = None
+    min_step: float | None = None
+    max_step: float | None = None
+    norm: Any = None
+    step_t: tuple[float, ...] = ()
+    jump_t: tuple[float, ...] = ()
+    even_steps: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """The callbacks of a func by their names; each gets t0, the state there, and the step's size."""
+
+    by_name: Mapping[str, Callable[[Any, Any, Any], Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(func: Any, known: tuple[str, ...], method: str, suffix: str = "") -> Told:
+        """Those that `func` has, `suffix` behind their names; a warning for those that are not `known`."""
+        found = {name: getattr(func, name + suffix, None) for name in CALLBACKS}
+        here = {name: call for name, call in found.items() if call is not None}
+        fixed.warn_unused(method, {name + suffix for name in set(here) - set(known)})
+        return Told({name: call for name, call in here.items() if name in known})
+
+    def hook(self, name: str, state: Callable[[Tensor], Any]) -> Callable[[Any, Tensor, Any], None] | None:
+        """The callback as the solver calls it, with numbers for times and vectors for states."""
+        call = self.by_name.get(name)
+        if call is None:
+            return None
+
+        def told(t: Any, y: Tensor, h: Any) -> None:
+            times = (torch.as_tensor(x, dtype=torch.float64, device=y.device) for x in (t, h))
+            call(next(times), state(y), next(times))
+
+        return told
+
+
+def hooks_of(asked: Adaptive, told: Told, state: Callable[[Tensor], Any], norm: Any, event: Any = None) -> Hooks:
+    """What the solver is to call: limits, callbacks with the state that `state` makes of a vector, a norm, an event."""
+    step, accept, reject = (told.hook(name, state) for name in CALLBACKS)
+    return Hooks(norm, asked.min_step, asked.max_step, step, accept, reject, event)
+
+
+def method_of(method: Any) -> Any:
+    """The name in fixed.RULES, or the tableau, of torchdiffeq's name; ValueError for what is refused or unknown."""
+    if method is None:
+        return get_tableau("dopri5")
+    if isinstance(method, str):
+        if method in fixed.RULES:
+            return method
+        if method in REFUSED:
+            raise ValueError(f"method {method!r}: {REFUSED[method]}")
+        if hasattr(method, "book"):
+            raise ValueError("method was made by for_torchdiffeq, for torchdiffeq itself: here pass the method's name, "
+                             'and options={"controller": ...}')
+        method = ALIASES.get(method, method)
+    return get_tableau(method)
+
+
+def _given(name: str, value: Any, mine: frozenset[str], other: frozenset[str], method: str) -> dict[str, Any]:
+    """The options in a dict (or None) that are `mine`; a warning for the `other` kind's."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise options.refuse(name, "a dict or None", value)
+    if "warm_start" in value:
+        raise OptionError(
+            f"{name} has no warm_start, since a solve keeps nothing: pass first_step, or use NeuralODE(warm_start=True)"
+        )
+    options.check_names(name, value, mine | other)
+    fixed.warn_unused(method, {f"{name}[{key!r}]" for key in set(value) & (other - mine)})
+    return {key: item for key, item in value.items() if key in mine and item is not None}
+
+
+def adaptive(
+    tableau: ExplicitTableau, value: Any, span: float | None, resolve: Callable[[Any, str], Any], name: str = "options"
+) -> Adaptive:
+    """The options in the dict `value` of an adaptive method.
+
+    span: length of the span, None where it is not known.  resolve: (a controller's name, path or object, the method's
+    name) -> the object.  name: what the dict is called in errors.
+    """
+    found = _given(name, value, ADAPTIVE, FIXED, tableau.name)
+    for key, own in _LAW.items():
+        if key in found and ("controller" in found or float(found[key]) != own):
+            raise OptionError(
+                f"{name}[{key!r}] is a number of torchdiffeq's law, and a controller has numbers of its own: pass "
+                'options={"controller": ...}, a name or an object such as stepsmith.controllers.laws makes'
+            )
+    if found.get("dtype", torch.float64) != torch.float64:
+        raise OptionError(f"{name}['dtype']: times and step sizes are float64 here, got {found['dtype']}")
+    controller = checks.controller(
+        resolve(found.get("controller", "torchdiffeq"), tableau.name), None, tableau, "torchdiffeq.odeint"
+    )
+    trained_method.warn_once(controller, tableau.name)
+    low = options.number("min_step", found.get("min_step", 0.0), 0.0)
+    high = _largest(found.get("max_step"), low)
+    return Adaptive(
+        tableau,
+        controller,
+        solver_options.checked_step(found.get("first_step"), span, cut=True),
+        options.count("max_num_steps", found.get("max_num_steps"), none=True),
+        low if low > 0.0 else None,
+        high,
+        _norm(name, found.get("norm")),
+        _moments("step_t", found.get("step_t")),
+        _moments("jump_t", found.get("jump_t")),
+        options.flag("even_steps", found.get("even_steps", False)),
+    )
+
+
+def _largest(value: Any, low: float) -> float | None:
+    if value is None or value == float("inf"):
+        return None
+    return options.number("max_step", value, low, above=0.0)
+
+
+def _norm(name: str, value: Any) -> Any:
+    """A norm, checked: in the backward solve it can be torchdiffeq's seminorm alone, which is what is done."""
+    if name != "options":
+        if value is None or value == "seminorm":
+            return None
+        raise OptionError(
+            f"{name}['norm']: the parameters' integral is no part of the state here, so a norm of all parts has "
+            "nothing to read; \"seminorm\" is what is done"
+        )
+    if value is not None and not callable(value):
+        raise options.refuse("norm", "a function of the state, or None", value)
+    return value
+
+
+def _moments(name: str, value: Any) -> tuple[float, ...]:
+    """Times that steps end at, as numbers."""
+    if value is None:
+        return ()
+    if not isinstance(value, Tensor) or value.dim() != 1 or not bool(torch.isfinite(value).all()):
+        raise options.refuse(name, "a 1-D tensor of finite times", value)
+    return tuple(float(x) for x in value.detach())
+
+
+def grid(
+    method: str, value: Any, layout: Layout, func: Any, y0: Any, step: Any = None, name: str = "options"
+) -> Grid:
+    """The options in the dict `value` of a fixed-grid method.
+
+    func, y0: what a grid constructor gets besides the times.  step: the callback of every step, or None.
+    """
+    # a norm means nothing to a method without an error estimate, and torchdiffeq drops it without a word
+    kept = {key: item for key, item in value.items() if key != "norm"} if isinstance(value, Mapping) else value
+    found = _given(name, kept, FIXED, ADAPTIVE, method)
+    size, make = fixed.step_size(found.get("step_size")), found.get("grid_constructor")
+    if make is not None and size is not None:
+        raise OptionError("step_size and grid_constructor are two ways to say the same: pass one of them")
+    if make is not None and not callable(make):
+        raise options.refuse("grid_constructor", "a function (func, y0, t) -> times, or None", make)
+    return Grid(
+        method,
+        size,
+        None if make is None else lambda t: make(func, y0, t),
+        options.choice("interp", found.get("interp", "linear"), fixed.INTERPOLATIONS),
+        options.flag("perturb", found.get("perturb", False)),
+        step,
+    )
+
+
+def scaled(asked: Adaptive, rtol: Any, atol: Any, **rest: Any) -> checks.SolverOptions:
+    """Tolerances and the rest of `rest` as the solver takes them, times the controller's tolerance scale."""
+    given: dict[str, Any] = {
+        "adjoint": "discrete", "adjoint_params": None, "adjoint_rtol": None, "adjoint_atol": None,
+        "checkpoint_every": None, "heuristics": False, "compact": False,
+    }  # fmt: skip
+    found = checks.solver_options(
+        asked.tableau,
+        False,
+        None,
+        rtol=rtol,
+        atol=atol,
+        first_step=asked.first_step,
+        even_steps=asked.even_steps,
+        **{**given, **rest},
+    )
+    return found.scaled(tolerance_scale.of(asked.controller))

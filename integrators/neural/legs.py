@@ -1,0 +1,195 @@
+"""A solve by an adaptive method from one time at which steps must end to the next, with gradient.
+
+torchdiffeq's step_t are times that a step ends at, and its jump_t are those where the field jumps besides.  Between
+them the problem is one leg, solved as any other, and the next leg goes on from the state and the size that the last one
+has left.  A field that jumps is asked a little inside its leg, so that neither leg sees the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core import record as rec
+from ..kernels.layout import MAX_STEPS, MESSAGES, SUCCESS
+from ..methods.explicit.tableau import ExplicitTableau
+from . import checks, drop_in_options
+from .drop_in_options import MOST, MOST_TO_EVENT, Adaptive, Told
+from .failures import SolveFailed
+from .hooks import Hooks
+from .solving import Problem
+from .solving import solve as solve_problem
+
+Tensor = torch.Tensor
+Slope = Callable[[Tensor, Tensor], Tensor]
+#: the end of a solve that ends with an event
+NEVER = 1e300
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of the solve.
+
+    times   its start, the outputs within, and its end.
+    last    whether its end is an output of the solve.
+    jumps   whether the field jumps at its start, and at its end.
+    """
+
+    times: np.ndarray
+    last: bool
+    jumps: tuple[bool, bool]
+
+
+def legs_of(times: np.ndarray, step_t: tuple[float, ...], jump_t: tuple[float, ...]) -> list[Leg]:
+    """The legs of a solve through `times` (T,), monotone."""
+    low, high = min(times[0], times[-1]), max(times[0], times[-1])
+    if set(step_t) & set(jump_t) or len(set(step_t)) < len(step_t) or len(set(jump_t)) < len(jump_t):
+        raise ValueError("step_t and jump_t must not hold a time twice")
+    inner = sorted({x for x in (*step_t, *jump_t) if low < x < high}, reverse=bool(times[0] > times[-1]))
+    ends = [times[0], *inner, times[-1]]
+    sign = 1.0 if times[-1] > times[0] else -1.0
+    found = []
+    for a, b in zip(ends, ends[1:], strict=False):
+        within = times[(sign * times > sign * a) & (sign * times < sign * b)]
+        found.append(Leg(np.array([a, *within, b]), bool((times == b).any()), (a in jump_t, b in jump_t)))
+    return found
+
+
+def solve(
+    call: Any,
+    start: Tensor,
+    tableau: ExplicitTableau,
+    options: Any,
+    rtol: Any,
+    atol: Any,
+    resolve: Callable[[Any, str], Any],
+    backward: Any,
+) -> Tensor:
+    """The outputs (T, D) of `call` (`drop_in.Call`) from the vector `start`, with gradient in it and, with `backward`
+    (`drop_in.Backward`), in its parameters.
+
+    Raises SolveFailed where the solve does not reach its end, RuntimeError where there is no event.
+    """
+    _refuse_transforms(tableau.name)
+    layout, event = call.layout, call.crossing
+    times = checks.times(call.t.detach())
+    span = abs(float(times[-1] - times[0]))
+    asked = drop_in_options.adaptive(tableau, options, None if event is not None else span, resolve)
+    hooks = _hooks(call, asked, layout, event)
+    rest, back = _backwards(call, asked, backward, layout, resolve)
+    checked = drop_in_options.scaled(asked, rtol, atol, max_steps=MOST, **rest)
+    if event is not None:
+        _refuse_with_event(asked)
+        if event.start:
+            return torch.stack([start, start])
+        times = np.array([times[0], NEVER if times[1] > times[0] else -NEVER])
+    rows, y, size = [start[None]], start, checked.first_step
+    for leg in legs_of(times, asked.step_t, asked.jump_t):
+        limit = asked.steps or (MOST if event is None else MOST_TO_EVENT)
+        now = replace(checked, first_step=size, max_steps=min(limit * (len(leg.times) - 1), MOST))
+        slope = _inside(call.slope, leg)
+        solved = solve_problem(Problem(slope, y, leg.times, tableau, asked.controller, False, now, hooks, back))
+        _refuse_failure(solved.done, limit, event)
+        found = solved.y[:, 0]
+        rows.append(found[1:] if leg.last or event is not None else found[1:-1])
+        y, size = found[-1], float(solved.done.h_next[0])
+        size = size if np.isfinite(size) and size > 0.0 else None
+    return torch.cat(rows)
+
+
+def _refuse_transforms(method: str) -> None:
+    """RuntimeError under vmap, grad and the other transforms of torch.func, which cannot see through step control."""
+    level = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)()
+    if level is not None:
+        raise RuntimeError(
+            f"torch.func cannot transform a solve by {method!r}, which chooses its steps by numbers: use a fixed-grid "
+            'method such as "rk4", torch.autograd in the place of torch.func.grad, and a batch in the place of vmap'
+        )
+
+
+def _hooks(call: Any, asked: Adaptive, layout: Any, event: Any) -> Hooks:
+    told = Told.of(call.func, drop_in_options.CALLBACKS, asked.tableau.name)
+    return drop_in_options.hooks_of(asked, told, layout.state, layout.norm(asked.norm), event)
+
+
+def _backwards(
+    call: Any, asked: Adaptive, backward: Any, layout: Any, resolve: Callable[[Any, str], Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the solver, and settings of the backward solve, that a continuous adjoint brings."""
+    if backward is None:
+        return {}, {}
+    method = drop_in_options.method_of(backward.method)
+    if isinstance(method, str):
+        raise ValueError(f"adjoint_method {method!r} has a fixed grid, which needs a method that has one too")
+    given = backward.options
+    if backward.controller is not None and isinstance(given, dict):
+        given = {"controller": backward.controller, **given}
+    back = drop_in_options.adaptive(method, given, None, resolve, "adjoint_options")
+    if back.step_t or back.jump_t:
+        raise ValueError("step_t and jump_t belong to options: the backward solve stops where the forward one does")
+    told = Told.of(call.func, drop_in_options.CALLBACKS, method.name, "_adjoint")
+
+    def pair(z: Tensor) -> Any:
+        return layout.state(z[: layout.width]), layout.state(z[layout.width :])
+
+    hooks = drop_in_options.hooks_of(back, told, pair, layout.twice(layout.norm(asked.norm)))
+    settings = {
+        "tableau": method,
+        "controller": back.controller,
+        "first_step": back.first_step,
+        "max_steps": back.steps or MOST,
+        "even": back.even_steps,
+        "hooks": hooks,
+    }
+    options = {
+        "adjoint": "backsolve",
+        "adjoint_params": backward.params,
+        "adjoint_rtol": backward.rtol,
+        "adjoint_atol": backward.atol,
+    }
+    return options, settings
+
+
+def _refuse_with_event(asked: Adaptive) -> None:
+    """ValueError for what needs to know where the solve ends."""
+    for name, given in (("even_steps", asked.even_steps), ("step_t", asked.step_t), ("jump_t", asked.jump_t)):
+        if given:
+            raise ValueError(f"{name} does not go with event_fn: where the solve ends is not known before")
+    needs = frozenset(getattr(asked.controller, "needs", ()))
+    unknown = ", ".join(sorted(rec.NAMES[i] for i in needs & {rec.T_LEFT, rec.SPAN}))
+    if unknown:
+        raise ValueError(f"the controller needs {unknown}, and with event_fn the time left is not known")
+
+
+def _inside(slope: Slope, leg: Leg) -> Slope:
+    """The slope asked a little inside the leg where the field jumps at its ends."""
+    if not any(leg.jumps):
+        return slope
+    begin, end = float(leg.times[0]), float(leg.times[-1])
+    sign = 1.0 if end > begin else -1.0
+
+    def inside(t: Tensor, y: Tensor) -> Tensor:
+        for edge, other, jumps in ((begin, end, leg.jumps[0]), (end, begin, leg.jumps[1])):
+            at, to = t.new_tensor(edge), t.new_tensor(other)
+            # times are rounded to t's dtype, and must not round across the jump
+            if jumps and bool(sign * (t - at) <= 0.0 if edge == begin else sign * (t - at) >= 0.0):
+                t = torch.nextafter(at, to)
+        return slope(t, y)
+
+    return inside
+
+
+def _refuse_failure(done: Any, limit: int, event: Any) -> None:
+    """SolveFailed where the solve did not reach its end, RuntimeError where it did without an event."""
+    status, at = int(done.status[0]), f"t = {float(done.t_last[0]):.6g}"
+    if status != SUCCESS:
+        reason, helps = MESSAGES[status].partition(";")[0], "a field that stays bounded, a shorter span"
+        if status == MAX_STEPS:
+            reason, helps = f"{reason} ({limit} attempts)", "looser tolerances, or a larger options['max_num_steps']"
+        raise SolveFailed(f"the solve failed at {at}: {reason}. What helps: {helps}")
+    if event is not None and np.isnan(event.t):
+        raise RuntimeError(f"no event: event_fn keeps its sign up to {at}")

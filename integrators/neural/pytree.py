@@ -1,0 +1,127 @@
+"""A state of any form (a tensor of any shape, a tuple, a dict, nested ones of these) as one vector, and back.
+
+The solver works on one system (D,): all numbers of all parts.  Its error norm for a state of several parts is
+torchdiffeq's, the largest of the parts' root mean squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as tree
+
+from .checks import state as check_state
+
+Tensor = torch.Tensor
+Func = Callable[[Tensor, Any], Any]
+
+
+class Layout:
+    """The form of the state y0.
+
+    shapes   of its parts; `sizes`, the numbers in each, and `width`, in all.
+    dtype, device   of the state; all parts have the same.
+    parted   whether the state is a collection of tensors, not one tensor.
+
+    Raises ValueError where y0 is no state: parts that are no tensors, that are empty, of different dtypes, complex or
+    of half precision.
+    """
+
+    def __init__(self, y0: Any) -> None:
+        self.parted = not isinstance(y0, Tensor)
+        parts, self.spec = tree.tree_flatten(y0)
+        if not parts:
+            raise ValueError("y0 holds no tensor")
+        for part in parts:
+            if not isinstance(part, Tensor):
+                raise ValueError(f"y0 must be a tensor or a tuple or dict of tensors, got {type(part).__name__}")
+            if part.is_complex():
+                raise ValueError(
+                    f"y0 is {part.dtype}, and error norms and gradients are those of real states: solve for "
+                    "torch.view_as_real(y0), with torch.view_as_complex in func"
+                )
+            check_state(part.reshape(1) if part.dim() == 0 else part)
+        self.shapes = [part.shape for part in parts]
+        self.sizes = [part.numel() for part in parts]
+        self.width = sum(self.sizes)
+        self.dtype, self.device = parts[0].dtype, parts[0].device
+        for part in parts[1:]:
+            if part.dtype != self.dtype or part.device != self.device:
+                raise ValueError(
+                    f"all parts of y0 must have one dtype and device, got {self.dtype} on {self.device} and "
+                    f"{part.dtype} on {part.device}"
+                )
+
+    def flat(self, state: Any) -> Tensor:
+        """The vector (width,) of a state of this form."""
+        parts = tree.tree_leaves(state)
+        return torch.cat([part.reshape(-1) for part in parts]) if self.parted else parts[0].reshape(-1)
+
+    def state(self, flat: Tensor) -> Any:
+        """The state of a vector, or of vectors (..., width), whose parts then have the leading axes."""
+        if not self.parted:
+            return flat.view((*flat.shape[:-1], *self.shapes[0]))
+        parts = flat.split(self.sizes, -1)
+        return tree.tree_unflatten(
+            [part.reshape((*part.shape[:-1], *shape)) for part, shape in zip(parts, self.shapes, strict=True)],
+            self.spec,
+        )
+
+    def field(self, func: Func) -> Callable[[Tensor, Tensor], Tensor]:
+        """func(t, state) as a function of the vector; ValueError where it returns no slope of the state's form."""
+
+        def slope(t: Tensor, flat: Tensor) -> Tensor:
+            return self.flat_slope(func(t, self.state(flat)), t)
+
+        return slope
+
+    def flat_slope(self, slope: Any, t: Tensor) -> Tensor:
+        """The vector of what func has returned at the time t; slopes of t's dtype are taken in the state's."""
+        parts, spec = tree.tree_flatten(slope)
+        same = spec == self.spec or (isinstance(slope, list) and tree.tree_structure(tuple(slope)) == self.spec)
+        if not same or not all(isinstance(part, Tensor) for part in parts):
+            what = "a tensor like y" if not self.parted else "tensors in the form of y"
+            raise ValueError(f"func must return {what}, got {_named(slope)}")
+        for i, (part, shape) in enumerate(zip(parts, self.shapes, strict=True)):
+            if part.shape != shape or part.dtype not in (self.dtype, t.dtype):
+                where = f"part {i} of " if self.parted else ""
+                raise ValueError(
+                    f"func must return {where}a slope like y, of shape {tuple(shape)} and {self.dtype}; got "
+                    f"{tuple(part.shape)} and {part.dtype}"
+                )
+        flat = [part.reshape(-1).to(self.dtype) for part in parts]
+        return torch.cat(flat) if self.parted else flat[0]
+
+    def norm(self, own: Callable[[Any], Any] | None = None) -> Callable[[Tensor], Tensor] | None:
+        """The norm of rows (1, width), as `hooks` take it: `own` of a state, else the largest of the parts' root mean
+        squares; None for one tensor, whose norm is the solver's."""
+        if own is not None:
+            return lambda rows: torch.as_tensor(own(self.state(rows[0]))).detach().reshape(1).abs()
+        return mixed_norm(self.sizes) if self.parted else None
+
+    def twice(self, norm: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+        """The norm of rows (1, 2 width), state and cotangent: the larger of both."""
+        if norm is None:
+            return None
+        return lambda rows: torch.maximum(norm(rows[:, : self.width]), norm(rows[:, self.width :]))
+
+
+def mixed_norm(sizes: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """The largest root mean square of parts of these sizes, of rows (1, sum of sizes): (1,)."""
+
+    def norm(rows: Tensor) -> Tensor:
+        parts = rows.split(list(sizes), 1)
+        means = [
+            torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) / part.shape[1] ** 0.5 for part in parts
+        ]
+        return torch.stack(means).amax(0)
+
+    return norm
+
+
+def _named(slope: Any) -> str:
+    if isinstance(slope, (tuple, list)):
+        return f"a {type(slope).__name__} of {len(slope)}"
+    return type(slope).__name__

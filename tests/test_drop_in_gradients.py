@@ -56,9 +56,8 @@ def test_gradcheck_in_state_and_times(ends, adjoint):
         def func(t, y):
             return (-y[0] * t, y[1].sin() * t)
 
-        given = {"rtol": 1e-10, "atol": 1e-12}
-        state = (y0[0], y0[1:])
-        return odeint_adjoint(func, state, t, adjoint_params=(), **given) if adjoint else odeint(func, state, t, **given)
+        given = {"rtol": 1e-10, "atol": 1e-12, **({"adjoint_params": ()} if adjoint else {})}
+        return (odeint_adjoint if adjoint else odeint)(func, (y0[0], y0[1:]), t, **given)
 
     assert torch.autograd.gradcheck(solve, (y0, t), eps=1e-5, atol=1e-5)
 

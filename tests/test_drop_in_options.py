@@ -58,8 +58,8 @@ def test_first_step_and_limits():
 def test_steps_end_where_they_are_told_to(reverse):
     t = T.flip(0) if reverse else T
     sign = -1.0 if reverse else 1.0
-    ends = {start + sign * h for start, h in steps({"step_t": torch.tensor([2.1, 0.33, 7.0], dtype=F64)}, t=t)}
-    for end in (2.1, 0.33):
+    ends = {start + sign * h for start, h in steps({"step_t": torch.tensor([2.1, 0.33, 1.0, 7.0], dtype=F64)}, t=t)}
+    for end in (2.1, 0.33, 1.0):
         assert min(abs(x - end) for x in ends) < 1e-14
     with pytest.raises(ValueError, match="twice"):
         solved({"step_t": torch.tensor([0.5]), "jump_t": torch.tensor([0.5])})
@@ -203,8 +203,9 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_options_are_refused(case):
     options, words = WRONG[case]
-    with pytest.raises(ValueError, match=words):
-        solved(options)
+    for solve in (odeint, odeint_adjoint):
+        with pytest.raises(ValueError, match=words):
+            solved(options, solve)
 
 
 def test_the_law_s_own_numbers_will_do():

@@ -7,8 +7,9 @@ differentiates in the times is `time_gradient`, and `events` finds the end of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import torch
@@ -98,6 +99,8 @@ def odeint(
     layout = Layout(y0)
     t = _times(t, layout, event_fn)
     chosen = drop_in_options.method_of(method)
+    if not isinstance(options, (Mapping, NoneType)):
+        raise core_options.refuse("options", "a dict or None", options)
     if backward is not None:
         backward = backward.completed(func, rtol, atol, method, options)
     flat = layout.flat(y0)

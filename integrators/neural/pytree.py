@@ -79,6 +79,9 @@ class Layout:
 
     def flat_slope(self, slope: Any, t: Tensor) -> Tensor:
         """The vector of what func has returned at the time t; slopes of t's dtype are taken in the state's."""
+        if not self.parted and isinstance(slope, Tensor):
+            if slope.shape == self.shapes[0] and slope.dtype == self.dtype:
+                return slope.reshape(-1)
         parts, spec = tree.tree_flatten(slope)
         same = spec == self.spec or (isinstance(slope, list) and tree.tree_structure(tuple(slope)) == self.spec)
         if not same or not all(isinstance(part, Tensor) for part in parts):

@@ -142,7 +142,7 @@ class _Loop:
         if hooks.step is not None:
             hooks.step(float(self.t[0]), self.y[0], float(sizes.size[0]))
         step = self._attempt(sizes)
-        seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots, hooks.norm)
+        seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots, hooks)
         span = abs(self.t_end - self.t0)
         out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, span))
 

@@ -233,6 +233,22 @@ def grid(
     )
 
 
+def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any, Any, tuple[Tensor, Tensor] | None]:
+    """rtol and atol as two numbers, and those of every component where one of them is more than a number.
+
+    Such a one broadcasts to the state, or is a sequence with one for each part of it.  scale: what the components'
+    tolerances are multiplied by.  Raises OptionError for what is out of range or has another form.
+    """
+    if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in (rtol, atol)):
+        return rtol, atol, None
+    r, a = layout.each("rtol", rtol), layout.each("atol", atol)
+    if not bool((r >= 0).all() and (r * scale <= 1).all() and (a >= 0).all() and torch.isfinite(a).all()):
+        raise OptionError("rtol must lie between 0 and 1 and atol be finite and not negative, in every component")
+    if bool(((r == 0) & (a == 0)).any()):
+        raise OptionError("rtol and atol must not be both zero in a component")
+    return float(r.max()), float(a.min()), (r * scale, a * scale)
+
+
 def scaled(asked: Adaptive, rtol: Any, atol: Any, **rest: Any) -> checks.SolverOptions:
     """Tolerances and the rest of `rest` as the solver takes them, times the controller's tolerance scale."""
     given: dict[str, Any] = {

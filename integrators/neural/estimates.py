@@ -10,12 +10,11 @@ Coefficients and the combination of two estimates (DOP853): `integrators/methods
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from ..core import record as rec
+from .hooks import NO_HOOKS, Hooks
 from .step import Step, Stepper
 
 Tensor = torch.Tensor
@@ -27,11 +26,12 @@ def measure(
     rtol: float,
     atol: float,
     slots: frozenset[int],
-    own: Callable[[Tensor], Tensor] | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> dict[int, np.ndarray]:
     """Record slots ERR, FINITE and those of HS, CURV, YNORM, ENORM in `slots`, each (lanes,) float64; one transfer.
 
-    `step` is the last attempt of `stepper`, whose buffer holds its slopes.  own: the norm of error ratios (`hooks`).
+    `step` is the last attempt of `stepper`, whose buffer holds its slopes.  hooks: may bring a norm, and
+    tolerances of the components.
     """
     tableau, stages, norm = stepper.tableau, stepper.tableau.stages, torch.linalg.vector_norm
     size = torch.maximum(step.y.abs(), step.y1.abs())
@@ -40,14 +40,15 @@ def measure(
         # the last slope is in no estimate, and it must be finite too: the next step starts from it
         assert step.k_end is not None  # FSAL
         top = top + step.k_end.abs().amax(1)
-    scale = size.mul_(rtol).add_(atol)
+    relative, absolute = hooks.each or (rtol, atol)
+    scale = size.mul_(relative).add_(absolute)
     if atol < 1e-30:
         # a component that is zero throughout has no error, and no scale either
         scale.clamp_(min=torch.finfo(stepper.dtype).tiny)
     root = stepper.width**0.5
 
     def mean(ratio: Tensor) -> Tensor:
-        return norm(ratio, dim=1) / root if own is None else own(ratio).to(top)
+        return norm(ratio, dim=1) / root if hooks.norm is None else hooks.norm(ratio).to(top)
 
     shape = (stepper.lanes, stepper.width)
     ratios = [torch.mv(stepper.heads[stages], e).view(shape).div_(scale) for e in stepper.err_coef]

@@ -41,6 +41,7 @@ class Hooks:
     max_step  largest size of an attempt.
     step      called before every attempt; `accept`, `reject` after it.
     event     ends the pass; the second of two output times is then where the event is.
+    each      rtol and atol of every component, each (width,), in the place of the settings' two numbers.
     """
 
     norm: Callable[[Tensor], Tensor] | None = None
@@ -50,6 +51,7 @@ class Hooks:
     accept: Callback | None = None
     reject: Callback | None = None
     event: Event | None = None
+    each: tuple[Tensor, Tensor] | None = None
 
     def held(self, h: np.ndarray) -> np.ndarray:
         """Sizes h (1,) between the limits."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..core import record as rec
+from ..core import tolerance_scale
 from ..kernels.layout import MAX_STEPS, MESSAGES, SUCCESS
 from ..methods.explicit.tableau import ExplicitTableau
 from . import checks, drop_in_options
@@ -79,8 +80,9 @@ def solve(
     times = checks.times(call.t.detach())
     span = abs(float(times[-1] - times[0]))
     asked = drop_in_options.adaptive(tableau, options, None if event is not None else span, resolve)
-    hooks = _hooks(call, asked, layout, event)
     rest, back = _backwards(call, asked, backward, layout, resolve)
+    rtol, atol, each = drop_in_options.tolerances(rtol, atol, layout, tolerance_scale.of(asked.controller))
+    hooks = replace(_hooks(call, asked, layout, event), each=each)
     checked = drop_in_options.scaled(asked, rtol, atol, max_steps=MOST, **rest)
     if event is not None:
         _refuse_with_event(asked)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as tree
 
+from ..core import options
 from .checks import state as check_state
 
 Tensor = torch.Tensor
@@ -96,6 +97,25 @@ class Layout:
                 )
         flat = [part.reshape(-1).to(self.dtype) for part in parts]
         return torch.cat(flat) if self.parted else flat[0]
+
+    def each(self, name: str, value: Any) -> Tensor:
+        """A tolerance for every number of the state, (width,): from a number, from a tensor that broadcasts to the
+        state or has as many numbers, or from a sequence with one of these for each part.  OptionError for other
+        forms."""
+        parts = list(value) if self.parted and isinstance(value, (tuple, list)) else [value] * len(self.shapes)
+        what = f"one of them for each of {len(self.shapes)} parts" if self.parted else "a tensor of y0's shape"
+        wrong = options.refuse(name, f"a number, or {what}", value)
+        if len(parts) != len(self.shapes):
+            raise wrong
+        rows = []
+        for part, shape in zip(parts, self.shapes, strict=True):
+            try:
+                found = torch.as_tensor(part, dtype=self.dtype, device=self.device).detach()
+                alike = found.dim() > 0 and found.numel() == shape.numel()
+                rows.append(found.reshape(-1) if alike else found.expand(shape).reshape(-1))
+            except (RuntimeError, TypeError, ValueError):
+                raise wrong from None
+        return torch.cat(rows)
 
     def norm(self, own: Callable[[Any], Any] | None = None) -> Callable[[Tensor], Tensor] | None:
         """The norm of rows (1, width), as `hooks` take it: `own` of a state, else the largest of the parts' root mean

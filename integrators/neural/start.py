@@ -27,7 +27,8 @@ class _ErrorNorm:
     """
 
     def __init__(self, set_: Settings, y0: Tensor) -> None:
-        self.scale = set_.atol + set_.rtol * y0.abs()
+        rtol, atol = set_.hooks.each or (set_.rtol, set_.atol)
+        self.scale = atol + rtol * y0.abs()
         self.every = set_.atol >= 1e-30  # every component has a scale
         self.blank = self.scale <= max(1e-300, torch.finfo(y0.dtype).tiny)
         self.own = set_.hooks.norm

@@ -48,7 +48,8 @@ def odeint(
                     or float64, all of one dtype.
         t           (T,) float32 or float64, strictly increasing or decreasing; one time gives y0 back.
         rtol, atol  error allowed a step: atol + rtol max(|y_n|, |y_{n+1}|) in the root mean square over the state, or
-                    over its worst part where it has several.  Numbers.
+                    over its worst part where it has several.  Numbers; or tensors that broadcast to the state, or one
+                    of these for each part.
         method      adaptive: "dopri5" (None), "tsit5", "bosh3", "dop853" and every explicit pair of this package, or an
                     ExplicitTableau; on a grid: "euler", "midpoint", "heun2", "heun3", "rk4".
         options     adaptive methods: first_step, max_num_steps (attempts between two outputs), min_step, max_step,

@@ -37,7 +37,7 @@ def gradients(solve, func, y0, t, **given):
     return torch.autograd.grad(loss, (y0, t, *func.net.parameters()))
 
 
-@pytest.mark.parametrize("method", ["dopri5", "tsit5", "bosh3", "dop853"])
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "bosh3", "dop853", "dopri8"])
 @pytest.mark.parametrize("solve", [odeint, odeint_adjoint])
 def test_gradients_are_torchdiffeq_s(solve, method):
     ours = gradients(solve, *problem(), method=method)

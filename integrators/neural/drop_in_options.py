@@ -23,8 +23,6 @@ from .hooks import Hooks
 from .pytree import Layout
 
 Tensor = torch.Tensor
-#: torchdiffeq's names of pairs that have another one here
-ALIASES = {"bosh3": "bs32"}
 _IMPLICIT = (
     "implicit methods are not differentiated here: stepsmith.solve has stiff ones without gradient (radau5, rodas5p, "
     'kvaerno5), and "dopri5" holds the tolerance where stiffness is mild'
@@ -123,7 +121,6 @@ def method_of(method: Any) -> Any:
         if hasattr(method, "book"):
             raise ValueError("method was made by for_torchdiffeq, for torchdiffeq itself: here pass the method's name, "
                              'and options={"controller": ...}')
-        method = ALIASES.get(method, method)
     return get_tableau(method)
 
 

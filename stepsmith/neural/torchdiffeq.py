@@ -50,8 +50,9 @@ def odeint(
         rtol, atol  error allowed a step: atol + rtol max(|y_n|, |y_{n+1}|) in the root mean square over the state, or
                     over its worst part where it has several.  Numbers; or tensors that broadcast to the state, or one
                     of these for each part.
-        method      adaptive: "dopri5" (None), "tsit5", "bosh3", "dop853" and every explicit pair of this package, or an
-                    ExplicitTableau; on a grid: "euler", "midpoint", "heun2", "heun3", "rk4".
+        method      adaptive: "dopri5" (None), "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "tsit5" and every
+                    explicit pair of this package, or an ExplicitTableau; on a grid: "euler", "midpoint", "heun2",
+                    "heun3", "rk4".
         options     adaptive methods: first_step, max_num_steps (attempts between two outputs), min_step, max_step,
                     step_t, jump_t, norm (a function of the state), and of this package's controller (a name, the path
                     of a file, or an object) and even_steps.  Methods on a grid: step_size, grid_constructor, interp

@@ -2,8 +2,8 @@
 
     python benchmarks/foreign/diffrax_mnist.py [--controller pi34] [--seed 0] [--quick] [--out FILE]
 
-The model and the training of torchdiffeq_mnist.py in equinox and single precision.  A solve is of one batch, whose
-images share their steps, as in torchdiffeq.  Evaluations are those of the
+The model and the training of torchdiffeq_mnist.py in equinox and single precision, for three epochs since it takes
+longer.  A solve is of one batch, whose images share their steps, as in torchdiffeq.  Evaluations are those of the
 batch, forwards, in training, from diffrax's counts; diffrax repeats them in the backward pass, which it does not count.
 Compiling is timed apart.
 """
@@ -25,7 +25,7 @@ import jax_nets
 def train(
     seed: int, controller: str | None, rtol: float, atol: float, task: str = "mnist", quick: bool = False
 ) -> dict[str, Any]:
-    images, labels, test_images, test_labels, rows, per_epoch = data.images(seed, quick)
+    images, labels, test_images, test_labels, rows, per_epoch = data.images(seed, quick, epochs=3)
     model = jax_nets.ImageNet(jax.random.key(seed))
 
     sizes: Any = diffrax.PIDController(rtol, atol)

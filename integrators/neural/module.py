@@ -28,6 +28,7 @@ from .api import odeint
 from .failures import filled, told
 from .field import check_callable
 from .fit import check_fit, heuristics_for
+from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
 from .solution import NeuralSolution
 
@@ -166,6 +167,7 @@ class NeuralODE(torch.nn.Module):
             raise ValueError("warm_start chooses the first step, and first_step was given too")
         self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
 
+    @outside_graphs
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
         """Solve from y0, (B, *features) or (D,), through the times t, (T,).
 

@@ -18,6 +18,7 @@ from .. import controller as _resolve
 from ..integrators.core import options as _options
 from ..integrators.neural import NeuralSolution, regularisers, strength
 from ..integrators.neural import odeint as _odeint
+from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
@@ -29,6 +30,7 @@ __all__ = [
 _Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+@_outside_graphs
 @_options.named
 def odeint(
     func: _Func,

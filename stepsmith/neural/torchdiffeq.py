@@ -17,6 +17,7 @@ import torch
 from .. import controller as _controller
 from ..integrators.neural import drop_in as _drop_in
 from ..integrators.neural.failures import SolveFailed
+from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 
 __all__ = ["SolveFailed", "odeint", "odeint_adjoint", "odeint_event"]
 
@@ -27,6 +28,7 @@ def _resolve(value: Any, method: str) -> Any:
     return _controller(value, None, method)
 
 
+@_outside_graphs
 def odeint(
     func: _Func,
     y0: Any,
@@ -70,6 +72,7 @@ def odeint(
     return _drop_in.odeint(func, y0, t, rtol, atol, method, options, event_fn, _resolve)
 
 
+@_outside_graphs
 def odeint_adjoint(
     func: _Func,
     y0: Any,
@@ -104,6 +107,7 @@ def odeint_adjoint(
     return _drop_in.odeint(func, y0, t, rtol, atol, method, options, event_fn, _resolve, backward)
 
 
+@_outside_graphs
 def odeint_event(
     func: _Func,
     y0: Any,

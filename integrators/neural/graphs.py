@@ -1,0 +1,33 @@
+"""torch.compile around a solve: the graph breaks there, and the solve runs as it does without it.
+
+How many steps a solve takes depends on numbers, so that there is no graph of it, and a tracer that tries ends in its
+own errors.  torch's way to say so, `torch._dynamo.disable`, takes seconds to import, and whoever does not compile would
+pay them with every import of this package: it is asked for once the tracer is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, at whose calls torch.compile breaks its graph; nothing inside is traced."""
+    known: list[Callable[P, T]] = []
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not known:
+            known.append(torch._dynamo.disable(function))
+        return known[0](*args, **kwargs)
+
+    return call

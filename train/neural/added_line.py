@@ -21,9 +21,11 @@ from ...controllers.resolve import controller as resolve
 from .digits_field import CLASSES, DIM, Field, digits
 
 RTOL = 1e-4
-#: rows: torchdiffeq as it is; its law, and the universal controller, each with warm start and even steps
+#: rows: torchdiffeq as it is; its law, the universal law and controller, each with warm start and even steps
 OWN, SAME_LAW = "torchdiffeq's default", "its law, warm start, even steps"
-LEARNED = "universal, warm start, even steps"
+LAW, LEARNED = "universal_law at 4 times, with them", "universal, warm start, even steps"
+#: tolerance scale of `universal_law`, with which its error rests where torchdiffeq's law lets it
+SCALE = 4.0
 #: tolerance of the reference of errors, in double precision
 TIGHT = 1e-10
 
@@ -98,8 +100,8 @@ def added_line(
     more: dict[str, Any], epochs: int = 12, batch: int = 128, hidden: int = 64, seed: int = 0,
     log: Callable[[int], None] | None = None,
 ) -> list[Trained]:  # fmt: skip
-    """Train with torchdiffeq's default, with its law and with `universal`, both with warm start and even steps, and
-    with each of `more`.
+    """Train with torchdiffeq's default; with its law, `universal` and `universal_law`, all with warm start and even
+    steps; and with each of `more`.
 
     more: controllers, by the name of their row, that are put in without warm start and even steps.  epochs, batch,
     hidden, seed: as in `digits_demo`.  log: called with the number of each epoch.  Needs torchdiffeq and scikit-learn.
@@ -114,6 +116,9 @@ def added_line(
                 name: resolve(law).for_torchdiffeq("dopri5", warm_start=True, even_steps=True)
                 for name, law in ((SAME_LAW, "torchdiffeq"), (LEARNED, "universal"))
             },
+            LAW: resolve("universal_law").replace(tolerance_scale=SCALE).for_torchdiffeq(
+                "dopri5", warm_start=True, even_steps=True
+            ),
             **{name: controller.for_torchdiffeq("dopri5") for name, controller in more.items()},
         }
     steps = epochs * -(-len(x) // batch)

@@ -40,7 +40,7 @@ def odeint(
     adjoint: str = "discrete",
     *,
     per_sample: bool | None = None,
-    first_step: float | None = None,
+    first_step: float | str | None = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
     heuristics: bool | str = True,
@@ -74,7 +74,9 @@ def odeint(
         per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
                     for the whole batch.  None: True for a batch, False for one system.
         first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
-                    100 spans.  None: Hairer's automatic choice, which takes one more evaluation.
+                    100 spans.  None: Hairer's automatic choice, which takes one more evaluation.  "bold": four times
+                    that, which saves the small steps at the start and is seldom rejected on the fields of neural
+                    differential equations.
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.

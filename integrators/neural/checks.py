@@ -19,6 +19,7 @@ from ..core.solver_options import checked_limit, checked_step, one_tolerance_eac
 from ..methods.tableaus import ExplicitTableau
 from .adjoint import CONTINUOUS
 from .solution import no_stiffness
+from .start import BOLD
 
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", *CONTINUOUS, "none")
@@ -93,6 +94,7 @@ class SolverOptions:
     it.
 
     rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps   as `odeint` takes them.
+    start                  what the automatic first step is multiplied by.
     adjoint_params         a tuple, or None.
     back_rtol, back_atol   tolerances of a continuous adjoint's backward solve.
     heuristics             whether E and S are wanted at all.
@@ -106,6 +108,7 @@ class SolverOptions:
     back_rtol: float
     back_atol: float
     first_step: float | None
+    start: float
     max_steps: int
     checkpoint_every: int | None
     heuristics: bool
@@ -165,7 +168,8 @@ def solver_options(
         adjoint_params,
         back_rtol,
         back_atol,
-        checked_step(first_step, span, cut=True),
+        None if first_step == "bold" else _first_step(first_step, span),
+        BOLD if first_step == "bold" else 1.0,
         checked_limit(max_steps),
         options.count("checkpoint_every", checkpoint_every, none=True),
         bool(heuristics),
@@ -173,6 +177,12 @@ def solver_options(
         _compact(compact, per_sample),
         options.flag("even_steps", even_steps),
     )
+
+
+def _first_step(value: Any, span: float | None) -> float | None:
+    if isinstance(value, str):
+        raise options.refuse("first_step", 'a positive number, "bold" or None', value)
+    return checked_step(value, span, cut=True)
 
 
 def _belong(adjoint: Any, backwards: dict[str, Any], checkpoint_every: Any) -> None:

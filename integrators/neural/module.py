@@ -106,7 +106,7 @@ class NeuralODE(torch.nn.Module):
         regulariser: Regulariser | str | None = None,
         warm_start: bool = False,
         on_failure: str = "raise",
-        first_step: float | None = None,
+        first_step: float | str | None = None,
         max_steps: int = 10_000,
         checkpoint_every: int | None = None,
         heuristics: bool | str | None = None,
@@ -142,7 +142,7 @@ class NeuralODE(torch.nn.Module):
             check_fit(self.regulariser, adjoint, given["heuristics"], asked.compact)
         #: keywords for `odeint`, as they were checked
         self.options: dict[str, Any] = given | {
-            "first_step": asked.first_step,
+            "first_step": first_step if asked.first_step is None else asked.first_step,
             "max_steps": asked.max_steps,
             "checkpoint_every": asked.checkpoint_every,
             "compact": asked.compact,
@@ -157,13 +157,13 @@ class NeuralODE(torch.nn.Module):
         self.func, self.controller = func, controller
         self.solver = Solver(method, asked.rtol, asked.atol, per_sample)
 
-    def _begin_warm(self, per_sample: bool | None, first_step: float | None) -> None:
+    def _begin_warm(self, per_sample: bool | None, first_step: float | str | None) -> None:
         """Make the buffer of a warm start; ValueError where the options leave it nothing to do."""
         if per_sample is not False:
             raise ValueError(
                 "warm_start needs per_sample=False: the samples of a new batch are not those of the last one"
             )
-        if first_step is not None:
+        if first_step is not None and first_step != "bold":
             raise ValueError("warm_start chooses the first step, and first_step was given too")
         self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
 

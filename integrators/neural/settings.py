@@ -23,6 +23,7 @@ class Settings:
     rtol, atol    tolerances of the scaled error.
     first_step    size of the first attempt, positive: one number, one a lane (NaN where it is not known), or None for
                   the automatic choice.
+    start         what the automatic choice is multiplied by.
     max_steps     attempts that a lane may make.
     compact       lanes that are done leave the batch.
     heuristics    the error and stiffness estimates E and S of the accepted steps are wanted.
@@ -51,6 +52,7 @@ class Settings:
     watch_draws: bool = False
     check_start: Callable[..., None] | None = None
     hooks: Hooks = NO_HOOKS
+    start: float = 1.0
 
     @property
     def sign(self) -> float:

@@ -97,6 +97,7 @@ class Problem:
             watch_draws=True,
             check_start=functools.partial(check_rows, self.func) if self.per_sample and self.batch > 1 else None,
             hooks=self.hooks,
+            start=asked.start,
         )
 
 

@@ -78,7 +78,7 @@ def test_the_steps_are_torchdiffeq_s_where_the_error_weights_are():
     t = torch.tensor([0.0, 2.0], dtype=F64)
     for y0 in (torch.ones(3, dtype=F64), (torch.ones((), dtype=F64), 1e-3 * torch.ones(50, dtype=F64))):
         ours, theirs = Field(), Field()
-        odeint(ours, y0, t, rtol=1e-5, atol=1e-7, method="bosh3")
+        odeint(ours, y0, t, rtol=1e-5, atol=1e-7, method="bosh3", options={"controller": "torchdiffeq"})
         torchdiffeq.odeint(theirs, y0, t, rtol=1e-5, atol=1e-7, method="bosh3")
         assert len(ours.steps) == len(theirs.steps) > 10
         # the last step ends at t[-1] here, and oversteps it there
@@ -105,7 +105,8 @@ def test_tolerances_of_components_and_parts(case):
             calls[0] += 1
             return tuple(decay(t, x) for x in y) if isinstance(y, tuple) else decay(t, y)
 
-        y = library(func, y0, torch.tensor([0.0, 2.0], dtype=F64), rtol=rtol, atol=atol, method=method)
+        own = {"options": {"controller": "torchdiffeq"}} if library is odeint else {}
+        y = library(func, y0, torch.tensor([0.0, 2.0], dtype=F64), rtol=rtol, atol=atol, method=method, **own)
         found.append((calls[0], y))
     (ours, y), (theirs, y_) = found
     # the same steps; the last one ends at the last time here, and is interpolated there

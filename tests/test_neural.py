@@ -156,7 +156,7 @@ def test_float32_works_and_tolerances_near_its_resolution_warn():
     assert sol.y.dtype == torch.float32 and sol.success
     exact = odeint(field_of(mlp()), y0.double(), [0.0, 1.0], rtol=1e-10, atol=1e-12)
     assert (sol.y.double() - exact.y).abs().max() < 1e-3
-    with pytest.warns(UserWarning, match="near the resolution of torch.float32"):
+    with pytest.warns(UserWarning, match="below what torch.float32 resolves"):
         odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=1.4e-8)
 
 

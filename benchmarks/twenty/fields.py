@@ -116,7 +116,7 @@ def _fit(parameters, loss: Callable[[int], Tensor], steps: int, lr: float = 3e-3
         optimiser.step()
 
 
-def _physics(system: Callable[[Tensor, Tensor], Tensor], net: Net, y0: Tensor, t: Tensor) -> Case:
+def _physics(system: Callable[[Tensor, Tensor], Tensor], net: Net, y0: Tensor, t: Tensor) -> Net:
     """A net that has learnt the trajectories of a system, from pieces of five output times."""
     with torch.no_grad():
         true = _rk4(system, y0.double(), t.double(), 20).float()
@@ -283,6 +283,11 @@ def makers() -> dict[str, Callable[[], Case]]:
     return {**_untrained(), **_systems(), **_learners()}
 
 
+def file_of(folder: Path, name: str) -> Path:
+    """Where a field is kept."""
+    return folder / (name.replace(": ", "-").replace(", ", "-").replace(" ", "-") + ".pt")
+
+
 def cases(folder: Path, names: list[str] | None = None) -> list[Case]:
     """The fields of these names (None: all), made or read from `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -290,7 +295,7 @@ def cases(folder: Path, names: list[str] | None = None) -> list[Case]:
     for seed, (name, make) in enumerate(makers().items()):
         if names is not None and name not in names:
             continue
-        path = folder / (name.replace(": ", "-").replace(", ", "-").replace(" ", "-") + ".pt")
+        path = file_of(folder, name)
         if path.exists():
             found.append(torch.load(path, weights_only=False))
             continue

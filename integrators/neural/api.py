@@ -7,13 +7,11 @@ answer.  The gradient of adjoint="discrete" is that of the numerical solution on
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable
 
 import torch
 
 from ..core import options, tolerance_scale
-from ..core.errors import outside
 from ..engine import trained_method
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
@@ -21,6 +19,7 @@ from . import checks
 from .answer import solution_of
 from .checks import ADJOINTS
 from .field import check_callable
+from .resolution import floored
 from .solution import NeuralSolution
 from .solving import Problem, solve
 
@@ -103,8 +102,8 @@ def odeint(
     returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
     of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
     the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
-    rtol is below eight ulp of y0's dtype, for there round-off, not the method's error, sets the step size; and where
-    func draws random numbers in every call.
+    rtol is below four ulp of y0's dtype, at which it is worked then (`resolution`); and where func draws random
+    numbers in every call.
     """
     began = time.perf_counter()
     if not callable(func):
@@ -133,18 +132,7 @@ def odeint(
     controller = checks.controller(controller, resolve, tableau, "odeint")
     trained_method.warn_once(controller, tableau.name)
     scale = tolerance_scale.of(controller)
-    asked = asked.scaled(scale)
-    _warn_of_resolution(asked.rtol, y0.dtype, scale)
+    asked = floored(asked.scaled(scale), y0.dtype, scale)
     solved = solve(Problem(func, y0, times, tableau, controller, per_sample, asked))
     return solution_of(solved, t, time.perf_counter() - began)
 
-
-def _warn_of_resolution(rtol: float, dtype: torch.dtype, scale: float) -> None:
-    """UserWarning where rtol, already multiplied by the controller's scale, is below eight ulp."""
-    eps = torch.finfo(dtype).eps
-    if rtol < 8 * eps:
-        warnings.warn(
-            f"rtol = {rtol:g}{tolerance_scale.said(scale)} is near the resolution of {dtype} (eps = {eps:.2g}): "
-            "round-off will set the step size; use float64 or a larger rtol",
-            stacklevel=outside(),
-        )

@@ -7,7 +7,7 @@ since scripts switch methods; those that neither kind has are an OptionError.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from . import checks, fixed
 from .fixed import Grid
 from .hooks import Hooks
 from .pytree import Layout
+from .resolution import floor, floored
+from .start import BOLD
 
 Tensor = torch.Tensor
 _IMPLICIT = (
@@ -59,21 +61,24 @@ CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 class Adaptive:
     """Options of an adaptive method, checked.
 
+    start    what the automatic first step is multiplied by.
     steps    attempts between two outputs; None where nothing was said.
     norm     error norm of the state, or None.
     step_t, jump_t   times that steps end at, and those of them where the field jumps.
+    even_steps   None where nothing was said.
     """
 
     tableau: ExplicitTableau
     controller: Any
     first_step: float | None = None
+    start: float = 1.0
     steps: int | None = None
     min_step: float | None = None
     max_step: float | None = None
     norm: Any = None
     step_t: tuple[float, ...] = ()
     jump_t: tuple[float, ...] = ()
-    even_steps: bool = False
+    even_steps: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,8 @@ def adaptive(
     """The options in the dict `value` of an adaptive method.
 
     span: length of the span, None where it is not known.  resolve: (a controller's name, path or object, the method's
-    name) -> the object.  name: what the dict is called in errors.
+    name) -> the object; None stands for the face's own choice, which goes with a bold start and with even steps.  name:
+    what the dict is called in errors.
     """
     found = _given(name, value, ADAPTIVE, FIXED, tableau.name)
     for key, own in _LAW.items():
@@ -156,8 +162,9 @@ def adaptive(
             )
     if found.get("dtype", torch.float64) != torch.float64:
         raise OptionError(f"{name}['dtype']: times and step sizes are float64 here, got {found['dtype']}")
+    own = "controller" in found
     controller = checks.controller(
-        resolve(found.get("controller", "torchdiffeq"), tableau.name), None, tableau, "torchdiffeq.odeint"
+        resolve(found.get("controller"), tableau.name), None, tableau, "torchdiffeq.odeint"
     )
     trained_method.warn_once(controller, tableau.name)
     low = options.number("min_step", found.get("min_step", 0.0), 0.0)
@@ -166,13 +173,14 @@ def adaptive(
         tableau,
         controller,
         solver_options.checked_step(found.get("first_step"), span, cut=True),
+        1.0 if own else BOLD,
         options.count("max_num_steps", found.get("max_num_steps"), none=True),
         low if low > 0.0 else None,
         high,
         _norm(name, found.get("norm")),
         _moments("step_t", found.get("step_t")),
         _moments("jump_t", found.get("jump_t")),
-        options.flag("even_steps", found.get("even_steps", False)),
+        options.flag("even_steps", found["even_steps"]) if "even_steps" in found else (False if own else None),
     )
 
 
@@ -243,11 +251,12 @@ def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any,
         raise OptionError("rtol must lie between 0 and 1 and atol be finite and not negative, in every component")
     if bool(((r == 0) & (a == 0)).any()):
         raise OptionError("rtol and atol must not be both zero in a component")
-    return float(r.max()), float(a.min()), (r * scale, a * scale)
+    return float(r.max()), float(a.min()), ((r * scale).clamp(min=floor(layout.dtype)), a * scale)
 
 
-def scaled(asked: Adaptive, rtol: Any, atol: Any, **rest: Any) -> checks.SolverOptions:
-    """Tolerances and the rest of `rest` as the solver takes them, times the controller's tolerance scale."""
+def scaled(asked: Adaptive, dtype: torch.dtype, rtol: Any, atol: Any, **rest: Any) -> checks.SolverOptions:
+    """Tolerances and the rest of `rest` as the solver takes them, times the controller's tolerance scale and at least
+    what the state's dtype resolves."""
     given: dict[str, Any] = {
         "adjoint": "discrete", "adjoint_params": None, "adjoint_rtol": None, "adjoint_atol": None,
         "checkpoint_every": None, "heuristics": False, "compact": False,
@@ -259,7 +268,8 @@ def scaled(asked: Adaptive, rtol: Any, atol: Any, **rest: Any) -> checks.SolverO
         rtol=rtol,
         atol=atol,
         first_step=asked.first_step,
-        even_steps=asked.even_steps,
+        even_steps=bool(asked.even_steps),
         **{**given, **rest},
     )
-    return found.scaled(tolerance_scale.of(asked.controller))
+    scale = tolerance_scale.of(asked.controller)
+    return floored(replace(found, start=asked.start).scaled(scale), dtype, scale)

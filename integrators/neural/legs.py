@@ -83,7 +83,9 @@ def solve(
     rest, back = _backwards(call, asked, backward, layout, resolve)
     rtol, atol, each = drop_in_options.tolerances(rtol, atol, layout, tolerance_scale.of(asked.controller))
     hooks = replace(_hooks(call, asked, layout, event), each=each)
-    checked = drop_in_options.scaled(asked, rtol, atol, max_steps=MOST, **rest)
+    if asked.even_steps is None:
+        asked = replace(asked, even_steps=event is None and not asked.step_t and not asked.jump_t)
+    checked = drop_in_options.scaled(asked, layout.dtype, rtol, atol, max_steps=MOST, **rest)
     if event is not None:
         _refuse_with_event(asked)
         if event.start:
@@ -144,7 +146,8 @@ def _backwards(
         "controller": back.controller,
         "first_step": back.first_step,
         "max_steps": back.steps or MOST,
-        "even": back.even_steps,
+        "even": back.even_steps is not False,
+        "start": back.start,
         "hooks": hooks,
     }
     options = {

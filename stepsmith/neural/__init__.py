@@ -22,9 +22,12 @@ from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from .calibration import Calibration, calibrate
+from .tolerance import as_in as _as_in
 
 __all__ = [
-    "REGULARISERS", "NeuralODE", "NeuralOutput", "NeuralSolution", "odeint", "regulariser", "regularisers", "strength",
+    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "calibrate", "odeint", "regulariser",
+    "regularisers", "strength",
 ]  # fmt: skip
 
 _Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -49,23 +52,27 @@ def odeint(
     heuristics: bool | str = True,
     compact: bool = False,
     even_steps: bool = False,
+    tolerance: str | None = None,
     adjoint_params: Iterable[torch.Tensor] | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
 ) -> NeuralSolution:
     """Solve y' = func(t, y) for a batch y0 (B, *features) or one system (D,) through the times t.
 
-    `controller` is a name, the path of a controller file, or an object; all else as for
-    `stepsmith.integrators.neural.odeint`, which says what the arguments are, what is raised, and what the solution
-    holds.
+    `controller` is a name, the path of a controller file, or an object.  `tolerance="torchdiffeq"`: rtol and atol mean
+    what they mean in torchdiffeq, whose error at them is as large on typical fields (`tolerance.as_in`); OptionError
+    where that is not known for method and controller.  All else as for `stepsmith.integrators.neural.odeint`, which
+    says what the arguments are, what is raised, and what the solution holds.
     """
     given = locals()
-    return _odeint(**{**given, "controller": _resolve(controller, None, method)})
+    del given["tolerance"]
+    law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)
+    return _odeint(**{**given, "controller": law})
 
 
 class NeuralODE(_NeuralODE):
     """`stepsmith.integrators.neural.module.NeuralODE` with the controller a name, the path of a controller file, or an
-    object."""
+    object, and with `tolerance` as for `odeint`."""
 
     @_options.named
     def __init__(
@@ -87,9 +94,11 @@ class NeuralODE(_NeuralODE):
         heuristics: bool | str | None = None,
         compact: bool = False,
         even_steps: bool = False,
+        tolerance: str | None = None,
         adjoint_params: Iterable[torch.Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        super().__init__(**{**given, "controller": _resolve(controller, None, method)})
+        given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
+        law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)
+        super().__init__(**{**given, "controller": law})

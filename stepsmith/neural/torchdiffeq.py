@@ -18,6 +18,7 @@ from .. import controller as _controller
 from ..integrators.neural import drop_in as _drop_in
 from ..integrators.neural.failures import SolveFailed
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
+from .tolerance import known as _known
 
 __all__ = ["SolveFailed", "odeint", "odeint_adjoint", "odeint_event"]
 
@@ -25,7 +26,11 @@ _Func = Callable[[torch.Tensor, Any], Any]
 
 
 def _resolve(value: Any, method: str) -> Any:
-    return _controller(value, None, method)
+    if value is not None:
+        return _controller(value, None, method)
+    law = _controller("torchdiffeq")
+    factor = _known(law, method, True)
+    return law if factor is None else law.replace(tolerance_scale=factor)
 
 
 @_outside_graphs

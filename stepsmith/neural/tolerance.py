@@ -1,0 +1,62 @@
+"""Tolerances that mean what they mean in another library.
+
+A tolerance bounds an estimate of the error of one step.  What error a solve has at a tolerance depends on the method,
+on the law (torchdiffeq's aims at .59 of the tolerance in every step, the law "pi34" at .17), on whether the last step
+oversteps the end and is interpolated, and on what a library takes for the estimate.  At the same numbers torchdiffeq is
+the less accurate one, and the cheaper one.  `as_in` makes tolerances comparable: it multiplies them by the largest
+factor at which, on each of twenty fields of neural differential equations, the error is no larger than torchdiffeq's at
+the same rtol in the geometric mean over rtol = 1e-3 ... 1e-9 (`benchmarks/equal_tolerance.py`, which prints the table).
+
+The factors are typical ones; `calibrate` measures that of one model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..controllers.laws import registry
+from ..controllers.laws.law import Law
+from ..integrators.core import options, tolerance_scale
+from ..integrators.core.errors import OptionError
+from ..integrators.methods.tableaus import get as get_tableau
+
+#: the libraries whose tolerances are known
+HOSTS = ("torchdiffeq",)
+#: law -> method -> factors without and with `even_steps` and `first_step="bold"`; those of dopri5 and tsit5 count from
+#: torchdiffeq's dopri5
+SCALES: dict[str, dict[str, tuple[float, float]]] = {
+    "torchdiffeq": {"dopri5": (1.5, 2.4)},
+}
+
+
+def as_in(host: str | None, controller: Any, method: Any, even_steps: bool, first_step: Any) -> Any:
+    """`controller`, which then works at tolerances that mean what they mean in `host`; None: as it is.
+
+    Raises OptionError for an unknown host, and where the factor is not known: for a method or a law that is not in
+    `SCALES`, a law with other coefficients, a learned controller, one with a tolerance scale of its own.
+    """
+    if host is None:
+        return controller
+    options.choice("tolerance", host, HOSTS)
+    name = get_tableau(method).name
+    factor = known(controller, name, bool(even_steps) and first_step == "bold")
+    if factor is None:
+        laws = ", ".join(SCALES)
+        methods = ", ".join(next(iter(SCALES.values())))
+        raise OptionError(
+            f"tolerance={host!r} is known for the laws {laws} with the methods {methods}, and not for "
+            f"{getattr(controller, 'name', type(controller).__name__)!r} with {name!r}: "
+            f"stepsmith.neural.calibrate(func, y0, t, like={host!r}) finds the tolerance for one model"
+        )
+    return controller.replace(tolerance_scale=factor)
+
+
+def known(controller: Any, method: str, eased: bool) -> float | None:
+    """The factor of a registered law with the method of that name, `eased` by even steps and a bold start; None where
+    it was not measured."""
+    if not isinstance(controller, Law) or tolerance_scale.of(controller) != 1.0:
+        return None
+    factors = SCALES.get(controller.name, {}).get(method)
+    if factors is None or controller.as_dict() != registry.get(controller.name).as_dict():
+        return None
+    return factors[eased]

@@ -4,8 +4,8 @@
     ode = ss.neural.NeuralODE(func, **found.module)
     print(found)
 
-A reference is solved for in float64, then the other library's solve of the batch is taken after (its steps, its last
-step that oversteps the end, its interpolation), and the error that it makes is the error that is allowed.  Each method
+A reference is solved for in float64, then the other library solves the batch, and the error that it makes is the error
+that is allowed.  Each method
 and law begins at the tolerance asked for and goes on to looser ones by an eighth of a decade while its error stays
 within what is allowed; the cheapest of those that did is the answer.  A model that goes on learning becomes another
 field: calibrate again when it has changed much.
@@ -23,15 +23,12 @@ import torch
 
 from .. import controller as _controller
 from ..integrators.core import options
-from ..integrators.methods.tableaus import get as get_tableau
-from ..integrators.neural import checks, odeint, solving
+from ..integrators.neural import checks, odeint
 from ..integrators.neural.module import NeuralODE
 from ..integrators.neural.resolution import floor
 from .tolerance import HOSTS
 
 Tensor = torch.Tensor
-#: by what torchdiffeq's error estimate is smaller than the one here: its dopri5 has L. F. Shampine's weights
-ESTIMATES = {"dopri5": 1.5}
 LIKE_METHODS = ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
 METHODS = ("dopri5", "tsit5")
 CONTROLLERS = ("torchdiffeq", "universal_law")
@@ -123,18 +120,19 @@ def calibrate(
                       what is tried: names, and names, paths or objects.
 
     Returns a Calibration.  Nothing is differentiated; func is evaluated some hundred times as often as one solve does.
-    Raises ValueError where the library's own solve fails, where nothing tried is as accurate, where the reference is
-    not ten times as accurate as the library (a func that has no float64), and as `odeint` does.
+    Raises ValueError where the library is not installed, where its own solve fails, where nothing tried is as accurate,
+    where the reference is not ten times as accurate as the library (a func that has no float64), and as `odeint` does.
     """
     options.choice("like", like, HOSTS)
     options.choice("like_method", like_method, LIKE_METHODS)
+    checks.state(y0)
     field = func.func if isinstance(func, NeuralODE) else func
     times = torch.from_numpy(checks.times(t)).to(y0.device)
     with torch.no_grad():
         truth, known = _reference(field, y0, times)
         host_nfev, host_error = _host(field, y0, times, like_method, rtol, atol, truth)
         if not np.isfinite(host_error):
-            raise ValueError(f"{like} itself does not solve this batch at rtol = {rtol:g}: there is nothing to match")
+            raise ValueError(f"{like}'s solve of this batch at rtol = {rtol:g} is not finite, and cannot be matched")
         allowed = max(host_error, SAME * torch.finfo(y0.dtype).eps)
         if known * CLEAR > allowed:
             raise ValueError(
@@ -254,23 +252,22 @@ def _reference(func: Any, y0: Tensor, t: Tensor) -> tuple[Tensor, float]:
 
 
 def _host(func: Any, y0: Tensor, t: Tensor, method: str, rtol: float, atol: float, truth: Tensor) -> tuple[int, float]:
-    """Evaluations and error of torchdiffeq's solve.
+    """Evaluations and error of torchdiffeq's solve, by torchdiffeq."""
+    try:
+        from torchdiffeq import odeint as theirs
+    except ImportError:
+        raise ValueError('like="torchdiffeq" measures torchdiffeq itself: pip install torchdiffeq') from None
+    calls = 0
 
-    Its steps are those of its law here, at tolerances that are larger where its estimate is smaller.  It oversteps the
-    last time and interpolates, as a solve does that goes on to a later one; up to the last time the steps are the same.
-    """
-    tableau, law = get_tableau(method), _controller("torchdiffeq")
-    scale = ESTIMATES.get(method, 1.0)
-    asked = checks.solver_options(
-        tableau, False, None, rtol=scale * rtol, atol=scale * atol, adjoint="none", adjoint_params=None,
-        adjoint_rtol=None, adjoint_atol=None, first_step=None, max_steps=100_000, checkpoint_every=None,
-        heuristics=False, compact=False, even_steps=False,
-    )  # fmt: skip
+    def counted(t: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return func(t, y)
 
-    def solve(times: Tensor) -> solving.Solved:
-        start = y0.detach()
-        return solving.solve(solving.Problem(func, start, times.cpu().numpy(), tableau, law, False, asked))
-
-    plain, longer = solve(t), solve(torch.cat([t, 2 * t[-1:] - t[:1]]))
-    y = longer.y[:-1].reshape(len(t), *y0.shape)
-    return plain.forward.calls, _error(y, truth)
+    try:
+        y = theirs(counted, y0.detach(), t.to(y0.dtype), rtol=rtol, atol=atol, method=method)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"torchdiffeq itself does not solve this batch at rtol = {rtol:g}: there is nothing to match ({error})"
+        ) from error
+    return calls, _error(y, truth)

@@ -27,6 +27,8 @@ HOSTS = ("torchdiffeq",)
 #: bosh3, and those of tsit5 count from torchdiffeq's dopri5
 SCALES: dict[str, dict[str, tuple[float, float]]] = {
     "torchdiffeq": {"dopri5": (1.47, 1.5), "tsit5": (1.8, 2.28), "bs32": (2.3, 2.5), "dopri8": (1.3, 1.0)},
+    "universal_law": {"dopri5": (7.2, 4.8), "tsit5": (8.0, 5.5)},
+    "pi34": {"dopri5": (7.3, 6.3), "tsit5": (8.8, 7.5)},
 }
 
 
@@ -42,10 +44,9 @@ def as_in(host: str | None, controller: Any, method: Any, even_steps: bool, firs
     name = get_tableau(method).name
     factor = known(controller, name, bool(even_steps) and first_step == "bold")
     if factor is None:
-        laws = ", ".join(SCALES)
-        methods = ", ".join(next(iter(SCALES.values())))
+        laws = "; ".join(f"{law} with {', '.join(methods)}" for law, methods in SCALES.items())
         raise OptionError(
-            f"tolerance={host!r} is known for the laws {laws} with the methods {methods}, and not for "
+            f"tolerance={host!r} is known for the laws {laws}, and not for "
             f"{getattr(controller, 'name', type(controller).__name__)!r} with {name!r}: "
             f"stepsmith.neural.calibrate(func, y0, t, like={host!r}) finds the tolerance for one model"
         )

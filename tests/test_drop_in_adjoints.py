@@ -203,6 +203,16 @@ def test_a_loss_that_is_not_finite_is_seen_in_every_gradient(given):
     assert all(g.isnan().all() for g in (y0.grad, *(p.grad for p in func.parameters())))
 
 
+def test_a_state_that_drifts_off_backwards_brings_a_warning():
+    """y' = -20 y is stable forwards alone: backwards errors grow by exp(20)."""
+    y0 = torch.ones(2, dtype=F64, requires_grad=True)
+    t = torch.tensor([0.0, 1.0], dtype=F64)
+    y = odeint_adjoint(lambda t, y: -20.0 * (y - t.cos()), y0, t, rtol=1e-5, atol=1e-5, adjoint_params=(),
+                       adjoint_options={"norm": mixed})  # fmt: skip
+    with pytest.warns(UserWarning, match="misses the forward solution"):
+        y[-1].sum().backward()
+
+
 def test_wrong_norms_and_tolerances_are_refused():
     func, y0 = Net(), torch.ones(2, dtype=F64)
     with pytest.raises(ValueError, match='norm must be a function of .*"seminorm" or None'):

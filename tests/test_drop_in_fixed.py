@@ -154,3 +154,12 @@ def test_wrong_options_are_refused(case):
     options, words = WRONG[case]
     with pytest.raises(ValueError, match=words):
         odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 0.5, 1.0]), method="euler", options=options)
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4", "explicit_adams"])
+def test_a_func_that_writes_to_the_state_is_refused(method):
+    with pytest.raises(ValueError, match="in place"):
+        odeint(lambda t, y: y.mul_(-1.0), torch.ones(2), torch.tensor([0.0, 1.0]), method=method)
+    with torch.inference_mode():
+        y = odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), method=method)
+    assert y.shape == (2, 2)

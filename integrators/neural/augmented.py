@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .adjoint import warn_of_drift
 from .failures import SolveFailed
 from .fixed import Grid, Method, Slope, Steps
 
@@ -30,11 +31,14 @@ class Backwards:
 
     forward   y0 (D,) -> outputs (T, D) and their times (T,), without gradient.
     interval  takes the vector (y, a, integral) from one output to the one before.
+    watched   tolerances rtol and atol, by which the state that is solved back is compared with the forward solution;
+              None where it is not.
     """
 
     forward: Callable[[Tensor], tuple[Tensor, Tensor]]
     slope: Slope
     interval: Interval
+    watched: tuple[float, float] | None = None
 
 
 def solve(task: Backwards, y0: Tensor, params: tuple[Tensor, ...]) -> Tensor:
@@ -70,6 +74,9 @@ class _Adjoint(torch.autograd.Function):
                     raise RuntimeError(
                         f"the backward solve from t = {float(t[i]):g} to t = {float(t[i - 1]):g} failed: {error}"
                     ) from None
+                if task.watched is not None:
+                    rtol, atol = task.watched
+                    warn_of_drift(rtol, atol, z[None, :width], y[i - 1][None], t[[i, i - 1]].double().cpu().numpy())
                 a, integral = z[width : 2 * width] + g[i - 1], z[2 * width :]
         parts = integral.split([p.numel() for p in params])
         return None, a, *(part.view(p.shape).to(p.dtype) for part, p in zip(parts, params, strict=True))

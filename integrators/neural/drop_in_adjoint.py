@@ -81,7 +81,14 @@ def solve(call: Call, y0: Tensor, backward: Backward) -> Tensor:
         if asked is not None:
             back = replace(back, step_t=back.step_t or asked.step_t, jump_t=back.jump_t or asked.jump_t)
     outputs, interval = _outputs(call, asked), _interval(call, method, back, backward)
-    return augmented.solve(augmented.Backwards(outputs, call.slope, interval), start, tuple(backward.params or ()))
+    watched = None
+    if asked is not None and back is not None:
+        # the looser of both solves'
+        rtol, atol, _ = drop_in_options.tolerances(call.rtol, call.atol, call.layout, 1.0)
+        own = drop_in_grid.plain_tolerances(backward.rtol, backward.atol)
+        watched = max(float(rtol), own[0]), max(float(atol), own[1])
+    task = augmented.Backwards(outputs, call.slope, interval, watched)
+    return augmented.solve(task, start, tuple(backward.params or ()))
 
 
 def _checked(call: Call, method: ExplicitTableau, backward: Backward) -> Adaptive:

@@ -21,6 +21,7 @@ import torch
 from ..core import options
 from ..core.errors import outside
 from .events import Crossing
+from .field import in_place
 
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -134,7 +135,11 @@ class Stepper:
         if towards is not None and self.perturb:
             other = towards.to(y.dtype).detach()
             at = at + (torch.nextafter(at.detach(), other) - at.detach())
-        return self.slope(at, y)
+        before = None if y.is_inference() else y._version
+        f = self.slope(at, y)
+        if before is not None and y._version != before:
+            raise ValueError(in_place())
+        return f
 
     def node(self, t0: Tensor, t1: Tensor, c: float, y: Tensor) -> Tensor:
         """The slope at the node c of the step from t0 to t1."""

@@ -139,7 +139,8 @@ class Stepper:
         f = self.slope(at, y)
         if before is not None and y._version != before:
             raise ValueError(in_place())
-        return f
+        # func may fill the same tensor anew in every call
+        return f if f.requires_grad else f.clone()
 
     def node(self, t0: Tensor, t1: Tensor, c: float, y: Tensor) -> Tensor:
         """The slope at the node c of the step from t0 to t1."""

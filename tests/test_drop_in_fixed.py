@@ -154,3 +154,25 @@ def test_wrong_options_are_refused(case):
     options, words = WRONG[case]
     with pytest.raises(ValueError, match=words):
         odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 0.5, 1.0]), method="euler", options=options)
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4", "explicit_adams"])
+def test_a_func_that_writes_to_the_state_is_refused(method):
+    with pytest.raises(ValueError, match="in place"):
+        odeint(lambda t, y: y.mul_(-1.0), torch.ones(2), torch.tensor([0.0, 1.0]), method=method)
+    with torch.inference_mode():
+        y = odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0]), method=method)
+    assert y.shape == (2, 2)
+
+
+@pytest.mark.parametrize("method", ["rk4", "gl4", "explicit_adams", "trbdf2"])
+def test_a_func_may_fill_the_same_tensor_in_every_call(method):
+    slope, t = torch.empty(2, dtype=F64), torch.linspace(0.0, 0.4, 6, dtype=F64)
+    y0 = torch.tensor([1.0, 2.0], dtype=F64)
+
+    def func(t, y):
+        return slope.copy_(y.detach() * t.cos() - 1.0)
+
+    with torch.no_grad():
+        y = odeint(func, y0, t, method=method)
+        torch.testing.assert_close(y, odeint(lambda t, y: y * t.cos() - 1.0, y0, t, method=method))

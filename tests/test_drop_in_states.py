@@ -142,9 +142,6 @@ REFUSED = {
     "negative": (torch.ones(2), T, {"atol": torch.tensor([1e-3, -1e-4])}, "not negative"),
     "both zero": (torch.ones(2), T, {"rtol": torch.zeros(2), "atol": torch.tensor([1e-3, 0.0])}, "both zero in a"),
     "words": (torch.ones(2), T, {"rtol": "small"}, "rtol must be"),
-    "adams": (torch.ones(2), T, {"method": "implicit_adams"}, 'multistep.*"rk4"'),
-    "scipy": (torch.ones(2), T, {"method": "scipy_solver"}, "outside torch"),
-    "implicit": (torch.ones(2), T, {"method": "implicit_euler"}, "stepsmith.solve has stiff ones"),
     "unknown": (torch.ones(2), T, {"method": "dopri"}, "unknown .* 'dopri'"),
 }
 

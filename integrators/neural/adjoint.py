@@ -195,7 +195,8 @@ class _Sweep:
         _refuse_failures(problem, done.status[active], times)
         end = done.y_last
         if path is None:
-            _warn_of_drift(problem, end[:, :width], self.y[k - 1], active, times)
+            rtol, atol = max(problem.settings.rtol, problem.rtol), max(problem.settings.atol, problem.atol)
+            warn_of_drift(rtol, atol, end[mask[:, 0], :width], self.y[k - 1][mask[:, 0]], times)
         new = end[:, -width:] * unit
         return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
 
@@ -233,11 +234,10 @@ def _refuse_failures(problem: Continuous, status: np.ndarray, times: np.ndarray)
         )
 
 
-def _warn_of_drift(problem: Continuous, back: Tensor, known: Tensor, active: np.ndarray, times: np.ndarray) -> None:
+def warn_of_drift(rtol: float, atol: float, back: Tensor, known: Tensor, times: np.ndarray) -> None:
     """UserWarning where the state that was solved `back` is far from the `known` one, both (lanes, width)."""
-    rtol, atol = max(problem.settings.rtol, problem.rtol), max(problem.settings.atol, problem.atol)
     scale = atol + rtol * known.abs()
-    off = torch.linalg.vector_norm((back - known) / scale, dim=1).cpu().numpy()[active] / known.shape[1] ** 0.5
+    off = torch.linalg.vector_norm((back - known) / scale, dim=1).cpu().numpy() / known.shape[1] ** 0.5
     if off.max() > DRIFT:
         warnings.warn(
             f'adjoint="backsolve": solved back from t = {times[0]:g}, the state misses the forward solution at t = '

@@ -1,14 +1,14 @@
 """torchdiffeq's calls on this package's solver: one state of any form, one step size, outputs as tensors.
 
-The state is made one vector (`pytree`), the options are put in this package's terms (`drop_in_options`), and the
-vector's problem is solved: by an adaptive method in `legs`, or on a grid (`fixed`, `fixed_adjoint`).  What
-differentiates in the times is `time_gradient`, and `events` finds the end of a solve that has none.
+The state is made one vector (`pytree`), and the vector's problem is solved forwards (`drop_in_forward`) and for a
+continuous adjoint backwards (`drop_in_adjoint`), by the method of a name (`drop_in_methods`) with its options in this
+package's terms (`drop_in_options`, `drop_in_grid`).  What differentiates in the times is `time_gradient`, and `events`
+finds the end of a solve that has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -16,66 +16,19 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options as core_options
-from . import adjoint, checks, drop_in_options, fixed, fixed_adjoint, legs
-from .drop_in_options import Told
+from . import checks, drop_in_adjoint, drop_in_forward
+from .drop_in_adjoint import Backward
+from .drop_in_forward import Call
+from .drop_in_methods import method_of
 from .events import Crossing
 from .field import check_callable
 from .pytree import Layout
-from .time_gradient import outputs_at, start_at, state_at, zeros_for
+from .time_gradient import outputs_at, state_at, zeros_for
+
+__all__ = ["Backward", "odeint", "odeint_event"]
 
 Tensor = torch.Tensor
 Resolve = Callable[[Any, str], Any]
-
-
-@dataclass(frozen=True)
-class Backward:
-    """What `odeint_adjoint` is asked for besides `odeint`'s arguments; None for those of the forward solve.
-
-    controller: the forward solve's, where its options name one.
-    """
-
-    rtol: Any = None
-    atol: Any = None
-    method: Any = None
-    options: Any = None
-    controller: Any = None
-    params: Iterable[Tensor] | None = None
-
-    def completed(self, func: Any, rtol: Any, atol: Any, method: Any, options: Any) -> Backward:
-        """With the forward solve's arguments in the place of None, and the parameters found."""
-        other = self.method is not None and self.method != method
-        if other and options and self.options is None:
-            raise ValueError(
-                "adjoint_method is not method, and options is that of method: pass adjoint_options, {} for none"
-            )
-        given = self.options
-        if given is None:
-            given = {key: value for key, value in (options or {}).items() if key not in ("norm", "step_t", "jump_t")}
-        params = adjoint.parameters_of(func, self.params)
-        return Backward(
-            rtol if self.rtol is None else self.rtol,
-            atol if self.atol is None else self.atol,
-            method if self.method is None else self.method,
-            given,
-            (options or {}).get("controller"),
-            params,
-        )
-
-
-@dataclass(frozen=True)
-class Call:
-    """A checked call: the user's func, y0 and times t (T,) on y0's device, the state's layout, and the event."""
-
-    func: Any
-    y0: Any
-    t: Tensor
-    layout: Layout
-    crossing: Crossing | None
-
-    @property
-    def slope(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """func over vectors."""
-        return self.layout.field(self.func)
 
 
 def odeint(
@@ -98,21 +51,17 @@ def odeint(
     check_callable(func)
     layout = Layout(y0)
     t = _times(t, layout, event_fn)
-    chosen = drop_in_options.method_of(method)
+    chosen = method_of(method)
     if not isinstance(options, (Mapping, NoneType)):
         raise core_options.refuse("options", "a dict or None", options)
     if backward is not None:
         backward = backward.completed(func, rtol, atol, method, options)
     flat = layout.flat(y0)
     crossing = None if event_fn is None else crossing_of(event_fn, layout, t[0], flat)
-    call = Call(func, y0, t, layout, crossing)
+    call = Call(func, y0, t, layout, crossing, chosen, rtol, atol, options, resolve)
     if len(t) == 1:
         return layout.state(flat[None])
-    if isinstance(chosen, str):
-        y = _on_grid(call, flat, chosen, options, backward)
-    else:
-        start = start_at(t[0], flat, call.slope)
-        y = legs.solve(call, start, chosen, options, rtol, atol, resolve, backward)
+    y = drop_in_forward.solve(call, flat) if backward is None else drop_in_adjoint.solve(call, flat, backward)
     if y.requires_grad:
         # the first output is y0 itself, whenever the solve starts
         y = torch.cat([flat[None], y[1:]])
@@ -120,7 +69,7 @@ def odeint(
         y = zeros_for(y, backward.params)  # type: ignore[arg-type]  # a tuple, completed
     if crossing is not None:
         return crossing.timed(t, y[1], call.slope), layout.state(y)
-    if not isinstance(chosen, str) or backward is not None:
+    if backward is not None or not isinstance(chosen, str):
         y = outputs_at(t, y, call.slope)
     return layout.state(y)
 
@@ -141,45 +90,6 @@ def _times(t: Any, layout: Layout, event_fn: Any) -> Tensor:
     if len(t) > 1:
         checks.times(t.detach().tolist())
     return t.to(layout.device)
-
-
-def _on_grid(call: Call, flat: Tensor, method: str, options: Any, backward: Backward | None) -> Tensor:
-    """The outputs (T, D) of a fixed-grid method, with gradient."""
-    layout, slope, t = call.layout, call.slope, call.t
-    sign = 1.0 if t[-1] > t[0] else -1.0
-
-    def grid_of(name: str, method: str, value: Any, state: Any, suffix: str = "") -> fixed.Grid:
-        told = Told.of(call.func, ("callback_step",), method, suffix).hook("callback_step", state)
-        return drop_in_options.grid(method, value, layout, call.func, call.y0, told, name)
-
-    grid = grid_of("options", method, options, layout.state)
-
-    def forward(y: Tensor, times: Tensor) -> Tensor:
-        if call.crossing is not None:
-            return fixed.until(grid, slope, y, times[0], sign, call.crossing)
-        return fixed.integrate(grid, slope, y, times)
-
-    if backward is None:
-        return forward(flat, t)
-    chosen = drop_in_options.method_of(backward.method)
-    if not isinstance(chosen, str):
-        raise ValueError(f"adjoint_method {chosen.name!r} chooses its steps, which needs a method that does so too")
-    back = grid_of("adjoint_options", chosen, backward.options, _pair(layout), "_adjoint")
-
-    def outputs(y: Tensor) -> tuple[Tensor, Tensor]:
-        found = forward(y, t.detach())
-        if call.crossing is None:
-            return found, t.detach()
-        return found, torch.stack([t[0].detach(), t.new_tensor(call.crossing.t)])
-
-    task = fixed_adjoint.Backwards(outputs, slope, back)
-    return fixed_adjoint.solve(task, start_at(t[0], flat, slope), tuple(backward.params or ()))
-
-
-def _pair(layout: Layout) -> Callable[[Tensor], Any]:
-    """State and cotangent from a vector that begins with both."""
-    width = layout.width
-    return lambda z: (layout.state(z[:width]), layout.state(z[width : 2 * width]))
 
 
 def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, interface: Any, given: Any) -> Any:

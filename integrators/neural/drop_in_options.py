@@ -1,4 +1,4 @@
-"""torchdiffeq's options, methods and callbacks in this package's terms; what has none is refused with a reason.
+"""torchdiffeq's options and callbacks in this package's terms; what has none is refused with a reason.
 
 Options that belong to the other kind of method (a step size to an adaptive one) bring a warning, as in torchdiffeq,
 since scripts switch methods; those that neither kind has are an OptionError.
@@ -6,7 +6,7 @@ since scripts switch methods; those that neither kind has are an OptionError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,35 +16,13 @@ from ..core import options, solver_options, tolerance_scale
 from ..core.errors import OptionError
 from ..engine import trained_method
 from ..methods.explicit.tableau import ExplicitTableau
-from ..methods.tableaus import get as get_tableau
 from . import checks, fixed
-from .fixed import Grid
 from .hooks import Hooks
 from .pytree import Layout
 from .resolution import floor, floored
 from .start import BOLD
 
 Tensor = torch.Tensor
-_IMPLICIT = (
-    "implicit methods are not differentiated here: stepsmith.solve has stiff ones without gradient (radau5, rodas5p, "
-    'kvaerno5), and "dopri5" holds the tolerance where stiffness is mild'
-)
-_ADAMS = (
-    'multistep methods on a fixed grid are not here: "rk4" takes the same options and grid, and "dopri5" chooses its '
-    "steps"
-)
-REFUSED = {
-    **dict.fromkeys(("explicit_adams", "implicit_adams", "fixed_adams"), _ADAMS),
-    "scipy_solver": "it solves outside torch, without gradient, which stepsmith.solve does faster; here "
-    '"dopri5", "tsit5" and "dop853" hold a tolerance',
-    **dict.fromkeys(
-        (
-            "implicit_euler", "implicit_midpoint", "trapezoid", "radauIIA3", "gl4", "radauIIA5", "gl6", "sdirk2",
-            "trbdf2",
-        ),
-        _IMPLICIT,
-    ),
-}  # fmt: skip
 #: torchdiffeq's own numbers of the law that goes by its name here
 _LAW = {"safety": 0.9, "ifactor": 10.0, "dfactor": 0.2}
 ADAPTIVE = frozenset({
@@ -52,6 +30,8 @@ ADAPTIVE = frozenset({
     "even_steps", *_LAW,
 })  # fmt: skip
 FIXED = frozenset({"step_size", "grid_constructor", "interp", "perturb"})
+#: the options of all methods
+EVERY = ADAPTIVE | FIXED | {"max_iters", "max_order", "implicit", "solver", "grid_points", "eps"}
 #: torchdiffeq's default, with which a solve has no limit; a solve up to an event has one
 MOST, MOST_TO_EVENT = 2**31 - 1, 100_000
 CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
@@ -114,23 +94,9 @@ def hooks_of(asked: Adaptive, told: Told, state: Callable[[Tensor], Any], norm: 
     return Hooks(norm, asked.min_step, asked.max_step, step, accept, reject, event)
 
 
-def method_of(method: Any) -> Any:
-    """The name in fixed.RULES, or the tableau, of torchdiffeq's name; ValueError for what is refused or unknown."""
-    if method is None:
-        return get_tableau("dopri5")
-    if isinstance(method, str):
-        if method in fixed.RULES:
-            return method
-        if method in REFUSED:
-            raise ValueError(f"method {method!r}: {REFUSED[method]}")
-        if hasattr(method, "book"):
-            raise ValueError("method was made by for_torchdiffeq, for torchdiffeq itself: here pass the method's name, "
-                             'and options={"controller": ...}')
-    return get_tableau(method)
-
-
-def _given(name: str, value: Any, mine: frozenset[str], other: frozenset[str], method: str) -> dict[str, Any]:
-    """The options in a dict (or None) that are `mine`; a warning for the `other` kind's."""
+def given(name: str, value: Any, mine: Iterable[str], method: str) -> dict[str, Any]:
+    """The options in the dict `value` (or None) that are `mine`; a warning for those of other methods."""
+    mine = frozenset(mine)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -139,8 +105,8 @@ def _given(name: str, value: Any, mine: frozenset[str], other: frozenset[str], m
         raise OptionError(
             f"{name} has no warm_start, since a solve keeps nothing: pass first_step, or use NeuralODE(warm_start=True)"
         )
-    options.check_names(name, value, mine | other)
-    fixed.warn_unused(method, {f"{name}[{key!r}]" for key in set(value) & (other - mine)})
+    options.check_names(name, value, EVERY | mine)
+    fixed.warn_unused(method, {f"{name}[{key!r}]" for key in set(value) - mine})
     return {key: item for key, item in value.items() if key in mine and item is not None}
 
 
@@ -153,7 +119,7 @@ def adaptive(
     name) -> the object; None stands for the face's own choice, which goes with a bold start and with even steps.  name:
     what the dict is called in errors.
     """
-    found = _given(name, value, ADAPTIVE, FIXED, tableau.name)
+    found = given(name, value, ADAPTIVE, tableau.name)
     for key, own in _LAW.items():
         if key in found and ("controller" in found or float(found[key]) != own):
             raise OptionError(
@@ -168,7 +134,7 @@ def adaptive(
     )
     trained_method.warn_once(controller, tableau.name)
     low = options.number("min_step", found.get("min_step", 0.0), 0.0)
-    high = _largest(found.get("max_step"), low)
+    high = largest(found.get("max_step"), low)
     return Adaptive(
         tableau,
         controller,
@@ -184,23 +150,20 @@ def adaptive(
     )
 
 
-def _largest(value: Any, low: float) -> float | None:
+def largest(value: Any, low: float) -> float | None:
+    """The option max_step, at least `low`; None for no limit."""
     if value is None or value == float("inf"):
         return None
     return options.number("max_step", value, low, above=0.0)
 
 
 def _norm(name: str, value: Any) -> Any:
-    """A norm, checked: in the backward solve it can be torchdiffeq's seminorm alone, which is what is done."""
-    if name != "options":
-        if value is None or value == "seminorm":
-            return None
-        raise OptionError(
-            f"{name}['norm']: the parameters' integral is no part of the state here, so a norm of all parts has "
-            "nothing to read; \"seminorm\" is what is done"
-        )
-    if value is not None and not callable(value):
-        raise options.refuse("norm", "a function of the state, or None", value)
+    """A norm, checked; None for torchdiffeq's seminorm in the backward solve, which is what is done there."""
+    if value is None or (name != "options" and value == "seminorm"):
+        return None
+    if not callable(value):
+        whose = "the state, or None" if name == "options" else '(t, y, adj_y, *adj_params), "seminorm" or None'
+        raise options.refuse("norm", f"a function of {whose}", value)
     return value
 
 
@@ -211,31 +174,6 @@ def _moments(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, Tensor) or value.dim() != 1 or not bool(torch.isfinite(value).all()):
         raise options.refuse(name, "a 1-D tensor of finite times", value)
     return tuple(float(x) for x in value.detach())
-
-
-def grid(
-    method: str, value: Any, layout: Layout, func: Any, y0: Any, step: Any = None, name: str = "options"
-) -> Grid:
-    """The options in the dict `value` of a fixed-grid method.
-
-    func, y0: what a grid constructor gets besides the times.  step: the callback of every step, or None.
-    """
-    # a norm means nothing to a method without an error estimate, and torchdiffeq drops it without a word
-    kept = {key: item for key, item in value.items() if key != "norm"} if isinstance(value, Mapping) else value
-    found = _given(name, kept, FIXED, ADAPTIVE, method)
-    size, make = fixed.step_size(found.get("step_size")), found.get("grid_constructor")
-    if make is not None and size is not None:
-        raise OptionError("step_size and grid_constructor are two ways to say the same: pass one of them")
-    if make is not None and not callable(make):
-        raise options.refuse("grid_constructor", "a function (func, y0, t) -> times, or None", make)
-    return Grid(
-        method,
-        size,
-        None if make is None else lambda t: make(func, y0, t),
-        options.choice("interp", found.get("interp", "linear"), fixed.INTERPOLATIONS),
-        options.flag("perturb", found.get("perturb", False)),
-        step,
-    )
 
 
 def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any, Any, tuple[Tensor, Tensor] | None]:

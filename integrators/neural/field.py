@@ -107,11 +107,12 @@ def call(func: Func, t: Tensor, y: Tensor, thorough: bool = False) -> Tensor:
             f"got {tuple(dy.shape)}, {dy.dtype}, {dy.device}"
         )
     if counted and t._version + y._version != before or copies is not None and not _same_bits(copies, (t, y.detach())):
-        raise ValueError(_in_place())
+        raise ValueError(in_place())
     return dy
 
 
-def _in_place() -> str:
+def in_place() -> str:
+    """What is wrong with a func that writes to its arguments."""
     return (
         "func modifies its argument in place, and the solver still needs those numbers: use operations that return a "
         "new tensor (y * 2 for y.mul_(2)), or begin with y = y.clone()"
@@ -128,7 +129,7 @@ def _explain(func: Func, t: Tensor, y: Tensor, error: Exception) -> NoReturn:
         check_callable(func, error)
         raise error
     if "in-place operation" in str(error) and "leaf" in str(error):
-        raise ValueError(_in_place()) from error
+        raise ValueError(in_place()) from error
     if t.dtype != y.dtype:
         raise ValueError(
             f"func failed: {error}.  Its t is {t.dtype} here, since {y.dtype} does not resolve the steps at "

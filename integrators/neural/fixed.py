@@ -1,8 +1,8 @@
-"""Explicit Runge-Kutta methods on a grid that is given, in plain torch operations.
+"""Solves on a grid that is given, by explicit Runge-Kutta methods in plain torch operations, and by others.
 
 There is no error estimate and no controller.  Everything is differentiated by autograd, the times too, so that second
-derivatives and `torch.func` (grad, vmap, jacrev) work through a solve.  The methods are those that torchdiffeq has
-under these names; "rk4" is Kutta's 3/8 rule.
+derivatives and `torch.func` (grad, vmap, jacrev) work through a solve by the methods that are here.  They are those
+that torchdiffeq has under these names; "rk4" is Kutta's 3/8 rule.  Others are in `implicit` and `adams`.
 
 W. Kutta, Beitrag zur naeherungsweisen Integration totaler Differentialgleichungen, Z. Math. Phys. 46 (1901) 435.
 """
@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from ..core import options
+from ..core.errors import outside
 from .events import Crossing
+from .field import in_place
 
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -28,13 +30,38 @@ INTERPOLATIONS = ("linear", "cubic")
 LONGEST = 20_000
 
 
+class Steps(Protocol):
+    """Takes steps of one solve."""
+
+    def step(self, t0: Tensor, t1: Tensor, y: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """The state at t1 from y at t0, and what gives the slope at t0."""
+
+    def at(self, t: Tensor, y: Tensor, towards: Tensor | None = None) -> Tensor:
+        """The slope at t; with `perturb` in the grid at the next time `towards` another."""
+
+
+class Method(Protocol):
+    """What steps on a grid are taken by."""
+
+    def steps(self, grid: Grid, slope: Slope) -> Steps:
+        """What takes the steps of a solve of y' = slope(t, y)."""
+
+    def steps_back(self, grid: Grid, system: Any) -> Steps:
+        """What takes those of the adjoint `system`, a slope of (state, cotangent, parameters' integral)."""
+
+
 @dataclass(frozen=True)
 class Rule:
-    """Nodes c, rows a and weights b of a method."""
+    """An explicit Runge-Kutta method: nodes c, the first of which is 0, rows a and weights b."""
 
     c: tuple[float, ...]
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
+
+    def steps(self, grid: Grid, slope: Slope) -> Steps:
+        return Explicit(self, grid, slope)
+
+    steps_back = steps
 
 
 RULES = {
@@ -52,7 +79,8 @@ RULES = {
 class Grid:
     """What a solve on a grid is asked for.
 
-    method       one of RULES.
+    name         of the method.
+    method       what takes the steps.
     step_size    distance of the grid's points, the last interval being what is left; None for another grid.
     constructor  t (T,) -> the grid, which begins and ends with t's ends; None for the output times themselves.
     interp       "linear" or "cubic": how outputs between grid points are read off.
@@ -60,7 +88,8 @@ class Grid:
     step         called before every step with its start time, the state there, and its positive size; all tensors.
     """
 
-    method: str
+    name: str
+    method: Method
     step_size: Tensor | float | None = None
     constructor: Callable[[Tensor], Tensor] | None = None
     interp: str = "linear"
@@ -91,10 +120,14 @@ def _between(grid: Tensor, t: Tensor) -> bool:
 
 
 class Stepper:
-    """Takes steps of a rule for y' = slope(t, y)."""
+    """What steppers have in common.
+
+    slope    slope(t, y) of y' = slope(t, y).
+    perturb  the slope at a step's ends is asked for a little inside the step.
+    """
 
     def __init__(self, grid: Grid, slope: Slope) -> None:
-        self.rule, self.perturb, self.slope = RULES[grid.method], grid.perturb, slope
+        self.perturb, self.slope = grid.perturb, slope
 
     def at(self, t: Tensor, y: Tensor, towards: Tensor | None = None) -> Tensor:
         """The slope at t in y's dtype, or at the next number `towards` another time."""
@@ -102,36 +135,55 @@ class Stepper:
         if towards is not None and self.perturb:
             other = towards.to(y.dtype).detach()
             at = at + (torch.nextafter(at.detach(), other) - at.detach())
-        return self.slope(at, y)
+        before = None if y.is_inference() else y._version
+        f = self.slope(at, y)
+        if before is not None and y._version != before:
+            raise ValueError(in_place())
+        # func may fill the same tensor anew in every call
+        return f if f.requires_grad else f.clone()
 
-    def step(self, t0: Tensor, t1: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The state at t1, and the slope at t0."""
+    def node(self, t0: Tensor, t1: Tensor, c: float, y: Tensor) -> Tensor:
+        """The slope at the node c of the step from t0 to t1."""
+        if c == 0.0:
+            return self.at(t0, y, t1)
+        if c == 1.0:
+            return self.at(t1, y, t0)
+        return self.at(t0 + (t1 - t0) * c, y)
+
+
+class Explicit(Stepper):
+    """Steps of an explicit Runge-Kutta method."""
+
+    def __init__(self, rule: Rule, grid: Grid, slope: Slope) -> None:
+        super().__init__(grid, slope)
+        self.rule = rule
+
+    def step(
+        self, t0: Tensor, t1: Tensor, y: Tensor, first: Tensor | None = None
+    ) -> tuple[Tensor, Callable[[], Tensor]]:
+        """As `Steps` says; first: the slope at t0, where it is known."""
         dt, rule = (t1 - t0).to(y.dtype), self.rule
-        ks: list[Tensor] = []
-        for c, row in zip(rule.c, rule.a, strict=True):
-            if c == 0.0:
-                ks.append(self.at(t0, y, t1))
-            elif c == 1.0:
-                ks.append(self.at(t1, y + dt * _sum(row, ks), t0))
-            else:
-                ks.append(self.at(t0 + (t1 - t0) * c, y + dt * _sum(row, ks)))
-        return y + dt * _sum(rule.b, ks), ks[0]
+        ks: list[Tensor] = [self.at(t0, y, t1) if first is None else first]
+        for c, row in zip(rule.c[1:], rule.a[1:], strict=True):
+            ks.append(self.node(t0, t1, c, advanced(y, dt, row, ks)))
+        return advanced(y, dt, rule.b, ks), lambda: ks[0]
 
 
-def _sum(weights: tuple[float, ...], ks: list[Tensor]) -> Tensor:
+def advanced(y: Tensor, dt: Tensor, weights: Sequence[float], ks: Sequence[Tensor]) -> Tensor:
+    """y + dt sum w_i k_i, in which weights of zero take no part."""
     terms = [k if w == 1.0 else w * k for w, k in zip(weights, ks, strict=True) if w != 0.0]
-    return sum(terms[1:], terms[0])
+    return y + dt * sum(terms[1:], terms[0]) if terms else y
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A step from (t0, y0) to (t1, y1) with the slope f0 at its start, and `f1`, which evaluates that at its end."""
+    """A step from (t0, y0) to (t1, y1); f0 and f1 give the slopes at its ends."""
 
     t0: Tensor
     t1: Tensor
     y0: Tensor
     y1: Tensor
-    f0: Tensor
+    f0: Callable[[], Tensor]
     f1: Callable[[], Tensor]
 
     def read(self, t: Tensor, interp: str) -> Tensor:
@@ -143,11 +195,11 @@ class _Taken:
         h = dt.to(self.y0.dtype)
         rest = 1 - x
         ends = (1 + 2 * x) * rest * rest * self.y0 + x * x * (3 - 2 * x) * self.y1
-        return ends + x * rest * h * (rest * self.f0 - x * self.f1())
+        return ends + x * rest * h * (rest * self.f0() - x * self.f1())
 
 
 def _steps(grid: Grid, slope: Slope, pairs: Iterator[tuple[Tensor, Tensor]], y: Tensor) -> Iterator[_Taken]:
-    stepper = Stepper(grid, slope)
+    stepper = grid.method.steps(grid, slope)
     for t0, t1 in pairs:
         if grid.step is not None:
             grid.step(t0, y, (t1 - t0).abs())
@@ -180,7 +232,7 @@ def until(grid: Grid, slope: Slope, y0: Tensor, t0: Tensor, sign: float, event: 
     Raises ValueError without a step size, and RuntimeError where LONGEST steps do not reach an event.
     """
     if grid.step_size is None:
-        raise ValueError(f"event_fn with method {grid.method!r} needs options={{'step_size': ...}}")
+        raise ValueError(f"event_fn with method {grid.name!r} needs options={{'step_size': ...}}")
     if event.start:
         return torch.stack([y0, y0])
 
@@ -214,4 +266,9 @@ def step_size(value: Any) -> Any:
 def warn_unused(method: str, names: set[str]) -> None:
     """UserWarning for options and callbacks that mean nothing to `method`, as torchdiffeq warns of them."""
     if names:
-        warnings.warn(f"method {method!r} does not use {', '.join(sorted(names))}", stacklevel=4)
+        warn(f"method {method!r} does not use {', '.join(sorted(names))}")
+
+
+def warn(text: str) -> None:
+    """UserWarning at the caller's line."""
+    warnings.warn(text, stacklevel=outside())

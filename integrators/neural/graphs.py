@@ -1,4 +1,6 @@
-"""torch.compile around a solve: the graph breaks there, and the solve runs as it does without it.
+"""torch.compile and torch.func around a solve.
+
+Under torch.compile the graph breaks there, and the solve runs as it does without it.
 
 How many steps a solve takes depends on numbers, so that there is no graph of it, and a tracer that tries ends in its
 own errors.  torch's way to say so, `torch._dynamo.disable`, takes seconds to import, and whoever does not compile would
@@ -31,3 +33,13 @@ def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
         return known[0](*args, **kwargs)
 
     return call
+
+
+def refuse_transforms(method: str, why: str) -> None:
+    """RuntimeError under vmap, grad and the other transforms of torch.func, which cannot see through numbers."""
+    level = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)()
+    if level is not None:
+        raise RuntimeError(
+            f"torch.func cannot transform a solve by {method!r}, {why}: use an explicit fixed-grid method such as "
+            '"rk4", torch.autograd in the place of torch.func.grad, and a batch in the place of vmap'
+        )

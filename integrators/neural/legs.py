@@ -7,7 +7,7 @@ has left.  A field that jumps is asked a little inside its leg, so that neither 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,9 @@ import torch
 from ..core import record as rec
 from ..core import tolerance_scale
 from ..kernels.layout import MAX_STEPS, MESSAGES, SUCCESS
-from ..methods.explicit.tableau import ExplicitTableau
 from . import checks, drop_in_options
 from .drop_in_options import MOST, MOST_TO_EVENT, Adaptive, Told
 from .failures import SolveFailed
-from .hooks import Hooks
 from .solving import Problem
 from .solving import solve as solve_problem
 
@@ -63,29 +61,27 @@ def legs_of(times: np.ndarray, step_t: tuple[float, ...], jump_t: tuple[float, .
 def solve(
     call: Any,
     start: Tensor,
-    tableau: ExplicitTableau,
-    options: Any,
-    rtol: Any,
-    atol: Any,
-    resolve: Callable[[Any, str], Any],
-    backward: Any,
+    asked: Adaptive,
+    told: Told,
+    state: Callable[[Tensor], Any] | None = None,
+    rest: Mapping[str, Any] | None = None,
+    back: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """The outputs (T, D) of `call` (`drop_in.Call`) from the vector `start`, with gradient in it and, with `backward`
-    (`drop_in.Backward`), in its parameters.
+    """The outputs (T, D) of `call` (`drop_in_forward.Call`) from the vector `start`, with gradient in it.
+
+    told   the callbacks; `state` makes what they get of a vector, None: the state.
+    rest   options of the solver that a continuous adjoint brings, and `back`, settings of its backward solve.
 
     Raises SolveFailed where the solve does not reach its end, RuntimeError where there is no event.
     """
-    _refuse_transforms(tableau.name)
     layout, event = call.layout, call.crossing
     times = checks.times(call.t.detach())
-    span = abs(float(times[-1] - times[0]))
-    asked = drop_in_options.adaptive(tableau, options, None if event is not None else span, resolve)
-    rest, back = _backwards(call, asked, backward, layout, resolve)
-    rtol, atol, each = drop_in_options.tolerances(rtol, atol, layout, tolerance_scale.of(asked.controller))
-    hooks = replace(_hooks(call, asked, layout, event), each=each)
+    rtol, atol, each = drop_in_options.tolerances(call.rtol, call.atol, layout, tolerance_scale.of(asked.controller))
+    hooks = drop_in_options.hooks_of(asked, told, state or layout.state, layout.norm(asked.norm), event)
+    hooks = replace(hooks, each=each)
     if asked.even_steps is None:
         asked = replace(asked, even_steps=event is None and not asked.step_t and not asked.jump_t)
-    checked = drop_in_options.scaled(asked, layout.dtype, rtol, atol, max_steps=MOST, **rest)
+    checked = drop_in_options.scaled(asked, layout.dtype, rtol, atol, max_steps=MOST, **(rest or {}))
     if event is not None:
         _refuse_with_event(asked)
         if event.start:
@@ -96,67 +92,15 @@ def solve(
         limit = asked.steps or (MOST if event is None else MOST_TO_EVENT)
         now = replace(checked, first_step=size, max_steps=min(limit * (len(leg.times) - 1), MOST))
         slope = _inside(call.slope, leg)
-        solved = solve_problem(Problem(slope, y, leg.times, tableau, asked.controller, False, now, hooks, back))
+        solved = solve_problem(
+            Problem(slope, y, leg.times, asked.tableau, asked.controller, False, now, hooks, back or {})
+        )
         _refuse_failure(solved.done, limit, event)
         found = solved.y[:, 0]
         rows.append(found[1:] if leg.last or event is not None else found[1:-1])
         y, size = found[-1], float(solved.done.h_next[0])
         size = size if np.isfinite(size) and size > 0.0 else None
     return torch.cat(rows)
-
-
-def _refuse_transforms(method: str) -> None:
-    """RuntimeError under vmap, grad and the other transforms of torch.func, which cannot see through step control."""
-    level = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)()
-    if level is not None:
-        raise RuntimeError(
-            f"torch.func cannot transform a solve by {method!r}, which chooses its steps by numbers: use a fixed-grid "
-            'method such as "rk4", torch.autograd in the place of torch.func.grad, and a batch in the place of vmap'
-        )
-
-
-def _hooks(call: Any, asked: Adaptive, layout: Any, event: Any) -> Hooks:
-    told = Told.of(call.func, drop_in_options.CALLBACKS, asked.tableau.name)
-    return drop_in_options.hooks_of(asked, told, layout.state, layout.norm(asked.norm), event)
-
-
-def _backwards(
-    call: Any, asked: Adaptive, backward: Any, layout: Any, resolve: Callable[[Any, str], Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the solver, and settings of the backward solve, that a continuous adjoint brings."""
-    if backward is None:
-        return {}, {}
-    method = drop_in_options.method_of(backward.method)
-    if isinstance(method, str):
-        raise ValueError(f"adjoint_method {method!r} has a fixed grid, which needs a method that has one too")
-    given = backward.options
-    if backward.controller is not None and isinstance(given, dict):
-        given = {"controller": backward.controller, **given}
-    back = drop_in_options.adaptive(method, given, None, resolve, "adjoint_options")
-    if back.step_t or back.jump_t:
-        raise ValueError("step_t and jump_t belong to options: the backward solve stops where the forward one does")
-    told = Told.of(call.func, drop_in_options.CALLBACKS, method.name, "_adjoint")
-
-    def pair(z: Tensor) -> Any:
-        return layout.state(z[: layout.width]), layout.state(z[layout.width :])
-
-    hooks = drop_in_options.hooks_of(back, told, pair, layout.twice(layout.norm(asked.norm)))
-    settings = {
-        "tableau": method,
-        "controller": back.controller,
-        "first_step": back.first_step,
-        "max_steps": back.steps or MOST,
-        "even": back.even_steps is not False,
-        "start": back.start,
-        "hooks": hooks,
-    }
-    options = {
-        "adjoint": "backsolve",
-        "adjoint_params": backward.params,
-        "adjoint_rtol": backward.rtol,
-        "adjoint_atol": backward.atol,
-    }
-    return options, settings
 
 
 def _refuse_with_event(asked: Adaptive) -> None:

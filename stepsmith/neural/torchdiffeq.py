@@ -59,20 +59,24 @@ def odeint(
                     of these for each part.
         method      adaptive: "dopri5" (None), "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "tsit5" and every
                     explicit pair of this package, or an ExplicitTableau; on a grid: "euler", "midpoint", "heun2",
-                    "heun3", "rk4".
+                    "heun3", "rk4", implicit ones "implicit_euler", "implicit_midpoint", "trapezoid", "gl4", "gl6",
+                    "radauIIA3", "radauIIA5", "sdirk2", "trbdf2", multistep ones "explicit_adams", "implicit_adams"
+                    ("fixed_adams"); outside torch and without gradient: "scipy_solver".
         options     adaptive methods: first_step, max_num_steps (attempts between two outputs), min_step, max_step,
                     step_t, jump_t, norm (a function of the state), and of this package's controller (a name, the path
                     of a file, or an object) and even_steps.  Methods on a grid: step_size, grid_constructor, interp
-                    ("linear", "cubic"), perturb.
+                    ("linear", "cubic"), perturb; implicit ones max_iters (Newton's iterations); Adams's max_order,
+                    max_iters (corrections), implicit.  SciPy: solver, max_step, min_step.
         event_fn    event_fn(t, y) -> tensor: solve until it changes its sign, in the direction from t[0] to t[1].
 
     Returns the states at t, each part of shape (T, *shape).  With event_fn: (event time, 0-d; the states at t[0] and at
     the event, (2, *shape)); the time has its gradient, and the state that of a solve up to a fixed time (`odeint_event`
     has both).
 
-    Gradients are those of the numerical solution at its steps, and of the exact solution in t.  Raises ValueError (an
-    OptionError for options) for what does not fit and for what is refused, SolveFailed (an AssertionError, as
-    torchdiffeq's) where the solve does not reach its end, and RuntimeError where there is no event.
+    Gradients are those of the numerical solution at its steps, and in t of the exact solution, or of the numerical one
+    on a grid.  Raises ValueError (an OptionError for options) for what does not fit and for what is refused,
+    SolveFailed (an AssertionError, as torchdiffeq's) where the solve does not reach its end or an implicit method's
+    stages are not found, and RuntimeError where there is no event.
     """
     return _drop_in.odeint(func, y0, t, rtol, atol, method, options, event_fn, _resolve)
 
@@ -98,9 +102,10 @@ def odeint_adjoint(
 
     Parameters
         adjoint_rtol, adjoint_atol, adjoint_method, adjoint_options
-                    of the backward solve; None: those of the forward one.  A norm in adjoint_options is None or
-                    "seminorm": the parameters' integral has no say in the step sizes.  Methods `callback_step_adjoint`
-                    and so on of func are called with (t0, (y, cotangent), dt).
+                    of the backward solve; None: those of the forward one.  The methods may be of different kinds.  A
+                    norm in adjoint_options is None or "seminorm": the parameters' integral has no say in the step
+                    sizes; or a function of (t, y, adj_y, *adj_params), t being zero, and the parts of a tuple one by
+                    one.  Methods `callback_step_adjoint` and so on of func are called with (t0, (y, cotangent), dt).
         adjoint_params
                     the tensors to differentiate in; None: the parameters of func, which must then be a
                     torch.nn.Module.  Those that func does not use get a gradient of zero.

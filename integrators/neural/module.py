@@ -34,7 +34,7 @@ from .solution import NeuralSolution
 
 Tensor = torch.Tensor
 #: what a NeuralODE does where samples fail
-ON_FAILURE = ("raise", "mask", "status")
+ON_FAILURE = ("raise", "warn", "mask")
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class NeuralODE(torch.nn.Module):
                     "mask": a warning.  `out.mask` is False for the samples that failed, they are left out of the
                     penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
                     samples stays finite and of ordinary size (`out.solution.y` keeps its NaN).
-                    "status": nothing is said, outputs are NaN, and the caller looks at `out.mask` or
-                    `out.solution.status`.
+                    "warn": a warning that says which samples failed and why; outputs are NaN, as those of `odeint`
+                    are.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
         warm_start  True: a solve in training mode begins with the size that suited the last one's first step
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
@@ -208,12 +208,15 @@ class NeuralODE(torch.nn.Module):
 
     def _mask(self, solution: NeuralSolution) -> Tensor:
         """Which samples reached the end (B,).  Raises or warns because of the others as `on_failure` says."""
-        if not solution.success and self.on_failure != "status":
+        if not solution.success:
             text = told(solution)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
-            rest = "masked: out.mask is False for what failed, and its unreached outputs are its y0"
-            warnings.warn(f"{text}; {rest}", stacklevel=3)
+            rest = {
+                "mask": "masked: out.mask is False for what failed, and its unreached outputs are its y0",
+                "warn": "out.mask is False for what failed, and its unreached outputs are NaN",
+            }
+            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=3)
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

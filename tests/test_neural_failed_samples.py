@@ -38,7 +38,10 @@ OPTIONS = {"rtol": 1e-6, "atol": 1e-6, "max_steps": 60}
 @pytest.mark.parametrize("name", [None, "er_mean", "kinetic", "local_biased"])
 def test_a_failed_sample_raises(name, training):
     ode = NeuralODE(Cube(), per_sample=True, regulariser=name, **OPTIONS).train(training)
-    message = r"1 of 64 samples failed, number 17, the first of them, sample 17, at t = 0.0[12].*step limit.*max_steps.*on_failure=\"mask\""
+    message = (
+        r"1 of 64 samples failed, number 17, the first of them, sample 17, at t = 0.0[12].*step limit.*max_steps.*"
+        r"on_failure=\"mask\""
+    )
     with pytest.raises(RuntimeError, match=message):
         ode(start(), T)
 

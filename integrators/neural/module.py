@@ -30,6 +30,7 @@ from .field import check_callable
 from .fit import check_fit, heuristics_for
 from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
+from .shaping import Shaping
 from .solution import NeuralSolution
 
 Tensor = torch.Tensor
@@ -63,8 +64,8 @@ class NeuralODE(torch.nn.Module):
         func        func(t, y) -> dy/dt.  The parameters of a Module become this one's.  See `odeint` for the shapes of
                     t and y.
         method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
-        adjoint_params, adjoint_rtol, adjoint_atol, resolve
-                    as for `odeint`.
+        adjoint_params, adjoint_rtol, adjoint_atol, min_step, max_step, step_t, jump_t, resolve
+                    as for `odeint`, methods on a grid aside; rtol and atol are single numbers.
         per_sample  False, the default, as in the papers on regularised neural ODEs: one step size for the whole batch;
                     func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
                     None: True for a batch, and False for one system of shape (D,), where compact=True has nothing to
@@ -115,6 +116,10 @@ class NeuralODE(torch.nn.Module):
         adjoint_params: Iterable[Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        min_step: float | None = None,
+        max_step: float | None = None,
+        step_t: Any = None,
+        jump_t: Any = None,
         resolve: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__()
@@ -149,6 +154,7 @@ class NeuralODE(torch.nn.Module):
             "even_steps": asked.even_steps,
             "adjoint_params": asked.adjoint_params,
             "resolve": resolve,
+            **Shaping(min_step=min_step, max_step=max_step, step_t=step_t, jump_t=jump_t).checked(),
         }
         self.warm_start = options.flag("warm_start", warm_start)
         if self.warm_start:
@@ -183,6 +189,10 @@ class NeuralODE(torch.nn.Module):
             mask = self._mask(solution)
             y, penalty = solution.y, solution.y.new_zeros(())
         else:
+            if getattr(t, "requires_grad", False) or getattr(t, "ndim", 1) > 1:
+                raise ValueError(
+                    f"{self.regulariser!r} takes t as (T,) constants: pass t.detach(), or regulariser=None"
+                )
             plan = self.regulariser.plan(self.func, y0, t, generator, replace(self.solver, per_sample=per_sample))
             solution = self._solve(plan.func, plan.y0, plan.t, per_sample)
             mask = self._mask(solution)

@@ -18,6 +18,7 @@ from .. import controller as _resolve
 from ..integrators.core import options as _options
 from ..integrators.neural import NeuralSolution, regularisers, strength
 from ..integrators.neural import odeint as _odeint
+from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
@@ -33,13 +34,13 @@ _Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 @_outside_graphs
 @_options.named
 def odeint(
-    func: _Func,
-    y0: torch.Tensor,
+    func: Callable[[torch.Tensor, Any], Any],
+    y0: Any,
     t: Any,
     method: str = "tsit5",
     controller: Any = "pi34",
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
     adjoint: str = "discrete",
     *,
     per_sample: bool | None = None,
@@ -52,14 +53,23 @@ def odeint(
     adjoint_params: Iterable[torch.Tensor] | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
+    norm: Callable[[Any], Any] | None = None,
+    min_step: float | None = None,
+    max_step: float | None = None,
+    step_t: Any = None,
+    jump_t: Any = None,
+    event_fn: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
+    step_size: float | None = None,
 ) -> NeuralSolution:
-    """Solve y' = func(t, y) for a batch y0 (B, *features) or one system (D,) through the times t.
+    """Solve y' = func(t, y) for a batch y0 (B, *features), one system (D,), or a state of any form through the times t.
 
     `controller` is a name, the path of a controller file, or an object; all else as for
     `stepsmith.integrators.neural.odeint`, which says what the arguments are, what is raised, and what the solution
     holds.
     """
     given = locals()
+    if isinstance(method, str) and method in _RULES:
+        return _odeint(**given)
     return _odeint(**{**given, "controller": _resolve(controller, None, method)})
 
 
@@ -90,6 +100,10 @@ class NeuralODE(_NeuralODE):
         adjoint_params: Iterable[torch.Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        min_step: float | None = None,
+        max_step: float | None = None,
+        step_t: Any = None,
+        jump_t: Any = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(**{**given, "controller": _resolve(controller, None, method)})

@@ -146,6 +146,19 @@ def test_times_of_every_sample_without_fsal(options):
         torch.testing.assert_close((found[0][:, i], found[1][i]), (one[0][:, i], one[1][i]), rtol=1e-9, atol=1e-12)
 
 
+def test_first_steps_of_every_sample_are_taken():
+    first = torch.tensor([0.1, 0.2, 0.05, 0.01], dtype=F64)
+    sol = odeint(Swing(), start(), TABLE, first_step=first, rtol=1e-4, atol=1e-4)
+    assert sol.heuristics.h[0].tolist() == first.tolist()
+    again = odeint(Swing(), start(), TABLE, first_step=sol.stats.first_step, rtol=1e-4, atol=1e-4)
+    assert again.success and (again.stats.naccept_per_sample <= sol.stats.naccept_per_sample).all()
+    for wrong in (first[:3], -first, [0.1, 0.2, float("nan"), 1.0], ["a"] * 4):
+        with pytest.raises(ValueError, match="first_step must be a positive number, or with steps per sample"):
+            odeint(Swing(), start(), TABLE, first_step=wrong)
+    with pytest.raises(ValueError, match="first_step must be a positive number"):
+        odeint(Swing(), start(), TABLE[:, 0], per_sample=False, first_step=first)
+
+
 def test_func_gets_every_samples_own_time():
     seen = []
 
@@ -179,7 +192,7 @@ def test_times_keep_their_dtype_and_float32_states_get_float64_times_where_they_
 @pytest.mark.parametrize(
     "t, options, said",
     [
-        (TABLE[:, :3], {}, "T times each of 4"),
+        (TABLE[:, :3], {}, "T times for each of 4 samples"),
         (TABLE, {"per_sample": False}, "per_sample=True"),
         (TABLE[:1], {}, "at least two times"),
         (TABLE[[0, 1, 0]], {}, "turns back"),

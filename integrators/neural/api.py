@@ -10,6 +10,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def odeint(
     adjoint: str = "discrete",
     *,
     per_sample: bool | None = None,
-    first_step: float | None = None,
+    first_step: Any = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
     heuristics: bool | str = True,
@@ -93,7 +94,8 @@ def odeint(
         per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
                     for the whole state.  None: True for a tensor with a batch axis, else False.
         first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
-                    100 spans.  None: Hairer's automatic choice, which takes one more evaluation.
+                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`.  None:
+                    Hairer's automatic choice, which takes one more evaluation.
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.
@@ -158,6 +160,7 @@ def odeint(
         adjoint_rtol, adjoint_atol = (
             low if own is None else own for own, low in zip((adjoint_rtol, adjoint_atol), least, strict=True)
         )
+    sizes = shaping.first_sizes(form, first_step)
     asked = checks.solver_options(
         tableau,
         form.per_sample,
@@ -168,21 +171,22 @@ def odeint(
         adjoint_params=adjoint_params,
         adjoint_rtol=adjoint_rtol,
         adjoint_atol=adjoint_atol,
-        first_step=first_step,
+        first_step=first_step if sizes is None else None,
         max_steps=max_steps,
         checkpoint_every=checkpoint_every,
         heuristics=heuristics,
         compact=compact,
         even_steps=even_steps,
     ).scaled(scale)
+    if sizes is not None:
+        asked = replace(asked, first_step=sizes)
     _warn_of_resolution(asked.rtol, form.y0, scale)
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
     hooks, back = shape.hooks(form, each)
     device = form.y0.device
-    asked_func = form.func(autocast.as_called(func, device, form.y0.dtype))
-    with autocast.without(device):
+    with autocast.of_solve(func, device, form.y0.dtype) as asked_func:
         problem = Problem(
-            asked_func,
+            form.func(asked_func),
             form.y0,
             times,
             tableau,

@@ -113,7 +113,7 @@ class SolverOptions:
     adjoint_params: tuple[Any, ...] | None
     back_rtol: float
     back_atol: float
-    first_step: float | None
+    first_step: Any
     max_steps: int
     checkpoint_every: int | None
     heuristics: bool

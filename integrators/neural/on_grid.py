@@ -56,8 +56,7 @@ class _Solve:
         self.rows = y0.reshape(self.lanes, -1)
         self.t, self.grid = t, grid
         shape = tuple(y0.shape) if y0.dim() == 1 else (-1, *y0.shape[1:])
-        wrapped = form.func(autocast.as_called(func, y0.device, y0.dtype))
-        self.fields = [Field(wrapped, shape, not form.per_sample) for _ in range(2)]
+        self.fields = [Field(form.func(func), shape, not form.per_sample) for _ in range(2)]
         self.field = self.fields[0]
 
     def slope(self, t: Tensor, y: Tensor) -> Tensor:
@@ -106,8 +105,8 @@ def solve(func: Any, form: Form, t: Any, method: str, given: Mapping[str, Any], 
         raise ValueError(f'method {method!r} has no dense output to go back along: use "discrete" or "backsolve"')
     if adjoint == "backsolve" and times.dim() > 1:
         raise ValueError(f'adjoint="backsolve" with method {method!r} needs one t for all samples; use "discrete"')
-    work = _Solve(func, form, times, fixed.Grid(method, size, interp="cubic"))
-    with autocast.without(form.y0.device):
+    with autocast.of_solve(func, form.y0.device, form.y0.dtype) as asked_func:
+        work = _Solve(asked_func, form, times, fixed.Grid(method, size, interp="cubic"))
         if times.dim() > 1:
             _check_rows(work, func)
         if adjoint == "backsolve":

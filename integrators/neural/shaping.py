@@ -106,6 +106,22 @@ def _moments(name: str, value: Any) -> tuple[float, ...]:
     return tuple(found.tolist())
 
 
+def first_sizes(form: Form, value: Any) -> np.ndarray | None:
+    """`first_step` with one size a sample as (B,) float64; None where it is one number or None.
+
+    Raises OptionError for sizes that are not positive, or that do not fit the samples.
+    """
+    if getattr(value, "ndim", 0) == 0 and not isinstance(value, (tuple, list)):
+        return None
+    try:
+        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(1)
+    if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
+        raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)
+    return found
+
+
 def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any, tuple[Tensor, Tensor] | None, Any]:
     """rtol and atol as two numbers, those of every component where one of them is more than a number (None elsewhere),
     and the least of each, as two numbers, for a backward solve.

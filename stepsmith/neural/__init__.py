@@ -44,7 +44,7 @@ def odeint(
     adjoint: str = "discrete",
     *,
     per_sample: bool | None = None,
-    first_step: float | None = None,
+    first_step: Any = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
     heuristics: bool | str = True,

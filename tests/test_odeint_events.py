@@ -145,6 +145,18 @@ def test_an_event_at_the_start_is_the_start():
         assert g[:, 0].tolist() == [1.0, 0.0] and by_t.tolist() == [1.0, 0.0]
 
 
+def test_events_at_large_times_of_float32_states():
+    """float32 tells times apart by 64 there, and the event function gets float64 ones as func does."""
+    t, y0 = torch.tensor([1e9, 1e9 + 100], dtype=F64), torch.zeros(2, 1, requires_grad=True)
+    late = torch.tensor([3.0, 40.0], dtype=F64, requires_grad=True)
+    sol = odeint(lambda t, y: torch.ones_like(y), y0, t, event_fn=lambda t, y: t[:, 0] - 1e9 - late)
+    torch.testing.assert_close(sol.event_t - 1e9, late, rtol=0, atol=1e-6)
+    torch.testing.assert_close(sol.event_y[:, 0].double(), late, rtol=1e-5, atol=0.0)
+    assert torch.autograd.grad(sol.event_t.sum() + sol.event_y.sum(), late)[0].tolist() == [2.0, 2.0]
+    by_y = odeint(lambda t, y: torch.ones_like(y), y0, t, event_fn=lambda t, y: y[:, 0] - 3.0)
+    assert torch.autograd.grad(by_y.event_t.sum(), y0)[0].flatten().tolist() == [-1.0, -1.0]
+
+
 def test_samples_that_fail_before_their_event_say_so():
     y0 = torch.tensor([[0.5], [5.0]], dtype=F64)
     sol = odeint(lambda t, y: y**3, y0, T / 3, event_fn=lambda t, y: 0.6 - y[:, 0], max_steps=60)

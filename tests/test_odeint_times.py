@@ -74,6 +74,13 @@ def test_gradients_in_the_times_are_torchdiffeqs_for_one_system_and_a_tree():
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_gradients_in_large_times_of_float32_states():
+    t = torch.tensor([1e9, 1e9 + 3.0], dtype=F64, requires_grad=True)
+    sol = odeint(lambda t, y: torch.cos(t - 1e9).to(y.dtype) + 0 * y, torch.zeros(1, 1), t, rtol=1e-6, atol=1e-6)
+    (g,) = torch.autograd.grad(sol.y[-1].sum(), t)
+    torch.testing.assert_close(g, torch.tensor([-1.0, math.cos(3.0)], dtype=F64), rtol=1e-6, atol=1e-6)
+
+
 def test_second_derivatives_in_the_times_are_refused():
     t = torch.tensor([0.2, 0.9], dtype=F64, requires_grad=True)
     y = odeint(Swing(), start(), t, **TOL).y

@@ -113,7 +113,7 @@ class _Loop:
         self.draws = Draws(y0.device) if set_.watch_draws else None
         # without FSAL the pass looks at the outputs too when the replay gives them: they need a slope that must be
         # finite
-        self.events = None if set_.event is None else set_.event.begin(self.t0, self.sign, y0)
+        self.events = None if set_.event is None else set_.event.begin(self.t0, self.sign, y0, self.clock)
         event_t = None if self.events is None else self.events.times
         self.outputs = Outputs(set_.t, lanes, event_t) if want_output or not tableau.fsal else None
         self.log = GridLog(lanes)

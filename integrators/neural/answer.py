@@ -55,7 +55,7 @@ def _event(solved: Solved, t: Tensor) -> tuple[Tensor | None, Tensor | None, str
     many = int(np.isfinite(events.times).sum())
     whole = "; event met" if many else "; no event met"
     met = f"; {many} of {len(events.times)} met the event" if problem.per_sample else whole
-    return found, state_at(found, y, solved.backward), met
+    return found, state_at(found, y, solved.slope), met
 
 
 def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:

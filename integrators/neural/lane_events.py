@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from .clock import Clock
+
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
 #: halvings and faster steps within one step; 60 halvings alone reach the last bit of a fraction
@@ -58,9 +60,9 @@ class EventFunction:
             )
         return found.reshape(len(found), -1)
 
-    def begin(self, t0: np.ndarray, sign: np.ndarray, y0: Tensor) -> LaneEvents:
-        """The events of a solve from (t0, y0) in the direction `sign`."""
-        return LaneEvents(self, t0, sign, y0)
+    def begin(self, t0: np.ndarray, sign: np.ndarray, y0: Tensor, clock: Clock) -> LaneEvents:
+        """The events of a solve from (t0, y0) in the direction `sign`; the function gets the times that func gets."""
+        return LaneEvents(self, t0, sign, y0, clock)
 
 
 class LaneEvents:
@@ -71,16 +73,16 @@ class LaneEvents:
     at_start   (lanes,): there is a zero among them, and so the lane's event is the start itself.
     """
 
-    def __init__(self, function: EventFunction, t0: np.ndarray, sign: np.ndarray, y0: Tensor) -> None:
-        self.function = function
+    def __init__(self, function: EventFunction, t0: np.ndarray, sign: np.ndarray, y0: Tensor, clock: Clock) -> None:
+        self.function, self.clock = function, clock
         with torch.no_grad():
-            self.signs = torch.sign(function.values(self._asked(t0, y0), y0.detach()))
+            self.signs = torch.sign(function.values(self.asked(t0, y0), y0.detach()))
         self.at_start = (self.signs == 0).any(1).cpu().numpy()
         self.times = np.where(self.at_start, t0, sign * np.inf)
 
-    @staticmethod
-    def _asked(t: np.ndarray, rows: Tensor) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(t)).to(rows)
+    def asked(self, t: np.ndarray, rows: Tensor) -> Tensor:
+        """The times t (lanes,) as the function gets them with these rows."""
+        return self.clock.times(np.ascontiguousarray(t), rows.device)
 
     def least(self, t: Tensor, rows: Tensor, ids: np.ndarray | None = None) -> Tensor:
         """The number (lanes in the batch,) whose sign says whether a lane is past its event: positive before it.
@@ -93,7 +95,7 @@ class LaneEvents:
 
     def _least(self, ids: np.ndarray, t: np.ndarray, rows: Tensor) -> np.ndarray:
         with torch.no_grad():
-            return self.least(self._asked(t, rows), rows, ids).double().cpu().numpy()
+            return self.least(self.asked(t, rows), rows, ids).double().cpu().numpy()
 
     def past(self, ids: np.ndarray, accept: np.ndarray, end: np.ndarray, y1: Tensor) -> np.ndarray:
         """Which of the lanes that `accept` are past their event at the times `end`, with the states y1 (lanes, width);
@@ -174,7 +176,7 @@ def timed(events: LaneEvents, y: Tensor, slope: Slope, t0: Tensor) -> Tensor:
     if not known.any():
         return t
     mask, one = torch.from_numpy(known).to(y.device), int(np.argmax(known))
-    at = torch.from_numpy(np.where(known, times, times[one])).to(y)
+    at = events.asked(np.where(known, times, times[one]), y)
     # lanes without an event lend one that has one, at which the functions are finite
     y = torch.where(mask[:, None], y, y[one].detach())
     value = events.least(at, y)
@@ -185,7 +187,7 @@ def timed(events: LaneEvents, y: Tensor, slope: Slope, t0: Tensor) -> Tensor:
     by_t, by_y = torch.autograd.grad(low, (t_, y_), allow_unused=True, materialize_grads=True)
     with torch.no_grad():
         rate = by_t + (by_y * slope(at, y.detach())).sum(1)
-    return _Implicit.apply(t, value, rate, mask)
+    return _Implicit.apply(t, value, rate.to(value), mask)
 
 
 class _Implicit(torch.autograd.Function):

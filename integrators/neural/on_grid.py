@@ -61,7 +61,7 @@ class _Solve:
 
     def slope(self, t: Tensor, y: Tensor) -> Tensor:
         """The slope of rows at one time, or at (lanes, 1) times."""
-        return self.field(t.reshape(-1).expand(self.lanes), y)
+        return self.field(t.reshape(-1).to(y.dtype).expand(self.lanes), y)
 
     def flat_slope(self, t: Tensor, y: Tensor) -> Tensor:
         """The slope of the rows as one vector."""

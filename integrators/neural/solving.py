@@ -27,6 +27,7 @@ from .lane_events import EventFunction
 from .replay import Replay, replay
 from .rows import check_rows
 from .settings import Settings
+from .step import Slope
 from .stops import Stops
 from .totals import Pass
 
@@ -138,6 +139,17 @@ class Solved:
     forward: Field
     backward: Field
 
+    @property
+    def slope(self) -> Slope:
+        """func at times of any dtype, as backward passes call it."""
+        return _in_time(self.backward, self.settings)
+
+
+def _in_time(field: Field, settings: Settings) -> Slope:
+    clock = settings.clock
+    assert clock is not None  # `Problem.settings` makes one
+    return lambda t, y: field(t.to(clock.time_dtype), y)
+
 
 def solve(problem: Problem) -> Solved:
     """Solve `problem`."""
@@ -145,7 +157,7 @@ def solve(problem: Problem) -> Solved:
     forward, backward = problem.slope(), problem.slope()
     moved = None if asked.adjoint == "none" else problem.moved
     if moved is not None:
-        start, rows = rows, time_rows.start_at(moved[0], rows, backward)
+        start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings))
     again: Replay | None = None
     if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
         done, again = direct(forward, settings, rows)
@@ -167,5 +179,6 @@ def solve(problem: Problem) -> Solved:
         y = answer
     if moved is not None:
         # the first output is y0 itself, whenever the solve starts
-        y = torch.cat([start[None], time_rows.outputs_at(moved, y[: len(moved)], backward)[1:], y[len(moved) :]])
+        outputs = time_rows.outputs_at(moved, y[: len(moved)], _in_time(backward, settings))
+        y = torch.cat([start[None], outputs[1:], y[len(moved) :]])
     return Solved(problem, settings, rows, done, y, again, forward, backward)

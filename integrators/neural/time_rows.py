@@ -1,4 +1,4 @@
-"""Gradients in the times of a batched solve: `time_gradient` for rows, with one time for all lanes or one a lane.
+"""Gradients in the times of a solve, with one time for all lanes or one a lane.
 
 An output at t_i moves along the solution, and a solution that starts later has lost what it would have gained:
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 Tensor = torch.Tensor
-#: slope of rows: (t (lanes,), y (lanes, width)) -> (lanes, width)
+#: slope of rows: (t (lanes,) in the dtype of the times, y (lanes, width)) -> (lanes, width)
 Slope = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -47,9 +47,9 @@ def _dot(slope: Slope, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         raise RuntimeError(
             "gradients in t have no second derivatives (create_graph=True): pass t.detach() for those in y0 and in the "
-            "parameters"
+            "parameters, or a fixed-grid method"
         )
-    at = t.to(y.dtype).expand(len(y)).contiguous()
+    at = t.expand(len(y)).contiguous()
     good = torch.isfinite(y).all(1) & torch.isfinite(at) & (g != 0).any(1)
     if not bool(good.any()):
         return torch.zeros_like(t)

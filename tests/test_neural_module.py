@@ -130,8 +130,8 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"atol": float("nan")}, "atol must be a finite number .*, got nan"),
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
     (
-        {"max_step": 10},
-        r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, warm_start",
+        {"maxsteps": 10},
+        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*regulariser, rtol, step_t, warm_start",
     ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),

@@ -140,3 +140,28 @@ def test_a_module_is_saved_whole_and_as_weights(controller):
     for module in (other, fresh, copy.deepcopy(other), through_pickle(ode)):
         got = module(y0, t)
         assert torch.equal(got.y, expected.y) and got.solution.stats.nfev == expected.solution.stats.nfev
+
+
+def test_every_law_by_name_is_copied_and_goes_through_a_spawned_process():
+    made = [registry.get(name, **({"h": 0.1} if name == "constant" else {})) for name in registry.names()]
+    assert len(made) >= 33
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        sent = [pickle.loads(data) for data in pool.map(pickle.dumps, made)]
+    for controller, *twins in zip(made, sent, map(through_pickle, made), map(copy.deepcopy, made), strict=True):
+        for twin in twins:
+            assert twin.key == controller.key and twin.params.tobytes() == controller.params.tobytes()
+
+
+def test_a_solution_without_graph_is_saved_and_copied():
+    y0, t = torch.ones(3, 2), torch.tensor([0.0, 1.0])
+    with torch.no_grad():
+        sol = ss.neural.odeint(Field(), y0, t, rtol=1e-4, atol=1e-4)
+    file = io.BytesIO()
+    torch.save(sol, file)
+    file.seek(0)
+    for twin in (through_pickle(sol), copy.deepcopy(sol), torch.load(file, weights_only=False)):
+        assert torch.equal(twin.y, sol.y) and twin.stats.nfev == sol.stats.nfev and twin.message == sol.message
+        assert torch.equal(twin.heuristics.R_E, sol.heuristics.R_E) and twin.heuristics.tableau.name == "tsit5"
+    graph = ss.neural.odeint(Field(), y0, t, rtol=1e-4, atol=1e-4)
+    assert torch.equal(through_pickle(graph).y, graph.y)  # the numbers; a graph cannot be saved

@@ -142,8 +142,8 @@ def test_bad_comparisons_are_named(change, message):
         ({"solver": {"controller": "pi43"}}, r"\[solver\] .*pi43.*did you mean"),
         ({"solver": {"adjoint": "discreet"}}, r"\[solver\] unknown adjoint 'discreet'"),
         (
-            {"solver": {"options": {"max_step": 3}}},
-            r"\[solver\] NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'",
+            {"solver": {"options": {"maxsteps": 3}}},
+            r"\[solver\] NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'",
         ),
         ({"train": {"dtype": "float23"}}, "unknown dtype 'float23'"),
         ({"train": {"device": "cpuu"}}, r"\[train\] device 'cpuu'"),

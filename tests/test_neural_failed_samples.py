@@ -38,7 +38,10 @@ OPTIONS = {"rtol": 1e-6, "atol": 1e-6, "max_steps": 60}
 @pytest.mark.parametrize("name", [None, "er_mean", "kinetic", "local_biased"])
 def test_a_failed_sample_raises(name, training):
     ode = NeuralODE(Cube(), per_sample=True, regulariser=name, **OPTIONS).train(training)
-    message = r"1 of 64 samples failed, .*sample 17, at t = 0.0[12].*step limit.*max_steps.*on_failure=\"mask\""
+    message = (
+        r"1 of 64 samples failed, number 17, the first of them, sample 17, at t = 0.0[12].*step limit.*max_steps.*"
+        r"on_failure=\"mask\""
+    )
     with pytest.raises(RuntimeError, match=message):
         ode(start(), T)
 
@@ -108,15 +111,24 @@ def test_a_start_that_is_not_finite_is_masked_by_zeros():
     assert out.mask.sum() == 63 and (out.y[:, 17] == 0).all()
 
 
-def test_status_leaves_it_to_the_caller_as_odeint_does():
-    ode = NeuralODE(Cube(), per_sample=True, on_failure="status", **OPTIONS)
-    out = ode(start(), T)  # no warning: they are errors in this suite
-    assert out.mask.sum() == 63 and out.y[-1, 17].isnan().all() and not out.solution.success
-    sol = ss.neural.odeint(Cube(), start(), T, per_sample=True, **OPTIONS)
+def test_warn_says_which_and_why_and_leaves_the_outputs_as_odeint_does():
+    ode = NeuralODE(Cube(), per_sample=True, on_failure="warn", **OPTIONS)
+    y0 = start()
+    y0[40] = 4.0
+    with pytest.warns(UserWarning, match=r"2 of 64 samples failed, numbers 17, 40, .*step limit.*helps.*are NaN"):
+        out = ode(y0, T)
+    assert out.mask.sum() == 62 and out.y[-1, 17].isnan().all() and not out.solution.success
+    sol = ss.neural.odeint(Cube(), y0, T, per_sample=True, **OPTIONS)
     assert not sol.success and torch.equal(sol.y.isnan(), out.y.isnan())
 
 
-@pytest.mark.parametrize("on_failure", ["raise", "mask", "status"])
+def test_of_many_failed_samples_the_first_five_are_named():
+    ode = NeuralODE(Cube(), per_sample=True, **OPTIONS)
+    with pytest.raises(RuntimeError, match=r"9 of 64 samples failed, numbers 0, 1, 2, 3, 4, \.\.\., the first"):
+        ode(torch.where(torch.arange(64)[:, None] < 9, 5.0, start()) * (torch.arange(64)[:, None] != 17), T)
+
+
+@pytest.mark.parametrize("on_failure", ["raise", "mask", "warn"])
 def test_a_solve_that_succeeds_is_the_same_whatever_the_choice(on_failure):
     y0 = start()
     y0[17] = 0.2
@@ -130,3 +142,5 @@ def test_a_solve_that_succeeds_is_the_same_whatever_the_choice(on_failure):
 def test_an_unknown_choice_is_refused():
     with pytest.raises(ValueError, match="unknown on_failure 'masked': did you mean 'mask'"):
         NeuralODE(Cube(), on_failure="masked")
+    with pytest.raises(ValueError, match="unknown on_failure 'status'"):
+        NeuralODE(Cube(), on_failure="status")

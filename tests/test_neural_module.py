@@ -47,7 +47,7 @@ def test_eval_mode_and_no_grad_pay_nothing_for_a_regulariser(per_sample):
 
 
 def test_options_reach_the_solver_and_controllers_are_found_by_name():
-    ode = NeuralODE(Field(mlp()), controller="h211b", adjoint="none", max_steps=2, per_sample=True, on_failure="status")
+    ode = NeuralODE(Field(mlp()), controller="h211b", adjoint="none", max_steps=2, per_sample=True, on_failure="warn")
     assert ode(state(), T).solution.stats.nreject + ode(state(), T).solution.stats.naccept <= 2 * 5 * 2
     assert not ode(state(), T).y.requires_grad
     with pytest.raises(ValueError, match="did you mean"):
@@ -130,8 +130,8 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"atol": float("nan")}, "atol must be a finite number .*, got nan"),
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
     (
-        {"max_step": 10},
-        r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, warm_start",
+        {"maxsteps": 10},
+        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*regulariser, rtol, step_t, warm_start",
     ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),

@@ -32,17 +32,17 @@ WRONG = {
         True,
         1e300,
         "1e-3",
-        (1e-3,),
-        [1e-3],
+        (1e-3, 1e-3),  # a sample has three components
+        [1e-3] * 4,
         torch.tensor([1e-3, 1e-3]),
-        np.full(3, 1e-3),
+        np.full(15, 1e-3),
         -1e-3,
         math.nan,
         math.inf,
         None,
         1j,
     ],
-    "atol": [True, "1e-3", (1e-3,), torch.full((3,), 1e-3), -1e-3, math.nan, math.inf, None],
+    "atol": [True, "1e-3", (1e-3, 1e-3), torch.full((4,), 1e-3), -1e-3, math.nan, math.inf, None],
     "max_steps": [True, 0, -1, 1.5, 5.0, "5", math.nan, math.inf, None, [5]],
     "first_step": [True, 0.0, -0.1, "0.1", [0.1], math.nan, math.inf],
     "per_sample": [1, 0, "yes", 1.0, [], np.array([True, False])],
@@ -95,11 +95,11 @@ def test_a_first_step_far_beyond_the_span_is_refused():
 def test_tolerances_a_component_name_the_remedy(value):
     for name in ("rtol", "atol"):
         with pytest.raises(ValueError, match=f"{name} must be one number for all components, got .*scale the state"):
-            odeint(Decay(), state(), [0.0, 1.0], **{name: value})
+            NeuralODE(Decay(), **{name: value})
 
 
 @pytest.mark.parametrize("build, name, close", [
-    (lambda **o: odeint(Decay(), state(), [0.0, 1.0], **o), "max_step", "max_steps"),
+    (lambda **o: odeint(Decay(), state(), [0.0, 1.0], **o), "maxsteps", "max_steps"),
     (lambda **o: odeint(Decay(), state(), [0.0, 1.0], **o), "persample", "per_sample"),
     (lambda **o: NeuralODE(Decay(), **o), "regularizer", "regulariser"),
     (lambda **o: NeuralODE(Decay(), **o), "on_fail", "on_failure"),

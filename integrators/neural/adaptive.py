@@ -22,6 +22,8 @@ cost nothing; func must then treat every row alike, whatever the number of rows.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 
@@ -65,17 +67,17 @@ def adaptive_pass(
 
 
 class _Loop:
-    """A pass under way.  What becomes of all lanes is in `totals`; these are the arrays of the lanes that are in the
-    batch:
+    """A pass under way.  What becomes of all lanes is in `totals`; these arrays are of the lanes in the batch:
 
     ids      the lanes' numbers; all arrays below are in this order.
     y, k1    (lanes in the batch, width) state, and the slope there.
     t, h     time of the state, and the size to attempt next, positive.
+    t_end, sign, span   where the lane's solve ends, in which direction, and how long it is.
     run      whether the lane still runs.
     stuck    whether its last attempt was rejected.
     finite   whether its last attempt was finite.
-    lacking  without FSAL: whether k1 is not the slope at y yet.
-    owing    without FSAL: whether the lane's next attempt pays for that slope.
+    lacking  without FSAL, or where the field jumps: whether k1 is not the slope at y yet.
+    owing    likewise: whether the lane's next attempt pays for that slope.
     """
 
     def __init__(
@@ -91,7 +93,11 @@ class _Loop:
         lanes, tableau = len(y0), set_.tableau
         self.field, self.set, self.y0, self.watch, self.stepper_type = field, set_, y0, watch, stepper_type
         self.want_output, self.dense = want_output, watch is not None and watch.dense
-        self.t0, self.t_end, self.sign = float(set_.t[0]), float(set_.t[-1]), set_.sign
+        ends = set_.t[0], set_.t[-1], set_.sign
+        self.t0, self.t_end, self.sign = (np.broadcast_to(x, (lanes,)).astype(np.float64) for x in ends)
+        self.span = np.abs(self.t_end - self.t0)
+        #: slopes may be lacking at the start of a step
+        self.lazy = not tableau.fsal or (set_.stops is not None and len(set_.stops.jumps) > 0)
         self.slots = slots_read(set_.controller)
         if set_.heuristics and tableau.stiffness is not None:
             self.slots = self.slots | {rec.HS}
@@ -107,61 +113,73 @@ class _Loop:
         self.draws = Draws(y0.device) if set_.watch_draws else None
         # without FSAL the pass looks at the outputs too when the replay gives them: they need a slope that must be
         # finite
-        self.outputs = Outputs(set_.t, lanes) if want_output or not tableau.fsal else None
+        self.events = None if set_.event is None else set_.event.begin(self.t0, self.sign, y0, self.clock)
+        event_t = None if self.events is None else self.events.times
+        self.outputs = Outputs(set_.t, lanes, event_t) if want_output or not tableau.fsal else None
         self.log = GridLog(lanes)
         self.totals = Totals(self.t0, start_ok, spent, active)
+        if event_t is not None:
+            self.totals.arrive(event_t == self.t0)
 
-        self.ids, self.y, self.y_last, self.t = np.arange(lanes), y0, y0, np.full(lanes, self.t0)
+        self.ids, self.y, self.y_last, self.t = np.arange(lanes), y0, y0, self.t0.copy()
         self.run, self.stuck = self.totals.status == RUNNING, np.zeros(lanes, dtype=bool)
         self.finite = np.ones(lanes, dtype=bool)
         self.lacking, self.owing = np.zeros(lanes, dtype=bool), np.zeros(lanes, dtype=bool)
 
     def _stepper(self, lanes: int) -> Stepper:
-        return self.stepper_type(self.set.tableau, self.field, lanes, self.y0.shape[1], self.y0.dtype, self.y0.device)
+        made = self.stepper_type(self.set.tableau, self.field, lanes, self.y0.shape[1], self.y0.dtype, self.y0.device)
+        made.stops = self.set.stops
+        return made
 
     def _slope_at_start(self, y: Tensor) -> Tensor:
         self.checks += 1
-        return self.field(self.clock.times(np.full(len(y), self.t0), y.device), y)
+        return self.field(self._asked_at(self.t0), y)
+
+    def _asked_at(self, t: np.ndarray) -> Tensor:
+        """The times t (lanes in the batch,), at which steps begin, as func receives them."""
+        return self.set.times(t, t, self.sign, self.clock, self.y0.device)
 
     def step(self) -> bool:
         """One attempt of every lane that runs.  False, and no attempt, where no lane does."""
-        set_, sign = self.set, self.sign
-        hmin = resolved(self.t)
+        set_, hmin = self.set, resolved(self.t)
         self._end_stuck(hmin)
         if not self.run.any():
             return False
         if set_.compact and 4 * np.count_nonzero(self.run) <= 3 * len(self.ids):
             hmin = hmin[self._take_out()]
-        hooks = set_.hooks
-        sizes = choose(self.t, hooks.held(self.h), hmin, self.t_end, sign, set_.even)
+        hooks, sign = set_.hooks, self.sign
+        goal = self.t_end if set_.stops is None else set_.stops.next(self.t, self.t_end, sign)
+        sizes = choose(self.t, hooks.held(self.h), hmin, goal, sign, set_.even)
         fsal = set_.tableau.fsal
-        anew = False if fsal else self._first_slopes()
+        anew = self.lazy and self._first_slopes()
         cost = set_.tableau.stages - 1 + self.owing
-        if not fsal:
+        if self.lazy:
             self.owing = self.owing & ~self.run
         if hooks.step is not None:
             hooks.step(float(self.t[0]), self.y[0], float(sizes.size[0]))
         step = self._attempt(sizes)
         seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots, hooks)
-        span = abs(self.t_end - self.t0)
-        out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, span))
+        out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, self.span))
 
         self.finite = seen[rec.FINITE] == 1.0
         accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | hooks.forced(sizes.size))
-        end = np.where(sizes.lands, self.t_end, self.t + sign * sizes.size)
-        reach = accept
+        end = np.where(sizes.lands, goal, self.t + sign * sizes.size)
+        reach, past = accept, self._past(accept, end, step)
         if not fsal:
-            accept, reach = self._end_slopes(step, accept, end, cost)
+            accept, reach = self._end_slopes(step, accept, end, cost, past)
         some = bool(accept.any())
         if some:
+            if self.events is not None:
+                past = past & accept
+                self.events.locate(self.ids, past, self.t, end, step.y1, functools.partial(self.stepper.dense, step))
             self._keep(step, seen, accept, end, sizes.size)
-            sizes.lands = sizes.lands | self._at_event(step, end)
+            sizes.lands = (sizes.lands & (goal == self.t_end)) | past | self._at_event(step, end)
         if self.watch is not None:
             attempt = Attempt(self.ids, self.t, end, sign * sizes.size, self.run, self.finite, accept, anew)
             self.watch.attempt(self.stepper, step, attempt)
         hooks.decided(accept, self.t, self.y, sizes.size)
         if some:
-            self._advance(step, accept, reach)
+            self._advance(step, accept, reach, end)
         self._decided(out, sizes, accept, end, cost)
         return True
 
@@ -186,9 +204,8 @@ class _Loop:
             self.y_last = self.y0.clone()
         self.y_last[torch.from_numpy(self.ids).to(self.y0.device)] = self.y
         self.y, self.k1 = self.y[index], self.k1[index]
-        self.ids, self.t, self.h, self.run = self.ids[keep], self.t[keep], self.h[keep], self.run[keep]
-        self.stuck, self.finite = self.stuck[keep], self.finite[keep]
-        self.lacking, self.owing = self.lacking[keep], self.owing[keep]
+        for name in ("ids", "t", "h", "run", "stuck", "finite", "lacking", "owing", "t_end", "sign", "span"):
+            setattr(self, name, getattr(self, name)[keep])
         self.control.take(keep)
         if self.watch is not None:
             self.watch.take(keep)
@@ -196,11 +213,10 @@ class _Loop:
         return keep
 
     def _first_slopes(self) -> bool:
-        """Without FSAL: evaluate the slopes at the start of the step where they are lacking.  Returns whether they
-        were."""
+        """Evaluate the slopes at the start of the step where they are lacking.  Returns whether they were."""
         if not (self.lacking & self.run).any():
             return False
-        slope = self.field(self.clock.times(self.t, self.y0.device), self.y)
+        slope = self.field(self._asked_at(self.t), self.y)
         # func may use its result as a buffer; what a graph holds is not written again
         slope = slope if self.stepper.graph else slope.clone()
         if not self.lacking.all():
@@ -227,16 +243,20 @@ class _Loop:
 
     # -- after the decision --------------------------------------------------------------------------------------------
 
+    def _past(self, accept: np.ndarray, end: np.ndarray, step: Step) -> np.ndarray:
+        """Which of the lanes that accept are past their event at the step's `end`."""
+        return np.zeros_like(accept) if self.events is None else self.events.past(self.ids, accept, end, step.y1)
+
     def _end_slopes(
-        self, step: Step, accept: np.ndarray, end: np.ndarray, cost: np.ndarray
+        self, step: Step, accept: np.ndarray, end: np.ndarray, cost: np.ndarray, past: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Without FSAL: evaluate the dense stages where accepted steps need them, and end lanes whose slope at the end
-        is not finite.
+        """Without FSAL: evaluate the dense stages where accepted steps need them, those that are `past` an event for
+        instance, and end lanes whose slope at the end is not finite.
 
         Returns which lanes accept after that, and which of those that accepted before needed the dense stages.
         """
         assert self.outputs is not None  # not FSAL
-        reach = accept if self.dense else accept & self.outputs.within(self.ids, end)
+        reach = accept if self.dense else accept & self.outputs.within(self.ids, end) | past
         if reach.any():
             self.stepper.extend(step)
         if step.k_end is None:
@@ -283,7 +303,7 @@ class _Loop:
             self.outputs.add(lane + 1, lane, dense(theta))
         return theta is not None
 
-    def _advance(self, step: Step, accept: np.ndarray, reach: np.ndarray) -> None:
+    def _advance(self, step: Step, accept: np.ndarray, reach: np.ndarray, end: np.ndarray) -> None:
         """Move the lanes that accept to the end of the step; `reach` as of `_end_slopes`."""
         k_end = self.k1 if step.k_end is None else step.k_end
         if accept.all():
@@ -295,6 +315,9 @@ class _Loop:
             self.owing = self.owing | (accept & ~(reach & (step.k_end is not None)))
             if step.k_end is None:
                 self.lacking = self.lacking | accept
+        if self.lazy and self.set.stops is not None:
+            jumps = accept & self.set.stops.at_jump(end)
+            self.lacking, self.owing = self.lacking | jumps, self.owing | jumps
 
     def _decided(
         self, out: list[np.ndarray], sizes: Sizes, accept: np.ndarray, end: np.ndarray, cost: np.ndarray
@@ -323,4 +346,4 @@ class _Loop:
         with torch.set_grad_enabled(self.stepper.graph):
             y = self.outputs.assemble(self.y0) if self.outputs is not None and self.want_output else None
         grid = self.log.grid(self.t0, rec.HS in self.slots)
-        return self.totals.result(grid, y_last, y, self.checks + self.clock.calls)
+        return self.totals.result(grid, y_last, y, self.checks + self.clock.calls, self.events)

@@ -55,6 +55,7 @@ class Continuous:
     coupled     one lane is the whole batch.
     done        the forward pass, once it is done.
     back        settings of the backward solve where they are not those of the forward one.
+    order       (T + 1, lanes) with events: the outputs and the event, the last of them, in the order of time.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Continuous:
     coupled: bool
     done: Pass | None = None
     back: Settings | None = None
+    order: np.ndarray | None = None
 
 
 def parameters_of(func: Any, adjoint_params: Iterable[Tensor] | None) -> tuple[Tensor, ...]:
@@ -94,6 +96,14 @@ def solve(problem: Continuous, y0: Tensor, params: Sequence[Tensor]) -> tuple[Pa
     return problem.done, y
 
 
+def _in_order(set_: Settings, event_t: np.ndarray) -> tuple[Settings, np.ndarray]:
+    """The settings with the events (lanes,) among the output times, and the order that brings them there."""
+    t = set_.t.reshape(len(set_.t), -1)
+    table = np.concatenate([np.broadcast_to(t, (len(t), len(event_t))), event_t[None]])
+    order = np.argsort(set_.sign * table, axis=0, kind="stable")
+    return replace(set_, t=np.take_along_axis(table, order, axis=0)), order
+
+
 class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx, problem: Continuous, y0: Tensor, *params: Tensor):
@@ -105,12 +115,13 @@ class _Adjoint(torch.autograd.Function):
         problem.done = adaptive_pass(problem.forward, set_, y0.detach().contiguous(), want_output=True, watch=record)
         path = record.trajectory() if record is not None else None
         y = problem.done.y
+        if problem.done.event_t is not None:
+            problem.settings, problem.order = _in_order(set_, problem.done.event_t)
         if set_.hooks.event is not None:
             problem.settings = replace(set_, t=np.array([set_.t[0], set_.hooks.event.t]))
         ctx.problem, ctx.t_last, ctx.n_params = problem, problem.done.t_last, len(params)
-        ctx.sign = None if path is None else path.sign
         # all that is kept goes through here, so that torch's hooks for saved tensors can count it or move it
-        ctx.save_for_backward(y, *params, *(() if path is None else path[1:]))
+        ctx.save_for_backward(y, *params, *(() if path is None else path))
         return y
 
     @staticmethod
@@ -123,8 +134,11 @@ class _Adjoint(torch.autograd.Function):
         y, *saved = ctx.saved_tensors
         params, path = saved[: ctx.n_params], saved[ctx.n_params :]
         before = problem.backward.calls
+        if problem.order is not None:
+            index = torch.from_numpy(problem.order).to(g.device)[:, :, None].expand(g.shape)
+            y, g = y.gather(0, index), g.gather(0, index)
         used = [p for p, need in zip(params, ctx.needs_input_grad[2:], strict=True) if need]
-        sweep = _Sweep(problem, Trajectory(ctx.sign, *path) if path else None, y, used)
+        sweep = _Sweep(problem, Trajectory(*path) if path else None, y, used)
         a, found = sweep.run(ctx.t_last, g), sweep.grads
         if problem.backward.calls == before:
             # nothing of y is in the loss: func was not evaluated, so nobody knows what it uses
@@ -141,12 +155,14 @@ class _Sweep:
 
     problem   what is solved.
     path      the forward solution as a function of time, for "interpolating"; None for "backsolve".
-    y         (T, lanes, width) outputs of the forward solve.
+    y         (T, lanes, width) outputs of the forward solve, at the times t (T, lanes).
     params    the tensors to differentiate in; `grads`, their gradients so far, None for those that func has not used.
     """
 
     def __init__(self, problem: Continuous, path: Trajectory | None, y: Tensor, params: list[Tensor]) -> None:
         self.problem, self.path, self.y, self.params = problem, path, y, params
+        t = problem.settings.t
+        self.t = np.broadcast_to(t.reshape(len(t), -1), y.shape[:2])
         self.grads: list[Tensor | None] = [None] * len(params)
 
     def run(self, t_last: np.ndarray, g: Tensor) -> Tensor:
@@ -155,15 +171,15 @@ class _Sweep:
         Lanes take part from the last output that they reached; outputs that a lane did not reach are constants.  Lanes
         whose cotangent is zero, or not finite, are not solved for.
         """
-        t = self.problem.settings.t
-        reached = self.problem.settings.sign * (t_last - t[:, None]) >= 0.0
+        t, sign = self.t, self.problem.settings.sign
+        reached = sign * (t_last - t) >= 0.0
         if not reached.all():
             g = torch.where(torch.from_numpy(reached).to(g.device)[:, :, None], g, 0.0)
         a, h = g[-1], np.full(len(t_last), np.nan)
         for k in range(len(t) - 1, 0, -1):
             top = a.abs().amax(1)
             size = top.double().cpu().numpy()
-            active = reached[k] & np.isfinite(size) & (size > 0.0)
+            active = reached[k] & np.isfinite(size) & (size > 0.0) & (t[k] != t[k - 1])
             if active.any():
                 a, h = self.interval(k, a, top, active, h)
             a = a + g[k - 1]
@@ -178,7 +194,10 @@ class _Sweep:
         Returns `a` there, and the sizes to go on with.
         """
         problem, path, width = self.problem, self.path, a.shape[1]
-        times = problem.settings.t[[k, k - 1]]
+        times = self.t[[k, k - 1]]
+        if not active.all():
+            # lanes that are not solved for may have no such times
+            times = np.where(active, times, times[:, [int(np.argmax(active))]])
         mask = torch.from_numpy(active).to(a.device)[:, None]
         everyone = bool(active.all())
         unit = top[:, None] if everyone else torch.where(mask, top[:, None], 1.0)
@@ -192,11 +211,11 @@ class _Sweep:
         with torch.no_grad():
             settings = self._settings(times, active, h)
             done = adaptive_pass(slope, settings, z, want_output=False, watch=slope, active=active)
-        _refuse_failures(problem, done.status[active], times)
+        _refuse_failures(problem, done.status, active, times)
         end = done.y_last
         if path is None:
             rtol, atol = max(problem.settings.rtol, problem.rtol), max(problem.settings.atol, problem.atol)
-            warn_of_drift(rtol, atol, end[mask[:, 0], :width], self.y[k - 1][mask[:, 0]], times)
+            warn_of_drift(rtol, atol, end[mask[:, 0], :width], self.y[k - 1][mask[:, 0]], times[:, active])
         new = end[:, -width:] * unit
         return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
 
@@ -211,7 +230,8 @@ class _Sweep:
         first: Any = np.where(active, h, np.nanmax(h[active])) if known else self._begin()
         return replace(
             base,
-            t=times,
+            t=times if self.problem.settings.t.ndim > 1 else times[:, 0],
+            event=None,
             rtol=self.problem.rtol,
             atol=self.problem.atol,
             first_step=first,
@@ -222,26 +242,32 @@ class _Sweep:
         )
 
 
-def _refuse_failures(problem: Continuous, status: np.ndarray, times: np.ndarray) -> None:
-    """RuntimeError where a lane of the backward solve between `times` failed."""
-    failed = status[status != SUCCESS]
+def _refuse_failures(problem: Continuous, status: np.ndarray, active: np.ndarray, times: np.ndarray) -> None:
+    """RuntimeError where one of the `active` lanes of the backward solve between `times` (2, lanes) failed."""
+    lanes = np.flatnonzero(active & (status != SUCCESS))
+    failed = status[lanes]
     if len(failed):
-        who = "the batch" if problem.coupled else f"{len(failed)} of {len(status)} samples"
+        begin, end = times[:, lanes[0]]
+        who = "the batch" if problem.coupled else f"{len(failed)} of {int(active.sum())} samples"
         other = '"interpolating" or "discrete"' if problem.name == "backsolve" else '"discrete"'
         raise RuntimeError(
-            f'the backward solve of adjoint="{problem.name}" failed for {who} between t = {times[0]:g} and '
-            f"t = {times[1]:g}: {MESSAGES[int(failed[0])].partition(';')[0]}; use adjoint={other}"
+            f'the backward solve of adjoint="{problem.name}" failed for {who} between t = {begin:g} and '
+            f"t = {end:g}: {MESSAGES[int(failed[0])].partition(';')[0]}; use adjoint={other}"
         )
 
 
 def warn_of_drift(rtol: float, atol: float, back: Tensor, known: Tensor, times: np.ndarray) -> None:
-    """UserWarning where the state that was solved `back` is far from the `known` one, both (lanes, width)."""
+    """UserWarning where the state that was solved `back` is far from the `known` one, both (lanes, width).
+
+    times: where the solve began and ended, (2,) or (2, lanes).
+    """
     scale = atol + rtol * known.abs()
     off = torch.linalg.vector_norm((back - known) / scale, dim=1).cpu().numpy() / known.shape[1] ** 0.5
     if off.max() > DRIFT:
+        begin, end = times if times.ndim == 1 else times[:, off.argmax()]
         warnings.warn(
-            f'adjoint="backsolve": solved back from t = {times[0]:g}, the state misses the forward solution at t = '
-            f'{times[1]:g} by {off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or '
+            f'adjoint="backsolve": solved back from t = {begin:g}, the state misses the forward solution at t = '
+            f'{end:g} by {off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or '
             '"discrete" do not drift',
             stacklevel=2,
         )

@@ -19,12 +19,12 @@ Tensor = torch.Tensor
 
 
 class Recorder(Watch):
-    """Collects the polynomials of a pass over `lanes` lanes; `sign` is the direction of time."""
+    """Collects the polynomials of a pass over `lanes` lanes; `sign`, 0-d or (lanes,), is the direction of time."""
 
     dense = True
 
-    def __init__(self, lanes: int, sign: float) -> None:
-        self.lanes, self.sign = lanes, sign
+    def __init__(self, lanes: int, sign: np.ndarray) -> None:
+        self.lanes, self.sign = lanes, np.broadcast_to(sign, (lanes,))
         self.parts: list[Tensor] = []
         self.rows: list[tuple[np.ndarray, ...]] = []
 
@@ -47,33 +47,35 @@ class Recorder(Watch):
         row, begin, size = np.zeros(shape, dtype=np.int64), np.zeros(shape), np.ones(shape)
         until = np.full(shape, np.inf)
         at = lane[order], place
-        row[at], begin[at], size[at], until[at] = order, start[order], (end - start)[order], self.sign * end[order]
+        row[at], begin[at], size[at] = order, start[order], (end - start)[order]
+        until[at] = self.sign[lane[order]] * end[order]
         device = self.parts[0].device
-        table = [torch.from_numpy(x).to(device) for x in (row, begin, size, until, np.maximum(count - 1, 0))]
-        return Trajectory(self.sign, torch.cat(self.parts), *table)
+        last = np.maximum(count - 1, 0)
+        table = [torch.from_numpy(x).to(device) for x in (row, begin, size, until, last, self.sign[:, None].copy())]
+        return Trajectory(torch.cat(self.parts), *table)
 
 
 class Trajectory(NamedTuple):
     """y(t) of every lane.
 
-    sign    direction of time.
     q       (pieces, degree + 1, width) coefficients.
     row, begin, size, until   (lanes, most steps): a piece's row in q, start, signed size, and sign * end.
     last    (lanes,) a lane's last piece.
+    sign    (lanes, 1) the direction of time.
     """
 
-    sign: float
     q: Tensor
     row: Tensor
     begin: Tensor
     size: Tensor
     until: Tensor
     last: Tensor
+    sign: Tensor
 
     def take(self, keep: np.ndarray) -> Trajectory:
         """The trajectory of the lanes `keep`; coefficients are shared."""
         index = torch.from_numpy(keep).to(self.q.device)
-        return Trajectory(self.sign, self.q, *(x[index] for x in self[2:]))
+        return Trajectory(self.q, *(x[index] for x in self[1:]))
 
     def __call__(self, t: Tensor) -> Tensor:
         """y at one time a lane, t (lanes,): (lanes, width), without gradient."""

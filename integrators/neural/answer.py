@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,51 @@ import torch
 from ..core import tolerance_scale
 from ..kernels.layout import MESSAGES, SUCCESS, message
 from .adjoint import CONTINUOUS
+from .lane_events import timed
 from .solution import Heuristics, NeuralSolution, NeuralStats
 from .solving import Solved
+from .time_rows import state_at
 from .totals import Pass
 
 Tensor = torch.Tensor
 
 
-def solution_of(solved: Solved, t: Any, wall_s: float) -> NeuralSolution:
-    """The NeuralSolution of what was solved; t: the times as the caller gave them; wall_s: seconds so far."""
+def solution_of(solved: Solved, t: Any, wall_s: float, back: Callable[[Tensor], Any] = lambda y: y) -> NeuralSolution:
+    """The NeuralSolution of what was solved; t: the times as the caller gave them; wall_s: seconds so far; back: states
+    in the caller's form."""
     problem, done = solved.problem, solved.done
     scale = tolerance_scale.of(problem.controller)
+    t = torch.as_tensor(t)
+    event_t, event_y, met = _event(solved, t)
+    y_last = done.y_last if event_y is None else torch.where(event_y.isnan(), done.y_last, event_y.detach())
+    count = len(problem.times)
     return NeuralSolution(
-        t=torch.as_tensor(t),
-        y=solved.y.reshape(len(problem.times), *problem.y0.shape),
+        t=t,
+        y=back(solved.y[:count].reshape(count, *problem.y0.shape)),
         success=bool((done.status == SUCCESS).all()),
-        message=_message(done, problem.batch if problem.per_sample else None, scale),
+        message=_message(done, problem.batch if problem.per_sample else None, scale) + met,
         t_last=_spread(done.t_last, problem.batch),
-        y_last=done.y_last.reshape(problem.y0.shape).clone(),
+        y_last=back(y_last.reshape(problem.y0.shape).clone()),
         stats=_stats(solved, wall_s),
         heuristics=_heuristics(solved) if solved.settings.heuristics else None,
         tolerance_scale=scale,
+        event_t=event_t if event_t is None or problem.per_sample else event_t[0],
+        event_y=None if event_y is None else back(event_y.reshape(problem.y0.shape)),
     )
+
+
+def _event(solved: Solved, t: Tensor) -> tuple[Tensor | None, Tensor | None, str]:
+    """The events' times (lanes,) and states (lanes, width) with their gradient, and what the message says of them."""
+    problem, events = solved.problem, solved.done.events
+    if events is None:
+        return None, None, ""
+    y = solved.y[-1]
+    t0 = (t if t.is_floating_point() else t.to(problem.y0.dtype)).to(y.device)[0]
+    found = timed(events, y, solved.backward, t0)
+    many = int(np.isfinite(events.times).sum())
+    whole = "; event met" if many else "; no event met"
+    met = f"; {many} of {len(events.times)} met the event" if problem.per_sample else whole
+    return found, state_at(found, y, solved.slope), met
 
 
 def _spread(per_lane: np.ndarray, batch: int) -> np.ndarray:

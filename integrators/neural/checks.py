@@ -30,25 +30,28 @@ FILLS = frozenset({
 })  # fmt: skip
 
 
-def times(t: Any) -> np.ndarray:
-    """t as (T,) float64."""
-    if isinstance(t, Tensor) and t.requires_grad:
-        raise ValueError("t requires a gradient, and output times are constants here: pass t.detach()")
+def times(t: Any, batch: int | None = None) -> np.ndarray:
+    """t as (T,) float64; or (T, batch), the times of every sample, where `batch` is given."""
     if isinstance(t, Tensor) and t.is_meta:
         raise ValueError("t is on the device meta, which holds no values")
     try:
-        raw = np.asarray(t.cpu() if isinstance(t, Tensor) else t)
+        raw = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t)
         if raw.dtype.kind not in "iuf":
             raise TypeError
         values = raw.astype(np.float64)
     except (TypeError, ValueError):
         raise options.refuse("t", "a 1-D tensor, array or list of times", t) from None
-    if values.ndim != 1 or len(values) < 2:
+    if values.ndim == 2 and len(values) > 1 and batch != values.shape[1]:
+        needs = f"T times for each of {batch} samples"
+        if batch is None:
+            needs = "a batch y0 (B, *features) and per_sample=True"
+        raise ValueError(f"t of shape {values.shape}, times (T, B) of every sample, needs {needs}")
+    if values.ndim not in (1, 2) or len(values) < 2:
         raise ValueError(f"t must be 1-D with at least two times, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("t must be finite")
-    steps = np.diff(values)
-    if not ((steps > 0).all() or (steps < 0).all()):
+    steps = np.diff(values, axis=0)
+    if not ((steps > 0).all(0) | (steps < 0).all(0)).all():
         what = "holds a time twice" if (steps == 0).any() else "turns back"
         if what == "holds a time twice" and getattr(t, "dtype", None) in (
             torch.float32,
@@ -67,6 +70,11 @@ def state(y0: Any) -> None:
         raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
     if y0.is_meta:
         raise ValueError("y0 is on the device meta, which holds no values")
+    if y0.is_complex():
+        raise ValueError(
+            f"y0 is {y0.dtype}, and error norms and gradients are those of real states: solve for "
+            "torch.view_as_real(y0), with torch.view_as_complex in func"
+        )
     if y0.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
     if y0.dim() == 0:
@@ -107,7 +115,7 @@ class SolverOptions:
     adjoint_params: tuple[Any, ...] | None
     back_rtol: float
     back_atol: float
-    first_step: float | None
+    first_step: Any
     start: float
     max_steps: int
     checkpoint_every: int | None
@@ -155,7 +163,7 @@ def solver_options(
     rtol, atol = one_tolerance_each(rtol, atol)
     adjoint_params = _parameters(adjoint_params)
     backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
-    _belong(adjoint, backwards, checkpoint_every)
+    belong(adjoint, backwards, checkpoint_every)
     back_rtol, back_atol = rtol, atol
     if adjoint in CONTINUOUS:
         back_rtol, back_atol = one_tolerance_each(
@@ -185,7 +193,7 @@ def _first_step(value: Any, span: float | None) -> float | None:
     return checked_step(value, span, cut=True)
 
 
-def _belong(adjoint: Any, backwards: dict[str, Any], checkpoint_every: Any) -> None:
+def belong(adjoint: Any, backwards: dict[str, Any], checkpoint_every: Any) -> None:
     """ValueError for an unknown adjoint, and for options (`backwards`: of the backward solve) that belong to
     another."""
     options.choice("adjoint", adjoint, ADJOINTS)

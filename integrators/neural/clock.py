@@ -91,7 +91,7 @@ class Clock:
         worst = float(ratio.max())
         # after steps that hardly move, larger ones are to be asked about again
         self.seen = 2.0 * worst if worst <= COARSE else DOUBTFUL
-        later = self._a_little_later(t, float(np.sign(h[run][0])), y.device)
+        later = self._a_little_later(t, np.where(h < 0.0, -1.0, 1.0), y.device)
         asked = run & (ratio >= DOUBTFUL)
         if worst <= COARSE or self.narrow:
             if not self._moves(slope, later, size, asked, y, k1, tol):
@@ -135,10 +135,10 @@ class Clock:
             )
         return k1
 
-    def _a_little_later(self, t: np.ndarray, sign: float, device: torch.device) -> Tensor:
-        """The next time after t (lanes,) in the direction `sign`, in the state's dtype."""
+    def _a_little_later(self, t: np.ndarray, sign: np.ndarray, device: torch.device) -> Tensor:
+        """The next times after t in the directions `sign`, each (lanes,), in the state's dtype."""
         here = torch.from_numpy(t).to(device=device, dtype=self.dtype)
-        return torch.nextafter(here, torch.full_like(here, sign * np.inf))
+        return torch.nextafter(here, torch.from_numpy(sign * np.inf).to(here))
 
     def _moves(
         self,

@@ -76,6 +76,6 @@ class _Heuristics(Watch):
             return
         with torch.enable_grad():
             if "E" in self.set.graph:
-                self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol))
+                self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol, self.set.hooks))
             if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))

@@ -10,6 +10,9 @@ Coefficients and the combination of two estimates (DOP853): `integrators/methods
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -91,20 +94,32 @@ def safe_norm(x: Tensor, mean: bool = False) -> Tensor:
     return torch.where(positive, torch.where(positive, ss, 1.0).sqrt(), 0.0)
 
 
-def scaled_error(step: Step, errors: list[Tensor], rtol: float, atol: float) -> Tensor:
-    """E of the step, (lanes,), differentiable; scale and estimates both carry gradient."""
-    return _combined([ScaledError.apply(e, step.y, step.y1, rtol, atol) for e in errors])
+def scaled_error(step: Step, errors: list[Tensor], rtol: float, atol: float, hooks: Hooks = NO_HOOKS) -> Tensor:
+    """E of the step, (lanes,), differentiable; scale and estimates both carry gradient.  `hooks` as for `measure`."""
+    relative, absolute = hooks.each or (rtol, atol)
+    if hooks.norm is None:
+        return _combined([ScaledError.apply(e, step.y, step.y1, relative, absolute) for e in errors])
+    return _combined([_own_norm(hooks.norm, e, step, relative, absolute) for e in errors])
+
+
+def _own_norm(norm: Callable[[Tensor], Tensor], e: Tensor, step: Step, rtol: Any, atol: Any) -> Tensor:
+    """A norm of e over its scale, (lanes,), differentiable; zero, without gradient, where e is zero."""
+    ratio = _ratio(e, step.y, step.y1, rtol, atol)[0]
+    some = (ratio != 0).any(1)
+    found = norm(torch.where(some[:, None], ratio, torch.ones_like(ratio)))
+    return torch.where(some, found.to(e), 0.0)
 
 
 class ScaledError(torch.autograd.Function):
     """rms_i( e_i / (atol + rtol max(|y_i|, |y1_i|)) ) of each row, with a backward in a few passes over the state.
+    rtol, atol: numbers, or tensors (width,).
 
     With r_i = e_i / sc_i and E = (sum_i r_i^2 / n)^(1/2):  dE/de_i = r_i / (n E sc_i),  dE/dsc_i = -r_i dE/de_i; where
     E = 0, zero. Where both ends are equally large the scale's derivative goes to y1.
     """
 
     @staticmethod
-    def forward(ctx, e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float) -> Tensor:
+    def forward(ctx, e: Tensor, y: Tensor, y1: Tensor, rtol: Any, atol: Any) -> Tensor:
         ctx.rtol, ctx.atol = rtol, atol
         err, *kept = _ratios(e, y, y1, rtol, atol)
         ctx.save_for_backward(e, y, y1, err, *kept)
@@ -127,16 +142,21 @@ class ScaledError(torch.autograd.Function):
 
 
 def _ratios(
-    e: Tensor, y: Tensor, y1: Tensor, rtol: float, atol: float
+    e: Tensor, y: Tensor, y1: Tensor, rtol: Any, atol: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """E (lanes,); e over its scale, that scale, the end that sets it (lanes, width), and whether that is y."""
+    ratio, *rest = _ratio(e, y, y1, rtol, atol)
+    return safe_norm(ratio, mean=True), ratio, *rest  # type: ignore[return-value]  # five of them
+
+
+def _ratio(e: Tensor, y: Tensor, y1: Tensor, rtol: Any, atol: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `_ratios` gives but for E."""
     first = y.abs() > y1.abs()
     larger = torch.where(first, y, y1)
     scale = larger.abs() * rtol + atol
-    if atol == 0:
+    if isinstance(atol, Tensor) or atol == 0:
         scale = torch.where(scale > 0, scale, 1.0)
-    ratio = e / scale
-    return safe_norm(ratio, mean=True), ratio, scale, larger, first
+    return e / scale, scale, larger, first
 
 
 def stiffness(step: Step, pair: tuple[int, int] | None) -> Tensor:

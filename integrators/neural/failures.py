@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import torch
 
 from ..kernels.layout import MESSAGES, SUCCESS
@@ -16,7 +17,8 @@ def told(solution: NeuralSolution) -> str:
     """How many samples failed, where and why, and what helps."""
     status, coupled = solution.status, solution.heuristics is None or solution.heuristics.h.dim() == 1
     failed = status != SUCCESS
-    first = int(failed.argmax())
+    which = np.flatnonzero(failed)
+    first = int(which[0])
     at = f"t = {solution.t_last[first]:.6g}"
     reasons = {code: MESSAGES[int(code)].partition(";")[0] for code in status[failed]}
     helps = "a field that stays bounded, a shorter span, looser tolerances, or a larger max_steps"
@@ -27,9 +29,15 @@ def told(solution: NeuralSolution) -> str:
     else:
         counted = Counter(int(code) for code in status[failed])
         causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
-        many = f"{int(failed.sum())} of {len(status)} samples failed"
-        text = f"{many}, the first of them, sample {first}, at {at} ({causes})"
+        many = f"{len(which)} of {len(status)} samples failed"
+        text = f"{many}, {_numbers(which)}, the first of them, sample {first}, at {at} ({causes})"
     return f"{text}. What helps: {helps}"
+
+
+def _numbers(which: np.ndarray, most: int = 5) -> str:
+    """The samples `which`, the first few of them by number."""
+    some = ", ".join(str(i) for i in which[:most])
+    return f"number {some}" if len(which) == 1 else f"numbers {some}{', ...' if len(which) > most else ''}"
 
 
 def filled(y: Tensor, y0: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ class GridLog:
             row[1 + i, ids] = np.where(accept, column, 0.0)
         self.rows.append(row)
 
-    def grid(self, t_start: float, stiff: bool) -> Grid:
-        """The grid of what was added; `t_start` is the time of lanes without a step, `stiff` says whether hs was
-        measured."""
+    def grid(self, t_start: np.ndarray, stiff: bool) -> Grid:
+        """The grid of what was added; `t_start` (lanes,) is the time of lanes without a step, `stiff` says whether hs
+        was measured."""
         if not self.rows:
             empty = np.zeros((0, self.lanes))
             return Grid(empty, empty, empty, empty, empty if stiff else None, np.zeros(self.lanes, dtype=np.int64))

@@ -1,6 +1,6 @@
 """What a caller may hang into an adaptive pass: a norm, limits of the step size, callbacks, and an event that ends it.
 
-The faces of other libraries need these; `odeint` itself has none.  They are for a pass with one lane.
+Callbacks and the event are for a pass with one lane, which the faces of other libraries make.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Event(Protocol):
 class Hooks:
     """Hooks of one pass, each None for none.
 
-    norm      error ratios (1, width) -> their norm (1,), in the place of the root mean square.
+    norm      error ratios (lanes, width) -> their norms (lanes,), in the place of the root mean square.
     min_step  least size of an attempt; one of that size is accepted whatever its error, if it is finite.
     max_step  largest size of an attempt.
     step      called before every attempt; `accept`, `reject` after it.
@@ -54,13 +54,13 @@ class Hooks:
     each: tuple[Tensor, Tensor] | None = None
 
     def held(self, h: np.ndarray) -> np.ndarray:
-        """Sizes h (1,) between the limits."""
+        """Sizes h (lanes,) between the limits."""
         if self.min_step is None and self.max_step is None:
             return h
         return np.clip(h, self.min_step, self.max_step)
 
     def forced(self, size: np.ndarray) -> np.ndarray | bool:
-        """Whether an attempt of `size` (1,) is accepted whatever its error."""
+        """Whether attempts of `size` (lanes,) are accepted whatever their error."""
         return False if self.min_step is None else size <= self.min_step
 
     def decided(self, accept: np.ndarray, t: np.ndarray, y: Tensor, size: np.ndarray) -> None:

@@ -30,11 +30,12 @@ from .field import check_callable
 from .fit import check_fit, heuristics_for
 from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
+from .shaping import Shaping
 from .solution import NeuralSolution
 
 Tensor = torch.Tensor
 #: what a NeuralODE does where samples fail
-ON_FAILURE = ("raise", "mask", "status")
+ON_FAILURE = ("raise", "warn", "mask")
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class NeuralODE(torch.nn.Module):
         func        func(t, y) -> dy/dt.  The parameters of a Module become this one's.  See `odeint` for the shapes of
                     t and y.
         method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
-        adjoint_params, adjoint_rtol, adjoint_atol, resolve
-                    as for `odeint`.
+        adjoint_params, adjoint_rtol, adjoint_atol, min_step, max_step, step_t, jump_t, resolve
+                    as for `odeint`, methods on a grid aside; rtol and atol are single numbers.
         per_sample  False, the default, as in the papers on regularised neural ODEs: one step size for the whole batch;
                     func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
                     None: True for a batch, and False for one system of shape (D,), where compact=True has nothing to
@@ -75,8 +76,8 @@ class NeuralODE(torch.nn.Module):
                     "mask": a warning.  `out.mask` is False for the samples that failed, they are left out of the
                     penalty, and what they did not reach is filled with their y0, a constant, so that a loss over all
                     samples stays finite and of ordinary size (`out.solution.y` keeps its NaN).
-                    "status": nothing is said, outputs are NaN, and the caller looks at `out.mask` or
-                    `out.solution.status`.
+                    "warn": a warning that says which samples failed and why; outputs are NaN, as those of `odeint`
+                    are.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
         warm_start  True: a solve in training mode begins with the size that suited the last one's first step
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
@@ -115,6 +116,10 @@ class NeuralODE(torch.nn.Module):
         adjoint_params: Iterable[Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        min_step: float | None = None,
+        max_step: float | None = None,
+        step_t: Any = None,
+        jump_t: Any = None,
         resolve: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__()
@@ -149,6 +154,7 @@ class NeuralODE(torch.nn.Module):
             "even_steps": asked.even_steps,
             "adjoint_params": asked.adjoint_params,
             "resolve": resolve,
+            **Shaping(min_step=min_step, max_step=max_step, step_t=step_t, jump_t=jump_t).checked(),
         }
         self.warm_start = options.flag("warm_start", warm_start)
         if self.warm_start:
@@ -183,6 +189,10 @@ class NeuralODE(torch.nn.Module):
             mask = self._mask(solution)
             y, penalty = solution.y, solution.y.new_zeros(())
         else:
+            if getattr(t, "requires_grad", False) or getattr(t, "ndim", 1) > 1:
+                raise ValueError(
+                    f"{self.regulariser!r} takes t as (T,) constants: pass t.detach(), or regulariser=None"
+                )
             plan = self.regulariser.plan(self.func, y0, t, generator, replace(self.solver, per_sample=per_sample))
             solution = self._solve(plan.func, plan.y0, plan.t, per_sample)
             mask = self._mask(solution)
@@ -208,12 +218,15 @@ class NeuralODE(torch.nn.Module):
 
     def _mask(self, solution: NeuralSolution) -> Tensor:
         """Which samples reached the end (B,).  Raises or warns because of the others as `on_failure` says."""
-        if not solution.success and self.on_failure != "status":
+        if not solution.success:
             text = told(solution)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
-            rest = "masked: out.mask is False for what failed, and its unreached outputs are its y0"
-            warnings.warn(f"{text}; {rest}", stacklevel=3)
+            rest = {
+                "mask": "masked: out.mask is False for what failed, and its unreached outputs are its y0",
+                "warn": "out.mask is False for what failed, and its unreached outputs are NaN",
+            }
+            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=3)
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

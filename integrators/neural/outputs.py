@@ -16,23 +16,31 @@ Tensor = torch.Tensor
 
 
 class Outputs:
-    """Collector for the outputs `t` (T,) float64, monotone, of `lanes` lanes.
+    """Collector for the outputs `t` (T,), or (T, lanes), float64, monotone, of `lanes` lanes.
 
     Row 0 of the answer is y0.  Outputs that a lane never reaches are NaN.
+
+    event   None, or (lanes,) the times of an event after which a lane has no outputs, infinite until it is found: its
+            state then is one more row of the answer, the last.
     """
 
-    def __init__(self, t: np.ndarray, lanes: int) -> None:
-        self.sign = 1.0 if t[-1] > t[0] else -1.0
-        self.t, self.due = t, t * self.sign
+    def __init__(self, t: np.ndarray, lanes: int, event: np.ndarray | None = None) -> None:
+        self.sign = np.broadcast_to(np.where(t[-1] > t[0], 1.0, -1.0), (lanes,))
+        self.t, self.event = t, event
+        self.due = t * (self.sign if t.ndim > 1 else self.sign[0])
         self.next = np.ones(lanes, dtype=np.int64)
-        self.where = np.full((len(t), lanes), -1, dtype=np.int64)
+        self.where = np.full((len(t) + (event is not None), lanes), -1, dtype=np.int64)
         self.values: list[Tensor] = []
         self.rows = 0
 
     def passed(self, lanes: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Pairs (position in `lanes`, output) that the lanes pass when they reach the times `end`; None without any."""
         start = self.next[lanes]
-        stop = np.searchsorted(self.due, end * self.sign, side="right")
+        until = self._until(lanes, end) * self.sign[lanes]
+        if self.due.ndim > 1:
+            stop = (self.due[:, lanes] <= until).sum(0)
+        else:
+            stop = np.searchsorted(self.due, until, side="right")
         count = np.maximum(stop - start, 0)
         total = int(count.sum())
         if total == 0:
@@ -43,26 +51,46 @@ class Outputs:
         return position, start[position] + offset
 
     def groups(self, ids: np.ndarray, t0: np.ndarray, t1: np.ndarray) -> Iterator[tuple]:
-        """What the lanes `ids` pass on the way from t0 to t1, each (len(ids),): at most two groups.
+        """What the lanes `ids` pass on the way from t0 to t1, each (len(ids),): at most three groups, the event's last.
 
         A group is (output, position, theta), each (p,): indices into t, indices into `ids`, and the fraction of the
         step.  theta is None for the group whose times are step ends.
         """
+        yield from self._times(ids, t0, t1)
+        if self.event is not None:
+            at = self.event[ids]
+            found = np.flatnonzero((self.sign[ids] * at > self.sign[ids] * t0) & (at == self._until(ids, t1)))
+            if len(found):
+                theta = (at[found] - t0[found]) / (t1[found] - t0[found])
+                yield np.full(len(found), len(self.t)), found, theta
+
+    def _until(self, ids: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """The times `end`, or the events before them, of the lanes `ids`; each (len(ids),)."""
+        if self.event is None:
+            return end
+        sign = self.sign[ids]
+        return sign * np.minimum(sign * end, sign * self.event[ids])
+
+    def _times(self, ids: np.ndarray, t0: np.ndarray, t1: np.ndarray) -> Iterator[tuple]:
+        """The groups of `groups` but the event's."""
         hit = self.passed(ids, t1)
         if hit is None:
             return
         position, output = hit
-        at_end = self.t[output] == t1[position]
+        due = self.t[output] if self.t.ndim == 1 else self.t[output, ids[position]]
+        at_end = due == t1[position]
         if at_end.any():
             yield output[at_end], position[at_end], None
         if not at_end.all():
-            position, output = position[~at_end], output[~at_end]
-            yield output, position, (self.t[output] - t0[position]) / (t1[position] - t0[position])
+            position, output, due = position[~at_end], output[~at_end], due[~at_end]
+            yield output, position, (due - t0[position]) / (t1[position] - t0[position])
 
     def within(self, ids: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Whether the lanes `ids` have an output before they reach the times `end`, each (len(ids),); passes none."""
         nxt = self.next[ids]
-        return (nxt < len(self.due)) & (self.due[np.minimum(nxt, len(self.due) - 1)] < end * self.sign)
+        place = np.minimum(nxt, len(self.due) - 1)
+        due = self.due[place] if self.due.ndim == 1 else self.due[place, ids]
+        return (nxt < len(self.due)) & (due < end * self.sign[ids])
 
     def add(self, output: np.ndarray, ids: np.ndarray, values: Tensor) -> None:
         """Keep `values` (p, width) as outputs `output` (p,) of lanes `ids` (p,)."""
@@ -73,14 +101,16 @@ class Outputs:
     def assemble(self, y0: Tensor) -> Tensor:
         """The answer, (T, lanes, width), with y0 (lanes, width) as its first row."""
         lanes, width = y0.shape
-        order = np.arange(lanes, lanes * len(self.t)).reshape(-1, lanes)
+        order = np.arange(lanes, lanes * len(self.where)).reshape(-1, lanes)
         if len(self.values) == len(order) and np.array_equal(self.where[1:] + lanes, order):
             return torch.stack([y0, *self.values])
         row = np.where(self.where >= 0, self.where + lanes, lanes + self.rows)
         row[0] = np.arange(lanes)
+        if self.event is not None:
+            row[-1] = np.where(self.event == self.t[0], row[0], row[-1])
         blank = torch.full((1, width), float("nan"), dtype=y0.dtype, device=y0.device)
         index = torch.from_numpy(row.reshape(-1)).to(y0.device)
-        return torch.cat([y0, *self.values, blank])[index].view(len(self.t), lanes, width)
+        return torch.cat([y0, *self.values, blank])[index].view(len(self.where), lanes, width)
 
 
 def rows_of(x: Tensor, index: np.ndarray) -> Tensor:

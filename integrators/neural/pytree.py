@@ -38,11 +38,6 @@ class Layout:
         for part in parts:
             if not isinstance(part, Tensor):
                 raise ValueError(f"y0 must be a tensor or a tuple or dict of tensors, got {type(part).__name__}")
-            if part.is_complex():
-                raise ValueError(
-                    f"y0 is {part.dtype}, and error norms and gradients are those of real states: solve for "
-                    "torch.view_as_real(y0), with torch.view_as_complex in func"
-                )
             check_state(part.reshape(1) if part.dim() == 0 else part)
         self.shapes = [part.shape for part in parts]
         self.sizes = [part.numel() for part in parts]
@@ -78,9 +73,10 @@ class Layout:
 
         return slope
 
-    def flat_slope(self, slope: Any, t: Tensor) -> Tensor:
-        """The vector of what func has returned at the time t; slopes of t's dtype are taken in the state's."""
-        if not self.parted and isinstance(slope, Tensor):
+    def flat_slope(self, slope: Any, t: Tensor, lead: tuple[int, ...] = ()) -> Tensor:
+        """The vector (*lead, width) of what func has returned at the time t, whose parts begin with the axes `lead`;
+        slopes of t's dtype are taken in the state's."""
+        if not self.parted and isinstance(slope, Tensor) and not lead:
             if slope.shape == self.shapes[0] and slope.dtype == self.dtype:
                 return slope.reshape(-1)
         parts, spec = tree.tree_flatten(slope)
@@ -88,15 +84,16 @@ class Layout:
         if not same or not all(isinstance(part, Tensor) for part in parts):
             what = "a tensor like y" if not self.parted else "tensors in the form of y"
             raise ValueError(f"func must return {what}, got {_named(slope)}")
-        for i, (part, shape) in enumerate(zip(parts, self.shapes, strict=True)):
+        for i, (part, alone) in enumerate(zip(parts, self.shapes, strict=True)):
+            shape = (*lead, *alone)
             if part.shape != shape or part.dtype not in (self.dtype, t.dtype):
                 where = f"part {i} of " if self.parted else ""
                 raise ValueError(
                     f"func must return {where}a slope like y, of shape {tuple(shape)} and {self.dtype}; got "
                     f"{tuple(part.shape)} and {part.dtype}"
                 )
-        flat = [part.reshape(-1).to(self.dtype) for part in parts]
-        return torch.cat(flat) if self.parted else flat[0]
+        flat = [part.reshape(*lead, -1).to(self.dtype) for part in parts]
+        return torch.cat(flat, -1) if self.parted else flat[0]
 
     def each(self, name: str, value: Any) -> Tensor:
         """A tolerance for every number of the state, (width,): from a number, from a tensor that broadcasts to the
@@ -121,7 +118,7 @@ class Layout:
         """The norm of rows (1, width), as `hooks` take it: `own` of a state, else the largest of the parts' root mean
         squares; None for one tensor, whose norm is the solver's."""
         if own is not None:
-            return lambda rows: torch.as_tensor(own(self.state(rows[0]))).detach().reshape(1).abs()
+            return lambda rows: torch.as_tensor(own(self.state(rows[0]))).reshape(1).abs()
         return mixed_norm(self.sizes) if self.parted else None
 
     def twice(self, norm: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:

@@ -59,7 +59,7 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, checkpoint_ever
     """Take the steps of `done.grid` from y0 (lanes, width), with gradient."""
     lanes, width = y0.shape
     grid, steps = done.grid, len(done.grid.t)
-    outputs = Outputs(set_.t, lanes)
+    outputs = Outputs(set_.t, lanes, done.event_t)
     if steps == 0:
         # nobody moved: func is not evaluated, and there is nothing to differentiate but y0
         empty = y0.new_zeros((0, lanes))
@@ -103,7 +103,7 @@ class _Work:
         lanes, width = y.shape
         if self.stepper is None or self.stepper.lanes != lanes:
             self.stepper = Stepper(self.set.tableau, self.field, lanes, width, self.dtype, self.device)
-            self.stepper.wide = self.clock.wide
+            self.stepper.wide, self.stepper.stops = self.clock.wide, self.set.stops
         plan = self._plan(seg)
         args = (self.stepper, seg, plan, y, k1)
         y, k1, err, stiff, values = (
@@ -138,8 +138,7 @@ class _Work:
         stiffs: list[Tensor] = []
         values: list[Tensor] = []
         if k1 is None and set_.tableau.fsal:
-            t0 = self.clock.times(np.full(len(y), set_.t[0]), y.device)
-            k1 = self.field(t0, y)
+            k1 = self.field(self._asked_at(seg, np.broadcast_to(set_.t[0], self.done.status.shape)[seg.ids]), y)
         todo = iter(plan)
         due = next(todo, None)
         for j in range(seg.start, seg.stop):
@@ -170,15 +169,35 @@ class _Work:
         start = self.done.grid.t[j, seg.ids]
         if self.set.tableau.fsal:
             assert k1 is not None  # the last step's
+            if j > 0:
+                k1 = self._after_jump(seg, start, live, y, k1)
             if mask is None:
                 return start, y, k1
             return start, torch.where(mask, y, y.detach()), torch.where(mask, k1, k1.detach())
         start = np.where(live, start, start[int(np.argmax(live))])
         (y,) = lend(live, y)
-        if k1 is None:
-            k1 = self.field(self.clock.times(start, y.device), y)
+        if k1 is None or self._jumped(start, live).any():
+            k1 = self.field(self._asked_at(seg, start), y)
         (k1,) = lend(live, k1)
         return start, y, k1
+
+    def _asked_at(self, seg: _Segment, start: np.ndarray) -> Tensor:
+        """The times at which steps of the segment's lanes begin, as func receives them."""
+        sign = np.broadcast_to(self.set.sign, self.done.status.shape)[seg.ids]
+        return self.set.times(start, start, sign, self.clock, self.device)
+
+    def _jumped(self, start: np.ndarray, live: np.ndarray) -> np.ndarray:
+        """Which of the lanes that take the step begin it where the field jumps."""
+        return live & (False if self.set.stops is None else self.set.stops.at_jump(start))
+
+    def _after_jump(self, seg: _Segment, start: np.ndarray, live: np.ndarray, y: Tensor, k1: Tensor) -> Tensor:
+        """The first slopes k1, evaluated anew where the field jumps at the start of the step."""
+        jumped = self._jumped(start, live)
+        if not jumped.any():
+            return k1
+        rest = torch.from_numpy(~live).to(y.device)[:, None]
+        anew = self.field(self._asked_at(seg, start), torch.where(rest, y.detach(), y))
+        return torch.where(torch.from_numpy(jumped).to(y.device)[:, None], anew, k1)
 
     def _estimate(
         self, stepper: Stepper, step: Step, mask: Tensor | None, errs: list[Tensor], stiffs: list[Tensor]
@@ -186,7 +205,7 @@ class _Work:
         """Append E and S of the step where they are wanted, zero for lanes that rest."""
         set_ = self.set
         if "E" in set_.graph:
-            err = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+            err = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol, set_.hooks)
             errs.append(err if mask is None else torch.where(mask[:, 0], err, 0.0))
         if "S" in set_.graph:
             stiff = stiffness(step, set_.tableau.stiffness)

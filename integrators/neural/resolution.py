@@ -16,6 +16,7 @@ import torch
 
 from ..core import tolerance_scale
 from ..core.errors import outside
+from . import autocast
 from .checks import SolverOptions
 
 Tensor = torch.Tensor
@@ -45,3 +46,15 @@ def floored(asked: SolverOptions, dtype: torch.dtype, scale: float = 1.0) -> Sol
             stacklevel=outside(),
         )
     return replace(asked, rtol=max(asked.rtol, least), back_rtol=max(asked.back_rtol, least))
+
+
+def warn_of_half(rtol: float, device: torch.device, scale: float = 1.0) -> None:
+    """UserWarning where func's slopes, in half precision under autocast, are off by more than rtol allows."""
+    half = autocast.half_of(device)
+    if half is not None and 8 * rtol < torch.finfo(half).eps:
+        warnings.warn(
+            f"func runs in {half} under autocast, whose round-off sets the step size at rtol = {rtol:g}"
+            f"{tolerance_scale.said(scale)}: use an rtol of {torch.finfo(half).eps / 8:.1g} or more, or solve outside "
+            "of autocast",
+            stacklevel=outside(),
+        )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..methods.explicit.tableau import ExplicitTableau
 from .clock import Clock
 from .hooks import NO_HOOKS, Hooks
+from .stops import Stops
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Settings:
 
     tableau       the method's coefficients.
     controller    an object of the controller contract.
-    t             (T,) float64, strictly monotone: the start, the output times and the end.
+    t             (T,) float64, strictly monotone: the start, the output times and the end; or (T, lanes), those of
+                  every lane, which may run in different directions.
     rtol, atol    tolerances of the scaled error.
     first_step    size of the first attempt, positive: one number, one a lane (NaN where it is not known), or None for
                   the automatic choice.
@@ -35,6 +38,8 @@ class Settings:
     check_start   None, or what is called once before the first attempt with four arguments: the slope at the start as a
                   function of y, y0, its slope, and which lanes (lanes,) are finite there.
     hooks         what else the caller hangs into the pass.
+    stops         times at which steps must end; None: only at the end.
+    event         ends a lane's solve where its event is (`lane_events`); None: nothing does.
     """
 
     tableau: ExplicitTableau
@@ -53,8 +58,15 @@ class Settings:
     check_start: Callable[..., None] | None = None
     hooks: Hooks = NO_HOOKS
     start: float = 1.0
+    stops: Stops | None = None
+    event: Any = None
 
     @property
-    def sign(self) -> float:
-        """The direction of time: 1.0 forwards, -1.0 backwards."""
-        return 1.0 if self.t[-1] > self.t[0] else -1.0
+    def sign(self) -> np.ndarray:
+        """The direction of time, 1.0 forwards and -1.0 backwards: 0-d, or (lanes,) where lanes have their own times."""
+        return np.where(self.t[-1] > self.t[0], 1.0, -1.0)
+
+    def times(self, t: np.ndarray, start: np.ndarray, sign: np.ndarray, clock: Clock, device: Any) -> torch.Tensor:
+        """Times t of steps that begin at `start` in the direction `sign`, each (lanes,), as func receives them."""
+        found = clock.times(t, device)
+        return found if self.stops is None else self.stops.inside(found, start, sign)

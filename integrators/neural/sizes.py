@@ -33,9 +33,11 @@ def resolved(t: np.ndarray) -> np.ndarray:
     return np.maximum(2.220446049250313e-15 * np.abs(t), 1e-300)
 
 
-def choose(t: np.ndarray, h: np.ndarray, hmin: np.ndarray, t_end: float, sign: float, even: bool) -> Sizes:
+def choose(
+    t: np.ndarray, h: np.ndarray, hmin: np.ndarray, t_end: np.ndarray, sign: np.ndarray, even: bool
+) -> Sizes:
     """The sizes of an attempt from t where the controller asks for h; none is below `hmin` but for the sake of the end
-    time.
+    time `t_end`, which lies in the direction `sign`.
 
     even: equal steps to the end, as `adaptive` explains.
     """
@@ -52,19 +54,19 @@ def choose(t: np.ndarray, h: np.ndarray, hmin: np.ndarray, t_end: float, sign: f
 
 
 def record_of(
-    seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float, span: float
+    seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float, span: np.ndarray
 ) -> list[np.ndarray]:
     """The attempt record (`core.record`): one array (lanes,) a slot, NaN where neither the sizes nor the measurements
     `seen` fill it.
 
-    order: the error estimate's order.  cost: evaluations of the attempt, (lanes,).  span: length of the whole span.
+    order: the error estimate's order.  cost, span (lanes,): evaluations of the attempt, and lengths of the whole spans.
     """
     lanes = len(sizes.size)
     record = [np.full(lanes, np.nan)] * rec.N_RECORD
     record[rec.H], record[rec.H_FREE], record[rec.T_LEFT] = sizes.size, sizes.want, sizes.left
     record[rec.ORDER], record[rec.NF] = np.full(lanes, float(order)), cost.astype(np.float64)
     record[rec.TRUNCATED], record[rec.RTOL] = sizes.truncated.astype(np.float64), np.full(lanes, rtol)
-    record[rec.SPAN] = np.full(lanes, span)
+    record[rec.SPAN] = span
     for slot, value in seen.items():
         record[slot] = value
     return record

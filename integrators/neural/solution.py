@@ -15,6 +15,7 @@ PMLR 139:8325-8335.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,27 +139,33 @@ class NeuralStats:
 class NeuralSolution:
     """Solution of a batched initial-value problem.
 
-    t           output times (T,), as given.
-    y           (T, B, *features), or (T, D) of one system; outputs that a failed sample did not reach are NaN.
+    t           output times (T,), or (T, B), as given.
+    y           (T, B, *features), or (T, D) of one system, in y0's form, each part with T first; outputs that a failed
+                sample did not reach, or that lie behind an event, are NaN.
     success     True if every sample reached the last time.
     message     one line saying what happened.
-    t_last      (B,) float64, B = 1 for one system: each sample's last good time.
+    t_last      (B,) float64, B = 1 for one system: each sample's last good time, or that of its event.
     y_last      of y0's shape: the states there, without gradient.
     stats       NeuralStats.
     heuristics  Heuristics, or None with heuristics=False.
     tolerance_scale
                 what the controller multiplied the tolerances asked for by; E counts in those that result.
+    event_t     with an event_fn, in t's dtype: the events' times, (B,) with steps per sample, else 0-d; NaN where there
+                is none before the end.  None without an event_fn.
+    event_y     of y0's shape: the states at the events, NaN where there is none.
     """
 
     t: Tensor
-    y: Tensor
+    y: Any
     success: bool
     message: str
     t_last: np.ndarray
-    y_last: Tensor
+    y_last: Any
     stats: NeuralStats
     heuristics: Heuristics | None
     tolerance_scale: float = 1.0
+    event_t: Tensor | None = None
+    event_y: Any = None
 
     @property
     def status(self) -> np.ndarray:

@@ -16,16 +16,19 @@ import numpy as np
 import torch
 
 from ..methods.explicit.tableau import ExplicitTableau
-from . import adjoint
+from . import adjoint, time_rows
 from .adaptive import adaptive_pass
 from .checks import SolverOptions
 from .clock import Clock
 from .direct import direct
 from .field import Field, Func
 from .hooks import NO_HOOKS, Hooks
+from .lane_events import EventFunction
 from .replay import Replay, replay
 from .rows import check_rows
 from .settings import Settings
+from .step import Slope
+from .stops import Stops
 from .totals import Pass
 
 Tensor = torch.Tensor
@@ -33,11 +36,15 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Problem:
-    """What `odeint` is asked, checked: func, y0 and the options `asked` as it takes them, the times (T,) float64, the
+    """What `odeint` is asked, checked: func, y0 and the options `asked` as it takes them, the times (T,) or (T, B), the
     method's coefficients, a controller object, and whether steps are per sample.
 
     hooks   what else the caller hangs into the forward pass.
     back    settings of a continuous adjoint's backward solve that are not those of the forward one, by name.
+    origin  the caller's func, where `func` is made of it; None: `func` itself.
+    stops   times at which steps end; None: only at the end.
+    event   what ends a lane's solve; None: nothing does.
+    moved   the times as a tensor of the shape of `times`, where their gradient is wanted; None where it is not.
     """
 
     func: Func
@@ -49,6 +56,15 @@ class Problem:
     asked: SolverOptions
     hooks: Hooks = NO_HOOKS
     back: Mapping[str, Any] = field(default_factory=dict)
+    origin: Any = None
+    stops: Stops | None = None
+    event: EventFunction | None = None
+    moved: Tensor | None = None
+
+    @property
+    def asked_func(self) -> Any:
+        """The caller's func."""
+        return self.func if self.origin is None else self.origin
 
     @property
     def single(self) -> bool:
@@ -95,9 +111,11 @@ class Problem:
             asked.even_steps,
             Clock(self.y0.dtype, t[0], t[-1] - t[0]),
             watch_draws=True,
-            check_start=functools.partial(check_rows, self.func) if self.per_sample and self.batch > 1 else None,
+            check_start=functools.partial(check_rows, self.asked_func) if self.per_sample and self.batch > 1 else None,
             hooks=self.hooks,
             start=asked.start,
+            stops=self.stops,
+            event=self.event,
         )
 
 
@@ -107,7 +125,8 @@ class Solved:
 
     settings   of the adaptive pass `done`.
     rows       y0 as (lanes, width).
-    y          (T, lanes, width) the outputs, with their gradient where there is one.
+    y          (T, lanes, width) the outputs, with their gradient where there is one; with an event one row more, its
+               states.
     again      what carries gradient besides: E and S.  None where nothing does.
     forward    func as the adaptive pass called it; `backward`, as replay or backward solve call it.
     """
@@ -121,11 +140,25 @@ class Solved:
     forward: Field
     backward: Field
 
+    @property
+    def slope(self) -> Slope:
+        """func at times of any dtype, as backward passes call it."""
+        return _in_time(self.backward, self.settings)
+
+
+def _in_time(field: Field, settings: Settings) -> Slope:
+    clock = settings.clock
+    assert clock is not None  # `Problem.settings` makes one
+    return lambda t, y: field(t.to(clock.time_dtype), y)
+
 
 def solve(problem: Problem) -> Solved:
     """Solve `problem`."""
     asked, settings, rows = problem.asked, problem.settings(), problem.rows()
     forward, backward = problem.slope(), problem.slope()
+    moved = None if asked.adjoint == "none" else problem.moved
+    if moved is not None:
+        start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings))
     again: Replay | None = None
     if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
         done, again = direct(forward, settings, rows)
@@ -136,7 +169,7 @@ def solve(problem: Problem) -> Solved:
         )
         if problem.hooks is not NO_HOOKS or problem.back:
             task.back = replace(settings, **{"hooks": NO_HOOKS, "first_step": None, **problem.back})
-        done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.func, asked.adjoint_params))
+        done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.asked_func, asked.adjoint_params))
     else:
         with torch.no_grad():
             done = adaptive_pass(forward, settings, rows.detach(), want_output=not problem.differentiate)
@@ -145,4 +178,8 @@ def solve(problem: Problem) -> Solved:
         answer = again.y if again is not None else done.y
         assert answer is not None
         y = answer
+    if moved is not None:
+        # the first output is y0 itself, whenever the solve starts
+        outputs = time_rows.outputs_at(moved, y[: len(moved)], _in_time(backward, settings))
+        y = torch.cat([start[None], outputs[1:], y[len(moved) :]])
     return Solved(problem, settings, rows, done, y, again, forward, backward)

@@ -54,17 +54,18 @@ def rms(x: Tensor) -> np.ndarray:
 
 
 def first_step(
-    field: Slope, set_: Settings, y0: Tensor, sign: float, clock: Clock
+    field: Slope, set_: Settings, y0: Tensor, sign: np.ndarray, clock: Clock
 ) -> tuple[Tensor, np.ndarray, np.ndarray, int]:
     """First slope (lanes, width), first size (lanes,), whether a lane's start is finite (lanes,), and the number of
     evaluations.
 
-    `set_.t` may hold one start and one end for all lanes, or have a second axis with one a lane.  The size is positive,
-    and is that of `set_.first_step` where one is given there.
+    sign: the direction of time, 0-d or (lanes,).  `set_.t` may hold one start and one end for all lanes, or have a
+    second axis with one a lane.  The size is positive, and is that of `set_.first_step` where one is given there.
     """
     lanes = len(y0)
     span = abs(set_.t[-1] - set_.t[0])
-    k1 = field(clock.times(set_.t[0] + sign * np.zeros(lanes), y0.device), y0)
+    start = set_.t[0] + np.zeros(lanes)
+    k1 = field(set_.times(start, start, sign, clock, y0.device), y0)
     if not k1.requires_grad:
         # func may use its result as a buffer, and this one is needed beyond the next call
         k1 = k1.clone()
@@ -78,7 +79,7 @@ def first_step(
 
 
 def _automatic(
-    field: Slope, set_: Settings, y0: Tensor, k1: Tensor, sign: float, clock: Clock, span: float | np.ndarray
+    field: Slope, set_: Settings, y0: Tensor, k1: Tensor, sign: np.ndarray, clock: Clock, span: float | np.ndarray
 ) -> np.ndarray:
     """The automatic size (lanes,) from the first slope k1; takes one evaluation."""
     norm = _ErrorNorm(set_, y0)
@@ -87,7 +88,7 @@ def _automatic(
     h0 = np.minimum(h0, span)
     h0 = np.where(h0 > 0, h0, 0.0)
     step = torch.from_numpy(sign * h0).to(device=y0.device, dtype=y0.dtype)[:, None]
-    later = clock.times(set_.t[0] + sign * h0, y0.device)
+    later = set_.times(set_.t[0] + sign * h0, set_.t[0] + np.zeros(len(y0)), sign, clock, y0.device)
     d2 = norm(field(later, y0 + step * k1) - k1) / h0
     d2 = np.where(np.isfinite(d2), d2, 0.0)
     dm = np.maximum(d1, d2)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from ..methods.explicit.tableau import ExplicitTableau
+from .stops import Stops
 
 Tensor = torch.Tensor
 #: slope of all lanes: (t (lanes,), y (lanes, width)) -> (lanes, width)
@@ -59,10 +60,12 @@ class Stepper:
 
     graph   attempts are differentiable.
     wide    times are float64 whatever the dtype of the state (`clock`).
+    stops   moves times off the jumps of the field; None where there are none.
     """
 
     graph = False
     wide = False
+    stops: Stops | None = None
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
         self.tableau, self.field, self.lanes, self.width = tableau, field, lanes, width
@@ -89,7 +92,10 @@ class Stepper:
     def _times(self, t: np.ndarray, h: np.ndarray) -> Tensor:
         """Stage times and, as the last row, h: one transfer a step."""
         table = np.concatenate([t + self.c * h, h[None]])
-        return torch.from_numpy(table).to(device=self.device, dtype=torch.float64 if self.wide else self.dtype)
+        times = torch.from_numpy(table).to(device=self.device, dtype=torch.float64 if self.wide else self.dtype)
+        if self.stops is not None:
+            times[:-1] = self.stops.inside(times[:-1], t, np.sign(h))
+        return times
 
     # -- without gradient ------------------------------------------------------------------------------------------
 

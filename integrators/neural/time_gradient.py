@@ -1,11 +1,6 @@
-"""Gradients in the times of a solve.
+"""Gradients in the times of a solve of one vector: `time_rows` for one lane.
 
-An output at t_i moves along the solution, and a solution that starts later has lost what it would have gained:
-
-    dy(t_i)/dt_i = f(t_i, y(t_i)),        dy/dt_0 = -dy/dy_0 f(t_0, y_0).
-
-Both are added to a solution that was computed with constant times, and change no number of it.  func is evaluated in
-the backward pass alone, once an output, and only where a time wants a gradient.  There are no second derivatives.
+func is evaluated in the backward pass alone, once an output, and only where a time wants a gradient.
 """
 
 from __future__ import annotations
@@ -15,6 +10,8 @@ from typing import Any
 
 import torch
 
+from . import time_rows
+
 Tensor = torch.Tensor
 #: func(t, y) of a 0-d t and a vector y
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -22,60 +19,21 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 
 def start_at(t0: Tensor, y0: Tensor, slope: Slope) -> Tensor:
     """y0 (D,), with the gradient that a start at the time t0 (0-d) brings."""
-    return _Start.apply(t0, y0, slope) if _wanted(t0) else y0
+    return time_rows.start_at(t0, y0[None], _rows(slope))[0]
 
 
 def outputs_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
     """Outputs y (T, D), with the gradient of all rows but the first in their times t (T,)."""
-    return _Outputs.apply(t, y, slope) if _wanted(t) else y
+    return time_rows.outputs_at(t, y[:, None], _rows(slope))[:, 0]
 
 
 def state_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
     """A state y (D,), with the gradient in its time t (0-d)."""
-    return _Outputs.apply(torch.stack([t.detach(), t]), torch.stack([y.detach(), y]), slope)[1] if _wanted(t) else y
+    return time_rows.state_at(t[None], y[None], _rows(slope))[0]
 
 
-def _wanted(t: Tensor) -> bool:
-    return t.requires_grad and torch.is_grad_enabled()
-
-
-def _dot(slope: Slope, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
-    """f(t, y) . g in t's dtype, 0-d."""
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            "gradients in t have no second derivatives (create_graph=True): pass t.detach() for those in y0 and in the "
-            "parameters, or a fixed-grid method"
-        )
-    return (slope(t.to(y.dtype), y) * g).sum().to(t.dtype)
-
-
-class _Start(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, t0: Tensor, y0: Tensor, slope: Slope) -> Tensor:
-        ctx.slope = slope
-        ctx.save_for_backward(t0, y0)
-        return y0.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        t0, y0 = ctx.saved_tensors
-        return -_dot(ctx.slope, t0, y0, g), g, None
-
-
-class _Outputs(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, t: Tensor, y: Tensor, slope: Slope) -> Tensor:
-        ctx.slope = slope
-        ctx.save_for_backward(t, y)
-        return y.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        t, y = ctx.saved_tensors
-        rows = [
-            _dot(ctx.slope, t[i], y[i], g[i]) if bool(g[i].any()) else t.new_zeros(()) for i in range(1, len(t))
-        ]
-        return torch.stack([t.new_zeros(()), *rows]), g, None
+def _rows(slope: Slope) -> time_rows.Slope:
+    return lambda t, y: slope(t[0].to(y.dtype), y[0])[None]
 
 
 class _Zeros(torch.autograd.Function):

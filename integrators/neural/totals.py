@@ -10,6 +10,7 @@ import torch
 from ..core.contract import FALLBACK
 from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
 from .grid import Grid
+from .lane_events import LaneEvents
 
 Tensor = torch.Tensor
 
@@ -28,6 +29,7 @@ class Pass:
     h_first      the size that it proposed after the first accepted step; NaN where no step was accepted.
     y            (T, lanes, width) the outputs, or None where they come from the replay.
     checks       evaluations that only looked at func (`rows`, `clock`).
+    events       the events that lanes have met; None where there is none to meet.
     """
 
     grid: Grid
@@ -43,24 +45,34 @@ class Pass:
     h_first: np.ndarray
     y: Tensor | None
     checks: int = 0
+    events: LaneEvents | None = None
+
+    @property
+    def event_t(self) -> np.ndarray | None:
+        """Times of the events, infinite where a lane has met none; None where there is none to meet."""
+        return None if self.events is None else self.events.times
 
 
 class Totals:
     """A pass's account of all its lanes.  Arrays have the shape (lanes,), and `Pass` says what they hold.
 
-    t0: the start time.  start_ok: whether a lane's start was finite.  spent: evaluations before the first attempt.
+    t0: the start times.  start_ok: whether a lane's start was finite.  spent: evaluations before the first attempt.
     active: which lanes are to be solved; None: all.
     """
 
-    def __init__(self, t0: float, start_ok: np.ndarray, spent: int, active: np.ndarray | None) -> None:
+    def __init__(self, t0: np.ndarray, start_ok: np.ndarray, spent: int, active: np.ndarray | None) -> None:
         lanes = len(start_ok)
         self.start_ok, self.status = start_ok, np.where(start_ok, RUNNING, BAD_START)
         if active is not None:
             self.status[~active] = IDLE
-        self.t_last = np.full(lanes, t0)
+        self.t_last = t0.copy()
         self.naccept, self.nreject, self.nfallback = (np.zeros(lanes, dtype=np.int64) for _ in range(3))
         self.nfev = np.full(lanes, spent, dtype=np.int64)
         self.h_next, self.h_first = np.full(lanes, np.nan), np.full(lanes, np.nan)
+
+    def arrive(self, done: np.ndarray) -> None:
+        """The lanes that are `done`, (lanes,), have arrived before their first attempt, if they were to be solved."""
+        self.status[done & (self.status == RUNNING)] = SUCCESS
 
     def underflow(self, ids: np.ndarray, finite: np.ndarray) -> None:
         """The lanes `ids` end for want of a size; `finite`, of the shape of `ids`: whether their last attempt was
@@ -100,8 +112,12 @@ class Totals:
         self.status[ids[done]], self.status[ids[over]] = SUCCESS, MAX_STEPS
         return run & ~done & ~over
 
-    def result(self, grid: Grid, y_last: Tensor, y: Tensor | None, checks: int) -> Pass:
+    def result(
+        self, grid: Grid, y_last: Tensor, y: Tensor | None, checks: int, events: LaneEvents | None = None
+    ) -> Pass:
         """The pass's result, when no lane runs any more."""
+        if events is not None:
+            self.t_last = np.where(np.isfinite(events.times), events.times, self.t_last)
         return Pass(
             grid=grid,
             status=self.status,
@@ -116,4 +132,5 @@ class Totals:
             h_first=self.h_first,
             y=y,
             checks=checks,
+            events=events,
         )

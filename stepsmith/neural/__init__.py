@@ -18,6 +18,7 @@ from .. import controller as _resolve
 from ..integrators.core import options as _options
 from ..integrators.neural import NeuralSolution, regularisers, strength
 from ..integrators.neural import odeint as _odeint
+from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
@@ -36,17 +37,17 @@ _Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 @_outside_graphs
 @_options.named
 def odeint(
-    func: _Func,
-    y0: torch.Tensor,
+    func: Callable[[torch.Tensor, Any], Any],
+    y0: Any,
     t: Any,
     method: str = "tsit5",
     controller: Any = "pi34",
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
     adjoint: str = "discrete",
     *,
     per_sample: bool | None = None,
-    first_step: float | str | None = None,
+    first_step: Any = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
     heuristics: bool | str = True,
@@ -56,8 +57,15 @@ def odeint(
     adjoint_params: Iterable[torch.Tensor] | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
+    norm: Callable[[Any], Any] | None = None,
+    min_step: float | None = None,
+    max_step: float | None = None,
+    step_t: Any = None,
+    jump_t: Any = None,
+    event_fn: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
+    step_size: float | None = None,
 ) -> NeuralSolution:
-    """Solve y' = func(t, y) for a batch y0 (B, *features) or one system (D,) through the times t.
+    """Solve y' = func(t, y) for a batch y0 (B, *features), one system (D,), or a state of any form through the times t.
 
     `controller` is a name, the path of a controller file, or an object.  `tolerance="torchdiffeq"`: rtol and atol mean
     what they mean in torchdiffeq, whose error at them is as large on typical fields (`tolerance.as_in`); OptionError
@@ -66,6 +74,10 @@ def odeint(
     """
     given = locals()
     del given["tolerance"]
+    if isinstance(method, str) and method in _RULES:
+        if tolerance is not None:
+            raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
+        return _odeint(**given)
     law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)
     return _odeint(**{**given, "controller": law})
 
@@ -98,6 +110,10 @@ class NeuralODE(_NeuralODE):
         adjoint_params: Iterable[torch.Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        min_step: float | None = None,
+        max_step: float | None = None,
+        step_t: Any = None,
+        jump_t: Any = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
         law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)

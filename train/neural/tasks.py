@@ -289,7 +289,7 @@ def _ode(config: NeuralConfig, regulariser: Any, field: Field) -> neural.NeuralO
     return neural.NeuralODE(
         field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample,
         regulariser=regulariser,
-        warm_start=s.warm_start, on_failure="status", **{**fixed, **s.options},
+        warm_start=s.warm_start, on_failure="warn", **{**fixed, **s.options},
     )  # fmt: skip
 
 

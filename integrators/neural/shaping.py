@@ -1,0 +1,146 @@
+"""What shapes the steps of `odeint` besides a controller: tolerances of components, a norm, limits of the step size,
+times at which steps end, and an event at which the solve does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as tree
+
+from ..core import options
+from . import drop_in_options
+from .forms import Form
+from .hooks import NO_HOOKS, Hooks
+from .lane_events import EventFunction
+from .pytree import Layout
+from .stops import Stops
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """The options of `odeint` by these names, as they were given."""
+
+    norm: Any = None
+    min_step: Any = None
+    max_step: Any = None
+    step_t: Any = None
+    jump_t: Any = None
+    event_fn: Any = None
+
+    def limits(self) -> tuple[float | None, float | None]:
+        """The least and the largest size of an attempt, None for none."""
+        low = options.number("min_step", 0.0 if self.min_step is None else self.min_step, 0.0)
+        high = None
+        if self.max_step is not None and self.max_step != float("inf"):
+            high = options.number("max_step", self.max_step, low, above=0.0)
+        return low if low > 0.0 else None, high
+
+    def checked(self) -> dict[str, Any]:
+        """The limits and stops as keywords for `odeint`, checked."""
+        (least, most), step_t, jump_t = self.limits(), _moments("step_t", self.step_t), _moments("jump_t", self.jump_t)
+        Stops.of(step_t, jump_t)
+        return {"min_step": least, "max_step": most, "step_t": step_t or None, "jump_t": jump_t or None}
+
+    def hooks(self, form: Form, each: tuple[Tensor, Tensor] | None) -> tuple[Hooks, Mapping[str, Any]]:
+        """Hooks of the forward pass, and the settings of a backward solve that follow from them.
+
+        each: tolerances of the components, None for two numbers.
+        """
+        if self.norm is not None and not callable(self.norm):
+            raise options.refuse("norm", "a function of the state, or None", self.norm)
+        if self.norm is not None and form.per_sample:
+            raise ValueError(
+                "norm is a function of the whole state, which needs one step size for all: per_sample=False"
+            )
+        least, high = self.limits()
+        norm = form.norm(self.norm)
+        if norm is None and each is None and least is None and high is None:
+            return NO_HOOKS, {}
+        back = Hooks((form.layout or Layout(form.y0)).twice(norm), least, high)
+        return Hooks(norm, least, high, each=each), {"hooks": back}
+
+    def stops(self) -> Stops | None:
+        """Times at which steps end; None for none."""
+        return Stops.of(_moments("step_t", self.step_t), _moments("jump_t", self.jump_t))
+
+    def event(self, form: Form) -> EventFunction | None:
+        """The event function over rows; None for none."""
+        given, layout = self.event_fn, form.layout
+        if given is None:
+            return None
+        if not callable(given):
+            raise options.refuse("event_fn", "a function of (t, y), or None", given)
+        if not form.per_sample:
+            shape = form.y0.shape
+
+            def of_all(t: Tensor, rows: Tensor) -> Any:
+                return given(t[0], form.back(rows.reshape(shape)))
+
+            return EventFunction(of_all, True)
+
+        def of_each(t: Tensor, rows: Tensor) -> Any:
+            y = rows.view(-1, *form.y0.shape[1:]) if layout is None else layout.state(rows)
+            axes = form.y0.dim() if layout is None else layout.axes  # type: ignore[attr-defined]  # a RowLayout
+            return given(t.view(-1, *(1,) * (axes - 1)), y)
+
+        return EventFunction(of_each, False)
+
+
+def _moments(name: str, value: Any) -> tuple[float, ...]:
+    """Times that steps end at, as numbers."""
+    if value is None:
+        return ()
+    try:
+        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)
+    return tuple(found.tolist())
+
+
+def first_sizes(form: Form, value: Any) -> np.ndarray | None:
+    """`first_step` with one size a sample as (B,) float64; None where it is one number or None.
+
+    Raises OptionError for sizes that are not positive, or that do not fit the samples.
+    """
+    if getattr(value, "ndim", 0) == 0 and not isinstance(value, (tuple, list)):
+        return None
+    try:
+        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(1)
+    if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
+        raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)
+    return found
+
+
+def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any, tuple[Tensor, Tensor] | None, Any]:
+    """rtol and atol as two numbers, those of every component where one of them is more than a number (None elsewhere),
+    and the least of each, as two numbers, for a backward solve.
+
+    Such a one broadcasts to a sample's state (the whole state, with one step size), or is a collection in the form of
+    the state with one for each part.  scale: what the components' are multiplied by.  OptionError for other forms.
+    """
+    parts = [_parts(form, value) for value in (rtol, atol)]
+    if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in parts):
+        return rtol, atol, None, None
+    layout = form.alone()
+    r, a, each = drop_in_options.tolerances(parts[0], parts[1], layout, scale)
+    least = float(layout.each("rtol", parts[0]).min()), float(layout.each("atol", parts[1]).min())
+    return r, a, each, least
+
+
+def _parts(form: Form, value: Any) -> Any:
+    """A tolerance in the form of the state as the list of its parts; anything else as it is."""
+    layout = form.layout
+    if layout is None or not layout.parted or not isinstance(value, (tuple, list, dict)):
+        return value
+    return tree.tree_leaves(value)

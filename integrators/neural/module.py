@@ -46,7 +46,9 @@ class NeuralOutput:
     penalty     0-d, of y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and
                 without gradients.
     solution    the NeuralSolution of what was solved: in training mode the regulariser may have added times to
-                `solution.t` and columns to `solution.y`.  Counts are in `solution.stats`.
+                `solution.t` and columns to `solution.y`.  Counts are in `solution.stats`.  Its heuristics have no
+                gradient, and can be kept without keeping a graph: the penalty has it.  Where `heuristics` was given to
+                the module they have what was asked for.
     mask        (B,) bool on y's device, B = 1 for one system: the samples that reached the end.
     """
 
@@ -69,7 +71,8 @@ class NeuralODE(torch.nn.Module):
                     func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
                     None: True for a batch, and False for one system of shape (D,), where compact=True has nothing to
                     take out and does nothing.
-        heuristics  as for `odeint`.  None: with gradient only where the regulariser needs it.
+        heuristics  as for `odeint`.  None: the numbers; gradient is made where the regulariser needs it, and is in
+                    `penalty` alone.
         on_failure  what happens where samples do not reach the end.
                     "raise": a RuntimeError.
                     "mask": a warning.  `out.mask` is False for the samples that failed, they are left out of the
@@ -135,6 +138,8 @@ class NeuralODE(torch.nn.Module):
             "adjoint_atol": adjoint_atol,
         }
         asked = checks.solver_options(tableau, per_sample, None, rtol=rtol, atol=atol, **given)
+        #: whether `out.solution.heuristics` keep their gradient
+        self.open_heuristics = heuristics is not None
         if adjoint in CONTINUOUS:
             parameters_of(func, asked.adjoint_params)
         checks.controller(controller, resolve, tableau, "NeuralODE")
@@ -189,6 +194,8 @@ class NeuralODE(torch.nn.Module):
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
             y = filled(y, y0)
+        if solution.heuristics is not None and not self.open_heuristics:
+            solution = replace(solution, heuristics=solution.heuristics.detach())
         return NeuralOutput(y, penalty, solution, mask)
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:

@@ -2,14 +2,12 @@
 
 import gc
 import resource
-import weakref
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import stepsmith as ss
+from alive import Alive
 from torch_fields import F64, field_of, mlp, odeint, state
 
 T = torch.linspace(0.0, 1.0, 3, dtype=F64)
@@ -29,28 +27,6 @@ class Field(torch.nn.Module):
 
     def forward(self, t, y):
         return self.net(y)
-
-
-class Alive(TorchDispatchMode):
-    """Bytes of the storages made under it that are still alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.now, self.known = 0, set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if isinstance(x, torch.Tensor) and x.untyped_storage()._cdata not in self.known:
-                storage = x.untyped_storage()
-                self.known.add(storage._cdata)
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self._drop, storage._cdata, storage.nbytes())
-        return out
-
-    def _drop(self, key, size):
-        self.known.discard(key)
-        self.now -= size
 
 
 def train(way, iterations, see):

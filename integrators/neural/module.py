@@ -64,8 +64,8 @@ class NeuralODE(torch.nn.Module):
     Parameters
         func        func(t, y) -> dy/dt.  The parameters of a Module become this one's.  See `odeint` for the shapes of
                     t and y.
-        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
-        adjoint_params, adjoint_rtol, adjoint_atol, resolve
+        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, checkpoint, checkpoint_mb,
+        compact, even_steps, adjoint_params, adjoint_rtol, adjoint_atol, resolve
                     as for `odeint`.
         per_sample  False, the default, as in the papers on regularised neural ODEs: one step size for the whole batch;
                     func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
@@ -112,6 +112,8 @@ class NeuralODE(torch.nn.Module):
         first_step: float | None = None,
         max_steps: int = 10_000,
         checkpoint_every: int | None = None,
+        checkpoint: str | None = None,
+        checkpoint_mb: float | None = None,
         heuristics: bool | str | None = None,
         compact: bool = False,
         even_steps: bool = False,
@@ -130,6 +132,8 @@ class NeuralODE(torch.nn.Module):
             "first_step": first_step,
             "max_steps": max_steps,
             "checkpoint_every": checkpoint_every,
+            "checkpoint": checkpoint,
+            "checkpoint_mb": checkpoint_mb,
             "heuristics": heuristics_for(self.regulariser) if heuristics is None else heuristics,
             "compact": compact,
             "even_steps": even_steps,

@@ -131,7 +131,7 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
     (
         {"max_step": 10},
-        r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, warm_start",
+        r"NeuralODE\(\) has no option 'max_step': did you mean 'max_steps'\?.*regulariser, rtol, steps, warm_start",
     ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),

@@ -31,10 +31,13 @@ from .fit import check_fit, heuristics_for
 from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
 from .solution import NeuralSolution
+from .step_choice import EVEN, PLAIN, StepChoice
 
 Tensor = torch.Tensor
 #: what a NeuralODE does where samples fail
 ON_FAILURE = ("raise", "mask", "status")
+#: how it comes to the sizes of its steps
+STEPS = ("plain", "auto")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class NeuralODE(torch.nn.Module):
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
                     are no small steps to recover from it.  Needs one step size for the whole batch.  The size is kept
                     in the buffer `first_step_size`, so that a training run that goes on from a state_dict is the same.
+        steps       "auto": decide in training, by the evaluations that solves take, whether they begin warm and take
+                    even steps; never more than two per cent more evaluations than plain steps (`step_choice`).  What is
+                    known is in the buffers `first_step_size` and `step_record`.  "plain": as warm_start and even_steps
+                    say.
 
     Raises ValueError (TypeError for a controller) for whatever `odeint` would refuse at the first solve: func's
     arguments, names, tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of
@@ -94,6 +101,7 @@ class NeuralODE(torch.nn.Module):
     """
 
     first_step_size: Tensor
+    step_record: Tensor
 
     @options.named
     def __init__(
@@ -108,6 +116,7 @@ class NeuralODE(torch.nn.Module):
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
         warm_start: bool = False,
+        steps: str = "plain",
         on_failure: str = "raise",
         first_step: float | None = None,
         max_steps: int = 10_000,
@@ -160,7 +169,10 @@ class NeuralODE(torch.nn.Module):
             "resolve": resolve,
         }
         self.warm_start = options.flag("warm_start", warm_start)
-        if self.warm_start:
+        self.steps = options.choice("steps", steps, STEPS)
+        if self.steps == "auto" and (self.warm_start or asked.even_steps):
+            raise ValueError('steps="auto" decides on warm_start and even_steps, which were given too: leave them out')
+        if self.warm_start or self.steps == "auto":
             self._begin_warm(per_sample, first_step)
         self.on_failure = options.choice("on_failure", on_failure, ON_FAILURE)
         self.func, self.controller = func, controller
@@ -168,13 +180,20 @@ class NeuralODE(torch.nn.Module):
 
     def _begin_warm(self, per_sample: bool | None, first_step: float | None) -> None:
         """Make the buffer of a warm start; ValueError where the options leave it nothing to do."""
+        name = "warm_start" if self.warm_start else 'steps="auto"'
         if per_sample is not False:
-            raise ValueError(
-                "warm_start needs per_sample=False: the samples of a new batch are not those of the last one"
-            )
+            raise ValueError(f"{name} needs per_sample=False: the samples of a new batch are not those of the last one")
         if first_step is not None:
-            raise ValueError("warm_start chooses the first step, and first_step was given too")
-        self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
+            raise ValueError(f"{name} chooses the first step, and first_step was given too")
+        for buffer, value in self._memory().items():
+            self.register_buffer(buffer, value)
+
+    def _memory(self) -> dict[str, Tensor]:
+        """The buffers that training solves leave for later ones, as they begin; they are no weights."""
+        found = {"first_step_size": torch.tensor(math.nan, dtype=torch.float64)}
+        if self.steps == "auto":
+            found["step_record"] = torch.zeros(StepChoice.NUMBERS, dtype=torch.float64)
+        return found
 
     @outside_graphs
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
@@ -204,17 +223,28 @@ class NeuralODE(torch.nn.Module):
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:
         s, given = self.solver, self.options
-        warm = self.warm_start and self.training
+        choice = StepChoice(self.step_record) if self.steps == "auto" and self.training else None
+        way = PLAIN if choice is None else choice.next()
+        keeps = choice is not None or (self.warm_start and self.training)
+        warm = keeps and (choice is None or way != PLAIN)
         if warm and math.isfinite(size := float(self.first_step_size)) and size > 0:
             times = checks.times(t)
             given = {**given, "first_step": min(size, abs(float(times[-1] - times[0])))}
+        if way == EVEN:
+            given = {**given, "even_steps": True}
         # columns that a plan adds to one system make a batch of one of it, which goes on having one step size
         solution = odeint(
             func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given
         )
-        if warm:
+        if keeps:
             # a solve that failed is no example to follow: the next one chooses for itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
+        if choice is not None:
+            stats = solution.stats
+            if solution.success:
+                choice.solved(way, stats.nfev - stats.nfev_check, stats.naccept)
+            else:
+                choice.failed()
         return solution
 
     def _mask(self, solution: NeuralSolution) -> Tensor:
@@ -228,12 +258,13 @@ class NeuralODE(torch.nn.Module):
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        # the size of a warm start is no weight: a model loads into one that has none, and from one
-        key = f"{prefix}first_step_size"
-        if self.warm_start and key not in state_dict:
-            state_dict[key] = torch.tensor(math.nan, dtype=torch.float64)
-        elif not self.warm_start:
-            state_dict.pop(key, None)
+        # what training solves leave for later ones is no weight: a model loads into one that has none, and from one
+        memory = self._memory() if self.warm_start or self.steps == "auto" else {}
+        for name in ("first_step_size", "step_record"):
+            if name in memory:
+                state_dict.setdefault(f"{prefix}{name}", memory[name])
+            else:
+                state_dict.pop(f"{prefix}{name}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NeuralODE:

@@ -82,6 +82,7 @@ class NeuralODE(_NeuralODE):
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
         warm_start: bool = False,
+        steps: str = "plain",
         on_failure: str = "raise",
         first_step: float | None = None,
         max_steps: int = 10_000,

@@ -236,7 +236,9 @@ class NeuralODE(torch.nn.Module):
         solution = odeint(
             func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given
         )
-        if keeps:
+        # the size after the cautious first step of a plain solve is small: one that is grown already outlives a probe
+        probe = way == PLAIN and choice is not None and choice.way != PLAIN and solution.success
+        if keeps and not probe:
             # a solve that failed is no example to follow: the next one chooses for itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
         if choice is not None:

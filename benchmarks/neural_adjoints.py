@@ -152,6 +152,7 @@ def draw(found: dict[str, list[dict[str, float]]], steps: list[int], path: Path)
         ax.set_xlabel("steps (tsit5)")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("MB")
+    axes[0].set_ylim(bottom=0.1)  # below, the process's size is too coarse to tell
     axes[0].legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=130)
 

@@ -15,6 +15,7 @@ WAYS = {
     "direct": {"adjoint": "discrete", "per_sample": False},
     "replay": {"adjoint": "discrete", "per_sample": True},
     "checkpoints": {"adjoint": "discrete", "per_sample": True, "checkpoint_every": 2},
+    "budget": {"adjoint": "discrete", "per_sample": False, "checkpoint": "auto", "checkpoint_mb": 0.2},
     "interpolating": {"adjoint": "interpolating", "per_sample": False},
     "backsolve": {"adjoint": "backsolve", "per_sample": False},
 }

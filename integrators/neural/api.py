@@ -48,6 +48,8 @@ def odeint(
     first_step: Any = None,
     max_steps: int = 10_000,
     checkpoint_every: int | None = None,
+    checkpoint: str | None = None,
+    checkpoint_mb: float | None = None,
     heuristics: bool | str = True,
     compact: bool = False,
     even_steps: bool = False,
@@ -99,6 +101,10 @@ def odeint(
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.
+        checkpoint  None, or "auto": choose checkpoints so that the gradient's memory stays within `checkpoint_mb`; none
+                    where the whole graph fits (`scheme`).
+        checkpoint_mb
+                    budget of checkpoint="auto", in MB of 10^6 bytes, positive; None: 1000.
         heuristics  True: fill `.heuristics`, E and S with gradient where the solve has one.  "E", "S": that one with
                     gradient, and the other's numbers.  "values": numbers alone, which cost next to nothing.  False:
                     `.heuristics` is None.
@@ -174,6 +180,8 @@ def odeint(
         first_step=first_step if sizes is None else None,
         max_steps=max_steps,
         checkpoint_every=checkpoint_every,
+        checkpoint=checkpoint,
+        checkpoint_mb=checkpoint_mb,
         heuristics=heuristics,
         compact=compact,
         even_steps=even_steps,

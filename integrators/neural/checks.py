@@ -17,6 +17,7 @@ from ..core import record as rec
 from ..core.runner import check
 from ..core.solver_options import checked_limit, checked_step, one_tolerance_each, unmet
 from ..methods.tableaus import ExplicitTableau
+from . import scheme
 from .adjoint import CONTINUOUS
 from .solution import no_stiffness
 from .start import BOLD
@@ -105,6 +106,7 @@ class SolverOptions:
     start                  what the automatic first step is multiplied by.
     adjoint_params         a tuple, or None.
     back_rtol, back_atol   tolerances of a continuous adjoint's backward solve.
+    checkpoint_bytes       budget of checkpoint="auto"; None without it.
     heuristics             whether E and S are wanted at all.
     graph                  which of them are wanted with gradient: "", "E", "S" or "ES".
     """
@@ -119,6 +121,7 @@ class SolverOptions:
     start: float
     max_steps: int
     checkpoint_every: int | None
+    checkpoint_bytes: float | None
     heuristics: bool
     graph: str
     compact: bool
@@ -151,6 +154,8 @@ def solver_options(
     first_step: Any,
     max_steps: Any,
     checkpoint_every: Any,
+    checkpoint: Any = None,
+    checkpoint_mb: Any = None,
     heuristics: Any,
     compact: Any,
     even_steps: Any,
@@ -163,7 +168,7 @@ def solver_options(
     rtol, atol = one_tolerance_each(rtol, atol)
     adjoint_params = _parameters(adjoint_params)
     backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
-    belong(adjoint, backwards, checkpoint_every)
+    belong(adjoint, backwards, {"checkpoint_every": checkpoint_every, "checkpoint": checkpoint})
     back_rtol, back_atol = rtol, atol
     if adjoint in CONTINUOUS:
         back_rtol, back_atol = one_tolerance_each(
@@ -179,7 +184,7 @@ def solver_options(
         None if first_step == "bold" else _first_step(first_step, span),
         BOLD if first_step == "bold" else 1.0,
         checked_limit(max_steps),
-        options.count("checkpoint_every", checkpoint_every, none=True),
+        *scheme.checked(checkpoint_every, checkpoint, checkpoint_mb),
         bool(heuristics),
         _graph(heuristics, tableau),
         _compact(compact, per_sample),
@@ -193,19 +198,19 @@ def _first_step(value: Any, span: float | None) -> float | None:
     return checked_step(value, span, cut=True)
 
 
-def belong(adjoint: Any, backwards: dict[str, Any], checkpoint_every: Any) -> None:
+def belong(adjoint: Any, backwards: dict[str, Any], checkpoints: dict[str, Any]) -> None:
     """ValueError for an unknown adjoint, and for options (`backwards`: of the backward solve) that belong to
     another."""
     options.choice("adjoint", adjoint, ADJOINTS)
+    if adjoint != "discrete":
+        for option, value in checkpoints.items():
+            if value is not None:
+                raise ValueError(f'{option} belongs to adjoint="discrete", not to {adjoint!r}')
     if adjoint in CONTINUOUS:
-        if checkpoint_every is not None:
-            raise ValueError(f'checkpoint_every belongs to adjoint="discrete", not to {adjoint!r}')
         return
     for option, value in backwards.items():
         if value is not None:
             raise ValueError(f"{option} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
-    if checkpoint_every is not None and adjoint == "none":
-        raise ValueError("checkpoint_every belongs to adjoint=\"discrete\", not to 'none'")
 
 
 def _parameters(params: Any) -> tuple[Any, ...] | None:

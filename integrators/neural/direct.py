@@ -14,6 +14,7 @@ from .adaptive import adaptive_pass
 from .estimates import scaled_error, stiffness
 from .field import Field
 from .replay import Replay
+from .scheme import graph_bytes
 from .settings import Settings
 from .step import Step, Stepper
 from .totals import Pass
@@ -22,16 +23,23 @@ from .watch import Attempt, Watch
 Tensor = torch.Tensor
 
 
-def direct(field: Field, set_: Settings, y0: Tensor) -> tuple[Pass, Replay]:
-    """Solve from y0 (1, width) with gradient; the pass, and its outputs and heuristics."""
+def direct(field: Field, set_: Settings, y0: Tensor, budget: float | None = None) -> tuple[Pass, Replay | None]:
+    """Solve from y0 (1, width) with gradient; the pass, and its outputs and heuristics.
+
+    budget: bytes that the graph may take.  Where it would take more it is let go, the pass goes on without it, and in
+    the place of what has a gradient comes None.
+    """
+    watch = _Heuristics(set_, budget)
 
     def slope(t: Tensor, y: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(not watch.over):
             return field(t, y)
 
-    watch = _Heuristics(set_)
     with torch.no_grad():
         done = adaptive_pass(slope, set_, y0, want_output=True, watch=watch, stepper_type=_GraphStepper)
+    if watch.over:
+        done.y = None
+        return done, None
     assert done.y is not None
     wanted = zip("ES", (watch.err, watch.stiff), strict=True)
     return done, Replay(done.y, *(_rows(rows, y0) if name in set_.graph else None for name, rows in wanted))
@@ -48,6 +56,8 @@ class _GraphStepper(Stepper):
     graph = True
 
     def attempt(self, t: np.ndarray, h: np.ndarray, y: Tensor, k1: Tensor) -> Step:
+        if not self.graph:
+            return super().attempt(t, h, y, k1)
         with torch.enable_grad():
             step = self.step(t, h, y, k1)
         last = self.tableau.stages - 1
@@ -55,27 +65,50 @@ class _GraphStepper(Stepper):
         return step
 
     def extend(self, step: Step) -> None:
+        if not self.graph:
+            super().extend(step)
+            return
         with torch.enable_grad():
             self.extend_step(step)
 
     def dense(self, step: Step, lane: np.ndarray, theta: np.ndarray) -> Tensor:
+        if not self.graph:
+            return super().dense(step, lane, theta)
         with torch.enable_grad():
             return self.dense_step(step, lane, theta)
 
 
 class _Heuristics(Watch):
-    """Collects E and S of the accepted steps, with gradient."""
+    """Collects E and S of the accepted steps, with gradient, and keeps account of what the graph takes.
 
-    def __init__(self, set_: Settings) -> None:
-        self.set = set_
+    budget   bytes that the graph may take; None: any.
+    over     whether it would take more.
+    """
+
+    def __init__(self, set_: Settings, budget: float | None) -> None:
+        self.set, self.budget, self.over = set_, budget, False
+        self.steps, self.step_bytes = 0, 0
         self.err: list[Tensor] = []
         self.stiff: list[Tensor] = []
 
     def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
-        if not (self.set.graph and at.accept.all()):
+        if self.over or not at.accept.all():
             return
         with torch.enable_grad():
             if "E" in self.set.graph:
                 self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol, self.set.hooks))
             if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))
+        if self.budget is not None:
+            self._account(stepper, step)
+
+    def _account(self, stepper: Stepper, step: Step) -> None:
+        self.steps += 1
+        if self.step_bytes == 0:
+            self.step_bytes = graph_bytes([step.y1, *step.ks, *self.err, *self.stiff])
+        if self.steps * self.step_bytes > (self.budget or 0.0):
+            self.over, stepper.graph = True, False
+            self.err, self.stiff = [], []
+            # what follows is computed without gradient, and what was kept of it is let go with the pass
+            step.y1 = step.y1.detach()
+            step.k_end = None if step.k_end is None else step.k_end.detach().clone()

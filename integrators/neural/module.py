@@ -32,10 +32,13 @@ from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
 from .shaping import Shaping
 from .solution import NeuralSolution
+from .step_choice import EVEN, PLAIN, StepChoice
 
 Tensor = torch.Tensor
 #: what a NeuralODE does where samples fail
 ON_FAILURE = ("raise", "warn", "mask")
+#: how it comes to the sizes of its steps
+STEPS = ("plain", "auto")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class NeuralOutput:
     penalty     0-d, of y0's dtype, not multiplied by any strength; zero without a regulariser, in eval mode, and
                 without gradients.
     solution    the NeuralSolution of what was solved: in training mode the regulariser may have added times to
-                `solution.t` and columns to `solution.y`.  Counts are in `solution.stats`.
+                `solution.t` and columns to `solution.y`.  Counts are in `solution.stats`.  Its heuristics have no
+                gradient, and can be kept without keeping a graph: the penalty has it.  Where `heuristics` was given to
+                the module they have what was asked for.
     mask        (B,) bool on y's device, B = 1 for one system: the samples that reached the end.
     """
 
@@ -63,14 +68,15 @@ class NeuralODE(torch.nn.Module):
     Parameters
         func        func(t, y) -> dy/dt.  The parameters of a Module become this one's.  See `odeint` for the shapes of
                     t and y.
-        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, compact, even_steps,
-        adjoint_params, adjoint_rtol, adjoint_atol, min_step, max_step, step_t, jump_t, resolve
+        method, controller, rtol, atol, adjoint, first_step, max_steps, checkpoint_every, checkpoint, checkpoint_mb,
+        compact, even_steps, adjoint_params, adjoint_rtol, adjoint_atol, min_step, max_step, step_t, jump_t, resolve
                     as for `odeint`, methods on a grid aside; rtol and atol are single numbers.
         per_sample  False, the default, as in the papers on regularised neural ODEs: one step size for the whole batch;
                     func gets a 0-d t.  True: steps per sample, the default of `odeint`, and t of shape (B, 1, ..., 1).
                     None: True for a batch, and False for one system of shape (D,), where compact=True has nothing to
                     take out and does nothing.
-        heuristics  as for `odeint`.  None: with gradient only where the regulariser needs it.
+        heuristics  as for `odeint`.  None: the numbers; gradient is made where the regulariser needs it, and is in
+                    `penalty` alone.
         on_failure  what happens where samples do not reach the end.
                     "raise": a RuntimeError.
                     "mask": a warning.  `out.mask` is False for the samples that failed, they are left out of the
@@ -83,6 +89,10 @@ class NeuralODE(torch.nn.Module):
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
                     are no small steps to recover from it.  Needs one step size for the whole batch.  The size is kept
                     in the buffer `first_step_size`, so that a training run that goes on from a state_dict is the same.
+        steps       "auto": decide in training, by the evaluations that solves take, whether they begin warm and take
+                    even steps; never more than two per cent more evaluations than plain steps (`step_choice`).  What is
+                    known is in the buffers `first_step_size` and `step_record`.  "plain": as warm_start and even_steps
+                    say.
 
     Raises ValueError (TypeError for a controller) for whatever `odeint` would refuse at the first solve: func's
     arguments, names, tolerances, options; and where regulariser and solver do not fit: error and stiffness estimates of
@@ -92,6 +102,7 @@ class NeuralODE(torch.nn.Module):
     """
 
     first_step_size: Tensor
+    step_record: Tensor
 
     @options.named
     def __init__(
@@ -106,10 +117,13 @@ class NeuralODE(torch.nn.Module):
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
         warm_start: bool = False,
+        steps: str = "plain",
         on_failure: str = "raise",
         first_step: float | str | None = None,
         max_steps: int = 10_000,
         checkpoint_every: int | None = None,
+        checkpoint: str | None = None,
+        checkpoint_mb: float | None = None,
         heuristics: bool | str | None = None,
         compact: bool = False,
         even_steps: bool = False,
@@ -132,6 +146,8 @@ class NeuralODE(torch.nn.Module):
             "first_step": first_step,
             "max_steps": max_steps,
             "checkpoint_every": checkpoint_every,
+            "checkpoint": checkpoint,
+            "checkpoint_mb": checkpoint_mb,
             "heuristics": heuristics_for(self.regulariser) if heuristics is None else heuristics,
             "compact": compact,
             "even_steps": even_steps,
@@ -140,6 +156,8 @@ class NeuralODE(torch.nn.Module):
             "adjoint_atol": adjoint_atol,
         }
         asked = checks.solver_options(tableau, per_sample, None, rtol=rtol, atol=atol, **given)
+        #: whether `out.solution.heuristics` keep their gradient
+        self.open_heuristics = heuristics is not None
         if adjoint in CONTINUOUS:
             parameters_of(func, asked.adjoint_params)
         checks.controller(controller, resolve, tableau, "NeuralODE")
@@ -157,7 +175,10 @@ class NeuralODE(torch.nn.Module):
             **Shaping(min_step=min_step, max_step=max_step, step_t=step_t, jump_t=jump_t).checked(),
         }
         self.warm_start = options.flag("warm_start", warm_start)
-        if self.warm_start:
+        self.steps = options.choice("steps", steps, STEPS)
+        if self.steps == "auto" and (self.warm_start or asked.even_steps):
+            raise ValueError('steps="auto" decides on warm_start and even_steps, which were given too: leave them out')
+        if self.warm_start or self.steps == "auto":
             self._begin_warm(per_sample, first_step)
         self.on_failure = options.choice("on_failure", on_failure, ON_FAILURE)
         self.func, self.controller = func, controller
@@ -165,13 +186,20 @@ class NeuralODE(torch.nn.Module):
 
     def _begin_warm(self, per_sample: bool | None, first_step: float | str | None) -> None:
         """Make the buffer of a warm start; ValueError where the options leave it nothing to do."""
+        name = "warm_start" if self.warm_start else 'steps="auto"'
         if per_sample is not False:
-            raise ValueError(
-                "warm_start needs per_sample=False: the samples of a new batch are not those of the last one"
-            )
+            raise ValueError(f"{name} needs per_sample=False: the samples of a new batch are not those of the last one")
         if first_step is not None and first_step != "bold":
-            raise ValueError("warm_start chooses the first step, and first_step was given too")
-        self.register_buffer("first_step_size", torch.tensor(math.nan, dtype=torch.float64))
+            raise ValueError(f"{name} chooses the first step, and first_step was given too")
+        for buffer, value in self._memory().items():
+            self.register_buffer(buffer, value)
+
+    def _memory(self) -> dict[str, Tensor]:
+        """The buffers that training solves leave for later ones, as they begin; they are no weights."""
+        found = {"first_step_size": torch.tensor(math.nan, dtype=torch.float64)}
+        if self.steps == "auto":
+            found["step_record"] = torch.zeros(StepChoice.NUMBERS, dtype=torch.float64)
+        return found
 
     @outside_graphs
     def forward(self, y0: Tensor, t: Any, generator: torch.Generator | None = None) -> NeuralOutput:
@@ -199,21 +227,36 @@ class NeuralODE(torch.nn.Module):
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
             y = filled(y, y0)
+        if solution.heuristics is not None and not self.open_heuristics:
+            solution = replace(solution, heuristics=solution.heuristics.detach())
         return NeuralOutput(y, penalty, solution, mask)
 
     def _solve(self, func: Callable[[Tensor, Tensor], Tensor], y0: Tensor, t: Any, per_sample: bool) -> NeuralSolution:
         s, given = self.solver, self.options
-        warm = self.warm_start and self.training
+        choice = StepChoice(self.step_record) if self.steps == "auto" and self.training else None
+        way = PLAIN if choice is None else choice.next()
+        keeps = choice is not None or (self.warm_start and self.training)
+        warm = keeps and (choice is None or way != PLAIN)
         if warm and math.isfinite(size := float(self.first_step_size)) and size > 0:
             times = checks.times(t)
             given = {**given, "first_step": min(size, abs(float(times[-1] - times[0])))}
+        if way == EVEN:
+            given = {**given, "even_steps": True}
         # columns that a plan adds to one system make a batch of one of it, which goes on having one step size
         solution = odeint(
             func, y0, t, s.method, self.controller, s.rtol, s.atol, per_sample=per_sample and y0.dim() > 1, **given
         )
-        if warm:
+        # the size after the cautious first step of a plain solve is small: one that is grown already outlives a probe
+        probe = way == PLAIN and choice is not None and choice.way != PLAIN and solution.success
+        if keeps and not probe:
             # a solve that failed is no example to follow: the next one chooses for itself
             self.first_step_size.fill_(float(solution.stats.first_step[0]) if solution.success else math.nan)
+        if choice is not None:
+            stats = solution.stats
+            if solution.success:
+                choice.solved(way, stats.nfev - stats.nfev_check, stats.naccept)
+            else:
+                choice.failed()
         return solution
 
     def _mask(self, solution: NeuralSolution) -> Tensor:
@@ -230,12 +273,13 @@ class NeuralODE(torch.nn.Module):
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        # the size of a warm start is no weight: a model loads into one that has none, and from one
-        key = f"{prefix}first_step_size"
-        if self.warm_start and key not in state_dict:
-            state_dict[key] = torch.tensor(math.nan, dtype=torch.float64)
-        elif not self.warm_start:
-            state_dict.pop(key, None)
+        # what training solves leave for later ones is no weight: a model loads into one that has none, and from one
+        memory = self._memory() if self.warm_start or self.steps == "auto" else {}
+        for name in ("first_step_size", "step_record"):
+            if name in memory:
+                state_dict.setdefault(f"{prefix}{name}", memory[name])
+            else:
+                state_dict.pop(f"{prefix}{name}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NeuralODE:

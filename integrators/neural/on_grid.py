@@ -103,7 +103,7 @@ def solve(func: Any, form: Form, t: Any, method: str, given: Mapping[str, Any], 
     values = checks.times(t, len(form.y0) if form.per_sample else None)
     times = t if isinstance(t, Tensor) and t.is_floating_point() else torch.from_numpy(values)
     times, adjoint = times.to(form.y0.device), given["adjoint"]
-    checks.belong(adjoint, {"adjoint_params": given["adjoint_params"]}, None)
+    checks.belong(adjoint, {"adjoint_params": given["adjoint_params"]}, {})
     size = fixed.step_size(given["step_size"])
     if times.dim() > 1 and size is not None:
         raise ValueError("step_size needs one t for all samples: with times (T, B) these are the grid of every sample")

@@ -35,13 +35,13 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
     """
     if int(ok.sum()) < 2 or known(func):
         return
-    state = _generator_state(y.device)
+    state = generator_state(y.device)
     buffers = [(b, b.detach().clone()) for m in modules(func) for b in m.buffers()]
     try:
         with torch.no_grad():
             mixes = _mixes(slope, y, k1, ok, state)
     finally:
-        _restore(state)
+        restore(state)
         with torch.no_grad():
             for buffer, before in buffers:  # running statistics
                 if buffer.shape == before.shape and not torch.equal(buffer, before):
@@ -68,9 +68,9 @@ def _mixes(slope: Callable[[Tensor], Tensor], y: Tensor, k1: Tensor, ok: Tensor,
     if not bool((off > 0).any()) and bool(torch.isfinite(off).all()):
         return False
     # random draws and inexact sums are no dependence: repeat, each time with the same draws
-    _restore(state)
+    restore(state)
     plain = slope(y)
-    _restore(state)
+    restore(state)
     noise = (slope(y) - plain)[keep].abs().amax()
     off = (found - plain)[keep].abs()
     limit = 100 * noise + 1e3 * torch.finfo(y.dtype).eps * plain[keep].abs().amax(1, keepdim=True)
@@ -100,15 +100,22 @@ def _mix(y: Tensor, ok: Tensor) -> tuple[Tensor, Tensor]:
     return keep, mixed
 
 
-def _generator_state(device: torch.device) -> GeneratorState:
+def generator_state(device: torch.device) -> GeneratorState:
+    """The generators' state now."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), cuda, device
 
 
-def _restore(state: GeneratorState) -> None:
+def restore(state: GeneratorState) -> None:
+    """Put the generators into `state`."""
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1], state[2])
+
+
+def same_state(a: GeneratorState, b: GeneratorState) -> bool:
+    """Whether nothing was drawn between two states of the same generators."""
+    return all(x is None or z is None or torch.equal(x, z) for x, z in zip(a[:2], b[:2], strict=True))
 
 
 class Draws:
@@ -118,12 +125,11 @@ class Draws:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.state = _generator_state(device)
+        self.state = generator_state(device)
 
     def warn(self) -> None:
         """UserWarning where the generators are in another state than when this object was made."""
-        now = _generator_state(self.state[2])
-        if not all(a is None or b is None or torch.equal(a, b) for a, b in zip(self.state[:2], now[:2], strict=True)):
+        if not same_state(self.state, generator_state(self.state[2])):
             warnings.warn(
                 "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then "
                 "follow the noise, and a replay or backward solve draws others. Call func.eval(), or draw the noise "

@@ -14,7 +14,7 @@ PMLR 139:8325-8335.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ class Heuristics:
     S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32, adaptive_heun,
                 fehlberg2).
     method      name of the method.
+
+    E and S with gradient hold the graph of the whole solve.  Whoever keeps them from iteration to iteration keeps
+    every graph: keep `detach()`, or the plain `numbers()`.
     """
 
     t: Tensor
@@ -71,6 +74,17 @@ class Heuristics:
         if self.S is None:
             raise no_stiffness(self.method)
         return (self.S * self.h).sum(0)
+
+    def detach(self) -> Heuristics:
+        """The same numbers without gradient, which hold no graph.  No copy is made."""
+        return replace(self, E=self.E.detach(), S=None if self.S is None else self.S.detach())
+
+    def numbers(self) -> dict[str, float]:
+        """R_E, R_E2, and R_S where the method has S, as plain numbers for a log; with steps per sample, means over the
+        samples.  One transfer from the device each."""
+        free = self.detach()
+        sums = {"R_E": free.R_E, "R_E2": free.R_E2} | ({} if self.S is None else {"R_S": free.R_S})
+        return {name: float(value.mean()) for name, value in sums.items()}
 
 
 class CallCount:
@@ -171,3 +185,8 @@ class NeuralSolution:
     def status(self) -> np.ndarray:
         """(B,) int status a sample."""
         return self.stats.status
+
+    def detach(self) -> NeuralSolution:
+        """The same solution without gradient, y and heuristics, which holds no graph.  No copy is made."""
+        heuristics = None if self.heuristics is None else self.heuristics.detach()
+        return replace(self, y=self.y.detach(), heuristics=heuristics)

@@ -1,8 +1,8 @@
 """From a checked problem to its solution with a gradient, in one of three ways.
 
-A batch with one step size gets its gradient from the adaptive pass itself (`direct`).  Steps per sample, and
-checkpoints, take an adaptive pass without gradient and a replay of its steps with gradient (`replay`).  The continuous
-adjoints solve for the gradient backwards in time (`adjoint`).
+A batch with one step size gets its gradient from the adaptive pass itself (`direct`), unless its graph takes more than
+the budget.  Steps per sample, and checkpoints, take an adaptive pass without gradient and a replay of its steps with
+gradient (`replay`).  The continuous adjoints solve for the gradient backwards in time (`adjoint`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .hooks import NO_HOOKS, Hooks
 from .lane_events import EventFunction
 from .replay import Replay, replay
 from .rows import check_rows
+from .scheme import Auto, Scheme
 from .settings import Settings
 from .step import Slope
 from .stops import Stops
@@ -80,6 +81,11 @@ class Problem:
     def differentiate(self) -> bool:
         """Whether the discrete adjoint is wanted, and gradients are on."""
         return self.asked.adjoint == "discrete" and torch.is_grad_enabled()
+
+    def scheme(self) -> Scheme:
+        """Which states a replay keeps."""
+        budget = self.asked.checkpoint_bytes
+        return Scheme(self.asked.checkpoint_every) if budget is None else Auto(budget)
 
     def slope(self) -> Field:
         """func over rows, with a count of its own."""
@@ -161,7 +167,9 @@ def solve(problem: Problem) -> Solved:
         start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings))
     again: Replay | None = None
     if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
-        done, again = direct(forward, settings, rows)
+        done, again = direct(forward, settings, rows, asked.checkpoint_bytes)
+        if again is None:  # over the budget
+            again = replay(backward, settings, done, rows, problem.scheme())
         y = again.y
     elif asked.adjoint in adjoint.CONTINUOUS:
         task = adjoint.Continuous(
@@ -174,7 +182,7 @@ def solve(problem: Problem) -> Solved:
         with torch.no_grad():
             done = adaptive_pass(forward, settings, rows.detach(), want_output=not problem.differentiate)
         if problem.differentiate:
-            again = replay(backward, settings, done, rows, asked.checkpoint_every)
+            again = replay(backward, settings, done, rows, problem.scheme())
         answer = again.y if again is not None else done.y
         assert answer is not None
         y = answer

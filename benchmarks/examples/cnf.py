@@ -38,9 +38,7 @@ class Flow(frame.Field):
             u = u * torch.sigmoid(gate)
             h = torch.tanh(z @ w.reshape(WIDTH, SIZE).T + b)
             slope = h @ u.reshape(WIDTH, SIZE) / WIDTH
-            divergence = sum(
-                torch.autograd.grad(slope[:, i].sum(), z, create_graph=True)[0][:, i] for i in range(SIZE)
-            )
+            divergence = sum(torch.autograd.grad(slope[:, i].sum(), z, create_graph=True)[0][:, i] for i in range(SIZE))
         return slope, -divergence[:, None]
 
 

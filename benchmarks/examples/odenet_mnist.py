@@ -1,11 +1,11 @@
 """torchdiffeq's odenet_mnist.py on MNIST-5k: a classifier with an ODE block.
 
-    python benchmarks/examples/odenet_mnist.py --library torchdiffeq|stepsmith [--seed 0] [--iterations 400]
+    python benchmarks/examples/odenet_mnist.py --library torchdiffeq|stepsmith [--seed 0] [--iterations 800]
 
 As there: convolutions down to 6 x 6, two convolutions with the time as one more channel and three group norms in the
 field (benchmarks/foreign/torch_nets.py), odeint on [0, 1] with tolerances 1e-3 in float32, gradient descent with
 momentum .9 at .1, a tenth of it after 60, 100 and 140 of 160 parts of the training.  Reduced: 16 channels for 64,
-batches of 32 for 128, no augmentation, 400 iterations.
+batches of 32 for 128, no augmentation, 800 iterations.
 """
 
 from __future__ import annotations
@@ -63,4 +63,4 @@ def train(ode: Any, seed: int, iterations: int) -> frame.Trained:
 
 
 if __name__ == "__main__":
-    frame.main(train, 400, __doc__)
+    frame.main(train, 800, __doc__)

@@ -2,8 +2,8 @@
 
     python benchmarks/examples/diffrax_cnf_grid.py --library torchdiffeq|stepsmith [--seed 0] [--iterations 50]
 
-diffrax_cnf.py in ten steps of .05 a block, as in the example, by rk4 for Tsit5, which torchdiffeq has with adaptive
-steps alone.  Both libraries take the same steps.
+diffrax_cnf.py in ten steps of .05 a block, as in the example, by rk4 for Tsit5, which torchdiffeq has not.  Both
+libraries take the same steps.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 As there: 1000 points of y' = y^3 A on [0, 25], batches of 20 pieces of 10 points, a net of 50 hidden units, RMSprop,
 odeint at the default tolerances 1e-7 and 1e-9 in float32, and every 20 iterations a solve of the whole trajectory.
-Reduced: 600 iterations for 2000.
+Reduced: 600 iterations for 2000.  The quality is the mean absolute error of the last ten of these solves.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def train(ode: Any, seed: int, iterations: int) -> frame.Trained:
         truth = ode.odeint(Spiral(), start, t, method="dopri5")
     field, rng = Learned(), np.random.default_rng(seed)
     optimizer, meter = torch.optim.RMSprop(field.parameters(), lr=1e-3), frame.Meter(field)
+    errors: list[float] = []
 
     def off() -> float:
         """Mean absolute error over the whole trajectory."""
@@ -60,8 +61,9 @@ def train(ode: Any, seed: int, iterations: int) -> frame.Trained:
             meter.backward(loss)
             optimizer.step()
             if i % 20 == 0:
-                off()
-    return meter, off(), "mean absolute error"
+                errors.append(off())
+    last = errors[-10:] or [off()]
+    return meter, sum(last) / len(last), "mean absolute error"
 
 
 if __name__ == "__main__":

@@ -163,3 +163,21 @@ def test_what_does_not_go_with_events_is_refused(given, words):
     if "method" not in given and callable(given["event_fn"]):
         with pytest.raises(ValueError, match="start and one time"):
             odeint(lambda t, y: -y, torch.ones(2), torch.tensor([0.0, 1.0, 2.0]), event_fn=given["event_fn"])
+
+
+@pytest.mark.parametrize("method", [None, "tsit5", "rk4"])
+@pytest.mark.parametrize("last", [5.0, 0.5])
+def test_a_function_that_is_zero_from_its_event_on_has_it_where_it_becomes_zero(method, last):
+    """A fall from 10 that ends on the floor, or when the time is over: both numbers are zero from then on."""
+
+    def event(t, state):
+        return torch.relu(state[0]) * torch.relu(last - t)
+
+    def fall(t, state):
+        return state[1], torch.full_like(state[1], -10.0)
+
+    start = (torch.tensor(10.0, dtype=F64), torch.tensor(0.0, dtype=F64))
+    given = {"options": {"step_size": 0.3, "interp": "cubic"}} if method == "rk4" else {"rtol": 1e-8, "atol": 1e-8}
+    t, (height, _) = odeint_event(fall, start, torch.tensor(0.0, dtype=F64), event_fn=event, method=method, **given)
+    assert float(t) == pytest.approx(min(math.sqrt(2.0), last), abs=1e-9)
+    assert float(height[-1]) == pytest.approx(max(10.0 - 5.0 * last * last, 0.0), abs=1e-8)

@@ -203,3 +203,21 @@ def test_crossings_are_scipys():
     assert (np.abs(found - expected) < [1e-14, 1e-14, 1e-13, 1e-14, 1e-5, 1e-14]).all()
     # those that do not change their sign
     np.testing.assert_array_equal(crossing(lambda x: x + 1, np.ones(2), np.ones(2)), 1.0)
+
+
+def test_a_function_that_is_zero_from_its_event_on_has_it_where_it_becomes_zero():
+    """Falls from several heights, every one to the floor or until the time is over."""
+    y0 = torch.tensor([[10.0, 0.0], [3.0, 0.0], [40.0, 0.0], [1.0, 0.0]], dtype=F64)
+    last = torch.tensor([5.0, 0.5, 2.5, 9.0], dtype=F64)
+
+    def event(t, y):
+        return torch.relu(y[:, 0]) * torch.relu(last - t.reshape(-1))
+
+    sol = odeint(lambda t, y: torch.stack([y[:, 1], torch.full_like(y[:, 1], -10.0)], 1), y0, T * 10, rtol=1e-9,
+                 event_fn=event)  # fmt: skip
+    falls = torch.minimum(torch.sqrt(y0[:, 0] / 5.0), last)
+    torch.testing.assert_close(sol.event_t, falls, rtol=0.0, atol=1e-9)
+    # one that is zero at a step's end alone is there
+    one = odeint(lambda t, y: torch.ones_like(y), y0[:1, :1], [0.0, 8.0], event_fn=lambda t, y: 11.0 - y[:, 0],
+                 first_step=1.0, max_step=1.0)  # fmt: skip
+    assert float(one.event_t) == 1.0

@@ -219,9 +219,12 @@ class _Sweep:
         new = end[:, -width:] * unit
         return new if everyone else torch.where(mask, new, a), np.where(active, done.h_next, h)
 
-    def _begin(self) -> float | None:
-        """The size that the first backward solve begins with."""
-        return None if self.problem.back is None else self.problem.back.first_step  # type: ignore[return-value]
+    def _begin(self) -> Any:
+        """The size that the first backward solve begins with: under a bold start the forward solve's last one."""
+        back = self.problem.settings if self.problem.back is None else self.problem.back
+        if self.problem.back is not None and back.first_step is not None:
+            return back.first_step
+        return self.problem.done.h_next if back.start > 1.0 and self.problem.done is not None else None
 
     def _settings(self, times: np.ndarray, active: np.ndarray, h: np.ndarray) -> Settings:
         """Settings of the solve between two outputs, which begins with the sizes h where all active lanes have one."""

@@ -42,7 +42,8 @@ def direct(field: Field, set_: Settings, y0: Tensor, budget: float | None = None
         return done, None
     assert done.y is not None
     wanted = zip("ES", (watch.err, watch.stiff), strict=True)
-    return done, Replay(done.y, *(_rows(rows, y0) if name in set_.graph else None for name, rows in wanted))
+    err, stiff = (_rows(rows, y0) if name in set_.graph else None for name, rows in wanted)
+    return done, Replay(done.y, err, stiff, watch.slopes)
 
 
 def _rows(rows: list[Tensor], y0: Tensor) -> Tensor:
@@ -90,6 +91,7 @@ class _Heuristics(Watch):
         self.steps, self.step_bytes = 0, 0
         self.err: list[Tensor] = []
         self.stiff: list[Tensor] = []
+        self.slopes: list[Tensor | None] | None = [] if set_.slopes else None
 
     def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
         if self.over or not at.accept.all():
@@ -99,8 +101,24 @@ class _Heuristics(Watch):
                 self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol, self.set.hooks))
             if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))
+        if self.slopes is not None:
+            self.slopes += self._slopes(step, float(at.t[0]), float(at.end[0]))
         if self.budget is not None:
             self._account(stepper, step)
+
+    def _slopes(self, step: Step, t: float, end: float) -> list[Tensor | None]:
+        """The slopes at the outputs in the step from t to `end`: that of dense output, and func's own at its end."""
+        due, dense = self.set.t * self.set.sign, self.set.tableau.P
+        inside = self.set.t[(due > t * self.set.sign) & (due <= end * self.set.sign)]
+        found: list[Tensor | None] = []
+        for theta in (inside - t) / (end - t):
+            if theta == 1.0 or len(step.ks) < len(dense):
+                found.append(None if step.k_end is None else step.k_end[0].detach())
+                continue
+            degrees = np.arange(1, dense.shape[1] + 1)
+            weights = torch.from_numpy(dense @ (degrees * theta ** (degrees - 1))).to(step.y1)
+            found.append(weights @ torch.stack([k.detach()[0] for k in step.ks]))
+        return found
 
     def _account(self, stepper: Stepper, step: Step) -> None:
         self.steps += 1

@@ -69,7 +69,7 @@ def odeint(
         y = zeros_for(y, backward.params)  # type: ignore[arg-type]  # a tuple, completed
     if crossing is not None:
         return crossing.timed(t, y[1], call.slope), layout.state(y)
-    if backward is not None or not isinstance(chosen, str):
+    if backward is not None:
         y = outputs_at(t, y, call.slope)
     return layout.state(y)
 

@@ -25,6 +25,10 @@ Tensor = torch.Tensor
 EventFunction = Callable[[Tensor, Tensor], Any]
 
 
+#: what stands for zero where a sign is looked for
+TINY = 1e-300
+
+
 class Crossing:
     """An event function over vectors, with the signs that it has at the start (t0, y0).
 
@@ -65,14 +69,18 @@ class Crossing:
     def within(self, t: float, end: float, y1: Tensor, dense: Callable[[float], Tensor]) -> float | None:
         """As `hooks.Event` says; `t` of this object is set where the event is found."""
         with torch.no_grad():
-            if float(self.least(self.time(end), y1)) > 0.0:
+            last = float(self.least(self.time(end), y1))
+            if last > 0.0:
                 return None
 
             def at(theta: float) -> float:
-                return float(self.least(self.time(t + theta * (end - t)), y1 if theta == 1.0 else dense(theta)))
+                if theta == 1.0:
+                    return last or -TINY
+                # a function may be zero from its event on
+                return float(self.least(self.time(t + theta * (end - t)), dense(theta))) or -TINY
 
             theta = 1.0
-            if at(1.0) < 0.0 < at(0.0):
+            if at(0.0) > 0.0 and (last < 0.0 or at(1.0 - 1e-9) < 0.0):
                 theta = brentq(at, 0.0, 1.0, xtol=1e-15, rtol=1e-15, maxiter=200)
         self.t = end if theta == 1.0 else t + theta * (end - t)
         return theta
@@ -87,24 +95,29 @@ class Crossing:
         value = self.least(at, y)
         if not value.requires_grad:
             return t
-        t_, y_ = at.clone().requires_grad_(), y.detach().requires_grad_()
-        by_t, by_y = torch.autograd.grad(self.least(t_, y_), (t_, y_), allow_unused=True, materialize_grads=True)
-        with torch.no_grad():
-            rate = by_t + (by_y * slope(at, y.detach())).sum()
-        return _Implicit.apply(t, value, rate)
+
+        def rate(at: Tensor, y: Tensor) -> Tensor:
+            """How fast the least number falls along the solution."""
+            with torch.enable_grad():
+                t_, y_ = at.clone().requires_grad_(), y.clone().requires_grad_()
+                least = self.least(t_, y_)
+            by_t, by_y = torch.autograd.grad(least, (t_, y_), allow_unused=True, materialize_grads=True)
+            return by_t + (by_y * slope(at, y)).sum()
+
+        return _Implicit.apply(t, value, rate, at, y.detach())
 
 
 class _Implicit(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, t: Tensor, value: Tensor, rate: Tensor) -> Tensor:
-        ctx.save_for_backward(rate)
-        ctx.dtype = value.dtype
+    def forward(ctx: Any, t: Tensor, value: Tensor, rate: Any, at: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(at, y)
+        ctx.dtype, ctx.rate = value.dtype, rate
         return t.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        (rate,) = ctx.saved_tensors
+        rate = ctx.rate(*ctx.saved_tensors)
         if float(rate) == 0.0:
             raise RuntimeError("the event function touches zero without passing through it: its time has no derivative")
-        return None, -(g.to(ctx.dtype) / rate), None
+        return None, -(g.to(ctx.dtype) / rate), None, None, None

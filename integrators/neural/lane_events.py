@@ -127,11 +127,19 @@ class LaneEvents:
             rows, times = y1.clone(), end.copy()
             rows[index] = dense(at, theta).detach()
             times[at] = t[at] + theta * (end[at] - t[at])
-            return self._least(ids, times, rows)[at]
+            return _signed(self._least(ids, times, rows)[at])
 
         last = self._least(ids, end, y1)[at]
-        theta = np.where(last == 0.0, 1.0, crossing(least, least(np.zeros(len(at))), last))
+        theta = crossing(least, least(np.zeros(len(at))), _signed(last))
+        if (last == 0.0).any():
+            # at the end itself, unless the function is zero from its event on
+            theta = np.where((last == 0.0) & (least(np.full(len(at), 1.0 - 1e-9)) > 0.0), 1.0, theta)
         self.times[ids[at]] = np.where(theta == 1.0, end[at], t[at] + theta * (end[at] - t[at]))
+
+
+def _signed(values: np.ndarray) -> np.ndarray:
+    """Numbers whose zeros are negative: a function may be zero from its event on."""
+    return np.where(values == 0.0, -1e-300, values)
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], at_0: np.ndarray, at_1: np.ndarray) -> np.ndarray:

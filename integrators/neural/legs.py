@@ -22,6 +22,7 @@ from .drop_in_options import MOST, MOST_TO_EVENT, Adaptive, Told
 from .failures import SolveFailed
 from .solving import Problem
 from .solving import solve as solve_problem
+from .time_gradient import moved
 
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -87,17 +88,27 @@ def solve(
         if event.start:
             return torch.stack([start, start])
         times = np.array([times[0], NEVER if times[1] > times[0] else -NEVER])
-    rows, y, size = [start[None]], start, checked.first_step
+    rows, y, size, count = [start[None]], start, checked.first_step, 1
+    moves = call.t.requires_grad and torch.is_grad_enabled() and rest is None and event is None
     for leg in legs_of(times, asked.step_t, asked.jump_t):
         limit = asked.steps or (MOST if event is None else MOST_TO_EVENT)
         now = replace(checked, first_step=size, max_steps=min(limit * (len(leg.times) - 1), MOST))
         slope = _inside(call.slope, leg)
         solved = solve_problem(
-            Problem(slope, y, leg.times, asked.tableau, asked.controller, False, now, hooks, back or {})
+            Problem(
+                slope, y, leg.times, asked.tableau, asked.controller, False, now, hooks, back or {}, slopes=moves
+            )
         )
         _refuse_failure(solved.done, limit, event)
         found = solved.y[:, 0]
-        rows.append(found[1:] if leg.last or event is not None else found[1:-1])
+        outputs = found[1:] if leg.last or event is not None else found[1:-1]
+        if moves and len(outputs):
+            assert solved.again is not None and solved.again.slopes is not None  # a discrete adjoint
+            known = solved.again.slopes[: len(outputs)]
+            rows.append(moved(call.t[count : count + len(outputs)], outputs, known, call.slope))
+        else:
+            rows.append(outputs)
+        count += len(outputs)
         y, size = found[-1], float(solved.done.h_next[0])
         size = size if np.isfinite(size) and size > 0.0 else None
     return torch.cat(rows)

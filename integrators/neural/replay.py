@@ -42,11 +42,16 @@ Tensor = torch.Tensor
 
 @dataclass
 class Replay:
-    """y (T, lanes, width), and (n_steps, lanes) E and S with gradient (None where not asked for or not defined)."""
+    """y (T, lanes, width), and (n_steps, lanes) E and S with gradient (None where not asked for or not defined).
+
+    slopes: of a pass with one lane that was asked for them, those (width,) at the outputs but the first, without
+    gradient; None where the step has not got one.
+    """
 
     y: Tensor
     err: Tensor | None
     stiff: Tensor | None
+    slopes: list[Tensor | None] | None = None
 
 
 @dataclass
@@ -74,7 +79,8 @@ def _replay(field: Field, set_: Settings, done: Pass, y0: Tensor, scheme: Scheme
     if len(done.grid.t) == 0:
         # nobody moved: func is not evaluated, and there is nothing to differentiate but y0
         empty = y0.new_zeros((0, lanes))
-        return Replay(outputs.assemble(y0), *(empty if name in set_.graph else None for name in "ES"))
+        err, stiff = (empty if name in set_.graph else None for name in "ES")
+        return Replay(outputs.assemble(y0), err, stiff)
     work = _Work(field, set_, done, outputs, foreign)
     (y,) = lend(done.start_ok, y0)
     k1: Tensor | None = None

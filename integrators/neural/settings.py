@@ -27,6 +27,7 @@ class Settings:
     first_step    size of the first attempt, positive: one number, one a lane (NaN where it is not known), or None for
                   the automatic choice.
     start         what the automatic choice is multiplied by.
+    slopes        the slopes at the outputs are wanted, of a pass with gradient.
     max_steps     attempts that a lane may make.
     compact       lanes that are done leave the batch.
     heuristics    the error and stiffness estimates E and S of the accepted steps are wanted.
@@ -58,6 +59,7 @@ class Settings:
     check_start: Callable[..., None] | None = None
     hooks: Hooks = NO_HOOKS
     start: float = 1.0
+    slopes: bool = False
     stops: Stops | None = None
     event: Any = None
 

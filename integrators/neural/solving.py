@@ -46,6 +46,7 @@ class Problem:
     stops   times at which steps end; None: only at the end.
     event   what ends a lane's solve; None: nothing does.
     moved   the times as a tensor of the shape of `times`, where their gradient is wanted; None where it is not.
+    slopes  the slopes at the outputs are wanted, of a discrete adjoint with one step size.
     """
 
     func: Func
@@ -61,6 +62,7 @@ class Problem:
     stops: Stops | None = None
     event: EventFunction | None = None
     moved: Tensor | None = None
+    slopes: bool = False
 
     @property
     def asked_func(self) -> Any:
@@ -120,6 +122,7 @@ class Problem:
             check_start=functools.partial(check_rows, self.asked_func) if self.per_sample and self.batch > 1 else None,
             hooks=self.hooks,
             start=asked.start,
+            slopes=self.slopes,
             stops=self.stops,
             event=self.event,
         )

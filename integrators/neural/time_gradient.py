@@ -1,6 +1,7 @@
 """Gradients in the times of a solve of one vector: `time_rows` for one lane.
 
-func is evaluated in the backward pass alone, once an output, and only where a time wants a gradient.
+func is evaluated in the backward pass alone, once an output, and only where a time wants a gradient.  Where the solve
+knows the slopes at its outputs, they serve instead (`moved`): that of dense output is the derivative of the numbers.
 """
 
 from __future__ import annotations
@@ -34,6 +35,26 @@ def state_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
 
 def _rows(slope: Slope) -> time_rows.Slope:
     return lambda t, y: slope(t[0].to(y.dtype), y[0])[None]
+
+
+def moved(t: Tensor, y: Tensor, known: list[Tensor | None], slope: Slope) -> Tensor:
+    """Outputs y (n, D) with the gradient in their times t (n,), by the slopes (D,) that are `known` or else func's."""
+    return _Moved.apply(t, y, known, slope)
+
+
+class _Moved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, y: Tensor, known: list[Tensor | None], slope: Slope) -> Tensor:
+        ctx.known, ctx.slope = known, slope
+        ctx.save_for_backward(t, y)
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        t, y = ctx.saved_tensors
+        time_rows.refuse_second()
+        slopes = [ctx.slope(t[i].to(y.dtype), y[i]) if k is None else k for i, k in enumerate(ctx.known)]
+        return (torch.stack(slopes) * g).sum(1).to(t.dtype), g, None, None
 
 
 class _Zeros(torch.autograd.Function):

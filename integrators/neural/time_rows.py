@@ -42,13 +42,18 @@ def _wanted(t: Tensor) -> bool:
     return t.requires_grad and torch.is_grad_enabled()
 
 
-def _dot(slope: Slope, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
-    """f(t, y) . g, summed over what has the time t: 0-d or (lanes,), in t's shape and dtype."""
+def refuse_second() -> None:
+    """RuntimeError in a backward pass that is to be differentiated."""
     if torch.is_grad_enabled():
         raise RuntimeError(
             "gradients in t have no second derivatives (create_graph=True): pass t.detach() for those in y0 and in the "
             "parameters, or a fixed-grid method"
         )
+
+
+def _dot(slope: Slope, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
+    """f(t, y) . g, summed over what has the time t: 0-d or (lanes,), in t's shape and dtype."""
+    refuse_second()
     at = t.expand(len(y)).contiguous()
     good = torch.isfinite(y).all(1) & torch.isfinite(at) & (g != 0).any(1)
     if not bool(good.any()):

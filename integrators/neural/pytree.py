@@ -40,6 +40,8 @@ class Layout:
                 raise ValueError(f"y0 must be a tensor or a tuple or dict of tensors, got {type(part).__name__}")
             check_state(part.reshape(1) if part.dim() == 0 else part)
         self.shapes = [part.shape for part in parts]
+        #: a plain tuple of tensors, as most states of several parts are
+        self.plain = type(y0) is tuple and len(y0) == len(parts)
         self.sizes = [part.numel() for part in parts]
         self.width = sum(self.sizes)
         self.dtype, self.device = parts[0].dtype, parts[0].device
@@ -59,11 +61,11 @@ class Layout:
         """The state of a vector, or of vectors (..., width), whose parts then have the leading axes."""
         if not self.parted:
             return flat.view((*flat.shape[:-1], *self.shapes[0]))
-        parts = flat.split(self.sizes, -1)
-        return tree.tree_unflatten(
-            [part.reshape((*part.shape[:-1], *shape)) for part, shape in zip(parts, self.shapes, strict=True)],
-            self.spec,
-        )
+        lead = flat.shape[:-1]
+        parts = [
+            part.reshape(lead + shape) for part, shape in zip(flat.split(self.sizes, -1), self.shapes, strict=True)
+        ]
+        return tuple(parts) if self.plain else tree.tree_unflatten(parts, self.spec)
 
     def field(self, func: Func) -> Callable[[Tensor, Tensor], Tensor]:
         """func(t, state) as a function of the vector; ValueError where it returns no slope of the state's form."""
@@ -79,8 +81,10 @@ class Layout:
         if not self.parted and isinstance(slope, Tensor) and not lead:
             if slope.shape == self.shapes[0] and slope.dtype == self.dtype:
                 return slope.reshape(-1)
-        parts, spec = tree.tree_flatten(slope)
-        same = spec == self.spec or (isinstance(slope, list) and tree.tree_structure(tuple(slope)) == self.spec)
+        parts, same = slope, self.plain and isinstance(slope, (tuple, list)) and len(slope) == len(self.shapes)
+        if not same:
+            parts, spec = tree.tree_flatten(slope)
+            same = spec == self.spec or (isinstance(slope, list) and tree.tree_structure(tuple(slope)) == self.spec)
         if not same or not all(isinstance(part, Tensor) for part in parts):
             what = "a tensor like y" if not self.parted else "tensors in the form of y"
             raise ValueError(f"func must return {what}, got {_named(slope)}")

@@ -137,11 +137,14 @@ class Stepper:
     def polynomial(self, step: Step, rows: np.ndarray) -> Tensor:
         """Dense output of an `attempt` as a polynomial in theta: (p, degree + 1, width) coefficients of the lanes
         `rows` (p,)."""
-        self.extend(step)
-        hk = self.k.view(-1, self.lanes, self.width)
-        terms = (self.dense_floats.T @ hk.flatten(1)).view(-1, self.lanes, self.width)
-        whole = torch.cat([step.y[None], terms]).transpose(0, 1)
+        whole = torch.cat([step.y[None], self.terms(step)]).transpose(0, 1)
         return (whole if len(rows) == self.lanes else whole[torch.from_numpy(rows).to(self.device)]).contiguous()
+
+    def terms(self, step: Step) -> Tensor:
+        """The coefficients (degree, lanes, width) of the powers of theta in dense output, without gradient."""
+        self.extend(step)
+        hk = torch.stack([k.detach() for k in step.ks]) * step.h if step.ks else self.k
+        return (self.dense_floats.T @ hk.reshape(len(self.k), -1)).view(-1, self.lanes, self.width)
 
     def _interpolate(self, y: Tensor, hk: Tensor, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         p = self.tableau.P

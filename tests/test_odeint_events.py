@@ -173,10 +173,37 @@ def test_what_is_no_event_function_is_refused():
         (lambda t, y: y[:2, 0], r"one number a sample, \(4,\)"),
         (lambda t, y: y[:, 0] + 1j, "real numbers"),
         (lambda t, y: 1.0, "real numbers, got float"),
+        (lambda t, y: y[:, 0] < 0.5, "got truth values"),
+        (lambda t, y: y[:, 0] * torch.nan, "event_fn is NaN at the start, t = 0"),
+        (lambda t, y: y.mul_(0.5)[:, 0], "event_fn must not modify t or y"),
         (lambda t, y: torch.where(t > 0.3, torch.nan, 1.0) * y[:, :1], "event_fn is NaN at t = "),
     ):
         with pytest.raises(ValueError, match=said):
             odeint(func, y0, T, event_fn=wrong)
+
+
+@pytest.mark.parametrize("wrong", [lambda t, y: y < 0.5, lambda t, y: y.mul_(0.5)])
+def test_what_is_no_event_function_is_refused_in_torchdiffeqs_calls_too(wrong):
+    with pytest.raises(ValueError, match="event_fn must"):
+        face.odeint(Decay(), torch.ones(2, dtype=F64), T[:2], event_fn=wrong)
+
+
+def test_an_event_function_is_lent_copies_where_writes_are_not_counted():
+    with torch.inference_mode():
+        y0 = start()[:1].detach().clone()
+        sol = odeint(Decay(), y0, T, event_fn=lambda t, y: y.sub_(0.5)[:, 0])
+    assert sol.event_t.item() == pytest.approx(math.log(2.0), abs=1e-6)
+    assert sol.event_y[0, 0].item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_detached_solution_holds_no_graph():
+    state = {"a": torch.ones(2, 1, dtype=F64, requires_grad=True)}
+    t = T.clone().requires_grad_()
+    sol = odeint(lambda t, y: {"a": -y["a"]}, state, t, per_sample=True, event_fn=lambda t, y: y["a"] - 0.1)
+    free = sol.detach()
+    assert sol.y["a"].requires_grad and sol.event_t.requires_grad and sol.event_y["a"].requires_grad
+    assert not any(x.requires_grad for x in (free.t, free.y["a"], free.event_t, free.event_y["a"]))
+    assert torch.equal(free.event_t, sol.event_t) and free.y["a"].data_ptr() == sol.y["a"].data_ptr()
 
 
 def test_an_event_time_without_derivative_is_no_gradient():

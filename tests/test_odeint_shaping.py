@@ -9,6 +9,7 @@ import torchdiffeq
 
 import stepsmith as ss
 from stepsmith.integrators.neural.estimates import ScaledError
+from stepsmith.neural import torchdiffeq as face
 from torch_fields import F64, field_of, mlp, state, vdp
 
 odeint = ss.neural.odeint
@@ -147,6 +148,17 @@ def test_a_norm_of_a_tree_gets_the_tree_and_one_per_sample_is_refused():
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("norm", "said"), [(lambda e: e.abs(), "one number"), (lambda e: e.mul_(2.0).abs().max(), "must not modify")]
+)
+@pytest.mark.parametrize("adjoint", ["discrete", "none"])
+def test_what_is_no_norm_is_refused(norm, said, adjoint):
+    with pytest.raises(ValueError, match=f"norm {said}|norm must return {said}"):
+        odeint(field_of(mlp()), state(), T, per_sample=False, norm=norm, adjoint=adjoint)
+    with pytest.raises(ValueError, match="norm must"):
+        face.odeint(field_of(mlp()), state(), T, options={"norm": norm})
 
 
 @pytest.mark.parametrize("per_sample", [True, False])

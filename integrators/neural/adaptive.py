@@ -293,16 +293,7 @@ class _Loop:
         event = self.set.hooks.event
         if event is None:
             return False
-        lane, terms = np.zeros(1, dtype=np.int64), None
-
-        def state(theta: float) -> Tensor:
-            """The state (width,) at a fraction of the step, without gradient."""
-            nonlocal terms
-            if terms is None:
-                terms = self.stepper.terms(step)[:, 0]
-            powers = torch.tensor([theta**n for n in range(1, len(terms) + 1)], dtype=terms.dtype, device=terms.device)
-            return torch.addmv(step.y.detach()[0], terms.T, powers)
-
+        lane, state = np.zeros(1, dtype=np.int64), functools.partial(self.stepper.first_state, step)
         theta = event.within(float(self.t[0]), float(end[0]), step.y1.detach()[0], state)
         if theta is not None and self.outputs is not None and self.want_output:
             at = step.y1 if theta == 1.0 else self.stepper.dense(step, lane, np.array([theta]))

@@ -24,7 +24,7 @@ from .answer import solution_of
 from .checks import ADJOINTS
 from .field import check_callable
 from .forms import form_of
-from .resolution import floored, warn_of_half
+from .resolution import each_floored, floored, warn_of_half
 from .shaping import Shaping
 from .solution import NeuralSolution
 from .solving import Problem, solve
@@ -144,7 +144,7 @@ def odeint(
     returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
     of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
     the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
-    rtol is below four ulp of y0's dtype, at which it is worked then (`resolution`), or below an eighth of one of func's
+    rtol is below what y0's dtype resolves, at which it is worked then (`resolution`), or below an eighth of one of func's
     under autocast, whose round-off then sets the step size; and where func draws random numbers in every call.
     """
     given, began = locals(), time.perf_counter()
@@ -186,12 +186,12 @@ def odeint(
         compact=compact,
         even_steps=even_steps,
     )
-    asked = floored(asked.scaled(scale), form.y0.dtype, scale)
+    asked = floored(asked.scaled(scale), form.y0.dtype, tableau.order, scale)
     warn_of_half(asked.rtol, form.y0.device, scale)
     if sizes is not None:
         asked = replace(asked, first_step=sizes)
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
-    hooks, back = shape.hooks(form, each)
+    hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order))
     device = form.y0.device
     with autocast.of_solve(func, device, form.y0.dtype) as asked_func:
         problem = Problem(

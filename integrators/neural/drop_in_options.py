@@ -19,7 +19,7 @@ from ..methods.explicit.tableau import ExplicitTableau
 from . import checks, fixed
 from .hooks import Hooks
 from .pytree import Layout
-from .resolution import floor, floored
+from .resolution import floored
 from .start import BOLD
 
 Tensor = torch.Tensor
@@ -189,7 +189,7 @@ def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any,
         raise OptionError("rtol must lie between 0 and 1 and atol be finite and not negative, in every component")
     if bool(((r == 0) & (a == 0)).any()):
         raise OptionError("rtol and atol must not be both zero in a component")
-    return float(r.max()), float(a.min()), ((r * scale).clamp(min=floor(layout.dtype)), a * scale)
+    return float(r.max()), float(a.min()), (r * scale, a * scale)
 
 
 def scaled(asked: Adaptive, dtype: torch.dtype, rtol: Any, atol: Any, **rest: Any) -> checks.SolverOptions:
@@ -210,4 +210,4 @@ def scaled(asked: Adaptive, dtype: torch.dtype, rtol: Any, atol: Any, **rest: An
         **{**given, **rest},
     )
     scale = tolerance_scale.of(asked.controller)
-    return floored(replace(found, start=asked.start).scaled(scale), dtype, scale)
+    return floored(replace(found, start=asked.start).scaled(scale), dtype, asked.tableau.order, scale)

@@ -20,6 +20,8 @@ import torch
 from scipy.optimize import brentq
 from torch.autograd.function import once_differentiable
 
+from .field import lent
+
 Tensor = torch.Tensor
 #: event(t, y) of a 0-d t and a vector y
 EventFunction = Callable[[Tensor, Tensor], Any]
@@ -27,6 +29,20 @@ EventFunction = Callable[[Tensor, Tensor], Any]
 
 #: what stands for zero where a sign is looked for
 TINY = 1e-300
+def numbers(function: EventFunction, t: Tensor, y: Tensor) -> Tensor:
+    """What an event function gives at (t, y).
+
+    Raises ValueError where that is no tensor of real numbers, and where the function writes to t or y.
+    """
+    given, written = lent(t, y)
+    found = function(*given)
+    if written():
+        raise ValueError("event_fn must not modify t or y, which are the solver's own: begin with y = y.clone()")
+    if not isinstance(found, Tensor) or found.is_complex() or found.numel() == 0:
+        raise ValueError(f"event_fn must return a tensor of real numbers, got {type(found).__name__}")
+    if found.dtype == torch.bool:
+        raise ValueError("event_fn must return real numbers, whose change of sign is the event; got truth values")
+    return found
 
 
 class Crossing:
@@ -54,10 +70,7 @@ class Crossing:
 
     def values(self, t: Tensor, y: Tensor) -> Tensor:
         """The event function's numbers at (t, y), (n,)."""
-        found = self.function(t, y)
-        if not isinstance(found, Tensor) or found.is_complex() or found.numel() == 0:
-            raise ValueError(f"event_fn must return a tensor of real numbers, got {type(found).__name__}")
-        found = found.reshape(-1)
+        found = numbers(self.function, t, y).reshape(-1)
         if bool(torch.isnan(found.detach()).any()):
             raise ValueError(f"event_fn is NaN at t = {float(t):g}")
         return found
@@ -104,20 +117,26 @@ class Crossing:
             by_t, by_y = torch.autograd.grad(least, (t_, y_), allow_unused=True, materialize_grads=True)
             return by_t + (by_y * slope(at, y)).sum()
 
-        return _Implicit.apply(t, value, rate, at, y.detach())
+        return ImplicitTime.apply(t, value, rate, torch.ones_like(value, dtype=torch.bool), at, y.detach())
 
 
-class _Implicit(torch.autograd.Function):
+class ImplicitTime(torch.autograd.Function):
+    """The times t of events, with the gradient that they have through the event function's value there; `rate` (at,
+    y): how fast that changes in time, which is asked for in the backward pass.  Where a time is not `known` to come from the function it has the gradient of t."""
+
     @staticmethod
-    def forward(ctx: Any, t: Tensor, value: Tensor, rate: Any, at: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(at, y)
+    def forward(ctx: Any, t: Tensor, value: Tensor, rate: Any, known: Tensor, at: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(known, at, y)
         ctx.dtype, ctx.rate = value.dtype, rate
         return t.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        rate = ctx.rate(*ctx.saved_tensors)
-        if float(rate) == 0.0:
+        known, at, y = ctx.saved_tensors
+        rate = ctx.rate(at, y)
+        direct = torch.where(known, 0.0, g)
+        g = torch.where(known, g.to(ctx.dtype), 0.0)
+        if bool(((rate == 0.0) & (g != 0.0)).any()):
             raise RuntimeError("the event function touches zero without passing through it: its time has no derivative")
-        return None, -(g.to(ctx.dtype) / rate), None, None, None
+        return direct, -(g / torch.where(rate == 0.0, 1.0, rate)), None, None, None, None

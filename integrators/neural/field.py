@@ -111,6 +111,15 @@ def call(func: Func, t: Tensor, y: Tensor, thorough: bool = False) -> Tensor:
     return dy
 
 
+def lent(*own: Tensor) -> tuple[tuple[Tensor, ...], Callable[[], bool]]:
+    """The solver's `own` tensors to hand to a caller's function, and what says after the call whether it has written to
+    them.  Inference tensors, whose writes torch does not count, are lent as copies."""
+    if any(x.is_inference() for x in own):
+        return tuple(x.clone() for x in own), lambda: False
+    before = [x._version for x in own]
+    return own, lambda: [x._version for x in own] != before
+
+
 def in_place() -> str:
     """What is wrong with a func that writes to its arguments."""
     return (

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
 from .clock import Clock
+from .events import ImplicitTime, numbers
 
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -46,11 +46,10 @@ class EventFunction:
     def values(self, t: Tensor, rows: Tensor) -> Tensor:
         """The event function's numbers (lanes, n) at the times t (lanes,).
 
-        Raises ValueError where the function returns no real numbers, or not for every sample.
+        Raises ValueError where the function returns no real numbers, or not for every sample, and where it writes to
+        the times or the states.
         """
-        found = self.call(t, rows)
-        if not isinstance(found, Tensor) or found.is_complex() or found.numel() == 0:
-            raise ValueError(f"event_fn must return a tensor of real numbers, got {type(found).__name__}")
+        found = numbers(self.call, t, rows)
         if self.coupled:
             return found.reshape(1, -1)
         if found.dim() == 0 or len(found) != len(rows):
@@ -76,7 +75,11 @@ class LaneEvents:
     def __init__(self, function: EventFunction, t0: np.ndarray, sign: np.ndarray, y0: Tensor, clock: Clock) -> None:
         self.function, self.clock = function, clock
         with torch.no_grad():
-            self.signs = torch.sign(function.values(self.asked(t0, y0), y0.detach()))
+            start = function.values(self.asked(t0, y0), y0.detach())
+        if bool(torch.isnan(start).any()):
+            lane = int(torch.isnan(start).any(1).int().argmax())
+            raise ValueError(f"event_fn is NaN at the start, t = {float(t0[lane]):g}")
+        self.signs = torch.sign(start)
         self.at_start = (self.signs == 0).any(1).cpu().numpy()
         self.times = np.where(self.at_start, t0, sign * np.inf)
 
@@ -190,27 +193,14 @@ def timed(events: LaneEvents, y: Tensor, slope: Slope, t0: Tensor) -> Tensor:
     value = events.least(at, y)
     if not value.requires_grad:
         return t
-    t_, y_ = at.clone().requires_grad_(), y.detach().requires_grad_()
-    low = events.least(t_, y_).sum()
-    by_t, by_y = torch.autograd.grad(low, (t_, y_), allow_unused=True, materialize_grads=True)
-    with torch.no_grad():
-        rate = by_t + (by_y * slope(at, y.detach())).sum(1)
-    return _Implicit.apply(t, value, rate.to(value), mask)
 
+    def rate(at: Tensor, y: Tensor) -> Tensor:
+        """How fast the least numbers change along the solution."""
+        with torch.enable_grad():
+            t_, y_ = at.clone().requires_grad_(), y.clone().requires_grad_()
+            low = events.least(t_, y_).sum()
+        by_t, by_y = torch.autograd.grad(low, (t_, y_), allow_unused=True, materialize_grads=True)
+        return (by_t + (by_y * slope(at, y)).sum(1)).to(y)
 
-class _Implicit(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, t: Tensor, value: Tensor, rate: Tensor, known: Tensor) -> Tensor:
-        ctx.save_for_backward(rate, known)
-        ctx.dtype = value.dtype
-        return t.clone()
+    return ImplicitTime.apply(t, value, rate, mask, at, y.detach())
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> Any:
-        rate, known = ctx.saved_tensors
-        direct = torch.where(known, 0.0, g)
-        g = torch.where(known, g.to(ctx.dtype), 0.0)
-        if bool(((rate == 0.0) & (g != 0.0)).any()):
-            raise RuntimeError("the event function touches zero without passing through it: its time has no derivative")
-        return direct, -(g / torch.where(rate == 0.0, 1.0, rate)), None, None

@@ -20,6 +20,7 @@ from ..kernels.layout import MAX_STEPS, MESSAGES, SUCCESS
 from . import checks, drop_in_options
 from .drop_in_options import MOST, MOST_TO_EVENT, Adaptive, Told
 from .failures import SolveFailed
+from .resolution import each_floored
 from .solving import Problem
 from .solving import solve as solve_problem
 from .time_gradient import moved
@@ -79,7 +80,7 @@ def solve(
     times = checks.times(call.t.detach())
     rtol, atol, each = drop_in_options.tolerances(call.rtol, call.atol, layout, tolerance_scale.of(asked.controller))
     hooks = drop_in_options.hooks_of(asked, told, state or layout.state, layout.norm(asked.norm), event)
-    hooks = replace(hooks, each=each)
+    hooks = replace(hooks, each=each_floored(each, layout.dtype, asked.tableau.order))
     if asked.even_steps is None:
         asked = replace(asked, even_steps=event is None and not asked.step_t and not asked.jump_t)
     checked = drop_in_options.scaled(asked, layout.dtype, rtol, atol, max_steps=MOST, **(rest or {}))

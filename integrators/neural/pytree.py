@@ -14,6 +14,7 @@ from torch.utils import _pytree as tree
 
 from ..core import options
 from .checks import state as check_state
+from .field import lent
 
 Tensor = torch.Tensor
 Func = Callable[[Tensor, Any], Any]
@@ -120,10 +121,21 @@ class Layout:
 
     def norm(self, own: Callable[[Any], Any] | None = None) -> Callable[[Tensor], Tensor] | None:
         """The norm of rows (1, width), as `hooks` take it: `own` of a state, else the largest of the parts' root mean
-        squares; None for one tensor, whose norm is the solver's."""
-        if own is not None:
-            return lambda rows: torch.as_tensor(own(self.state(rows[0]))).reshape(1).abs()
-        return mixed_norm(self.sizes) if self.parted else None
+        squares; None for one tensor, whose norm is the solver's.  That of `own` raises ValueError where it gives more
+        than one number, or writes to its argument."""
+        if own is None:
+            return mixed_norm(self.sizes) if self.parted else None
+
+        def norm(rows: Tensor) -> Tensor:
+            (given,), written = lent(rows)
+            found = torch.as_tensor(own(self.state(given[0])))
+            if found.numel() != 1:
+                raise ValueError(f"norm must return one number, got shape {tuple(found.shape)}")
+            if written():
+                raise ValueError("norm must not modify its argument, which is the solver's own: begin with a clone")
+            return found.reshape(1).abs()
+
+        return norm
 
     def twice(self, norm: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
         """The norm of rows (1, 2 width), state and cotangent: the larger of both."""

@@ -3,8 +3,10 @@
 An error estimate is a difference of slopes that agree to nearly all their digits.  Of a state y it cannot be known to
 better than a few ulp, and once `rtol |y|` is of that size the estimate is round-off: it says nothing of the step, and a
 controller that is driven by it takes small steps for no gain, since the result is as inaccurate as round-off makes it.
-On twenty fields in float32 the error of a solve stops falling at an rtol of some `FLOOR` ulp, and the work goes on
-growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.
+On twenty fields in float32 the error of a solve by dopri5 stops falling at an rtol of some `FLOOR` ulp, and the work
+goes on growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.  Methods
+of order below `HIGH` get there by many small steps, whose estimates are smaller differences and whose errors add up:
+their floor is one ulp.
 """
 
 from __future__ import annotations
@@ -20,28 +22,35 @@ from . import autocast
 from .checks import SolverOptions
 
 Tensor = torch.Tensor
-#: the least rtol, in ulp of the state's dtype (`torch.finfo(dtype).eps`)
-FLOOR = 4.0
+#: the least rtol, in ulp of the state's dtype (`torch.finfo(dtype).eps`), of methods of an order from `HIGH` on
+FLOOR, HIGH = 4.0, 5
 
 
-def floor(dtype: torch.dtype) -> float:
-    """The least rtol that is worked at with states of this dtype."""
-    return FLOOR * torch.finfo(dtype).eps
+def floor(dtype: torch.dtype, order: int) -> float:
+    """The least rtol that is worked at with states of this dtype by a method of this order."""
+    return (FLOOR if order >= HIGH else min(FLOOR, 1.0)) * torch.finfo(dtype).eps
 
 
-def floored(asked: SolverOptions, dtype: torch.dtype, scale: float = 1.0) -> SolverOptions:
+def each_floored(
+    each: tuple[Tensor, Tensor] | None, dtype: torch.dtype, order: int
+) -> tuple[Tensor, Tensor] | None:
+    """Tolerances rtol, atol of components with rtol raised to the floor."""
+    return None if each is None else (each[0].clamp(min=floor(dtype, order)), each[1])
+
+
+def floored(asked: SolverOptions, dtype: torch.dtype, order: int, scale: float = 1.0) -> SolverOptions:
     """The options with rtol and back_rtol raised to the floor; a UserWarning where rtol was.
 
-    scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute error is asked for, only
+    order: of the method.  scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute error is asked for, only
     the floor is added: it is what the dtype resolves.
     """
-    least = floor(dtype)
+    least = floor(dtype, order)
     if asked.rtol >= least and asked.back_rtol >= least:
         return asked
     if asked.rtol < least:
         warnings.warn(
             f"rtol = {asked.rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
-            f"rtol = {least:.2g} ({FLOOR:g} ulp), under which the error would be round-off and the result no more "
+            f"rtol = {least:.2g} ({least / torch.finfo(dtype).eps:g} ulp), under which the error would be round-off and the result no more "
             "accurate; float64 resolves smaller ones",
             stacklevel=outside(),
         )

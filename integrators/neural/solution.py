@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _pytree as tree
 
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
@@ -187,6 +188,11 @@ class NeuralSolution:
         return self.stats.status
 
     def detach(self) -> NeuralSolution:
-        """The same solution without gradient, y and heuristics, which holds no graph.  No copy is made."""
+        """The same solution without gradient, t, y, events and heuristics, which holds no graph.  No copy is made."""
+
+        def free(state: Any) -> Any:
+            return tree.tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, state)
+
         heuristics = None if self.heuristics is None else self.heuristics.detach()
-        return replace(self, y=self.y.detach(), heuristics=heuristics)
+        held = {name: free(getattr(self, name)) for name in ("t", "y", "event_t", "event_y")}
+        return replace(self, **held, heuristics=heuristics)

@@ -43,6 +43,7 @@ class Step:
     g_pair     (lanes, width) state of the first stage of the method's stiffness pair; None without such a pair.
     ks         the slopes, of a step with gradient; those of other steps lie in the stepper's buffer.
     extended   whether the method's dense stages have been evaluated.
+    terms      the first lane's dense output (`Stepper.first_state`), once it was asked for.
     """
 
     y: Tensor
@@ -53,6 +54,7 @@ class Step:
     g_pair: Tensor | None
     ks: list[Tensor] = dataclasses.field(default_factory=list)
     extended: bool = False
+    terms: Tensor | None = None
 
 
 class Stepper:
@@ -145,6 +147,13 @@ class Stepper:
         self.extend(step)
         hk = torch.stack([k.detach() for k in step.ks]) * step.h if step.ks else self.k
         return (self.dense_floats.T @ hk.reshape(len(self.k), -1)).view(-1, self.lanes, self.width)
+
+    def first_state(self, step: Step, theta: float) -> Tensor:
+        """The first lane's state (width,) at the fraction theta of the step, without gradient."""
+        if step.terms is None:
+            step.terms = self.terms(step)[:, 0]
+        powers = torch.tensor([theta ** (n + 1) for n in range(len(step.terms))], dtype=self.dtype, device=self.device)
+        return torch.addmv(step.y.detach()[0], step.terms.T, powers)
 
     def _interpolate(self, y: Tensor, hk: Tensor, lane: np.ndarray, theta: np.ndarray) -> Tensor:
         p = self.tableau.P

@@ -23,6 +23,7 @@ import torch
 
 from .. import controller as _controller
 from ..integrators.core import options
+from ..integrators.methods.tableaus import get as get_tableau
 from ..integrators.neural import checks, odeint
 from ..integrators.neural.module import NeuralODE
 from ..integrators.neural.resolution import floor
@@ -165,7 +166,7 @@ class _Trial:
     def at(self, k: int, method: str, controller: Any, way: tuple[bool, str | None]) -> Calibration | None:
         """The solve at 10^(k / A_DECADE) times the tolerances; None where it fails, or where they cannot be that."""
         scale = 10.0 ** (k / A_DECADE)
-        rtol, atol = max(scale * self.rtol, floor(self.y0.dtype)), scale * self.atol
+        rtol, atol = max(scale * self.rtol, floor(self.y0.dtype, get_tableau(method).order)), scale * self.atol
         if rtol > max(LOOSEST, self.rtol):
             return None
         even, first = way

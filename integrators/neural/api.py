@@ -144,8 +144,8 @@ def odeint(
     returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
     of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
     the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
-    rtol is below what y0's dtype resolves, at which it is worked then (`resolution`), or below an eighth of one of func's
-    under autocast, whose round-off then sets the step size; and where func draws random numbers in every call.
+    rtol is below what y0's dtype resolves, at which it is worked then (`resolution`), or below an eighth of an ulp of
+    func's under autocast, whose round-off sets the step size; and where func draws random numbers in every call.
     """
     given, began = locals(), time.perf_counter()
     if not callable(func):

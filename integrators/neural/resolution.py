@@ -4,9 +4,9 @@ An error estimate is a difference of slopes that agree to nearly all their digit
 better than a few ulp, and once `rtol |y|` is of that size the estimate is round-off: it says nothing of the step, and a
 controller that is driven by it takes small steps for no gain, since the result is as inaccurate as round-off makes it.
 On twenty fields in float32 the error of a solve by dopri5 stops falling at an rtol of some `FLOOR` ulp, and the work
-goes on growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.  Methods
-of order below `HIGH` get there by many small steps, whose estimates are smaller differences and whose errors add up:
-their floor is one ulp.
+goes on growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.
+Methods of order below `HIGH` get there by many small steps, whose estimates are smaller differences and whose errors
+add up: their floor is one ulp.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def each_floored(
 def floored(asked: SolverOptions, dtype: torch.dtype, order: int, scale: float = 1.0) -> SolverOptions:
     """The options with rtol and back_rtol raised to the floor; a UserWarning where rtol was.
 
-    order: of the method.  scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute error is asked for, only
-    the floor is added: it is what the dtype resolves.
+    order: of the method.  scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute
+    error is asked for, only the floor is added: it is what the dtype resolves.
     """
-    least = floor(dtype, order)
+    least, ulp = floor(dtype, order), torch.finfo(dtype).eps
     if asked.rtol >= least and asked.back_rtol >= least:
         return asked
     if asked.rtol < least:
         warnings.warn(
             f"rtol = {asked.rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
-            f"rtol = {least:.2g} ({least / torch.finfo(dtype).eps:g} ulp), under which the error would be round-off and the result no more "
+            f"rtol = {least:.2g} ({least / ulp:g} ulp), under which the error would be round-off and the result no more "
             "accurate; float64 resolves smaller ones",
             stacklevel=outside(),
         )

@@ -123,7 +123,7 @@ class Crossing:
 class ImplicitTime(torch.autograd.Function):
     """The times t of events, with the gradient that they have through the event function's value there.
 
-    rate: (at, y) -> how fast that changes in time, which is asked for in the backward pass.  Where a time is not `known`
+    rate: (at, y) -> how fast that changes in time, asked for in the backward pass.  Where a time is not `known`
     to come from the function it has the gradient of t.
     """
 

@@ -50,7 +50,7 @@ def floored(asked: SolverOptions, dtype: torch.dtype, order: int, scale: float =
     if asked.rtol < least:
         warnings.warn(
             f"rtol = {asked.rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
-            f"rtol = {least:.2g} ({least / ulp:g} ulp), under which the error would be round-off and the result no more "
+            f"rtol = {least:.2g} ({least / ulp:g} ulp), below which the error is round-off and the result no more "
             "accurate; float64 resolves smaller ones",
             stacklevel=outside(),
         )

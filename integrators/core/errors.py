@@ -44,8 +44,9 @@ def refuse(name: str, takes: str, value: Any) -> OptionError:
 
 
 def outside() -> int:
-    """`stacklevel` for a warning: the first frame outside the package, as seen from the caller."""
+    """`stacklevel` for a warning: the first frame outside the package and torch, through whose frames modules and
+    what is kept out of graphs are called, as seen from the caller."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == _PACKAGE:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (_PACKAGE, "torch"):
         frame, level = frame.f_back, level + 1
     return level

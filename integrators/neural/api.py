@@ -166,6 +166,11 @@ def odeint(
         adjoint_rtol, adjoint_atol = (
             low if own is None else own for own, low in zip((adjoint_rtol, adjoint_atol), least, strict=True)
         )
+        if least == (0.0, 0.0) and adjoint_rtol == adjoint_atol == 0.0:
+            raise ValueError(
+                "adjoint_rtol and adjoint_atol are by default the least of rtol and of atol, which are both zero here: "
+                "pass one of them"
+            )
     sizes = shaping.first_sizes(form, first_step)
     asked = checks.solver_options(
         tableau,

@@ -17,6 +17,7 @@ import torch
 from ..core import tolerance_scale
 from ..core.errors import outside
 from . import autocast
+from .adjoint import CONTINUOUS
 from .checks import SolverOptions
 
 Tensor = torch.Tensor
@@ -30,7 +31,7 @@ def floor(dtype: torch.dtype) -> float:
 
 
 def floored(asked: SolverOptions, dtype: torch.dtype, scale: float = 1.0) -> SolverOptions:
-    """The options with rtol and back_rtol raised to the floor; a UserWarning where rtol was.
+    """The options with rtol and back_rtol raised to the floor; a UserWarning where one that was asked for was.
 
     scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute error is asked for, only
     the floor is added: it is what the dtype resolves.
@@ -39,13 +40,20 @@ def floored(asked: SolverOptions, dtype: torch.dtype, scale: float = 1.0) -> Sol
     if asked.rtol >= least and asked.back_rtol >= least:
         return asked
     if asked.rtol < least:
-        warnings.warn(
-            f"rtol = {asked.rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
-            f"rtol = {least:.2g} ({FLOOR:g} ulp), under which the error would be round-off and the result no more "
-            "accurate; float64 resolves smaller ones",
-            stacklevel=outside(),
-        )
+        warn_of_floor(asked.rtol, dtype, scale)
+    elif asked.adjoint in CONTINUOUS and asked.back_rtol > 0.0:
+        warn_of_floor(asked.back_rtol, dtype, scale, "adjoint_rtol")
     return replace(asked, rtol=max(asked.rtol, least), back_rtol=max(asked.back_rtol, least))
+
+
+def warn_of_floor(rtol: float, dtype: torch.dtype, scale: float = 1.0, name: str = "rtol") -> None:
+    """UserWarning that `rtol`, the tolerance of this name asked for times `scale`, is raised to the floor."""
+    warnings.warn(
+        f"{name} = {rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
+        f"rtol = {floor(dtype):.2g} ({FLOOR:g} ulp), under which the error would be round-off and the result no more "
+        "accurate; float64 resolves smaller ones",
+        stacklevel=outside(),
+    )
 
 
 def warn_of_half(rtol: float, device: torch.device, scale: float = 1.0) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options
-from . import drop_in_options
+from . import drop_in_options, resolution
 from .forms import Form
 from .hooks import NO_HOOKS, Hooks
 from .lane_events import EventFunction
@@ -37,9 +37,7 @@ class Shaping:
     def limits(self) -> tuple[float | None, float | None]:
         """The least and the largest size of an attempt, None for none."""
         low = options.number("min_step", 0.0 if self.min_step is None else self.min_step, 0.0)
-        high = None
-        if self.max_step is not None and self.max_step != float("inf"):
-            high = options.number("max_step", self.max_step, low, above=0.0)
+        high = drop_in_options.largest(self.max_step, low)
         return low if low > 0.0 else None, high
 
     def checked(self) -> dict[str, Any]:
@@ -135,6 +133,11 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     layout = form.alone()
     r, a, each = drop_in_options.tolerances(parts[0], parts[1], layout, scale)
     least = float(layout.each("rtol", parts[0]).min()), float(layout.each("atol", parts[1]).min())
+    floor = resolution.floor(layout.dtype)
+    low = layout.each("rtol", parts[0])
+    low = low[(low > 0.0) & (low * scale < floor)]
+    if len(low) and r * scale >= floor:  # else all are, and `resolution.floored` says so
+        resolution.warn_of_floor(float(low.min()) * scale, layout.dtype, scale)
     return r, a, each, least
 
 

@@ -192,6 +192,7 @@ WRONG = {
     "no dict": ("dopri5", "options must be a dict"),
     "warm start": ({"warm_start": True}, "NeuralODE.warm_start=True"),
     "safety": ({"safety": 0.8}, "safety.*number of torchdiffeq's law"),
+    "no safety": ({"safety": "high"}, "safety must be"),
     "safety of a controller": ({"safety": 0.9, "controller": "pi34"}, "number of torchdiffeq's law"),
     "dtype": ({"dtype": torch.float32}, "times and step sizes are float64"),
     "norm": ({"norm": "seminorm"}, "norm must be a function"),

@@ -104,6 +104,39 @@ def test_tolerance_as_in_torchdiffeq_multiplies_by_what_was_measured(law, eased)
         assert torch.equal(module(y0, T).y, named.y)
 
 
+@pytest.mark.parametrize("law", ["torchdiffeq", "pi34"])
+@pytest.mark.parametrize(
+    "ways", [{"even_steps": True}, {"first_step": "bold"}, {"warm_start": True, "even_steps": True}, {"steps": "auto"}]
+)
+def test_a_way_to_step_that_was_not_measured_gets_the_smaller_factor(law, ways):
+    method = "dopri8" if law == "torchdiffeq" else "dopri5"
+    given = {"method": method, "controller": law, "tolerance": "torchdiffeq", "rtol": 1e-6, "atol": 1e-6, **ways}
+    module = ss.neural.NeuralODE(Field(0).double(), **given)
+    assert module.controller.tolerance_scale == min(SCALES[law][method])
+    if not {"warm_start", "steps"} & set(ways):
+        assert odeint(Field(0).double(), start(), T, **given).tolerance_scale == min(SCALES[law][method])
+
+
+def test_the_face_is_no_looser_where_it_cannot_ease_the_steps():
+    """With tsit5 the factor is 2.28 where steps are even and the start is bold, and 1.8 elsewhere."""
+    field, law = Field(0).double(), ss.controller("torchdiffeq").replace(tolerance_scale=1.8)
+
+    def solved(event_fn=None, **options):
+        given = {"rtol": 1e-6, "atol": 1e-6, "method": "tsit5", "options": options, "event_fn": event_fn}
+        return face.odeint(field, start(), T[[0, -1]], **given)
+
+    def bold(**given):
+        given = {"per_sample": False, "first_step": "bold", **given}
+        return odeint(field, start(), T[[0, -1]], "tsit5", law, 1e-6, 1e-6, **given)
+
+    assert torch.equal(solved(first_step=0.01), solved(first_step=0.01, controller=law, even_steps=True))
+    assert torch.equal(solved(even_steps=False), bold().y)
+    ends = lambda t, y: t - 0.9  # noqa: E731
+    assert torch.equal(solved(ends)[1][1], bold(event_fn=ends).event_y)
+    law = law.replace(tolerance_scale=2.28)
+    assert torch.equal(solved(), bold(even_steps=True).y) and torch.equal(solved(), solved(even_steps=True))
+
+
 @pytest.mark.parametrize(
     ("given", "match"),
     [
@@ -121,6 +154,8 @@ def test_a_tolerance_that_is_not_known_is_refused(given, match):
                  lambda: ss.neural.NeuralODE(Field(0), **given)):  # fmt: skip
         with pytest.raises(ValueError, match=match):
             call()
+    with pytest.raises(ValueError, match="takes the steps of a grid, and NeuralODE"):
+        ss.neural.NeuralODE(Field(0), "rk4", tolerance="torchdiffeq")
 
 
 # -- the floor of rtol -------------------------------------------------------------------------------------------------
@@ -144,6 +179,21 @@ def test_below_the_resolution_of_the_dtype_tolerances_are_its_resolution(adjoint
         assert bool(said) == (rtol < floor)
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
     assert found[0][2] == found[1][2]
+
+
+def test_a_tolerance_of_a_component_or_of_the_backward_solve_is_not_raised_in_silence():
+    field, y0, least = Field(3).float(), start(torch.float32), resolution.floor(torch.float32)
+    given = {"per_sample": False, "atol": 1e-9}
+    low = torch.tensor([1e-3, 1e-8, 1e-3, 1e-3])
+    with pytest.warns(UserWarning, match="^rtol = 1e-08 is below") as seen:
+        sol = odeint(field, y0, T.float(), rtol=low, **given)
+    assert torch.equal(sol.y, odeint(field, y0, T.float(), rtol=low.clamp(min=least), **given).y)
+    assert seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="^adjoint_rtol = 1e-08 is below"):
+        odeint(field, y0, T.float(), rtol=1e-3, adjoint="backsolve", adjoint_rtol=1e-8, **given)
+    with pytest.warns(UserWarning, match="^rtol = 1e-08 is below") as seen:
+        ss.neural.NeuralODE(field, rtol=1e-8)(y0, T.float())
+    assert seen[0].filename == __file__
 
 
 def test_without_relative_tolerance_the_floor_is_added():
@@ -233,3 +283,27 @@ def test_what_cannot_be_calibrated_is_refused():
         calibrate(Field(0).double(), y0.tolist(), T)
     with pytest.raises(ValueError, match="nothing that was tried"):
         calibrate(Field(0).double(), y0, T, controllers=())
+    with pytest.raises(ValueError, match="rtol must be"):
+        calibrate(Field(0).double(), y0, T, rtol=-1.0)
+    with pytest.raises(ValueError, match="methods must be a list"):
+        calibrate(Field(0).double(), y0, T, methods="dopri5")
+    with pytest.raises(ValueError, match="controllers must be a list"):
+        calibrate(Field(0).double(), y0, T, controllers=None)
+    with pytest.raises(ValueError, match="func must be callable"):
+        calibrate(3, y0, T)
+    with pytest.raises(ValueError, match="draws random numbers in every call.*func.eval"):
+        calibrate(lambda t, y: -y * torch.rand_like(y), y0, T)
+
+
+def test_calibrate_leaves_statistics_and_generators_as_they_were():
+    norm = torch.nn.BatchNorm1d(4, dtype=F64)
+    noise = []
+
+    def drawn_once(t, y):
+        noise[:] = noise or [torch.rand(4, dtype=F64)]
+        return -norm(y) * noise[0]
+
+    before, generator = [b.clone() for b in norm.buffers()], torch.get_rng_state()
+    calibrate(drawn_once, start(), T, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True)) and norm.training
+    assert torch.equal(generator, torch.get_rng_state())

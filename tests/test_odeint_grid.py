@@ -125,6 +125,7 @@ def mixes(t, y):
         ({"first_step": 0.1, "event_fn": len}, "event_fn, first_step mean"),
         ({"checkpoint_every": 2, "compact": True, "max_step": 1.0}, "checkpoint_every, compact, max_step"),
         ({"heuristics": "E"}, "no error estimate"),
+        ({"heuristics": "e"}, "heuristics must be True, False"),
         ({"adjoint": "interpolating"}, "no dense output"),
         ({"adjoint": "discreet"}, "adjoint"),
         ({"adjoint_params": ()}, "belongs to adjoint"),

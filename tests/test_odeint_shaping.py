@@ -99,6 +99,10 @@ def test_tolerances_per_sample_broadcast_to_a_sample_of_any_axes():
         ({"rtol": [0.0, 1e-3, 1e-3], "atol": [0.0, 0.0, 0.0]}, "both zero in a component"),
         ({"atol": "tight"}, "atol must be"),
         ({"adjoint": "backsolve", "adjoint_params": (), "adjoint_rtol": torch.ones(3)}, "adjoint_rtol must be one num"),
+        (
+            {"adjoint": "backsolve", "adjoint_params": (), "rtol": [0.0, 0.1, 0.1], "atol": [0.1, 0.0, 0.1]},
+            "both zero here: pass one",
+        ),
     ],
 )
 def test_tolerances_that_do_not_fit_are_refused(options, said):
@@ -270,7 +274,7 @@ def test_steps_end_where_they_are_told_to_and_it_costs_no_more_slopes_than_steps
         ({"step_t": 0.5}, "step_t must be a 1-D"),
         ({"jump_t": [math.nan]}, "jump_t must be a 1-D"),
         ({"min_step": -1.0}, "min_step"),
-        ({"min_step": 0.2, "max_step": 0.1}, "max_step"),
+        ({"min_step": 0.2, "max_step": 0.1}, "max_step must be at least min_step, which is 0.2"),
         ({"max_step": 0.0}, "max_step"),
     ],
 )

@@ -43,16 +43,10 @@ def refuse(name: str, takes: str, value: Any) -> OptionError:
     return OptionError(f"{name} must be {takes}, got {shown(value)}")
 
 
-def _inside(module: str) -> bool:
-    return module.split(".")[0] == _PACKAGE or module.startswith("torch._dynamo")
-
-
 def outside() -> int:
-    """`stacklevel` for a warning: the first frame outside the package, as seen from the caller.
-
-    torch's tracer stands between the package and its caller where a solve is kept out of compiled graphs.
-    """
+    """`stacklevel` for a warning: the first frame outside the package and torch, through whose frames modules and
+    what is kept out of graphs are called, as seen from the caller."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and _inside(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (_PACKAGE, "torch"):
         frame, level = frame.f_back, level + 1
     return level

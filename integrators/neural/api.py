@@ -166,6 +166,11 @@ def odeint(
         adjoint_rtol, adjoint_atol = (
             low if own is None else own for own, low in zip((adjoint_rtol, adjoint_atol), least, strict=True)
         )
+        if least == (0.0, 0.0) and adjoint_rtol == adjoint_atol == 0.0:
+            raise ValueError(
+                "adjoint_rtol and adjoint_atol are by default the least of rtol and of atol, which are both zero here: "
+                "pass one of them"
+            )
     sizes = shaping.first_sizes(form, first_step)
     asked = checks.solver_options(
         tableau,
@@ -191,7 +196,7 @@ def odeint(
     if sizes is not None:
         asked = replace(asked, first_step=sizes)
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
-    hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order))
+    hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order, scale))
     device = form.y0.device
     with autocast.of_solve(func, device, form.y0.dtype) as asked_func:
         problem = Problem(

@@ -221,15 +221,20 @@ def _parameters(params: Any) -> tuple[Any, ...] | None:
     return None if params is None else tuple(params)
 
 
-def _graph(heuristics: Any, tableau: ExplicitTableau) -> str:
-    """Which of E and S carry gradient; ValueError for what `heuristics` cannot be."""
-    if not isinstance(heuristics, bool) and not (isinstance(heuristics, str) and heuristics in ("E", "S", "values")):
-        raise options.refuse("heuristics", 'True, False, "E", "S" or "values"', heuristics)
-    if heuristics == "S" and tableau.stiffness is None:
+def heuristics(value: Any) -> None:
+    """OptionError for what `heuristics` cannot be."""
+    if not isinstance(value, bool) and not (isinstance(value, str) and value in ("E", "S", "values")):
+        raise options.refuse("heuristics", 'True, False, "E", "S" or "values"', value)
+
+
+def _graph(wanted: Any, tableau: ExplicitTableau) -> str:
+    """Which of E and S carry gradient, as `heuristics` is `wanted`; ValueError for what it cannot be."""
+    heuristics(wanted)
+    if wanted == "S" and tableau.stiffness is None:
         raise no_stiffness(tableau.name)
-    if heuristics is True:
+    if wanted is True:
         return "E" if tableau.stiffness is None else "ES"
-    return heuristics if heuristics in ("E", "S") else ""
+    return wanted if wanted in ("E", "S") else ""
 
 
 def _compact(value: Any, per_sample: bool | None) -> bool:

@@ -8,7 +8,7 @@ finds the end of a solve that has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
@@ -20,6 +20,7 @@ from . import checks, drop_in_adjoint, drop_in_forward
 from .drop_in_adjoint import Backward
 from .drop_in_forward import Call
 from .drop_in_methods import method_of
+from .drop_in_options import Resolve
 from .events import Crossing
 from .field import check_callable
 from .pytree import Layout
@@ -28,7 +29,6 @@ from .time_gradient import outputs_at, state_at, zeros_for
 __all__ = ["Backward", "odeint", "odeint_event"]
 
 Tensor = torch.Tensor
-Resolve = Callable[[Any, str], Any]
 
 
 def odeint(
@@ -46,7 +46,7 @@ def odeint(
     """The states at the times t in y0's form, each part (T, *shape); with an event its time and the states (2, ...).
 
     backward: None: differentiate through the solver; else by the continuous adjoint.  resolve: turns a controller's
-    name and the method's into an object.  All else as `stepsmith.neural.torchdiffeq` says.
+    name and the method's into an object (`drop_in_options.adaptive`).  All else as `stepsmith.neural.torchdiffeq` says.
     """
     check_callable(func)
     layout = Layout(y0)

@@ -12,7 +12,7 @@ from ..methods.explicit.tableau import ExplicitTableau
 from . import drop_in_grid, drop_in_options, fixed, legs
 from .adams import Adams
 from .drop_in_methods import SCIPY
-from .drop_in_options import CALLBACKS, Adaptive, Told
+from .drop_in_options import CALLBACKS, Adaptive, Resolve, Told
 from .events import Crossing
 from .graphs import refuse_transforms
 from .implicit import Implicit
@@ -36,7 +36,7 @@ class Call:
     rtol: Any
     atol: Any
     options: Any
-    resolve: Callable[[Any, str], Any]
+    resolve: Resolve
 
     @property
     def slope(self) -> Callable[[Tensor, Tensor], Tensor]:

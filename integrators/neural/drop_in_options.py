@@ -34,6 +34,8 @@ FIXED = frozenset({"step_size", "grid_constructor", "interp", "perturb"})
 EVERY = ADAPTIVE | FIXED | {"max_iters", "max_order", "implicit", "solver", "grid_points", "eps"}
 #: torchdiffeq's default, with which a solve has no limit; a solve up to an event has one
 MOST, MOST_TO_EVENT = 2**31 - 1, 100_000
+#: of the controller's name, path or object, of the method's name, and of whether steps are even and the start is bold
+Resolve = Callable[[Any, str, bool | None], Any]
 CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 
@@ -111,7 +113,7 @@ def given(name: str, value: Any, mine: Iterable[str], method: str) -> dict[str, 
 
 
 def adaptive(
-    tableau: ExplicitTableau, value: Any, span: float | None, resolve: Callable[[Any, str], Any], name: str = "options"
+    tableau: ExplicitTableau, value: Any, span: float | None, resolve: Resolve, name: str = "options"
 ) -> Adaptive:
     """The options in the dict `value` of an adaptive method.
 
@@ -121,7 +123,7 @@ def adaptive(
     """
     found = given(name, value, ADAPTIVE, tableau.name)
     for key, own in _LAW.items():
-        if key in found and ("controller" in found or float(found[key]) != own):
+        if key in found and ("controller" in found or options.number(key, found[key], 0.0) != own):
             raise OptionError(
                 f"{name}[{key!r}] is a number of torchdiffeq's law, and a controller has numbers of its own: pass "
                 'options={"controller": ...}, a name or an object such as stepsmith.controllers.laws makes'
@@ -129,8 +131,11 @@ def adaptive(
     if found.get("dtype", torch.float64) != torch.float64:
         raise OptionError(f"{name}['dtype']: times and step sizes are float64 here, got {found['dtype']}")
     own = "controller" in found
+    # what keeps `legs` from even steps, and the caller's own first step, leave one of both
+    uneven = any(key in found for key in ("step_t", "jump_t")) or (span is None and name == "options")
+    eased = None if uneven or "first_step" in found or found.get("even_steps", True) is not True else True
     controller = checks.controller(
-        resolve(found.get("controller"), tableau.name), None, tableau, "torchdiffeq.odeint"
+        resolve(found.get("controller"), tableau.name, eased), None, tableau, "torchdiffeq.odeint"
     )
     trained_method.warn_once(controller, tableau.name)
     low = options.number("min_step", found.get("min_step", 0.0), 0.0)
@@ -154,7 +159,10 @@ def largest(value: Any, low: float) -> float | None:
     """The option max_step, at least `low`; None for no limit."""
     if value is None or value == float("inf"):
         return None
-    return options.number("max_step", value, low, above=0.0)
+    high = options.number("max_step", value, 0.0, above=0.0)
+    if high < low:
+        raise OptionError(f"max_step must be at least min_step, which is {low:g}; got {high:g}")
+    return high
 
 
 def _norm(name: str, value: Any) -> Any:

@@ -78,9 +78,10 @@ def solve(
     """
     layout, event = call.layout, call.crossing
     times = checks.times(call.t.detach())
-    rtol, atol, each = drop_in_options.tolerances(call.rtol, call.atol, layout, tolerance_scale.of(asked.controller))
+    scale = tolerance_scale.of(asked.controller)
+    rtol, atol, each = drop_in_options.tolerances(call.rtol, call.atol, layout, scale)
     hooks = drop_in_options.hooks_of(asked, told, state or layout.state, layout.norm(asked.norm), event)
-    hooks = replace(hooks, each=each_floored(each, layout.dtype, asked.tableau.order))
+    hooks = replace(hooks, each=each_floored(each, layout.dtype, asked.tableau.order, scale))
     if asked.even_steps is None:
         asked = replace(asked, even_steps=event is None and not asked.step_t and not asked.jump_t)
     checked = drop_in_options.scaled(asked, layout.dtype, rtol, atol, max_steps=MOST, **(rest or {}))

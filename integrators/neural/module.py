@@ -28,6 +28,7 @@ from .api import odeint
 from .failures import filled, told
 from .field import check_callable
 from .fit import check_fit, heuristics_for
+from .fixed import RULES
 from .graphs import outside_graphs
 from .regularisers import Regulariser, Solver, checked_regulariser
 from .shaping import Shaping
@@ -39,6 +40,15 @@ Tensor = torch.Tensor
 ON_FAILURE = ("raise", "warn", "mask")
 #: how it comes to the sizes of its steps
 STEPS = ("plain", "auto")
+
+
+def refuse_grid(method: Any) -> None:
+    """ValueError for a method on a grid."""
+    if isinstance(method, str) and method in RULES:
+        raise ValueError(
+            f"method {method!r} takes the steps of a grid, and NeuralODE takes methods that choose their steps, such "
+            f'as "tsit5": use odeint(..., method={method!r})'
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ class NeuralODE(torch.nn.Module):
         super().__init__()
         check_callable(func)
         self.regulariser = checked_regulariser(regulariser)
+        refuse_grid(method)
         tableau = get_tableau(method)
         per_sample = checks.per_sample(per_sample)
         given: dict[str, Any] = {

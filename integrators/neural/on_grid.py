@@ -40,6 +40,7 @@ def refuse_unused(method: str, given: Mapping[str, Any], defaults: Mapping[str, 
             f"method {method!r} takes the steps of a grid, and {', '.join(unused)} {verb} "
             'nothing to it: pass step_size, or t as the grid; "tsit5" and the other pairs choose their steps'
         )
+    checks.heuristics(given["heuristics"])
     if given["heuristics"] in ("E", "S"):
         raise ValueError(f"method {method!r} has no error estimate, and so no heuristics {given['heuristics']!r}")
 

@@ -19,6 +19,7 @@ import torch
 from ..core import tolerance_scale
 from ..core.errors import outside
 from . import autocast
+from .adjoint import CONTINUOUS
 from .checks import SolverOptions
 
 Tensor = torch.Tensor
@@ -32,29 +33,44 @@ def floor(dtype: torch.dtype, order: int) -> float:
 
 
 def each_floored(
-    each: tuple[Tensor, Tensor] | None, dtype: torch.dtype, order: int
+    each: tuple[Tensor, Tensor] | None, dtype: torch.dtype, order: int, scale: float = 1.0
 ) -> tuple[Tensor, Tensor] | None:
-    """Tolerances rtol, atol of components with rtol raised to the floor."""
-    return None if each is None else (each[0].clamp(min=floor(dtype, order)), each[1])
+    """Tolerances rtol, atol of components with rtol raised to the floor; a UserWarning where one that was asked for
+    was.  Where all are, `floored` has said so."""
+    if each is None:
+        return None
+    least = floor(dtype, order)
+    low = each[0][(each[0] > 0.0) & (each[0] < least)]
+    if len(low) and float(each[0].max()) >= least:
+        warn_of_floor(float(low.min()), dtype, order, scale)
+    return each[0].clamp(min=least), each[1]
 
 
 def floored(asked: SolverOptions, dtype: torch.dtype, order: int, scale: float = 1.0) -> SolverOptions:
-    """The options with rtol and back_rtol raised to the floor; a UserWarning where rtol was.
+    """The options with rtol and back_rtol raised to the floor; a UserWarning where one that was asked for was.
 
     order: of the method.  scale: what the tolerances asked for were multiplied by.  With rtol = 0, where an absolute
     error is asked for, only the floor is added: it is what the dtype resolves.
     """
-    least, ulp = floor(dtype, order), torch.finfo(dtype).eps
+    least = floor(dtype, order)
     if asked.rtol >= least and asked.back_rtol >= least:
         return asked
     if asked.rtol < least:
-        warnings.warn(
-            f"rtol = {asked.rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
-            f"rtol = {least:.2g} ({least / ulp:g} ulp), below which the error is round-off and the result no more "
-            "accurate; float64 resolves smaller ones",
-            stacklevel=outside(),
-        )
+        warn_of_floor(asked.rtol, dtype, order, scale)
+    elif asked.adjoint in CONTINUOUS and asked.back_rtol > 0.0:
+        warn_of_floor(asked.back_rtol, dtype, order, scale, "adjoint_rtol")
     return replace(asked, rtol=max(asked.rtol, least), back_rtol=max(asked.back_rtol, least))
+
+
+def warn_of_floor(rtol: float, dtype: torch.dtype, order: int, scale: float = 1.0, name: str = "rtol") -> None:
+    """UserWarning that `rtol`, the tolerance of this name asked for times `scale`, is raised to the floor."""
+    least = floor(dtype, order)
+    warnings.warn(
+        f"{name} = {rtol:g}{tolerance_scale.said(scale)} is below what {dtype} resolves: steps are chosen at "
+        f"rtol = {least:.2g} ({least / torch.finfo(dtype).eps:g} ulp), below which the error is round-off and the "
+        "result no more accurate; float64 resolves smaller ones",
+        stacklevel=outside(),
+    )
 
 
 def warn_of_half(rtol: float, device: torch.device, scale: float = 1.0) -> None:

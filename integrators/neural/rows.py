@@ -14,8 +14,9 @@ A func that draws random numbers in every call is another matter: it brings a wa
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -35,17 +36,8 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
     """
     if int(ok.sum()) < 2 or known(func):
         return
-    state = generator_state(y.device)
-    buffers = [(b, b.detach().clone()) for m in modules(func) for b in m.buffers()]
-    try:
-        with torch.no_grad():
-            mixes = _mixes(slope, y, k1, ok, state)
-    finally:
-        restore(state)
-        with torch.no_grad():
-            for buffer, before in buffers:  # running statistics
-                if buffer.shape == before.shape and not torch.equal(buffer, before):
-                    buffer.copy_(before)
+    with left_as_found(func, y.device) as state, torch.no_grad():
+        mixes = _mixes(slope, y, k1, ok, state)
     if mixes:
         raise ValueError(
             "the slope that func gives for one row changes with the other rows (batch normalisation, or attention or "
@@ -54,6 +46,21 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
         )
     if mixes is not None:
         remember(func)
+
+
+@contextlib.contextmanager
+def left_as_found(func: Callable[..., Any], device: torch.device) -> Iterator[GeneratorState]:
+    """A block after which the generators, whose state is its value, and the buffers of func's modules are as before."""
+    state = generator_state(device)
+    buffers = [(b, b.detach().clone()) for m in modules(func) for b in m.buffers()]
+    try:
+        yield state
+    finally:
+        restore(state)
+        with torch.no_grad():
+            for buffer, before in buffers:  # running statistics
+                if buffer.shape == before.shape and not torch.equal(buffer, before):
+                    buffer.copy_(before)
 
 
 def _mixes(slope: Callable[[Tensor], Tensor], y: Tensor, k1: Tensor, ok: Tensor, state: GeneratorState) -> bool | None:

@@ -37,9 +37,7 @@ class Shaping:
     def limits(self) -> tuple[float | None, float | None]:
         """The least and the largest size of an attempt, None for none."""
         low = options.number("min_step", 0.0 if self.min_step is None else self.min_step, 0.0)
-        high = None
-        if self.max_step is not None and self.max_step != float("inf"):
-            high = options.number("max_step", self.max_step, low, above=0.0)
+        high = drop_in_options.largest(self.max_step, low)
         return low if low > 0.0 else None, high
 
     def checked(self) -> dict[str, Any]:

@@ -22,9 +22,11 @@ from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
+from ..integrators.neural.module import refuse_grid as _refuse_grid
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
 from .calibration import Calibration, calibrate
 from .tolerance import as_in as _as_in
+from .tolerance import easing as _easing
 
 __all__ = [
     "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "calibrate", "odeint", "regulariser",
@@ -80,7 +82,7 @@ def odeint(
         if tolerance is not None:
             raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
         return _odeint(**given)
-    law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)
+    law = _as_in(tolerance, _resolve(controller, None, method), method, _easing(even_steps, first_step))
     return _odeint(**{**given, "controller": law})
 
 
@@ -121,5 +123,7 @@ class NeuralODE(_NeuralODE):
         jump_t: Any = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
-        law = _as_in(tolerance, _resolve(controller, None, method), method, even_steps, first_step)
+        _refuse_grid(method)
+        eased = _easing(even_steps, first_step, warm_start, steps)
+        law = _as_in(tolerance, _resolve(controller, None, method), method, eased)
         super().__init__(**{**given, "controller": law})

@@ -5,10 +5,9 @@
     print(found)
 
 A reference is solved for in float64, then the other library solves the batch, and the error that it makes is the error
-that is allowed.  Each method
-and law begins at the tolerance asked for and goes on to looser ones by an eighth of a decade while its error stays
-within what is allowed; the cheapest of those that did is the answer.  A model that goes on learning becomes another
-field: calibrate again when it has changed much.
+that is allowed.  Each method and law begins at the tolerance asked for and goes on to looser ones by an eighth of a
+decade while its error stays within what is allowed; the cheapest of those that did is the answer.  A model that goes on
+learning becomes another field: calibrate again when it has changed much.
 """
 
 from __future__ import annotations
@@ -23,10 +22,14 @@ import torch
 
 from .. import controller as _controller
 from ..integrators.core import options
+from ..integrators.core.solver_options import one_tolerance_each
 from ..integrators.methods.tableaus import get as get_tableau
 from ..integrators.neural import checks, odeint
+from ..integrators.neural.field import call as call_checked
+from ..integrators.neural.field import check_callable
 from ..integrators.neural.module import NeuralODE
 from ..integrators.neural.resolution import floor
+from ..integrators.neural.rows import generator_state, left_as_found, same_state
 from .tolerance import HOSTS
 
 Tensor = torch.Tensor
@@ -83,7 +86,9 @@ class Calibration:
         return {**self.odeint, "warm_start": self.warm_start}
 
     def __str__(self) -> str:
-        ways = [name for name, on in (("even steps", self.even_steps), ("warm start", self.warm_start)) if on]
+        bold = self.first_step == "bold"
+        said = {"bold first step": bold, "even steps": self.even_steps, "warm start": self.warm_start}
+        ways = [name for name, on in said.items() if on]
         name = getattr(self.controller, "name", type(self.controller).__name__)
         return (
             f"{self.method} under {name} at rtol = {self.rtol:.3g}, atol = {self.atol:.3g}"
@@ -110,26 +115,33 @@ def calibrate(
     the library `like` does at rtol and atol, for the fewest evaluations of func.
 
     Parameters
-        func          func(t, y), or a NeuralODE.  A Module's copy is made float64 for the reference; another func must
-                      take float64 itself.
+        func          func(t, y), or a NeuralODE, of which the field alone is taken, with one step size for the batch:
+                      pass `step_t` and the like to the new one again.  A Module's copy is made float64 for the
+                      reference; another func must take float64 itself.
         y0            (B, *features) or (D,), a batch as training has it; float32 or float64.
         t             (T,) times, as for `odeint`.
         like          "torchdiffeq".
         rtol, atol    the tolerances that were used there; torchdiffeq's defaults are 1e-7 and 1e-9.
         like_method   the method that was used there: "dopri5", "bosh3", "dopri8", "adaptive_heun" or "fehlberg2".
         methods, controllers
-                      what is tried: names, and names, paths or objects.
+                      what is tried: lists of names, and of names, paths or objects.
 
     Returns a Calibration.  Nothing is differentiated; func is evaluated some hundred times as often as one solve does.
-    Raises ValueError where the library is not installed, where its own solve fails, where nothing tried is as accurate,
-    where the reference is not ten times as accurate as the library (a func that has no float64), and as `odeint` does.
+    Random generators and func's buffers, such as running statistics, are left as they were.  Raises ValueError where
+    the library is not installed, where its own solve fails, where nothing tried is as accurate, where the reference is
+    not ten times as accurate as the library (a func that has no float64), for a func that draws random numbers in every
+    call, and as `odeint` does.
     """
     options.choice("like", like, HOSTS)
     options.choice("like_method", like_method, LIKE_METHODS)
+    rtol, atol = one_tolerance_each(rtol, atol)
+    methods, controllers = _several("methods", methods), _several("controllers", controllers)
     checks.state(y0)
     field = func.func if isinstance(func, NeuralODE) else func
+    check_callable(field)
     times = torch.from_numpy(checks.times(t)).to(y0.device)
-    with torch.no_grad():
+    with torch.no_grad(), left_as_found(field, y0.device):
+        _refuse_draws(field, y0, times)
         truth, known = _reference(field, y0, times)
         host_nfev, host_error = _host(field, y0, times, like_method, rtol, atol, truth)
         if not np.isfinite(host_error):
@@ -141,7 +153,7 @@ def calibrate(
                 "takes float64, such as a torch.nn.Module, or a larger rtol"
             )
         trial = _Trial(field, y0, times, truth, rtol, atol)
-        found = list(trial.candidates(tuple(methods), tuple(controllers), allowed))
+        found = list(trial.candidates(methods, controllers, allowed))
         if not found:
             raise ValueError(
                 f"nothing that was tried is as accurate as {like} at rtol = {rtol:g} (error {host_error:.1g}): try "
@@ -150,6 +162,26 @@ def calibrate(
         best = min(found, key=lambda c: (c.nfev, c.error))
         best = trial.warm(best, allowed)
     return replace(best, like=like, like_rtol=rtol, like_atol=atol, like_nfev=host_nfev, like_error=host_error)
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...]:
+    """What is tried as a tuple; OptionError for a single name, whose letters would be tried, and for no collection."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise options.refuse(name, "a list or tuple of what to try", value)
+    return tuple(value)
+
+
+def _refuse_draws(func: Any, y0: Tensor, times: Tensor) -> None:
+    """ValueError where func draws random numbers in every call."""
+    t0 = times[0].to(y0.dtype)
+    call_checked(func, t0, y0.detach().clone())
+    before = generator_state(y0.device)
+    call_checked(func, t0, y0.detach().clone())
+    if not same_state(before, generator_state(y0.device)):
+        raise ValueError(
+            "func draws random numbers in every call (dropout, or noise in training mode?), and has no solution to "
+            "calibrate by: call func.eval() before, and func.train() behind"
+        )
 
 
 @dataclass(frozen=True)

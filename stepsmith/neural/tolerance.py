@@ -32,8 +32,10 @@ SCALES: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
-def as_in(host: str | None, controller: Any, method: Any, even_steps: bool, first_step: Any) -> Any:
+def as_in(host: str | None, controller: Any, method: Any, eased: bool | None) -> Any:
     """`controller`, which then works at tolerances that mean what they mean in `host`; None: as it is.
+
+    eased: whether steps are even and the start is bold, as `easing` says.
 
     Raises OptionError for an unknown host, and where the factor is not known: for a method or a law that is not in
     `SCALES`, a law with other coefficients, a learned controller, one with a tolerance scale of its own.
@@ -42,7 +44,7 @@ def as_in(host: str | None, controller: Any, method: Any, even_steps: bool, firs
         return controller
     options.choice("tolerance", host, HOSTS)
     name = get_tableau(method).name
-    factor = known(controller, name, bool(even_steps) and first_step == "bold")
+    factor = known(controller, name, eased)
     if factor is None:
         laws = "; ".join(f"{law} with {', '.join(methods)}" for law, methods in SCALES.items())
         raise OptionError(
@@ -53,12 +55,20 @@ def as_in(host: str | None, controller: Any, method: Any, even_steps: bool, firs
     return controller.replace(tolerance_scale=factor)
 
 
-def known(controller: Any, method: str, eased: bool) -> float | None:
-    """The factor of a registered law with the method of that name, `eased` by even steps and a bold start; None where
-    it was not measured."""
+def easing(even_steps: Any, first_step: Any, warm_start: Any = False, steps: str = "plain") -> bool | None:
+    """Whether a solve has even steps and a bold start: True for both, False for neither; None where it has one of
+    them, or a warm start, which were not measured alone, or where steps="auto" decides."""
+    if even_steps and first_step == "bold" and not warm_start:
+        return True
+    return None if even_steps or first_step == "bold" or warm_start or steps != "plain" else False
+
+
+def known(controller: Any, method: str, eased: bool | None) -> float | None:
+    """The factor of a registered law with the method of that name, `eased` as `easing` says, the smaller one for None;
+    None where it was not measured."""
     if not isinstance(controller, Law) or tolerance_scale.of(controller) != 1.0:
         return None
     factors = SCALES.get(controller.name, {}).get(method)
     if factors is None or controller.as_dict() != registry.get(controller.name).as_dict():
         return None
-    return factors[eased]
+    return min(factors) if eased is None else factors[eased]

@@ -25,11 +25,11 @@ __all__ = ["SolveFailed", "odeint", "odeint_adjoint", "odeint_event"]
 _Func = Callable[[torch.Tensor, Any], Any]
 
 
-def _resolve(value: Any, method: str) -> Any:
+def _resolve(value: Any, method: str, eased: bool | None) -> Any:
     if value is not None:
         return _controller(value, None, method)
     law = _controller("torchdiffeq")
-    factor = _known(law, method, True)
+    factor = _known(law, method, eased)
     return law if factor is None else law.replace(tolerance_scale=factor)
 
 

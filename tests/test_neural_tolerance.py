@@ -182,7 +182,7 @@ def test_below_the_resolution_of_the_dtype_tolerances_are_its_resolution(adjoint
 
 
 def test_a_tolerance_of_a_component_or_of_the_backward_solve_is_not_raised_in_silence():
-    field, y0, least = Field(3).float(), start(torch.float32), resolution.floor(torch.float32)
+    field, y0, least = Field(3).float(), start(torch.float32), resolution.floor(torch.float32, 5)
     given = {"per_sample": False, "atol": 1e-9}
     low = torch.tensor([1e-3, 1e-8, 1e-3, 1e-3])
     with pytest.warns(UserWarning, match="^rtol = 1e-08 is below") as seen:

@@ -42,7 +42,7 @@ class Layout:
             check_state(part.reshape(1) if part.dim() == 0 else part)
         self.shapes = [part.shape for part in parts]
         #: a plain tuple of tensors, as most states of several parts are
-        self.plain = type(y0) is tuple and len(y0) == len(parts)
+        self.plain = type(y0) is tuple and all(isinstance(part, Tensor) for part in y0)
         self.sizes = [part.numel() for part in parts]
         self.width = sum(self.sizes)
         self.dtype, self.device = parts[0].dtype, parts[0].device

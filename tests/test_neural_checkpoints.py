@@ -265,3 +265,17 @@ def test_a_budget_that_holds_nothing_is_said():
 def test_what_does_not_fit_is_refused(options, text):
     with pytest.raises(ValueError, match=text):
         odeint(field_of(mlp()), state(), [0.0, 1.0], **options)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_a_func_that_uses_torch_func_has_the_plain_graphs_gradient(name, per_sample):
+    """Its graph holds tensors that torch.func has wrapped, and whose storage cannot be read."""
+    found = []
+    for options in ({}, SCHEMES[name]):
+        net = mlp()
+        ode = ss.neural.NeuralODE(field_of(net), regulariser="taylor2", per_sample=per_sample, **options)
+        out = ode(state(3), [0.0, 1.0])
+        found.append(torch.autograd.grad(out.y[-1].square().sum() + out.penalty, list(net.parameters())))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)

@@ -158,6 +158,8 @@ def test_first_steps_of_every_sample_are_taken():
     sol = odeint(Swing(), start(), TABLE, first_step=first, rtol=1e-4, atol=1e-4)
     assert sol.heuristics.h[0].tolist() == first.tolist()
     again = odeint(Swing(), start(), TABLE, first_step=sol.stats.first_step, rtol=1e-4, atol=1e-4)
+    eased = {"even_steps": True, "tolerance": "torchdiffeq", "rtol": 1e-5, "atol": 1e-5}
+    assert odeint(Swing(), start(), TABLE, first_step=sol.stats.first_step, **eased).success
     assert again.success and (again.stats.naccept_per_sample <= sol.stats.naccept_per_sample).all()
     for wrong in (first[:3], -first, [0.1, 0.2, float("nan"), 1.0], ["a"] * 4):
         with pytest.raises(ValueError, match="first_step must be a positive number, or with steps per sample"):
@@ -213,3 +215,39 @@ def test_times_that_do_not_fit_are_refused(t, options, said):
     if said == "per_sample=True":
         with pytest.raises(ValueError, match=said):
             odeint(Swing(), torch.ones(4, dtype=F64), t)
+
+
+def inside(t, y):
+    """y' = y for t in (0, 1), and far from that elsewhere."""
+    return torch.where((t > 0.0) & (t < 1.0), 1.0, 1e6) * y
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"per_sample": False}, {"adjoint": "backsolve", "adjoint_params": ()}, {"adjoint": "interpolating",
+    "adjoint_params": ()}, {"per_sample": True, "times": 2},
+])  # fmt: skip
+@pytest.mark.parametrize("back", [False, True])
+def test_derivatives_in_times_at_which_the_field_jumps_are_those_of_the_solve(options, back):
+    """y(t1) = exp(t1 - t0) y0, whose field is never asked at the jumps, nor beyond them."""
+    options = dict(options)
+    t = torch.tensor([1.0, 0.0] if back else [0.0, 1.0], dtype=F64)
+    t = (torch.stack([t] * 2, 1) if options.pop("times", None) else t).requires_grad_()
+    y0 = torch.ones(2, 1, dtype=F64)
+    y = odeint(inside, y0, t, rtol=1e-9, atol=1e-9, jump_t=[0.0, 1.0], **options).y
+    exact = torch.exp(t[-1] - t[0]).reshape(-1, 1) * y0
+    found, expected = (torch.autograd.grad(x[-1].sum(), t)[0] for x in (y, exact[None]))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_an_event_at_a_jump_moves_with_the_field_before_it():
+    end = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    y0 = torch.ones(2, 1, dtype=F64, requires_grad=True)
+    options = {"rtol": 1e-9, "atol": 1e-9, "jump_t": [1.0]}
+    half = lambda t, y: torch.where(t < 1.0, 1.0, 1e6) * y  # noqa: E731
+    sol = odeint(half, y0, [0.0, 2.0], event_fn=lambda t, y: t.reshape(-1).expand(2) - end, **options)
+    assert sol.event_t.tolist() == [1.0, 1.0]
+    (g,) = torch.autograd.grad(sol.event_y.sum(), end, retain_graph=True)
+    assert g.item() == pytest.approx(2 * math.e, rel=1e-6)
+    sol = odeint(half, y0, [0.0, 2.0], event_fn=lambda t, y: y[:, 0] - math.e * end, **options)
+    (g,) = torch.autograd.grad(sol.event_t.sum(), y0)
+    torch.testing.assert_close(g, torch.full_like(g, -1.0), rtol=1e-6, atol=0.0)

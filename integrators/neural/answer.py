@@ -51,7 +51,7 @@ def _event(solved: Solved, t: Tensor) -> tuple[Tensor | None, Tensor | None, str
         return None, None, ""
     y = solved.y[-1]
     t0 = (t if t.is_floating_point() else t.to(problem.y0.dtype)).to(y.device)[0]
-    found = timed(events, y, solved.backward, t0)
+    found = timed(events, y, solved.slope, t0)
     many = int(np.isfinite(events.times).sum())
     whole = "; event met" if many else "; no event met"
     met = f"; {many} of {len(events.times)} met the event" if problem.per_sample else whole

@@ -117,15 +117,25 @@ def stretches(steps: int, step: float, state: float, budget: float) -> tuple[int
 def graph_bytes(outs: Sequence[Tensor]) -> int:
     """Bytes that the graph behind `outs` takes: tensors saved for the backward pass, each storage once and leaves left
     out, and the nodes themselves."""
-    count, leaves, sizes = 0, set(), {}
+    count = 0
+    leaves: set[Any] = set()
+    sizes: dict[Any, int] = {}
     for node in nodes([x for x in outs if x is not None]):
         if type(node).__name__ == "AccumulateGrad":
-            leaves.add(node.variable.untyped_storage().data_ptr())
+            leaves.add(_storage(node.variable)[0])
             continue
         count += 1
-        for x in _saved(node):
-            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        sizes.update(map(_storage, _saved(node)))
     return NODE * count + sum(size for place, size in sizes.items() if place not in leaves)
+
+
+def _storage(x: Tensor) -> tuple[Any, int]:
+    """What tells the storage of x from others, and its bytes; of what torch.func has wrapped, whose storage cannot be
+    read, the bytes of its numbers."""
+    try:
+        return x.untyped_storage().data_ptr(), x.untyped_storage().nbytes()
+    except RuntimeError:
+        return object(), x.numel() * x.element_size()
 
 
 def _saved(node: Any) -> list[Tensor]:

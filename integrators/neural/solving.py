@@ -151,14 +151,25 @@ class Solved:
 
     @property
     def slope(self) -> Slope:
-        """func at times of any dtype, as backward passes call it."""
-        return _in_time(self.backward, self.settings)
+        """func at times of any dtype at which steps end, as backward passes call it."""
+        return _in_time(self.backward, self.settings, at_end=True)
 
 
-def _in_time(field: Field, settings: Settings) -> Slope:
-    clock = settings.clock
+def _in_time(field: Field, settings: Settings, at_end: bool) -> Slope:
+    """func at times (lanes,) of any dtype at which steps end, or begin: where the field jumps there, a little before,
+    or behind, in the direction of time."""
+    clock, stops = settings.clock, settings.stops
     assert clock is not None  # `Problem.settings` makes one
-    return lambda t, y: field(t.to(clock.time_dtype), y)
+
+    def slope(t: Tensor, y: Tensor) -> Tensor:
+        asked = t.to(clock.time_dtype)
+        if stops is not None:
+            start = t.detach().double().cpu().numpy()
+            sign = np.broadcast_to(settings.sign, start.shape)
+            asked = stops.inside(asked, np.nextafter(start, -sign * np.inf) if at_end else start, sign)
+        return field(asked, y)
+
+    return slope
 
 
 def solve(problem: Problem) -> Solved:
@@ -167,7 +178,7 @@ def solve(problem: Problem) -> Solved:
     forward, backward = problem.slope(), problem.slope()
     moved = None if asked.adjoint == "none" else problem.moved
     if moved is not None:
-        start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings))
+        start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings, at_end=False))
     again: Replay | None = None
     if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
         done, again = direct(forward, settings, rows, asked.checkpoint_bytes)
@@ -191,6 +202,6 @@ def solve(problem: Problem) -> Solved:
         y = answer
     if moved is not None:
         # the first output is y0 itself, whenever the solve starts
-        outputs = time_rows.outputs_at(moved, y[: len(moved)], _in_time(backward, settings))
+        outputs = time_rows.outputs_at(moved, y[: len(moved)], _in_time(backward, settings, at_end=True))
         y = torch.cat([start[None], outputs[1:], y[len(moved) :]])
     return Solved(problem, settings, rows, done, y, again, forward, backward)

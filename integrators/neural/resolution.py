@@ -3,8 +3,8 @@
 An error estimate is a difference of slopes that agree to nearly all their digits.  Of a state y it cannot be known to
 better than a few ulp, and once `rtol |y|` is of that size the estimate is round-off: it says nothing of the step, and a
 controller that is driven by it takes small steps for no gain, since the result is as inaccurate as round-off makes it.
-On twenty fields in float32 the error of a solve by dopri5 stops falling at an rtol of some `FLOOR` ulp, and the work
-goes on growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.
+On twenty fields in float32 the error of a solve by dopri5 hardly falls below an rtol of `FLOOR` ulp, and the work goes
+on growing (`benchmarks/equal_tolerance.py --floor`).  Smaller tolerances are therefore worked at that one.
 Methods of order below `HIGH` get there by many small steps, whose estimates are smaller differences and whose errors
 add up: their floor is one ulp.
 """
@@ -24,7 +24,7 @@ from .checks import SolverOptions
 
 Tensor = torch.Tensor
 #: the least rtol, in ulp of the state's dtype (`torch.finfo(dtype).eps`), of methods of an order from `HIGH` on
-FLOOR, HIGH = 4.0, 5
+FLOOR, HIGH = 2.0, 5
 
 
 def floor(dtype: torch.dtype, order: int) -> float:

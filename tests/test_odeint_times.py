@@ -8,6 +8,7 @@ import torch
 import torchdiffeq
 
 import stepsmith as ss
+from stepsmith.neural import torchdiffeq as face
 from torch_fields import F64, vdp
 
 odeint = ss.neural.odeint
@@ -237,6 +238,23 @@ def test_derivatives_in_times_at_which_the_field_jumps_are_those_of_the_solve(op
     exact = torch.exp(t[-1] - t[0]).reshape(-1, 1) * y0
     found, expected = (torch.autograd.grad(x[-1].sum(), t)[0] for x in (y, exact[None]))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+@pytest.mark.parametrize("solve", [face.odeint, face.odeint_adjoint])
+@pytest.mark.parametrize("back", [False, True])
+def test_they_are_in_torchdiffeqs_calls_too(solve, back, dtype):
+    t = torch.tensor([1.1, 0.1] if back else [0.1, 1.1], dtype=F64, requires_grad=True)
+    y0 = torch.ones(2, dtype=dtype)
+    low, high = (torch.tensor(x, dtype=dtype) for x in (0.1, 1.1))
+    given = {} if solve is face.odeint else {"adjoint_params": ()}
+    y = solve(
+        lambda t, y: torch.where((t > low) & (t < high), 1.0, 1e6) * y, y0, t, rtol=1e-6, atol=1e-6,
+        options={"jump_t": torch.tensor([0.1, 1.1], dtype=F64)}, **given,
+    )  # fmt: skip
+    (g,) = torch.autograd.grad(y[-1].sum(), t)
+    whole = 2 * math.exp(-1.0 if back else 1.0)
+    torch.testing.assert_close(g, torch.tensor([-whole, whole], dtype=F64), rtol=1e-4, atol=0.0)
 
 
 def test_an_event_at_a_jump_moves_with_the_field_before_it():

@@ -70,7 +70,7 @@ def odeint(
     if crossing is not None:
         return crossing.timed(t, y[1], call.slope), layout.state(y)
     if backward is not None:
-        y = outputs_at(t, y, call.slope)
+        y = outputs_at(t, y, call.slope_in_time(at_end=True))
     return layout.state(y)
 
 
@@ -111,7 +111,7 @@ def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, 
     slope = layout.field(func)
     crossing.t = float(event_t.detach())
     event_t = crossing.timed(t, rows[1], slope)
-    y = torch.stack([rows[0], state_at(event_t, rows[1], slope)])
+    y = torch.stack([rows[0], state_at(event_t, rows[1], lambda t, y: slope(t.to(y.dtype), y))])
     return event_t, layout.state(y)
 
 

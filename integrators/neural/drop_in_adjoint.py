@@ -67,10 +67,10 @@ class Backward:
 def solve(call: Call, y0: Tensor, backward: Backward) -> Tensor:
     """The outputs (T, D) from the vector y0, with the continuous adjoint's gradient; times are constants but for the
     start."""
-    start, method = start_at(call.t[0], y0, call.slope), method_of(backward.method)
-    asked = None
+    method, asked = method_of(backward.method), None
     if isinstance(call.method, ExplicitTableau):
         asked = drop_in_forward.checked(call)
+    start = start_at(call.t[0], y0, call.slope_in_time(at_end=False))
     back = None
     if isinstance(method, ExplicitTableau):
         back = _checked(call, method, backward)

@@ -17,6 +17,7 @@ from .events import Crossing
 from .graphs import refuse_transforms
 from .implicit import Implicit
 from .pytree import Layout
+from .stops import Stops
 from .time_gradient import start_at
 
 Tensor = torch.Tensor
@@ -43,6 +44,18 @@ class Call:
         """func over vectors."""
         return self.layout.field(self.func)
 
+    def slope_in_time(self, at_end: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """func over vectors at a time of any dtype at which the solve ends, or begins: where the field jumps there, a
+        little inside the solve."""
+        slope, sign = self.slope, 1.0 if self.t[-1] > self.t[0] else -1.0
+        jumps = None if isinstance(self.method, str) else (self.options or {}).get("jump_t")
+        stops = None if jumps is None else Stops.of((), tuple(jumps.detach().tolist()))
+
+        def inside(t: Tensor, y: Tensor) -> Tensor:
+            return slope(t.to(y.dtype) if stops is None else stops.moved(t[None], y.dtype, sign, at_end)[0], y)
+
+        return inside
+
     @property
     def name(self) -> str:
         """The method's name."""
@@ -57,7 +70,8 @@ class Call:
 def solve(call: Call, y0: Tensor) -> Tensor:
     """The outputs (T, D) from the vector y0, with gradient but for SciPy's solvers."""
     if isinstance(call.method, ExplicitTableau):
-        return adaptive(call, start_at(call.t[0], y0, call.slope), checked(call))
+        asked = checked(call)
+        return adaptive(call, start_at(call.t[0], y0, call.slope_in_time(at_end=False)), asked)
     if call.method == SCIPY:
         _warn_of_no_gradient(call, y0)
         return scipy(call)(y0)

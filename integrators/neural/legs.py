@@ -107,7 +107,7 @@ def solve(
         if moves and len(outputs):
             assert solved.again is not None and solved.again.slopes is not None  # a discrete adjoint
             known = solved.again.slopes[: len(outputs)]
-            rows.append(moved(call.t[count : count + len(outputs)], outputs, known, call.slope))
+            rows.append(moved(call.t[count : count + len(outputs)], outputs, known, slope))
         else:
             rows.append(outputs)
         count += len(outputs)

@@ -162,12 +162,8 @@ def _in_time(field: Field, settings: Settings, at_end: bool) -> Slope:
     assert clock is not None  # `Problem.settings` makes one
 
     def slope(t: Tensor, y: Tensor) -> Tensor:
-        asked = t.to(clock.time_dtype)
-        if stops is not None:
-            start = t.detach().double().cpu().numpy()
-            sign = np.broadcast_to(settings.sign, start.shape)
-            asked = stops.inside(asked, np.nextafter(start, -sign * np.inf) if at_end else start, sign)
-        return field(asked, y)
+        dtype = clock.time_dtype
+        return field(t.to(dtype) if stops is None else stops.moved(t, dtype, settings.sign, at_end), y)
 
     return slope
 

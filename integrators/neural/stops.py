@@ -58,3 +58,10 @@ class Stops:
         low, up = (torch.from_numpy(padded[i]).to(times) for i in (high - 1, high))
         far = torch.full_like(low, torch.inf)
         return torch.minimum(torch.maximum(times, torch.nextafter(low, far)), torch.nextafter(up, -far))
+
+    def moved(self, t: Tensor, dtype: torch.dtype, sign: Any, at_end: bool) -> Tensor:
+        """Times t (lanes,) at which steps in the direction `sign` end, or begin, in another dtype and off the jumps:
+        inside these steps."""
+        start = t.detach().double().cpu().numpy()
+        sign = np.broadcast_to(sign, start.shape)
+        return self.inside(t.to(dtype), np.nextafter(start, -sign * np.inf) if at_end else start, sign)

@@ -14,7 +14,7 @@ import torch
 from . import time_rows
 
 Tensor = torch.Tensor
-#: func(t, y) of a 0-d t and a vector y
+#: func(t, y) of a 0-d t, in the dtype of the times, and a vector y
 Slope = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -34,7 +34,7 @@ def state_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
 
 
 def _rows(slope: Slope) -> time_rows.Slope:
-    return lambda t, y: slope(t[0].to(y.dtype), y[0])[None]
+    return lambda t, y: slope(t[0], y[0])[None]
 
 
 def moved(t: Tensor, y: Tensor, known: list[Tensor | None], slope: Slope) -> Tensor:

@@ -283,6 +283,15 @@ class NeuralODE(torch.nn.Module):
             warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=3)
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuralODE:
+        # counts and sizes stay float64 where weights become half: bfloat16 cannot count beyond 256
+        memory = [name for name in ("first_step_size", "step_record") if name in self._buffers]
+        before = {name: getattr(self, name) for name in memory}
+        super()._apply(fn, recurse)
+        for name, exact in before.items():
+            setattr(self, name, exact.to(getattr(self, name).device))
+        return self
+
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # what training solves leave for later ones is no weight: a model loads into one that has none, and from one
         memory = self._memory() if self.warm_start or self.steps == "auto" else {}

@@ -225,7 +225,7 @@ class NeuralODE(torch.nn.Module):
         per_sample = bool(checks.per_sample(self.solver.per_sample, y0))
         if self.regulariser is None or not self.training or not torch.is_grad_enabled():
             solution = self._solve(self.func, y0, t, per_sample)
-            mask = self._mask(solution)
+            mask = self._mask(solution, not per_sample)
             y, penalty = solution.y, solution.y.new_zeros(())
         else:
             if getattr(t, "requires_grad", False) or getattr(t, "ndim", 1) > 1:
@@ -234,7 +234,7 @@ class NeuralODE(torch.nn.Module):
                 )
             plan = self.regulariser.plan(self.func, y0, t, generator, replace(self.solver, per_sample=per_sample))
             solution = self._solve(plan.func, plan.y0, plan.t, per_sample)
-            mask = self._mask(solution)
+            mask = self._mask(solution, not per_sample)
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
             y = filled(y, y0)
@@ -270,10 +270,11 @@ class NeuralODE(torch.nn.Module):
                 choice.failed()
         return solution
 
-    def _mask(self, solution: NeuralSolution) -> Tensor:
-        """Which samples reached the end (B,).  Raises or warns because of the others as `on_failure` says."""
+    def _mask(self, solution: NeuralSolution, coupled: bool) -> Tensor:
+        """Which samples reached the end (B,); coupled: they had one step size.  Raises or warns because of the others
+        as `on_failure` says."""
         if not solution.success:
-            text = told(solution)
+            text = told(solution, coupled)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
             rest = {

@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_refused(options, text):
 
 
 def test_what_it_knows_stays_exact_where_weights_become_half():
-    ode = NeuralODE(mlp(), steps="auto")
+    ode = NeuralODE(Field(), steps="auto")
     ode.step_record.fill_(257.0)
     ode.first_step_size.fill_(0.1)
     half = copy.deepcopy(ode).to(torch.bfloat16)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..core import options
+from ..core.errors import outside
 from ..kernels.layout import SUCCESS
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
@@ -281,7 +282,7 @@ class NeuralODE(torch.nn.Module):
                 "mask": "masked: out.mask is False for what failed, and its unreached outputs are its y0",
                 "warn": "out.mask is False for what failed, and its unreached outputs are NaN",
             }
-            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=3)
+            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=outside())
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuralODE:

@@ -182,3 +182,15 @@ def test_predictions_are_plain_and_leave_it_alone():
 def test_what_does_not_fit_is_refused(options, text):
     with pytest.raises(ValueError, match=text):
         NeuralODE(Field(), **options)
+
+
+def test_what_it_knows_stays_exact_where_weights_become_half():
+    ode = NeuralODE(Field(), steps="auto")
+    ode.step_record.fill_(257.0)
+    ode.first_step_size.fill_(0.1)
+    half = copy.deepcopy(ode).to(torch.bfloat16)
+    assert next(half.parameters()).dtype == torch.bfloat16
+    assert torch.equal(half.step_record, ode.step_record) and torch.equal(half.first_step_size, ode.first_step_size)
+    assert half.step_record.dtype == half.first_step_size.dtype == F64
+    assert set(half.state_dict()) == set(ode.state_dict())
+    assert copy.deepcopy(ode).to("meta").step_record.is_meta

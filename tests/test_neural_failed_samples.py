@@ -144,3 +144,15 @@ def test_an_unknown_choice_is_refused():
         NeuralODE(Cube(), on_failure="masked")
     with pytest.raises(ValueError, match="unknown on_failure 'status'"):
         NeuralODE(Cube(), on_failure="status")
+
+
+@pytest.mark.parametrize("heuristics", [False, "values"])
+def test_samples_with_steps_of_their_own_are_not_told_to_take_them(heuristics):
+    """All fail at one time; the advice to solve them per sample is for a batch with one step size."""
+    y0, t = torch.full((2, 1), 5.0, dtype=torch.float64), [0.0, 1.0]
+    for per_sample in (True, False):
+        ode = ss.neural.NeuralODE(lambda t, y: 5 * y**2, per_sample=per_sample, heuristics=heuristics)
+        with pytest.raises(RuntimeError) as failed:
+            ode(y0, t)
+        assert ("2 of 2 samples failed" in str(failed.value)) == per_sample
+        assert ("per_sample=True" in str(failed.value)) == (not per_sample)

@@ -13,9 +13,9 @@ from .solution import NeuralSolution
 Tensor = torch.Tensor
 
 
-def told(solution: NeuralSolution) -> str:
-    """How many samples failed, where and why, and what helps."""
-    status, coupled = solution.status, solution.heuristics is None or solution.heuristics.h.dim() == 1
+def told(solution: NeuralSolution, coupled: bool) -> str:
+    """How many samples failed, where and why, and what helps; coupled: they had one step size."""
+    status = solution.status
     failed = status != SUCCESS
     which = np.flatnonzero(failed)
     first = int(which[0])

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..core import options
+from ..core.errors import outside
 from ..kernels.layout import SUCCESS
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
@@ -225,7 +226,7 @@ class NeuralODE(torch.nn.Module):
         per_sample = bool(checks.per_sample(self.solver.per_sample, y0))
         if self.regulariser is None or not self.training or not torch.is_grad_enabled():
             solution = self._solve(self.func, y0, t, per_sample)
-            mask = self._mask(solution)
+            mask = self._mask(solution, not per_sample)
             y, penalty = solution.y, solution.y.new_zeros(())
         else:
             if getattr(t, "requires_grad", False) or getattr(t, "ndim", 1) > 1:
@@ -234,7 +235,7 @@ class NeuralODE(torch.nn.Module):
                 )
             plan = self.regulariser.plan(self.func, y0, t, generator, replace(self.solver, per_sample=per_sample))
             solution = self._solve(plan.func, plan.y0, plan.t, per_sample)
-            mask = self._mask(solution)
+            mask = self._mask(solution, not per_sample)
             y, penalty = plan.read(solution)
         if self.on_failure == "mask" and not solution.success:
             y = filled(y, y0)
@@ -270,18 +271,28 @@ class NeuralODE(torch.nn.Module):
                 choice.failed()
         return solution
 
-    def _mask(self, solution: NeuralSolution) -> Tensor:
-        """Which samples reached the end (B,).  Raises or warns because of the others as `on_failure` says."""
+    def _mask(self, solution: NeuralSolution, coupled: bool) -> Tensor:
+        """Which samples reached the end (B,); coupled: they had one step size.  Raises or warns because of the others
+        as `on_failure` says."""
         if not solution.success:
-            text = told(solution)
+            text = told(solution, coupled)
             if self.on_failure == "raise":
                 raise RuntimeError(f'{text}; on_failure="mask" goes on without what failed')
             rest = {
                 "mask": "masked: out.mask is False for what failed, and its unreached outputs are its y0",
                 "warn": "out.mask is False for what failed, and its unreached outputs are NaN",
             }
-            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=3)
+            warnings.warn(f"{text}; {rest[self.on_failure]}", stacklevel=outside())
         return torch.from_numpy(solution.status == SUCCESS).to(solution.y.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuralODE:
+        # counts and sizes stay float64 where weights become half: bfloat16 cannot count beyond 256
+        memory = [name for name in ("first_step_size", "step_record") if name in self._buffers]
+        before = {name: getattr(self, name) for name in memory}
+        super()._apply(fn, recurse)
+        for name, exact in before.items():
+            setattr(self, name, exact.to(getattr(self, name).device))
+        return self
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # what training solves leave for later ones is no weight: a model loads into one that has none, and from one

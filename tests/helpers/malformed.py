@@ -170,7 +170,7 @@ CONFIGS = [
     (TASK, "solver.method", ["tsit5"], "method"),
     (TASK, "solver.controller", 3, "controller"),
     (TASK, "solver.options", [1], "options"),
-    (TASK, "solver.options", {"max_step": 3}, "max_step"),
+    (TASK, "solver.options", {"maxstep": 3}, "maxstep"),
     (TASK, "solver.options", {"max_steps": 10**400}, "[solver]"),
     (TASK, "solver.per_sample", "no", "per_sample"),
     (TASK, "train.epochs", 0, "epochs"),

@@ -8,7 +8,7 @@ ed., Springer 1993, II.4, as in SciPy's select_initial_step, with the exponent 1
     h1 = (0.01 / max(d1, d2))^(1 / (q + 1)),    h = min(100 h0, h1)
 
 It is a careful size: the rule knows nothing of how small a method's error constants are, and on fields of neural
-differential equations the step that the tolerance allows is ten times as long.  `BOLD` times it is still rejected as
+differential equations the tolerance allows a longer step.  `BOLD` times it is still rejected as
 seldom, and saves most of the small steps (`benchmarks/first_step.py`).
 """
 

@@ -3,8 +3,10 @@
     from stepsmith.neural.torchdiffeq import odeint, odeint_adjoint, odeint_event
 
 Signatures, shapes and meanings are those of torchdiffeq 0.2.5.  What cannot be done as there is refused with the
-reason; `docs/neural.md` lists it.  A solve with torchdiffeq's default law takes torchdiffeq's steps, up to the weights
-of the method's error estimate; `options={"controller": ...}` takes any other law or a trained controller.
+reason; `docs/neural.md` lists it.  Tolerances mean what they mean there (`tolerance`), and steps are taken by
+torchdiffeq's law with a bold first one and, where the solve has neither an event nor stops, even ones.
+`options={"controller": ...}` takes any law or trained controller as it stands; "torchdiffeq" takes torchdiffeq's own
+steps, up to the weights of the method's error estimate.
 """
 
 from __future__ import annotations
@@ -73,8 +75,9 @@ def odeint(
     the event, (2, *shape)); the time has its gradient, and the state that of a solve up to a fixed time (`odeint_event`
     has both).
 
-    Gradients are those of the numerical solution at its steps, and in t of the exact solution, or of the numerical one
-    on a grid.  Raises ValueError (an OptionError for options) for what does not fit and for what is refused,
+    Gradients are those of the numerical solution at its steps.  In t[0] they are those of the exact solution, in the
+    other times those of dense output, or of the numerical solution on a grid; an adaptive solve has no second ones in
+    times.  Raises ValueError (an OptionError for options) for what does not fit and for what is refused,
     SolveFailed (an AssertionError, as torchdiffeq's) where the solve does not reach its end or an implicit method's
     stages are not found, and RuntimeError where there is no event.
     """

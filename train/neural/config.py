@@ -78,9 +78,13 @@ SIZES: Rules = {
 
 
 def _strength(name: str, value: Any) -> dict[str, Any]:
-    """Keywords of `integrators.neural.strength.make`, which looks the kind up: a name, and numbers."""
-    found = mapping(name, value)
-    return {k: text(f"{name}.{k}", v) if k == "kind" else options.number(f"{name}.{k}", v) for k, v in found.items()}
+    """Keywords of `integrators.neural.strength.make`, which looks the kind up: names, truth values, numbers, and under
+    "of" the rule that a ratio follows."""
+    rules: dict[str, Any] = {
+        "kind": text, "watch": text, "of": _strength, "relative": options.flag, "higher_is_better": options.flag,
+        "every": options.count, "floor_patience": options.count,
+    }  # fmt: skip
+    return {k: rules.get(k, options.number)(f"{name}.{k}", v) for k, v in mapping(name, value).items()}
 
 
 def _terms(name: str, value: Any) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ A row of the log, with means over the iterations since the last row where nothin
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -99,11 +100,12 @@ def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
     """
     if config.regulariser is None:
         return None
-    given = dict(config.regulariser.strength)
-    if given.get("kind") in ("exponential", "linear"):
-        given.setdefault("n", iterations)
+    given = copy.deepcopy(config.regulariser.strength)
     if "kind" not in given:
-        raise ValueError("[regulariser] strength must have a kind: constant, exponential or linear")
+        raise ValueError(f"[regulariser] strength must have a kind: {', '.join(neural.strength.KINDS)}")
+    inner = given.get("of") if isinstance(given.get("of"), dict) else given
+    if inner.get("kind") in ("exponential", "linear"):
+        inner.setdefault("n", iterations)
     return neural.strength.make(**given)
 
 
@@ -125,6 +127,10 @@ class _Training:
         self.batches = -(-len(self.rows) // config.train.batch)
         self.strength = schedule(config, config.train.epochs * self.batches)
         self.optimiser = optimiser(config, self.task.model)
+        # the field, and what is before and behind the solve
+        own = list(self.task.field.parameters())
+        rest = [p for p in self.task.model.parameters() if all(p is not q for q in own)]
+        self.groups = [group for group in (own, rest) if group]
         self.folder = NeuralRun(config, out, resume)
         self.order, self.noise = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
         # a seed that is no other run's order or noise
@@ -189,10 +195,10 @@ class _Training:
         if not out.solution.success:
             raise Diverged(f"a solve failed: {out.solution.message}")
         loss = self.task.loss(prediction, rows, self.epoch)
-        strength = 0.0 if self.strength is None else self.strength(self.iteration)
-        total = loss if self.strength is None else loss + strength * out.penalty
-        if not math.isfinite(total.item()):
+        s = out.solution.stats
+        if not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
+        total = loss if self.strength is None else self.strength.total(loss, out.penalty, self.groups, nfev=s.nfev)
         self.optimiser.zero_grad()
         total.backward()
         settings = self.config.train
@@ -205,11 +211,10 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimiser.step()
-        s = out.solution.stats
         found = (
             loss.item(),
             out.penalty.item(),
-            strength,
+            0.0 if self.strength is None else self.strength.last,
             s.nfev,
             s.nfev_replay + s.nfev_backward,
             s.naccept,
@@ -225,6 +230,9 @@ class _Training:
         valid, _ = evaluate(self.task, self.task.split.validation, self.config.train.batch)
         test, counts = evaluate(self.task, self.task.split.test, self.config.train.batch)
         self.task.field.calls = calls
+        if self.strength is not None and self.counted:
+            score = float(valid.mean())
+            self.strength.report(-score if self.task.higher_is_better else score)
         means = {name: value / self.counted if self.counted else math.nan for name, value in self.tally.items()}
         row: dict[str, Any] = {
             "epoch": self.epoch,
@@ -266,6 +274,7 @@ class _Training:
             "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
             "calls": self.task.field.calls,
             "tally": self.tally, "counted": self.counted,
+            "strength": None if self.strength is None else self.strength.state_dict(),
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -290,6 +299,8 @@ class _Training:
         self.epoch, self.iteration = state["epoch"], state["iteration"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         self.task.field.calls, self.tally, self.counted = state["calls"], state["tally"], state["counted"]
+        if self.strength is not None:
+            self.strength.load_state_dict(state["strength"])
         self.saved = self.epoch
 
 

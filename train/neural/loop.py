@@ -100,10 +100,10 @@ def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
     """
     if config.regulariser is None:
         return None
-    given = copy.deepcopy(config.regulariser.strength)
+    given: dict[str, Any] = copy.deepcopy(config.regulariser.strength)
     if "kind" not in given:
         raise ValueError(f"[regulariser] strength must have a kind: {', '.join(neural.strength.KINDS)}")
-    inner = given.get("of") if isinstance(given.get("of"), dict) else given
+    inner: dict[str, Any] = given["of"] if isinstance(given.get("of"), dict) else given
     if inner.get("kind") in ("exponential", "linear"):
         inner.setdefault("n", iterations)
     return neural.strength.make(**given)

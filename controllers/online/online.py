@@ -20,7 +20,6 @@ error/wanted_error, an arm that is too loose never pays.
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import threading
@@ -36,31 +35,8 @@ from ...integrators.engine.solve import Solution
 from ...integrators.engine.solve import solve as solve_one
 from ...integrators.problems.problem import Problem
 from . import arms as arms_
-from . import files
+from . import files, given
 from .bandit import LARGEST_COST, Bandit
-from .baselines import EpsilonGreedy, Fixed
-from .chebyshev import ChebCB
-from .tsallis import TsallisINF
-
-BANDITS: dict[str, type[Bandit]] = {
-    "tsallis": TsallisINF, "chebyshev": ChebCB, "epsilon_greedy": EpsilonGreedy, "fixed": Fixed,
-}  # fmt: skip
-"""The bandits by name."""
-
-
-def nfev(sol: Solution) -> float:
-    """Right-hand sides of a solve, all of them."""
-    return float(sol.stats.nfev)
-
-
-def wall(sol: Solution) -> float:
-    """Seconds inside the compiled solve."""
-    return float(sol.stats.wall_s)
-
-
-FEEDBACK: dict[str, Callable[[Any], float]] = {"nfev": nfev, "wall": wall}
-"""What a solve costs, by name."""
-
 
 class Tuner:
     """A bandit over settings of a solve; `stepsmith.online` makes one and says what its arguments are.
@@ -76,7 +52,7 @@ class Tuner:
         seed: Any,
     ) -> None:  # fmt: skip
         self.arms: tuple[Any, ...] = arms_.given(arms)
-        self.feedback = _feedback(feedback)
+        self.feedback = given.feedback(feedback)
         for name, value in (("context", context), ("error", error)):
             if value is not None and not callable(value):
                 raise refuse(name, "a function or None", value)
@@ -93,7 +69,7 @@ class Tuner:
             arms_.check_accuracy(self.arms)
             if all(arm.get("controller") != "tuned" for arm in self.arms):
                 self._laws(None, {})
-        self.bandit = _bandit(bandit, len(self.arms), context_range, options.count("seed", seed, low=0))
+        self.bandit = given.bandit(bandit, len(self.arms), context_range, options.count("seed", seed, low=0))
         if context is not None and not self.bandit.contextual:
             raise OptionError(f"bandit {self.bandit.name!r} reads no context: take bandit='chebyshev', or leave it out")
         if feedback is not None and context is None and self.bandit.contextual:
@@ -135,7 +111,7 @@ class Tuner:
                 raise OptionError("tell was called without an ask: ask for an arm first")
             if (error is None) != (self.wanted_error is None):
                 raise OptionError("tell takes an error if the tuner has a wanted_error, and only then")
-            value, made = _any_number("cost", cost), 0.0 if error is None else _any_number("error", error)
+            value, made = given.any_number("cost", cost), 0.0 if error is None else given.any_number("error", error)
             (index, context), bound = self._out, self.wanted_error
             failed = not (abs(value) <= LARGEST_COST and math.isfinite(made))
             large = not failed and bound is not None and made > bound
@@ -198,7 +174,7 @@ class Tuner:
     def _error_of(self, sol: Solution, problem: Problem) -> Any:
         if self.error is None:
             return None
-        return self.error(sol, problem) if _takes_two(self.error) else self.error(sol)
+        return self.error(sol, problem) if given.takes_two(self.error) else self.error(sol)
 
     def _laws(self, family: str | None, keywords: Mapping[str, Any]) -> None:
         arms_.check_acceptance([arms_.settings(arm, family, keywords)["controller"] for arm in self.arms])
@@ -299,49 +275,6 @@ def online(
     Raises OptionError (ValueError and TypeError) for bad input.
     """
     return Tuner(arms, feedback, context, bandit, error, wanted_error, context_range, seed)
-
-
-def _feedback(given: Any) -> Callable[[Any], float] | None:
-    if given is None or callable(given):
-        return given
-    if isinstance(given, str):
-        return FEEDBACK[options.choice("feedback", given, FEEDBACK)]
-    raise refuse("feedback", "'nfev', 'wall', a function of the solution or None", given)
-
-
-def _bandit(given: Any, arms: int, context_range: Any, seed: int) -> Bandit:
-    if not isinstance(given, Bandit):
-        kind = BANDITS[options.choice("bandit", given, BANDITS)]
-        if (context_range is None) == kind.contextual:
-            raise OptionError("bandit 'chebyshev' needs context_range=(low, high)" if kind.contextual else
-                              f"bandit {given!r} takes no context_range")  # fmt: skip
-        return ChebCB(arms, seed, context_range=context_range) if kind is ChebCB else kind(arms, seed)
-    if context_range is not None:
-        raise OptionError("context_range belongs to the bandit that was given")
-    if given.arms != arms:
-        raise OptionError(f"bandit must have as many arms as there are, {arms}, got one with {given.arms}")
-    return given
-
-
-def _any_number(name: str, value: Any) -> float:
-    """`value` as a float, which may be NaN or infinite."""
-    try:
-        return float(options.number(name, value))
-    except OptionError:
-        item = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-        if isinstance(item, float):  # NaN or an infinity
-            return item
-        raise
-
-
-def _takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a function must be given two positional arguments."""
-    try:
-        kinds = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):
-        return False
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in places and p.default is p.empty for p in kinds) == 2
 
 
 def _solved(problem: Problem, controller: Any, method: Any = "tsit5", **keywords: Any) -> Solution:

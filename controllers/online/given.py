@@ -47,10 +47,13 @@ def bandit(given: Any, arms: int, context_range: Any, seed: int) -> Bandit:
     """The bandit of that name with as many arms, or the one that is given."""
     if not isinstance(given, Bandit):
         kind = BANDITS[options.choice("bandit", given, BANDITS)]
-        if (context_range is None) == kind.contextual:
-            raise OptionError("bandit 'chebyshev' needs context_range=(low, high)" if kind.contextual else
-                              f"bandit {given!r} takes no context_range")  # fmt: skip
-        return ChebCB(arms, seed, context_range=context_range) if kind is ChebCB else kind(arms, seed)
+        if kind is ChebCB:
+            if context_range is None:
+                raise OptionError("bandit 'chebyshev' needs context_range=(low, high)")
+            return ChebCB(arms, seed, context_range=context_range)
+        if context_range is not None:
+            raise OptionError(f"bandit {given!r} takes no context_range")
+        return kind(arms, seed)
     if context_range is not None:
         raise OptionError("context_range belongs to the bandit that was given")
     if given.arms != arms:

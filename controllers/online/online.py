@@ -38,6 +38,7 @@ from . import arms as arms_
 from . import files, given
 from .bandit import LARGEST_COST, Bandit
 
+
 class Tuner:
     """A bandit over settings of a solve; `stepsmith.online` makes one and says what its arguments are.
 

@@ -1,4 +1,4 @@
-"""`stepsmith.online`: ask and tell, solves, penalties, arms that may be compared, reports, files, threads, bad input."""
+"""`stepsmith.online`: ask and tell, solves, penalties, comparable arms, reports, files, threads, bad input."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_tolerances_are_chosen_by_cost_and_error(batch):
     report = tuner.report()
     assert report["best"] == 1 and report["arms"][1]["share"] > 0.6
     assert report["arms"][0]["mean_cost"] < report["arms"][1]["mean_cost"] < report["arms"][0]["told"]
-    assert report["arms"][0]["too_large"] == report["arms"][0]["plays"] > 0
+    assert 2 * report["arms"][0]["too_large"] > report["arms"][0]["plays"] > 0
 
 
 def test_an_error_function_of_the_solution_alone(batch):

@@ -41,7 +41,7 @@ def draw(path: str, regrets: Curves, panels: dict[str, tuple[Curves, np.ndarray]
         ax.axhline(1.1, color=QUIET, lw=1.0, ls="--")
         ax.annotate("10 %", (best.shape[1], 1.1), ha="right", va="bottom", fontsize=8, color=QUIET)
         ax.axhline(1.0, color=COLOURS["best fixed arm"], lw=1.0)
-        ax.set_ylim(0.9, 1.9)
+        ax.set_ylim(0.85, 1.9)
         ax.set_title(title, loc="left", fontsize=11, color=INK)
         ax.set(xlabel="solve", ylabel=f"cost of {WINDOW} solves over the best fixed arm's")
     for ax in axes:

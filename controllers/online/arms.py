@@ -95,12 +95,17 @@ def settings(arm: Mapping[str, Any], family: str | None, common: Mapping[str, An
     Raises OptionError where both set the same, and for coefficients of what is no law; what `resolve.controller` and
     `Law` raise for unknown names and values out of range.
     """
-    both = [name for name in arm if name in common]
-    if both:
-        raise OptionError(f"{both[0]} is set by the arms of this tuner: leave it out of the options of the solve")
+    check_apart(arm, common)
     keywords = {**common, **{name: value for name, value in arm.items() if name in KEYWORDS}}
     keywords["controller"] = law(arm, keywords.get("controller"), family, keywords.get("method", "tsit5"))
     return keywords
+
+
+def check_apart(arm: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    """OptionError where an arm sets what the options of a solve set too."""
+    for name in common:
+        if name in arm:
+            raise OptionError(f"{name} is set by the arms of this tuner: leave it out of the options of the solve")
 
 
 def law(arm: Mapping[str, Any], named: Any, family: str | None, method: Any) -> Any:

@@ -69,7 +69,7 @@ class Tuner:
         if self._by_cost_alone:
             arms_.check_accuracy(self.arms)
             if all(arm.get("controller") != "tuned" for arm in self.arms):
-                self._laws(None, {})
+                arms_.check_acceptance(arms_.settings(arm, None, {})["controller"] for arm in self.arms)
         self.bandit = given.bandit(bandit, len(self.arms), context_range, options.count("seed", seed, low=0))
         if context is not None and not self.bandit.contextual:
             raise OptionError(f"bandit {self.bandit.name!r} reads no context: take bandit='chebyshev', or leave it out")
@@ -80,7 +80,8 @@ class Tuner:
         self._least, self._largest = math.inf, -math.inf
         self._out: tuple[int, float | None] | None = None
         self._lock = threading.RLock()
-        self._checked: set[Any] = set()
+        #: controllers of the arms, in their order, by what is asked for beside the arms
+        self._controllers: dict[Any, tuple[list[Any], list[Any]]] = {}
 
     # ------------------------------------------------------------------------------------------------- ask and tell
 
@@ -134,6 +135,12 @@ class Tuner:
         return self._out is not None
 
     @property
+    def _played(self) -> int:
+        """The index of the arm that is out."""
+        assert self._out is not None
+        return self._out[0]
+
+    @property
     def penalty(self) -> float:
         """What a failure costs now; NaN while no cost is known."""
         if self._largest == -math.inf:
@@ -154,11 +161,13 @@ class Tuner:
             raise refuse("problem", "a Problem", problem)
         options.check_names("solve()", keywords, _SOLVE)
         with self._lock:
-            if self._by_cost_alone:
-                self._check_laws(problem.family, keywords)
+            for arm in self.arms:
+                arms_.check_apart(arm, keywords)
+            controllers = self._controllers_for(problem.family, keywords)
             arm = self.ask(None if self.context is None else self.context(problem))
             try:
-                sol = _solved(problem, **arms_.settings(arm, problem.family, keywords))
+                own = {name: value for name, value in arm.items() if name in arms_.KEYWORDS}
+                sol = _solved(problem, **{**keywords, **own, "controller": controllers[self._played]})
                 failed = not sol.success
                 cost = math.nan if failed else self.feedback(sol)
                 made = math.nan if failed else self._error_of(sol, problem)
@@ -177,15 +186,16 @@ class Tuner:
             return None
         return self.error(sol, problem) if given.takes_two(self.error) else self.error(sol)
 
-    def _laws(self, family: str | None, keywords: Mapping[str, Any]) -> None:
-        arms_.check_acceptance([arms_.settings(arm, family, keywords)["controller"] for arm in self.arms])
-
-    def _check_laws(self, family: str | None, keywords: Mapping[str, Any]) -> None:
-        """That the arms' laws accept the same errors on this family and under this method, once for each."""
-        key = family, arms_.label({name: keywords[name] for name in ("method", "controller") if name in keywords})
-        if key not in self._checked:
-            self._laws(family, keywords)
-            self._checked.add(key)
+    def _controllers_for(self, family: str | None, keywords: Mapping[str, Any]) -> list[Any]:
+        """The controllers of the arms on this family with these keywords, made and compared once."""
+        beside = [keywords.get(name) for name in ("method", "controller")]
+        key = family, *(one if isinstance(one, str) else id(one) for one in beside)
+        if key not in self._controllers:
+            found = [arms_.settings(arm, family, keywords)["controller"] for arm in self.arms]
+            if self._by_cost_alone:
+                arms_.check_acceptance(found)
+            self._controllers[key] = beside, found  # what is kept has an id that nothing else gets
+        return self._controllers[key][1]
 
     # --------------------------------------------------------------------------------------------- what was learned
 
@@ -240,10 +250,10 @@ class Tuner:
     def __getstate__(self) -> dict[str, Any]:
         if self.out:
             raise OptionError("an arm is out: tell its cost before the tuner is pickled")
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_controllers")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, _controllers={})
         self._lock = threading.RLock()
 
 

@@ -22,6 +22,8 @@ alone, and the losses of earlier rounds are taken in the new scale.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,7 @@ class TsallisINF(Bandit):
         self._baseline = np.zeros(self.arms)
         self._sum = 0.0
         self._least = 0.0
+        self._found: np.ndarray | None = None
 
     @property
     def rate(self) -> float:
@@ -74,7 +77,13 @@ class TsallisINF(Bandit):
 
     def probabilities(self, context: float | None = None) -> np.ndarray:
         """The probability of each arm, shape (arms,), float64, with sum 1; a context is not read."""
-        return weights(self.losses(), self.rate)
+        if self._found is None:
+            self._found = weights(self.losses(), self.rate)
+        return self._found.copy()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._found = None
 
     def _learn(self, arm: int, cost: float, context: float | None) -> None:
         p = self.probabilities()
@@ -88,6 +97,7 @@ class TsallisINF(Bandit):
         self._weight[arm] += 1.0 / chance
         self._sum += cost
         self._least = cost if self.rounds == 0 else min(self._least, cost)
+        self._found = None
 
 
 def weights(losses: np.ndarray, rate: float) -> np.ndarray:

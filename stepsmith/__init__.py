@@ -39,6 +39,7 @@ _LAZY = {
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
     "family": (".train.fit.own", "family"),
     "fit": (".train.fit.search", "fit"),
+    "online": (".controllers.online", "online"),
     "settings": (".train.fit.settings_file", "settings"),
     "compare": (".train.evaluate.compare", "compare"),
     "envs": (".envs", None),

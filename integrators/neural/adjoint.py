@@ -117,8 +117,6 @@ class _Adjoint(torch.autograd.Function):
         y = problem.done.y
         if problem.done.event_t is not None:
             problem.settings, problem.order = _in_order(set_, problem.done.event_t)
-        if set_.hooks.event is not None:
-            problem.settings = replace(set_, t=np.array([set_.t[0], set_.hooks.event.t]))
         ctx.problem, ctx.t_last, ctx.n_params = problem, problem.done.t_last, len(params)
         # all that is kept goes through here, so that torch's hooks for saved tensors can count it or move it
         ctx.save_for_backward(y, *params, *(() if path is None else path))

@@ -129,7 +129,7 @@ def odeint(
                     asked just before and just after them, never at them.  Times outside of the span mean nothing.
         event_fn    event_fn(t, y) -> (B,) or (B, n) with steps per sample, else a tensor of any shape; t, y as func's.
                     Where one of its numbers changes its sign the sample (the solve) ends, its outputs behind that are
-                    NaN, and `event_t`, `event_y` have the event.  See `lane_events`.
+                    NaN, and `event_t`, `event_y` have the event.  See `events`.
         step_size   methods on a grid only: size of the steps, the last of which is what is left; outputs within a step
                     are read off a cubic Hermite interpolant.  None: the steps are those between the times t.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.

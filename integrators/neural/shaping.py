@@ -14,11 +14,11 @@ from torch.utils import _pytree as tree
 
 from ..core import options
 from . import drop_in_options
+from .events import EventFunction
 from .forms import Form
 from .hooks import NO_HOOKS, Hooks
-from .lane_events import EventFunction
 from .pytree import Layout
-from .stops import Stops
+from .stops import Stops, stop_times
 
 Tensor = torch.Tensor
 
@@ -42,7 +42,8 @@ class Shaping:
 
     def checked(self) -> dict[str, Any]:
         """The limits and stops as keywords for `odeint`, checked."""
-        (least, most), step_t, jump_t = self.limits(), _moments("step_t", self.step_t), _moments("jump_t", self.jump_t)
+        (least, most), step_t = self.limits(), stop_times("step_t", self.step_t)
+        jump_t = stop_times("jump_t", self.jump_t)
         Stops.of(step_t, jump_t)
         return {"min_step": least, "max_step": most, "step_t": step_t or None, "jump_t": jump_t or None}
 
@@ -66,7 +67,7 @@ class Shaping:
 
     def stops(self) -> Stops | None:
         """Times at which steps end; None for none."""
-        return Stops.of(_moments("step_t", self.step_t), _moments("jump_t", self.jump_t))
+        return Stops.of(stop_times("step_t", self.step_t), stop_times("jump_t", self.jump_t))
 
     def event(self, form: Form) -> EventFunction | None:
         """The event function over rows; None for none."""
@@ -89,19 +90,6 @@ class Shaping:
             return given(t.view(-1, *(1,) * (axes - 1)), y)
 
         return EventFunction(of_each, False)
-
-
-def _moments(name: str, value: Any) -> tuple[float, ...]:
-    """Times that steps end at, as numbers."""
-    if value is None:
-        return ()
-    try:
-        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError):
-        found = np.array(np.nan)
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)
-    return tuple(found.tolist())
 
 
 def first_sizes(form: Form, value: Any) -> np.ndarray | None:

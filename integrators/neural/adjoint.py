@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import outside
 from ..kernels.layout import MESSAGES, SUCCESS
 from .adaptive import adaptive_pass
 from .adjoint_dense import Recorder, Trajectory
@@ -270,5 +271,5 @@ def warn_of_drift(rtol: float, atol: float, back: Tensor, known: Tensor, times: 
             f'adjoint="backsolve": solved back from t = {begin:g}, the state misses the forward solution at t = '
             f'{end:g} by {off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or '
             '"discrete" do not drift',
-            stacklevel=2,
+            stacklevel=outside(),
         )

@@ -95,9 +95,10 @@ def odeint(
         per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
                     for the whole state.  None: True for a tensor with a batch axis, else False.
         first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
-                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`.  None:
-                    Hairer's automatic choice, which takes one more evaluation.  "bold": four times that, which saves
-                    the small steps at the start and is seldom rejected on the fields of neural differential equations.
+                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`, and each
+                    counts against its sample's span; a number counts against the longest.  None: Hairer's automatic
+                    choice, which takes one more evaluation.  "bold": four times that, which saves the small steps at
+                    the start and is seldom rejected on the fields of neural differential equations.
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.
@@ -171,7 +172,7 @@ def odeint(
                 "adjoint_rtol and adjoint_atol are by default the least of rtol and of atol, which are both zero here: "
                 "pass one of them"
             )
-    sizes = shaping.first_sizes(form, first_step)
+    sizes = shaping.first_sizes(form, first_step, times)
     asked = checks.solver_options(
         tableau,
         form.per_sample,

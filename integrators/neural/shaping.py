@@ -13,6 +13,7 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options
+from ..core.solver_options import CUT_FROM
 from . import drop_in_options
 from .events import EventFunction
 from .forms import Form
@@ -92,10 +93,11 @@ class Shaping:
         return EventFunction(of_each, False)
 
 
-def first_sizes(form: Form, value: Any) -> np.ndarray | None:
+def first_sizes(form: Form, value: Any, times: np.ndarray) -> np.ndarray | None:
     """`first_step` with one size a sample as (B,) float64; None where it is one number or None.
 
-    Raises OptionError for sizes that are not positive, or that do not fit the samples.
+    times: (T,), or (T, B), those of the samples.  Raises OptionError for sizes that are not positive, that do not fit
+    the samples, or that are longer than `CUT_FROM` spans of their sample; the solver cuts shorter ones to the span.
     """
     if getattr(value, "ndim", 0) == 0 and not isinstance(value, (tuple, list)):
         return None
@@ -105,6 +107,13 @@ def first_sizes(form: Form, value: Any) -> np.ndarray | None:
         found = np.zeros(1)
     if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
         raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)
+    spans = np.broadcast_to(abs(times[-1] - times[0]), found.shape)
+    if (found > CUT_FROM * spans).any():
+        i = int((found / spans).argmax())
+        raise options.OptionError(
+            f"first_step must be at most {CUT_FROM:g} times the span of a sample's t, which is {spans[i]:g} for sample "
+            f"{i}, got {found[i]:g}"
+        )
     return found
 
 

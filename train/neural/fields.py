@@ -329,7 +329,7 @@ def tune_fields(
 
 def pair(name: str, value: Any) -> str:
     """The rule of an option that names an explicit pair, by its first name or an alias: the first name."""
-    found = choice(*TABLEAUS, *ALIASES)(name, value)
+    found: str = choice(*TABLEAUS, *ALIASES)(name, value)
     return ALIASES.get(found, found)
 
 

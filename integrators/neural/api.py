@@ -95,9 +95,10 @@ def odeint(
         per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
                     for the whole state.  None: True for a tensor with a batch axis, else False.
         first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
-                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`.  None:
-                    Hairer's automatic choice, which takes one more evaluation.  "bold": four times that, which saves
-                    the small steps at the start and is seldom rejected on the fields of neural differential equations.
+                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`, and each
+                    counts against its sample's span; a number counts against the longest.  None: Hairer's automatic
+                    choice, which takes one more evaluation.  "bold": four times that, which saves the small steps at
+                    the start and is seldom rejected on the fields of neural differential equations.
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.
@@ -129,7 +130,7 @@ def odeint(
                     asked just before and just after them, never at them.  Times outside of the span mean nothing.
         event_fn    event_fn(t, y) -> (B,) or (B, n) with steps per sample, else a tensor of any shape; t, y as func's.
                     Where one of its numbers changes its sign the sample (the solve) ends, its outputs behind that are
-                    NaN, and `event_t`, `event_y` have the event.  See `lane_events`.
+                    NaN, and `event_t`, `event_y` have the event.  See `events`.
         step_size   methods on a grid only: size of the steps, the last of which is what is left; outputs within a step
                     are read off a cubic Hermite interpolant.  None: the steps are those between the times t.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
@@ -171,7 +172,7 @@ def odeint(
                 "adjoint_rtol and adjoint_atol are by default the least of rtol and of atol, which are both zero here: "
                 "pass one of them"
             )
-    sizes = shaping.first_sizes(form, first_step)
+    sizes = shaping.first_sizes(form, first_step, times)
     asked = checks.solver_options(
         tableau,
         form.per_sample,

@@ -13,12 +13,13 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options
+from ..core.solver_options import CUT_FROM
 from . import drop_in_options
+from .events import EventFunction
 from .forms import Form
 from .hooks import NO_HOOKS, Hooks
-from .lane_events import EventFunction
 from .pytree import Layout
-from .stops import Stops
+from .stops import Stops, stop_times
 
 Tensor = torch.Tensor
 
@@ -42,7 +43,8 @@ class Shaping:
 
     def checked(self) -> dict[str, Any]:
         """The limits and stops as keywords for `odeint`, checked."""
-        (least, most), step_t, jump_t = self.limits(), _moments("step_t", self.step_t), _moments("jump_t", self.jump_t)
+        (least, most), step_t = self.limits(), stop_times("step_t", self.step_t)
+        jump_t = stop_times("jump_t", self.jump_t)
         Stops.of(step_t, jump_t)
         return {"min_step": least, "max_step": most, "step_t": step_t or None, "jump_t": jump_t or None}
 
@@ -66,7 +68,7 @@ class Shaping:
 
     def stops(self) -> Stops | None:
         """Times at which steps end; None for none."""
-        return Stops.of(_moments("step_t", self.step_t), _moments("jump_t", self.jump_t))
+        return Stops.of(stop_times("step_t", self.step_t), stop_times("jump_t", self.jump_t))
 
     def event(self, form: Form) -> EventFunction | None:
         """The event function over rows; None for none."""
@@ -91,23 +93,11 @@ class Shaping:
         return EventFunction(of_each, False)
 
 
-def _moments(name: str, value: Any) -> tuple[float, ...]:
-    """Times that steps end at, as numbers."""
-    if value is None:
-        return ()
-    try:
-        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError):
-        found = np.array(np.nan)
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)
-    return tuple(found.tolist())
-
-
-def first_sizes(form: Form, value: Any) -> np.ndarray | None:
+def first_sizes(form: Form, value: Any, times: np.ndarray) -> np.ndarray | None:
     """`first_step` with one size a sample as (B,) float64; None where it is one number or None.
 
-    Raises OptionError for sizes that are not positive, or that do not fit the samples.
+    times: (T,), or (T, B), those of the samples.  Raises OptionError for sizes that are not positive, that do not fit
+    the samples, or that are longer than `CUT_FROM` spans of their sample; the solver cuts shorter ones to the span.
     """
     if getattr(value, "ndim", 0) == 0 and not isinstance(value, (tuple, list)):
         return None
@@ -117,6 +107,13 @@ def first_sizes(form: Form, value: Any) -> np.ndarray | None:
         found = np.zeros(1)
     if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
         raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)
+    spans = np.broadcast_to(abs(times[-1] - times[0]), found.shape)
+    if (found > CUT_FROM * spans).any():
+        i = int((found / spans).argmax())
+        raise options.OptionError(
+            f"first_step must be at most {CUT_FROM:g} times the span of a sample's t, which is {spans[i]:g} for sample "
+            f"{i}, got {found[i]:g}"
+        )
     return found
 
 

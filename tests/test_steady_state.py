@@ -146,6 +146,19 @@ def test_a_start_that_is_not_finite_fails_alone():
     assert torch.equal(out.z[1], z0[1]) and out.z[4, 4] == 0 and np.isnan(out.residual[[1, 3, 4]]).all()
 
 
+@pytest.mark.parametrize("controller", ["i", "torchdiffeq", "universal_law", "universal"])
+def test_any_controller_leads_there(controller):
+    out = steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0, 1e-9, controller=controller)
+    assert torch.allclose(out.z, steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0, 1e-9).z, atol=1e-7)
+
+
+def test_where_all_samples_fail_z_is_a_constant():
+    z0 = torch.full((2, 2), 0.1, dtype=F64, requires_grad=True)
+    with pytest.warns(UserWarning, match="2 of 2"):
+        out = steady_state(lambda z: 2.0 * z, z0, on_failure="mask")
+    assert torch.equal(out.z, z0) and not out.z.requires_grad and out.stats.nfev_graph == 0
+
+
 def test_no_grad_makes_no_graph_and_no_further_call():
     x = B0.clone().requires_grad_()
     with torch.no_grad():

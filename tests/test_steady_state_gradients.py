@@ -219,3 +219,14 @@ def test_a_singular_system_is_not_called_solved():
     found = gmres(lambda w: w @ a, torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=F64), 1e-8, 50)
     assert found.done.tolist() == [False, True] and found.w[1].tolist() == pytest.approx([0.0, 2.0])
     assert not fixed_point(lambda w: w @ a, torch.ones(1, 2, dtype=F64), 1e-8, 50).done.any()
+
+
+def test_nearly_singular_systems_are_solved_to_what_the_dtype_resolves_and_singular_ones_are_not():
+    a = torch.diag(torch.tensor([0.999, 0.5, -3.0, 0.2]))
+    a[0, 1:] = torch.tensor([2.0, -1.0, 0.5])
+    g = torch.tensor([[1.0, 0.3, -0.2, 0.1]])
+    found = gmres(lambda w: w @ a.T, g, 1e-5, 100)
+    want = torch.linalg.solve(torch.eye(4, dtype=F64) - a.double(), g[0].double())
+    assert found.done.all() and torch.allclose(found.w[0].double(), want, rtol=1e-3)
+    a[0, 0] = 1.0
+    assert not gmres(lambda w: w @ a.T, g, 1e-5, 100).done.any()

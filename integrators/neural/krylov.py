@@ -30,7 +30,9 @@ class Found:
     """What a linear solve has found.
 
     w          (rows, width), the solution.
-    residual   (rows,) ||g - (I - A) w|| / ||g||; zero where g is, NaN where g is not finite.
+    residual   (rows,) ||g - (I - A) w|| / (||g|| + ||w||), where ||w|| counts up to ||g|| / sqrt(tol); zero where g is,
+               NaN where g is not finite.  w solves exactly what has a g and an A that are off by as much, of its norm
+               and of 1.  Where I - A is nearly singular w is large, and a small residual over ||g|| alone out of reach.
     done       (rows,) whether that is within the tolerance; True where g is not finite, which no w answers.
     products   how many products A w it took.
     """
@@ -42,16 +44,19 @@ class Found:
 
 
 def gmres(product: Product, g: Tensor, tol: float, most: int, restart: int = RESTART) -> Found:
-    """w with ||g - (I - A) w|| <= tol ||g|| in every row of g (rows, width), by at most `most` products but for those
-    that compute the residual at the end of a cycle."""
+    """w with a `Found.residual` of at most tol in every row of g (rows, width).
+
+    It takes at most `most` products but for those that compute the residual at the end of a cycle.
+    """
     g, size, finite = _prepared(g)
     w, left, products = torch.zeros_like(g), g, 0
-    length = size
-    while bool((open_ := length > tol * size).any()) and products < most:
-        added, taken = _cycle(product, left, length, tol * size, open_, min(restart, most - products, g.shape[1]))
+    length, goal = size, tol * size
+    while bool((open_ := length > goal).any()) and products < most:
+        added, taken = _cycle(product, left, length, goal, open_, min(restart, most - products, g.shape[1]))
         w = w + added
         left = g - (w - product(w))
         before, length = length, torch.linalg.vector_norm(left, dim=1)
+        goal = tol * _whole(w, size, tol)
         products += taken + 1
         if not bool((open_ & (length < 0.99 * before)).any()):
             break  # no row gets any further: its matrix is singular, or the products are no more exact than that
@@ -68,8 +73,9 @@ def fixed_point(product: Product, g: Tensor, tol: float, most: int) -> Found:
         products += 1
         length = torch.where(open_, torch.linalg.vector_norm(new - w, dim=1), length)
         hopeless = ~(length <= HOPELESS * size)
+        goal = tol * _whole(w, size, tol)
         w = torch.where((open_ & ~hopeless)[:, None], new, w)
-        open_ = open_ & (length > tol * size) & ~hopeless
+        open_ = open_ & (length > goal) & ~hopeless
     return _found(w, length, size, finite, tol, products)
 
 
@@ -80,10 +86,16 @@ def _prepared(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return g, torch.linalg.vector_norm(g, dim=1), finite
 
 
+def _whole(w: Tensor, size: Tensor, tol: float) -> Tensor:
+    """What residuals are measured by, (rows,); size: of g."""
+    return size + torch.minimum(torch.linalg.vector_norm(w, dim=1), size / tol**0.5)
+
+
 def _found(w: Tensor, length: Tensor, size: Tensor, finite: Tensor, tol: float, products: int) -> Found:
-    residual = torch.where(size > 0, length / torch.where(size > 0, size, 1.0), 0.0)
+    whole = _whole(w, size, tol)
+    residual = torch.where(whole > 0, length / torch.where(whole > 0, whole, 1.0), 0.0)
     nan = torch.full((), torch.nan, dtype=w.dtype, device=w.device)
-    done = (length <= tol * size) | ~finite
+    done = (residual <= tol) | ~finite
     return Found(torch.where(finite[:, None], w, nan), torch.where(finite, residual, nan), done, products)
 
 

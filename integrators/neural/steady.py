@@ -149,8 +149,9 @@ def steady_state(
                     sample, for every regular I - df/dz.  "fixed_point": by w <- (df/dz)^T w + dL/dz, in less memory,
                     where f contracts.
         gradient_tol, gradient_max_iter
-                    the residual at which a sample's linear solve ends, over ||dL/dz||, at least an ulp of z's dtype
-                    (under torch.autocast, of its half precision); and the most vector-Jacobian products of a solve.
+                    the residual at which a sample's linear solve ends, over ||dL/dz|| + ||w|| (`krylov`), at least an
+                    ulp of z's dtype (under torch.autocast, of its half precision); and the most vector-Jacobian
+                    products of a solve.
         on_failure  what happens where samples do not arrive.
                     "raise": a RuntimeError.
                     "warn": a warning; their `z` is NaN.

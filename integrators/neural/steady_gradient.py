@@ -32,7 +32,8 @@ class LinearRecord:
 
     products   vector-Jacobian products of f, all backward passes together.
     last       how many of them the last linear solve took; None before the first backward pass.
-    residual   (B,) float64, ||g - (I - J^T) w|| / ||g|| of the last one: zero where g is, NaN where it is not finite.
+    residual   (B,) float64, ||g - (I - J^T) w|| / (||g|| + ||w||) of the last one; zero where g is, NaN where g is not
+               finite.
     """
 
     def __init__(self) -> None:

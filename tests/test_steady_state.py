@@ -152,6 +152,15 @@ def test_any_controller_leads_there(controller):
     assert torch.allclose(out.z, steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0, 1e-9).z, atol=1e-7)
 
 
+def test_step_errors_may_be_relative_alone_and_inference_mode_is_taken():
+    plain = steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0, 1e-9)
+    relative = steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0, 1e-9, solver_atol=0.0)
+    with torch.inference_mode():
+        inside = steady_state(tanh, torch.zeros(5, 6, dtype=F64), B0.clone(), 1e-9, compact=True)
+    for out in (relative, inside):
+        assert out.success and torch.allclose(out.z, plain.z, atol=1e-7)
+
+
 def test_where_all_samples_fail_z_is_a_constant():
     z0 = torch.full((2, 2), 0.1, dtype=F64, requires_grad=True)
     with pytest.warns(UserWarning, match="2 of 2"):

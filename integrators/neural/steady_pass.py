@@ -82,7 +82,7 @@ class _Approach(Loop):
         """The scaled errors (lanes,) of an attempt whose errors over their scale are `ratio` (lanes, width)."""
         # what a step moves is known to a few ulp of the state
         move = self.stepper.rows[0].abs() + 4 * torch.finfo(ratio.dtype).eps * self.y.abs()
-        scale = self.set.atol + self.set.rtol * self.y.abs()
+        scale = (self.set.atol + self.set.rtol * self.y.abs()).clamp(min=torch.finfo(ratio.dtype).tiny)
         error, moved = (torch.linalg.vector_norm(x, dim=1) / x.shape[1] ** 0.5 for x in (ratio, move / scale))
         return error * (1.0 / (SHARE * moved).clamp(min=1e-30)).clamp(min=1.0)
 

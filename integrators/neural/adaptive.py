@@ -60,13 +60,13 @@ def adaptive_pass(
     want_output: evaluate the outputs too (else they come from the replay).  watch: what is told of every attempt.
     active: which lanes (lanes,) are to be solved; the others rest where they are, with the status IDLE.  None: all.
     """
-    loop = _Loop(field, set_, y0, want_output, watch, active, stepper_type)
+    loop = Loop(field, set_, y0, want_output, watch, active, stepper_type)
     while loop.step():
         pass
     return loop.result()
 
 
-class _Loop:
+class Loop:
     """A pass under way.  What becomes of all lanes is in `totals`; these arrays are of the lanes in the batch:
 
     ids      the lanes' numbers; all arrays below are in this order.

@@ -65,23 +65,23 @@ def times(t: Any, batch: int | None = None) -> np.ndarray:
     return values
 
 
-def state(y0: Any) -> None:
-    """ValueError where y0 is no state."""
+def state(y0: Any, name: str = "y0") -> None:
+    """ValueError where y0, called `name`, is no state."""
     if not isinstance(y0, Tensor):
-        raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
+        raise ValueError(f"{name} must be a tensor, got {type(y0).__name__}")
     if y0.is_meta:
-        raise ValueError("y0 is on the device meta, which holds no values")
+        raise ValueError(f"{name} is on the device meta, which holds no values")
     if y0.is_complex():
         raise ValueError(
-            f"y0 is {y0.dtype}, and error norms and gradients are those of real states: solve for "
+            f"{name} is {y0.dtype}, and error norms and gradients are those of real states: solve for "
             "torch.view_as_real(y0), with torch.view_as_complex in func"
         )
     if y0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
+        raise ValueError(f"{name} must be float32 or float64, got {y0.dtype}")
     if y0.dim() == 0:
-        raise ValueError("y0 must have a batch axis, (B, *features), or be one system, (D,); got a 0-d tensor")
+        raise ValueError(f"{name} must have a batch axis, (B, *features), or be one system, (D,); got a 0-d tensor")
     if y0.numel() == 0:
-        raise ValueError(f"y0 is empty: shape {tuple(y0.shape)}")
+        raise ValueError(f"{name} is empty: shape {tuple(y0.shape)}")
 
 
 def per_sample(value: Any, y0: Tensor | None = None) -> bool | None:

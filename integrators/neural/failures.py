@@ -30,11 +30,11 @@ def told(solution: NeuralSolution, coupled: bool) -> str:
         counted = Counter(int(code) for code in status[failed])
         causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
         many = f"{len(which)} of {len(status)} samples failed"
-        text = f"{many}, {_numbers(which)}, the first of them, sample {first}, at {at} ({causes})"
+        text = f"{many}, {numbers(which)}, the first of them, sample {first}, at {at} ({causes})"
     return f"{text}. What helps: {helps}"
 
 
-def _numbers(which: np.ndarray, most: int = 5) -> str:
+def numbers(which: np.ndarray, most: int = 5) -> str:
     """The samples `which`, the first few of them by number."""
     some = ", ".join(str(i) for i in which[:most])
     return f"number {some}" if len(which) == 1 else f"numbers {some}{', ...' if len(which) > most else ''}"

@@ -154,8 +154,7 @@ def odeint(
     if isinstance(method, str) and method in fixed.RULES:
         on_grid.refuse_unused(method, {name: given[name] for name in DEFAULTS}, DEFAULTS)
         return on_grid.solve(func, form, t, method, given, began)
-    if step_size is not None:
-        raise ValueError(f"step_size belongs to the methods on a grid, {', '.join(fixed.RULES)}: here pass first_step")
+    refuse_step_size(step_size)
     times = checks.times(t, len(form.y0) if form.per_sample else None)
     tableau = get_tableau(method)
     controller = checks.controller(controller, resolve, tableau, "odeint")
@@ -215,6 +214,12 @@ def odeint(
             t.to(device) if isinstance(t, Tensor) and t.requires_grad else None,
         )
         return solution_of(solve(problem), t, time.perf_counter() - began, form.back)
+
+
+def refuse_step_size(step_size: Any) -> None:
+    """ValueError for a step size, which methods that choose their steps do not take."""
+    if step_size is not None:
+        raise ValueError(f"step_size belongs to the methods on a grid, {', '.join(fixed.RULES)}: here pass first_step")
 
 
 #: defaults of what `odeint` takes besides func, y0, t and method

@@ -18,7 +18,7 @@ from ..core import options, tolerance_scale
 from ..engine import trained_method
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
-from . import autocast, checks, fixed, on_grid, shaping
+from . import autocast, checks, fixed, held, on_grid, shaping
 from .adjoint import CONTINUOUS
 from .answer import solution_of
 from .checks import ADJOINTS
@@ -197,7 +197,12 @@ def odeint(
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
     hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order, scale))
     device = form.y0.device
-    with autocast.of_solve(func, device, form.y0.dtype) as asked_func:
+    moved = t.to(device) if isinstance(t, Tensor) and t.requires_grad else None
+    again = asked.repeats or moved is not None or event_fn is not None
+    with (
+        held.of_solve(again, func, event_fn) as (own, event),
+        autocast.of_solve(own, device, form.y0.dtype) as asked_func,
+    ):
         problem = Problem(
             form.func(asked_func),
             form.y0,
@@ -210,8 +215,8 @@ def odeint(
             back,
             func,
             shape.stops(),
-            shape.event(form),
-            t.to(device) if isinstance(t, Tensor) and t.requires_grad else None,
+            replace(shape, event_fn=event).event(form),
+            moved,
         )
         return solution_of(solve(problem), t, time.perf_counter() - began, form.back)
 

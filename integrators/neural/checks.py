@@ -127,6 +127,11 @@ class SolverOptions:
     compact: bool
     even_steps: bool
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the backward pass calls func again."""
+        return self.adjoint in CONTINUOUS or self.checkpoint_every is not None or self.checkpoint_bytes is not None
+
     def scaled(self, scale: float) -> SolverOptions:
         """These options with all tolerances multiplied by a controller's `tolerance_scale`; OptionError where they are
         too large then."""

@@ -16,7 +16,7 @@ import torch
 
 from ..kernels.layout import MESSAGES, NON_FINITE, SUCCESS, message
 from . import adjoint as continuous
-from . import augmented, autocast, checks, fixed, time_rows
+from . import augmented, autocast, checks, fixed, held, time_rows
 from .field import Field
 from .forms import Form
 from .rows import check_rows
@@ -117,7 +117,10 @@ def solve(func: Any, form: Form, t: Any, method: str, given: Mapping[str, Any], 
         raise ValueError("step_size needs one t for all samples: with times (T, B) these are the grid of every sample")
     if adjoint == "backsolve" and times.dim() > 1:
         raise ValueError(f'adjoint="backsolve" with method {method!r} needs one t for all samples; use "discrete"')
-    with autocast.of_solve(func, form.y0.device, form.y0.dtype) as asked_func:
+    with (
+        held.of_solve(adjoint == "backsolve", func, None) as (own, _),
+        autocast.of_solve(own, form.y0.device, form.y0.dtype) as asked_func,
+    ):
         work = _Solve(asked_func, form, times, fixed.Grid(method, fixed.RULES[method], size, interp="cubic"))
         if times.dim() > 1:
             _check_rows(work, func)

@@ -24,10 +24,12 @@ from .answer import solution_of
 from .checks import ADJOINTS
 from .field import check_callable
 from .forms import form_of
+from .graphs import transforming
 from .resolution import each_floored, floored, warn_of_half
 from .shaping import Shaping
 from .solution import NeuralSolution
 from .solving import Problem, solve
+from .transforms import through
 
 Tensor = torch.Tensor
 __all__ = ["ADJOINTS", "odeint"]
@@ -134,7 +136,8 @@ def odeint(
                     are read off a cubic Hermite interpolant.  None: the steps are those between the times t.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
-    Under torch.autocast func runs in half precision, and all else in y0's dtype (`autocast`).
+    Under torch.autocast func runs in half precision, and all else in y0's dtype (`autocast`).  torch.func's grad, vjp
+    and jacrev go through a solve, and its vmap and jvp do not (`transforms`).
 
     Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step size
     underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on; the others are not
@@ -142,12 +145,18 @@ def odeint(
 
     Raises ValueError for arguments that do not fit, for a func that modifies t or y or writes over what it has
     returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
-    of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
-    the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
-    rtol is below what y0's dtype resolves, at which it is worked then (`resolution`), or below an eighth of an ulp of
-    func's under autocast, whose round-off sets the step size; and where func draws random numbers in every call.
+    of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and
+    RuntimeError for what torch.func cannot do, and in the backward pass of a continuous adjoint where the backward
+    solve fails.  Warns (UserWarning) where rtol is below what y0's dtype resolves, at which it is worked then
+    (`resolution`), or below an eighth of an ulp of func's under autocast, whose round-off sets the step size; and where
+    func draws random numbers in every call.
     """
     given, began = locals(), time.perf_counter()
+    if transforming():
+        return through(
+            lambda y0, t, own: odeint(**{**given, "y0": y0, "t": t, "adjoint_params": own}),
+            (func, event_fn, norm), y0, t, adjoint_params,
+        )  # fmt: skip
     if not callable(func):
         check_callable(func)
     form = form_of(y0, per_sample)

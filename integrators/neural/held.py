@@ -17,6 +17,8 @@ import torch
 
 from . import looked_at
 
+#: a module's table of parameters or buffers, a name in it, and what stands there
+Place = tuple[dict[str, Any], str, Any]
 #: what may close over modules
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
@@ -25,16 +27,11 @@ class Held:
     """The parameters and buffers of the modules that some functions use, once they are `kept`."""
 
     def __init__(self) -> None:
-        self.places: list[tuple[dict[str, Any], str, Any]] | None = None
+        self.places: list[Place] | None = None
 
     def keep(self, *functions: Any) -> None:
         """Keep the tensors as they are now."""
-        self.places = [
-            (owner, name, tensor)
-            for module in _modules(functions)
-            for owner in (module._parameters, module._buffers)
-            for name, tensor in owner.items()
-        ]
+        self.places = places_of(functions)
 
     def wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, which runs with the tensors that are kept in their places, once they are."""
@@ -43,7 +40,7 @@ class Held:
         def call(*args: Any) -> Any:
             if self.places is None:
                 return function(*args)
-            with _put(self.places):
+            with put(self.places):
                 return function(*args)
 
         return call
@@ -64,7 +61,7 @@ def of_solve(again: bool, func: Any, event_fn: Any) -> Iterator[tuple[Any, Any]]
 
 
 @contextlib.contextmanager
-def _put(places: list[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
+def put(places: list[Place]) -> Iterator[None]:
     """Tensors in their places for the length of the block."""
     others = [(owner, name, owner.get(name), held) for owner, name, held in places if owner.get(name) is not held]
     for owner, name, _, held in others:
@@ -74,6 +71,16 @@ def _put(places: list[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
     finally:
         for owner, name, other, _ in others:
             owner[name] = other
+
+
+def places_of(functions: Iterable[Any]) -> list[Place]:
+    """The places of all parameters and buffers of the modules that the functions use."""
+    return [
+        (owner, name, tensor)
+        for module in _modules(functions)
+        for owner in (module._parameters, module._buffers)
+        for name, tensor in owner.items()
+    ]
 
 
 def _modules(functions: Iterable[Any]) -> Iterator[torch.nn.Module]:

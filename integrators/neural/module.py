@@ -28,12 +28,13 @@ from .failures import filled, told
 from .field import check_callable
 from .fit import check_added_time, check_widened
 from .forms import Form, form_of
-from .graphs import outside_graphs
+from .graphs import outside_graphs, transforming
 from .module_memory import Remembering
 from .module_options import ON_FAILURE, STEPS, keywords, shown
 from .module_plan import Task, flat_of, solver_of, task_of
 from .regularisers import Regulariser, checked_regulariser
 from .solution import NeuralSolution
+from .transforms import through
 
 Tensor = torch.Tensor
 
@@ -169,6 +170,8 @@ class NeuralODE(Remembering):
         """
         if generator is not None and not isinstance(generator, torch.Generator):
             raise options.refuse("generator", "a torch.Generator or None", generator)
+        if transforming():
+            return through(lambda y0, t, _: self.forward(y0, t, generator), (self,), y0, t)
         form = form_of(y0, self.per_sample)
         if self.regulariser is None or not self.training or not torch.is_grad_enabled():
             task = Task(self.func, y0, t, lambda solution: (solution.y, form.y0.new_zeros(())))

@@ -70,6 +70,20 @@ class Outer(torch.nn.Module):
         return odeint(lambda t, y: self.field(t, y), y0, t, per_sample=False, **self.options, **params)
 
 
+def test_adjoint_params_of_the_module_are_those_that_were_given():
+    field = Decay()
+    ode = NeuralODE(field, adjoint="backsolve", adjoint_params=field.parameters())
+    y0, rate = torch.ones(1, 1, dtype=F64), torch.tensor(0.5, dtype=F64, requires_grad=True)
+    found = torch.autograd.grad(functional_call(ode, {"func.rate": rate}, (y0, T)).y[-1].sum(), rate)[0]
+    exact = -torch.sin(T[-1]) * torch.exp(-0.5 * torch.sin(T[-1]))
+    close(found, exact, 1e-5)
+    close(grad(lambda r: functional_call(ode, {"func.rate": r}, (y0, T)).y[-1].sum())(rate.detach()), exact, 1e-5)
+    # what is no parameter of the module stays what it is, in a copy too
+    w = torch.tensor(0.5, dtype=F64, requires_grad=True)
+    plain = NeuralODE(lambda t, y: -w * torch.cos(t) * y, adjoint="backsolve", adjoint_params=[w])
+    close(torch.autograd.grad(plain(y0, T).y[-1].sum(), w)[0], exact, 1e-5)
+
+
 @pytest.mark.parametrize("options", [{"checkpoint_every": 2}, {"adjoint": "backsolve"}, {}])
 def test_modules_that_func_closes_over_are_found(options):
     outer, twin = Outer(options), Outer(options)

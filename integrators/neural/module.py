@@ -155,6 +155,10 @@ class NeuralODE(Remembering):
         self.open_heuristics = heuristics is not None
         self.begin_warm(self.per_sample, first_step)
         self.func, self.norm, self.event_fn = func, norm, event_fn
+        if (params := self.options["adjoint_params"]) is not None:
+            # by name where they are the module's own: functional_call puts others in their places
+            own = {id(p): name for name, p in self.named_parameters()}
+            self.options["adjoint_params"] = tuple(own.get(id(p), p) for p in params)
 
     @property
     def controller(self) -> Any:
@@ -205,7 +209,10 @@ class NeuralODE(Remembering):
 
     def _solved(self, task: Task, per_sample: bool, **more: Any) -> NeuralSolution:
         """The solution of `task`; `more`: options that differ from the module's."""
-        held = {"norm": self.norm, "event_fn": self.event_fn}
+        held: dict[str, Any] = {"norm": self.norm, "event_fn": self.event_fn}
+        if (params := self.options["adjoint_params"]) is not None:
+            own = dict(self.named_parameters())
+            held["adjoint_params"] = tuple(own[p] if isinstance(p, str) else p for p in params)
         return odeint(task.func, task.y0, task.t, per_sample=per_sample, **{**self.options, **held, **more})
 
     def _mask(self, solution: NeuralSolution, coupled: bool, device: torch.device) -> Tensor:

@@ -78,7 +78,7 @@ def test_adjoint_params_of_the_module_are_those_that_were_given():
     exact = -torch.sin(T[-1]) * torch.exp(-0.5 * torch.sin(T[-1]))
     close(found, exact, 1e-5)
     close(grad(lambda r: functional_call(ode, {"func.rate": r}, (y0, T)).y[-1].sum())(rate.detach()), exact, 1e-5)
-    # what is no parameter of the module stays what it is, in a copy too
+    # what is no parameter of the module stays what it is
     w = torch.tensor(0.5, dtype=F64, requires_grad=True)
     plain = NeuralODE(lambda t, y: -w * torch.cos(t) * y, adjoint="backsolve", adjoint_params=[w])
     close(torch.autograd.grad(plain(y0, T).y[-1].sum(), w)[0], exact, 1e-5)

@@ -204,6 +204,7 @@ def odeint(
     if sizes is not None:
         asked = replace(asked, first_step=sizes)
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
+    shape.check_event()
     hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order, scale))
     device = form.y0.device
     moved = t.to(device) if isinstance(t, Tensor) and t.requires_grad else None

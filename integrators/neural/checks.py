@@ -127,6 +127,11 @@ class SolverOptions:
     compact: bool
     even_steps: bool
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the backward pass calls func again."""
+        return self.adjoint in CONTINUOUS or self.checkpoint_every is not None or self.checkpoint_bytes is not None
+
     def scaled(self, scale: float) -> SolverOptions:
         """These options with all tolerances multiplied by a controller's `tolerance_scale`; OptionError where they are
         too large then."""
@@ -166,7 +171,7 @@ def solver_options(
     that do not go together.
     """
     rtol, atol = one_tolerance_each(rtol, atol)
-    adjoint_params = _parameters(adjoint_params)
+    adjoint_params = parameters(adjoint_params)
     backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
     belong(adjoint, backwards, {"checkpoint_every": checkpoint_every, "checkpoint": checkpoint})
     back_rtol, back_atol = rtol, atol
@@ -213,7 +218,7 @@ def belong(adjoint: Any, backwards: dict[str, Any], checkpoints: dict[str, Any])
             raise ValueError(f"{option} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
 
 
-def _parameters(params: Any) -> tuple[Any, ...] | None:
+def parameters(params: Any) -> tuple[Any, ...] | None:
     """`adjoint_params` as a tuple, since a generator would serve one solve; OptionError for no collection of
     tensors."""
     if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):

@@ -18,7 +18,7 @@ from . import drop_in_options
 from .events import EventFunction
 from .forms import Form
 from .hooks import NO_HOOKS, Hooks
-from .pytree import Layout
+from .pytree import Layout, in_order
 from .stops import Stops, stop_times
 
 Tensor = torch.Tensor
@@ -42,23 +42,33 @@ class Shaping:
         return low if low > 0.0 else None, high
 
     def checked(self) -> dict[str, Any]:
-        """The limits and stops as keywords for `odeint`, checked."""
+        """The limits and stops as keywords for `odeint`, checked, as is that the event function can be called."""
+        self.check_event()
         (least, most), step_t = self.limits(), stop_times("step_t", self.step_t)
         jump_t = stop_times("jump_t", self.jump_t)
         Stops.of(step_t, jump_t)
         return {"min_step": least, "max_step": most, "step_t": step_t or None, "jump_t": jump_t or None}
+
+    def check_event(self) -> None:
+        """OptionError where the event function cannot be called."""
+        if self.event_fn is not None and not callable(self.event_fn):
+            raise options.refuse("event_fn", "a function of (t, y), or None", self.event_fn)
+
+    def check_norm(self, per_sample: bool | None) -> None:
+        """OptionError where the norm cannot be called, ValueError where steps are per sample."""
+        if self.norm is not None and not callable(self.norm):
+            raise options.refuse("norm", "a function of the state, or None", self.norm)
+        if self.norm is not None and per_sample:
+            raise ValueError(
+                "norm is a function of the whole state, which needs one step size for all: per_sample=False"
+            )
 
     def hooks(self, form: Form, each: tuple[Tensor, Tensor] | None) -> tuple[Hooks, Mapping[str, Any]]:
         """Hooks of the forward pass, and the settings of a backward solve that follow from them.
 
         each: tolerances of the components, None for two numbers.
         """
-        if self.norm is not None and not callable(self.norm):
-            raise options.refuse("norm", "a function of the state, or None", self.norm)
-        if self.norm is not None and form.per_sample:
-            raise ValueError(
-                "norm is a function of the whole state, which needs one step size for all: per_sample=False"
-            )
+        self.check_norm(form.per_sample)
         least, high = self.limits()
         norm = form.norm(self.norm)
         if norm is None and each is None and least is None and high is None:
@@ -75,8 +85,7 @@ class Shaping:
         given, layout = self.event_fn, form.layout
         if given is None:
             return None
-        if not callable(given):
-            raise options.refuse("event_fn", "a function of (t, y), or None", given)
+        self.check_event()
         if not form.per_sample:
             shape = form.y0.shape
 
@@ -124,7 +133,7 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     Such a one broadcasts to a sample's state (the whole state, with one step size), or is a collection in the form of
     the state with one for each part.  scale: what the components' are multiplied by.  OptionError for other forms.
     """
-    parts = [_parts(form, value) for value in (rtol, atol)]
+    parts = [_parts(form, name, value) for name, value in (("rtol", rtol), ("atol", atol))]
     if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in parts):
         return rtol, atol, None, None
     layout = form.alone()
@@ -133,9 +142,13 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     return r, a, each, least
 
 
-def _parts(form: Form, value: Any) -> Any:
-    """A tolerance in the form of the state as the list of its parts; anything else as it is."""
+def _parts(form: Form, name: str, value: Any) -> Any:
+    """A tolerance in the form of the state as the list of its parts; anything else as it is.  OptionError for a dict
+    with other keys."""
     layout = form.layout
     if layout is None or not layout.parted or not isinstance(value, (tuple, list, dict)):
         return value
-    return tree.tree_leaves(value)
+    try:
+        return tree.tree_leaves(in_order(value, layout.model))
+    except KeyError:
+        raise options.refuse(name, "a number, or one for each part of y0, with its keys", value) from None

@@ -22,7 +22,6 @@ from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
-from ..integrators.neural.module import refuse_grid as _refuse_grid
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
 from ..integrators.neural.steady import SteadySolution
 from ..integrators.neural.steady import steady_state as _steady_state
@@ -36,8 +35,6 @@ __all__ = [
     "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "SteadyOutput", "SteadySolution",
     "SteadyState", "calibrate", "odeint", "regulariser", "regularisers", "steady_state", "strength",
 ]  # fmt: skip
-
-_Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @_outside_graphs
@@ -83,11 +80,16 @@ def odeint(
     given = locals()
     del given["tolerance"]
     if isinstance(method, str) and method in _RULES:
-        if tolerance is not None:
-            raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
+        _refuse_tolerance(tolerance, method)
         return _odeint(**given)
     law = _as_in(tolerance, _resolve(controller, None, method), method, _easing(even_steps, first_step))
     return _odeint(**{**given, "controller": law})
+
+
+def _refuse_tolerance(tolerance: object, method: str) -> None:
+    """ValueError for `tolerance` with a method on a grid."""
+    if tolerance is not None:
+        raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
 
 
 class NeuralODE(_NeuralODE):
@@ -97,11 +99,11 @@ class NeuralODE(_NeuralODE):
     @_options.named
     def __init__(
         self,
-        func: _Func,
+        func: Callable[[torch.Tensor, Any], Any],
         method: str = "tsit5",
         controller: Any = "pi34",
-        rtol: float = 1e-6,
-        atol: float = 1e-9,
+        rtol: Any = 1e-6,
+        atol: Any = 1e-9,
         *,
         adjoint: str = "discrete",
         per_sample: bool | None = False,
@@ -121,13 +123,19 @@ class NeuralODE(_NeuralODE):
         adjoint_params: Iterable[torch.Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        norm: Callable[[Any], Any] | None = None,
         min_step: float | None = None,
         max_step: float | None = None,
         step_t: Any = None,
         jump_t: Any = None,
+        event_fn: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
+        step_size: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
-        _refuse_grid(method)
+        if isinstance(method, str) and method in _RULES:
+            _refuse_tolerance(tolerance, method)
+            super().__init__(**given)
+            return
         eased = _easing(even_steps, first_step, warm_start, steps)
         law = _as_in(tolerance, _resolve(controller, None, method), method, eased)
         super().__init__(**{**given, "controller": law})

@@ -138,6 +138,21 @@ def test_an_event_at_the_start_and_none_at_all():
                      options={"step_size": 0.1})  # fmt: skip
 
 
+def test_an_event_function_that_is_nan_where_the_event_is_looked_for_is_refused():
+    def event(t, y):
+        return torch.where((y - 0.5).abs() < 0.05, math.nan, y - 0.5)
+
+    with pytest.raises(ValueError, match="event_fn is NaN at t = 0.[67]"):
+        odeint_event(lambda t, y: -y, torch.ones((), dtype=F64), torch.zeros((), dtype=F64), event_fn=event,
+                     options={"first_step": 0.55, "min_step": 0.55})  # fmt: skip
+
+
+def test_an_event_at_the_start_moves_with_the_start():
+    t0 = torch.tensor(0.3, dtype=F64, requires_grad=True)
+    t, _ = odeint_event(lambda t, y: -y, torch.ones((), dtype=F64), t0, event_fn=lambda t, y: y - 1.0)
+    assert torch.autograd.grad(t, t0) == (1.0,)
+
+
 def test_an_event_that_is_only_touched_has_no_gradient():
     y0 = torch.ones((), dtype=F64, requires_grad=True)
     t, _ = odeint_event(lambda t, y: 0.0 * y + 1.0, y0, torch.zeros((), dtype=F64), rtol=1e-3, atol=1e-3,
@@ -153,7 +168,7 @@ def test_an_event_that_is_only_touched_has_no_gradient():
         ({"event_fn": lambda t, y: y[0], "options": {"even_steps": True}}, "even_steps does not go with event_fn"),
         ({"event_fn": lambda t, y: y[0], "options": {"jump_t": torch.tensor([0.5])}}, "jump_t does not go"),
         ({"event_fn": lambda t, y: float(y[0])}, "must return a tensor"),
-        ({"event_fn": lambda t, y: y[0] * math.nan}, "NaN at t = 0"),
+        ({"event_fn": lambda t, y: y[0] * math.nan}, "NaN at the start, t = 0"),
         ({"event_fn": 3}, "event_fn must be a function"),
     ],
 )

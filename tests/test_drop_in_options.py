@@ -67,6 +67,24 @@ def test_steps_end_where_they_are_told_to(reverse):
         solved({"step_t": torch.tensor([0.5]), "jump_t": torch.tensor([0.5])})
 
 
+@pytest.mark.parametrize("stops", [{}, {"step_t": [2.0, 6.5]}, {"jump_t": torch.tensor([2.0, 6.5], dtype=F64)}])
+def test_attempts_are_counted_between_two_outputs_as_in_torchdiffeq(stops):
+    t = torch.tensor([0.0, 4.0, 4.1, 4.2, 9.0, 9.1], dtype=F64)
+
+    def attempts(library, most, **own):
+        options = {"max_num_steps": most, **stops, **own}
+        if library is torchdiffeq.odeint:
+            options = {key: torch.as_tensor(x, dtype=F64) if key in stops else x for key, x in options.items()}
+        return library(lambda t, y: -2.0 * y * t.cos() * (3.0 * t).sin(), torch.ones(2, dtype=F64), t, rtol=1e-6,
+                       atol=1e-8, options=options)  # fmt: skip
+
+    # some 38 in the longest interval, and 75 in all five
+    for library, own in ((torchdiffeq.odeint, {}), (odeint, ITS_LAW)):
+        with pytest.raises(AssertionError, match="34"):
+            attempts(library, 34, **own)
+    torch.testing.assert_close(attempts(odeint, 42, **ITS_LAW), attempts(torchdiffeq.odeint, 42), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
 @pytest.mark.parametrize("solve", [odeint, odeint_adjoint])
@@ -199,7 +217,7 @@ WRONG = {
     "first_step": ({"first_step": -1.0}, "first_step"),
     "limits": ({"min_step": 0.5, "max_step": 0.1}, "max_step must be"),
     "steps": ({"max_num_steps": 0}, "max_num_steps must be a whole number"),
-    "step_t": ({"step_t": [0.5]}, "step_t must be a 1-D tensor"),
+    "step_t": ({"step_t": torch.tensor(0.5)}, "step_t must be a 1-D tensor"),
     "even": ({"even_steps": 1}, "even_steps must be True or False"),
 }
 

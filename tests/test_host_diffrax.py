@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import diffrax_solves
 import stepsmith as ss
 from decisions import records
+from diffrax_solves import float64, steps  # noqa: F401  # a fixture
 from stepsmith.controllers import hosts
 from stepsmith.controllers.hosts import diffrax as host
 from stepsmith.integrators.core import record as rec
@@ -21,14 +23,6 @@ from stepsmith.integrators.core import record as rec
 RTOL, ATOL = 1e-6, 1e-9
 LEARNED = ("lorenz96", "three-body-formula", "hires")
 DIFFRAX = ss.controller("diffrax")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def float64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 def predator(t, y, args):
@@ -64,19 +58,13 @@ CASES = {
 
 
 def solved(ctrl, fn, solver, span, y0, args=None, *, dt0=None, **options):
-    options = {"saveat": dfx.SaveAt(steps=True), "max_steps": 4096, **options}
     dt0 = np.copysign(0.01, span[1] - span[0]) if dt0 is None else dt0  # what a PIDController begins with
-    t0, t1, dt0, args = (None if x is None else jnp.asarray(x) for x in (*span, dt0, args))  # share compiled programs
-    return dfx.diffeqsolve(dfx.ODETerm(fn), solver, t0, t1, dt0, y0, args, stepsize_controller=ctrl, **options)
+    return diffrax_solves.solved(ctrl, fn, span, y0, solver, args, dt0=dt0, **{"max_steps": 4096, **options})
 
 
 def of(ctrl, case, **options):
     fn, solver, span, y0, args = CASES[case]
     return solved(ctrl, fn, solver(), span, y0(), args, **options)
-
-
-def steps(sol):
-    return np.asarray(sol.ts)[: int(sol.stats["num_accepted_steps"])]
 
 
 def same(ours, theirs, tolerance=1e-8):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from diffrax_solves import float64, solved, steps, swing  # noqa: F401  # a fixture
 from stepsmith.controllers import laws
 from stepsmith.integrators.core.errors import OptionError
 
@@ -17,34 +18,11 @@ FAILED, LIMIT, FINE = dfx.RESULTS.dt_min_reached, dfx.RESULTS.max_steps_reached,
 STATE = dfx.SaveAt(t1=True, controller_state=True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def float64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
 @pytest.fixture
 def float32():
     jax.config.update("jax_enable_x64", False)
     yield
     jax.config.update("jax_enable_x64", True)
-
-
-def swing(t, y, args):
-    return jnp.stack([y[1], -jnp.sin(y[0])])
-
-
-def solved(ctrl, fn=swing, span=(0.0, 10.0), y0=(2.0, 0.0), solver=None, dt0=None, **options):
-    options = {"saveat": dfx.SaveAt(steps=True), "max_steps": 1024, **options}
-    solver = dfx.Tsit5() if solver is None else solver
-    t0, t1, dt0 = (None if t is None else jnp.asarray(t) for t in (*span, dt0))  # arrays share compiled programs
-    return dfx.diffeqsolve(dfx.ODETerm(fn), solver, t0, t1, dt0, jnp.array(y0), stepsize_controller=ctrl, **options)
-
-
-def steps(sol):
-    return np.asarray(sol.ts)[: int(sol.stats["num_accepted_steps"])]
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------

@@ -9,28 +9,10 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from diffrax_solves import float64, solved, swing  # noqa: F401  # a fixture
 from stepsmith.controllers import laws
 
 PI34 = ss.controller("pi34")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def float64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
-def swing(t, y, args):
-    return jnp.stack([y[1], -jnp.sin(y[0])])
-
-
-def solved(ctrl, fn=swing, span=(0.0, 10.0), y0=(2.0, 0.0), solver=None, dt0=None, **options):
-    options = {"saveat": dfx.SaveAt(steps=True), "max_steps": 1024, **options}
-    solver = dfx.Tsit5() if solver is None else solver
-    t0, t1, dt0 = (None if t is None else jnp.asarray(t) for t in (*span, dt0))  # arrays share compiled programs
-    return dfx.diffeqsolve(dfx.ODETerm(fn), solver, t0, t1, dt0, jnp.array(y0), stepsize_controller=ctrl, **options)
 
 
 @pytest.mark.parametrize("clip", [False, True])

@@ -257,6 +257,18 @@ def test_a_law_is_tuned_on_runs_from_the_command_line(folder, tmp_path, monkeypa
         fields.tune_fields([folder], [folder])
 
 
+def test_an_alias_of_a_method_is_the_method(folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fields, "tune_splits", lambda name, *splits, **options: seen.extend(splits))
+    other = loop.train(from_dict({**CONFIG, "seed": 1}), out=tmp_path / "other", progress=False)
+    with pytest.raises(AttributeError):  # what stands for the tuner gives nothing
+        fields.tune_fields([folder], [other], "bosh3", evaluations=100, batch=2, progress=False)
+    train, validation = seen[0], seen[1]
+    assert [split.method for split in (*train, *validation)] == ["bs32", "bs32"]
+    with pytest.raises(ValueError, match="did you mean 'bosh3'"):
+        fields.tune_fields([folder], [other], "bosch3")
+
+
 def test_folders_that_do_not_serve_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="no run that keeps weights"):
         fields.instances(tmp_path)

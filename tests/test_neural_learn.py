@@ -116,6 +116,11 @@ def test_an_interrupted_run_goes_on_to_the_same(folders, tmp_path, monkeypatch):
     np.testing.assert_array_equal(ss.load_controller(again).weights, ss.load_controller(whole).weights)
 
 
+def test_an_alias_of_a_method_is_written_down_as_its_first_name():
+    cfg = learn.from_dict({"name": "x", "fields": {"train": ["a"], "validation": ["b"], "method": "bosh3"}})
+    assert cfg.fields.method == cfg.as_dict()["fields"]["method"] == "bs32"
+
+
 def test_a_law_that_changed_on_the_way_is_refused(folders, tmp_path):
     from stepsmith.controllers.laws import tuned
 
@@ -165,6 +170,7 @@ def test_the_command_takes_it_and_the_solver_the_controller(folders, tmp_path):
         ({"fields": {"train": "a", "validation": ["b"]}}, "must be a list"),
         ({"fields": {"train": ["a", "a"], "validation": ["b"]}}, "something twice"),
         ({"fields": {"train": ["a"], "validation": ["b"], "even": "yes"}}, "even must be True or False"),
+        ({"fields": {"train": ["a"], "validation": ["b"], "method": "bosch3"}}, "did you mean 'bosh3'"),
         ({"train": {"reach": 1.0}}, "reach has no say"),
         ({"train": {"generations": 0}}, "generations must be a whole number of at least 1"),
     ],

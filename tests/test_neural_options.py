@@ -65,7 +65,8 @@ def test_what_an_option_cannot_be(name, value, host):
         pytest.skip("the module chooses")
     with pytest.raises(ValueError, match=name) as caught:
         if host == "module":
-            NeuralODE(Decay(), **{name: value})
+            ode = NeuralODE(Decay(), **{"per_sample": True, name: value})
+            ode(state(), [0.0, 1.0])  # shapes of tolerances are those of the state
         elif host == "function":
             odeint(Decay(), state(), [0.0, 1.0], **{name: value})
         else:
@@ -91,11 +92,24 @@ def test_a_first_step_far_beyond_the_span_is_refused():
     assert sol.success and sol.stats.naccept_per_sample.tolist() == [1] * 5
 
 
+@pytest.mark.parametrize("own_times", [False, True])
+def test_a_sample_s_first_step_far_beyond_its_own_span_is_refused(own_times):
+    ends = torch.tensor([1.0, 1.0, -0.01, 1.0, 1.0]) if own_times else torch.full((5,), 0.01)
+    t = torch.stack([torch.zeros(5), ends]) if own_times else torch.tensor([0.0, 0.01])
+    sizes = torch.full((5,), 0.01)
+    sizes[2] = 1.01
+    with pytest.raises(ValueError, match="100 times the span of a sample's t, which is 0.01 for sample 2, got 1.01"):
+        odeint(Decay(), state(), t, first_step=sizes, per_sample=True)
+    sizes[2] = 0.9
+    sol = odeint(Decay(), state(), t, first_step=sizes, rtol=1e-3, per_sample=True)
+    assert sol.success and sol.stats.naccept_per_sample[2] == 1
+
+
 @pytest.mark.parametrize("value", [torch.tensor([1e-3, 1e-4, 1e-5]), (1e-3,), np.full(3, 1e-3)])
-def test_tolerances_a_component_name_the_remedy(value):
+def test_tolerances_of_components_are_those_of_odeint(value):
     for name in ("rtol", "atol"):
-        with pytest.raises(ValueError, match=f"{name} must be one number for all components, got .*scale the state"):
-            NeuralODE(Decay(), **{name: value})
+        found = NeuralODE(Decay(), per_sample=True, **{name: value})(state(), [0.0, 1.0])
+        assert torch.equal(found.y, odeint(Decay(), state(), [0.0, 1.0], **{name: value}).y)
 
 
 @pytest.mark.parametrize("build, name, close", [

@@ -139,8 +139,9 @@ def test_weights_are_kept_where_the_config_says(unbroken, tmp_path):
         config(train={"keep": [3]})
 
 
-def test_a_warm_start_goes_on_where_the_run_was_interrupted(tmp_path):
-    cfg = config(solver={"warm_start": True}, train={"epochs": 4, "batch": 256})
+@pytest.mark.parametrize("solver", [{"warm_start": True}, {"options": {"steps": "auto"}}])
+def test_a_warm_start_goes_on_where_the_run_was_interrupted(solver, tmp_path):
+    cfg = config(solver=solver, train={"epochs": 4, "batch": 256})
     whole = loop.train(cfg, out=tmp_path / "whole", progress=False)
     cold = loop.train(config(train={"epochs": 4, "batch": 256}), out=tmp_path / "cold", progress=False)
     stop = loop._Training._train_epoch

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import brentq
 
 import stepsmith as ss
-from stepsmith.integrators.neural.lane_events import crossing
+from stepsmith.integrators.neural.events import crossing
 from stepsmith.neural import torchdiffeq as face
 from torch_fields import F64
 

@@ -109,6 +109,28 @@ def test_the_norm_of_a_tree_is_that_of_its_worst_part_and_E_has_its_gradient():
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0.0)
 
 
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_the_keys_of_a_dict_may_stand_in_any_order(per_sample):
+    func, y0 = Coupled(), tree((4,))
+
+    def turned(t, state):
+        slope = func(t, state)
+        return {"rest": slope["rest"], "x": slope["x"]}
+
+    for given, found in (
+        ({}, {}),
+        ({"rtol": {"x": 1e-3, "rest": (1e-5, 1e-7)}}, {"rtol": {"rest": (1e-5, 1e-7), "x": 1e-3}}),
+    ):
+        a = odeint(func, y0, T, per_sample=per_sample, **given)
+        b = odeint(turned, y0, T, per_sample=per_sample, **found)
+        assert all(torch.equal(x, y) for x, y in zip(leaves(a.y), leaves(b.y), strict=True))
+    for wrong in ({"x": 1e-3}, {"x": 1e-3, "y": 1e-5}, {"x": 1e-3, "rest": {"a": 1e-3, "b": 1e-3}}):
+        with pytest.raises(ValueError, match="rtol must be a number, or one for each part of y0, with its keys"):
+            odeint(func, y0, T, per_sample=per_sample, rtol=wrong)
+    with pytest.raises(ValueError, match="tensors in the form of y, got a dict of 'x', 'y'"):
+        odeint(lambda t, s: {"x": s["x"], "y": s["x"]}, y0, T, per_sample=per_sample)
+
+
 def test_func_must_return_the_form_of_the_state():
     y0 = (torch.ones(3, 2, dtype=F64), torch.ones(3, dtype=F64))
     for wrong, said in (

@@ -155,6 +155,38 @@ def test_the_compiled_engine(name):
     assert np.log2(off[0] / off[1]) == pytest.approx(min(tableau.order, tableau.dense_order + 1), abs=0.5)
 
 
+def kepler(t, y, p, dy):
+    """An orbit of eccentricity 1/2, semi-axis 1."""
+    cube = (y[0] ** 2 + y[1] ** 2) ** 1.5
+    dy[0], dy[1], dy[2], dy[3] = y[2], y[3], -y[0] / cube, -y[1] / cube
+
+
+def test_dopri8_takes_fewer_evaluations_than_dop853_where_outputs_are_dense():
+    """As docs/methods.md says, with the bound of steps' evaluations; the exact orbit is that of Kepler's equation."""
+    t = np.linspace(0.0, 20.0, 401)[1:]
+    anomaly = t.copy()
+    for _ in range(60):  # Newton's method
+        anomaly -= (anomaly - 0.5 * np.sin(anomaly) - t) / (1.0 - 0.5 * np.cos(anomaly))
+    exact = np.stack([np.cos(anomaly) - 0.5, np.sqrt(0.75) * np.sin(anomaly)], 1)
+    problem = ss.Problem(kepler, [0.5, 0.0, 0.0, np.sqrt(3.0)], (0.0, 20.0))
+
+    def work(method, outputs, at):
+        """Evaluations at a largest error of 1e-7, of outputs or at the end."""
+        logs = []
+        for tol in 10.0 ** np.arange(-6.0, -10.0, -0.5):
+            sol = ss.solve(problem, method, rtol=tol, atol=tol, t_eval=outputs)
+            logs.append((np.log(np.abs(sol.y[at, :2] - exact[at]).max()), np.log(sol.stats.nfev)))
+        error, nfev = np.array(logs).T
+        assert error.max() > np.log(1e-7) > error.min()
+        return np.exp(np.polyval(np.polyfit(error, nfev, 2), np.log(1e-7)))
+
+    dense = [work(method, t, slice(None)) for method in ("dopri8", "dop853")]
+    ends = [work(method, t[-1:], slice(-1, None)) for method in ("dopri8", "dop853")]
+    assert dense[0] < 0.9 * dense[1] and ends[0] < 1.05 * ends[1]
+    tableau, other = tableaus.get("dopri8"), tableaus.get("dop853")
+    assert (tableau.stages - 1, tableau.dense_stages, other.stages - 1, other.dense_stages) == (13, 1, 12, 3)
+
+
 def test_bosh3_is_bs32():
     assert ALIASES == {"bosh3": "bs32"} and "bosh3" not in methods.names()
     assert methods.get("bosh3") is methods.get("bs32") and tableaus.get("bosh3") is tableaus.get("bs32")

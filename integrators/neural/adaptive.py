@@ -60,13 +60,13 @@ def adaptive_pass(
     want_output: evaluate the outputs too (else they come from the replay).  watch: what is told of every attempt.
     active: which lanes (lanes,) are to be solved; the others rest where they are, with the status IDLE.  None: all.
     """
-    loop = _Loop(field, set_, y0, want_output, watch, active, stepper_type)
+    loop = Loop(field, set_, y0, want_output, watch, active, stepper_type)
     while loop.step():
         pass
     return loop.result()
 
 
-class _Loop:
+class Loop:
     """A pass under way.  What becomes of all lanes is in `totals`; these arrays are of the lanes in the batch:
 
     ids      the lanes' numbers; all arrays below are in this order.
@@ -115,7 +115,8 @@ class _Loop:
         # finite
         self.events = None if set_.event is None else set_.event.begin(self.t0, self.sign, y0, self.clock)
         event_t = None if self.events is None else self.events.times
-        self.outputs = Outputs(set_.t, lanes, event_t) if want_output or not tableau.fsal else None
+        looks = want_output or not tableau.fsal or set_.between
+        self.outputs = Outputs(set_.t, lanes, event_t) if looks else None
         self.log = GridLog(lanes)
         self.totals = Totals(self.t0, start_ok, spent, active)
         if event_t is not None:
@@ -173,7 +174,7 @@ class _Loop:
                 past = past & accept
                 self.events.locate(self.ids, past, self.t, end, step.y1, functools.partial(self.stepper.dense, step))
             self._keep(step, seen, accept, end, sizes.size)
-            sizes.lands = (sizes.lands & (goal == self.t_end)) | past | self._at_event(step, end)
+            sizes.lands = (sizes.lands & (goal == self.t_end)) | past
         if self.watch is not None:
             attempt = Attempt(self.ids, self.t, end, sign * sizes.size, self.run, self.finite, accept, anew)
             self.watch.attempt(self.stepper, step, attempt)
@@ -281,24 +282,13 @@ class _Loop:
         rows = np.flatnonzero(accept)
         for output, position, theta in self.outputs.groups(ids[rows], t[rows], end[rows]):
             at = rows[position]
+            if self.set.between:
+                self.totals.begin_anew(ids[at])
             if self.want_output:
                 values = rows_of(step.y1, at) if theta is None else self.stepper.dense(step, at, theta)
                 self.outputs.add(output, ids[at], values)
             if theta is not None and not self.dense:
                 nfev[ids[np.unique(at)]] += dense_stages
-
-    def _at_event(self, step: Step, end: np.ndarray) -> bool:
-        """Whether the event that ends the pass is in the step, which one lane has accepted; its state is the output
-        then."""
-        event = self.set.hooks.event
-        if event is None:
-            return False
-        lane, state = np.zeros(1, dtype=np.int64), functools.partial(self.stepper.first_state, step)
-        theta = event.within(float(self.t[0]), float(end[0]), step.y1.detach()[0], state)
-        if theta is not None and self.outputs is not None and self.want_output:
-            at = step.y1 if theta == 1.0 else self.stepper.dense(step, lane, np.array([theta]))
-            self.outputs.add(lane + 1, lane, at)
-        return theta is not None
 
     def _advance(self, step: Step, accept: np.ndarray, reach: np.ndarray, end: np.ndarray) -> None:
         """Move the lanes that accept to the end of the step; `reach` as of `_end_slopes`."""

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import outside
 from ..kernels.layout import MESSAGES, SUCCESS
 from .adaptive import adaptive_pass
 from .adjoint_dense import Recorder, Trajectory
@@ -117,8 +118,6 @@ class _Adjoint(torch.autograd.Function):
         y = problem.done.y
         if problem.done.event_t is not None:
             problem.settings, problem.order = _in_order(set_, problem.done.event_t)
-        if set_.hooks.event is not None:
-            problem.settings = replace(set_, t=np.array([set_.t[0], set_.hooks.event.t]))
         ctx.problem, ctx.t_last, ctx.n_params = problem, problem.done.t_last, len(params)
         # all that is kept goes through here, so that torch's hooks for saved tensors can count it or move it
         ctx.save_for_backward(y, *params, *(() if path is None else path))
@@ -272,5 +271,5 @@ def warn_of_drift(rtol: float, atol: float, back: Tensor, known: Tensor, times: 
             f'adjoint="backsolve": solved back from t = {begin:g}, the state misses the forward solution at t = '
             f'{end:g} by {off.max():.1g} tolerances; its gradient is as wrong. adjoint="interpolating" or '
             '"discrete" do not drift',
-            stacklevel=2,
+            stacklevel=outside(),
         )

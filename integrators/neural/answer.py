@@ -11,7 +11,7 @@ import torch
 from ..core import tolerance_scale
 from ..kernels.layout import MESSAGES, SUCCESS, message
 from .adjoint import CONTINUOUS
-from .lane_events import timed
+from .events import timed
 from .solution import Heuristics, NeuralSolution, NeuralStats
 from .solving import Solved
 from .time_rows import state_at

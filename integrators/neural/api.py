@@ -18,16 +18,18 @@ from ..core import options, tolerance_scale
 from ..engine import trained_method
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
-from . import autocast, checks, fixed, on_grid, shaping
+from . import autocast, checks, fixed, held, on_grid, shaping
 from .adjoint import CONTINUOUS
 from .answer import solution_of
 from .checks import ADJOINTS
 from .field import check_callable
 from .forms import form_of
+from .graphs import transforming
 from .resolution import each_floored, floored, warn_of_half
 from .shaping import Shaping
 from .solution import NeuralSolution
 from .solving import Problem, solve
+from .transforms import through
 
 Tensor = torch.Tensor
 __all__ = ["ADJOINTS", "odeint"]
@@ -95,9 +97,10 @@ def odeint(
         per_sample  True: every sample has its own steps and its own status.  False: one step size and one error norm
                     for the whole state.  None: True for a tensor with a batch axis, else False.
         first_step  size of the first attempt, positive; it is cut to the span where it is longer, and refused beyond
-                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`.  None:
-                    Hairer's automatic choice, which takes one more evaluation.  "bold": four times that, which saves
-                    the small steps at the start and is seldom rejected on the fields of neural differential equations.
+                    100 spans.  With steps per sample it may be (B,), one a sample, such as `stats.first_step`, and each
+                    counts against its sample's span; a number counts against the longest.  None: Hairer's automatic
+                    choice, which takes one more evaluation.  "bold": four times that, which saves the small steps at
+                    the start and is seldom rejected on the fields of neural differential equations.
         max_steps   attempts that a sample may make.
         checkpoint_every
                     None, or n: keep every n-th state only and evaluate steps again in the backward pass.
@@ -129,12 +132,13 @@ def odeint(
                     asked just before and just after them, never at them.  Times outside of the span mean nothing.
         event_fn    event_fn(t, y) -> (B,) or (B, n) with steps per sample, else a tensor of any shape; t, y as func's.
                     Where one of its numbers changes its sign the sample (the solve) ends, its outputs behind that are
-                    NaN, and `event_t`, `event_y` have the event.  See `lane_events`.
+                    NaN, and `event_t`, `event_y` have the event.  See `events`.
         step_size   methods on a grid only: size of the steps, the last of which is what is left; outputs within a step
                     are read off a cubic Hermite interpolant.  None: the steps are those between the times t.
         resolve     turns a controller's name into an object; `stepsmith.neural.odeint` fills it in.
 
-    Under torch.autocast func runs in half precision, and all else in y0's dtype (`autocast`).
+    Under torch.autocast func runs in half precision, and all else in y0's dtype (`autocast`).  torch.func's grad, vjp
+    and jacrev go through a solve, and its vmap and jvp do not (`transforms`).
 
     Returns a NeuralSolution, y of shape (T, *y0.shape).  A sample whose slope turns NaN or infinite, whose step size
     underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on; the others are not
@@ -142,20 +146,25 @@ def odeint(
 
     Raises ValueError for arguments that do not fit, for a func that modifies t or y or writes over what it has
     returned, and, with steps per sample, for one whose rows depend on each other (this is looked for in the first solve
-    of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and in
-    the backward pass of a continuous adjoint RuntimeError where the backward solve fails.  Warns (UserWarning) where
-    rtol is below what y0's dtype resolves, at which it is worked then (`resolution`), or below an eighth of an ulp of
-    func's under autocast, whose round-off sets the step size; and where func draws random numbers in every call.
+    of a func, see `rows`; `stats.nfev_check` counts those calls); TypeError for a controller that is not one; and
+    RuntimeError for what torch.func cannot do, and in the backward pass of a continuous adjoint where the backward
+    solve fails.  Warns (UserWarning) where rtol is below what y0's dtype resolves, at which it is worked then
+    (`resolution`), or below an eighth of an ulp of func's under autocast, whose round-off sets the step size; and where
+    func draws random numbers in every call.
     """
     given, began = locals(), time.perf_counter()
+    if transforming():
+        return through(
+            lambda y0, t, own: odeint(**{**given, "y0": y0, "t": t, "adjoint_params": own}),
+            (func, event_fn, norm), y0, t, adjoint_params,
+        )  # fmt: skip
     if not callable(func):
         check_callable(func)
     form = form_of(y0, per_sample)
     if isinstance(method, str) and method in fixed.RULES:
         on_grid.refuse_unused(method, {name: given[name] for name in DEFAULTS}, DEFAULTS)
         return on_grid.solve(func, form, t, method, given, began)
-    if step_size is not None:
-        raise ValueError(f"step_size belongs to the methods on a grid, {', '.join(fixed.RULES)}: here pass first_step")
+    refuse_step_size(step_size)
     times = checks.times(t, len(form.y0) if form.per_sample else None)
     tableau = get_tableau(method)
     controller = checks.controller(controller, resolve, tableau, "odeint")
@@ -171,7 +180,7 @@ def odeint(
                 "adjoint_rtol and adjoint_atol are by default the least of rtol and of atol, which are both zero here: "
                 "pass one of them"
             )
-    sizes = shaping.first_sizes(form, first_step)
+    sizes = shaping.first_sizes(form, first_step, times)
     asked = checks.solver_options(
         tableau,
         form.per_sample,
@@ -196,9 +205,15 @@ def odeint(
     if sizes is not None:
         asked = replace(asked, first_step=sizes)
     shape = Shaping(norm, min_step, max_step, step_t, jump_t, event_fn)
+    shape.check_event()
     hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order, scale))
     device = form.y0.device
-    with autocast.of_solve(func, device, form.y0.dtype) as asked_func:
+    moved = t.to(device) if isinstance(t, Tensor) and t.requires_grad else None
+    again = asked.repeats or moved is not None or event_fn is not None
+    with (
+        held.of_solve(again, func, event_fn) as (own, event),
+        autocast.of_solve(own, device, form.y0.dtype) as asked_func,
+    ):
         problem = Problem(
             form.func(asked_func),
             form.y0,
@@ -211,10 +226,16 @@ def odeint(
             back,
             func,
             shape.stops(),
-            shape.event(form),
-            t.to(device) if isinstance(t, Tensor) and t.requires_grad else None,
+            replace(shape, event_fn=event).event(form),
+            moved,
         )
         return solution_of(solve(problem), t, time.perf_counter() - began, form.back)
+
+
+def refuse_step_size(step_size: Any) -> None:
+    """ValueError for a step size, which methods that choose their steps do not take."""
+    if step_size is not None:
+        raise ValueError(f"step_size belongs to the methods on a grid, {', '.join(fixed.RULES)}: here pass first_step")
 
 
 #: defaults of what `odeint` takes besides func, y0, t and method

@@ -65,23 +65,23 @@ def times(t: Any, batch: int | None = None) -> np.ndarray:
     return values
 
 
-def state(y0: Any) -> None:
-    """ValueError where y0 is no state."""
+def state(y0: Any, name: str = "y0") -> None:
+    """ValueError where y0, called `name`, is no state."""
     if not isinstance(y0, Tensor):
-        raise ValueError(f"y0 must be a tensor, got {type(y0).__name__}")
+        raise ValueError(f"{name} must be a tensor, got {type(y0).__name__}")
     if y0.is_meta:
-        raise ValueError("y0 is on the device meta, which holds no values")
+        raise ValueError(f"{name} is on the device meta, which holds no values")
     if y0.is_complex():
         raise ValueError(
-            f"y0 is {y0.dtype}, and error norms and gradients are those of real states: solve for "
+            f"{name} is {y0.dtype}, and error norms and gradients are those of real states: solve for "
             "torch.view_as_real(y0), with torch.view_as_complex in func"
         )
     if y0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"y0 must be float32 or float64, got {y0.dtype}")
+        raise ValueError(f"{name} must be float32 or float64, got {y0.dtype}")
     if y0.dim() == 0:
-        raise ValueError("y0 must have a batch axis, (B, *features), or be one system, (D,); got a 0-d tensor")
+        raise ValueError(f"{name} must have a batch axis, (B, *features), or be one system, (D,); got a 0-d tensor")
     if y0.numel() == 0:
-        raise ValueError(f"y0 is empty: shape {tuple(y0.shape)}")
+        raise ValueError(f"{name} is empty: shape {tuple(y0.shape)}")
 
 
 def per_sample(value: Any, y0: Tensor | None = None) -> bool | None:
@@ -127,6 +127,11 @@ class SolverOptions:
     compact: bool
     even_steps: bool
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the backward pass calls func again."""
+        return self.adjoint in CONTINUOUS or self.checkpoint_every is not None or self.checkpoint_bytes is not None
+
     def scaled(self, scale: float) -> SolverOptions:
         """These options with all tolerances multiplied by a controller's `tolerance_scale`; OptionError where they are
         too large then."""
@@ -166,7 +171,7 @@ def solver_options(
     that do not go together.
     """
     rtol, atol = one_tolerance_each(rtol, atol)
-    adjoint_params = _parameters(adjoint_params)
+    adjoint_params = parameters(adjoint_params)
     backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
     belong(adjoint, backwards, {"checkpoint_every": checkpoint_every, "checkpoint": checkpoint})
     back_rtol, back_atol = rtol, atol
@@ -213,7 +218,7 @@ def belong(adjoint: Any, backwards: dict[str, Any], checkpoints: dict[str, Any])
             raise ValueError(f"{option} belongs to adjoint={' or '.join(CONTINUOUS)}, not to {adjoint!r}")
 
 
-def _parameters(params: Any) -> tuple[Any, ...] | None:
+def parameters(params: Any) -> tuple[Any, ...] | None:
     """`adjoint_params` as a tuple, since a generator would serve one solve; OptionError for no collection of
     tensors."""
     if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):

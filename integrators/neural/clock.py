@@ -23,6 +23,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..core.errors import outside
+
 Tensor = torch.Tensor
 Slope = Callable[[Tensor, Tensor], Tensor]
 #: ratios of ulp(t) to h from which on times are float64, and from which on the slope is asked
@@ -131,7 +133,7 @@ class Clock:
                 f"{self.dtype} does not resolve func's slope in time at t = {float(t.reshape(-1)[0]):.10g}, and func "
                 "fails with a float64 t: results may be less accurate than the tolerances ask for. Count t from a "
                 "nearer origin, make y0 and func float64, or let func cast what it computes from t to y.dtype",
-                stacklevel=2,
+                stacklevel=outside(),
             )
         return k1
 

@@ -12,19 +12,21 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
 from ..core import options as core_options
 from . import checks, drop_in_adjoint, drop_in_forward
+from .clock import Clock
 from .drop_in_adjoint import Backward
 from .drop_in_forward import Call
 from .drop_in_methods import method_of
 from .drop_in_options import Resolve
-from .events import Crossing
+from .events import EventFunction, LaneEvents
 from .field import check_callable
 from .pytree import Layout
-from .time_gradient import outputs_at, state_at, zeros_for
+from .time_gradient import event_at, outputs_at, state_at, zeros_for
 
 __all__ = ["Backward", "odeint", "odeint_event"]
 
@@ -57,8 +59,8 @@ def odeint(
     if backward is not None:
         backward = backward.completed(func, rtol, atol, method, options)
     flat = layout.flat(y0)
-    crossing = None if event_fn is None else crossing_of(event_fn, layout, t[0], flat)
-    call = Call(func, y0, t, layout, crossing, chosen, rtol, atol, options, resolve)
+    event = None if event_fn is None else event_of(event_fn, layout, t, flat)
+    call = Call(func, y0, t, layout, event, chosen, rtol, atol, options, resolve)
     if len(t) == 1:
         return layout.state(flat[None])
     y = drop_in_forward.solve(call, flat) if backward is None else drop_in_adjoint.solve(call, flat, backward)
@@ -67,18 +69,20 @@ def odeint(
         y = torch.cat([flat[None], y[1:]])
     if backward is not None:
         y = zeros_for(y, backward.params)  # type: ignore[arg-type]  # a tuple, completed
-    if crossing is not None:
-        return crossing.timed(t, y[1], call.slope), layout.state(y)
+    if event is not None:
+        return event_at(event, t[0], y[1], call.slope), layout.state(y)
     if backward is not None:
         y = outputs_at(t, y, call.slope_in_time(at_end=True))
     return layout.state(y)
 
 
-def crossing_of(event_fn: Any, layout: Layout, t0: Tensor, flat: Tensor) -> Crossing:
-    """The event function over vectors, with its signs at the start."""
+def event_of(event_fn: Any, layout: Layout, t: Tensor, flat: Tensor) -> LaneEvents:
+    """The event function over one row, with its signs at the start t[0], where the state is the vector `flat`."""
     if not callable(event_fn):
         raise core_options.refuse("event_fn", "a function of (t, y), or None", event_fn)
-    return Crossing(lambda at, y: event_fn(at, layout.state(y)), float(t0.detach()), flat)
+    start, end = (t.detach()[[i]].double().cpu().numpy() for i in (0, 1))
+    function = EventFunction(lambda at, rows: event_fn(at[0], layout.state(rows[0])), coupled=True)
+    return LaneEvents(function, start, np.sign(end - start), flat[None], Clock(flat.dtype))
 
 
 def _times(t: Any, layout: Layout, event_fn: Any) -> Tensor:
@@ -105,12 +109,12 @@ def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, 
     event_t, states = interface(func, y0, t, event_fn=event_fn, **given)
     layout = Layout(y0)
     rows = _rows(layout, states)
-    crossing = crossing_of(event_fn, layout, start[0], layout.flat(y0))
-    if crossing.start:
+    event = event_of(event_fn, layout, t, layout.flat(y0))
+    if event.at_start[0]:
         return event_t, states
     slope = layout.field(func)
-    crossing.t = float(event_t.detach())
-    event_t = crossing.timed(t, rows[1], slope)
+    event.times[0] = float(event_t.detach())
+    event_t = event_at(event, start[0], rows[1], slope)
     y = torch.stack([rows[0], state_at(event_t, rows[1], lambda t, y: slope(t.to(y.dtype), y))])
     return event_t, layout.state(y)
 

@@ -16,7 +16,7 @@ from torch.utils import _pytree as tree
 
 from ..core import tolerance_scale
 from ..methods.explicit.tableau import ExplicitTableau
-from . import adjoint, augmented, drop_in_forward, drop_in_grid, drop_in_options, fixed, legs
+from . import adjoint, augmented, drop_in_adaptive, drop_in_forward, drop_in_grid, drop_in_options, fixed
 from .adams import Adams
 from .augmented import Augmented
 from .drop_in_forward import Call
@@ -101,7 +101,8 @@ def _checked(call: Call, method: ExplicitTableau, backward: Backward) -> Adaptiv
 
 
 def _together(call: Call, asked: Adaptive, back: Adaptive, backward: Backward) -> dict[str, Any]:
-    """Options of the solver and settings of the backward solve, both adaptive, as `legs.solve` takes them."""
+    """Options of the solver and settings of the backward solve, both adaptive, as
+    `drop_in_adaptive.solve` takes them."""
     layout, method = call.layout, back.tableau
     told = Told.of(call.func, CALLBACKS, method.name, "_adjoint")
     norm = layout.twice(layout.norm(asked.norm))
@@ -147,7 +148,7 @@ def _outputs(call: Call, asked: Adaptive | None) -> Callable[[Tensor], tuple[Ten
 
     def outputs(y0: Tensor) -> tuple[Tensor, Tensor]:
         y = forward(y0)
-        return y, t if call.crossing is None else torch.stack([t[0], t.new_tensor(call.crossing.t)])
+        return y, t if call.event is None else torch.stack([t[0], t.new_tensor(call.event.times[0])])
 
     return outputs
 
@@ -176,7 +177,7 @@ def _adaptive_interval(call: Call, asked: Adaptive, tolerances: tuple[float, flo
     """
     layout, width = call.layout, call.layout.width
     told = Told.of(call.func, CALLBACKS, asked.tableau.name, "_adjoint")
-    rtol, atol = tolerances
+    rtol, atol, solved = *tolerances, drop_in_adaptive.solve
 
     def interval(system: Augmented, z: Tensor, t: Tensor) -> Tensor:
         unit = z.new_ones(())
@@ -185,8 +186,8 @@ def _adaptive_interval(call: Call, asked: Adaptive, tolerances: tuple[float, flo
         scale = torch.ones_like(z)
         scale[width:] = unit
         here = replace(asked, norm=_norm(asked.norm, layout, system))
-        back = replace(call, func=system, y0=z, t=t, layout=Layout(z), crossing=None, rtol=rtol, atol=atol)
-        return legs.solve(back, z / scale, here, told, state=lambda z: _pair(layout)(z * scale))[1] * scale
+        back = replace(call, func=system, y0=z, t=t, layout=Layout(z), event=None, rtol=rtol, atol=atol)
+        return solved(back, z / scale, here, told, state=lambda z: _pair(layout)(z * scale))[1] * scale
 
     return interval
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from ..methods.explicit.tableau import ExplicitTableau
-from . import drop_in_grid, drop_in_options, fixed, legs
+from . import drop_in_adaptive, drop_in_grid, drop_in_options, fixed
 from .adams import Adams
 from .drop_in_methods import SCIPY
 from .drop_in_options import CALLBACKS, Adaptive, Resolve, Told
-from .events import Crossing
+from .events import LaneEvents
 from .graphs import refuse_transforms
 from .implicit import Implicit
 from .pytree import Layout
-from .stops import Stops
+from .stops import Stops, stop_times
 from .time_gradient import start_at
 
 Tensor = torch.Tensor
@@ -32,7 +32,7 @@ class Call:
     y0: Any
     t: Tensor
     layout: Layout
-    crossing: Crossing | None
+    event: LaneEvents | None
     method: ExplicitTableau | str
     rtol: Any
     atol: Any
@@ -49,7 +49,7 @@ class Call:
         little inside the solve."""
         slope, sign = self.slope, 1.0 if self.t[-1] > self.t[0] else -1.0
         jumps = None if isinstance(self.method, str) else (self.options or {}).get("jump_t")
-        stops = None if jumps is None else Stops.of((), tuple(jumps.detach().tolist()))
+        stops = Stops.of((), stop_times("jump_t", jumps))
 
         def inside(t: Tensor, y: Tensor) -> Tensor:
             return slope(t.to(y.dtype) if stops is None else stops.moved(t[None], y.dtype, sign, at_end)[0], y)
@@ -64,7 +64,7 @@ class Call:
     @property
     def span(self) -> float | None:
         """Length of the span, where it is known."""
-        return None if self.crossing is not None else abs(float(self.t[-1].detach() - self.t[0].detach()))
+        return None if self.event is not None else abs(float(self.t[-1].detach() - self.t[0].detach()))
 
 
 def solve(call: Call, y0: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ def checked(call: Call) -> Adaptive:
 
 
 def adaptive(call: Call, start: Tensor, asked: Adaptive, **back: Any) -> Tensor:
-    """The outputs of an adaptive method; back: as `legs.solve` takes it."""
+    """The outputs of an adaptive method; back: as `drop_in_adaptive.solve` takes it."""
     refuse_transforms(asked.tableau.name, "which chooses its steps by numbers")
     told = Told.of(call.func, CALLBACKS, asked.tableau.name)
-    return legs.solve(call, start, asked, told, **back)
+    return drop_in_adaptive.solve(call, start, asked, told, **back)
 
 
 def grid(call: Call) -> Callable[[Tensor, Tensor], Tensor]:
@@ -102,8 +102,8 @@ def grid(call: Call) -> Callable[[Tensor, Tensor], Tensor]:
         refuse_transforms(name, "whose iterations end by numbers")
 
     def outputs(y0: Tensor, times: Tensor) -> Tensor:
-        if call.crossing is not None:
-            return fixed.until(asked, call.slope, y0, times[0], sign, call.crossing)
+        if call.event is not None:
+            return fixed.until(asked, call.slope, y0, times[0], sign, call.event)
         return fixed.integrate(asked, call.slope, y0, times)
 
     return outputs
@@ -111,7 +111,7 @@ def grid(call: Call) -> Callable[[Tensor, Tensor], Tensor]:
 
 def scipy(call: Call) -> Callable[[Tensor], Tensor]:
     """What gives the outputs of SciPy's solver from y0, without gradient."""
-    if call.crossing is not None:
+    if call.event is not None:
         raise ValueError(f"method {SCIPY!r} does not go with event_fn: use \"dopri5\", or another method")
     refuse_transforms(SCIPY, "which solves outside torch")
     Told.of(call.func, (), SCIPY)

@@ -21,6 +21,7 @@ from .hooks import Hooks
 from .pytree import Layout
 from .resolution import floored
 from .start import BOLD
+from .stops import stop_times
 
 Tensor = torch.Tensor
 #: torchdiffeq's own numbers of the law that goes by its name here
@@ -90,10 +91,10 @@ class Told:
         return told
 
 
-def hooks_of(asked: Adaptive, told: Told, state: Callable[[Tensor], Any], norm: Any, event: Any = None) -> Hooks:
-    """What the solver is to call: limits, callbacks with the state that `state` makes of a vector, a norm, an event."""
+def hooks_of(asked: Adaptive, told: Told, state: Callable[[Tensor], Any], norm: Any) -> Hooks:
+    """What the solver is to call: limits, callbacks with the state that `state` makes of a vector, and a norm."""
     step, accept, reject = (told.hook(name, state) for name in CALLBACKS)
-    return Hooks(norm, asked.min_step, asked.max_step, step, accept, reject, event)
+    return Hooks(norm, asked.min_step, asked.max_step, step, accept, reject)
 
 
 def given(name: str, value: Any, mine: Iterable[str], method: str) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def adaptive(
     if found.get("dtype", torch.float64) != torch.float64:
         raise OptionError(f"{name}['dtype']: times and step sizes are float64 here, got {found['dtype']}")
     own = "controller" in found
-    # what keeps `legs` from even steps, and the caller's own first step, leave one of both
+    # what keeps `drop_in_adaptive` from even steps, and the caller's own first step, leave one of both
     uneven = any(key in found for key in ("step_t", "jump_t")) or (span is None and name == "options")
     eased = None if uneven or "first_step" in found or found.get("even_steps", True) is not True else True
     controller = checks.controller(
@@ -149,8 +150,8 @@ def adaptive(
         low if low > 0.0 else None,
         high,
         _norm(name, found.get("norm")),
-        _moments("step_t", found.get("step_t")),
-        _moments("jump_t", found.get("jump_t")),
+        stop_times("step_t", found.get("step_t")),
+        stop_times("jump_t", found.get("jump_t")),
         options.flag("even_steps", found["even_steps"]) if "even_steps" in found else (False if own else None),
     )
 
@@ -173,15 +174,6 @@ def _norm(name: str, value: Any) -> Any:
         whose = "the state, or None" if name == "options" else '(t, y, adj_y, *adj_params), "seminorm" or None'
         raise options.refuse("norm", f"a function of {whose}", value)
     return value
-
-
-def _moments(name: str, value: Any) -> tuple[float, ...]:
-    """Times that steps end at, as numbers."""
-    if value is None:
-        return ()
-    if not isinstance(value, Tensor) or value.dim() != 1 or not bool(torch.isfinite(value).all()):
-        raise options.refuse(name, "a 1-D tensor of finite times", value)
-    return tuple(float(x) for x in value.detach())
 
 
 def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any, Any, tuple[Tensor, Tensor] | None]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _pytree as tree
 
 from ..kernels.layout import MESSAGES, SUCCESS
 from .solution import NeuralSolution
@@ -30,24 +32,32 @@ def told(solution: NeuralSolution, coupled: bool) -> str:
         counted = Counter(int(code) for code in status[failed])
         causes = ", ".join(f"{n}: {reasons[code]}" for code, n in counted.items())
         many = f"{len(which)} of {len(status)} samples failed"
-        text = f"{many}, {_numbers(which)}, the first of them, sample {first}, at {at} ({causes})"
+        text = f"{many}, {numbers(which)}, the first of them, sample {first}, at {at} ({causes})"
     return f"{text}. What helps: {helps}"
 
 
-def _numbers(which: np.ndarray, most: int = 5) -> str:
+def numbers(which: np.ndarray, most: int = 5) -> str:
     """The samples `which`, the first few of them by number."""
     some = ", ".join(str(i) for i in which[:most])
     return f"number {some}" if len(which) == 1 else f"numbers {some}{', ...' if len(which) > most else ''}"
 
 
-def filled(y: Tensor, y0: Tensor) -> Tensor:
-    """y (T, *y0.shape) with what failed samples did not reach replaced by their y0, without gradient.
+def filled(y: Any, y0: Any, good: Tensor | None) -> Any:
+    """y, in y0's form with the times first, where what failed samples did not reach is their y0, without gradient.
 
-    A y0 that is not finite is replaced by zero.  The last good state would not do: that of a sample which blew up may
-    be of any size, and a loss over all samples would follow it alone.
+    good: (B,) the samples that reached the end, or an event, whose outputs stay as they are; None where all failed
+    together.  A y0 that is not finite is replaced by zero.  The last good state would not do: that of a sample which
+    blew up may be of any size, and a loss over all samples would follow it alone.
     """
-    start = y0.detach()
-    return torch.where(torch.isfinite(y.detach()), y, torch.where(torch.isfinite(start), start, 0.0))
+
+    def part(y: Tensor, y0: Tensor) -> Tensor:
+        start = y0.detach()
+        keep = torch.isfinite(y.detach())
+        if good is not None:
+            keep = keep | good.view(-1, *(1,) * (y0.dim() - 1))
+        return torch.where(keep, y, torch.where(torch.isfinite(start), start, 0.0))
+
+    return tree.tree_map(part, y, y0)
 
 
 class SolveFailed(AssertionError):

@@ -134,6 +134,7 @@ def _same_bits(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
 
 def _explain(func: Func, t: Tensor, y: Tensor, error: Exception) -> NoReturn:
     """Raise func's `error`, as a ValueError that names the remedy where the cause is known."""
+    func = inspect.unwrap(func)
     if isinstance(error, TypeError):
         check_callable(func, error)
         raise error

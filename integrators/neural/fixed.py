@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from ..core import options
 from ..core.errors import outside
-from .events import Crossing
+from .events import LaneEvents
 from .field import in_place
 
 Tensor = torch.Tensor
@@ -226,15 +227,17 @@ def integrate(grid: Grid, slope: Slope, y0: Tensor, t: Tensor) -> Tensor:
     return torch.stack(values)
 
 
-def until(grid: Grid, slope: Slope, y0: Tensor, t0: Tensor, sign: float, event: Crossing) -> Tensor:
+def until(grid: Grid, slope: Slope, y0: Tensor, t0: Tensor, sign: float, event: LaneEvents) -> Tensor:
     """The states (2, *y0.shape) at t0 and at the event, which is looked for in the direction `sign` of time.
 
     Raises ValueError without a step size, and RuntimeError where LONGEST steps do not reach an event.
     """
     if grid.step_size is None:
         raise ValueError(f"event_fn with method {grid.name!r} needs options={{'step_size': ...}}")
-    if event.start:
+    if event.at_start[0]:
         return torch.stack([y0, y0])
+
+    lane = np.zeros(1, dtype=np.int64)
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
         t = t0
@@ -243,16 +246,17 @@ def until(grid: Grid, slope: Slope, y0: Tensor, t0: Tensor, sign: float, event: 
             t = t + sign * grid.step_size  # type: ignore[operator]
 
     for step in _steps(grid, slope, pairs(), y0):
-        begin, end = float(step.t0.detach()), float(step.t1.detach())
+        begin, end = (np.array([float(x.detach())]) for x in (step.t0, step.t1))
 
-        def dense(theta: float, step: _Taken = step) -> Tensor:
+        def dense(_: np.ndarray, theta: np.ndarray, step: _Taken = step) -> Tensor:
             with torch.no_grad():
-                return step.read(step.t0 + theta * (step.t1 - step.t0), grid.interp)
+                return step.read(step.t0 + float(theta[0]) * (step.t1 - step.t0), grid.interp)[None]
 
-        theta = event.within(begin, end, step.y1.detach(), dense)
-        if theta is not None:
-            at = (step.t0 + theta * (step.t1 - step.t0)).detach()
-            return torch.stack([y0, step.y1 if theta == 1.0 else step.read(at, grid.interp)])
+        past = event.past(lane, np.ones(1, dtype=bool), end, step.y1[None])
+        if past[0]:
+            event.locate(lane, past, begin, end, step.y1[None], dense)
+            at = step.t1.detach().new_tensor(event.times[0])
+            return torch.stack([y0, step.y1 if event.times[0] == end[0] else step.read(at, grid.interp)])
     raise RuntimeError(f"no event within {LONGEST} steps of size {float(grid.step_size):g}")
 
 

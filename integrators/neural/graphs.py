@@ -35,10 +35,16 @@ def outside_graphs(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def transforming() -> tuple[str, ...]:
+    """The names of the transforms of torch.func that are under way, the outermost first: "Grad", "Vmap", "Jvp"."""
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return ()
+    return tuple(level.key().name for level in torch._C._functorch.get_interpreter_stack())
+
+
 def refuse_transforms(method: str, why: str) -> None:
     """RuntimeError under vmap, grad and the other transforms of torch.func, which cannot see through numbers."""
-    level = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)()
-    if level is not None:
+    if transforming():
         raise RuntimeError(
             f"torch.func cannot transform a solve by {method!r}, {why}: use an explicit fixed-grid method such as "
             '"rk4", torch.autograd in the place of torch.func.grad, and a batch in the place of vmap'

@@ -1,13 +1,12 @@
-"""What a caller may hang into an adaptive pass: a norm, limits of the step size, callbacks, and an event that ends it.
+"""What a caller may hang into an adaptive pass: a norm, limits of the step size, and callbacks.
 
-Callbacks and the event are for a pass with one lane, which the faces of other libraries make.
+Callbacks are for a pass with one lane, which the faces of other libraries make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,21 +14,6 @@ import torch
 Tensor = torch.Tensor
 #: (t, y, h) of an attempt: its start time, the state there (width,), and its positive size
 Callback = Callable[[float, Tensor, float], None]
-
-
-class Event(Protocol):
-    """What ends a pass before its end time.
-
-    t: the event's time, once it is found.
-    """
-
-    t: float
-
-    def within(self, t: float, end: float, y1: Tensor, dense: Callable[[float], Tensor]) -> float | None:
-        """Where in an accepted step from t to `end` the event is, as a fraction of it; None where it is not.
-
-        y1 (width,): the state at the step's end.  dense(theta): the state (width,) at a fraction of the step.
-        """
 
 
 @dataclass(frozen=True)
@@ -40,7 +24,6 @@ class Hooks:
     min_step  least size of an attempt; one of that size is accepted whatever its error, if it is finite.
     max_step  largest size of an attempt.
     step      called before every attempt; `accept`, `reject` after it.
-    event     ends the pass; the second of two output times is then where the event is.
     each      rtol and atol of every component, each (width,), in the place of the settings' two numbers.
     """
 
@@ -50,7 +33,6 @@ class Hooks:
     step: Callback | None = None
     accept: Callback | None = None
     reject: Callback | None = None
-    event: Event | None = None
     each: tuple[Tensor, Tensor] | None = None
 
     def held(self, h: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 
 from ..kernels.layout import MESSAGES, NON_FINITE, SUCCESS, message
 from . import adjoint as continuous
-from . import augmented, autocast, checks, fixed, time_rows
+from . import augmented, autocast, checks, fixed, held, time_rows
 from .field import Field
 from .forms import Form
 from .rows import check_rows
@@ -99,20 +99,28 @@ class _Solve:
         return torch.cat([self.rows[None], moved[1:]])
 
 
+def checked(method: str, adjoint: Any, adjoint_params: Any, step_size: Any) -> Any:
+    """The step size, or None; ValueError for it or an adjoint that the method cannot work with."""
+    checks.belong(adjoint, {"adjoint_params": adjoint_params}, {})
+    if adjoint == "interpolating":
+        raise ValueError(f'method {method!r} has no dense output to go back along: use "discrete" or "backsolve"')
+    return fixed.step_size(step_size)
+
+
 def solve(func: Any, form: Form, t: Any, method: str, given: Mapping[str, Any], began: float) -> NeuralSolution:
     """Solve by the method on a grid of this name; `given`: the arguments of `odeint` by name."""
     values = checks.times(t, len(form.y0) if form.per_sample else None)
     times = t if isinstance(t, Tensor) and t.is_floating_point() else torch.from_numpy(values)
     times, adjoint = times.to(form.y0.device), given["adjoint"]
-    checks.belong(adjoint, {"adjoint_params": given["adjoint_params"]}, {})
-    size = fixed.step_size(given["step_size"])
+    size = checked(method, adjoint, given["adjoint_params"], given["step_size"])
     if times.dim() > 1 and size is not None:
         raise ValueError("step_size needs one t for all samples: with times (T, B) these are the grid of every sample")
-    if adjoint == "interpolating":
-        raise ValueError(f'method {method!r} has no dense output to go back along: use "discrete" or "backsolve"')
     if adjoint == "backsolve" and times.dim() > 1:
         raise ValueError(f'adjoint="backsolve" with method {method!r} needs one t for all samples; use "discrete"')
-    with autocast.of_solve(func, form.y0.device, form.y0.dtype) as asked_func:
+    with (
+        held.of_solve(adjoint == "backsolve", func, None) as (own, _),
+        autocast.of_solve(own, form.y0.device, form.y0.dtype) as asked_func,
+    ):
         work = _Solve(asked_func, form, times, fixed.Grid(method, fixed.RULES[method], size, interp="cubic"))
         if times.dim() > 1:
             _check_rows(work, func)

@@ -40,6 +40,9 @@ class Layout:
             if not isinstance(part, Tensor):
                 raise ValueError(f"y0 must be a tensor or a tuple or dict of tensors, got {type(part).__name__}")
             check_state(part.reshape(1) if part.dim() == 0 else part)
+        #: the form of y0, with the number of each part in its place
+        self.model = tree.tree_unflatten(list(range(len(parts))), self.spec)
+        self.plain_spec = tree.tree_structure(in_order(self.model, self.model))
         self.shapes = [part.shape for part in parts]
         #: a plain tuple of tensors, as most states of several parts are
         self.plain = type(y0) is tuple and all(isinstance(part, Tensor) for part in y0)
@@ -86,6 +89,8 @@ class Layout:
         if not same:
             parts, spec = tree.tree_flatten(slope)
             same = spec == self.spec or (isinstance(slope, list) and tree.tree_structure(tuple(slope)) == self.spec)
+        if not same:
+            parts, same = self._ordered(slope)
         if not same or not all(isinstance(part, Tensor) for part in parts):
             what = "a tensor like y" if not self.parted else "tensors in the form of y"
             raise ValueError(f"func must return {what}, got {_named(slope)}")
@@ -99,6 +104,14 @@ class Layout:
                 )
         flat = [part.reshape(*lead, -1).to(self.dtype) for part in parts]
         return torch.cat(flat, -1) if self.parted else flat[0]
+
+    def _ordered(self, slope: Any) -> tuple[list[Any], bool]:
+        """The parts of a slope whose dicts have their keys in another order, and whether it has y's form then."""
+        try:
+            found = in_order(slope, self.model)
+        except KeyError:
+            return [], False
+        return tree.tree_leaves(found), tree.tree_structure(found) == self.plain_spec
 
     def each(self, name: str, value: Any) -> Tensor:
         """A tolerance for every number of the state, (width,): from a number, from a tensor that broadcasts to the
@@ -144,6 +157,17 @@ class Layout:
         return lambda rows: torch.maximum(norm(rows[:, : self.width]), norm(rows[:, self.width :]))
 
 
+def in_order(given: Any, model: Any) -> Any:
+    """A collection with the keys of its dicts in the order that those of `model` have; KeyError for other keys."""
+    if isinstance(given, dict):
+        if not isinstance(model, dict) or given.keys() != model.keys():
+            raise KeyError(*given)
+        return {key: in_order(given[key], part) for key, part in model.items()}
+    if type(given) in (tuple, list) and isinstance(model, (tuple, list)) and len(given) == len(model):
+        return type(given)(in_order(part, like) for part, like in zip(given, model, strict=True))
+    return given
+
+
 def mixed_norm(sizes: Sequence[int]) -> Callable[[Tensor], Tensor]:
     """The largest root mean square of parts of these sizes, of rows (1, sum of sizes): (1,)."""
 
@@ -160,4 +184,6 @@ def mixed_norm(sizes: Sequence[int]) -> Callable[[Tensor], Tensor]:
 def _named(slope: Any) -> str:
     if isinstance(slope, (tuple, list)):
         return f"a {type(slope).__name__} of {len(slope)}"
+    if isinstance(slope, dict):
+        return f"a dict of {', '.join(map(repr, slope))}"
     return type(slope).__name__

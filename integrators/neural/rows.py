@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ..core.errors import outside
 from .looked_at import known, modules, remember
 
 Tensor = torch.Tensor
@@ -141,5 +142,5 @@ class Draws:
                 "func draws random numbers in every call (dropout, or noise in training mode?): the step sizes then "
                 "follow the noise, and a replay or backward solve draws others. Call func.eval(), or draw the noise "
                 "once a solve",
-                stacklevel=2,
+                stacklevel=outside(),
             )

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..core import options
+from ..core.errors import outside
 from .recompute import nodes
 
 Tensor = torch.Tensor
@@ -109,7 +110,7 @@ def stretches(steps: int, step: float, state: float, budget: float) -> tuple[int
         warnings.warn(
             f"checkpoint_mb = {budget / 1e6:g} is less than this solve's gradient needs, about {needed / 1e6:.3g} MB "
             f"for {steps} steps of {step / 1e6:.2g} MB each: pass a larger checkpoint_mb, or a smaller batch",
-            stacklevel=2,
+            stacklevel=outside(),
         )
     return length, block, slots
 

@@ -29,6 +29,7 @@ class Settings:
     start         what the automatic choice is multiplied by.
     slopes        the slopes at the outputs are wanted, of a pass with gradient.
     max_steps     attempts that a lane may make.
+    between       that number is of attempts between two outputs.
     compact       lanes that are done leave the batch.
     heuristics    the error and stiffness estimates E and S of the accepted steps are wanted.
     graph         which of E and S are wanted with gradient: "", "E", "S" or "ES".
@@ -40,7 +41,7 @@ class Settings:
                   function of y, y0, its slope, and which lanes (lanes,) are finite there.
     hooks         what else the caller hangs into the pass.
     stops         times at which steps must end; None: only at the end.
-    event         ends a lane's solve where its event is (`lane_events`); None: nothing does.
+    event         ends a lane's solve where its event is (`events`); None: nothing does.
     """
 
     tableau: ExplicitTableau
@@ -62,6 +63,7 @@ class Settings:
     slopes: bool = False
     stops: Stops | None = None
     event: Any = None
+    between: bool = False
 
     @property
     def sign(self) -> np.ndarray:

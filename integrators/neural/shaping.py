@@ -13,12 +13,13 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options
+from ..core.solver_options import CUT_FROM
 from . import drop_in_options
+from .events import EventFunction
 from .forms import Form
 from .hooks import NO_HOOKS, Hooks
-from .lane_events import EventFunction
-from .pytree import Layout
-from .stops import Stops
+from .pytree import Layout, in_order
+from .stops import Stops, stop_times
 
 Tensor = torch.Tensor
 
@@ -41,22 +42,33 @@ class Shaping:
         return low if low > 0.0 else None, high
 
     def checked(self) -> dict[str, Any]:
-        """The limits and stops as keywords for `odeint`, checked."""
-        (least, most), step_t, jump_t = self.limits(), _moments("step_t", self.step_t), _moments("jump_t", self.jump_t)
+        """The limits and stops as keywords for `odeint`, checked, as is that the event function can be called."""
+        self.check_event()
+        (least, most), step_t = self.limits(), stop_times("step_t", self.step_t)
+        jump_t = stop_times("jump_t", self.jump_t)
         Stops.of(step_t, jump_t)
         return {"min_step": least, "max_step": most, "step_t": step_t or None, "jump_t": jump_t or None}
+
+    def check_event(self) -> None:
+        """OptionError where the event function cannot be called."""
+        if self.event_fn is not None and not callable(self.event_fn):
+            raise options.refuse("event_fn", "a function of (t, y), or None", self.event_fn)
+
+    def check_norm(self, per_sample: bool | None) -> None:
+        """OptionError where the norm cannot be called, ValueError where steps are per sample."""
+        if self.norm is not None and not callable(self.norm):
+            raise options.refuse("norm", "a function of the state, or None", self.norm)
+        if self.norm is not None and per_sample:
+            raise ValueError(
+                "norm is a function of the whole state, which needs one step size for all: per_sample=False"
+            )
 
     def hooks(self, form: Form, each: tuple[Tensor, Tensor] | None) -> tuple[Hooks, Mapping[str, Any]]:
         """Hooks of the forward pass, and the settings of a backward solve that follow from them.
 
         each: tolerances of the components, None for two numbers.
         """
-        if self.norm is not None and not callable(self.norm):
-            raise options.refuse("norm", "a function of the state, or None", self.norm)
-        if self.norm is not None and form.per_sample:
-            raise ValueError(
-                "norm is a function of the whole state, which needs one step size for all: per_sample=False"
-            )
+        self.check_norm(form.per_sample)
         least, high = self.limits()
         norm = form.norm(self.norm)
         if norm is None and each is None and least is None and high is None:
@@ -66,15 +78,14 @@ class Shaping:
 
     def stops(self) -> Stops | None:
         """Times at which steps end; None for none."""
-        return Stops.of(_moments("step_t", self.step_t), _moments("jump_t", self.jump_t))
+        return Stops.of(stop_times("step_t", self.step_t), stop_times("jump_t", self.jump_t))
 
     def event(self, form: Form) -> EventFunction | None:
         """The event function over rows; None for none."""
         given, layout = self.event_fn, form.layout
         if given is None:
             return None
-        if not callable(given):
-            raise options.refuse("event_fn", "a function of (t, y), or None", given)
+        self.check_event()
         if not form.per_sample:
             shape = form.y0.shape
 
@@ -91,23 +102,11 @@ class Shaping:
         return EventFunction(of_each, False)
 
 
-def _moments(name: str, value: Any) -> tuple[float, ...]:
-    """Times that steps end at, as numbers."""
-    if value is None:
-        return ()
-    try:
-        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError):
-        found = np.array(np.nan)
-    if found.ndim != 1 or not np.isfinite(found).all():
-        raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)
-    return tuple(found.tolist())
-
-
-def first_sizes(form: Form, value: Any) -> np.ndarray | None:
+def first_sizes(form: Form, value: Any, times: np.ndarray) -> np.ndarray | None:
     """`first_step` with one size a sample as (B,) float64; None where it is one number or None.
 
-    Raises OptionError for sizes that are not positive, or that do not fit the samples.
+    times: (T,), or (T, B), those of the samples.  Raises OptionError for sizes that are not positive, that do not fit
+    the samples, or that are longer than `CUT_FROM` spans of their sample; the solver cuts shorter ones to the span.
     """
     if getattr(value, "ndim", 0) == 0 and not isinstance(value, (tuple, list)):
         return None
@@ -117,6 +116,13 @@ def first_sizes(form: Form, value: Any) -> np.ndarray | None:
         found = np.zeros(1)
     if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
         raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)
+    spans = np.broadcast_to(abs(times[-1] - times[0]), found.shape)
+    if (found > CUT_FROM * spans).any():
+        i = int((found / spans).argmax())
+        raise options.OptionError(
+            f"first_step must be at most {CUT_FROM:g} times the span of a sample's t, which is {spans[i]:g} for sample "
+            f"{i}, got {found[i]:g}"
+        )
     return found
 
 
@@ -127,7 +133,7 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     Such a one broadcasts to a sample's state (the whole state, with one step size), or is a collection in the form of
     the state with one for each part.  scale: what the components' are multiplied by.  OptionError for other forms.
     """
-    parts = [_parts(form, value) for value in (rtol, atol)]
+    parts = [_parts(form, name, value) for name, value in (("rtol", rtol), ("atol", atol))]
     if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in parts):
         return rtol, atol, None, None
     layout = form.alone()
@@ -136,9 +142,13 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     return r, a, each, least
 
 
-def _parts(form: Form, value: Any) -> Any:
-    """A tolerance in the form of the state as the list of its parts; anything else as it is."""
+def _parts(form: Form, name: str, value: Any) -> Any:
+    """A tolerance in the form of the state as the list of its parts; anything else as it is.  OptionError for a dict
+    with other keys."""
     layout = form.layout
     if layout is None or not layout.parted or not isinstance(value, (tuple, list, dict)):
         return value
-    return tree.tree_leaves(value)
+    try:
+        return tree.tree_leaves(in_order(value, layout.model))
+    except KeyError:
+        raise options.refuse(name, "a number, or one for each part of y0, with its keys", value) from None

@@ -21,9 +21,9 @@ from .adaptive import adaptive_pass
 from .checks import SolverOptions
 from .clock import Clock
 from .direct import direct
+from .events import EventFunction, LaneEvents
 from .field import Field, Func
 from .hooks import NO_HOOKS, Hooks
-from .lane_events import EventFunction
 from .replay import Replay, replay
 from .rows import check_rows
 from .scheme import Auto, Scheme
@@ -47,6 +47,7 @@ class Problem:
     event   what ends a lane's solve; None: nothing does.
     moved   the times as a tensor of the shape of `times`, where their gradient is wanted; None where it is not.
     slopes  the slopes at the outputs are wanted, of a discrete adjoint with one step size.
+    between the limit of attempts is one between two outputs.
     """
 
     func: Func
@@ -60,9 +61,10 @@ class Problem:
     back: Mapping[str, Any] = field(default_factory=dict)
     origin: Any = None
     stops: Stops | None = None
-    event: EventFunction | None = None
+    event: EventFunction | LaneEvents | None = None
     moved: Tensor | None = None
     slopes: bool = False
+    between: bool = False
 
     @property
     def asked_func(self) -> Any:
@@ -125,6 +127,7 @@ class Problem:
             slopes=self.slopes,
             stops=self.stops,
             event=self.event,
+            between=self.between,
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core import options
+
 Tensor = torch.Tensor
 
 
@@ -65,3 +67,16 @@ class Stops:
         start = t.detach().double().cpu().numpy()
         sign = np.broadcast_to(sign, start.shape)
         return self.inside(t.to(dtype), np.nextafter(start, -sign * np.inf) if at_end else start, sign)
+
+
+def stop_times(name: str, value: Any) -> tuple[float, ...]:
+    """Times that steps end at, as numbers; none for None.  OptionError, with the option's `name`, for what is none."""
+    if value is None:
+        return ()
+    try:
+        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)
+    return tuple(found.tolist())

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from . import time_rows
+from . import events, time_rows
 
 Tensor = torch.Tensor
 #: func(t, y) of a 0-d t, in the dtype of the times, and a vector y
@@ -31,6 +31,12 @@ def outputs_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
 def state_at(t: Tensor, y: Tensor, slope: Slope) -> Tensor:
     """A state y (D,), with the gradient in its time t (0-d)."""
     return time_rows.state_at(t[None], y[None], _rows(slope))[0]
+
+
+def event_at(event: events.LaneEvents, t0: Tensor, y: Tensor, slope: Slope) -> Tensor:
+    """The event's time, 0-d in the dtype of the start time t0 (0-d), with the gradient that it has through the state
+    y (D,) there and through what the event function closes over."""
+    return events.timed(event, y[None], _rows(slope), t0)[0]
 
 
 def _rows(slope: Slope) -> time_rows.Slope:
@@ -53,7 +59,7 @@ class _Moved(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         t, y = ctx.saved_tensors
         time_rows.refuse_second()
-        slopes = [ctx.slope(t[i].to(y.dtype), y[i]) if k is None else k for i, k in enumerate(ctx.known)]
+        slopes = [ctx.slope(t[i], y[i]) if k is None else k for i, k in enumerate(ctx.known)]
         return (torch.stack(slopes) * g).sum(1).to(t.dtype), g, None, None
 
 

@@ -9,8 +9,8 @@ import torch
 
 from ..core.contract import FALLBACK
 from ..kernels.layout import BAD_START, IDLE, MAX_STEPS, NON_FINITE, RUNNING, SUCCESS, UNDERFLOW
+from .events import LaneEvents
 from .grid import Grid
-from .lane_events import LaneEvents
 
 Tensor = torch.Tensor
 
@@ -68,6 +68,7 @@ class Totals:
         self.t_last = t0.copy()
         self.naccept, self.nreject, self.nfallback = (np.zeros(lanes, dtype=np.int64) for _ in range(3))
         self.nfev = np.full(lanes, spent, dtype=np.int64)
+        self.before = np.zeros(lanes, dtype=np.int64)
         self.h_next, self.h_first = np.full(lanes, np.nan), np.full(lanes, np.nan)
 
     def arrive(self, done: np.ndarray) -> None:
@@ -104,9 +105,14 @@ class Totals:
         self.nfev[ids] += np.where(run, cost, 0)
         self.nfallback[ids] += np.where(run, out[FALLBACK] > 0.5, False)
 
+    def begin_anew(self, ids: np.ndarray) -> None:
+        """Count the attempts of the lanes `ids`, for their limit, from after the one that is under way."""
+        self.before[ids] = (self.naccept + self.nreject)[ids] + 1
+
     def end(self, ids: np.ndarray, run: np.ndarray, done: np.ndarray, max_steps: int) -> np.ndarray:
-        """End the lanes that are `done`, and those that have made `max_steps` attempts; which lanes still run."""
-        over = run & ~done & (self.naccept[ids] + self.nreject[ids] >= max_steps)
+        """End the lanes that are `done`, and those that have made `max_steps` attempts since their count began; which
+        lanes still run."""
+        over = run & ~done & (self.naccept[ids] + self.nreject[ids] - self.before[ids] >= max_steps)
         if not (done.any() or over.any()):
             return run
         self.status[ids[done]], self.status[ids[over]] = SUCCESS, MAX_STEPS

@@ -9,7 +9,7 @@ path or object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,18 +22,19 @@ from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
-from ..integrators.neural.module import refuse_grid as _refuse_grid
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from ..integrators.neural.steady import SteadySolution
+from ..integrators.neural.steady import steady_state as _steady_state
+from ..integrators.neural.steady_module import SteadyOutput
+from ..integrators.neural.steady_module import SteadyState as _SteadyState
 from .calibration import Calibration, calibrate
 from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing
 
 __all__ = [
-    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "calibrate", "odeint", "regulariser",
-    "regularisers", "strength",
+    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "SteadyOutput", "SteadySolution",
+    "SteadyState", "calibrate", "odeint", "regulariser", "regularisers", "steady_state", "strength",
 ]  # fmt: skip
-
-_Func = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @_outside_graphs
@@ -79,11 +80,16 @@ def odeint(
     given = locals()
     del given["tolerance"]
     if isinstance(method, str) and method in _RULES:
-        if tolerance is not None:
-            raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
+        _refuse_tolerance(tolerance, method)
         return _odeint(**given)
     law = _as_in(tolerance, _resolve(controller, None, method), method, _easing(even_steps, first_step))
     return _odeint(**{**given, "controller": law})
+
+
+def _refuse_tolerance(tolerance: object, method: str) -> None:
+    """ValueError for `tolerance` with a method on a grid."""
+    if tolerance is not None:
+        raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
 
 
 class NeuralODE(_NeuralODE):
@@ -93,11 +99,11 @@ class NeuralODE(_NeuralODE):
     @_options.named
     def __init__(
         self,
-        func: _Func,
+        func: Callable[[torch.Tensor, Any], Any],
         method: str = "tsit5",
         controller: Any = "pi34",
-        rtol: float = 1e-6,
-        atol: float = 1e-9,
+        rtol: Any = 1e-6,
+        atol: Any = 1e-9,
         *,
         adjoint: str = "discrete",
         per_sample: bool | None = False,
@@ -117,13 +123,82 @@ class NeuralODE(_NeuralODE):
         adjoint_params: Iterable[torch.Tensor] | None = None,
         adjoint_rtol: float | None = None,
         adjoint_atol: float | None = None,
+        norm: Callable[[Any], Any] | None = None,
         min_step: float | None = None,
         max_step: float | None = None,
         step_t: Any = None,
         jump_t: Any = None,
+        event_fn: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
+        step_size: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
-        _refuse_grid(method)
+        if isinstance(method, str) and method in _RULES:
+            _refuse_tolerance(tolerance, method)
+            super().__init__(**given)
+            return
         eased = _easing(even_steps, first_step, warm_start, steps)
         law = _as_in(tolerance, _resolve(controller, None, method), method, eased)
         super().__init__(**{**given, "controller": law})
+
+
+@_outside_graphs
+@_options.named
+def steady_state(
+    func: Callable[..., torch.Tensor],
+    z0: torch.Tensor,
+    x: Any = None,
+    tol: float = 1e-3,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 1000,
+    method: str = "tsit5",
+    controller: Any = "pi34",
+    solver_rtol: float = 0.1,
+    solver_atol: float = 0.1,
+    first_step: float = 1.0,
+    compact: bool = False,
+    gradient: str = "gmres",
+    gradient_tol: float = 1e-5,
+    gradient_max_iter: int = 200,
+    on_failure: str = "raise",
+) -> SteadySolution:
+    """Find z = func(z, x) by integrating dz/dt = func(z, x) - z from z0 until the slope is small.
+
+    `controller` is a name, the path of a controller file, or an object.  All else as for
+    `stepsmith.integrators.neural.steady.steady_state`, which says what the arguments are, what is raised, and what the
+    solution holds.
+    """
+    given = locals()
+    return _steady_state(**{**given, "controller": _resolve(controller, None, method)})
+
+
+class SteadyState(_SteadyState):
+    """`stepsmith.integrators.neural.steady_module.SteadyState` with the controller a name, the path of a controller
+    file, or an object."""
+
+    @_options.named
+    def __init__(
+        self,
+        func: Callable[[torch.Tensor, Any], torch.Tensor],
+        start: str = "zeros",
+        skip: Callable[[Any], torch.Tensor] | None = None,
+        features: int | Sequence[int] | None = None,
+        *,
+        tol: float = 1e-3,
+        rtol: float | None = None,
+        atol: float | None = None,
+        max_steps: int = 1000,
+        method: str = "tsit5",
+        controller: Any = "pi34",
+        solver_rtol: float = 0.1,
+        solver_atol: float = 0.1,
+        first_step: float = 1.0,
+        compact: bool = False,
+        gradient: str = "gmres",
+        gradient_tol: float = 1e-5,
+        gradient_max_iter: int = 200,
+        on_failure: str = "raise",
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(**{**given, "controller": _resolve(controller, None, method)})

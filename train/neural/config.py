@@ -15,7 +15,9 @@ table.
     adjoint = "discrete"
     per_sample = false           # one step size for the whole batch, as in the papers
     warm_start = false           # begin with the size that suited the last iteration's first step
-    options = {}                 # further arguments of odeint
+    options = {}                 # further arguments of NeuralODE: steps = "auto", checkpoint = "auto",
+                                 # checkpoint_mb = 500.0, tolerance = "torchdiffeq"; on_failure = "mask": samples that
+                                 # fail in training leave the loss, where per_sample = true ("raise": the run ends)
 
     [regulariser]                # without this table: none
     name = "er_mean"

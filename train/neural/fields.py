@@ -31,10 +31,11 @@ from ...controllers.laws import registry
 from ...integrators.core import options as checks
 from ...integrators.core.tolerance_scale import unscaled
 from ...integrators.engine.costs import NONE, Costs
+from ...integrators.methods.places import ALIASES
 from ...integrators.methods.tableaus import NAMES as TABLEAUS
 from ...integrators.methods.tableaus import get as get_tableau
 from ...integrators.problems.families import tolerance_grid
-from ..config.settings import MOST_INSTANCES
+from ..config.settings import MOST_INSTANCES, choice
 from ..evaluate.curves import Array, error_levels
 from ..evaluate.splits import Sweep
 from ..run.threads import torch_threads
@@ -298,7 +299,8 @@ def tune_fields(
         checks.flag(name, value)
     search = {"restarts": 4, "sigma": 0.08, "start": None, **options}
     check_search(evaluations, seed, search["restarts"], search["sigma"], search["start"], progress)
-    check_laws(checks.choice("method", method, TABLEAUS), evaluations, search["start"])
+    method = pair("method", method)
+    check_laws(method, evaluations, search["start"])
     both = {Path(f).resolve() for f in train} & {Path(f).resolve() for f in validation}
     if both:
         raise ValueError(
@@ -323,6 +325,12 @@ def tune_fields(
         "n": n,
     }
     return tuned
+
+
+def pair(name: str, value: Any) -> str:
+    """The rule of an option that names an explicit pair, by its first name or an alias: the first name."""
+    found: str = choice(*TABLEAUS, *ALIASES)(name, value)
+    return ALIASES.get(found, found)
 
 
 def run_name(folder: str | Path) -> str:

@@ -47,7 +47,6 @@ from ...controllers.laws.values import json_values
 from ...controllers.learned.decision import Decision
 from ...controllers.learned.network import Learned
 from ...integrators.core import options
-from ...integrators.methods import tableaus
 from ..algorithms.es import FIRST_SCALE
 from ..algorithms.es_run import EveryGenerations, evolve_run, provenance_of
 from ..algorithms.evolution import Settings
@@ -59,14 +58,14 @@ from ..evaluate.metric import Runs, point_ratio
 from ..run.refused import leaving_nothing
 from ..run.rundir import RunDir, folder_of, opened
 from ..run.threads import torch_threads
-from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, run_name
+from .fields import TOLERANCES, FieldBand, FieldSplit, Instance, instances, pair, run_name
 
 _folders = settings.many(settings.text, "run folders", least=0)
 #: rules of [fields]
 FIELDS: settings.Rules = {
     "train": _folders, "validation": _folders, "law": settings.text,
     "features": settings.many(settings.text, "names", least=0),
-    "n_act": settings.choice(1, 2), "method": settings.choice(*tableaus.NAMES), "batch": settings.count(),
+    "n_act": settings.choice(1, 2), "method": pair, "batch": settings.count(),
     "n": settings.count(),
     "warm": settings.flag, "even": settings.flag, "validate_every": settings.count(),
 }  # fmt: skip

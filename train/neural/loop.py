@@ -5,7 +5,9 @@
 An epoch goes once through the training subjects in a new order.  Order, latent samples and what regularisers draw come
 from three generators of the config's seed, so that a variant with a regulariser that draws has the baseline's order and
 samples.  Their states stand in the checkpoint: a run that was interrupted goes on from its last finished epoch to the
-same numbers.  A solve that fails, or a loss that is not finite, ends the run (`Diverged`) with the state saved.
+same numbers.  A solve that fails, or a loss that is not finite, ends the run (`Diverged`) with the state saved.  Under
+on_failure = "mask" a training solve of which some samples reach the end goes on with these, and the others have no part
+in the task loss.
 
 A row of the log, with means over the iterations since the last row where nothing else is said:
 
@@ -193,7 +195,9 @@ class _Training:
     def _step(self, rows: torch.Tensor) -> None:
         prediction, out = self.task.solve(rows, self.noise, self.draws)
         if not out.solution.success:
-            raise Diverged(f"a solve failed: {out.solution.message}")
+            if self.task.ode.on_failure != "mask" or not bool(out.mask.any()):
+                raise Diverged(f"a solve failed: {out.solution.message}")
+            prediction, rows = self.task.part(prediction, out.mask), rows[out.mask.cpu()]
         loss = self.task.loss(prediction, rows, self.epoch)
         s = out.solution.stats
         if not math.isfinite(loss.item()):

@@ -71,6 +71,10 @@ class Task(ABC):
         """Predictions from the solution y (T, B, n)."""
 
     @abstractmethod
+    def part(self, prediction: Any, kept: Tensor) -> Any:
+        """The predictions for those subjects (B,) of a solve that are `kept`."""
+
+    @abstractmethod
     def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
         """0-d training loss, without a regulariser; epoch counts from 0."""
 
@@ -82,6 +86,9 @@ class Task(ABC):
 class _Classifier(Task):
     head: torch.nn.Linear
     labels: Tensor
+
+    def part(self, prediction: Any, kept: Tensor) -> Any:
+        return prediction[kept]
 
     def loss(self, prediction: Any, rows: Tensor, epoch: int) -> Tensor:
         return torch.nn.functional.cross_entropy(prediction, self.labels[rows])
@@ -165,6 +172,11 @@ class LatentTask(Task):
         predicted = self.decoder(y[torch.from_numpy(where).to(real.device)[real], subject])
         squared = (predicted - self.values[rows][real]) ** 2 * self.mask[rows][real]
         return squared, subject, mean, log_var
+
+    def part(self, prediction: Any, kept: Tensor) -> Any:
+        squared, subject, mean, log_var = prediction
+        of_kept = kept[subject]
+        return squared[of_kept], (kept.cumsum(0) - 1)[subject[of_kept]], mean[kept], log_var[kept]
 
     def score(self, prediction: Any, rows: Tensor) -> Tensor:
         squared, subject, _, _ = prediction
@@ -283,14 +295,27 @@ def _task_options(config: NeuralConfig) -> dict[str, Any]:
     return options
 
 
+#: what to pass in the place of arguments of NeuralODE that are no keys of [solver]
+_INSTEAD = {
+    "func": "[task] names the field", "rtol": "tolerance is rtol and atol", "atol": "tolerance is rtol and atol",
+    "regulariser": "it is the table [regulariser]",
+}  # fmt: skip
+
+
 def _ode(config: NeuralConfig, regulariser: Any, field: Field) -> neural.NeuralODE:
     s = config.solver
-    fixed: dict[str, Any] = {"heuristics": False} if regulariser is None else {}
-    return neural.NeuralODE(
-        field, s.method, s.controller, s.tolerance, s.tolerance, adjoint=s.adjoint, per_sample=s.per_sample,
-        regulariser=regulariser,
-        warm_start=s.warm_start, on_failure="warn", **{**fixed, **s.options},
-    )  # fmt: skip
+    own: dict[str, Any] = {
+        "func": field, "method": s.method, "controller": s.controller, "rtol": s.tolerance, "atol": s.tolerance,
+        "adjoint": s.adjoint, "per_sample": s.per_sample, "regulariser": regulariser, "warm_start": s.warm_start,
+    }  # fmt: skip
+    for name in s.options:
+        if name in own:
+            raise ValueError(f"options must not hold {name}: " + _INSTEAD.get(name, f"{name} is a key of the table"))
+    given = {"heuristics": False, **s.options} if regulariser is None else s.options
+    ode = neural.NeuralODE(**{"on_failure": "raise", **own, **given})
+    if ode.on_failure == "raise":
+        ode.on_failure = "warn"  # the loop ends the run, and says where it stands
+    return ode
 
 
 def build(config: NeuralConfig) -> Task:

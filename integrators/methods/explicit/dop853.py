@@ -191,6 +191,6 @@ TABLEAU = ExplicitTableau(
 )
 
 METHOD = explicit(
-    TABLEAU, "Dormand-Prince in Hairer's form, thirteen stages, FSAL, two error estimates",
+    TABLEAU, "Dormand-Prince 8(5,3) in Hairer's form, thirteen stages, FSAL, two error estimates",
     "E. Hairer, S. P. Norsett, G. Wanner, Solving ODEs I, 1993, II.10",
 )  # fmt: skip

@@ -133,5 +133,6 @@ TABLEAU = ExplicitTableau(
 )
 
 METHOD = explicit(
-    TABLEAU, "Prince-Dormand, fourteen stages, FSAL", "P. J. Prince, J. R. Dormand, J. Comput. Appl. Math. 7 (1981) 67"
+    TABLEAU, "Prince-Dormand RK8(7)13M, fourteen stages, FSAL",
+    "P. J. Prince, J. R. Dormand, J. Comput. Appl. Math. 7 (1981) 67"
 )

@@ -49,6 +49,7 @@ class Kinetic(Regulariser):
     """The kinetic energy K of the flow; `over`: "mean" or "sum" over a sample's numbers."""
 
     name = "kinetic"
+    integrates = True
 
     def __init__(self, over: str = "mean") -> None:
         self.over = check_over(self.name, over)
@@ -65,6 +66,7 @@ class Frobenius(Regulariser):
 
     name = "frobenius"
     fixed_rows = True
+    integrates = True
 
     def __init__(self, over: str = "mean") -> None:
         self.over = check_over(self.name, over)

@@ -38,6 +38,7 @@ from ...methods.tableaus import get as get_tableau
 from ..clock import Clock
 from ..estimates import scaled_error, stiffness
 from ..field import Field
+from ..hooks import NO_HOOKS, Hooks
 from ..settings import Settings
 from ..solution import no_stiffness
 from ..start import first_step
@@ -83,6 +84,9 @@ class Local(Regulariser):
         self.name = "local_unbiased" if draw == "uniform" else "local_biased"
         self.own_gradient = True
         self.needs_steps = draw == "steps" or step == "taken"
+        self.adds_time = draw == "uniform"
+        # a drawn time may lie behind the event, and an automatic step may begin before it and end far behind it
+        self.ends_early = draw == "steps" and step == "taken"
         if method is not None:
             self._tableau(options.text("local: method", method))
 
@@ -97,26 +101,41 @@ class Local(Regulariser):
             raise no_stiffness(tableau.name, f"{self.name}: ")
         return tableau
 
+    def check_alone(self) -> None:
+        """ValueError where method or tolerances of the one step are those of a main solve, and it has none."""
+        missing = [name for name in ("method", "rtol", "atol") if getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
+                f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the "
+                "main solve has them"
+            )
+
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
         if solver is None:
-            missing = [name for name in ("method", "rtol", "atol") if getattr(self, name) is None]
-            if missing:
-                raise ValueError(
-                    f"{self.name} takes a step of its own and needs {', '.join(missing)}: "
-                    f"regulariser({self.name!r}, step={self.step!r}, method='dopri5', rtol=1e-6, atol=1e-9), as the "
-                    "main solve has them"
-                )
+            self.check_alone()
             assert self.method is not None  # not missing
             solver = Solver(self.method, float(self.rtol or 0.0), float(self.atol or 0.0))
         tableau = self._tableau(self.method or solver.method)
         rtol = solver.rtol if self.rtol is None else self.rtol
         atol = solver.atol if self.atol is None else self.atol
-        settings = Settings(tableau, None, t.numpy(), float(rtol), float(atol), None, 1, False, True)
+        hooks = self._hooks(solver)
+        settings = Settings(tableau, None, t.numpy(), float(rtol), float(atol), None, 1, False, True, hooks=hooks)
         if self.draw == "uniform":
             at = float(t[0] + (t[-1] - t[0]) * uniform((), generator))
             return Term(lambda reading: self._at_time(reading, func, settings, solver, at), time=at)
         shares = uniform((len(y0),), generator).numpy()
         return Term(lambda reading: self._at_step(reading, func, settings, shares))
+
+    def _hooks(self, solver: Solver) -> Hooks:
+        """The main solve's error norm, and its tolerances of components where there are none of the step's own."""
+        each = solver.hooks.each
+        if each is not None:
+            own = (each[0] if self.rtol is None else torch.full_like(each[0], self.rtol)), (
+                each[1] if self.atol is None else torch.full_like(each[1], self.atol)
+            )
+            each = None if self.rtol is not None and self.atol is not None else own
+        return replace(NO_HOOKS, norm=solver.hooks.norm, each=each)
 
     def _at_time(self, reading: Reading, func: Func, set_: Settings, solver: Solver, at: float) -> Tensor:
         """The penalty at the drawn time `at`; the state there is a further output of the main solve."""
@@ -202,7 +221,7 @@ class Local(Regulariser):
         k1 = k1.detach() if self.hold_first else k1
         step = stepper.step(t, set_.sign * h, y, k1)
         if self.of == "error":
-            estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol)
+            estimate = scaled_error(step, stepper.errors(step), set_.rtol, set_.atol, set_.hooks)
         else:
             assert set_.tableau.stiffness is not None  # asked for when the plan was made
             estimate = stiffness(step, set_.tableau.stiffness)

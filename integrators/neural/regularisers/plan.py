@@ -26,6 +26,7 @@ from ...core import options
 from ...kernels.layout import SUCCESS
 from ...methods.tableaus import ExplicitTableau
 from .. import checks
+from ..hooks import NO_HOOKS, Hooks
 from ..solution import NeuralSolution
 from .augment import Integrand, augment, batch_of_one
 
@@ -35,12 +36,16 @@ Func = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Solver:
-    """The main solve's method, tolerances and kind of steps, for regularisers that take a step of their own."""
+    """The main solve's method, tolerances and kind of steps, for regularisers that take a step of their own.
+
+    hooks: its error norm and tolerances of components, over the rows that the solver works on.
+    """
 
     method: str | ExplicitTableau
-    rtol: float
-    atol: float
+    rtol: Any
+    atol: Any
     per_sample: bool | None = False
+    hooks: Hooks = NO_HOOKS
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,9 @@ class Regulariser(ABC):
     own_gradient  whether its penalty has a gradient whatever the main solve's adjoint is, none included.
     fixed_rows    whether it holds numbers that belong to rows of the batch, so that no row may be taken out during the
                   solve.
+    integrates    whether it adds a column to the state, the integral of a quantity.
+    adds_time     whether it wants the state at a time of its own.
+    ends_early    whether its penalty is right where events end solves before the last time.
     """
 
     name: str = ""
@@ -102,6 +110,9 @@ class Regulariser(ABC):
     needs_steps: bool = False
     own_gradient: bool = False
     fixed_rows: bool = False
+    integrates: bool = False
+    adds_time: bool = False
+    ends_early: bool = False
 
     @abstractmethod
     def term(self, func: Func, y0: Tensor, t: Tensor, solver: Solver | None, generator: torch.Generator | None) -> Term:
@@ -169,6 +180,9 @@ class Sum(Regulariser):
         self.needs_steps = any(p.needs_steps for _, p in self._parts)
         self.own_gradient = all(p.own_gradient for _, p in self._parts)
         self.fixed_rows = any(p.fixed_rows for _, p in self._parts)
+        self.integrates = any(p.integrates for _, p in self._parts)
+        self.adds_time = any(p.adds_time for _, p in self._parts)
+        self.ends_early = all(p.ends_early for _, p in self._parts)
 
     def parts(self) -> list[tuple[float, Regulariser]]:
         return list(self._parts)
@@ -221,6 +235,11 @@ class Plan:
         self._columns = len(integrands)
         self.t = merged.to(dtype=kind.dtype, device=kind.device)
         self.func, self.y0 = augment(func, y0, integrands, 1.0 if times[-1] > times[0] else -1.0)
+
+    @property
+    def columns(self) -> int:
+        """Number of columns added."""
+        return self._columns
 
     @property
     def batch(self) -> int:

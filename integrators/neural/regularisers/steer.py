@@ -26,6 +26,7 @@ class Steer(Regulariser):
     of [0, 1]."""
 
     name = "steer"
+    ends_early = True
 
     def __init__(self, b: float) -> None:
         self.b = options.positive("steer: b", b)

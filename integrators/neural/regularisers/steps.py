@@ -31,6 +31,8 @@ Tensor = torch.Tensor
 class StepRegulariser(Regulariser):
     """Reduction ("sum", "mean", "max") over accepted steps of E h ("er"), E^2 ("er2"), S h ("sr"; for "max": S / r)."""
 
+    ends_early = True
+
     def __init__(self, quantity: str, reduction: str) -> None:
         if quantity not in ("er", "er2", "sr"):
             raise ValueError(f"quantity must be er, er2 or sr; got {quantity!r}")

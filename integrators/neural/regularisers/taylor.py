@@ -50,6 +50,8 @@ def _along(func: Func, quantity: Func) -> Func:
 class Taylor(Regulariser):
     """R_K with K = `order`, 2 or 3; `over`: "mean" or "sum" over a sample's numbers."""
 
+    integrates = True
+
     def __init__(self, order: int, over: str = "mean") -> None:
         if order not in ORDERS:
             raise ValueError(f"taylor: order must be one of {ORDERS}, got {order!r}")

@@ -1,4 +1,4 @@
-"""`stepsmith/Regularization-v0`: checkers, seeds, states, what an episode pays, and the trainings inside against torch."""
+"""`stepsmith/Regularization-v0`: checkers, seeds, states, what an episode pays, and its trainings against torch."""
 
 import copy
 import pickle

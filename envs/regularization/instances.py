@@ -1,4 +1,4 @@
-"""What is trained in an episode of `stepsmith/Regularization-v0`: a data set, a model, and settings, all from one number.
+"""What an episode of `stepsmith/Regularization-v0` trains: a data set, a model and settings, all from one number.
 
     split         instances                                   tables
     "train"       0 ... TRAIN - 1                             those of `TABLES["train"]`

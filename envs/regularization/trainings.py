@@ -38,7 +38,8 @@ WEIGHT = 0.5
 SCALARS = (
     "instance", "iteration", "decision", "scale_e", "scale_s", "loss0", "loss", "loss_before", "held0", "held",
     "held_before", "held_best", "quality", "nfev0", "nfev", "steps0", "steps", "reject", "error", "stiff", "grad_e",
-    "grad_s", "cosine", "level_e", "level_s", "level_t", "spent", "paid", "over", "alive", "cost", "excess", "last_nfev", "fallbacks",
+    "grad_s", "cosine", "level_e", "level_s", "level_t", "spent", "paid", "over", "alive", "cost",
+    "excess", "last_nfev", "fallbacks",
 )  # fmt: skip
 ROW = {name: i for i, name in enumerate(SCALARS)}
 COUNT = len(SCALARS) + 3 * WEIGHTS
@@ -116,9 +117,9 @@ class Trainings:
 
     def solve(self, flow: Flow, x: Tensor, heuristics: bool | str) -> NeuralSolution:
         """All lanes' batches x (lanes, batch, WIDTH) from 0 to 1."""
-        law = controller(LAW, None, METHOD)
-        tol = flow.tolerance
-        return odeint(flow, x, SPAN, METHOD, law, tol, tol, per_sample=True, heuristics=heuristics, max_steps=MOST_STEPS)
+        law, tol = controller(LAW, None, METHOD), flow.tolerance
+        more = {"per_sample": True, "heuristics": heuristics, "max_steps": MOST_STEPS}
+        return odeint(flow, x, SPAN, METHOD, law, tol, tol, **more)
 
     def train(self, iterations: int) -> None:
         """So many iterations of every lane; the first measures the gradients."""

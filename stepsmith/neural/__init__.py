@@ -108,6 +108,7 @@ class NeuralODE(_NeuralODE):
         adjoint: str = "discrete",
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
+        strength: strength.Strength | float | None = None,
         warm_start: bool = False,
         steps: str = "plain",
         on_failure: str = "raise",

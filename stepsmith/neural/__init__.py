@@ -16,7 +16,7 @@ import torch
 
 from .. import controller as _resolve
 from ..integrators.core import options as _options
-from ..integrators.neural import NeuralSolution, regularisers, strength
+from ..integrators.neural import NeuralSolution, regularisers
 from ..integrators.neural import odeint as _odeint
 from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
@@ -24,6 +24,7 @@ from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.module import refuse_grid as _refuse_grid
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from . import strength
 from .calibration import Calibration, calibrate
 from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing

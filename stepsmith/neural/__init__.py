@@ -16,7 +16,7 @@ import torch
 
 from .. import controller as _resolve
 from ..integrators.core import options as _options
-from ..integrators.neural import NeuralSolution, regularisers, strength
+from ..integrators.neural import NeuralSolution, regularisers
 from ..integrators.neural import odeint as _odeint
 from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
@@ -27,6 +27,7 @@ from ..integrators.neural.steady import SteadySolution
 from ..integrators.neural.steady import steady_state as _steady_state
 from ..integrators.neural.steady_module import SteadyOutput
 from ..integrators.neural.steady_module import SteadyState as _SteadyState
+from . import strength
 from .calibration import Calibration, calibrate
 from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing

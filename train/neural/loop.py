@@ -15,7 +15,8 @@ A row of the log, with means over the iterations since the last row where nothin
     loss, penalty, strength             task loss; penalty not multiplied by the strength
     nfev, naccept, nreject              of a training solve's adaptive pass
     nfev_replay                         f-evaluations of its replay or adjoint, where there is one
-    field_calls                         evaluations of the field in training so far, a regulariser's steps included
+    field_calls                         evaluations of the field in training so far, a regulariser's steps and the
+                                        validation losses that a strength responds to included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
     train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
@@ -202,7 +203,12 @@ class _Training:
         s = out.solution.stats
         if not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
-        total = loss if self.strength is None else self.strength.total(loss, out.penalty, self.groups, nfev=s.nfev)
+        total = loss
+        if self.strength is not None:
+            context = _log_stiffness(out)
+            total = self.strength.total(loss, out.penalty, self.groups, nfev=s.nfev, context=context)
+            if self.strength.due:
+                self._respond(loss, out.penalty)
         self.optimiser.zero_grad()
         total.backward()
         settings = self.config.train
@@ -227,6 +233,20 @@ class _Training:
         for name, value in zip(_TALLY, found, strict=True):
             self.tally[name] += value
         self.counted += 1
+
+    def _respond(self, loss: torch.Tensor, penalty: torch.Tensor) -> None:
+        """Let the strength respond to the loss of a batch of the validation subjects, each in its turn."""
+        assert self.strength is not None
+        known = torch.from_numpy(self.task.split.validation)
+        size = min(self.config.train.batch, len(known))
+        rows = known[(self.iteration * size + torch.arange(size)) % len(known)]
+        self.task.model.eval()
+        prediction, out = self.task.solve(rows, None)
+        self.task.model.train()
+        if not out.solution.success:
+            raise Diverged(f"the solve of a validation loss failed: {out.solution.message}")
+        validation = self.task.loss(prediction, rows, self.epoch)
+        self.strength.respond(validation, loss, penalty, self.groups)
 
     def _record(self, board: Any) -> None:
         """Evaluate, log, and begin new means."""
@@ -306,6 +326,13 @@ class _Training:
         if self.strength is not None:
             self.strength.load_state_dict(state["strength"])
         self.saved = self.epoch
+
+
+def _log_stiffness(out: neural.NeuralOutput) -> float | None:
+    """The logarithm of the largest stiffness estimate of the solve's steps; None where it has none above zero."""
+    steps = out.solution.heuristics
+    largest = 0.0 if steps is None or steps.S is None or not steps.S.numel() else float(steps.S.detach().max())
+    return math.log(largest) if 0.0 < largest < math.inf else None
 
 
 def _json(x: float) -> float | None:

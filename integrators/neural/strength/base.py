@@ -37,7 +37,7 @@ PATIENCE = 3
 @dataclass(frozen=True)
 class Seen:
     """What a strength sees of an iteration: the task loss and the penalty, 0-d with their graphs and as numbers, the
-    parameters in groups (None: not given), and f-evaluations of the solve (None: not told)."""
+    parameters in groups (None: not given), f-evaluations of the solve and the context (None: not told)."""
 
     loss: Tensor
     penalty: Tensor
@@ -45,6 +45,7 @@ class Seen:
     size: float
     groups: Groups | None
     nfev: float | None
+    context: float | None = None
 
 
 class Strength(ABC):
@@ -61,6 +62,8 @@ class Strength(ABC):
     remembered: tuple[str, ...] = ("iteration", "last", "off", "_lost")
     #: whether gradients are measured, so that `total` needs the parameters
     needs_parameters = False
+    #: whether it learns from validation losses by `respond`, and stays as it is without
+    needs_response = False
 
     def __init__(self) -> None:
         self.iteration = 0
@@ -87,8 +90,19 @@ class Strength(ABC):
             return math.nan
         return self._measuring / max(time.perf_counter() - self._began, 1e-9)
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time for `respond`; never for those that do not respond."""
+        return False
+
     def total(
-        self, loss: Tensor, penalty: Tensor, parameters: Parameters | None = None, *, nfev: float | None = None
+        self,
+        loss: Tensor,
+        penalty: Tensor,
+        parameters: Parameters | None = None,
+        *,
+        nfev: float | None = None,
+        context: float | None = None,
     ) -> Tensor:
         """loss + lambda * penalty, 0-d, and one more iteration.
 
@@ -96,6 +110,8 @@ class Strength(ABC):
         parameters      a Module, tensors, an optimiser, or a list of groups of tensors: what gradients are measured in
                         (`ratio`); others do not look at them.
         nfev            f-evaluations of the iteration's solve, for strengths that listen to them.
+        context         a number that the best strength may depend on, such as the logarithm of the stiffness, for
+                        strengths that read one.
 
         Without gradient (`torch.no_grad()`, eval mode of NeuralODE) it is the loss, and no iteration is counted.
         Raises ValueError for tensors that are not 0-d, for a penalty that has no gradient though it is not zero, and
@@ -120,6 +136,8 @@ class Strength(ABC):
             raise ValueError(f"a strength of kind {self.kind!r} measures gradients: pass the parameters to total()")
         if nfev is not None:
             nfev = options.number("nfev", nfev, 0.0)
+        if context is not None:
+            context = options.number("context", context)
         if self._began is None:
             self._began = time.perf_counter()
         task = float(loss.detach())
@@ -131,7 +149,7 @@ class Strength(ABC):
             return loss
         groups = None if parameters is None else groups_of(parameters)
         self.last = 0.0
-        level = self.see(Seen(loss, penalty, task, size, groups, nfev))
+        level = self.see(Seen(loss, penalty, task, size, groups, nfev, context))
         self.iteration += 1
         if self.off:
             return loss
@@ -148,6 +166,21 @@ class Strength(ABC):
     def report(self, metric: float) -> None:
         """A result on validation data, for strengths that listen to it; each says what it takes it for."""
         options.number("metric", metric, -math.inf)
+
+    def respond(
+        self,
+        validation_loss: Tensor,
+        training_loss: Tensor | None = None,
+        penalty: Tensor | None = None,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """Go on by the gradient of a validation loss, 0-d with its graph; call it where `due` says so.
+
+        Each strength that responds says what it needs of the rest.  ValueError for those that do not.
+        """
+        raise ValueError(
+            f"a strength of kind {self.kind!r} does not respond to a validation loss: call respond() where due is True"
+        )
 
     def switch_off(self, why: str) -> None:
         """No penalty from now on, with a warning that says why."""

@@ -18,9 +18,19 @@ MAKERS: dict[str, Callable[..., Strength]] = {
     "constant": constant, "exponential": exponential, "linear": linear, "dual_ascent": dual_ascent,
 }  # fmt: skip
 
-
-#: all kinds that a description may have
+#: the kinds that are made here
 KINDS = (*MAKERS, "ratio")
+
+
+def register(kind: str, maker: Callable[..., Strength]) -> None:
+    """Let `make` know one more kind, made by `maker(**numbers)`.  ValueError where another maker has the name."""
+    if kind in KINDS or MAKERS.setdefault(kind, maker) is not maker:
+        raise ValueError(f"there is a strength of kind {kind!r} already: give it another name")
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds that a description may have, registered ones included."""
+    return (*MAKERS, "ratio")
 
 
 def make(kind: str, **numbers: Any) -> Strength:
@@ -31,7 +41,7 @@ def make(kind: str, **numbers: Any) -> Strength:
     if kind == "ratio":
         return _ratio(numbers)
     if not isinstance(kind, str) or kind not in MAKERS:
-        raise unknown("strength", kind, KINDS)
+        raise unknown("strength", kind, kinds())
     wanted = inspect.signature(MAKERS[kind]).parameters
     options.check_names(f"strength {kind!r}", numbers, wanted)
     missing = [name for name, p in wanted.items() if p.default is p.empty and name not in numbers]

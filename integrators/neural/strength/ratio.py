@@ -23,7 +23,7 @@ from typing import Any
 
 from ...core import options
 from .base import Seen, Strength
-from .groups import gradient_norms
+from .groups import Parameters, Tensor, gradient_norms
 from .schedules import constant
 
 #: iterations of the first measurements
@@ -45,6 +45,7 @@ class Ratio(Strength):
     def __init__(self, inner: Strength, every: int) -> None:
         super().__init__()
         self.inner, self.every = inner, every
+        self.needs_response = inner.needs_response
         self.scale = math.nan
         self.measured = 0
 
@@ -85,6 +86,26 @@ class Ratio(Strength):
 
     def report(self, metric: float) -> None:
         self.inner.report(metric)
+        self.off = self.off or self.inner.off
+
+    @property
+    def due(self) -> bool:
+        return not self.off and self.measured > 0 and self.inner.due
+
+    def respond(
+        self,
+        validation_loss: Tensor,
+        training_loss: Tensor | None = None,
+        penalty: Tensor | None = None,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """As the ratio's own rule has it, for which the penalty is in units of the ratio."""
+        if self.needs_response and self.off:
+            return
+        if self.needs_response and not self.measured:
+            raise ValueError("no gradients have been measured yet: call respond() where due is True")
+        scaled = None if penalty is None else self.scale * penalty
+        self.inner.respond(validation_loss, training_loss, scaled, parameters)
         self.off = self.off or self.inner.off
 
     def describe(self) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def find(func: Callable[..., Tensor], z0: Any, x: Any, asked: SteadyOptions) -> 
             graph_calls = graph.count
     if not bool(ok.all()):
         rest = torch.full_like(last, torch.nan)
-        z = torch.where(ok[:, None], z, filled(rest, rows) if asked.on_failure == "mask" else rest)
+        z = torch.where(ok[:, None], z, filled(rest, rows, None) if asked.on_failure == "mask" else rest)
     stats = _stats(arrival, way.count, graph_calls, record, time.perf_counter() - began)
     return SteadySolution(
         z=z.reshape(z0.shape),

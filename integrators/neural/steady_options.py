@@ -17,7 +17,7 @@ from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
 from . import checks, fixed, resolution
 from .clock import Clock
-from .module import ON_FAILURE
+from .module_options import ON_FAILURE
 from .settings import Settings
 from .steady_pass import END
 

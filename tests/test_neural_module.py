@@ -132,7 +132,7 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
     (
         {"maxsteps": 10},
-        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*step_t, steps, strength, tolerance, warm_start",
+        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*, steps, strength, tolerance, warm_start",
     ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),

@@ -18,7 +18,11 @@ DIGITS = {
 }  # fmt: skip
 
 BANDIT = {"kind": "bandit", "arms": [0.1, 0.3, 1.0], "every": 1, "budget": 0.1, "seed": 2}
+DUAL = {"kind": "dual_ascent", "watch": "validation", "start": 0.3, "every": 2}
 LEARNING = {
+    "ratio": ("er_mean", {"kind": "ratio", "value": 0.3, "every": 1}),
+    "annealed": ("er_mean", {"kind": "ratio", "of": {"kind": "exponential", "l0": 3.0, "l1": 0.3}}),
+    "dual ascent": ("er_mean", {"kind": "ratio", "of": DUAL}),
     "bandit": ("er_mean", {"kind": "ratio", "of": BANDIT}),
     "chebyshev": ("sr_mean", {**BANDIT, "bandit": "chebyshev", "context_range": [-3.0, 3.0]}),
     "hypergradient": ("er_mean", {"kind": "hypergradient", "start": 1.0, "warm_up": 2, "every": 2, "terms": 1}),

@@ -230,33 +230,6 @@ def test_evaluation_draws_nothing_and_pays_nothing():
     assert all(p.grad is None for p in task.model.parameters())
 
 
-LISTENING = [
-    {"kind": "ratio", "value": 0.3, "every": 4},
-    {"kind": "ratio", "of": {"kind": "exponential", "l0": 3.0, "l1": 0.3}},
-    {"kind": "ratio", "of": {"kind": "dual_ascent", "watch": "validation", "start": 0.3, "every": 2}},
-]
-
-
-@pytest.mark.parametrize("strength", LISTENING, ids=lambda s: s.get("of", s)["kind"] if "of" in s else "ratio")
-def test_strengths_that_listen_go_on_to_the_same_numbers(strength, tmp_path, monkeypatch):
-    given = {"regulariser": {"name": "er_mean", "strength": strength}, "train": {"epochs": 3}}
-    whole = loop.train(config(**given), out=tmp_path / "whole", progress=False)
-    record = loop._Training._record
-
-    def interrupted(self, board):
-        record(self, board)
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop._Training, "_record", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config(**given), out=tmp_path / "parts", progress=False)
-    monkeypatch.undo()
-    parts = loop.train(config(**given), out=tmp_path / "parts", resume=True, progress=False)
-    assert without_clock(rows_of(parts)) == without_clock(rows_of(whole))
-    assert all(row["strength"] > 0 for row in rows_of(whole)[1:])
-
-
 @pytest.mark.parametrize("name", ["er2_sum", "sr_max", "local_biased", "steer", "rnode", "taylor2"])
 def test_regularisers_reach_the_weights(name, tmp_path):
     regulariser = {

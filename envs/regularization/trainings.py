@@ -12,6 +12,7 @@ Everything that a lane is, is one row of numbers (`ROW`), so that it can be save
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ class Trainings:
     def solve(self, flow: Flow, x: Tensor, heuristics: bool | str) -> NeuralSolution:
         """All lanes' batches x (lanes, batch, WIDTH) from 0 to 1."""
         law, tol = controller(LAW, None, METHOD), flow.tolerance
-        more = {"per_sample": True, "heuristics": heuristics, "max_steps": MOST_STEPS}
+        more: dict[str, Any] = {"per_sample": True, "heuristics": heuristics, "max_steps": MOST_STEPS}
         return odeint(flow, x, SPAN, METHOD, law, tol, tol, **more)
 
     def train(self, iterations: int) -> None:

@@ -64,15 +64,16 @@ class NeuralOutput:
     mask: Tensor
     _weigh: Callable[..., Tensor] | None = field(default=None, repr=False)
 
-    def total(self, loss: Tensor, parameters: Any = None) -> Tensor:
+    def total(self, loss: Tensor, parameters: Any = None, context: float | None = None) -> Tensor:
         """loss + lambda * penalty by the module's strength, 0-d; the loss alone in eval mode and without gradient.
 
-        parameters: what the strength measures gradients in, if it does; None: the module's own.  Call it once for every
-        solve that is trained on: it is an iteration of the strength.  ValueError where the module has no strength.
+        parameters: what the strength measures gradients in, if it does; None: the module's own.  context: as for
+        `Strength.total`.  Call it once for every solve that is trained on: it is an iteration of the strength.
+        ValueError where the module has no strength.
         """
         if self._weigh is None:
             raise ValueError("total() needs a strength: NeuralODE(func, regulariser=..., strength=...)")
-        return self._weigh(loss, self.penalty, parameters, self.solution.stats.nfev)
+        return self._weigh(loss, self.penalty, parameters, nfev=self.solution.stats.nfev, context=context)
 
 
 class NeuralODE(Remembering):
@@ -209,9 +210,9 @@ class NeuralODE(Remembering):
             solution = replace(solution, heuristics=solution.heuristics.detach())
         return NeuralOutput(y, penalty, solution, mask, None if self.strength is None else self._weighed)
 
-    def _weighed(self, loss: Tensor, penalty: Tensor, parameters: Any, nfev: int) -> Tensor:
+    def _weighed(self, loss: Tensor, penalty: Tensor, parameters: Any, **seen: Any) -> Tensor:
         assert self.strength is not None  # the caller's condition
-        return self.strength.total(loss, penalty, self if parameters is None else parameters, nfev=nfev)
+        return self.strength.total(loss, penalty, self if parameters is None else parameters, **seen)
 
     def _planned(self, y0: Any, t: Any, generator: torch.Generator | None, form: Form) -> Task:
         """What the regulariser makes of the problem; ValueError where it does not fit."""

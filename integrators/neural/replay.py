@@ -27,6 +27,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from . import recompute
+from .behind import Foreign
 from .clock import Clock
 from .estimates import scaled_error, stiffness
 from .field import Field
@@ -68,7 +69,7 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, scheme: Scheme)
     """Take the steps of `done.grid` from y0 (lanes, width), with gradient; `scheme`: which states are kept for it."""
     try:
         return _replay(field, set_, done, y0, scheme, foreign=False)
-    except recompute.Foreign:
+    except Foreign:
         return _replay(field, set_, done, y0, scheme, foreign=True)
 
 

@@ -91,7 +91,7 @@ class _Loop:
         stepper_type: type[Stepper],
     ) -> None:
         lanes, tableau = len(y0), set_.tableau
-        self.field, self.set, self.y0, self.watch, self.stepper_type = field, set_, y0, watch, stepper_type
+        self.field, self.set, self.y0, self.watch = field, set_, y0, watch
         self.want_output, self.dense = want_output, watch is not None and watch.dense
         ends = set_.t[0], set_.t[-1], set_.sign
         self.t0, self.t_end, self.sign = (np.broadcast_to(x, (lanes,)).astype(np.float64) for x in ends)
@@ -109,7 +109,8 @@ class _Loop:
             set_.check_start(self._slope_at_start, y0, self.k1, torch.from_numpy(start_ok).to(y0.device))
         self.control = Runner(set_.controller, lanes)
         self.h = self.control.first(h) if set_.first_step is None else h
-        self.stepper = self._stepper(lanes, stepper_type.graph)
+        self.stepper = stepper_type(tableau, field, lanes, y0.shape[1], y0.dtype, y0.device)
+        self.stepper.stops = set_.stops
         self.draws = Draws(y0.device) if set_.watch_draws else None
         # without FSAL the pass looks at the outputs too when the replay gives them: they need a slope that must be
         # finite
@@ -125,11 +126,6 @@ class _Loop:
         self.run, self.stuck = self.totals.status == RUNNING, np.zeros(lanes, dtype=bool)
         self.finite = np.ones(lanes, dtype=bool)
         self.lacking, self.owing = np.zeros(lanes, dtype=bool), np.zeros(lanes, dtype=bool)
-
-    def _stepper(self, lanes: int, graph: bool) -> Stepper:
-        made = self.stepper_type(self.set.tableau, self.field, lanes, self.y0.shape[1], self.y0.dtype, self.y0.device)
-        made.stops, made.graph = self.set.stops, graph
-        return made
 
     def _slope_at_start(self, y: Tensor) -> Tensor:
         self.checks += 1
@@ -210,7 +206,7 @@ class _Loop:
         self.control.take(keep)
         if self.watch is not None:
             self.watch.take(keep)
-        self.stepper = self._stepper(len(keep), self.stepper.graph)
+        self.stepper = self.stepper.resized(len(keep))
         return keep
 
     def _first_slopes(self) -> bool:

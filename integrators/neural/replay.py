@@ -133,9 +133,11 @@ class _Work:
     def run(self, seg: _Segment, y: Tensor, k1: Tensor | None, chosen: Chosen) -> tuple[Tensor, Tensor | None]:
         """Take the steps of `seg` from y, k1; state and slope at their end."""
         lanes, width = y.shape
-        if self.stepper is None or self.stepper.lanes != lanes:
+        if self.stepper is None:
             self.stepper = Stepper(self.set.tableau, self.field, lanes, width, y.dtype, y.device)
             self.stepper.wide, self.stepper.stops = self.clock.wide, self.set.stops
+        elif self.stepper.lanes != lanes:
+            self.stepper = self.stepper.resized(lanes)
         steps = _Steps(self.field, self.set, self.done, self.clock, self.stepper, seg, self._plan(seg))
         if chosen.block is None:
             parts = [steps.run(seg.start, seg.stop, y, k1)]

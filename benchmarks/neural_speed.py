@@ -81,6 +81,7 @@ def contestants(field: Field) -> dict[str, Callable[[torch.Tensor], torch.Tensor
         "ours, batch, with E and S": ours(field, per_sample=False, heuristics=True),
         "ours, batch, checkpoints": ours(field, per_sample=False, checkpoint_every=4),
         "ours, per sample": ours(field),
+        "ours, per sample, compact": ours(field, compact=True),
         "torchdiffeq odeint_adjoint": theirs(field, torchdiffeq.odeint_adjoint),
         "ours, batch, backsolve": ours(field, per_sample=False, adjoint="backsolve"),
         "ours, batch, interpolating": ours(field, per_sample=False, adjoint="interpolating"),

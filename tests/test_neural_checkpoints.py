@@ -46,8 +46,10 @@ def test_gradients_are_those_of_the_plain_graph(name, method, more):
     assert torch.equal(sol.y, plain.y) and sol.success
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12 * float(b.abs().max()))
-    calls = sol.stats.nfev_replay, plain.stats.nfev_replay
-    assert calls[0] == calls[1] if name == "plain" else calls[0] > calls[1]
+    if more.get("per_sample", True):
+        once = gradients(SCHEMES["plain"], method, **more)[1].stats.nfev_replay
+        assert sol.stats.nfev_replay == once if name == "plain" else sol.stats.nfev_replay > once > 0
+    assert plain.stats.nfev_replay == 0
 
 
 def test_the_schemes_are_the_ones_meant(monkeypatch):
@@ -143,7 +145,7 @@ def test_a_backward_pass_may_be_repeated_and_a_changed_parameter_is_noticed():
 
 def test_draws_and_autocast_are_repeated_as_they_were():
     drop, found = torch.nn.Dropout(0.3), []
-    for options in ({}, {"checkpoint_every": 2}, SCHEMES["binomial"]):
+    for options in (SCHEMES["plain"], {"checkpoint_every": 2}, SCHEMES["binomial"]):
         net = mlp()
         torch.manual_seed(5)
         step = registry.get("constant", h=0.1)
@@ -224,7 +226,7 @@ def test_a_budget_is_kept_to():
         calls.append(sol.stats.nfev_replay)
     assert peaks[1] == pytest.approx(peaks[0], rel=1e-3) and peaks[0] > 9.0
     assert peaks[2] < 5.0 and peaks[3] < 0.8
-    assert calls[0] == calls[1] < calls[2] <= 2 * calls[0] < calls[3] < 5 * calls[0]
+    assert calls[0] == 0 < calls[1] < calls[2] <= 2 * calls[1] < calls[3] < 5 * calls[1]
 
 
 def test_a_batch_with_one_step_is_replayed_once_its_graph_is_over_the_budget():

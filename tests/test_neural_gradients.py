@@ -124,5 +124,5 @@ def test_checkpoints_keep_less_and_evaluate_more():
         sol.y[-1].sum().backward()
         saved[every] = kept, before, sol.stats.nfev_replay
     assert saved[4][0] < 0.5 * saved[None][0]
-    assert saved[None][1] == saved[None][2] == saved[4][1]
+    assert saved[None][1] == saved[None][2] == 0 < saved[4][1]
     assert 1.8 * saved[4][1] < saved[4][2] <= 2 * saved[4][1]

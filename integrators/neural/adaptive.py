@@ -91,7 +91,7 @@ class Loop:
         stepper_type: type[Stepper],
     ) -> None:
         lanes, tableau = len(y0), set_.tableau
-        self.field, self.set, self.y0, self.watch, self.stepper_type = field, set_, y0, watch, stepper_type
+        self.field, self.set, self.y0, self.watch = field, set_, y0, watch
         self.want_output, self.dense = want_output, watch is not None and watch.dense
         ends = set_.t[0], set_.t[-1], set_.sign
         self.t0, self.t_end, self.sign = (np.broadcast_to(x, (lanes,)).astype(np.float64) for x in ends)
@@ -109,7 +109,8 @@ class Loop:
             set_.check_start(self._slope_at_start, y0, self.k1, torch.from_numpy(start_ok).to(y0.device))
         self.control = Runner(set_.controller, lanes)
         self.h = self.control.first(h) if set_.first_step is None else h
-        self.stepper = self._stepper(lanes)
+        self.stepper = stepper_type(tableau, field, lanes, y0.shape[1], y0.dtype, y0.device)
+        self.stepper.stops = set_.stops
         self.draws = Draws(y0.device) if set_.watch_draws else None
         # without FSAL the pass looks at the outputs too when the replay gives them: they need a slope that must be
         # finite
@@ -126,11 +127,6 @@ class Loop:
         self.run, self.stuck = self.totals.status == RUNNING, np.zeros(lanes, dtype=bool)
         self.finite = np.ones(lanes, dtype=bool)
         self.lacking, self.owing = np.zeros(lanes, dtype=bool), np.zeros(lanes, dtype=bool)
-
-    def _stepper(self, lanes: int) -> Stepper:
-        made = self.stepper_type(self.set.tableau, self.field, lanes, self.y0.shape[1], self.y0.dtype, self.y0.device)
-        made.stops = self.set.stops
-        return made
 
     def _slope_at_start(self, y: Tensor) -> Tensor:
         self.checks += 1
@@ -202,15 +198,16 @@ class Loop:
         keep = np.flatnonzero(self.run)
         index = torch.from_numpy(keep).to(self.y0.device)
         if self.y_last is self.y0:
-            self.y_last = self.y0.clone()
+            self.y_last = self.y0.detach().clone()
         self.y_last[torch.from_numpy(self.ids).to(self.y0.device)] = self.y
-        self.y, self.k1 = self.y[index], self.k1[index]
+        with torch.set_grad_enabled(self.stepper.graph):
+            self.y, self.k1 = self.y[index], self.k1[index]
         for name in ("ids", "t", "h", "run", "stuck", "finite", "lacking", "owing", "t_end", "sign", "span"):
             setattr(self, name, getattr(self, name)[keep])
         self.control.take(keep)
         if self.watch is not None:
             self.watch.take(keep)
-        self.stepper = self._stepper(len(keep))
+        self.stepper = self.stepper.resized(len(keep))
         return keep
 
     def _first_slopes(self) -> bool:
@@ -221,9 +218,10 @@ class Loop:
         # func may use its result as a buffer; what a graph holds is not written again
         slope = slope if self.stepper.graph else slope.clone()
         if not self.lacking.all():
-            slope = torch.where(torch.from_numpy(self.lacking).to(self.y0.device)[:, None], slope, self.k1)
+            with torch.set_grad_enabled(self.stepper.graph):
+                slope = torch.where(torch.from_numpy(self.lacking).to(self.y0.device)[:, None], slope, self.k1)
         self.k1 = slope
-        self.lacking[:] = False
+        self.lacking = np.zeros_like(self.lacking)  # the graph holds the old one's numbers
         return True
 
     def _attempt(self, sizes: Sizes) -> Step:
@@ -285,7 +283,8 @@ class Loop:
             if self.set.between:
                 self.totals.begin_anew(ids[at])
             if self.want_output:
-                values = rows_of(step.y1, at) if theta is None else self.stepper.dense(step, at, theta)
+                with torch.set_grad_enabled(self.stepper.graph):
+                    values = rows_of(step.y1, at) if theta is None else self.stepper.dense(step, at, theta)
                 self.outputs.add(output, ids[at], values)
             if theta is not None and not self.dense:
                 nfev[ids[np.unique(at)]] += dense_stages
@@ -297,7 +296,8 @@ class Loop:
             self.y, self.k1 = step.y1, k_end
         else:
             mask = torch.from_numpy(accept).to(self.y.device)[:, None]
-            self.y, self.k1 = torch.where(mask, step.y1, self.y), torch.where(mask, k_end, self.k1)
+            with torch.set_grad_enabled(self.stepper.graph):
+                self.y, self.k1 = torch.where(mask, step.y1, self.y), torch.where(mask, k_end, self.k1)
         if not self.set.tableau.fsal:
             self.owing = self.owing | (accept & ~(reach & (step.k_end is not None)))
             if step.k_end is None:

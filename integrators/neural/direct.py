@@ -1,8 +1,8 @@
 """The adaptive pass with gradient: accepted steps keep their graph, rejected attempts are dropped, nothing is replayed.
 
-This is possible where an attempt is accepted or rejected as a whole, that is for a batch with one step size: the graph
-is then exactly the replay's, for half of its evaluations.  With steps per sample an accepted attempt holds other
-samples' rejected, possibly NaN, stages; those solves are replayed.
+Where an attempt is accepted or rejected as a whole, that is with one lane, the graph is exactly the replay's, for half
+of its evaluations.  With steps per lane an accepted attempt holds other lanes' rejected stages too, and `guarded` looks
+at what the gradient makes of those.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .adaptive import adaptive_pass
+from .behind import Foreign, leaves_behind
 from .estimates import scaled_error, stiffness
 from .field import Field
 from .replay import Replay
@@ -23,13 +24,16 @@ from .watch import Attempt, Watch
 Tensor = torch.Tensor
 
 
-def direct(field: Field, set_: Settings, y0: Tensor, budget: float | None = None) -> tuple[Pass, Replay | None]:
-    """Solve from y0 (1, width) with gradient; the pass, and its outputs and heuristics.
+def direct(
+    field: Field, set_: Settings, y0: Tensor, budget: float | None = None, since: int | None = None
+) -> tuple[Pass, Replay | None]:
+    """Solve from y0 (lanes, width) with gradient; the pass, and its outputs and heuristics.
 
     budget: bytes that the graph may take.  Where it would take more it is let go, the pass goes on without it, and in
-    the place of what has a gradient comes None.
+    the place of what has a gradient comes None.  since: None for one lane; else the graph is let go too where an
+    attempt of a lane is not finite, or where the first step leads to a node older than this number (`behind`).
     """
-    watch = _Heuristics(set_, budget)
+    watch = _Heuristics(set_, budget, since)
 
     def slope(t: Tensor, y: Tensor) -> Tensor:
         with torch.set_grad_enabled(not watch.over):
@@ -42,13 +46,8 @@ def direct(field: Field, set_: Settings, y0: Tensor, budget: float | None = None
         return done, None
     assert done.y is not None
     wanted = zip("ES", (watch.err, watch.stiff), strict=True)
-    err, stiff = (_rows(rows, y0) if name in set_.graph else None for name, rows in wanted)
+    err, stiff = (watch.of_steps(rows, y0) if name in set_.graph else None for name, rows in wanted)
     return done, Replay(done.y, err, stiff, watch.slopes)
-
-
-def _rows(rows: list[Tensor], y0: Tensor) -> Tensor:
-    """One number a step as (n_steps, 1)."""
-    return torch.stack(rows) if rows else y0.new_zeros((0, 1))
 
 
 class _GraphStepper(Stepper):
@@ -83,28 +82,68 @@ class _Heuristics(Watch):
     """Collects E and S of the accepted steps, with gradient, and keeps account of what the graph takes.
 
     budget   bytes that the graph may take; None: any.
-    over     whether it would take more.
+    since    as for `direct`.
+    over     whether the graph was let go.
+    err, stiff   of every attempt of which lanes were accepted, (lanes in the batch,); `where`, their numbers and which.
     """
 
-    def __init__(self, set_: Settings, budget: float | None) -> None:
-        self.set, self.budget, self.over = set_, budget, False
+    def __init__(self, set_: Settings, budget: float | None, since: int | None) -> None:
+        self.set, self.budget, self.since, self.over = set_, budget, since, False
         self.steps, self.step_bytes = 0, 0
         self.err: list[Tensor] = []
         self.stiff: list[Tensor] = []
+        self.where: list[tuple[np.ndarray, np.ndarray]] = []
         self.slopes: list[Tensor | None] | None = [] if set_.slopes else None
 
     def attempt(self, stepper: Stepper, step: Step, at: Attempt) -> None:
-        if self.over or not at.accept.all():
+        if self.over:
+            return
+        if self.since is not None and self._hopeless(step, at):
+            self._let_go(stepper, step)
+        if self.over or not at.accept.any():
             return
         with torch.enable_grad():
             if "E" in self.set.graph:
                 self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol, self.set.hooks))
             if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))
+        self.where.append((at.ids, at.accept))
         if self.slopes is not None:
             self.slopes += self._slopes(step, float(at.t[0]), float(at.end[0]))
+        self.steps += 1
         if self.budget is not None:
             self._account(stepper, step)
+
+    def _hopeless(self, step: Step, at: Attempt) -> bool:
+        """Whether a graph of this attempt could not be used: lanes did not start, or are not finite, or the first
+        attempt leads to a node that is older than the solve."""
+        if (at.run & ~at.finite).any():
+            return True
+        if self.steps > 0:
+            return False
+        try:
+            leaves_behind([step.y1, *step.ks], self.since or 0)
+        except Foreign:
+            return True
+        return not at.run.all()
+
+    def of_steps(self, values: list[Tensor], y0: Tensor) -> Tensor:
+        """`values`, those of `err` or `stiff`, as (n_steps, lanes), zero behind a lane's last step."""
+        lanes = len(y0)
+        if not values:
+            return y0.new_zeros((0, lanes))
+        if all(len(accept) == lanes and accept.all() for _, accept in self.where):
+            return torch.stack(values)
+        count, first, places = np.zeros(lanes, dtype=np.int64), 0, []
+        for ids, accept in self.where:
+            places.append((count[ids[accept]], ids[accept], first + np.flatnonzero(accept)))
+            count[ids] += accept
+            first += len(ids)
+        index = np.full((count.max(), lanes), first)
+        for step, lane, place in places:
+            index[step, lane] = place
+        whole = torch.cat([*values, y0.new_zeros(1)])
+        return whole[torch.from_numpy(index.reshape(-1)).to(y0.device)].view(index.shape)
 
     def _slopes(self, step: Step, t: float, end: float) -> list[Tensor | None]:
         """The slopes at the outputs in the step from t to `end`: that of dense output, and func's own at its end."""
@@ -121,12 +160,15 @@ class _Heuristics(Watch):
         return found
 
     def _account(self, stepper: Stepper, step: Step) -> None:
-        self.steps += 1
+        """Let the graph go where it takes more than the budget."""
         if self.step_bytes == 0:
             self.step_bytes = graph_bytes([step.y1, *step.ks, *self.err, *self.stiff])
         if self.steps * self.step_bytes > (self.budget or 0.0):
-            self.over, stepper.graph = True, False
-            self.err, self.stiff = [], []
-            # what follows is computed without gradient, and what was kept of it is let go with the pass
-            step.y1 = step.y1.detach()
-            step.k_end = None if step.k_end is None else step.k_end.detach().clone()
+            self._let_go(stepper, step)
+
+    def _let_go(self, stepper: Stepper, step: Step) -> None:
+        """What follows is computed without gradient, and what was kept of the graph is let go with the pass."""
+        self.over, stepper.graph = True, False
+        self.err, self.stiff = [], []
+        step.y1 = step.y1.detach()
+        step.k_end = None if step.k_end is None else step.k_end.detach().clone()

@@ -28,35 +28,34 @@ class Grid:
 
 
 class GridLog:
-    """Collects the attempts that at least one lane accepted, each as one row over all `lanes`."""
+    """Collects the attempts that at least one of `lanes` lanes accepted."""
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
-        self.rows: list[np.ndarray] = []
+        self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, ids: np.ndarray, accept: np.ndarray, *columns: np.ndarray) -> None:
         """Keep an attempt of the lanes `ids`: `accept` and the columns t, end, h, err, hs of `Grid`, each of the shape
-        of `ids`."""
-        row = np.zeros((1 + len(columns), self.lanes))
-        row[0, ids] = accept
-        for i, column in enumerate(columns):
-            row[1 + i, ids] = np.where(accept, column, 0.0)
-        self.rows.append(row)
+        of `ids`.  `ids` and `accept` must stay as they are."""
+        self.rows.append((ids, accept, np.array(columns)))
 
     def grid(self, t_start: np.ndarray, stiff: bool) -> Grid:
         """The grid of what was added; `t_start` (lanes,) is the time of lanes without a step, `stiff` says whether hs
         was measured."""
+        count = np.zeros(self.lanes, dtype=np.int64)
         if not self.rows:
             empty = np.zeros((0, self.lanes))
-            return Grid(empty, empty, empty, empty, empty if stiff else None, np.zeros(self.lanes, dtype=np.int64))
-        table = np.stack(self.rows, axis=1)
-        accepted = table[0] == 1.0
-        count = accepted.sum(0)
-        # a stable sort brings each lane's accepted attempts to the front, in their order
-        order = np.argsort(~accepted, axis=0, kind="stable")[: count.max()]
-        t, end, h, err, hs = (np.take_along_axis(column, order, axis=0) for column in table[1:])
-        pad = np.arange(len(order))[:, None] >= count
-        last = np.where(count > 0, np.take_along_axis(end, np.maximum(count - 1, 0)[None], axis=0)[0], t_start)
-        t, end = np.where(pad, last, t), np.where(pad, last, end)
-        h, err = np.where(pad, 0.0, h), np.where(pad, 0.0, err)
-        return Grid(t, end, h, err, np.where(pad, 0.0, hs) if stiff else None, count)
+            return Grid(empty, empty, empty, empty, empty if stiff else None, count)
+        parts = []
+        for ids, accept, values in self.rows:
+            some = np.flatnonzero(accept)
+            lane = ids.take(some)
+            parts.append((count.take(lane), lane, values.take(some, axis=1)))
+            count[lane] += 1
+        step, lane, values = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        columns = np.zeros((len(values), count.max(), self.lanes))
+        columns[:, step, lane] = values
+        t, end, h, err, hs = columns
+        pad = np.arange(len(t))[:, None] >= count
+        last = np.where(count > 0, end[np.maximum(count - 1, 0), np.arange(self.lanes)], t_start)
+        return Grid(np.where(pad, last, t), np.where(pad, last, end), h, err, hs if stiff else None, count)

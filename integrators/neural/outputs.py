@@ -29,14 +29,18 @@ class Outputs:
         self.t, self.event = t, event
         self.due = t * (self.sign if t.ndim > 1 else self.sign[0])
         self.next = np.ones(lanes, dtype=np.int64)
+        #: no lane passes an output before this time
+        self.soonest = self.due[min(1, len(self.due) - 1)] if self.due.ndim == 1 else -np.inf
         self.where = np.full((len(t) + (event is not None), lanes), -1, dtype=np.int64)
         self.values: list[Tensor] = []
         self.rows = 0
 
     def passed(self, lanes: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Pairs (position in `lanes`, output) that the lanes pass when they reach the times `end`; None without any."""
-        start = self.next[lanes]
         until = self._until(lanes, end) * self.sign[lanes]
+        if self.due.ndim == 1 and len(until) and until.max() < self.soonest:
+            return None
+        start = self.next[lanes]
         if self.due.ndim > 1:
             stop = (self.due[:, lanes] <= until).sum(0)
         else:
@@ -48,6 +52,8 @@ class Outputs:
         position = np.repeat(np.arange(len(lanes)), count)
         offset = np.arange(total) - np.repeat(np.cumsum(count) - count, count)
         self.next[lanes] = np.maximum(start, stop)
+        if self.due.ndim == 1:
+            self.soonest = self.due[min(self.next.min(), len(self.due) - 1)]
         return position, start[position] + offset
 
     def groups(self, ids: np.ndarray, t0: np.ndarray, t1: np.ndarray) -> Iterator[tuple]:

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from .behind import casts_in_force, leaves_behind, newest, pairs_of, through, under, unhooked
 from .rows import GeneratorState, generator_state, restore, same_state
 
 Tensor = torch.Tensor
@@ -70,8 +71,7 @@ class Task:
     def as_before(self, first: int, device: torch.device) -> Iterator[None]:
         """The block that begins with step `first` is taken again under what was in force the first time."""
         with contextlib.ExitStack() as stack:
-            for settings in self.casts:
-                stack.enter_context(torch.autocast(**settings))
+            stack.enter_context(under(self.casts))
             state = self.draws.get(first)
             if state is not None:
                 stack.callback(restore, generator_state(device))
@@ -79,27 +79,23 @@ class Task:
             yield
 
 
-class Foreign(Exception):
-    """Func uses a tensor with a graph of its own, so that a stretch cannot be one node."""
-
-
 def taken(task: Task, y: Tensor, k1: Tensor | None) -> Results:
     """The task's results from y and k1, with a gradient that costs no graph.  Raises Foreign where there can be none
     (see above); errors of func are raised as they are."""
-    task.casts = _casts(y.device)
+    task.casts = casts_in_force(y.device)
     parts: list[Results] = []
     alive: list[tuple[list[bool], list[bool]]] = []
     at, slope = y.detach().requires_grad_(y.requires_grad), k1
     if k1 is not None:
         slope = k1.detach().requires_grad_(k1.requires_grad)
     for first, last in zip(task.firsts(), task.firsts()[1:], strict=False):
-        before, since = generator_state(y.device), _newest()
+        before, since = generator_state(y.device), newest()
         # the graph of this run is looked at and let go: the caller's hooks for what a graph saves are not to see it
         with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, _as_it_is):
             out = task.run(first, last, at, slope)
         if not same_state(before, generator_state(y.device)):
             task.draws[first] = before
-        leaves = _leaves([x for x in (*out[:4], *out[4]) if x is not None], since)
+        leaves = leaves_behind([x for x in (*out[:4], *out[4]) if x is not None], since)
         task.leaves.update({id(x): x for x in leaves if x is not at and x is not slope})
         parts.append(_cut(out))
         alive.append(([x is not None and x.requires_grad for x in out[:4]], [x.requires_grad for x in out[4]]))
@@ -155,17 +151,23 @@ class Stretch(torch.autograd.Function):
         leaves = list(task.leaves.values())
         if all(x is None for x in g):
             return (None,) * (3 + len(leaves))
-        if [x._version for x in leaves] != task.versions:
-            raise RuntimeError(
-                "a tensor that func uses was modified in place between the solve and its backward pass, which takes "
-                "the steps again with it: call backward() before the optimiser's step"
-            )
+        check_versions(leaves, task.versions)
         if torch.is_grad_enabled():
             return None, *_differentiable(task, y, k1, g)
         sweep = Sweep(task, leaves, g)
         first, last = 0, len(task.firsts()) - 1
-        sweep.reverse(first, last, y, k1, task.slots + 1, ctx.needs_input_grad[1:3])
+        with unhooked(leaves):
+            sweep.reverse(first, last, y, k1, task.slots + 1, ctx.needs_input_grad[1:3])
         return None, sweep.g_y, sweep.g_k1, *sweep.found
+
+
+def check_versions(leaves: Sequence[Tensor], versions: list[int]) -> None:
+    """RuntimeError where the `leaves` that func uses were written to since their counts of writes were `versions`."""
+    if [x._version for x in leaves] != versions:
+        raise RuntimeError(
+            "a tensor that func uses was modified in place between the solve and its backward pass, which takes "
+            "the steps again with it: call backward() before the optimiser's step"
+        )
 
 
 class Sweep:
@@ -209,33 +211,13 @@ class Sweep:
         rows = slice(a - task.start, b - task.start)
         given = [self.g_y, self.g_k1, *(None if g is None else g[rows] for g in (self.g_err, self.g_stiff))]
         given += [g for g, step in zip(self.g_values, task.planned, strict=True) if a <= step < b]
-        pairs = _pairs([*out[:4], *out[4]], given)
-        grads = _through(pairs, [y, k1, *self.leaves])
+        pairs = pairs_of([*out[:4], *out[4]], given)
+        grads = through(pairs, [y, k1, *self.leaves])
         self.g_y, self.g_k1 = grads[:2]
         for j, grad in enumerate(grads[2:]):
             known = self.found[j]
             if grad is not None:
                 self.found[j] = grad.clone() if known is None else known.add_(grad)
-
-
-def _pairs(outs: Sequence[Tensor | None], given: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor]]:
-    """Results that have a gradient and are given one, with it."""
-    both = zip(outs, given, strict=True)
-    return [(x, g) for x, g in both if x is not None and g is not None and x.requires_grad]
-
-
-def _through(
-    pairs: list[tuple[Tensor, Tensor]], inputs: Sequence[Tensor | None], create_graph: bool = False
-) -> list[Tensor | None]:
-    """The gradient in `inputs`, one each, of results with a gradient; None where there is none."""
-    wanted = {j: x for j, x in enumerate(inputs) if x is not None and x.requires_grad}
-    found: list[Tensor | None] = [None] * len(inputs)
-    if pairs and wanted:
-        outs, given = zip(*pairs, strict=True)
-        some = torch.autograd.grad(outs, list(wanted.values()), given, allow_unused=True, create_graph=create_graph)
-        for j, grad in zip(wanted, some, strict=True):
-            found[j] = grad
-    return found
 
 
 def split(blocks: int, kept: int) -> int:
@@ -253,7 +235,7 @@ def split(blocks: int, kept: int) -> int:
 # -- second derivatives ------------------------------------------------------------------------------------------------
 
 
-class _Gate(torch.autograd.Function):
+class Gate(torch.autograd.Function):
     """The identity, through which a gradient passes while the gate is open."""
 
     @staticmethod
@@ -275,58 +257,14 @@ def _differentiable(
     leaves' gradient is that of this stretch alone.
     """
     gate = [False]
-    at, slope = _Gate.apply(y, gate), None if k1 is None else _Gate.apply(k1, gate)
+    at, slope = Gate.apply(y, gate), None if k1 is None else Gate.apply(k1, gate)
     parts: list[Results] = []
     for first, last in zip(task.firsts(), task.firsts()[1:], strict=False):
         with task.as_before(first, y.device):
             start = parts[-1][:2] if parts else (at, slope)
             parts.append(task.run(first, last, *start))
-    pairs = _pairs(_joined(parts), g)
-    grads = _through(pairs, [at, slope, *task.leaves.values()], create_graph=True)
+    pairs, leaves = pairs_of(_joined(parts), g), list(task.leaves.values())
+    with unhooked(leaves):
+        grads = through(pairs, [at, slope, *leaves], create_graph=True)
     gate[0] = True
     return tuple(grads)
-
-
-# -- what a graph leads to ---------------------------------------------------------------------------------------------
-
-
-def _newest() -> int:
-    """The number of a node made now; nodes made later in this thread have larger ones."""
-    return torch.zeros((), requires_grad=True).clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
-
-
-def nodes(outs: Sequence[Tensor]) -> Iterator[Any]:
-    """The nodes of the graph behind `outs`, each once; those of leaves have an attribute `variable`."""
-    todo = [x.grad_fn for x in outs if x.grad_fn is not None]
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        yield node
-        for child, _ in node.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                todo.append(child)
-
-
-def _leaves(outs: Sequence[Tensor], since: int) -> list[Tensor]:
-    """The leaves that `outs` depend on; Foreign where they depend on a node older than number `since`."""
-    found = []
-    for node in nodes(outs):
-        if type(node).__name__ == "AccumulateGrad":
-            found.append(node.variable)
-        elif node._sequence_nr() <= since:
-            raise Foreign
-    return found
-
-
-def _casts(device: torch.device) -> list[dict[str, Any]]:
-    """Settings of `torch.autocast` in force, for the CPU and for `device`; none where it is off."""
-    return [
-        {
-            "device_type": kind,
-            "dtype": torch.get_autocast_dtype(kind),
-            "cache_enabled": torch.is_autocast_cache_enabled(),
-        }
-        for kind in sorted({"cpu", device.type})
-        if torch.is_autocast_enabled(kind)
-    ]

@@ -27,6 +27,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from . import recompute
+from .behind import Foreign
 from .clock import Clock
 from .estimates import scaled_error, stiffness
 from .field import Field
@@ -68,7 +69,7 @@ def replay(field: Field, set_: Settings, done: Pass, y0: Tensor, scheme: Scheme)
     """Take the steps of `done.grid` from y0 (lanes, width), with gradient; `scheme`: which states are kept for it."""
     try:
         return _replay(field, set_, done, y0, scheme, foreign=False)
-    except recompute.Foreign:
+    except Foreign:
         return _replay(field, set_, done, y0, scheme, foreign=True)
 
 
@@ -132,9 +133,11 @@ class _Work:
     def run(self, seg: _Segment, y: Tensor, k1: Tensor | None, chosen: Chosen) -> tuple[Tensor, Tensor | None]:
         """Take the steps of `seg` from y, k1; state and slope at their end."""
         lanes, width = y.shape
-        if self.stepper is None or self.stepper.lanes != lanes:
+        if self.stepper is None:
             self.stepper = Stepper(self.set.tableau, self.field, lanes, width, y.dtype, y.device)
             self.stepper.wide, self.stepper.stops = self.clock.wide, self.set.stops
+        elif self.stepper.lanes != lanes:
+            self.stepper = self.stepper.resized(lanes)
         steps = _Steps(self.field, self.set, self.done, self.clock, self.stepper, seg, self._plan(seg))
         if chosen.block is None:
             parts = [steps.run(seg.start, seg.stop, y, k1)]

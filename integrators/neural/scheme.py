@@ -23,7 +23,7 @@ import torch
 
 from ..core import options
 from ..core.errors import outside
-from .recompute import nodes
+from .behind import nodes
 
 Tensor = torch.Tensor
 #: bytes of a node of the graph beside its tensors' numbers, as a process grows by them (`benchmarks/neural_memory.py`)

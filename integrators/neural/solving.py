@@ -1,8 +1,9 @@
-"""From a checked problem to its solution with a gradient, in one of three ways.
+"""From a checked problem to its solution with a gradient, in one of four ways.
 
 A batch with one step size gets its gradient from the adaptive pass itself (`direct`), unless its graph takes more than
-the budget.  Steps per sample, and checkpoints, take an adaptive pass without gradient and a replay of its steps with
-gradient (`replay`).  The continuous adjoints solve for the gradient backwards in time (`adjoint`).
+the budget.  So do steps per sample, with a look at what rejected lanes make of it (`guarded`).  Checkpoints take an
+adaptive pass without gradient and a replay of its steps with gradient (`replay`).  The continuous adjoints solve for
+the gradient backwards in time (`adjoint`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .clock import Clock
 from .direct import direct
 from .events import EventFunction, LaneEvents
 from .field import Field, Func
+from .guarded import guarded
 from .hooks import NO_HOOKS, Hooks
 from .replay import Replay, replay
 from .rows import check_rows
@@ -179,10 +181,18 @@ def solve(problem: Problem) -> Solved:
     if moved is not None:
         start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings, at_end=False))
     again: Replay | None = None
-    if problem.differentiate and not problem.per_sample and asked.checkpoint_every is None:
+
+    def replayed(done: Pass, y0: Tensor) -> Replay:
+        return replay(backward, settings, done, y0, problem.scheme())
+
+    kept = problem.differentiate and asked.checkpoint_every is None
+    if kept and len(rows) > 1 and asked.checkpoint_bytes is None:
+        done, again = guarded(forward, settings, rows, replayed)
+        y = again.y
+    elif kept and len(rows) == 1:
         done, again = direct(forward, settings, rows, asked.checkpoint_bytes)
         if again is None:  # over the budget
-            again = replay(backward, settings, done, rows, problem.scheme())
+            again = replayed(done, rows)
         y = again.y
     elif asked.adjoint in adjoint.CONTINUOUS:
         task = adjoint.Continuous(
@@ -195,7 +205,7 @@ def solve(problem: Problem) -> Solved:
         with torch.no_grad():
             done = adaptive_pass(forward, settings, rows.detach(), want_output=not problem.differentiate)
         if problem.differentiate:
-            again = replay(backward, settings, done, rows, problem.scheme())
+            again = replayed(done, rows)
         answer = again.y if again is not None else done.y
         assert answer is not None
         y = answer

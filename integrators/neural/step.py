@@ -17,6 +17,7 @@ What is measured on a step, its error above all, is in `estimates`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,12 +71,9 @@ class Stepper:
     stops: Stops | None = None
 
     def __init__(self, tableau: ExplicitTableau, field: Slope, lanes: int, width: int, dtype, device) -> None:
-        self.tableau, self.field, self.lanes, self.width = tableau, field, lanes, width
+        self.tableau, self.field, self.width = tableau, field, width
         self.dtype, self.device = dtype, device
-        s, d = tableau.stages, tableau.dense_stages
-        self.k = torch.empty(s + d, lanes * width, dtype=dtype, device=device)
-        self.rows = [self.k[i].view(lanes, width) for i in range(s + d)]
-        self.heads = [self.k[:i].T for i in range(s + d + 1)]
+        self._buffers(lanes)
 
         def tensor(row):
             return torch.tensor(np.asarray(row, dtype=np.float64), dtype=dtype, device=device)
@@ -90,6 +88,18 @@ class Stepper:
         self.dense_floats = tensor(tableau.P)
         self.pair = tableau.stiffness or (-1, -1)
         self.c = np.concatenate([tableau.C, tableau.dense_C])[:, None]
+
+    def _buffers(self, lanes: int) -> None:
+        self.lanes, rows = lanes, self.tableau.stages + self.tableau.dense_stages
+        self.k = torch.empty(rows, lanes * self.width, dtype=self.dtype, device=self.device)
+        self.rows = [self.k[i].view(lanes, self.width) for i in range(rows)]
+        self.heads = [self.k[:i].T for i in range(rows + 1)]
+
+    def resized(self, lanes: int) -> Stepper:
+        """The same stepper for another number of lanes."""
+        other = copy.copy(self)
+        other._buffers(lanes)
+        return other
 
     def _times(self, t: np.ndarray, h: np.ndarray) -> Tensor:
         """Stage times and, as the last row, h: one transfer a step."""

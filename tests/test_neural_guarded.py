@@ -1,0 +1,119 @@
+"""Steps per sample with gradient from the adaptive pass: the replay's gradients, whatever stands in rejected lanes."""
+
+import pytest
+import torch
+
+from stepsmith.controllers.laws import registry
+from torch_fields import F64, field_of, mlp, odeint, state
+
+#: a replay with a plain graph, which holds no rejected attempt
+REPLAY = {"checkpoint": "auto"}
+
+
+def close(got, want, tol=1e-12):
+    for a, b in zip(got, want, strict=True):
+        assert bool((b != 0).any())
+        torch.testing.assert_close(a, b, rtol=tol, atol=tol * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "dop853", "adaptive_heun"])
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_gradient_is_that_of_the_replay(method, compact):
+    found, hard, tol = [], [], 1e-4 if method == "adaptive_heun" else 1e-6
+    for options in ({}, REPLAY):
+        net, y0 = mlp(), state(8).requires_grad_()
+        with torch.no_grad():
+            net[0].weight.mul_(4.0)
+        sol = odeint(
+            field_of(net), y0, [0.0, 0.4, 1.5], method, rtol=tol, atol=tol, first_step=0.7, compact=compact, **options
+        )
+        hx, stats, inputs = sol.heuristics, sol.stats, [y0, *net.parameters()]
+        found.append(torch.autograd.grad(sol.y.square().sum(), inputs, retain_graph=True))
+        assert (stats.nfev_replay == 0) == (options == {})
+        hard.append(torch.autograd.grad(hx.R_E2.sum() + (0.0 if hx.S is None else hx.R_S.sum()), inputs))
+        assert len(set(stats.naccept_per_sample)) > 1 and 0 < stats.nreject and min(stats.nreject_per_sample) >= 0
+        assert hx.E.shape == (stats.naccept_per_sample.max(), 8)
+    close(*found)
+    close(*hard, tol=1e-8)  # differences of nearly equal slopes
+
+
+def falling(w):
+    """y' = -w sqrt(y), and zero below zero, where its derivatives are NaN in torch."""
+    return lambda t, y: -torch.where(y > 0.0, torch.sqrt(w * w * y), 0.0)
+
+
+def test_an_infinite_derivative_in_a_rejected_lane_reaches_nobody():
+    w, found = torch.tensor(1.0, dtype=F64, requires_grad=True), []
+    for options in ({}, REPLAY):
+        y0 = torch.tensor([[1.0], [400.0]], dtype=F64, requires_grad=True)
+        sol = odeint(falling(w), y0, [0.0, 1.0, 1.9], rtol=1e-8, first_step=1.9, heuristics=False, **options)
+        before = sol.stats.nfev_replay
+        assert (before == 0) == (options == {})
+        found.append(torch.autograd.grad(sol.y[1].sum(), [y0, w]))
+        assert 0 < sol.stats.nfev_replay and (before == sol.stats.nfev_replay) == (options == REPLAY)
+        assert sol.success and sol.stats.nreject_per_sample[0] > 1
+    close(*found)
+    # y = (sqrt(y0) - w t / 2)^2
+    torch.testing.assert_close(found[0][0], torch.tensor([[0.5], [0.975]], dtype=F64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found[0][1], torch.tensor(-20.0, dtype=F64), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["hypernetwork", "no start", "not finite"])
+def test_where_the_graph_is_no_use_the_solve_is_replayed(kind):
+    found = []
+    for options in ({}, REPLAY):
+        w, y0 = torch.tensor(1.0, dtype=F64, requires_grad=True), torch.tensor([[1.0], [3.0], [9.0]], dtype=F64)
+        v = torch.exp(w) if kind == "hypernetwork" else w
+        y0[2] = float("nan") if kind == "no start" else 9.0
+        end = 2.5 if kind == "not finite" else 0.5  # the first lane reaches zero, behind which the slope is NaN
+        y0.requires_grad_()
+        sol = odeint(lambda t, y, v=v: -v * torch.sqrt(y), y0, [0.0, end], first_step=end, max_steps=40, **options)
+        assert sol.stats.nfev_replay > 0 and (sol.status[1] == 1)
+        found.append(torch.autograd.grad(sol.y[-1, 1].sum(), [y0, w]))
+    close(*found)
+
+
+def test_backward_passes_may_be_repeated_batched_and_differentiated():
+    w, y0 = torch.tensor([[0.3, -1.0], [0.8, 0.1]], dtype=F64, requires_grad=True), state(3, 2).requires_grad_()
+    step, sols = registry.get("constant", h=0.25), []
+    for options in ({}, REPLAY):
+        # y0 depends on w too: its gradient is to be counted once
+        sol = odeint(lambda t, y: torch.tanh(y @ w), y0 @ w, [0.0, 2.0], "bs32", step, first_step=0.25, **options)
+        sols.append(sol)
+    outs = [sol.y[-1] for sol in sols]
+    for _ in range(3):
+        close(*(torch.autograd.grad(y.square().sum(), [y0, w], retain_graph=True) for y in outs))
+    rows = torch.eye(6, dtype=F64).view(6, 3, 2)
+    close(*(torch.autograd.grad(y, [y0, w], rows, retain_graph=True, is_grads_batched=True) for y in outs))
+    second = []
+    for y in outs:
+        first = torch.autograd.grad(y.square().sum(), [y0, w], create_graph=True)
+        second.append(torch.autograd.grad(sum(g.square().sum() for g in first), [y0, w]))
+    close(*second)
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every": 3}, REPLAY, {"per_sample": False}], ids=str)
+def test_a_hook_of_a_parameter_is_called_once(options):
+    net, y0 = mlp(), state(3)
+
+    def gradient():
+        net.zero_grad()
+        odeint(field_of(net), y0, [0.0, 2.0], rtol=1e-6, **options).y[-1].sum().backward()
+        return net[0].weight.grad.clone()
+
+    plain, calls = gradient(), []
+    handle = net[0].weight.register_hook(lambda g: calls.append(1) or 0.5 * g)
+    half = gradient()
+    assert len(calls) == 1 and torch.equal(half, 0.5 * plain)
+    handle.remove()
+    assert torch.equal(gradient(), plain)
+
+
+def test_a_parameter_that_was_changed_before_the_steps_are_taken_again_is_noticed():
+    net, y0 = mlp(), state(3).requires_grad_()
+    loss = odeint(field_of(net), y0, [0.0, 2.0], rtol=1e-6).y[-1].sum()
+    torch.autograd.grad(loss, [y0], retain_graph=True)
+    with torch.no_grad():
+        net[0].bias.mul_(1.1)
+    with pytest.raises(RuntimeError, match="modified in place between the solve and its backward pass"):
+        loss.backward()

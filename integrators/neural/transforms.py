@@ -20,9 +20,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as tree
 
+from .behind import nodes
 from .graphs import transforming
 from .held import places_of, put
-from .recompute import nodes
 
 Tensor = torch.Tensor
 #: solves from y0 and t with adjoint_params

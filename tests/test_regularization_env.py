@@ -18,9 +18,8 @@ from stepsmith.envs.regularization.observe import FEATURES
 ID = "stepsmith/Regularization-v0"
 
 
-def work_on(numbers, key=0):
-    block = np.zeros((len(numbers), trainings.COUNT))
-    made = trainings.Trainings(block, np.full(len(numbers), key, np.uint64), np.zeros(len(numbers), np.int64))
+def work_on(numbers):
+    made = trainings.Trainings(np.zeros((len(numbers), trainings.COUNT)))
     made.begin(np.arange(len(numbers)), np.array(numbers))
     grid.off(made)
     return made
@@ -142,10 +141,9 @@ def plain():
 def test_without_a_penalty_the_cost_is_one(plain):
     core, seen, paid = plain
     stats = dict(zip(core.columns, core.stats.T, strict=True))
-    # another order of the rows than that of the file
-    assert stats["cost"] == pytest.approx([1.0] * 3, rel=0.15)
+    assert stats["cost"] == pytest.approx([1.0] * 3, rel=0.02) and np.abs(stats["excess"]).max() < 0.5
     assert stats["return"] == pytest.approx(paid.sum(0), abs=1e-5) and (stats["length"] == grid.DECISIONS).all()
-    price = 0.1 * np.clip(stats["excess"] - 1, 0, 10)
+    price = 0.2 * np.clip(stats["excess"] - 1, 0, 10)
     assert stats["return"] == pytest.approx(stats["best"] - stats["cost"] - price, abs=1e-9)
     assert core.terminated.all() and not core.truncated.any() and np.isfinite(seen).all()
 

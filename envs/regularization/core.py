@@ -42,7 +42,7 @@ class TrainingCore(Stateful):
         self.kernel = Rows(Layout(ROW, COUNT))
         self._blocks = np.zeros((lanes, COUNT))
         self.keys, self.episodes = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64)
-        self.work = Trainings(self._blocks, self.keys, self.episodes)
+        self.work = Trainings(self._blocks)
         self.obs = np.zeros((lanes, len(FEATURES)), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
@@ -77,7 +77,7 @@ class TrainingCore(Stateful):
         self.episodes[lanes] += 1
         u = uniform(self.keys[lanes], self.episodes[lanes], 7)
         # a warm-up without penalty, of these lanes alone, is what the first observation is of
-        part = Trainings(np.zeros((len(lanes), COUNT)), self.keys[lanes], self.episodes[lanes])
+        part = Trainings(np.zeros((len(lanes), COUNT)))
         part.begin(np.arange(len(lanes)), self.numbers[(u * len(self.numbers)).astype(np.int64)])
         off(part)
         part.train(ITERATIONS)
@@ -105,9 +105,7 @@ class TrainingCore(Stateful):
         if waiting.all():
             return 0
         lanes = np.flatnonzero(~waiting)
-        part = self.work if len(lanes) == self.lanes else Trainings(
-            self._blocks[lanes], self.keys[lanes], self.episodes[lanes]
-        )  # fmt: skip
+        part = self.work if len(lanes) == self.lanes else Trainings(self._blocks[lanes])
         self._decide(part, np.asarray(actions, np.float64)[lanes])
         reward, done = self._advance(part)
         if part is not self.work:
@@ -192,7 +190,7 @@ def make_core(
     lanes: int,
     same_step: bool,
     split: str = "train",
-    lagrange: float = 0.1,
+    lagrange: float = 0.2,
     fail: float = 1.0,
     actions: int = 3,
     pool_size: int | None = None,

@@ -30,7 +30,7 @@ def measure(numbers: list[int], ratio: float) -> np.ndarray:
     """(instances, 3): f-evaluations in training, those of the last prediction, and the quality, at a constant ratio."""
     block = np.zeros((len(numbers), COUNT))
     lanes = np.arange(len(numbers))
-    work = Trainings(block, np.zeros(len(numbers), np.uint64), np.zeros(len(numbers), np.int64))
+    work = Trainings(block)
     work.begin(lanes, np.array(numbers))
     off(work)
     work.train(ITERATIONS)

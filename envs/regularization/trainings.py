@@ -66,11 +66,10 @@ class Rows:
 
 
 class Trainings:
-    """The lanes' trainings.  block (lanes, COUNT) float64: their rows, which the caller owns; keys, episodes (lanes,):
-    what their batches are drawn with."""
+    """The lanes' trainings.  block (lanes, COUNT) float64: their rows, which the caller owns."""
 
-    def __init__(self, block: np.ndarray, keys: np.ndarray, episodes: np.ndarray) -> None:
-        self.block, self.keys, self.episodes = block, keys, episodes
+    def __init__(self, block: np.ndarray) -> None:
+        self.block = block
         whole = torch.from_numpy(block)
         at = len(SCALARS)
         self.theta, self.mean, self.square = (
@@ -169,9 +168,9 @@ class Trainings:
         return np.nan_to_num(np.stack([np.asarray(v.detach() if isinstance(v, Tensor) else v) for v in found], 1))
 
     def _draw(self) -> np.ndarray:
-        """(lanes, BATCH) training rows, drawn with replacement."""
-        keys, episode = self.keys[:, None], self.episodes[:, None]
-        u = uniform(keys, episode, self["iteration"].astype(np.int64)[:, None], np.arange(BATCH))
+        """(lanes, BATCH) training rows, drawn with replacement: in the same order in every training, so that strengths
+        are compared on the same batches."""
+        u = uniform(0, 0, self["iteration"].astype(np.int64)[:, None], np.arange(BATCH))
         return np.minimum((u * self.count[:, None]).astype(np.int64), self.count[:, None] - 1)
 
     def _tuned(self) -> Lanes:

@@ -13,7 +13,7 @@ import stepsmith as ss
 from stepsmith.envs.regularization import grid, instances, make_core, trainings
 from stepsmith.envs.regularization.draws import normal, uniform
 from stepsmith.envs.regularization.flow import FIELD, WEIGHTS, Flow, loss_and_quality, weights_in_use
-from stepsmith.envs.regularization.observe import FEATURES
+from stepsmith.envs.regularization.observe import FEATURES, OF_TRAINING
 
 ID = "stepsmith/Regularization-v0"
 
@@ -175,8 +175,8 @@ def test_gymnasium_accepts_it():
 
 
 def test_a_vector_environment_is_made_and_restarts():
-    venv = gym.make_vec(ID, num_envs=2, pool_size=3, actions=1)
-    venv.reset(seed=3)
+    venv = gym.make_vec(ID, num_envs=2, pool_size=3, actions=1, validation=False)
+    assert venv.reset(seed=3)[0].shape == (2, len(OF_TRAINING))
     for _ in range(grid.DECISIONS + 1):
         obs, reward, terminated, truncated, info = venv.step(np.zeros((2, 1), np.float32))
         if terminated.any():
@@ -206,6 +206,7 @@ def test_an_action_that_is_no_number_is_answered_and_counted():
         ({"split": "tests"}, "did you mean 'test'"),
         ({"lagrange": -1.0}, "lagrange must be"),
         ({"actions": 4}, "actions must be"),
+        ({"validation": 1}, "validation must be"),
         ({"pool_size": 0}, "pool_size must be"),
         ({"pool_size": 1000}, "pool_size must be"),
         ({"fail": float("nan")}, "fail must be"),

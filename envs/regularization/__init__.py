@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from ..faces import Native, Single
 from .core import TrainingCore, make_core
-from .observe import BOUND, FEATURES
+from .observe import BOUND
 
 __all__ = ["RegularizationEnv", "RegularizationVectorEnv", "TrainingCore", "make_core", "spaces_of"]
 
@@ -18,7 +18,7 @@ __all__ = ["RegularizationEnv", "RegularizationVectorEnv", "TrainingCore", "make
 def spaces_of(core: TrainingCore) -> tuple[spaces.Box, spaces.Box]:
     """Observation space and action space of one lane."""
     return (
-        spaces.Box(-BOUND, BOUND, (len(FEATURES),), np.float32), spaces.Box(-1.0, 1.0, (core.n_act,), np.float32),
+        spaces.Box(-BOUND, BOUND, (len(core.features),), np.float32), spaces.Box(-1.0, 1.0, (core.n_act,), np.float32),
     )  # fmt: skip
 
 
@@ -45,7 +45,8 @@ class RegularizationEnv(Single):
 
     ## Observation Space
 
-    `Box(-5, 5, (17,), float32)`: logarithms of ratios, `observe.FEATURES`.
+    `Box(-5, 5, (17,), float32)`: logarithms of ratios, `observe.FEATURES`; with `validation=False` the 14 of them
+    (`observe.OF_TRAINING`) that need no held-out rows.
 
     ## Rewards
 

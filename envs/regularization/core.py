@@ -12,7 +12,7 @@ from ..state import Stateful
 from .draws import uniform
 from .grid import DECISIONS, ITERATIONS, measures, off
 from .instances import SPLITS
-from .observe import FEATURES, observe
+from .observe import FEATURES, OF_TRAINING, observe
 from .trainings import COUNT, OFF, ROW, Layout, Rows, Trainings
 
 #: statistics of an episode; error is the quality at its end, as a loss, cost what it took, best the best constant's
@@ -28,12 +28,20 @@ class TrainingCore(Stateful):
     n_act = 3
 
     def __init__(
-        self, lanes: int, same_step: bool, split: str, lagrange: float, fail: float, actions: int, pool: int | None
+        self,
+        lanes: int,
+        same_step: bool,
+        split: str,
+        lagrange: float,
+        fail: float,
+        actions: int,
+        validation: bool,
+        pool: int | None,
     ) -> None:
         self.lanes, self.same_step = lanes, same_step
         self._made = {
             "lanes": lanes, "same_step": same_step, "split": split, "lagrange": lagrange, "fail": fail,
-            "actions": actions, "pool": pool,
+            "actions": actions, "validation": validation, "pool": pool,
         }  # fmt: skip
         numbers = list(SPLITS[split])
         self.numbers = np.array(numbers if pool is None else numbers[:pool])
@@ -43,7 +51,8 @@ class TrainingCore(Stateful):
         self._blocks = np.zeros((lanes, COUNT))
         self.keys, self.episodes = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64)
         self.work = Trainings(self._blocks)
-        self.obs = np.zeros((lanes, len(FEATURES)), np.float32)
+        self.features = tuple(FEATURES) if validation else OF_TRAINING
+        self.obs = np.zeros((lanes, len(self.features)), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
         self.terminated, self.truncated = np.zeros(lanes, np.bool_), np.zeros(lanes, np.bool_)
@@ -86,7 +95,7 @@ class TrainingCore(Stateful):
             part[name][:] = value
         part["loss_before"][:], part["quality"][:] = part["loss"], quality
         self._blocks[lanes] = part.block
-        self.obs[lanes] = observe(part, DECISIONS)
+        self.obs[lanes] = observe(part, DECISIONS, self.features)
         return self.obs
 
     def step(self, actions: np.ndarray) -> int:
@@ -110,7 +119,8 @@ class TrainingCore(Stateful):
         reward, done = self._advance(part)
         if part is not self.work:
             self._blocks[lanes] = part.block
-        self.obs[lanes], self.reward[lanes], self.terminated[lanes] = observe(part, DECISIONS), reward, done
+        self.obs[lanes] = observe(part, DECISIONS, self.features)
+        self.reward[lanes], self.terminated[lanes] = reward, done
         over = lanes[done]
         self._close(over)
         return len(over)
@@ -193,6 +203,7 @@ def make_core(
     lagrange: float = 0.2,
     fail: float = 1.0,
     actions: int = 3,
+    validation: bool = True,
     pool_size: int | None = None,
 ) -> TrainingCore:
     """Build the batch core that an environment's arguments describe.
@@ -203,6 +214,7 @@ def make_core(
     lagrange    price of a loss of quality beyond the budget, a budget.
     fail        what a training that fails pays on top.
     actions     1: the strength of E; 2: that of S too; 3: the tolerance too.
+    validation  whether the loss on held-out rows is observed; the quality that is paid for is theirs either way.
     pool_size   how many of the split's instances, the first, are drawn from; None: all.
 
     Raises ValueError on bad values, and ModuleNotFoundError without scikit-learn, whose tables are trained on.
@@ -214,6 +226,7 @@ def make_core(
         "lagrange": options.number("lagrange", lagrange, low=0.0),
         "fail": options.number("fail", fail, low=0.0),
         "actions": options.count("actions", actions, high=3),
+        "validation": options.flag("validation", validation),
         "pool_size": options.count("pool_size", pool_size, high=len(SPLITS[split]), none=True),
     }
     same_step = options.flag("same_step", same_step)

@@ -46,7 +46,11 @@ FEATURES: dict[str, Callable[[Trainings, int], np.ndarray]] = {
 }
 
 
-def observe(trainings: Trainings, decisions: int) -> np.ndarray:
-    """(lanes, len(FEATURES)) float32 in [-BOUND, BOUND], of a training of so many decisions."""
-    rows = [np.broadcast_to(f(trainings, decisions), len(trainings.block)) for f in FEATURES.values()]
+#: those that need no held-out rows
+OF_TRAINING = tuple(name for name in FEATURES if "held" not in name)
+
+
+def observe(trainings: Trainings, decisions: int, names: tuple[str, ...] = tuple(FEATURES)) -> np.ndarray:
+    """(lanes, len(names)) float32 in [-BOUND, BOUND], of a training of so many decisions."""
+    rows = [np.broadcast_to(FEATURES[name](trainings, decisions), len(trainings.block)) for name in names]
     return np.clip(np.nan_to_num(np.stack(rows, 1)), -BOUND, BOUND).astype(np.float32)

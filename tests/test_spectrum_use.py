@@ -139,6 +139,14 @@ def test_a_module_brings_its_solver_and_its_steps():
     assert monitor(NeuralODE(net, per_sample=None, compact=True), y0, T, per_sample=False).exponent.shape == (1,)
 
 
+def test_a_field_that_jumps_at_the_end_of_an_interval_is_followed():
+    def switched(t, y):
+        return torch.where(t < 0.75, 2.0, -1.0) * y
+
+    seen = monitor(NeuralODE(switched, jump_t=[0.75], rtol=1e-8), states(4, 1), T, times=3)
+    assert seen.exponent == pytest.approx((2.0 - 1.0) * 0.75 / 1.5, abs=1e-6)
+
+
 def test_a_module_is_refused_solver_options_and_events():
     ode = NeuralODE(Net())
     with pytest.raises(ValueError, match="a NeuralODE brings its own solver, and method, rtol was given too"):

@@ -241,7 +241,8 @@ def _spectrum(problem: Probed, t: np.ndarray, times: int, iterations: int, w: Te
     nfev_plain = problem.nfev - before
     radius = np.full((times if iterations else 0, lanes), np.nan)
     for k in range(len(radius)):
-        radius[k] = problem.radius(nodes[k], states[k], w, iterations)
+        if bool(states[k].isfinite().all(1).any()):
+            radius[k] = problem.radius(nodes[k], states[k], w, iterations)
     logs = np.zeros(w.shape[:2])
     for k in reversed(range(times - 1)):
         if problem.open.any():

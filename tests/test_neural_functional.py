@@ -5,6 +5,7 @@ import torch
 from torch.func import functional_call, grad, jacrev, jvp, vmap
 
 import stepsmith as ss
+import stepsmith.neural.torchdiffeq as face
 from module_fields import Field, Pair, close, pair, seeded
 from torch_fields import F64, state
 
@@ -283,3 +284,30 @@ def test_a_warm_start_goes_on_under_grad():
         grad(in_params(ode))(values(ode))
         twin(state(), T)
     assert torch.equal(ode.first_step_size, twin.first_step_size) and bool(ode.first_step_size > 0)
+
+
+class ThroughTheFace(torch.nn.Module):
+    """A model that solves by torchdiffeq's calls."""
+
+    def __init__(self, solve, options):
+        super().__init__()
+        self.field, self.solve, self.options = Field(), solve, options
+
+    def forward(self, y0, t):
+        return self.solve(self.field, y0, t, rtol=1e-9, atol=1e-9, **self.options)
+
+
+FACES = [
+    (face.odeint, {}), (face.odeint_adjoint, {}),
+    (face.odeint_adjoint, {"method": "rk4", "options": {"step_size": 0.01}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("solve", "options"), FACES, ids=["odeint", "adjoint", "adjoint on a grid"])
+def test_torchdiffeqs_calls_differentiate_in_the_parameters_that_were_given(solve, options):
+    model = ThroughTheFace(solve, options)
+    given, _ = others(model, leaves=True)
+    found = torch.autograd.grad(functional_call(model, given, (state(), T)).square().sum(), list(given.values()))
+    twin = ThroughTheFace(face.odeint, {})
+    twin.load_state_dict({key: p.detach() for key, p in given.items()})
+    close(found, torch.autograd.grad(twin(state(), T).square().sum(), list(twin.parameters())), 1e-6)

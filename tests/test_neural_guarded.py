@@ -58,6 +58,29 @@ def test_an_infinite_derivative_in_a_rejected_lane_reaches_nobody():
     torch.testing.assert_close(found[0][1], torch.tensor(-20.0, dtype=F64), rtol=1e-6, atol=0)
 
 
+class Falling(torch.nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(w, dtype=F64))
+
+    def forward(self, t, y):
+        return falling(self.w)(t, y)
+
+
+def test_the_steps_are_taken_again_with_the_parameters_of_the_solve():
+    """functional_call has put a module's own parameters back when the backward pass needs the steps again."""
+    found, y0 = [], torch.tensor([[1.0], [400.0]], dtype=F64)
+    options = {"rtol": 1e-8, "first_step": 1.9, "heuristics": False}
+    for field, given in ((Falling(7.0), {"w": torch.tensor(1.0, dtype=F64, requires_grad=True)}), (Falling(1.0), {})):
+        solve = lambda t, y, f=field: f(t, y)  # noqa: E731
+        with torch.nn.utils.stateless._reparametrize_module(field, given):
+            sol = odeint(solve, y0, [0.0, 1.0, 1.9], **options)
+        assert sol.stats.nfev_replay == 0
+        found.append(torch.autograd.grad(sol.y[1].sum(), [*given.values()] or [field.w]))
+        assert sol.stats.nfev_replay > 0
+    close(*found)
+
+
 @pytest.mark.parametrize("kind", ["hypernetwork", "no start", "not finite"])
 def test_where_the_graph_is_no_use_the_solve_is_replayed(kind):
     found = []

@@ -210,7 +210,8 @@ def odeint(
     hooks, back = shape.hooks(form, each_floored(each, form.y0.dtype, tableau.order, scale))
     device = form.y0.device
     moved = t.to(device) if isinstance(t, Tensor) and t.requires_grad else None
-    again = asked.repeats or moved is not None or event_fn is not None
+    # steps per sample are taken again where their gradient is not finite, and for second derivatives
+    again = asked.repeats or moved is not None or event_fn is not None or form.per_sample
     with (
         held.of_solve(again, func, event_fn) as (own, event),
         autocast.of_solve(own, device, form.y0.dtype) as asked_func,

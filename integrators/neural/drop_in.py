@@ -17,7 +17,7 @@ import torch
 from torch.utils import _pytree as tree
 
 from ..core import options as core_options
-from . import checks, drop_in_adjoint, drop_in_forward
+from . import checks, drop_in_adjoint, drop_in_forward, held
 from .clock import Clock
 from .drop_in_adjoint import Backward
 from .drop_in_forward import Call
@@ -51,6 +51,7 @@ def odeint(
     name and the method's into an object (`drop_in_options.adaptive`).  All else as `stepsmith.neural.torchdiffeq` says.
     """
     check_callable(func)
+    check_event(event_fn)
     layout = Layout(y0)
     t = _times(t, layout, event_fn)
     chosen = method_of(method)
@@ -58,11 +59,18 @@ def odeint(
         raise core_options.refuse("options", "a dict or None", options)
     if backward is not None:
         backward = backward.completed(func, rtol, atol, method, options)
-    flat = layout.flat(y0)
-    event = None if event_fn is None else event_of(event_fn, layout, t, flat)
-    call = Call(func, y0, t, layout, event, chosen, rtol, atol, options, resolve)
-    if len(t) == 1:
-        return layout.state(flat[None])
+    # what calls func again in the backward pass finds the parameters of this call
+    again = backward is not None or event_fn is not None or t.requires_grad
+    with held.of_solve(again, func, event_fn) as (called, ends):
+        flat = layout.flat(y0)
+        event = None if ends is None else event_of(ends, layout, t, flat)
+        call = Call(func, y0, t, layout, event, chosen, rtol, atol, options, resolve, called)
+        return layout.state(flat[None]) if len(t) == 1 else _solved(call, flat, backward)
+
+
+def _solved(call: Call, flat: Tensor, backward: Backward | None) -> Any:
+    """The answer of a call from the vector `flat`."""
+    t, layout, event = call.t, call.layout, call.event
     y = drop_in_forward.solve(call, flat) if backward is None else drop_in_adjoint.solve(call, flat, backward)
     if y.requires_grad:
         # the first output is y0 itself, whenever the solve starts
@@ -76,10 +84,14 @@ def odeint(
     return layout.state(y)
 
 
+def check_event(event_fn: Any) -> None:
+    """OptionError where an event function cannot be called."""
+    if event_fn is not None and not callable(event_fn):
+        raise core_options.refuse("event_fn", "a function of (t, y), or None", event_fn)
+
+
 def event_of(event_fn: Any, layout: Layout, t: Tensor, flat: Tensor) -> LaneEvents:
     """The event function over one row, with its signs at the start t[0], where the state is the vector `flat`."""
-    if not callable(event_fn):
-        raise core_options.refuse("event_fn", "a function of (t, y), or None", event_fn)
     start, end = (t.detach()[[i]].double().cpu().numpy() for i in (0, 1))
     function = EventFunction(lambda at, rows: event_fn(at[0], layout.state(rows[0])), coupled=True)
     return LaneEvents(function, start, np.sign(end - start), flat[None], Clock(flat.dtype))
@@ -105,6 +117,7 @@ def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, 
     if not isinstance(t0, Tensor) or t0.numel() != 1:
         raise core_options.refuse("t0", "a tensor of one time", t0)
     start = t0.reshape(1)
+    check_event(event_fn)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     event_t, states = interface(func, y0, t, event_fn=event_fn, **given)
     layout = Layout(y0)

@@ -186,7 +186,7 @@ def _adaptive_interval(call: Call, asked: Adaptive, tolerances: tuple[float, flo
         scale = torch.ones_like(z)
         scale[width:] = unit
         here = replace(asked, norm=_norm(asked.norm, layout, system))
-        back = replace(call, func=system, y0=z, t=t, layout=Layout(z), event=None, rtol=rtol, atol=atol)
+        back = replace(call, func=system, called=system, y0=z, t=t, layout=Layout(z), event=None, rtol=rtol, atol=atol)
         return solved(back, z / scale, here, told, state=lambda z: _pair(layout)(z * scale))[1] * scale
 
     return interval

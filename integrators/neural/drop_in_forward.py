@@ -26,7 +26,8 @@ Tensor = torch.Tensor
 @dataclass(frozen=True)
 class Call:
     """A checked call: the user's func, y0 and times t (T,) on y0's device, the state's layout, the event, the method (a
-    tableau, or a name of one that is none), tolerances and options, and what makes a controller of a name."""
+    tableau, or a name of one that is none), tolerances and options, what makes a controller of a name, and func as it
+    is called, with its parameters as they are in this call."""
 
     func: Any
     y0: Any
@@ -38,11 +39,12 @@ class Call:
     atol: Any
     options: Any
     resolve: Resolve
+    called: Callable[[Tensor, Any], Any]
 
     @property
     def slope(self) -> Callable[[Tensor, Tensor], Tensor]:
         """func over vectors."""
-        return self.layout.field(self.func)
+        return self.layout.field(self.called)
 
     def slope_in_time(self, at_end: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """func over vectors at a time of any dtype at which the solve ends, or begins: where the field jumps there, a

@@ -117,7 +117,8 @@ def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, 
     if not isinstance(t0, Tensor) or t0.numel() != 1:
         raise core_options.refuse("t0", "a tensor of one time", t0)
     start = t0.reshape(1)
-    check_event(event_fn)
+    if not callable(event_fn):
+        raise core_options.refuse("event_fn", "a function of (t, y)", event_fn)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     event_t, states = interface(func, y0, t, event_fn=event_fn, **given)
     layout = Layout(y0)

@@ -63,6 +63,11 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         "accuracy parameter of Hermite's method, arXiv:2502.12809",
         steps=False,
     ),
+    EnvSpec(
+        "stepsmith/Regularization-v0", ".regularization", "Regularization",
+        "strength of a neural differential equation's regularisation while it trains",
+        steps=False,
+    ),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -1,6 +1,7 @@
 """NeuralODE: what it solves in training and in eval mode, what it hands out, and which combinations it refuses."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
     ({"adjoint": "discreet"}, "unknown adjoint 'discreet': did you mean 'discrete'"),
     (
         {"maxsteps": 10},
-        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*step_t, steps, tolerance, warm_start",
+        r"NeuralODE\(\) has no option 'maxsteps': did you mean 'max_steps'\?.*, steps, strength, tolerance, warm_start",
     ),
     ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
     ({"max_steps": None}, "max_steps must be a whole number of at least 1, got None"),
@@ -180,3 +181,36 @@ def test_estimates_have_gradient_only_where_the_regulariser_needs_it():
     both = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=sr, heuristics=True)(state(), T)
     one = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser=sr)(state(), T)
     assert both.solution.heuristics.E.requires_grad and torch.equal(both.penalty, one.penalty)
+
+
+# -- strengths ---------------------------------------------------------------------------------------------------------
+
+
+def test_total_is_the_loss_with_the_penalty_by_the_modules_strength():
+    func, y0 = Field(mlp()), state()
+    ode = NeuralODE(func, rtol=1e-5, atol=1e-5, regulariser="er_mean", strength=ss.neural.strength.ratio(0.3))
+    out = ode(y0, T)
+    loss = (out.y[-1] ** 2).mean()
+    params = list(func.parameters())
+    task, both = (torch.autograd.grad(v, params, retain_graph=True) for v in (loss, out.total(loss)))
+    added = [b - a for a, b in zip(task, both, strict=True)]
+    size, more = (math.sqrt(sum(float((x**2).sum()) for x in g)) for g in (task, added))
+    assert more / size == pytest.approx(0.3, rel=1e-10) and ode.strength.iteration == 1
+    ode.eval()
+    out = ode(y0, T)
+    assert out.total(loss) is loss and ode.strength.iteration == 1
+
+
+def test_a_number_is_a_constant_strength_and_none_has_no_total():
+    ode = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser="er_mean", strength=2.0)
+    out = ode(state(), T)
+    loss = out.y[-1].sum()
+    assert torch.equal(out.total(loss), loss + 2.0 * out.penalty) and "constant" in repr(ode)
+    assert copy.deepcopy(ode).strength.iteration == 1
+    plain = NeuralODE(Field(mlp()), regulariser="er_mean")
+    with pytest.raises(ValueError, match="needs a strength"):
+        plain(state(), T).total(loss)
+    with pytest.raises(ValueError, match="there is none: pass regulariser too"):
+        NeuralODE(Field(mlp()), strength=1.0)
+    with pytest.raises(ValueError, match="strength must be"):
+        NeuralODE(Field(mlp()), regulariser="er_mean", strength="much")

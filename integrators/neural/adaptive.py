@@ -144,7 +144,7 @@ class Loop:
             return False
         if set_.compact and 4 * np.count_nonzero(self.run) <= 3 * len(self.ids):
             hmin = hmin[self._take_out()]
-        hooks, sign = set_.hooks, self.sign
+        hooks, sign = set_.hooks.of(self.ids), self.sign
         goal = self.t_end if set_.stops is None else set_.stops.next(self.t, self.t_end, sign)
         sizes = choose(self.t, hooks.held(self.h), hmin, goal, sign, set_.even)
         fsal = set_.tableau.fsal
@@ -156,7 +156,8 @@ class Loop:
             hooks.step(float(self.t[0]), self.y[0], float(sizes.size[0]))
         step = self._attempt(sizes)
         seen = measure(self.stepper, step, set_.rtol, set_.atol, self.slots, hooks)
-        out = self.control.decide(record_of(seen, sizes, set_.tableau.embedded_order + 1, cost, set_.rtol, self.span))
+        order, rtol = set_.tableau.embedded_order + 1, hooks.rtol(set_.rtol)
+        out = self.control.decide(record_of(seen, sizes, order, cost, rtol, self.span))
 
         self.finite = seen[rec.FINITE] == 1.0
         accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | hooks.forced(sizes.size))

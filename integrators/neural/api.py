@@ -88,7 +88,8 @@ def odeint(
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error allowed a step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or
                     over the batch), or over its worst part where y0 has several.  Numbers, or tensors that broadcast to
-                    a sample (to the whole state, with one step size), or one of these for each part of y0; rtol at most
+                    a sample (to the whole state, with one step size), or one of these for each part of y0; with steps
+                    per sample a tensor of y0's dimensions, such as (B, 1, ..., 1), has each sample's own; rtol at most
                     1, not both zero.  A controller with a `tolerance_scale` works at that many times these tolerances,
                     those of a backward solve included.
         adjoint     "discrete": gradients through the accepted steps.  "backsolve", "interpolating": gradients by

@@ -104,7 +104,9 @@ class _Heuristics(Watch):
             return
         with torch.enable_grad():
             if "E" in self.set.graph:
-                self.err.append(scaled_error(step, stepper.errors(step), self.set.rtol, self.set.atol, self.set.hooks))
+                set_ = self.set
+                hooks = set_.hooks.of(at.ids)
+                self.err.append(scaled_error(step, stepper.errors(step), set_.rtol, set_.atol, hooks))
             if "S" in self.set.graph:
                 self.stiff.append(stiffness(step, stepper.tableau.stiffness))
         self.where.append((at.ids, at.accept))

@@ -184,7 +184,11 @@ def tolerances(rtol: Any, atol: Any, layout: Layout, scale: float) -> tuple[Any,
     """
     if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in (rtol, atol)):
         return rtol, atol, None
-    r, a = layout.each("rtol", rtol), layout.each("atol", atol)
+    return checked_each(layout.each("rtol", rtol), layout.each("atol", atol), scale)
+
+
+def checked_each(r: Tensor, a: Tensor, scale: float) -> tuple[float, float, tuple[Tensor, Tensor]]:
+    """The largest rtol, the least atol, and both of every component times `scale`.  OptionError out of range."""
     if not bool((r >= 0).all() and (r * scale <= 1).all() and (a >= 0).all() and torch.isfinite(a).all()):
         raise OptionError("rtol must lie between 0 and 1 and atol be finite and not negative, in every component")
     if bool(((r == 0) & (a == 0)).any()):

@@ -6,7 +6,7 @@ Callbacks are for a pass with one lane, which the faces of other libraries make.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class Hooks:
     min_step  least size of an attempt; one of that size is accepted whatever its error, if it is finite.
     max_step  largest size of an attempt.
     step      called before every attempt; `accept`, `reject` after it.
-    each      rtol and atol of every component, each (width,), in the place of the settings' two numbers.
+    each      rtol and atol of every component, each (width,), or of every lane, (lanes, width) or (lanes, 1), in the
+              place of the settings' two numbers.
     """
 
     norm: Callable[[Tensor], Tensor] | None = None
@@ -34,6 +35,21 @@ class Hooks:
     accept: Callback | None = None
     reject: Callback | None = None
     each: tuple[Tensor, Tensor] | None = None
+
+    def of(self, ids: np.ndarray) -> Hooks:
+        """The hooks of the lanes `ids` of the pass, whose tolerances may be their own."""
+        if self.each is None or all(x.dim() == 1 or len(x) == len(ids) for x in self.each):
+            return self
+        index = torch.from_numpy(ids).to(self.each[0].device)
+        r, a = (x if x.dim() == 1 else x[index] for x in self.each)
+        return replace(self, each=(r, a))
+
+    def rtol(self, rtol: float) -> float | np.ndarray:
+        """What the attempt record has for the relative tolerance: `rtol`, or where lanes have their own the largest of
+        each, (lanes,)."""
+        if self.each is None or self.each[0].dim() == 1:
+            return rtol
+        return self.each[0].amax(1).double().cpu().numpy()
 
     def held(self, h: np.ndarray) -> np.ndarray:
         """Sizes h (lanes,) between the limits."""

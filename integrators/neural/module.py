@@ -2,6 +2,8 @@
 
     loss = task_loss(out.y[-1]) + strength * out.penalty,    out = ode(y0, t)
 
+or, where the module has the strength itself, `loss = out.total(task_loss(out.y[-1]))`.
+
 In training mode the regulariser plans the solve and reads its penalty off it (`regularisers/plan.py`).  In eval mode,
 and without gradients, the problem is solved as it stands and the penalty is zero: predictions pay nothing for the
 regulariser.
@@ -13,7 +15,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,10 +32,11 @@ from .fit import check_added_time, check_widened
 from .forms import Form, form_of
 from .graphs import outside_graphs, transforming
 from .module_memory import Remembering
-from .module_options import ON_FAILURE, STEPS, keywords, shown
+from .module_options import ON_FAILURE, STEPS, checked_strength, keywords, shown
 from .module_plan import Task, flat_of, solver_of, task_of
 from .regularisers import Regulariser, checked_regulariser
 from .solution import NeuralSolution
+from .strength import Strength
 from .transforms import through
 
 Tensor = torch.Tensor
@@ -59,6 +62,18 @@ class NeuralOutput:
     penalty: Tensor
     solution: NeuralSolution
     mask: Tensor
+    _weigh: Callable[..., Tensor] | None = field(default=None, repr=False)
+
+    def total(self, loss: Tensor, parameters: Any = None, context: float | None = None) -> Tensor:
+        """loss + lambda * penalty by the module's strength, 0-d; the loss alone in eval mode and without gradient.
+
+        parameters: what the strength measures gradients in, if it does; None: the module's own.  context: as for
+        `Strength.total`.  Call it once for every solve that is trained on: it is an iteration of the strength.
+        ValueError where the module has no strength.
+        """
+        if self._weigh is None:
+            raise ValueError("total() needs a strength: NeuralODE(func, regulariser=..., strength=...)")
+        return self._weigh(loss, self.penalty, parameters, nfev=self.solution.stats.nfev, context=context)
 
 
 class NeuralODE(Remembering):
@@ -88,6 +103,8 @@ class NeuralODE(Remembering):
                     "warn": a warning that says which samples failed and why; outputs are NaN, as those of `odeint`
                     are.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
+        strength    what `out.total` multiplies the penalty by: a `strength.Strength`, a number, or None.  It remembers
+                    the training run; its `state_dict` belongs into a checkpoint, and is not in the module's.
         warm_start  True: a solve in training mode begins with the size that suited the last one's first step
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
                     are no small steps to recover from it.  Needs one step size for the whole batch.  The size is kept
@@ -118,6 +135,7 @@ class NeuralODE(Remembering):
         adjoint: str = "discrete",
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
+        strength: Strength | float | None = None,
         warm_start: bool = False,
         steps: str = "plain",
         on_failure: str = "raise",
@@ -145,6 +163,7 @@ class NeuralODE(Remembering):
         super().__init__()
         check_callable(func)
         self.regulariser = checked_regulariser(regulariser)
+        self.strength = checked_strength(given.pop("strength"), self.regulariser)
         self.per_sample = given["per_sample"] = checks.per_sample(per_sample)
         self.warm_start = options.flag("warm_start", warm_start)
         self.steps = options.choice("steps", steps, STEPS)
@@ -189,7 +208,11 @@ class NeuralODE(Remembering):
             y = filled(y, y0, mask if form.per_sample else None)
         if solution.heuristics is not None and not self.open_heuristics:
             solution = replace(solution, heuristics=solution.heuristics.detach())
-        return NeuralOutput(y, penalty, solution, mask)
+        return NeuralOutput(y, penalty, solution, mask, None if self.strength is None else self._weighed)
+
+    def _weighed(self, loss: Tensor, penalty: Tensor, parameters: Any, **seen: Any) -> Tensor:
+        assert self.strength is not None  # the caller's condition
+        return self.strength.total(loss, penalty, self if parameters is None else parameters, **seen)
 
     def _planned(self, y0: Any, t: Any, generator: torch.Generator | None, form: Form) -> Task:
         """What the regulariser makes of the problem; ValueError where it does not fit."""
@@ -241,4 +264,5 @@ class NeuralODE(Remembering):
         given = self.options
         own = [f"{name}={shown(given[name])}" for name in ("rtol", "atol", "step_size") if given.get(name) is not None]
         whole = [f"method={given['method']!r}", *own, f"per_sample={self.per_sample}"]
-        return ", ".join([*whole, f"regulariser={self.regulariser!r}"])
+        whole.append(f"regulariser={self.regulariser!r}")
+        return ", ".join(whole + ([] if self.strength is None else [f"strength={self.strength.describe()}"]))

@@ -18,6 +18,7 @@ from .api import DEFAULTS, refuse_step_size
 from .fit import check_early_end, check_fit, check_grid, check_widened, heuristics_for
 from .regularisers import Regulariser
 from .shaping import Shaping
+from .strength import Strength, constant
 
 Tensor = torch.Tensor
 #: what a NeuralODE does where samples fail
@@ -36,6 +37,15 @@ def keywords(given: Mapping[str, Any], regulariser: Regulariser | None) -> dict[
     method = given["method"]
     on_a_grid = isinstance(method, str) and method in fixed.RULES
     return _of_grid(given, regulariser) if on_a_grid else _adaptive(given, regulariser)
+
+
+def checked_strength(given: Any, regulariser: Regulariser | None) -> Strength | None:
+    """A strength, or a number as a constant one; ValueError for anything else, and where there is no penalty."""
+    if given is None:
+        return None
+    if regulariser is None:
+        raise ValueError("strength multiplies the penalty of a regulariser, and there is none: pass regulariser too")
+    return given if isinstance(given, Strength) else constant(options.number("strength", given, 0.0))
 
 
 def _of_grid(given: Mapping[str, Any], regulariser: Regulariser | None) -> dict[str, Any]:

@@ -278,7 +278,8 @@ class _Steps:
         """Append E and S of the step where they are wanted, zero for lanes that rest."""
         set_ = self.set
         if "E" in set_.graph:
-            err = scaled_error(step, self.stepper.errors(step), set_.rtol, set_.atol, set_.hooks)
+            hooks = set_.hooks.of(self.seg.ids)
+            err = scaled_error(step, self.stepper.errors(step), set_.rtol, set_.atol, hooks)
             errs.append(err if mask is None else torch.where(mask[:, 0], err, 0.0))
         if "S" in set_.graph:
             stiff = stiffness(step, set_.tableau.stiffness)

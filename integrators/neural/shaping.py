@@ -131,8 +131,14 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     and the least of each, as two numbers, for a backward solve.
 
     Such a one broadcasts to a sample's state (the whole state, with one step size), or is a collection in the form of
-    the state with one for each part.  scale: what the components' are multiplied by.  OptionError for other forms.
+    the state with one for each part; with steps per sample, a tensor of y0's dimensions that broadcasts to y0 has each
+    sample's own.  scale: what these are multiplied by.  OptionError for other forms.
     """
+    if any(_by_sample(form, value) for value in (rtol, atol)):
+        r, a = (_rows(form, name, value) for name, value in (("rtol", rtol), ("atol", atol)))
+        low = float(r.min()), float(a.min())
+        r, a = torch.broadcast_tensors(r, a)
+        return *drop_in_options.checked_each(r, a, scale), low
     parts = [_parts(form, name, value) for name, value in (("rtol", rtol), ("atol", atol))]
     if not any(isinstance(x, (tuple, list)) or getattr(x, "ndim", 0) > 0 for x in parts):
         return rtol, atol, None, None
@@ -140,6 +146,27 @@ def tolerances(form: Form, rtol: Any, atol: Any, scale: float) -> tuple[Any, Any
     r, a, each = drop_in_options.tolerances(parts[0], parts[1], layout, scale)
     least = float(layout.each("rtol", parts[0]).min()), float(layout.each("atol", parts[1]).min())
     return r, a, each, least
+
+
+def _by_sample(form: Form, value: Any) -> bool:
+    """Whether a tolerance has a number, or a row of them, for each sample."""
+    y0 = form.y0
+    return form.per_sample and form.layout is None and getattr(value, "ndim", 0) == y0.dim() and len(value) == len(y0)
+
+
+def _rows(form: Form, name: str, value: Any) -> Tensor:
+    """A tolerance as rows (B, width) or (B, 1)."""
+    y0 = form.y0
+    if not _by_sample(form, value):
+        return form.alone().each(name, value)[None].expand(len(y0), -1)
+    try:
+        found = torch.as_tensor(value, dtype=y0.dtype, device=y0.device).detach()
+        if found[0].numel() == 1:
+            return found.reshape(len(y0), 1)
+        return found.expand(y0.shape).reshape(len(y0), -1)
+    except (RuntimeError, TypeError, ValueError):
+        what = f"a number, or a tensor that broadcasts to y0, {tuple(y0.shape)}, or to a sample of it"
+        raise options.refuse(name, what, value) from None
 
 
 def _parts(form: Form, name: str, value: Any) -> Any:

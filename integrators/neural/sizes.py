@@ -54,12 +54,13 @@ def choose(
 
 
 def record_of(
-    seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float, span: np.ndarray
+    seen: dict[int, np.ndarray], sizes: Sizes, order: int, cost: np.ndarray, rtol: float | np.ndarray, span: np.ndarray
 ) -> list[np.ndarray]:
     """The attempt record (`core.record`): one array (lanes,) a slot, NaN where neither the sizes nor the measurements
     `seen` fill it.
 
-    order: the error estimate's order.  cost, span (lanes,): evaluations of the attempt, and lengths of the whole spans.
+    order: the error estimate's order.  rtol: of the solve, or of every lane.  cost, span (lanes,): evaluations of the
+    attempt, and lengths of the whole spans.
     """
     lanes = len(sizes.size)
     record = [np.full(lanes, np.nan)] * rec.N_RECORD

@@ -16,24 +16,29 @@ import torch
 
 from .. import controller as _resolve
 from ..integrators.core import options as _options
-from ..integrators.neural import NeuralSolution, regularisers, strength
+from ..integrators.neural import NeuralSolution, regularisers
 from ..integrators.neural import odeint as _odeint
 from ..integrators.neural.fixed import RULES as _RULES
 from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from ..integrators.neural.spectrum import log_growth as _log_growth
+from ..integrators.neural.spectrum import monitor as _monitor
+from ..integrators.neural.spectrum_report import Spectrum
 from ..integrators.neural.steady import SteadySolution
 from ..integrators.neural.steady import steady_state as _steady_state
 from ..integrators.neural.steady_module import SteadyOutput
 from ..integrators.neural.steady_module import SteadyState as _SteadyState
+from . import strength
 from .calibration import Calibration, calibrate
 from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing
 
 __all__ = [
-    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "SteadyOutput", "SteadySolution",
-    "SteadyState", "calibrate", "odeint", "regulariser", "regularisers", "steady_state", "strength",
+    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "Spectrum", "SteadyOutput",
+    "SteadySolution", "SteadyState", "calibrate", "log_growth", "monitor", "odeint", "regulariser", "regularisers",
+    "steady_state", "strength",
 ]  # fmt: skip
 
 
@@ -108,6 +113,7 @@ class NeuralODE(_NeuralODE):
         adjoint: str = "discrete",
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
+        strength: strength.Strength | float | None = None,
         warm_start: bool = False,
         steps: str = "plain",
         on_failure: str = "raise",
@@ -202,3 +208,58 @@ class SteadyState(_SteadyState):
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(**{**given, "controller": _resolve(controller, None, method)})
+
+
+@_outside_graphs
+@_options.named
+def monitor(
+    func: Callable[[torch.Tensor, Any], Any] | _NeuralODE,
+    y0: Any,
+    t: Any,
+    *,
+    method: Any = "tsit5",
+    controller: Any = "pi34",
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    times: int = 8,
+    iterations: int = 8,
+    vectors: int = 1,
+    per_sample: bool = True,
+    generator: torch.Generator | None = None,
+    warn: bool = True,
+    max_steps: int = 10_000,
+    step_size: float | None = None,
+) -> Spectrum:
+    """Measure how much gradients grow in a solve of y' = func(t, y), or of a NeuralODE, and say whether they can be
+    used: `Spectrum`, with `exponent`, `growth`, `radius`, `explodes`, `vanishes`, `segment` and `message`.
+
+    `controller` is a name, the path of a controller file, or an object.  All else as for
+    `stepsmith.integrators.neural.spectrum.monitor`, which says what the arguments are, and what is raised.
+    """
+    return _monitor(**locals(), resolve=lambda name: _resolve(name, None, method))
+
+
+@_outside_graphs
+@_options.named
+def log_growth(
+    func: Callable[[torch.Tensor, Any], Any] | _NeuralODE,
+    y0: Any,
+    t: Any,
+    *,
+    method: Any = "tsit5",
+    controller: Any = "pi34",
+    rtol: Any = 1e-6,
+    atol: Any = 1e-9,
+    times: int = 8,
+    vectors: int = 1,
+    per_sample: bool = True,
+    generator: torch.Generator | None = None,
+    max_steps: int = 10_000,
+    step_size: float | None = None,
+) -> float:
+    """The log of the factor by which gradients grow in a solve, the mean over its samples: one number that an
+    environment may observe, or a strength take as its `context`.
+
+    `controller` as for `monitor`; all else as for `stepsmith.integrators.neural.spectrum.log_growth`.
+    """
+    return _log_growth(**locals(), resolve=lambda name: _resolve(name, None, method))

@@ -80,9 +80,15 @@ SIZES: Rules = {
 
 
 def _strength(name: str, value: Any) -> dict[str, Any]:
-    """Keywords of `integrators.neural.strength.make`, which looks the kind up: a name, and numbers."""
-    found = mapping(name, value)
-    return {k: text(f"{name}.{k}", v) if k == "kind" else options.number(f"{name}.{k}", v) for k, v in found.items()}
+    """Keywords of `neural.strength.make`, which looks the kind up: names, truth values, numbers, lists of numbers, and
+    under "of" the rule that a ratio follows."""
+    rules: dict[str, Any] = {
+        "kind": text, "watch": text, "of": _strength, "relative": options.flag, "higher_is_better": options.flag,
+        "every": options.count, "floor_patience": options.count, "bandit": text, "seed": count(0),
+        "warm_up": count(0), "terms": count(0), "arms": settings.many(number(), "numbers"),
+        "context_range": settings.many(number(), "numbers", 2, 2),
+    }  # fmt: skip
+    return {k: rules.get(k, options.number)(f"{name}.{k}", v) for k, v in mapping(name, value).items()}
 
 
 def _terms(name: str, value: Any) -> list[dict[str, Any]]:
@@ -123,7 +129,7 @@ class RegulariserSpec:
     """The regulariser of a run.
 
     name        of `stepsmith.neural.regulariser`, and its `options`
-    strength    keywords of `integrators.neural.strength.make`; where a schedule needs the iteration count `n`, it is
+    strength    keywords of `neural.strength.make`; where a schedule needs the iteration count `n`, it is
                 filled in from the run
     plus        further terms, each a table of name, weight (1) and options
     """

@@ -15,7 +15,8 @@ A row of the log, with means over the iterations since the last row where nothin
     loss, penalty, strength             task loss; penalty not multiplied by the strength
     nfev, naccept, nreject              of a training solve's adaptive pass
     nfev_replay                         f-evaluations of its replay or adjoint, where there is one
-    field_calls                         evaluations of the field in training so far, a regulariser's steps included
+    field_calls                         evaluations of the field in training so far, a regulariser's steps and the
+                                        validation losses that a strength responds to included
     validation, test                    metric of the task
     test_nfev, test_naccept, test_nreject   of a solve of the test subjects, mean over its batches
     train_s, train_cpu_s                seconds of training so far by the clock and of the process, evaluations excluded
@@ -24,6 +25,7 @@ A row of the log, with means over the iterations since the last row where nothin
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -101,11 +103,12 @@ def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
     """
     if config.regulariser is None:
         return None
-    given = dict(config.regulariser.strength)
-    if given.get("kind") in ("exponential", "linear"):
-        given.setdefault("n", iterations)
+    given: dict[str, Any] = copy.deepcopy(config.regulariser.strength)
     if "kind" not in given:
-        raise ValueError("[regulariser] strength must have a kind: constant, exponential or linear")
+        raise ValueError(f"[regulariser] strength must have a kind: {', '.join(neural.strength.KINDS)}")
+    inner: dict[str, Any] = given["of"] if isinstance(given.get("of"), dict) else given
+    if inner.get("kind") in ("exponential", "linear"):
+        inner.setdefault("n", iterations)
     return neural.strength.make(**given)
 
 
@@ -127,6 +130,10 @@ class _Training:
         self.batches = -(-len(self.rows) // config.train.batch)
         self.strength = schedule(config, config.train.epochs * self.batches)
         self.optimiser = optimiser(config, self.task.model)
+        # the field, and what is before and behind the solve
+        own = list(self.task.field.parameters())
+        rest = [p for p in self.task.model.parameters() if all(p is not q for q in own)]
+        self.groups = [group for group in (own, rest) if group]
         self.folder = NeuralRun(config, out, resume)
         self.order, self.noise = (torch.Generator().manual_seed(2 * config.seed + i) for i in range(2))
         # a seed that is no other run's order or noise
@@ -193,10 +200,15 @@ class _Training:
                 raise Diverged(f"a solve failed: {out.solution.message}")
             prediction, rows = self.task.part(prediction, out.mask), rows[out.mask.cpu()]
         loss = self.task.loss(prediction, rows, self.epoch)
-        strength = 0.0 if self.strength is None else self.strength(self.iteration)
-        total = loss if self.strength is None else loss + strength * out.penalty
-        if not math.isfinite(total.item()):
+        s = out.solution.stats
+        if not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
+        total = loss
+        if self.strength is not None:
+            context = _log_stiffness(out)
+            total = self.strength.total(loss, out.penalty, self.groups, nfev=s.nfev, context=context)
+            if self.strength.due:
+                self._respond(loss, out.penalty)
         self.optimiser.zero_grad()
         total.backward()
         settings = self.config.train
@@ -209,11 +221,10 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimiser.step()
-        s = out.solution.stats
         found = (
             loss.item(),
             out.penalty.item(),
-            strength,
+            0.0 if self.strength is None else self.strength.last,
             s.nfev,
             s.nfev_replay + s.nfev_backward,
             s.naccept,
@@ -223,12 +234,29 @@ class _Training:
             self.tally[name] += value
         self.counted += 1
 
+    def _respond(self, loss: torch.Tensor, penalty: torch.Tensor) -> None:
+        """Let the strength respond to the loss of a batch of the validation subjects, each in its turn."""
+        assert self.strength is not None
+        known = torch.from_numpy(self.task.split.validation)
+        size = min(self.config.train.batch, len(known))
+        rows = known[(self.iteration * size + torch.arange(size)) % len(known)]
+        self.task.model.eval()
+        prediction, out = self.task.solve(rows, None)
+        self.task.model.train()
+        if not out.solution.success:
+            raise Diverged(f"the solve of a validation loss failed: {out.solution.message}")
+        validation = self.task.loss(prediction, rows, self.epoch)
+        self.strength.respond(validation, loss, penalty, self.groups)
+
     def _record(self, board: Any) -> None:
         """Evaluate, log, and begin new means."""
         calls = self.task.field.calls
         valid, _ = evaluate(self.task, self.task.split.validation, self.config.train.batch)
         test, counts = evaluate(self.task, self.task.split.test, self.config.train.batch)
         self.task.field.calls = calls
+        if self.strength is not None and self.counted:
+            score = float(valid.mean())
+            self.strength.report(-score if self.task.higher_is_better else score)
         means = {name: value / self.counted if self.counted else math.nan for name, value in self.tally.items()}
         row: dict[str, Any] = {
             "epoch": self.epoch,
@@ -270,6 +298,7 @@ class _Training:
             "epoch": self.epoch, "iteration": self.iteration, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
             "calls": self.task.field.calls,
             "tally": self.tally, "counted": self.counted,
+            "strength": None if self.strength is None else self.strength.state_dict(),
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -294,7 +323,16 @@ class _Training:
         self.epoch, self.iteration = state["epoch"], state["iteration"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         self.task.field.calls, self.tally, self.counted = state["calls"], state["tally"], state["counted"]
+        if self.strength is not None:
+            self.strength.load_state_dict(state["strength"])
         self.saved = self.epoch
+
+
+def _log_stiffness(out: neural.NeuralOutput) -> float | None:
+    """The logarithm of the largest stiffness estimate of the solve's steps; None where it has none above zero."""
+    steps = out.solution.heuristics
+    largest = 0.0 if steps is None or steps.S is None or not steps.S.numel() else float(steps.S.detach().max())
+    return math.log(largest) if 0.0 < largest < math.inf else None
 
 
 def _json(x: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Strengths of a regulariser over the course of training: lambda(k) at iteration k = 0, 1, 2, ...
+"""Strengths that are known before training: lambda(k) at iteration k = 0, 1, 2, ...
 
     constant      lambda(k) = l
     exponential   lambda(k) = l0 (l1 / l0)^(min(k, n) / n)
@@ -9,31 +9,29 @@ A strength of zero switches the penalty off: allowed everywhere but at the ends 
 zero.
 
 Exponential annealing is that of A. Pal et al., ICML 2021 (PMLR 139:8325-8335), with l0 = 100, l1 = 10 for the mean of
-E_j h_j.  A learned policy that sets the strength is a callable like any other.
+E_j h_j.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from ..core import options
+from ...core import options
+from .base import Strength
 
 
 def _not_negative(what: str, value: Any) -> float:
     return options.number(what, value, 0.0)
 
 
-@dataclass(frozen=True)
-class Strength:
+class Schedule(Strength):
     """lambda(k) -> float; `describe()` names it and its numbers for logs and provenance."""
 
-    kind: str
-    numbers: dict[str, float]
-    formula: Callable[[float], float]
+    def __init__(self, kind: str, numbers: dict[str, float], formula: Callable[[float], float]) -> None:
+        super().__init__()
+        self.kind, self.numbers, self.formula = kind, numbers, formula
 
     def __call__(self, k: float) -> float:
         """The strength at iteration k >= 0 (fractions allowed).  ValueError where k or the result is not a number that
@@ -41,6 +39,10 @@ class Strength:
         """
         options.number("the iteration", k, 0.0)
         return _not_negative(f"the {self.kind} strength at iteration {k}", self.formula(k))
+
+    @property
+    def level(self) -> float:
+        return self(self.iteration)
 
     def describe(self) -> dict[str, Any]:
         """{"kind": ..., and its numbers}: plain data, enough for `make` to build it again, except for a callable."""
@@ -64,24 +66,24 @@ def _mean(first: float, last: float, length: float, k: float) -> float:
     return first * (1 - share) + last * share
 
 
-def constant(value: float) -> Strength:
+def constant(value: float) -> Schedule:
     """The same strength, `value` >= 0, at every iteration."""
     level = _not_negative("a constant strength", value)
-    return Strength("constant", {"value": level}, functools.partial(_level, level))
+    return Schedule("constant", {"value": level}, functools.partial(_level, level))
 
 
-def exponential(l0: float, l1: float, n: float) -> Strength:
+def exponential(l0: float, l1: float, n: float) -> Schedule:
     """From l0 to l1 in n iterations along an exponential, l1 from then on; all positive and finite."""
     first, last, length = options.positive("l0", l0), options.positive("l1", l1), options.positive("n", n)
-    return Strength(
+    return Schedule(
         "exponential", {"l0": first, "l1": last, "n": length}, functools.partial(_power, first, last / first, length)
     )
 
 
-def linear(l0: float, l1: float, n: float) -> Strength:
+def linear(l0: float, l1: float, n: float) -> Schedule:
     """From l0 to l1 in n iterations along a line, l1 from then on; all finite, l0 and l1 >= 0, n > 0."""
     first, last, length = _not_negative("l0", l0), _not_negative("l1", l1), options.positive("n", n)
-    return Strength("linear", {"l0": first, "l1": last, "n": length}, functools.partial(_mean, first, last, length))
+    return Schedule("linear", {"l0": first, "l1": last, "n": length}, functools.partial(_mean, first, last, length))
 
 
 def of(formula: Callable[[float], float]) -> Strength:
@@ -93,21 +95,4 @@ def of(formula: Callable[[float], float]) -> Strength:
     if not callable(formula):
         raise ValueError(f"a strength must be callable, got {type(formula).__name__}")
     name = getattr(formula, "__qualname__", type(formula).__name__)
-    return Strength("callable " + name, {}, formula)
-
-
-def make(kind: str, **numbers: float) -> Strength:
-    """A strength from its description: make(**s.describe()).  ValueError for an unknown kind, naming the nearest, or
-    wrong numbers.
-    """
-    from ..core.names import unknown
-
-    makers: dict[str, Callable[..., Strength]] = {"constant": constant, "exponential": exponential, "linear": linear}
-    if not isinstance(kind, str) or kind not in makers:
-        raise unknown("strength", kind, makers)
-    wanted = inspect.signature(makers[kind]).parameters
-    options.check_names(f"strength {kind!r}", numbers, wanted)
-    missing = [name for name in wanted if name not in numbers]
-    if missing:
-        raise ValueError(f"strength {kind!r} needs {', '.join(missing)}")
-    return makers[kind](**numbers)
+    return Schedule("callable " + name, {}, formula)

@@ -1,0 +1,235 @@
+"""The batch core of `stepsmith/Regularization-v0`: lanes of trainings, and what their episodes pay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...integrators.core import options
+from ..core import MOST
+from ..state import Stateful
+from .draws import uniform
+from .grid import DECISIONS, ITERATIONS, measures, off
+from .instances import SPLITS
+from .observe import FEATURES, OF_TRAINING, observe
+from .trainings import COUNT, OFF, ROW, Layout, Rows, Trainings
+
+#: statistics of an episode; error is the quality at its end, as a loss, cost what it took, best the best constant's
+EPISODE = ("return", "length", "error", "excess", "cost", "best", "spent", "nfev", "instance", "nfallback", "failed")
+#: most that a loss of quality is charged for, in budgets
+WORST = 10.0
+
+
+class TrainingCore(Stateful):
+    """`lanes` trainings in lock-step; buffers as those of `envs.core.Core`, stats with the columns `EPISODE`."""
+
+    columns = EPISODE
+    n_act = 3
+
+    def __init__(
+        self,
+        lanes: int,
+        same_step: bool,
+        split: str,
+        lagrange: float,
+        fail: float,
+        actions: int,
+        validation: bool,
+        pool: int | None,
+    ) -> None:
+        self.lanes, self.same_step = lanes, same_step
+        self._made = {
+            "lanes": lanes, "same_step": same_step, "split": split, "lagrange": lagrange, "fail": fail,
+            "actions": actions, "validation": validation, "pool": pool,
+        }  # fmt: skip
+        numbers = list(SPLITS[split])
+        self.numbers = np.array(numbers if pool is None else numbers[:pool])
+        self.n_act, self.fail = actions, fail
+        self.settings = np.array([lagrange])
+        self.kernel = Rows(Layout(ROW, COUNT))
+        self._blocks = np.zeros((lanes, COUNT))
+        self.keys, self.episodes = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64)
+        self.work = Trainings(self._blocks)
+        self.features = tuple(FEATURES) if validation else OF_TRAINING
+        self.obs = np.zeros((lanes, len(self.features)), np.float32)
+        self.final_obs = np.zeros_like(self.obs)
+        self.reward = np.zeros(lanes, np.float32)
+        self.terminated, self.truncated = np.zeros(lanes, np.bool_), np.zeros(lanes, np.bool_)
+        self.stats, self.ended = np.zeros((lanes, len(EPISODE))), np.zeros(lanes, np.int64)
+        self._started = False
+
+    def _about(self) -> dict[str, Any]:
+        return {name: value for name, value in self._made.items() if name not in ("lanes", "lagrange")}
+
+    def _computed(self) -> dict[str, float]:
+        return {"costs of constant strengths": float(measures()["best"].sum())}
+
+    @property
+    def settings_view(self) -> np.ndarray:
+        """(1,): the price of a loss of quality."""
+        return self.settings
+
+    def seed(self, keys: np.ndarray, mask: Any = True) -> None:
+        """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their
+        count of episodes anew."""
+        self.keys[:] = np.where(mask, keys, self.keys)
+        self.episodes[:] = np.where(mask, 0, self.episodes)
+
+    def reset(self, mask: np.ndarray | None = None) -> np.ndarray:
+        """Start a new episode in the lanes of `mask` (all by default); returns the observations, a view of `obs`."""
+        mask = np.ones(self.lanes, np.bool_) if mask is None else mask
+        if not self._started and not np.all(mask):
+            raise ValueError("the first reset must cover every lane")
+        self._started = True
+        lanes = np.flatnonzero(mask)
+        self.episodes[lanes] += 1
+        u = uniform(self.keys[lanes], self.episodes[lanes], 7)
+        # a warm-up without penalty, of these lanes alone, is what the first observation is of
+        part = Trainings(np.zeros((len(lanes), COUNT)))
+        part.begin(np.arange(len(lanes)), self.numbers[(u * len(self.numbers)).astype(np.int64)])
+        off(part)
+        part.train(ITERATIONS)
+        held, quality, _ = part.examine()
+        for name, value in (("held", held), ("held0", held), ("held_before", held), ("held_best", held)):
+            part[name][:] = value
+        part["loss_before"][:], part["quality"][:] = part["loss"], quality
+        self._blocks[lanes] = part.block
+        self.obs[lanes] = observe(part, DECISIONS, self.features)
+        return self.obs
+
+    def step(self, actions: np.ndarray) -> int:
+        """Carry out `actions` (lanes, n_act) in [-1, 1] and fill the buffers; returns how many episodes ended."""
+        if not self._started:
+            raise RuntimeError("reset() must be called before step()")
+        actions = np.ascontiguousarray(actions)
+        if actions.dtype.kind not in "fiu":
+            raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
+        if actions.shape != (self.lanes, self.n_act):
+            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
+        waiting = self._blocks[:, ROW["over"]] > 0.0
+        self.reward[:], self.terminated[:] = 0.0, False
+        if waiting.any():
+            self.reset(waiting)
+        if waiting.all():
+            return 0
+        lanes = np.flatnonzero(~waiting)
+        part = self.work if len(lanes) == self.lanes else Trainings(self._blocks[lanes])
+        self._decide(part, np.asarray(actions, np.float64)[lanes])
+        reward, done = self._advance(part)
+        if part is not self.work:
+            self._blocks[lanes] = part.block
+        self.obs[lanes] = observe(part, DECISIONS, self.features)
+        self.reward[lanes], self.terminated[lanes] = reward, done
+        over = lanes[done]
+        self._close(over)
+        return len(over)
+
+    def _decide(self, part: Trainings, actions: np.ndarray) -> None:
+        """Levels from actions: the ratio of E from none to 10, zero is 10^-1/2; that of S from none at zero and below
+        to 10; the tolerance's factor from .1 to 10."""
+        wrong = ~(np.isfinite(actions) & (np.abs(actions) <= 1.0)).all(1)
+        actions = np.where(wrong[:, None], 0.0, actions)
+        part["level_e"][:] = -0.5 + 1.5 * actions[:, 0]
+        part["level_s"][:] = OFF + 3.0 * np.maximum(actions[:, 1], 0.0) if self.n_act > 1 else OFF
+        part["level_t"][:] = actions[:, 2] if self.n_act > 2 else 0.0
+        part["fallbacks"][:] += wrong
+
+    def _advance(self, part: Trainings) -> tuple[np.ndarray, np.ndarray]:
+        """The iterations of a decision: (lanes,) what they pay, and whether the episode is over."""
+        known = {name: value[part["instance"].astype(np.int64)] for name, value in measures().items()}
+        spent = part["spent"].copy()
+        part["loss_before"][:], part["held_before"][:] = part["loss"], part["held"]
+        part["decision"][:] += 1.0
+        part.train(ITERATIONS)
+        held, quality, nfev = part.examine()
+        part["held"][:], part["quality"][:] = held, quality
+        part["held_best"][:] = np.fmin(part["held_best"], held)
+        failed = part["alive"] == 0.0
+        done = failed | (part["decision"] >= DECISIONS)
+        excess = (quality - known["quality"]) / known["budget"]
+        excess = np.where(np.isfinite(excess), excess, WORST)
+        # the warm-up is part of the training, and is paid for with the first decision
+        begun = np.where(part["decision"] == 1.0, 0.0, spent)
+        reward = -0.5 * (part["spent"] - begun) / known["spent"]
+        part["cost"][:] -= reward
+        last = 0.5 * np.where(failed, 1.0, nfev / known["nfev"])
+        part["cost"][:] += np.where(done, last, 0.0)
+        price = self.settings[0] * np.clip(excess - 1.0, 0.0, WORST)
+        end = known["best"] - last - price - np.where(failed, self.fail, 0.0)
+        reward = reward + np.where(done, end, 0.0)
+        part["paid"][:] += reward
+        part["over"][:] = done
+        part["excess"][:], part["last_nfev"][:] = excess, nfev
+        return reward, done
+
+    def _close(self, lanes: np.ndarray) -> None:
+        """Statistics of the episodes that have ended in `lanes`, which restart at once where they are to."""
+        if not len(lanes):
+            return
+        work = self.work
+        numbers = work["instance"][lanes].astype(np.int64)
+        found = {
+            "return": work["paid"], "length": work["decision"], "error": work["quality"], "excess": work["excess"],
+            "cost": work["cost"], "spent": work["spent"], "nfev": work["last_nfev"], "instance": work["instance"],
+            "nfallback": work["fallbacks"], "failed": 1.0 - work["alive"],
+        }  # fmt: skip
+        for k, name in enumerate(EPISODE):
+            self.stats[lanes, k] = measures()["best"][numbers] if name == "best" else found[name][lanes]
+        self.final_obs[lanes] = self.obs[lanes]
+        self.ended[: len(lanes)] = lanes
+        if self.same_step:
+            mask = np.zeros(self.lanes, np.bool_)
+            mask[lanes] = True
+            self.reset(mask)
+
+    def waiting(self, lane: int) -> bool:
+        """Whether the lane's episode is over and its next one has not begun."""
+        return bool(self._blocks[lane, ROW["over"]] > 0.0)
+
+    def snapshot(self, lane: int) -> np.ndarray:
+        """The scalars of the lane's training, `trainings.SCALARS`."""
+        return self._blocks[lane, : len(ROW)].copy()
+
+    def episode(self, lane: int) -> dict[str, float]:
+        """Statistics of the episode that has just ended in `lane`."""
+        return dict(zip(EPISODE, self.stats[lane].tolist(), strict=True))
+
+
+def make_core(
+    lanes: int,
+    same_step: bool,
+    split: str = "train",
+    lagrange: float = 0.2,
+    fail: float = 1.0,
+    actions: int = 3,
+    validation: bool = True,
+    pool_size: int | None = None,
+) -> TrainingCore:
+    """Build the batch core that an environment's arguments describe.
+
+    lanes       number of trainings in lock-step.
+    same_step   a finished lane restarts in the call that ended it, instead of the next one.
+    split       "train", "validation" or "test": which instances episodes draw from (`instances`).
+    lagrange    price of a loss of quality beyond the budget, a budget.
+    fail        what a training that fails pays on top.
+    actions     1: the strength of E; 2: that of S too; 3: the tolerance too.
+    validation  whether the loss on held-out rows is observed; the quality that is paid for is theirs either way.
+    pool_size   how many of the split's instances, the first, are drawn from; None: all.
+
+    Raises ValueError on bad values, and ModuleNotFoundError without scikit-learn, whose tables are trained on.
+    """
+    lanes = options.count("num_envs", lanes, high=MOST)
+    options.choice("split", split, SPLITS)
+    given = {
+        "split": split,
+        "lagrange": options.number("lagrange", lagrange, low=0.0),
+        "fail": options.number("fail", fail, low=0.0),
+        "actions": options.count("actions", actions, high=3),
+        "validation": options.flag("validation", validation),
+        "pool_size": options.count("pool_size", pool_size, high=len(SPLITS[split]), none=True),
+    }
+    same_step = options.flag("same_step", same_step)
+    core = TrainingCore(lanes, same_step, **{("pool" if k == "pool_size" else k): v for k, v in given.items()})
+    core.recipe = make_core, (lanes, same_step), given
+    return core

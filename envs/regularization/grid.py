@@ -1,0 +1,95 @@
+"""What constant strengths come to on every instance: the measure of an episode, computed once and kept in a file.
+
+The cost of a training is half its f-evaluations in training plus half those of a prediction at its end, both over those
+without a penalty.  The best constant is the ratio of E, of `RATIOS`, with the least cost whose quality at the end is
+within the budget of that without a penalty: .01 of the mean probability of the right class, or 2 % of a squared error.
+
+`python -m stepsmith.envs.regularization.grid` computes `grid.json` anew, some ten minutes on one core; a test computes
+some of it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .instances import SPLITS, instance
+from .trainings import COUNT, OFF, Trainings
+
+#: ratios of the gradients; 0 is no penalty
+RATIOS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+DECISIONS, ITERATIONS = 20, 6
+FILE = Path(__file__).with_name("grid.json")
+POINTS, SHARE = 0.01, 0.02
+
+
+def measure(numbers: list[int], ratio: float) -> np.ndarray:
+    """(instances, 3): f-evaluations in training, those of the last prediction, and the quality, at a constant ratio."""
+    block = np.zeros((len(numbers), COUNT))
+    lanes = np.arange(len(numbers))
+    work = Trainings(block)
+    work.begin(lanes, np.array(numbers))
+    off(work)
+    work.train(ITERATIONS)
+    for decision in range(1, DECISIONS + 1):
+        work["decision"][:] = decision
+        work["level_e"][:] = np.log10(ratio) if ratio > 0.0 else OFF
+        work.train(ITERATIONS)
+    _, quality, nfev = work.examine()
+    found = np.stack([work["spent"], nfev, quality], 1)
+    return np.where(work["alive"][:, None] > 0.0, found, np.inf)
+
+
+def off(work: Trainings) -> None:
+    """No penalty, and the instance's own tolerance."""
+    work["level_e"][:], work["level_s"][:], work["level_t"][:] = OFF, OFF, 0.0
+
+
+def budget(number: int, quality: np.ndarray) -> np.ndarray:
+    """How much worse than `quality`, that without a penalty, a training of the instance may be."""
+    return np.full_like(quality, POINTS) if instance(number).classes else SHARE * quality
+
+
+@functools.cache
+def table() -> np.ndarray:
+    """(instances, len(RATIOS), 3) of `measure`."""
+    found = json.loads(FILE.read_text())
+    if tuple(found["ratios"]) != RATIOS or [found["decisions"], found["iterations"]] != [DECISIONS, ITERATIONS]:
+        raise ValueError(f"{FILE.name} is of other settings: compute it anew")
+    return np.array(found["values"])
+
+
+@functools.cache
+def measures() -> dict[str, np.ndarray]:
+    """By name, one number an instance: `spent`, `nfev`, `quality` without a penalty, `budget`, and `best`, the cost of
+    the best constant, and `ratio`, which it is."""
+    values = table()
+    plain = values[:, 0]
+    allowed = np.array([float(budget(i, plain[i, 2])) for i in range(len(values))])
+    cost = 0.5 * (values[:, :, 0] / plain[:, None, 0] + values[:, :, 1] / plain[:, None, 1])
+    cost = np.where(values[:, :, 2] <= (plain[:, 2] + allowed)[:, None], cost, np.inf)
+    best = cost.argmin(1)
+    return {
+        "spent": plain[:, 0], "nfev": plain[:, 1], "quality": plain[:, 2], "budget": allowed,
+        "best": cost.min(1), "ratio": np.array(RATIOS)[best],
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Compute the file."""
+    numbers = [n for split in SPLITS.values() for n in split]
+    values = []
+    for ratio in RATIOS:
+        values.append(measure(numbers, ratio))
+        print(f"ratio {ratio:g}: f-evaluations in training {values[-1][:, 0].mean():.0f}", flush=True)
+    stacked = np.stack(values, 1)
+    kept = {"ratios": RATIOS, "decisions": DECISIONS, "iterations": ITERATIONS}
+    rows = [[[float(f"{v:.6g}") for v in one] for one in row] for row in stacked.tolist()]
+    FILE.write_text(json.dumps({**kept, "values": rows}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

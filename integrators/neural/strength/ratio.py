@@ -1,0 +1,126 @@
+"""A strength in units that carry over from task to task and from tolerance to tolerance: the ratio of two gradients.
+
+    lambda(k) = r(k) s(k),      s = min over groups of ||d loss / d group|| / ||d penalty / d group||
+
+E_j is in units of the tolerance and of the controller's caution, so that one lambda is a different penalty at every
+tolerance.  The ratio is not: at r = 1 the penalty pulls as hard as the task does.  log s is a running mean of
+measurements, each of which takes two backward passes more; they are made at iterations 0, 4, 16, and every `every`-th
+from then on, so that they cost less than 2 / every of a training run (`cost` says what they did).  A group that the
+penalty does not reach, such as a head behind the solve, has no say; the smallest of the others' keeps any of them from
+being overruled.
+
+Where r < 1 a point at which all gradients cancel is one of the task loss alone: ||d loss|| = r ||d loss|| has no other
+solution.  This is the balance of gradients of Z. Chen, V. Badrinarayanan, C.-Y. Lee, A. Rabinovich, GradNorm, ICML 2018
+(PMLR 80:794-803), with the task's as the measure and without their learnt weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ...core import options
+from .base import Seen, Strength
+from .groups import Parameters, Tensor, gradient_norms
+from .schedules import constant
+
+#: iterations of the first measurements
+EARLY = (0, 4, 16)
+#: weight of a measurement in the running mean of the logarithm
+WEIGHT = 0.5
+
+
+class Ratio(Strength):
+    """A strength whose level is in units of the ratio of gradients; `inner` is the ratio over time.
+
+    scale   the running s, NaN before the first measurement.
+    """
+
+    kind = "ratio"
+    remembered = (*Strength.remembered, "scale", "measured", "inner_state")
+    needs_parameters = True
+
+    def __init__(self, inner: Strength, every: int) -> None:
+        super().__init__()
+        self.inner, self.every = inner, every
+        self.needs_response = inner.needs_response
+        self.scale = math.nan
+        self.measured = 0
+
+    @property
+    def level(self) -> float:
+        return self.inner.value * self.scale if self.measured else 0.0
+
+    @property
+    def inner_state(self) -> dict[str, Any]:
+        """What the ratio's own rule has seen."""
+        return self.inner.state_dict()
+
+    @inner_state.setter
+    def inner_state(self, state: Mapping[str, Any]) -> None:
+        self.inner.load_state_dict(state)
+
+    def see(self, seen: Seen) -> float:
+        if self.iteration in EARLY or self.iteration % self.every == 0 or not self.measured:
+            self._measure(seen)
+        ratio = self.inner.see(seen)
+        self.inner.iteration += 1
+        if self.inner.off:
+            self.off = self.inner.off
+        return ratio * self.scale if self.measured else 0.0
+
+    def _measure(self, seen: Seen) -> None:
+        began = time.perf_counter()
+        assert seen.groups is not None
+        tasks, penalties = (gradient_norms(x, seen.groups) for x in (seen.loss, seen.penalty))
+        found = [a / b for a, b in zip(tasks, penalties, strict=True) if b > 0.0]
+        # a gradient that is zero or not finite says nothing about the next one
+        if found and 0.0 < min(found) < math.inf and all(map(math.isfinite, (*tasks, *penalties))):
+            now = math.log(min(found))
+            past = now if not self.measured else math.log(self.scale)
+            self.scale = math.exp(past + WEIGHT * (now - past))
+            self.measured += 1
+        self._measuring += time.perf_counter() - began
+
+    def report(self, metric: float) -> None:
+        self.inner.report(metric)
+        self.off = self.off or self.inner.off
+
+    @property
+    def due(self) -> bool:
+        return not self.off and self.measured > 0 and self.inner.due
+
+    def respond(
+        self,
+        validation_loss: Tensor,
+        training_loss: Tensor | None = None,
+        penalty: Tensor | None = None,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """As the ratio's own rule has it, for which the penalty is in units of the ratio."""
+        if self.needs_response and self.off:
+            return
+        if self.needs_response and not self.measured:
+            raise ValueError("no gradients have been measured yet: call respond() where due is True")
+        scaled = None if penalty is None else self.scale * penalty
+        self.inner.respond(validation_loss, training_loss, scaled, parameters)
+        self.off = self.off or self.inner.off
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "ratio", "of": self.inner.describe(), "every": self.every}
+
+
+def ratio(value: float | Strength, every: int = 32) -> Ratio:
+    """The penalty's gradient is `value` times as large as the task loss's.
+
+    value   a positive number, or a Strength that says the ratio at every iteration (`exponential(3.0, 0.3, n)`).
+    every   iterations between two measurements of the gradients, at least 1.
+
+    Use it with `total(loss, penalty, parameters)`.  ValueError for numbers out of range.
+    """
+    inner = value if isinstance(value, Strength) else constant(options.positive("the ratio", value))
+    if isinstance(inner, Ratio):
+        raise ValueError("a ratio of a ratio means nothing: pass the ratio as a number, or as another strength")
+    return Ratio(inner, options.count("every", every))

@@ -17,7 +17,10 @@ OPTIONAL = {
     "torch", "torchdiffeq", "torchode",
 }  # fmt: skip
 # the packages that are PyTorch through and through
-TORCH_PACKAGES = {"stepsmith.integrators.neural", "stepsmith.neural"}
+TORCH_PACKAGES = {
+    "stepsmith.controllers.strengths", "stepsmith.envs.regularization", "stepsmith.integrators.neural",
+    "stepsmith.neural",
+}  # fmt: skip
 ROOMS = ("integrators", "controllers", "policies", "envs", "train")
 
 

@@ -224,7 +224,7 @@ def test_a_budget_is_kept_to():
             torch.autograd.grad(sol.y[-1].sum(), [y0, *net.parameters()])
         peaks.append(alive.peak / 1e6)
         calls.append(sol.stats.nfev_replay)
-    assert peaks[1] == pytest.approx(peaks[0], rel=1e-3) and peaks[0] > 9.0
+    assert peaks[1] == pytest.approx(peaks[0], rel=5e-3) and peaks[0] > 9.0
     assert peaks[2] < 5.0 and peaks[3] < 0.8
     assert calls[0] == 0 < calls[1] < calls[2] <= 2 * calls[1] < calls[3] < 5 * calls[1]
 

@@ -20,10 +20,11 @@ def newest() -> int:
     return torch.zeros((), requires_grad=True).clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
 
 
-def nodes(outs: Sequence[Tensor]) -> Iterator[Any]:
-    """The nodes of the graph behind `outs`, each once; those of leaves have an attribute `variable`."""
-    todo = [x.grad_fn for x in outs if x.grad_fn is not None]
-    seen = set(todo)
+def nodes(outs: Sequence[Tensor], end: Any = None) -> Iterator[Any]:
+    """The nodes of the graph behind `outs`, each once, without the node `end` and what is behind it alone; those of
+    leaves have an attribute `variable`."""
+    todo = [x.grad_fn for x in outs if x.grad_fn is not None and x.grad_fn is not end]
+    seen = {*todo, end}
     while todo:
         node = todo.pop()
         yield node
@@ -33,10 +34,11 @@ def nodes(outs: Sequence[Tensor]) -> Iterator[Any]:
                 todo.append(child)
 
 
-def leaves_behind(outs: Sequence[Tensor], since: int) -> list[Tensor]:
-    """The leaves that `outs` depend on; Foreign where they depend on a node older than number `since`."""
+def leaves_behind(outs: Sequence[Tensor], since: int, end: Any = None) -> list[Tensor]:
+    """The leaves that `outs` depend on, not through the node `end`; Foreign where they depend on a node older than
+    number `since`."""
     found = []
-    for node in nodes(outs):
+    for node in nodes(outs, end):
         if type(node).__name__ == "AccumulateGrad":
             found.append(node.variable)
         elif node._sequence_nr() <= since:

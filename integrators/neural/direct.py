@@ -7,6 +7,8 @@ at what the gradient makes of those.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -33,7 +35,7 @@ def direct(
     the place of what has a gradient comes None.  since: None for one lane; else the graph is let go too where an
     attempt of a lane is not finite, or where the first step leads to a node older than this number (`behind`).
     """
-    watch = _Heuristics(set_, budget, since)
+    watch = _Heuristics(set_, budget, since, y0.grad_fn)
 
     def slope(t: Tensor, y: Tensor) -> Tensor:
         with torch.set_grad_enabled(not watch.over):
@@ -83,12 +85,13 @@ class _Heuristics(Watch):
 
     budget   bytes that the graph may take; None: any.
     since    as for `direct`.
+    start    the node that makes the pass's first state, behind which nobody looks.
     over     whether the graph was let go.
     err, stiff   of every attempt of which lanes were accepted, (lanes in the batch,); `where`, their numbers and which.
     """
 
-    def __init__(self, set_: Settings, budget: float | None, since: int | None) -> None:
-        self.set, self.budget, self.since, self.over = set_, budget, since, False
+    def __init__(self, set_: Settings, budget: float | None, since: int | None, start: Any) -> None:
+        self.set, self.budget, self.since, self.start, self.over = set_, budget, since, start, False
         self.steps, self.step_bytes = 0, 0
         self.err: list[Tensor] = []
         self.stiff: list[Tensor] = []
@@ -124,7 +127,7 @@ class _Heuristics(Watch):
         if self.steps > 0:
             return False
         try:
-            leaves_behind([step.y1, *step.ks], self.since or 0)
+            leaves_behind([step.y1, *step.ks], self.since or 0, self.start)
         except Foreign:
             return True
         return not at.run.all()

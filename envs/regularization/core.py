@@ -15,9 +15,10 @@ from .instances import SPLITS
 from .observe import FEATURES, OF_TRAINING, observe
 from .trainings import COUNT, OFF, ROW, Layout, Rows, Trainings
 
-#: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it is
-#: worse than that without a penalty; cost: half the f-evaluations of training and half those of a prediction, over those
-#: without a penalty; best: the cost of the best constant ratio; spent: f-evaluations of training; nfev: of the prediction
+#: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it
+#: is worse than that without a penalty; cost: half the f-evaluations of training and half those of a prediction, over
+#: those without a penalty; best: the cost of the best constant ratio; spent: f-evaluations of training; nfev: of the
+#: prediction
 EPISODE = ("return", "length", "error", "excess", "cost", "best", "spent", "nfev", "instance", "nfallback", "failed")
 #: most that a loss of quality is charged for, in budgets
 WORST = 10.0

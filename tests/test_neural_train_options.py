@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,10 +13,12 @@ pytest.importorskip("tensorboard")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from stepsmith.integrators.neural import strength as strengths  # noqa: E402
 from stepsmith.train.cli import app  # noqa: E402
 from stepsmith.train.neural import loop, tasks  # noqa: E402
 from stepsmith.train.neural.config import from_dict  # noqa: E402
 
+COUNTS = {"nfev": 1.0, "naccept": 1.0, "nreject": 0.0, "seconds": 1.0}
 SMALL = {"name": "toy", "task": {"name": "digits", "hidden": 8}, "train": {"epochs": 1, "batch": 512}}
 
 
@@ -108,3 +111,54 @@ def test_the_kept_part_of_a_latent_model_s_predictions_is_theirs():
 def test_options_that_do_not_fit_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         tasks.check(config(options=options))
+
+
+def strength_of(name, higher=None, **more):
+    strength = {"kind": "dual_ascent", "watch": "validation", "reference": 0.97, "budget": 0.01, **more}
+    strength |= {} if higher is None else {"higher_is_better": higher}
+    table = {"name": "er_mean", "strength": {"kind": "ratio", "of": strength}}
+    return from_dict({**SMALL, "task": {"name": name}, "regulariser": table})
+
+
+@pytest.mark.parametrize("given", [None, True])
+def test_the_task_decides_whether_higher_is_better(tmp_path, given, monkeypatch):
+    """The reference accuracy is within the budget, so that the strength rises; before, it was taken for a loss."""
+    told = []
+    made = strength_of("digits", given, floor_patience=1)
+    monkeypatch.setattr(loop, "evaluate", lambda task, rows, batch: (np.full(len(rows), 0.97), dict(COUNTS)))
+    real = strengths.DualAscent.report
+
+    def report(self, metric):
+        real(self, metric)
+        told.extend((metric, self.level))
+
+    monkeypatch.setattr(strengths.DualAscent, "report", report)
+    loop.train(made, out=tmp_path / "run", progress=False)
+    assert told == pytest.approx([0.97, 0.1 * math.exp(0.2)])
+
+
+def test_a_loss_is_told_as_it_is_and_a_strength_that_takes_a_loss_is_told_a_loss():
+    low, high = (loop.schedule(strength_of("digits"), 1, higher) for higher in (False, True))
+    assert (low.higher_is_better, high.higher_is_better) == (False, True)
+    plain = from_dict({**SMALL, "regulariser": {"name": "er_mean", "strength": {"kind": "dual_ascent"}}})
+    assert loop.schedule(plain, 1, True).higher_is_better is False
+
+
+@pytest.mark.parametrize("task", [True, False])
+def test_a_config_that_contradicts_its_task_is_refused(task):
+    words = f"higher_is_better = {str(not task).lower()} contradicts the task.*leave it out"
+    with pytest.raises(ValueError, match=words):
+        loop.schedule(strength_of("digits", not task), 1, task)
+
+
+def test_a_validation_metric_that_is_nan_ends_the_run(tmp_path, monkeypatch):
+    real = loop.evaluate
+
+    def evaluate(task, rows, batch):
+        scores, counts = real(task, rows, batch)
+        return (scores * math.nan if rows is task.split.validation else scores), counts
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    with pytest.raises(loop.Diverged, match="the validation accuracy is nan"):
+        loop.train(config(), out=tmp_path / "run", progress=False)
+    assert json.loads((tmp_path / "run" / "state.json").read_text())["status"] == "diverged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import pickle
@@ -281,3 +282,16 @@ def test_costs_that_are_all_the_same_are_fine(make):
         bandit = make(4)
         play(bandit, np.full((50, 4), level), np.zeros(50))
         assert np.isfinite(bandit.probabilities(0.0)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_bandit_does_not_draw_the_numbers_of_a_users_generator_with_the_same_seed(seed):
+    # costs that a user draws from default_rng(seed) would follow the arms: the least loses by far
+    means, users = np.array([0.3, 0.5, 0.5, 0.5, 0.5]), np.random.default_rng(seed)
+    bandit, best = TsallisINF(5, seed), 0
+    assert np.random.default_rng(seed).random() != copy.deepcopy(bandit).rng.random()
+    for _ in range(2000):
+        arm = bandit.draw()
+        bandit.update(arm, float(users.random() < means[arm]))
+        best += arm == 0
+    assert best > 1000

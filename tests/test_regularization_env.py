@@ -1,7 +1,9 @@
 """`stepsmith/Regularization-v0`: checkers, seeds, states, what an episode pays, and its trainings against torch."""
 
 import copy
+import math
 import pickle
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -198,6 +200,78 @@ def test_an_action_that_is_no_number_is_answered_and_counted():
     core.reset()
     core.step(np.array([[np.nan, 0, 0], [3.0, 0, 0]], np.float32))
     assert core.work["fallbacks"].tolist() == [1.0, 1.0] and core.work["level_e"].tolist() == [-0.5, -0.5]
+
+
+def test_actions_at_the_bounds_by_round_off_are_clipped():
+    core = make_core(2, False, pool_size=2)
+    core.reset()
+    core._decide(core.work, np.array([[1.0 + 5e-7, -1.0 - 5e-7, 0.0], [0.5, 1.1, 0.5]]))
+    assert core.work["fallbacks"].tolist() == [0.0, 1.0]
+    assert core.work["level_e"].tolist() == [1.0, -0.5] and core.work["level_t"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "within",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_the_callers_torch_does_not_touch_the_trainings(within):
+    def two():
+        core = make_core(1, False, pool_size=1)
+        core.seed(np.zeros(1, np.uint64))
+        seen = [core.reset().copy()]
+        for _ in range(2):
+            core.step(np.array([[0.3, 0.2, 0.1]]))
+            seen.append(core.obs.copy())
+        return core, np.array(seen)
+
+    core, wanted = two()
+    with warnings.catch_warnings(), within():
+        warnings.simplefilter("error")
+        inside, found = two()
+    assert np.array_equal(found, wanted)
+    for one in (core, inside):  # made in one mode, and stepped in the other
+        one.step(np.array([[0.3, 0.2, 0.1]]))
+    with within():
+        core.step(np.array([[0.3, 0.2, 0.1]]))
+    inside.step(np.array([[0.3, 0.2, 0.1]]))
+    assert np.array_equal(core.obs, inside.obs)
+
+
+@pytest.mark.parametrize(("lanes", "bad"), [(1, [0]), (2, [0, 1]), (2, [0])])
+def test_a_training_with_nan_weights_ends_and_pays(lanes, bad):
+    core = make_core(lanes, False, pool_size=1, fail=3.0)
+    core.seed(np.zeros(lanes, np.uint64))
+    core.reset()
+    core.work.theta[bad] = math.nan
+    core.step(np.zeros((lanes, 3)))
+    stats = dict(zip(core.columns, core.stats.T, strict=True))
+    assert np.flatnonzero(core.terminated).tolist() == bad and np.isfinite(core.obs).all()
+    # the warm-up, twenty decisions that are missing, the prediction, the worst quality, and the failure
+    assert (stats["excess"][bad] == 11.0).all() and (stats["failed"][bad] == 1.0).all()
+    assert stats["cost"][bad] == pytest.approx(1.0, abs=0.03)
+    assert stats["return"][bad] == pytest.approx(stats["best"][bad] - stats["cost"][bad] - 0.2 * 10.0 - 3.0)
+    at = [list(FEATURES).index(name) for name in ("log10 loss / loss0", "log10 held / held0")]
+    assert (core.obs[bad][:, at] == 5.0).all()
+
+
+def test_a_step_that_raises_leaves_everything_as_it_was(monkeypatch):
+    core = make_core(2, False, pool_size=2)
+    core.seed(np.arange(2).astype(np.uint64))
+    core.reset()
+    before = [a.copy() for a in (core._blocks, core.obs, core.episodes)]
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainings.Trainings, "examine", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            core.step(np.zeros((2, 3)))
+        with pytest.raises(KeyboardInterrupt):
+            core.reset()
+    for array, wanted in zip((core._blocks, core.obs, core.episodes), before, strict=True):
+        assert np.array_equal(array, wanted)
 
 
 @pytest.mark.parametrize(

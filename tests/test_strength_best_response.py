@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -280,3 +281,12 @@ def test_a_run_on_two_spirals():
             rule.respond(task.out("validation")[0])
     assert losses[-1] < losses[0] and not rule.off and rule.inner.responses == 13
     assert rule.inner.log_level != math.log(0.1) and float(layer.row_scale.detach().abs().max()) > 1e-3
+
+
+def test_its_perturbations_are_not_the_numbers_of_a_users_generator_with_the_same_seed():
+    rule = strength.best_response(strength.Responsive(torch.nn.Linear(2, 2)), 0.1, seed=5)
+    assert rule.draw != pytest.approx(np.random.default_rng(5).standard_normal())
+    state = rule.state_dict()
+    with pytest.raises(ValueError, match="generator of a best response is damaged"):
+        rule.load_state_dict({**state, "iteration": 9, "generator_state": {"bit_generator": "PCG64"}})
+    assert rule.state_dict() == state

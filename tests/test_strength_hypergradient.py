@@ -194,6 +194,23 @@ def test_what_is_not_finite_is_left_out_and_in_the_end_for_good():
     assert rule.responses == 0
 
 
+def test_a_validation_loss_of_another_model_is_refused():
+    w, other = (torch.ones(2, dtype=F64, requires_grad=True) for _ in range(2))
+    rule = strength.hypergradient(warm_up=0)
+    with pytest.raises(ValueError, match="does not depend on these parameters"):
+        rule.respond((other**2).sum(), (w**2).sum(), (w**4).sum(), [w])
+    assert rule.responses == 0 and rule.gradient is None
+
+
+@pytest.mark.parametrize("size", [1e180, 1e200, 1e300])
+def test_a_gradient_that_overflows_is_left_out(size):
+    w = torch.ones(3, dtype=F64, requires_grad=True)
+    rule = strength.hypergradient(1.0, alpha=0.01, warm_up=0)
+    with pytest.warns(UserWarning, match="the strength stays as it is"):
+        rule.respond(size * (w**2).sum(), (w**2).sum(), (w**4).sum(), [w])
+    assert rule.value == 1.0 and rule.responses == 0
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_states_pickles_copies_and_descriptions(inside):
     task = Quadratic([1.0, 2.0])

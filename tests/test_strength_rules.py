@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import sys
 import warnings
 
 import pytest
@@ -13,6 +14,7 @@ import stepsmith as ss
 from stepsmith.integrators.neural import strength
 
 F64 = torch.float64
+ratio_module = sys.modules["stepsmith.integrators.neural.strength.ratio"]  # the package's `ratio` is the function
 TASK, AIM = torch.tensor([1.0, -2.0, 0.5], dtype=F64), torch.tensor([0.0, 1.0, 0.5], dtype=F64)
 
 
@@ -146,13 +148,78 @@ def test_a_task_loss_that_is_nan_switches_off():
 
 def test_a_gradient_that_is_zero_or_infinite_does_not_enter_the_scale():
     x = torch.zeros((), dtype=F64, requires_grad=True)
-    rule = strength.ratio(1.0, every=1)
-    assert rule.total(x + 1, x**2, [x]).item() == 1.0
+    rule = strength.ratio(strength.linear(1.0, 0.0, 10), every=1)
+    with pytest.warns(UserWarning, match="no group of the parameters has a gradient of the task loss and one"):
+        assert rule.total(x + 1, x**2, [x]).item() == 1.0
     assert rule.measured == 0
     rule.total(x + 1, 4 * x, [x])
     assert rule.scale == 0.25
-    rule.total(x + 1, torch.sqrt(x), [x])
-    assert rule.scale == 0.25
+    with pytest.warns(UserWarning, match="the gradient of the penalty is not finite at iteration 2, whose loss goes"):
+        assert rule.total(x + 1, torch.sqrt(x), [x]).requires_grad
+    assert rule.scale == 0.25 and rule.iteration == rule.inner.iteration == 3
+
+
+def test_a_penalty_whose_gradient_is_not_finite_is_left_out_and_in_the_end_for_good():
+    x = torch.zeros(3, dtype=F64, requires_grad=True)
+    rule, told = strength.ratio(0.3), []
+    for _ in range(4):
+        loss = ((x - TASK) ** 2).sum()
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            total = rule.total(loss, (x**2).sum().sqrt(), [x])
+        told += [str(w.message) for w in found]
+        (gradient,) = torch.autograd.grad(total, x)
+        assert gradient.tolist() == (-2 * TASK).tolist() and rule.last == 0.0
+    assert len(told) == 2 and "whose loss goes without it" in told[0]
+    assert "the gradient of the penalty is not finite at iteration 2, the third time in a row" in told[1] and rule.off
+
+
+def test_a_group_that_the_task_does_not_reach_has_no_say():
+    w, v = (torch.ones(n, dtype=F64, requires_grad=True) for n in (3, 1))
+    rule = strength.ratio(1.0)
+    rule.total((w**2).sum() + 0 * v.sum(), (w**4).sum() + (v**2).sum(), [[w], [v]])
+    assert rule.scale == pytest.approx(0.5)
+
+
+@pytest.mark.filterwarnings("ignore:no group of the parameters")
+def test_a_measurement_that_fails_is_made_again_ever_later(monkeypatch):
+    x = torch.ones((), dtype=F64, requires_grad=True)
+    rule, made = strength.ratio(0.3, every=8), []
+    real = ratio_module.gradient_norms
+    monkeypatch.setattr(ratio_module, "gradient_norms", lambda *a: (made.append(rule.iteration), real(*a))[1])
+    for _ in range(40):
+        rule.total(x**2, 0 * x + 1, [x])
+    assert sorted(set(made)) == [0, 1, 3, 4, 8, 16, 24, 32] and not rule.off and rule.measured == 0
+    for _ in range(9):
+        rule.total(x**2, x, [x])
+    assert rule.scale == pytest.approx(2.0)
+
+
+@pytest.mark.filterwarnings("ignore:the penalty is nan")
+def test_an_iteration_that_is_lost_counts_for_the_ratios_own_rule():
+    x = torch.ones((), dtype=F64, requires_grad=True)
+    rule = strength.ratio(strength.exponential(10.0, 1.0, 5))
+    for k in range(4):
+        rule.total(x**2, x * (math.nan if k == 1 else 1.0), [x])
+    assert rule.iteration == rule.inner.iteration == 4
+
+
+def test_a_state_of_another_kind_or_a_damaged_one_is_refused_and_changes_nothing():
+    rule = strength.exponential(10.0, 1.0, 5)
+    with pytest.raises(ValueError, match="of kind 'exponential', but of kind 'constant'"):
+        rule.load_state_dict(strength.constant(1.0).state_dict())
+    rule = strength.ratio(strength.dual_ascent())
+    before = rule.state_dict()
+    for damage in (
+        {"inner_state": strength.constant(0.3).state_dict()},
+        {"inner_state": {**rule.inner.state_dict(), "best": "much"}},
+        {"scale": None},
+        {"off": 0},
+        {"last": True},
+    ):
+        with pytest.raises(ValueError, match="no state of a strength|is damaged"):
+            rule.load_state_dict({**before, "iteration": 77, **damage})
+        assert repr(rule.state_dict()) == repr(before)
 
 
 def test_without_gradient_nothing_is_counted():

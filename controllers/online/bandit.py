@@ -16,6 +16,8 @@ from ...integrators.core.errors import OptionError, refuse, shown
 
 #: costs beyond this, of either sign, are refused: their squares and sums would leave the float64 range
 LARGEST_COST = 1e100
+#: beside the seed: costs that a user draws from `np.random.default_rng(seed)` must not follow the draws of arms
+STREAM = 0x42414E44
 
 
 class Bandit:
@@ -31,7 +33,7 @@ class Bandit:
 
     def __init__(self, arms: int, seed: int = 0) -> None:
         self.arms = options.count("arms", arms, high=10_000)
-        self.rng = np.random.default_rng(options.count("seed", seed, low=0))
+        self.rng = np.random.default_rng([options.count("seed", seed, low=0), STREAM])
         #: updates so far
         self.rounds = 0
 

@@ -19,6 +19,7 @@ Tsallis-INF and ChebCB (`controllers.online`), tune a strength.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,11 @@ class BanditStrength(Strength):
     """
 
     kind = "bandit"
-    # the bandit first: what does not fit it leaves everything as it was
     remembered = (
         "bandit_state", *Strength.remembered, "arm", "plays", "told", "best", "_reference", "_count", "_nfev",
         "_losses", "_context",
     )  # fmt: skip
+    optional = ("arm", "_context")
 
     def __init__(self, learner: Bandit, numbers: dict[str, Any]) -> None:
         super().__init__()
@@ -71,6 +72,11 @@ class BanditStrength(Strength):
     @bandit_state.setter
     def bandit_state(self, state: Mapping[str, Any]) -> None:
         self.learner.restore(state)
+
+    def check_value(self, name: str, value: Any) -> None:
+        super().check_value(name, value)
+        if name == "bandit_state":
+            copy.deepcopy(self.learner).restore(value)
 
     def see(self, seen: Seen) -> float:
         if seen.nfev is None:

@@ -37,6 +37,8 @@ from .responding import Responding, common
 from .responsive import Responsive
 
 Tensor = torch.Tensor
+#: beside the seed: the generator's numbers are not those of `np.random.default_rng(seed)`, which a user may draw from
+STREAM = 0x42455354
 
 
 class BestResponse(Responding):
@@ -52,7 +54,7 @@ class BestResponse(Responding):
     def __init__(self, layer: Responsive, numbers: dict[str, Any]) -> None:
         super().__init__(numbers)
         self.layer = layer
-        self.rng = np.random.default_rng(numbers["seed"])
+        self.rng = np.random.default_rng([numbers["seed"], STREAM])
         self._raw = numbers["spread"] + math.log(-math.expm1(-numbers["spread"]))  # softplus(raw) = spread
         self._raw_moments = [0.0, 0.0, 0.0]
         #: e in units of s
@@ -76,6 +78,14 @@ class BestResponse(Responding):
     @generator_state.setter
     def generator_state(self, state: Mapping[str, Any]) -> None:
         self.rng.bit_generator.state = state
+
+    def check_value(self, name: str, value: Any) -> None:
+        super().check_value(name, value)
+        if name == "generator_state":
+            try:
+                np.random.default_rng().bit_generator.state = value
+            except (ValueError, TypeError, KeyError):
+                raise ValueError("the state of the generator of a best response is damaged") from None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state, and set the layer to it."""

@@ -23,6 +23,7 @@ adjoint="discrete" with an explicit method allows, the sizes of the steps being 
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -41,6 +42,7 @@ class Hypergradient(Responding):
 
     kind = "hypergradient"
     remembered = (*Responding.remembered, "gradient")
+    optional = ("gradient",)
 
     def __init__(self, numbers: dict[str, Any]) -> None:
         super().__init__(numbers)
@@ -59,7 +61,8 @@ class Hypergradient(Responding):
         penalty          0-d, not multiplied by any strength; both with their graphs, so before their backward().
         parameters       a Module, tensors, an optimiser, or groups of tensors.
 
-        ValueError where one of them is missing, and where there are no second derivatives.
+        ValueError where one of them is missing, where the validation loss does not depend on the parameters, and where
+        there are no second derivatives.
         """
         for name, found in (("training_loss", training_loss), ("penalty", penalty), ("parameters", parameters)):
             if found is None:
@@ -70,12 +73,17 @@ class Hypergradient(Responding):
         weights = [x for group in groups_of(parameters) for x in group]
         alpha, lam = self.numbers["alpha"], self.level
         try:
-            v, toward = first(validation_loss, weights), first(size, weights)
+            reached = torch.autograd.grad(validation_loss, weights, retain_graph=True, allow_unused=True)
+            if all(g is None for g in reached):
+                raise ValueError(
+                    "the validation loss does not depend on these parameters: compute it with the model that holds them"
+                )
+            v, toward = filled(reached, weights), first(size, weights)
             slope = torch.autograd.grad(loss + lam * size, weights, create_graph=True, allow_unused=True)
             term, total = v, v
             for j in range(self.numbers["terms"]):
                 bent = product(slope, term, weights)
-                if j == 0 and alpha * dot(v, bent) >= 2.0 * dot(v, v) > 0.0:
+                if j == 0 and math.inf > alpha * dot(v, bent) >= 2.0 * dot(v, v) > 0.0:
                     warnings.warn(
                         f"alpha={alpha:g} is too large for the curvature of the training loss, so that this validation "
                         f"loss is left out: pass an alpha below {2.0 * dot(v, v) / dot(v, bent):.2g}",
@@ -96,7 +104,11 @@ class Hypergradient(Responding):
 
 def first(loss: Tensor, weights: list[Tensor]) -> list[Tensor]:
     """d loss / d weights, zero where it does not depend on them; the graph is kept."""
-    found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    return filled(torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True), weights)
+
+
+def filled(found: tuple[Tensor | None, ...], weights: list[Tensor]) -> list[Tensor]:
+    """Gradients without their graph, zero where there is none."""
     return [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(weights, found, strict=True)]
 
 

@@ -5,8 +5,8 @@
         rule.respond(validation_loss, ...)
 
 The logarithm l goes by Adam's steps and stays between log low and log high.  During the first `warm_up` iterations
-nothing is due, and `respond` changes nothing.  A validation loss or a gradient that is not finite is left out with a
-warning; after `PATIENCE` of them in a row the strength is off.
+nothing is due, and `respond` changes nothing.  A validation loss that is not finite, or a gradient whose square is not,
+is left out with a warning; after `PATIENCE` of them in a row the strength is off.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Responding(Strength):
         loss = float(validation_loss.detach())
         if gradients is None:
             return
-        if not all(map(math.isfinite, (loss, *gradients))):
+        # Adam squares them
+        if not all(map(math.isfinite, (loss, *(g * g for g in gradients)))):
             self._miss(f"the validation loss is {loss:g}, its gradient in the strength {gradients[0]:g}")
             return
         self._missed = 0

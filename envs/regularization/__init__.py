@@ -41,7 +41,8 @@ class RegularizationEnv(Single):
     | 1 | ratio of the mean of S_j h_j | none | none | 10 |
     | 2 | factor of the tolerance | .1 | 1 | 10 |
 
-    All are exponential in between.  An action that is not finite or lies outside is answered as zero, and counted.
+    All are exponential in between.  An action of which one component is not finite or lies outside by more than 1e-6 is
+    answered as if all were zero, and counted (`nfallback`); within 1e-6 it is clipped.
 
     ## Observation Space
 
@@ -54,7 +55,7 @@ class RegularizationEnv(Single):
     the f-evaluations of a prediction, at the instance's own tolerance, over twice those without a penalty; minus
     `lagrange` for every budget by which the quality on held-out rows is worse than the budget allows (at most 10); plus
     the cost of the best constant strength of this very instance, so that a return of zero is as good as it (`grid`).  A
-    training that fails pays `fail` on top.
+    training that fails pays for what it leaves out as if without a penalty, and `fail` on top.
 
     ## Starting State
 

@@ -15,10 +15,15 @@ from .instances import SPLITS
 from .observe import FEATURES, OF_TRAINING, observe
 from .trainings import COUNT, OFF, ROW, Layout, Rows, Trainings
 
-#: statistics of an episode; error is the quality at its end, as a loss, cost what it took, best the best constant's
+#: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it
+#: is worse than that without a penalty; cost: half the f-evaluations of training and half those of a prediction, over
+#: those without a penalty; best: the cost of the best constant ratio; spent: f-evaluations of training; nfev: of the
+#: prediction
 EPISODE = ("return", "length", "error", "excess", "cost", "best", "spent", "nfev", "instance", "nfallback", "failed")
 #: most that a loss of quality is charged for, in budgets
 WORST = 10.0
+#: how far outside [-1, 1] an action may lie by round-off, and is clipped
+NEAR = 1e-6
 
 
 class TrainingCore(Stateful):
@@ -83,8 +88,7 @@ class TrainingCore(Stateful):
             raise ValueError("the first reset must cover every lane")
         self._started = True
         lanes = np.flatnonzero(mask)
-        self.episodes[lanes] += 1
-        u = uniform(self.keys[lanes], self.episodes[lanes], 7)
+        u = uniform(self.keys[lanes], self.episodes[lanes] + 1, 7)
         # a warm-up without penalty, of these lanes alone, is what the first observation is of
         part = Trainings(np.zeros((len(lanes), COUNT)))
         part.begin(np.arange(len(lanes)), self.numbers[(u * len(self.numbers)).astype(np.int64)])
@@ -94,8 +98,10 @@ class TrainingCore(Stateful):
         for name, value in (("held", held), ("held0", held), ("held_before", held), ("held_best", held)):
             part[name][:] = value
         part["loss_before"][:], part["quality"][:] = part["loss"], quality
-        self._blocks[lanes] = part.block
-        self.obs[lanes] = observe(part, DECISIONS, self.features)
+        obs = observe(part, DECISIONS, self.features)
+        # all at once, so that a failure in between leaves the lanes as they were
+        self._blocks[lanes], self.obs[lanes] = part.block, obs
+        self.episodes[lanes] += 1
         return self.obs
 
     def step(self, actions: np.ndarray) -> int:
@@ -107,6 +113,16 @@ class TrainingCore(Stateful):
             raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
         if actions.shape != (self.lanes, self.n_act):
             raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
+        kept = [(a, a.copy()) for a in (self._blocks, self.episodes, self.obs, self.reward, self.terminated)]
+        try:
+            return self._step(np.asarray(actions, np.float64))
+        except BaseException:  # an interrupt too: no lane stands within a decision
+            for array, before in kept:
+                array[:] = before
+            raise
+
+    def _step(self, actions: np.ndarray) -> int:
+        """`step` with actions that fit."""
         waiting = self._blocks[:, ROW["over"]] > 0.0
         self.reward[:], self.terminated[:] = 0.0, False
         if waiting.any():
@@ -115,7 +131,7 @@ class TrainingCore(Stateful):
             return 0
         lanes = np.flatnonzero(~waiting)
         part = self.work if len(lanes) == self.lanes else Trainings(self._blocks[lanes])
-        self._decide(part, np.asarray(actions, np.float64)[lanes])
+        self._decide(part, actions[lanes])
         reward, done = self._advance(part)
         if part is not self.work:
             self._blocks[lanes] = part.block
@@ -127,9 +143,10 @@ class TrainingCore(Stateful):
 
     def _decide(self, part: Trainings, actions: np.ndarray) -> None:
         """Levels from actions: the ratio of E from none to 10, zero is 10^-1/2; that of S from none at zero and below
-        to 10; the tolerance's factor from .1 to 10."""
-        wrong = ~(np.isfinite(actions) & (np.abs(actions) <= 1.0)).all(1)
-        actions = np.where(wrong[:, None], 0.0, actions)
+        to 10; the tolerance's factor from .1 to 10.  One component that is not finite or out of range makes the whole
+        action zero."""
+        wrong = ~(np.isfinite(actions) & (np.abs(actions) <= 1.0 + NEAR)).all(1)
+        actions = np.clip(np.where(wrong[:, None], 0.0, actions), -1.0, 1.0)
         part["level_e"][:] = -0.5 + 1.5 * actions[:, 0]
         part["level_s"][:] = OFF + 3.0 * np.maximum(actions[:, 1], 0.0) if self.n_act > 1 else OFF
         part["level_t"][:] = actions[:, 2] if self.n_act > 2 else 0.0
@@ -148,12 +165,15 @@ class TrainingCore(Stateful):
         failed = part["alive"] == 0.0
         done = failed | (part["decision"] >= DECISIONS)
         excess = (quality - known["quality"]) / known["budget"]
-        excess = np.where(np.isfinite(excess), excess, WORST)
+        excess = np.where(np.isfinite(excess), excess, WORST + 1.0)
         # the warm-up is part of the training, and is paid for with the first decision
         begun = np.where(part["decision"] == 1.0, 0.0, spent)
         reward = -0.5 * (part["spent"] - begun) / known["spent"]
         part["cost"][:] -= reward
-        last = 0.5 * np.where(failed, 1.0, nfev / known["nfev"])
+        # what a failed training leaves out, the decision in which it failed included, costs as much as without a
+        # penalty, so that none looks cheap because it failed early
+        missing = 0.5 * (DECISIONS + 1.0 - part["decision"]) / (DECISIONS + 1.0)
+        last = np.where(failed, 0.5 + missing, 0.5 * nfev / known["nfev"])
         part["cost"][:] += np.where(done, last, 0.0)
         price = self.settings[0] * np.clip(excess - 1.0, 0.0, WORST)
         end = known["best"] - last - price - np.where(failed, self.fail, 0.0)

@@ -2,7 +2,7 @@
 
 held is the loss on held-out rows, nfev and steps are means of a training solve over the last decision's iterations, E h
 and S h means over its steps; 0 marks the warm-up before the first decision, - the decision before this one, best the
-least so far.  Each is clipped to [-BOUND, BOUND].
+least so far.  Each is clipped to [-BOUND, BOUND]; a ratio with a loss or an estimate that is NaN is BOUND.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ BOUND = 5.0
 
 def _log(a: np.ndarray, b: np.ndarray, unit: float = 1.0) -> np.ndarray:
     tiny = 1e-12
-    return unit * np.log10(np.maximum(a, tiny) / np.maximum(b, tiny))
+    found = unit * np.log10(np.maximum(a, tiny) / np.maximum(b, tiny))
+    return np.where(np.isnan(found), BOUND, found)  # a loss that is NaN is as bad as the worst
 
 
 _ONE = np.ones(())

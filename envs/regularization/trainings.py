@@ -11,8 +11,10 @@ Everything that a lane is, is one row of numbers (`ROW`), so that it can be save
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +37,8 @@ OFF = -2.0
 SEEN = ("loss", "steps", "reject", "error", "stiff")
 #: weight of a measurement in the running mean of a scale's logarithm
 WEIGHT = 0.5
+#: what a number that is not finite is remembered as: a logarithm of it is observed at the bound
+LARGE = 1e12
 #: scalars of a lane's row, in their order
 SCALARS = (
     "instance", "iteration", "decision", "scale_e", "scale_s", "loss0", "loss", "loss_before", "held0", "held",
@@ -44,6 +48,20 @@ SCALARS = (
 )  # fmt: skip
 ROW = {name: i for i, name in enumerate(SCALARS)}
 COUNT = len(SCALARS) + 3 * WEIGHTS
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def apart(method: Method) -> Method:
+    """The method with gradients, and without autocast, whatever the caller has set for a policy of its own."""
+
+    @functools.wraps(method)
+    def within(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            return method(*args, **kwargs)
+
+    return within  # type: ignore[return-value]
 
 
 @dataclass
@@ -68,6 +86,7 @@ class Rows:
 class Trainings:
     """The lanes' trainings.  block (lanes, COUNT) float64: their rows, which the caller owns."""
 
+    @apart
     def __init__(self, block: np.ndarray) -> None:
         self.block = block
         whole = torch.from_numpy(block)
@@ -81,6 +100,7 @@ class Trainings:
         """A scalar of every lane, as a view."""
         return self.block[:, ROW[name]]
 
+    @apart
     def begin(self, lanes: np.ndarray, numbers: np.ndarray) -> None:
         """Begin the trainings of instances `numbers` in these lanes."""
         self.block[lanes] = 0.0
@@ -90,6 +110,7 @@ class Trainings:
             self.theta[lane] = torch.from_numpy(initial(draws, one.features, one.hidden, max(one.classes, 1)))
         self["instance"][lanes], self["alive"][lanes] = numbers, 1.0
 
+    @apart
     def prepare(self) -> None:
         """Gather data and constants of the lanes whose instance is another than at the last call."""
         numbers = self["instance"].astype(np.int64)
@@ -121,6 +142,7 @@ class Trainings:
         more: dict[str, Any] = {"per_sample": True, "heuristics": heuristics, "max_steps": MOST_STEPS}
         return odeint(flow, x, SPAN, METHOD, law, tol, tol, **more)
 
+    @apart
     def train(self, iterations: int) -> None:
         """So many iterations of every lane; the first measures the gradients."""
         self.prepare()
@@ -165,11 +187,12 @@ class Trainings:
         self["spent"][:] += stats.nfev_per_sample
         tried = stats.naccept_per_sample + stats.nreject_per_sample
         found = (loss, tried, stats.nreject_per_sample / np.maximum(tried, 1), error, stiff)
-        return np.nan_to_num(np.stack([np.asarray(v.detach() if isinstance(v, Tensor) else v) for v in found], 1))
+        numbers = np.stack([np.asarray(v.detach() if isinstance(v, Tensor) else v) for v in found], 1)
+        return np.nan_to_num(numbers, nan=LARGE, posinf=LARGE, neginf=-LARGE)
 
     def _draw(self) -> np.ndarray:
-        """(lanes, BATCH) training rows, drawn with replacement: in the same order in every training, so that strengths
-        are compared on the same batches."""
+        """(lanes, BATCH) training rows, drawn with replacement by the same uniform numbers in every training of every
+        instance, so that strengths are compared on the same batches."""
         u = uniform(0, 0, self["iteration"].astype(np.int64)[:, None], np.arange(BATCH))
         return np.minimum((u * self.count[:, None]).astype(np.int64), self.count[:, None] - 1)
 
@@ -180,6 +203,8 @@ class Trainings:
     def _gradient(value: Tensor, theta: Tensor, ok: Tensor, last: bool) -> Tensor:
         """d value / d theta of every lane, zero where a lane is not well."""
         total = torch.where(ok, value, 0.0).sum()
+        if not total.requires_grad:  # no lane is well, and the solve has no graph
+            return torch.zeros_like(theta)
         (found,) = torch.autograd.grad(total, theta, retain_graph=not last)
         return found
 
@@ -216,6 +241,7 @@ class Trainings:
         step = self.rate[:, None] * (self.mean / (1 - b1**k)) / ((self.square / (1 - b2**k)).sqrt() + eps)
         self.theta[:] -= torch.where(keep, step, 0.0)
 
+    @apart
     def examine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(lanes,) the loss and the quality on the held-out rows, and the f-evaluations of their solve, at the
         tolerance of the instance."""

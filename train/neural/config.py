@@ -91,6 +91,20 @@ def _strength(name: str, value: Any) -> dict[str, Any]:
     return {k: rules.get(k, options.number)(f"{name}.{k}", v) for k, v in mapping(name, value).items()}
 
 
+def take_direction(strength: dict[str, Any], higher_is_better: bool) -> None:
+    """Let a dual_ascent that watches validation take its direction from the task's metric, in place; ValueError where
+    it says the contrary."""
+    if strength.get("kind") != "dual_ascent" or strength.get("watch") != "validation":
+        return
+    if strength.setdefault("higher_is_better", higher_is_better) != higher_is_better:
+        metric = "a score, of which more is better" if higher_is_better else "a loss, of which less is better"
+        said = str(not higher_is_better).lower()
+        raise options.OptionError(
+            f"[regulariser] strength: higher_is_better = {said} contradicts the task, whose metric is {metric}: leave "
+            "it out, the task decides"
+        )
+
+
 def _terms(name: str, value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(term, dict) for term in value):
         raise options.refuse(name, "a list of tables {name, weight, options}", value)
@@ -130,7 +144,7 @@ class RegulariserSpec:
 
     name        of `stepsmith.neural.regulariser`, and its `options`
     strength    keywords of `neural.strength.make`; where a schedule needs the iteration count `n`, it is
-                filled in from the run
+                filled in from the run, and `higher_is_better` of a dual_ascent that watches validation from the task
     plus        further terms, each a table of name, weight (1) and options
     """
 

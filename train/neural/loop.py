@@ -40,7 +40,7 @@ from ... import neural
 from ...integrators.neural.strength import Strength
 from ..run.progress import Progress
 from ..run.threads import torch_threads
-from .config import NeuralConfig
+from .config import NeuralConfig, take_direction
 from .folder import NeuralRun, opened
 from .tasks import Task, build, check
 
@@ -96,10 +96,10 @@ def evaluate(task: Task, rows: np.ndarray, batch: int) -> tuple[np.ndarray, dict
     }
 
 
-def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
+def schedule(config: NeuralConfig, iterations: int, higher_is_better: bool | None = None) -> Strength | None:
     """The strength of the config's regulariser over so many iterations; None without a regulariser.
 
-    ValueError where it is no schedule.
+    higher_is_better: of the task's metric (None: not known yet).  ValueError where it is none, or says the contrary.
     """
     if config.regulariser is None:
         return None
@@ -109,6 +109,8 @@ def schedule(config: NeuralConfig, iterations: int) -> Strength | None:
     inner: dict[str, Any] = given["of"] if isinstance(given.get("of"), dict) else given
     if inner.get("kind") in ("exponential", "linear"):
         inner.setdefault("n", iterations)
+    if higher_is_better is not None:
+        take_direction(inner, higher_is_better)
     return neural.strength.make(**given)
 
 
@@ -128,7 +130,7 @@ class _Training:
         self.task = build(config)
         self.rows = torch.from_numpy(self.task.split.train)
         self.batches = -(-len(self.rows) // config.train.batch)
-        self.strength = schedule(config, config.train.epochs * self.batches)
+        self.strength = schedule(config, config.train.epochs * self.batches, self.task.higher_is_better)
         self.optimiser = optimiser(config, self.task.model)
         # the field, and what is before and behind the solve
         own = list(self.task.field.parameters())
@@ -254,9 +256,12 @@ class _Training:
         valid, _ = evaluate(self.task, self.task.split.validation, self.config.train.batch)
         test, counts = evaluate(self.task, self.task.split.test, self.config.train.batch)
         self.task.field.calls = calls
+        score = float(valid.mean())
+        if not math.isfinite(score):
+            raise Diverged(f"the validation {self.task.metric} is {score:g}")
         if self.strength is not None and self.counted:
-            score = float(valid.mean())
-            self.strength.report(-score if self.task.higher_is_better else score)
+            # a strength that takes a score is told one, others a loss
+            self.strength.report(score if self.strength.higher_is_better == self.task.higher_is_better else -score)
         means = {name: value / self.counted if self.counted else math.nan for name, value in self.tally.items()}
         row: dict[str, Any] = {
             "epoch": self.epoch,
@@ -266,7 +271,7 @@ class _Training:
         row |= {
             "field_calls": calls,
             "metric": self.task.metric,
-            "validation": float(valid.mean()),
+            "validation": score,
             "test": float(test.mean()),
         }
         row |= {f"test_{name}": counts[name] for name in ("nfev", "naccept", "nreject")}

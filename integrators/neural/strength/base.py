@@ -10,7 +10,8 @@ A strength is part of one training run and remembers it: it counts iterations, a
 
 Whatever happens, a strength does no harm in silence.  Where the penalty is not finite the iteration's loss goes without
 it, with a warning; after `PATIENCE` such iterations in a row, or where the task loss itself is not finite, the strength
-is off for the rest of the run, says so, and `off` holds the reason.
+is off for the rest of the run, says so, and `off` holds the reason.  Of the penalty its value is looked at; its
+gradient, which may not be finite where the value is, `ratio` alone looks at, in the iterations in which it measures.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Seen:
     context: float | None = None
 
 
+class Lost(Exception):
+    """Raised in `see`: this iteration's loss goes without the penalty; the text says why."""
+
+
 class Strength(ABC):
     """lambda of loss = task loss + lambda * penalty, one number an iteration.
 
@@ -60,6 +65,8 @@ class Strength(ABC):
     kind: str
     #: attributes that a checkpoint holds, numbers, texts, None or lists of them
     remembered: tuple[str, ...] = ("iteration", "last", "off", "_lost")
+    #: those of them that may be None
+    optional: tuple[str, ...] = ()
     #: whether gradients are measured, so that `total` needs the parameters
     needs_parameters = False
     #: whether it learns from validation losses by `respond`, and stays as it is without
@@ -89,6 +96,11 @@ class Strength(ABC):
         if self._began is None:
             return math.nan
         return self._measuring / max(time.perf_counter() - self._began, 1e-9)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether `report` takes a score, of which more is better; otherwise a loss."""
+        return False
 
     @property
     def due(self) -> bool:
@@ -149,18 +161,21 @@ class Strength(ABC):
             return loss
         groups = None if parameters is None else groups_of(parameters)
         self.last = 0.0
-        level = self.see(Seen(loss, penalty, task, size, groups, nfev, context))
+        try:
+            level = self.see(Seen(loss, penalty, task, size, groups, nfev, context))
+            if not math.isfinite(level):
+                raise Lost(f"the strength is {level:g}")
+        except Lost as lost:
+            self._lose(str(lost))
+            return loss
         self.iteration += 1
         if self.off:
-            return loss
-        if not math.isfinite(level):
-            self._lose(f"the strength is {level:g}")
             return loss
         self._lost, self.last = 0, level
         return loss + level * penalty if level > 0.0 else loss
 
     def see(self, seen: Seen) -> float:
-        """The strength of this iteration, in view of it."""
+        """The strength of this iteration, in view of it; `Lost` where there is none."""
         return self.level
 
     def report(self, metric: float) -> None:
@@ -202,12 +217,41 @@ class Strength(ABC):
         """{"kind": ..., and its numbers}: plain data from which `make` builds it anew, at its first iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen so far, plain data."""
-        return {name: getattr(self, name) for name in self.remembered}
+        """What it has seen so far, and its kind: plain data."""
+        return {"kind": self.kind, **{name: getattr(self, name) for name in self.remembered}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state.  ValueError where it is that of another kind of strength."""
-        if not isinstance(state, Mapping) or set(state) != set(self.remembered):
-            raise ValueError(f"this is no state of a strength of kind {self.kind!r}")
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Go on from a state.  ValueError, and nothing is changed, where it is that of another kind of strength, or
+        damaged."""
+        self.check_state(state)
+        for name in self.remembered:
+            setattr(self, name, state[name])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """ValueError where `load_state_dict` refuses a state."""
+        if not isinstance(state, Mapping) or set(state) != {"kind", *self.remembered} or state["kind"] != self.kind:
+            found = state.get("kind") if isinstance(state, Mapping) else None
+            raise ValueError(
+                f"this is no state of a strength of kind {self.kind!r}"
+                + (f", but of kind {found!r}" if isinstance(found, str) and found != self.kind else "")
+            )
+        for name in self.remembered:
+            self.check_value(name, state[name])
+
+    def check_value(self, name: str, value: Any) -> None:
+        """ValueError where a value of a state cannot take the place of the attribute `name`."""
+        own = getattr(self, name)
+        if not (name in self.optional and (own is None or value is None)) and not _alike(own, value):
+            raise ValueError(f"the state of a strength of kind {self.kind!r} is damaged: {name} is {value!r}")
+
+
+def _alike(own: Any, value: Any) -> bool:
+    """Whether a value can take the place of an attribute: a number that of a number, and so on."""
+    if isinstance(own, (list, tuple)):
+        fits = isinstance(value, (list, tuple)) and len(own) == len(value)
+        return fits and all(_alike(a, b) for a, b in zip(own, value, strict=True))
+    for kind in (str, Mapping):
+        if isinstance(own, kind):
+            return isinstance(value, kind)
+    whole = isinstance(own, int) and isinstance(value, int)
+    return (whole or isinstance(own, float) and isinstance(value, (int, float))) and not isinstance(value, bool)

@@ -47,6 +47,10 @@ class DualAscent(Strength):
     def level(self) -> float:
         return self._level
 
+    @property
+    def higher_is_better(self) -> bool:
+        return bool(self.numbers["higher_is_better"])
+
     def see(self, seen: Seen) -> float:
         n = self.numbers
         if n["watch"] == "loss":

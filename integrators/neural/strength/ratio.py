@@ -6,8 +6,12 @@ E_j is in units of the tolerance and of the controller's caution, so that one la
 tolerance.  The ratio is not: at r = 1 the penalty pulls as hard as the task does.  log s is a running mean of
 measurements, each of which takes two backward passes more; they are made at iterations 0, 4, 16, and every `every`-th
 from then on, so that they cost less than 2 / every of a training run (`cost` says what they did).  A group that the
-penalty does not reach, such as a head behind the solve, has no say; the smallest of the others' keeps any of them from
-being overruled.
+penalty or the task loss does not reach, such as a head behind the solve, has no say; the smallest of the others' keeps
+any of them from being overruled.
+
+An iteration whose measurement fails goes without the penalty, with a warning.  Where a gradient is not finite the next
+iteration measures again, and after three such in a row the strength is off.  Where no group has both gradients, the
+next measurements are made after 1, 2, 4, ... iterations, at most `every`.
 
 Where r < 1 a point at which all gradients cancel is one of the task loss alone: ||d loss|| = r ||d loss|| has no other
 solution.  This is the balance of gradients of Z. Chen, V. Badrinarayanan, C.-Y. Lee, A. Rabinovich, GradNorm, ICML 2018
@@ -19,10 +23,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from ...core import options
-from .base import Seen, Strength
+from .base import Lost, Seen, Strength
 from .groups import Parameters, Tensor, gradient_norms
 from .schedules import constant
 
@@ -39,7 +43,7 @@ class Ratio(Strength):
     """
 
     kind = "ratio"
-    remembered = (*Strength.remembered, "scale", "measured", "inner_state")
+    remembered = (*Strength.remembered, "scale", "measured", "_failed", "_again", "inner_state")
     needs_parameters = True
 
     def __init__(self, inner: Strength, every: int) -> None:
@@ -48,6 +52,8 @@ class Ratio(Strength):
         self.needs_response = inner.needs_response
         self.scale = math.nan
         self.measured = 0
+        #: measurements that failed since the last good one, and the iteration of the next after them
+        self._failed = self._again = 0
 
     @property
     def level(self) -> float:
@@ -62,27 +68,54 @@ class Ratio(Strength):
     def inner_state(self, state: Mapping[str, Any]) -> None:
         self.inner.load_state_dict(state)
 
+    def check_value(self, name: str, value: Any) -> None:
+        super().check_value(name, value)
+        if name == "inner_state":
+            self.inner.check_state(value)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.inner.higher_is_better
+
     def see(self, seen: Seen) -> float:
-        if self.iteration in EARLY or self.iteration % self.every == 0 or not self.measured:
+        waits = (self._failed or not self.measured) and self.iteration >= self._again
+        if waits or self.iteration in EARLY or self.iteration % self.every == 0:
             self._measure(seen)
         ratio = self.inner.see(seen)
+        level = ratio * self.scale if self.measured else 0.0
+        if not math.isfinite(level):
+            raise Lost(f"the strength is {level:g}")
         self.inner.iteration += 1
         if self.inner.off:
             self.off = self.inner.off
-        return ratio * self.scale if self.measured else 0.0
+        return level
+
+    def _lose(self, what: str) -> None:
+        self.inner.iteration += 1  # a rule over time goes on
+        super()._lose(what)
 
     def _measure(self, seen: Seen) -> None:
         began = time.perf_counter()
         assert seen.groups is not None
         tasks, penalties = (gradient_norms(x, seen.groups) for x in (seen.loss, seen.penalty))
-        found = [a / b for a, b in zip(tasks, penalties, strict=True) if b > 0.0]
-        # a gradient that is zero or not finite says nothing about the next one
-        if found and 0.0 < min(found) < math.inf and all(map(math.isfinite, (*tasks, *penalties))):
-            now = math.log(min(found))
-            past = now if not self.measured else math.log(self.scale)
-            self.scale = math.exp(past + WEIGHT * (now - past))
-            self.measured += 1
         self._measuring += time.perf_counter() - began
+        for name, sizes in (("task loss", tasks), ("penalty", penalties)):
+            if not all(map(math.isfinite, sizes)):
+                self._fail(1, f"the gradient of the {name} is not finite")
+        found = [a / b for a, b in zip(tasks, penalties, strict=True) if a > 0.0 and b > 0.0]
+        if not found or not 0.0 < min(found) < math.inf:
+            what = "no group of the parameters has a gradient of the task loss and one of the penalty"
+            self._fail(min(2 ** min(self._failed, 30), self.every), what)
+        now = math.log(min(found))
+        past = now if not self.measured else math.log(self.scale)
+        self.scale = math.exp(past + WEIGHT * (now - past))
+        self.measured += 1
+        self._failed = 0
+
+    def _fail(self, wait: int, what: str) -> NoReturn:
+        """The iteration is lost, and the next measurement is made in `wait` iterations."""
+        self._failed, self._again = self._failed + 1, self.iteration + wait
+        raise Lost(what)
 
     def report(self, metric: float) -> None:
         self.inner.report(metric)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -19,8 +18,6 @@ from . import looked_at
 
 #: a module's table of parameters or buffers, a name in it, and what stands there
 Place = tuple[dict[str, Any], str, Any]
-#: what may close over modules
-_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
 class Held:
@@ -77,19 +74,7 @@ def places_of(functions: Iterable[Any]) -> list[Place]:
     """The places of all parameters and buffers of the modules that the functions use."""
     return [
         (owner, name, tensor)
-        for module in _modules(functions)
+        for module in looked_at.modules(*functions)
         for owner in (module._parameters, module._buffers)
         for name, tensor in owner.items()
     ]
-
-
-def _modules(functions: Iterable[Any]) -> Iterator[torch.nn.Module]:
-    """The modules that the functions use, and those that functions use which are attributes of these."""
-    todo, seen = list(functions), set[int]()
-    while todo:
-        for found in looked_at.modules(todo.pop()):
-            for module in found.modules():
-                if id(module) not in seen:
-                    seen.add(id(module))
-                    yield module
-                    todo += [value for value in vars(module).values() if isinstance(value, _FUNCTIONS)]

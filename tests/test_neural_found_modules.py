@@ -3,6 +3,7 @@ pass."""
 
 import functools
 import time
+import weakref
 
 import pytest
 import torch
@@ -124,3 +125,38 @@ def test_large_collections_do_not_hide_a_module_nor_take_long():
     began = time.perf_counter()
     assert list(looked_at.modules(func)) == nets
     assert time.perf_counter() - began < 0.1
+
+
+def out_of_reach(net):
+    found = weakref.ref(net)
+    return lambda t, y: torch.tanh(found()(y))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("options", [
+    {"checkpoint_every": 2}, {"checkpoint_every": 2, "per_sample": False},
+    {"checkpoint": "auto", "checkpoint_mb": 0.002},
+], ids=str)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:checkpoint_mb = 0.002 is less")
+def test_steps_that_are_taken_again_with_other_parameters_are_refused(options, again):
+    model = Outer(out_of_reach, options)
+    given = {key: (p.detach() + 0.5).requires_grad_() for key, p in model.named_parameters()}
+    loss = functional_call(model, given, (state(), T))
+    with pytest.raises(RuntimeError, match=r"other parameters in the backward pass, one of shape \(3, .*make func a"):
+        torch.autograd.grad(loss, list(given.values()), create_graph=again)
+    assert torch.autograd.grad(model(state(), T), list(model.parameters()), create_graph=again)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_parameters_behind_the_start_are_none_of_func_s(again):
+    """They are in the graph that the state comes with, or are that state."""
+    net, encoder = torch.nn.Linear(3, 3, dtype=F64), torch.nn.Linear(3, 3, dtype=F64)
+    first = torch.nn.Parameter(state())
+    for y0, params in ((first, [first]), (encoder(state()), list(encoder.parameters()))):
+        params = [*params, *net.parameters()]
+        found = []
+        for options in ({"checkpoint_every": 2}, {}):
+            sol = odeint(lambda t, y: torch.tanh(net(y)), y0, T, rtol=1e-5, atol=1e-5, **options)
+            loss = sol.y[-1].square().sum()
+            found.append(torch.autograd.grad(loss, params, create_graph=again, retain_graph=True))
+        close(*found, 1e-10)

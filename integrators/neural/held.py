@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 
 from . import looked_at
 
@@ -37,7 +38,7 @@ class Held:
         def call(*args: Any) -> Any:
             if self.places is None:
                 return function(*args)
-            with put(self.places):
+            with put(self.places), uncached():
                 return function(*args)
 
         return call
@@ -68,6 +69,20 @@ def put(places: list[Place]) -> Iterator[None]:
     finally:
         for owner, name, other, _ in others:
             owner[name] = other
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """A block in which parametrizations are computed anew, within `torch.nn.utils.parametrize.cached` too.
+
+    What a pass without gradient put into that cache would have no graph for a pass with gradient.
+    """
+    before = parametrize._cache_enabled
+    parametrize._cache_enabled = 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = before
 
 
 def places_of(functions: Iterable[Any]) -> list[Place]:

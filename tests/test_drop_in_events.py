@@ -9,7 +9,9 @@ import pytest
 import torch
 import torchdiffeq
 from stepsmith.integrators.tableaus import ExplicitTableau
+from torch.func import functional_call
 
+from module_fields import close
 from stepsmith.neural.torchdiffeq import SolveFailed, odeint, odeint_adjoint, odeint_event
 
 F64 = torch.float64
@@ -196,3 +198,48 @@ def test_a_function_that_is_zero_from_its_event_on_has_it_where_it_becomes_zero(
     t, (height, _) = odeint_event(fall, start, torch.tensor(0.0, dtype=F64), event_fn=event, method=method, **given)
     assert float(t) == pytest.approx(min(math.sqrt(2.0), last), abs=1e-9)
     assert float(height[-1]) == pytest.approx(max(10.0 - 5.0 * last * last, 0.0), abs=1e-8)
+
+
+class Drop(torch.nn.Module):
+    """A fall with friction, and the level at which it ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.g = torch.nn.Parameter(torch.tensor(9.8, dtype=F64))
+        self.r = torch.nn.Parameter(torch.tensor(0.3, dtype=F64))
+
+    def forward(self, t, y):
+        return torch.stack([y[1], -self.g - 0.1 * y[1] * torch.cos(t)])
+
+
+class Fall(torch.nn.Module):
+    def __init__(self, options):
+        super().__init__()
+        self.F, self.options = Drop(), options
+
+    def forward(self, y0, t0):
+        ends = lambda t, y: y[0] - self.F.r  # noqa: E731
+        t, y = odeint_event(self.F, y0, t0, event_fn=ends, rtol=1e-9, atol=1e-10, **self.options)
+        return 2 * t + y[-1].square().sum() + y[0].sum()
+
+
+GRID = {"method": "rk4", "options": {"step_size": 0.01}}
+
+
+@pytest.mark.parametrize("options", [
+    {}, GRID, {"odeint_interface": odeint_adjoint}, {"odeint_interface": odeint_adjoint, **GRID},
+], ids=["odeint", "grid", "adjoint", "adjoint on a grid"])  # fmt: skip
+def test_odeint_event_differentiates_in_the_parameters_that_were_given(options):
+    """In the event's time and the state there, for the parameters, y0 and t0."""
+    model, twin = Fall(options), Fall(options)
+    given = {key: (0.7 * p.detach()).requires_grad_() for key, p in model.named_parameters()}
+    twin.load_state_dict({key: p.detach() for key, p in given.items()})
+    found = []
+    for solve, params in (
+        (lambda *args: functional_call(model, given, args), list(given.values())),
+        (twin, list(twin.parameters())),
+    ):
+        y0, t0 = (torch.tensor(x, dtype=F64, requires_grad=True) for x in ([10.0, 1.0], 0.1))
+        found.append(torch.autograd.grad(solve(y0, t0), [y0, t0, *params]))
+    close(*found, 1e-12)
+    assert all(p.grad is None for p in model.parameters()) and model.F.g.item() == 9.8

@@ -120,17 +120,19 @@ def odeint_event(func: Any, y0: Any, t0: Any, event_fn: Any, reverse_time: Any, 
     if not callable(event_fn):
         raise core_options.refuse("event_fn", "a function of (t, y)", event_fn)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
-    event_t, states = interface(func, y0, t, event_fn=event_fn, **given)
-    layout = Layout(y0)
-    rows = _rows(layout, states)
-    event = event_of(event_fn, layout, t, layout.flat(y0))
-    if event.at_start[0]:
-        return event_t, states
-    slope = layout.field(func)
-    event.times[0] = float(event_t.detach())
-    event_t = event_at(event, start[0], rows[1], slope)
-    y = torch.stack([rows[0], state_at(event_t, rows[1], lambda t, y: slope(t.to(y.dtype), y))])
-    return event_t, layout.state(y)
+    # interface gets func itself, whose attributes may be callbacks, and holds the parameters of its own backward pass
+    with held.of_solve(True, func, event_fn) as (called, ends):
+        event_t, states = interface(func, y0, t, event_fn=event_fn, **given)
+        layout = Layout(y0)
+        rows = _rows(layout, states)
+        event = event_of(ends, layout, t, layout.flat(y0))
+        if event.at_start[0]:
+            return event_t, states
+        slope = layout.field(called)
+        event.times[0] = float(event_t.detach())
+        event_t = event_at(event, start[0], rows[1], slope)
+        y = torch.stack([rows[0], state_at(event_t, rows[1], lambda t, y: slope(t.to(y.dtype), y))])
+        return event_t, layout.state(y)
 
 
 def _rows(layout: Layout, states: Any) -> list[Tensor]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 
 from . import looked_at
 
 #: a module's table of parameters or buffers, a name in it, and what stands there
 Place = tuple[dict[str, Any], str, Any]
-#: what may close over modules
-_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
 class Held:
@@ -40,7 +38,7 @@ class Held:
         def call(*args: Any) -> Any:
             if self.places is None:
                 return function(*args)
-            with put(self.places):
+            with put(self.places), uncached():
                 return function(*args)
 
         return call
@@ -73,23 +71,25 @@ def put(places: list[Place]) -> Iterator[None]:
             owner[name] = other
 
 
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """A block in which parametrizations are computed anew, within `torch.nn.utils.parametrize.cached` too.
+
+    What a pass without gradient put into that cache would have no graph for a pass with gradient.
+    """
+    before = parametrize._cache_enabled
+    parametrize._cache_enabled = 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = before
+
+
 def places_of(functions: Iterable[Any]) -> list[Place]:
     """The places of all parameters and buffers of the modules that the functions use."""
     return [
         (owner, name, tensor)
-        for module in _modules(functions)
+        for module in looked_at.modules(*functions)
         for owner in (module._parameters, module._buffers)
         for name, tensor in owner.items()
     ]
-
-
-def _modules(functions: Iterable[Any]) -> Iterator[torch.nn.Module]:
-    """The modules that the functions use, and those that functions use which are attributes of these."""
-    todo, seen = list(functions), set[int]()
-    while todo:
-        for found in looked_at.modules(todo.pop()):
-            for module in found.modules():
-                if id(module) not in seen:
-                    seen.add(id(module))
-                    yield module
-                    todo += [value for value in vars(module).values() if isinstance(value, _FUNCTIONS)]

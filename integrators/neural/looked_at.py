@@ -7,16 +7,28 @@ they have changed between training and eval mode.
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 #: types that are told apart by value
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+#: what leads to others without being a place of its own
+_FLAT = (types.FunctionType, types.MethodType, functools.partial, tuple)
+_COLLECTIONS = (tuple, list, set, frozenset, collections.deque)
+#: what has no modules in it
+_WITHOUT = (*_PLAIN, torch.Tensor, np.ndarray, types.ModuleType, types.BuiltinFunctionType, type)
+#: what every module has
+_STANDARD = frozenset(vars(torch.nn.Module()))
+#: how deep modules are looked for, at how many things, and at how many of one collection
+_DEEP, _MOST, _EACH = 4, 2000, 200
 #: The funcs that were found in order.  The key is a func's code object or callable; the value has, for each func with
 #: this key, weak references to its other parts and the modes of its modules.
 _SEEN: weakref.WeakKeyDictionary[Any, list[tuple[list[Callable[[], Any]], list[bool]]]] = weakref.WeakKeyDictionary()
@@ -39,16 +51,9 @@ def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
     elif isinstance(thing, types.MethodType):
         yield from _parts(thing.__self__, seen)
         yield from _parts(thing.__func__, seen)
-    elif isinstance(thing, types.FunctionType) and (thing.__module__ or "").partition(".")[0] != "torch":
+    elif isinstance(thing, types.FunctionType) and not _of_torch(thing):
         yield thing.__code__
-        for cell in thing.__closure__ or ():
-            try:
-                yield from _parts(cell.cell_contents, seen)
-            except ValueError:
-                pass  # an empty cell
-        for name in thing.__code__.co_names:
-            yield from _parts(thing.__globals__.get(name), seen)
-        for value in (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()):
+        for value in _used_by(thing):
             yield from _parts(value, seen)
     elif isinstance(thing, tuple):
         for value in thing:
@@ -60,12 +65,88 @@ def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
         yield thing
 
 
-def modules(func: Callable[..., Any]) -> Iterator[torch.nn.Module]:
-    """The modules that func uses, as far as its parts and their attributes show."""
-    for part in _parts(func, set()):
-        for thing in (part, *getattr(part, "__dict__", {}).values()):
-            if isinstance(thing, torch.nn.Module) and not isinstance(part, types.ModuleType):
-                yield thing
+def _of_torch(function: types.FunctionType) -> bool:
+    return (function.__module__ or "").partition(".")[0] == "torch"
+
+
+def _used_by(function: types.FunctionType) -> Iterator[Any]:
+    """What a function closes over, its global names and those of the functions in it, and its defaults."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            pass  # an empty cell
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        for name in code.co_names:
+            yield function.__globals__.get(name)
+        codes += [x for x in code.co_consts if isinstance(x, types.CodeType)]
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+
+
+def modules(*functions: Callable[..., Any]) -> Iterator[torch.nn.Module]:
+    """The modules that the functions use and the modules in these, each once, the nearest first.
+
+    They are found through closures, global names, defaults, methods and partials, and up to `_DEEP` lists, dicts, sets
+    and objects within each other.  That ends after `_MOST` things, of which one collection has at most `_EACH`.
+    """
+    todo, seen = collections.deque((f, 0) for f in functions), set[int]()
+    for _ in range(_MOST):
+        if not todo:
+            return
+        thing, deep = todo.popleft()
+        if isinstance(thing, torch.nn.Module):
+            for module in thing.modules():
+                if id(module) not in seen:
+                    seen.add(id(module))
+                    yield module
+                    todo += _further(_held_by(module), deep + 1)
+        elif id(thing) not in seen:
+            seen.add(id(thing))
+            todo += _further(_inside(thing), deep if isinstance(thing, _FLAT) else deep + 1)
+
+
+def _further(values: Iterable[Any], deep: int) -> list[tuple[Any, int]]:
+    """Those of the values that may have modules in them, each with how deep it lies."""
+    if deep > _DEEP:
+        return [(x, deep) for x in values if isinstance(x, (torch.nn.Module, *_FLAT))]
+    return [(x, deep) for x in values if not isinstance(x, _WITHOUT)]
+
+
+def _held_by(module: torch.nn.Module) -> Iterator[Any]:
+    """What a module has besides parameters, buffers and modules, and what its `forward` uses."""
+    yield from (value for name, value in vars(module).items() if name not in _STANDARD)
+    forward = getattr(type(module), "forward", None)
+    if isinstance(forward, types.FunctionType) and not _of_torch(forward):
+        yield from _used_by(forward)
+
+
+def _inside(thing: Any) -> Iterable[Any]:
+    """What a function uses, and what a method, a partial, a collection or an object has."""
+    if isinstance(thing, types.MethodType):
+        return thing.__self__, thing.__func__
+    if isinstance(thing, functools.partial):
+        return thing.func, *thing.args, *thing.keywords.values()
+    if isinstance(thing, _COLLECTIONS):
+        return itertools.islice(thing, _EACH)
+    if isinstance(thing, dict):
+        return itertools.islice(thing.values(), _EACH)
+    own: Iterable[Any] = itertools.islice(getattr(thing, "__dict__", {}).values(), _EACH)
+    if isinstance(thing, types.FunctionType):
+        return own if _of_torch(thing) else itertools.chain(own, _used_by(thing))
+    call = type(thing).__call__
+    if isinstance(call, types.FunctionType) and not _of_torch(call):
+        own = itertools.chain(own, _used_by(call))
+    slots = (getattr(thing, name, None) for name in _slots(type(thing)))
+    return itertools.chain(own, slots)
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    """The names of the slots of a class."""
+    slots = getattr(kind, "__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _reference(part: Any) -> Callable[[], Any]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from .behind import casts_in_force, leaves_behind, newest, pairs_of, through, under, unhooked
+from .behind import casts_in_force, leaves_behind, newest, nodes, pairs_of, through, under, unhooked
 from .rows import GeneratorState, generator_state, restore, same_state
 
 Tensor = torch.Tensor
@@ -170,6 +170,23 @@ def check_versions(leaves: Sequence[Tensor], versions: list[int]) -> None:
         )
 
 
+def check_known(outs: Sequence[Tensor | None], leaves: Sequence[Tensor]) -> None:
+    """RuntimeError where results that were taken again lead to a parameter that is none of the `leaves` of the first
+    time, whose gradient would be lost.
+
+    Other leaves may be func's own: those that it makes in every call, to differentiate in them.
+    """
+    known = {id(x) for x in leaves}
+    for node in nodes([x for x in outs if x is not None]):
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, torch.nn.Parameter) and id(leaf) not in known:
+            raise RuntimeError(
+                f"func uses other parameters in the backward pass, one of shape {tuple(leaf.shape)}, than in the "
+                "solve, whose own would get no gradient: make func a torch.nn.Module that has all modules it uses as "
+                "its submodules"
+            )
+
+
 class Sweep:
     """The backward pass of a stretch without second derivatives.
 
@@ -208,6 +225,7 @@ class Sweep:
         y, k1 = y.detach().requires_grad_(needs[0]), None if k1 is None else k1.detach().requires_grad_(needs[1])
         with torch.enable_grad(), task.as_before(a, y.device):
             out = task.run(a, b, y, k1)
+        check_known([*out[:4], *out[4]], self.leaves)
         rows = slice(a - task.start, b - task.start)
         given = [self.g_y, self.g_k1, *(None if g is None else g[rows] for g in (self.g_err, self.g_stiff))]
         given += [g for g, step in zip(self.g_values, task.planned, strict=True) if a <= step < b]
@@ -263,7 +281,11 @@ def _differentiable(
         with task.as_before(first, y.device):
             start = parts[-1][:2] if parts else (at, slope)
             parts.append(task.run(first, last, *start))
-    pairs, leaves = pairs_of(_joined(parts), g), list(task.leaves.values())
+    joined, leaves = _joined(parts), list(task.leaves.values())
+    starts = [x for x in (y, k1) if x is not None]
+    before = [node.variable for node in nodes(starts) if hasattr(node, "variable")]
+    check_known(joined, [*leaves, *starts, *before])
+    pairs = pairs_of(joined, g)
     with unhooked(leaves):
         grads = through(pairs, [at, slope, *leaves], create_graph=True)
     gate[0] = True

@@ -53,7 +53,7 @@ def check_rows(func: Callable[..., Any], slope: Callable[[Tensor], Tensor], y: T
 def left_as_found(func: Callable[..., Any], device: torch.device) -> Iterator[GeneratorState]:
     """A block after which the generators, whose state is its value, and the buffers of func's modules are as before."""
     state = generator_state(device)
-    buffers = [(b, b.detach().clone()) for m in modules(func) for b in m.buffers()]
+    buffers = [(b, b.detach().clone()) for m in modules(func) for b in m.buffers(recurse=False)]
     try:
         yield state
     finally:

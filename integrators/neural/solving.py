@@ -8,6 +8,7 @@ the gradient backwards in time (`adjoint`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from ..methods.explicit.tableau import ExplicitTableau
-from . import adjoint, time_rows
+from . import adjoint, held, time_rows
 from .adaptive import adaptive_pass
 from .checks import SolverOptions
 from .clock import Clock
@@ -182,8 +183,12 @@ def solve(problem: Problem) -> Solved:
         start, rows = rows, time_rows.start_at(moved[0], rows, _in_time(backward, settings, at_end=False))
     again: Replay | None = None
 
+    # what passes without gradient would put into a cache of parametrizations has no graph
+    apart = held.uncached if torch.is_grad_enabled() else contextlib.nullcontext
+
     def replayed(done: Pass, y0: Tensor) -> Replay:
-        return replay(backward, settings, done, y0, problem.scheme())
+        with held.uncached():
+            return replay(backward, settings, done, y0, problem.scheme())
 
     kept = problem.differentiate and asked.checkpoint_every is None
     if kept and len(rows) > 1 and asked.checkpoint_bytes is None:
@@ -200,9 +205,10 @@ def solve(problem: Problem) -> Solved:
         )
         if problem.hooks is not NO_HOOKS or problem.back:
             task.back = replace(settings, **{"hooks": NO_HOOKS, "first_step": None, **problem.back})
-        done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.asked_func, asked.adjoint_params))
+        with apart():
+            done, y = adjoint.solve(task, rows, adjoint.parameters_of(problem.asked_func, asked.adjoint_params))
     else:
-        with torch.no_grad():
+        with apart(), torch.no_grad():
             done = adaptive_pass(forward, settings, rows.detach(), want_output=not problem.differentiate)
         if problem.differentiate:
             again = replayed(done, rows)

@@ -75,9 +75,12 @@ def odeint(
     the event, (2, *shape)); the time has its gradient, and the state that of a solve up to a fixed time (`odeint_event`
     has both).
 
-    Gradients are those of the numerical solution at its steps.  In t[0] they are those of the exact solution, in the
-    other times those of dense output, or of the numerical solution on a grid; an adaptive solve has no second ones in
-    times.  Raises ValueError (an OptionError for options) for what does not fit and for what is refused,
+    Gradients are those of the numerical solution at its steps.  In the times of an adaptive solve they are those of the
+    exact solution for t[0] and of dense output for the others, and there are no second ones.  On a grid they are those
+    of the numerical solution in all times, t[0] too; with an event it is read off between two grid points, along a
+    straight line unless interp is "cubic", and the gradient in t[0] has that line's error.
+
+    Raises ValueError (an OptionError for options) for what does not fit and for what is refused,
     SolveFailed (an AssertionError, as torchdiffeq's) where the solve does not reach its end or an implicit method's
     stages are not found, and RuntimeError where there is no event.
     """

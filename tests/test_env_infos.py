@@ -47,7 +47,11 @@ def check_episode(episode, spec):
         assert episode["error"] == UNREACHED and abs(episode["log_ratio"]) < 50.0
 
 
-@pytest.mark.parametrize("spec", list(SPECS.values()), ids=lambda spec: spec.id.rpartition("/")[2])
+# a training has a fixed length and is never truncated; its infos are in its own tests
+TRUNCATED = [spec for spec in SPECS.values() if spec.id != "stepsmith/Regularization-v0"]
+
+
+@pytest.mark.parametrize("spec", TRUNCATED, ids=lambda spec: spec.id.rpartition("/")[2])
 def test_infos_of_truncated_episodes_are_finite(spec):
     rng = np.random.default_rng(0)
     given = options(spec)

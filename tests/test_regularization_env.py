@@ -183,6 +183,7 @@ def test_a_vector_environment_is_made_and_restarts():
         obs, reward, terminated, truncated, info = venv.step(np.zeros((2, 1), np.float32))
         if terminated.any():
             assert info["stepsmith"]["length"].tolist() == [20.0, 20.0]
+            assert all(np.isfinite(values).all() for values in info["stepsmith"].values())
     assert not terminated.any() and (reward == 0).all()
 
 

@@ -146,7 +146,8 @@ class Guarded(torch.autograd.Function):
         ctx.task = task
         ctx.save_for_backward(y0)
         ctx.set_materialize_grads(False)
-        results = tuple(task.values)
+        # others than those that the task keeps: these lead to the node, and the node to the task
+        results = tuple(x.detach() for x in task.values)
         ctx.mark_non_differentiable(*(x for x, out in zip(results, task.outs, strict=True) if not out.requires_grad))
         return results
 

@@ -4,14 +4,15 @@ The cost of a training is half its f-evaluations in training plus half those of 
 without a penalty.  The best constant is the ratio of E, of `RATIOS`, with the least cost whose quality at the end is
 within the budget of that without a penalty: .01 of the mean probability of the right class, or 2 % of a squared error.
 
-`python -m stepsmith.envs.regularization.grid` computes `grid.json` anew, some ten minutes on one core; a test computes
-some of it again.
+`python -m stepsmith.envs.regularization` computes `grid.json` anew, some ten minutes on one core, and prints what it
+comes to; with `--table` it prints that of the file as it is.  A test computes some of it again.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,23 @@ def measures() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+def summary(split: str) -> str:
+    """Means over a split: the cost of every ratio and of each instance's best, and how many are within the budget."""
+    rows, values, known = list(SPLITS[split]), table(), measures()
+    plain = values[rows][:, :1]
+    cost = 0.5 * (values[rows, :, 0] / plain[:, :, 0] + values[rows, :, 1] / plain[:, :, 1])
+    within = values[rows, :, 2] <= plain[:, :, 2] + known["budget"][rows][:, None]
+    lines = [f"{split}: best of each {known['best'][rows].mean():.2f}"]
+    for ratio, a, b in zip(RATIOS, cost.mean(0), within.mean(0), strict=True):
+        lines.append(f"  ratio {ratio:<5g} cost {a:.2f}   within the budget {b:.2f}")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Compute the file."""
+    """Compute the file, and print what it comes to."""
+    if sys.argv[1:] == ["--table"]:
+        print("\n".join(summary(split) for split in SPLITS))
+        return
     numbers = [n for split in SPLITS.values() for n in split]
     values = []
     for ratio in RATIOS:
@@ -89,7 +105,4 @@ def main() -> None:
     kept = {"ratios": RATIOS, "decisions": DECISIONS, "iterations": ITERATIONS}
     rows = [[[float(f"{v:.6g}") for v in one] for one in row] for row in stacked.tolist()]
     FILE.write_text(json.dumps({**kept, "values": rows}) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    print("\n".join(summary(split) for split in SPLITS))

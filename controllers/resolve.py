@@ -42,9 +42,9 @@ def controller(name: str, family: str | None = None, method: str | ExplicitTable
             raise ValueError(f"{name}: there is no such file")
         return read(name)[0]
     if name.endswith(".safetensors") or os.sep in name:
-        from .file import load_controller
+        from .file import load_learned
 
-        return load_controller(name)
+        return load_learned(name)
     return _by_name(name)
 
 
@@ -76,7 +76,7 @@ def _shipped(name: str) -> Any:
 
     zoo = zoo_names()
     if name in zoo:
-        from .file import load_controller
+        from .file import load_learned
 
-        return load_controller(name)
+        return load_learned(name)
     raise unknown("controller", name, [*registry.names(), *zoo, AUTO, "tuned"])

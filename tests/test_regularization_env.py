@@ -177,7 +177,7 @@ def test_gymnasium_accepts_it():
 
 
 def test_a_vector_environment_is_made_and_restarts():
-    venv = gym.make_vec(ID, num_envs=2, pool_size=3, actions=1, validation=False)
+    venv = gym.make_vec(ID, num_envs=2, pool_size=3, actions=1, observe="training")
     assert venv.reset(seed=3)[0].shape == (2, len(OF_TRAINING))
     for _ in range(grid.DECISIONS + 1):
         obs, reward, terminated, truncated, info = venv.step(np.zeros((2, 1), np.float32))
@@ -281,7 +281,7 @@ def test_a_step_that_raises_leaves_everything_as_it_was(monkeypatch):
         ({"split": "tests"}, "did you mean 'test'"),
         ({"lagrange": -1.0}, "lagrange must be"),
         ({"actions": 4}, "actions must be"),
-        ({"validation": 1}, "validation must be"),
+        ({"observe": "run_"}, "observe.*run"),
         ({"pool_size": 0}, "pool_size must be"),
         ({"pool_size": 1000}, "pool_size must be"),
         ({"fail": float("nan")}, "fail must be"),

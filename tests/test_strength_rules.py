@@ -185,8 +185,8 @@ def test_a_group_that_the_task_does_not_reach_has_no_say():
 def test_a_measurement_that_fails_is_made_again_ever_later(monkeypatch):
     x = torch.ones((), dtype=F64, requires_grad=True)
     rule, made = strength.ratio(0.3, every=8), []
-    real = ratio_module.gradient_norms
-    monkeypatch.setattr(ratio_module, "gradient_norms", lambda *a: (made.append(rule.iteration), real(*a))[1])
+    real = ratio_module.gradients
+    monkeypatch.setattr(ratio_module, "gradients", lambda *a: (made.append(rule.iteration), real(*a))[1])
     for _ in range(40):
         rule.total(x**2, 0 * x + 1, [x])
     assert sorted(set(made)) == [0, 1, 3, 4, 8, 16, 24, 32] and not rule.off and rule.measured == 0

@@ -19,6 +19,8 @@ from ..learned.network import Learned
 from ..learned.residual import SHRINK, SLACK
 
 FORMAT = "stepsmith-controller"
+#: that of a strength of a regulariser (`controllers.strengths.policy_file`)
+STRENGTH = "stepsmith-strength"
 SCHEMA = 1
 SUFFIX = ".safetensors"
 
@@ -75,11 +77,16 @@ def document(controller: Learned) -> dict[str, Any]:
             "name": law.name, "kind": law.kind, "rules": law.rules, "doc": law.doc, "source": law.source,
             "coefficients": coefficients(law),
         },
-        "layers": [_layer(*shape) for shape in controller.shapes],
+        "layers": [layer_of(*shape) for shape in controller.shapes],
         "provenance": dict(controller.provenance),
         "measured": dict(controller.measured),
         **({} if controller.tolerance_scale == 1.0 else {TOLERANCE: controller.tolerance_scale}),
     }  # fmt: skip
+    return plain(doc)
+
+
+def plain(doc: dict[str, Any]) -> dict[str, Any]:
+    """A document as JSON has it; ValueError where provenance or figures are not JSON."""
     try:
         return json.loads(json.dumps(doc, allow_nan=False, default=_plain))
     except (TypeError, ValueError, RecursionError) as e:
@@ -125,7 +132,7 @@ def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     return h.hexdigest()
 
 
-def _layer(n_in: int, n_out: int, activation: str) -> dict[str, Any]:
+def layer_of(n_in: int, n_out: int, activation: str) -> dict[str, Any]:
     """A layer as the file holds it.  The slope of a leaky relu stands beside its name."""
     layer = {"n_in": n_in, "n_out": n_out, "activation": activations.kind(activation)}
     slope = activations.slope(activation)

@@ -7,8 +7,7 @@ size is checked against what this version understands.  Whatever does not fit is
 from __future__ import annotations
 
 import os
-import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ...integrators.core.activations import ACTIVATIONS, leaky
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
-from ...integrators.core.reading import MAX_DEPTH, line, parse_json, read_bytes
+from ...integrators.core.reading import read_bytes
 from .. import zoo
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
@@ -29,21 +28,26 @@ from ..learned.network import SQUASHES, Learned
 from ..learned.observation import FEATURES, HUGE, Observation
 from ..learned.residual import SHRINK, SLACK
 from .checks import keys, mapping, number, read_number, text
+from .container import format_of, unpack
 from .layout import (
     FORMAT,
     LATER,
     MAX_ACTIONS,
-    MAX_DOCUMENT,
     MAX_FILE,
     MAX_LAYERS,
     MAX_WIDTH,
-    SCHEMA,
+    STRENGTH,
     SUFFIX,
     TOLERANCE,
     algebra,
-    digest,
     own_scales,
 )
+
+if TYPE_CHECKING:
+    from ...integrators.neural.strength import Strength
+
+#: what a file of a strength is refused with where a step-size controller is wanted
+NO_STEPS = "holds a strength of a regulariser, no step-size controller: NeuralODE(..., strength=load_controller(...))"
 
 
 def load(path: str | os.PathLike[str]) -> Learned:
@@ -59,59 +63,58 @@ def load(path: str | os.PathLike[str]) -> Learned:
         raise ValueError(f"{path}: {e}") from None
 
 
-def load_controller(name_or_path: str | os.PathLike[str]) -> Learned:
-    """A controller of the zoo by name, or from a file.
+def load_controller(name_or_path: str | os.PathLike[str]) -> Learned | Strength:
+    """A step-size controller, or a strength of a regulariser at the beginning of a training run, of the zoo by name or
+    from a file.
 
     Anything that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming
-    the nearest) and as `load` does.
+    the nearest) and as `load` does; ModuleNotFoundError for a strength where torch is missing.
     """
-    if isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path):
-        name = name_or_path
-        if name not in zoo.names():
-            raise unknown("controller", name, zoo.names())
-        try:
-            return parse(zoo.read(name))
-        except ValueError as e:
-            raise ValueError(f"{name} of the zoo: {e}") from None
-    return load(name_or_path)
+    if _is_name(name_or_path):
+        return _strength(name_or_path) if name_or_path in zoo.strengths() else load_learned(name_or_path)
+    data = read_bytes(name_or_path, "controller file", MAX_FILE)
+    try:
+        if format_of(data) != STRENGTH:
+            return parse(data)
+    except ValueError as e:
+        raise ValueError(f"{name_or_path}: {e}") from None
+    return _strength(os.fspath(name_or_path))
+
+
+def load_learned(name_or_path: str | os.PathLike[str]) -> Learned:
+    """As `load_controller`, of step-size controllers alone; ValueError for a strength."""
+    if not _is_name(name_or_path):
+        return load(name_or_path)
+    name = name_or_path
+    if name in zoo.strengths():
+        raise ValueError(f"{name!r} of the zoo {NO_STEPS}")
+    if name not in zoo.names():
+        raise unknown("controller", name, [*zoo.names(), *zoo.strengths()])
+    try:
+        return parse(zoo.read(name))
+    except ValueError as e:
+        raise ValueError(f"{name} of the zoo: {e}") from None
+
+
+def _is_name(name_or_path: Any) -> TypeGuard[str]:
+    """Whether it is a name of the zoo, and no path."""
+    return (
+        isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path)
+    )
+
+
+def _strength(name: str) -> Strength:
+    """A strength of the zoo or from a file; its room comes with torch."""
+    from ..strengths.policy import trained
+
+    return trained(name)
 
 
 def parse(data: bytes) -> Learned:
     """The controller in the bytes of a file; ValueError naming what is wrong with them."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    if len(data) < 8 or struct.unpack("<Q", data[:8])[0] > len(data) - 8:
-        raise ValueError("not a safetensors file, or a truncated one")
-    head_size = struct.unpack("<Q", data[:8])[0]
-    if head_size > 4 * MAX_DOCUMENT:
-        raise ValueError(f"the header of {head_size} bytes is larger than the limit of {4 * MAX_DOCUMENT}")
-    head = parse_json(data[8 : 8 + head_size], "header", MAX_DEPTH)
-    if not isinstance(head, dict):
-        raise ValueError("the header is not a mapping")
-    meta = head.pop("__metadata__", None)
-    if not isinstance(meta, dict) or not isinstance(meta.get("stepsmith"), str):
-        raise ValueError("no stepsmith metadata: not a controller file")
-    text = meta["stepsmith"]
-    if len(text) > MAX_DOCUMENT:
-        raise ValueError(f"the document of {len(text)} characters is longer than the limit of {MAX_DOCUMENT}")
-    doc = parse_json(text, "document", MAX_DEPTH)
-    if not isinstance(doc, dict) or doc.get("format") != FORMAT:
-        raise ValueError(f"not a controller file: format is not {FORMAT!r}")
-    if doc.get("schema") != SCHEMA or isinstance(doc["schema"], bool):
-        raise ValueError(f"schema {shown(doc.get('schema'))} is unknown to this version, which reads schema {SCHEMA}")
-    keys(meta, {"stepsmith", "sha256"}, "metadata")
-    for name, entry in head.items():
-        if not isinstance(entry, dict) or entry.get("dtype") != "F64":
-            got = entry.get("dtype") if isinstance(entry, dict) else entry
-            raise ValueError(f"tensor {shown(name)} must be float64 (F64), got {shown(got)}")
-    try:
-        arrays = from_bytes(data)
-    except SafetensorError as e:
-        raise ValueError(f"not a valid safetensors file: {line(e, 200)}") from None
-    if digest(text, arrays) != meta["sha256"]:
-        raise ValueError("the digest does not fit the content: the file was altered or damaged")
-    return _build(doc, arrays)
+    if format_of(data) == STRENGTH:
+        raise ValueError(f"this file {NO_STEPS}")
+    return _build(*unpack(data, FORMAT, "controller file"))
 
 
 def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
@@ -125,7 +128,7 @@ def _build(doc: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
     names = _actions(act)
     squash = _check_action(act, names, law)
     observation = _observation(obs["features"])
-    shapes = _layers(doc["layers"])
+    shapes = layers_of(doc["layers"])
     _check_arrays(arrays, observation.n, shapes, squash, len(names))
     decision = Decision(
         observation,
@@ -179,6 +182,11 @@ def _check_arrays(
         if not 2 <= shapes[-1][1] <= MAX_ACTIONS:
             raise ValueError(f"the number of actions must be in [2, {MAX_ACTIONS}], got {shapes[-1][1]}")
         expected["table"] = (shapes[-1][1], n_act)
+    check_arrays(arrays, expected)
+
+
+def check_arrays(arrays: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
+    """ValueError unless a file holds just these tensors, of these shapes and finite."""
     keys(arrays, set(expected), "tensors")
     for name, shape in expected.items():
         if arrays[name].shape != shape:
@@ -228,7 +236,8 @@ def _law(law: dict[str, Any]) -> Law:
     return Law(texts["name"], law["kind"], values, texts["rules"], texts["doc"], texts["source"])
 
 
-def _layers(layers: Any) -> list[tuple[int, int, str]]:
+def layers_of(layers: Any) -> list[tuple[int, int, str]]:
+    """(n_in, n_out, activation) of every layer that a document lists; ValueError naming what does not fit."""
     if not isinstance(layers, list) or not 1 <= len(layers) <= MAX_LAYERS:
         raise ValueError(f"layers must be a list of 1 to {MAX_LAYERS} layers")
     out = []

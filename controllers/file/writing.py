@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from .. import in_place
 from ..learned.network import Learned
-from .layout import SUFFIX, digest, document, tensors
+from .container import pack
+from .layout import SUFFIX, document, tensors
 from .reading import parse
 
 
@@ -23,11 +23,7 @@ def save(controller: Learned, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix != SUFFIX:
         raise ValueError(f"a controller file must end in {SUFFIX}, got {path.name!r}")
-    from safetensors.numpy import save as to_bytes
-
-    text = json.dumps(document(controller), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    arrays = tensors(controller)
-    data = to_bytes(arrays, {"stepsmith": text, "sha256": digest(text, arrays)})
+    data = pack(document(controller), tensors(controller))
     parse(data)  # what cannot be read back is not written
     in_place.write(path, data)
     return path

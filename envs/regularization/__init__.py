@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
+from ...controllers.strengths.observation import BOUND
 from ..faces import Native, Single
 from .core import TrainingCore, make_core
-from .observe import BOUND
 
 __all__ = ["RegularizationEnv", "RegularizationVectorEnv", "TrainingCore", "make_core", "spaces_of"]
 
@@ -46,8 +46,8 @@ class RegularizationEnv(Single):
 
     ## Observation Space
 
-    `Box(-5, 5, (17,), float32)`: logarithms of ratios, `observe.FEATURES`; with `validation=False` the 14 of them
-    (`observe.OF_TRAINING`) that need no held-out rows.
+    `Box(-5, 5, (18,), float32)`: logarithms of ratios, `observe.FEATURES`; with `observe="training"` the 15 of them
+    that need no held-out rows, with `observe="run"` the 7 that any training loop can tell (`observe.SETS`).
 
     ## Rewards
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ...controllers.strengths.observation import OFF, ratio_of
 from ...integrators.core import options
 from ..core import MOST
 from ..state import Stateful
 from .draws import uniform
 from .grid import DECISIONS, ITERATIONS, measures, off
 from .instances import SPLITS
-from .observe import FEATURES, OF_TRAINING, observe
-from .trainings import COUNT, OFF, ROW, Layout, Rows, Trainings
+from .observe import SETS, observe
+from .trainings import COUNT, ROW, Layout, Rows, Trainings
 
 #: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it
 #: is worse than that without a penalty; cost: half the f-evaluations of training and half those of a prediction, over
@@ -40,13 +41,13 @@ class TrainingCore(Stateful):
         lagrange: float,
         fail: float,
         actions: int,
-        validation: bool,
+        observe: str,
         pool: int | None,
     ) -> None:
         self.lanes, self.same_step = lanes, same_step
         self._made = {
             "lanes": lanes, "same_step": same_step, "split": split, "lagrange": lagrange, "fail": fail,
-            "actions": actions, "validation": validation, "pool": pool,
+            "actions": actions, "observe": observe, "pool": pool,
         }  # fmt: skip
         numbers = list(SPLITS[split])
         self.numbers = np.array(numbers if pool is None else numbers[:pool])
@@ -56,7 +57,7 @@ class TrainingCore(Stateful):
         self._blocks = np.zeros((lanes, COUNT))
         self.keys, self.episodes = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64)
         self.work = Trainings(self._blocks)
-        self.features = tuple(FEATURES) if validation else OF_TRAINING
+        self.features = SETS[observe]
         self.obs = np.zeros((lanes, len(self.features)), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
@@ -147,7 +148,7 @@ class TrainingCore(Stateful):
         action zero."""
         wrong = ~(np.isfinite(actions) & (np.abs(actions) <= 1.0 + NEAR)).all(1)
         actions = np.clip(np.where(wrong[:, None], 0.0, actions), -1.0, 1.0)
-        part["level_e"][:] = -0.5 + 1.5 * actions[:, 0]
+        part["level_e"][:] = ratio_of(actions[:, 0])
         part["level_s"][:] = OFF + 3.0 * np.maximum(actions[:, 1], 0.0) if self.n_act > 1 else OFF
         part["level_t"][:] = actions[:, 2] if self.n_act > 2 else 0.0
         part["fallbacks"][:] += wrong
@@ -223,7 +224,7 @@ def make_core(
     lagrange: float = 0.2,
     fail: float = 1.0,
     actions: int = 3,
-    validation: bool = True,
+    observe: str = "all",
     pool_size: int | None = None,
 ) -> TrainingCore:
     """Build the batch core that an environment's arguments describe.
@@ -234,7 +235,8 @@ def make_core(
     lagrange    price of a loss of quality beyond the budget, a budget.
     fail        what a training that fails pays on top.
     actions     1: the strength of E; 2: that of S too; 3: the tolerance too.
-    validation  whether the loss on held-out rows is observed; the quality that is paid for is theirs either way.
+    observe     "all" features; those of "training", without the loss on held-out rows, by whose quality it is paid
+                either way; or those of the "run", which a training loop observes of any solver.
     pool_size   how many of the split's instances, the first, are drawn from; None: all.
 
     Raises ValueError on bad values, and ModuleNotFoundError without scikit-learn, whose tables are trained on.
@@ -246,7 +248,7 @@ def make_core(
         "lagrange": options.number("lagrange", lagrange, low=0.0),
         "fail": options.number("fail", fail, low=0.0),
         "actions": options.count("actions", actions, high=3),
-        "validation": options.flag("validation", validation),
+        "observe": options.choice("observe", observe, SETS),
         "pool_size": options.count("pool_size", pool_size, high=len(SPLITS[split]), none=True),
     }
     same_step = options.flag("same_step", same_step)

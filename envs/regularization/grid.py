@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...controllers.strengths.observation import OFF
 from .instances import SPLITS, instance
-from .trainings import COUNT, OFF, Trainings
+from .trainings import COUNT, Trainings
 
 #: ratios of the gradients; 0 is no penalty
 RATIOS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

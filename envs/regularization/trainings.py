@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ...controllers.resolve import controller
+from ...controllers.strengths.observation import OFF
 from ...integrators.kernels.layout import SUCCESS
 from ...integrators.neural import NeuralSolution, odeint
 from .draws import uniform
@@ -31,8 +32,6 @@ BATCH = 32
 METHOD, LAW = "tsit5", "pi34"
 MOST_STEPS = 1000
 SPAN = torch.tensor([0.0, 1.0], dtype=torch.float64)
-#: log10 of a ratio at and below which there is no penalty
-OFF = -2.0
 #: what an iteration sees of every lane
 SEEN = ("loss", "steps", "reject", "error", "stiff")
 #: weight of a measurement in the running mean of a scale's logarithm
@@ -42,8 +41,8 @@ LARGE = 1e12
 #: scalars of a lane's row, in their order
 SCALARS = (
     "instance", "iteration", "decision", "scale_e", "scale_s", "loss0", "loss", "loss_before", "held0", "held",
-    "held_before", "held_best", "quality", "nfev0", "nfev", "steps0", "steps", "reject", "error", "stiff", "grad_e",
-    "grad_s", "cosine", "level_e", "level_s", "level_t", "spent", "paid", "over", "alive", "cost",
+    "held_before", "held_best", "quality", "nfev0", "nfev", "steps0", "steps", "reject", "error", "stiff", "error0",
+    "grad_e", "grad_s", "cosine", "level_e", "level_s", "level_t", "spent", "paid", "over", "alive", "cost",
     "excess", "last_nfev", "fallbacks",
 )  # fmt: skip
 ROW = {name: i for i, name in enumerate(SCALARS)}
@@ -155,7 +154,7 @@ class Trainings:
             self[name][:] = value
         first = self["decision"] == 0
         self["nfev"][:] = (self["spent"] - spent) / iterations
-        for now in ("loss", "nfev", "steps"):
+        for now in ("loss", "nfev", "steps", "error"):
             self[f"{now}0"][:] = np.where(first, self[now], self[f"{now}0"])
 
     def _iterate(self, measure: bool) -> np.ndarray:

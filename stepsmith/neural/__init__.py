@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from .. import controller as _resolve
+from ..controllers.strengths import as_strength as _as_strength
 from ..integrators.core import options as _options
 from ..integrators.neural import NeuralSolution, regularisers
 from ..integrators.neural import odeint as _odeint
@@ -113,7 +114,7 @@ class NeuralODE(_NeuralODE):
         adjoint: str = "discrete",
         per_sample: bool | None = False,
         regulariser: Regulariser | str | None = None,
-        strength: strength.Strength | float | None = None,
+        strength: strength.Strength | float | str | None = None,
         warm_start: bool = False,
         steps: str = "plain",
         on_failure: str = "raise",
@@ -138,6 +139,7 @@ class NeuralODE(_NeuralODE):
         step_size: float | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "tolerance", "__class__")}
+        given["strength"] = _as_strength(strength)
         if isinstance(method, str) and method in _RULES:
             _refuse_tolerance(tolerance, method)
             super().__init__(**given)

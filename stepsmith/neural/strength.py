@@ -5,6 +5,7 @@
     dual_ascent                          as strong as the quality allows
     bandit                               the one of a few that costs the fewest f-evaluations
     best_response, hypergradient         by the gradient of a validation loss
+    policy, trained, auto                by a network that was trained by reinforcement learning
 
 `make` builds one from its description, whose kind is one of `KINDS`.
 """
@@ -15,10 +16,14 @@ from ..controllers.strengths import (
     BanditStrength,
     BestResponse,
     Hypergradient,
+    PolicyStrength,
     Responsive,
+    auto,
     bandit,
     best_response,
     hypergradient,
+    policy,
+    trained,
 )
 from ..integrators.neural.strength import (
     DualAscent,
@@ -36,9 +41,9 @@ from ..integrators.neural.strength import (
 )
 
 __all__ = [
-    "KINDS", "BanditStrength", "BestResponse", "DualAscent", "Hypergradient", "Ratio", "Responsive", "Schedule",
-    "Strength", "bandit", "best_response", "constant", "dual_ascent", "exponential", "hypergradient", "linear", "make",
-    "of", "ratio",
+    "KINDS", "BanditStrength", "BestResponse", "DualAscent", "Hypergradient", "PolicyStrength", "Ratio", "Responsive",
+    "Schedule", "Strength", "auto", "bandit", "best_response", "constant", "dual_ascent", "exponential",
+    "hypergradient", "linear", "make", "of", "policy", "ratio", "trained",
 ]  # fmt: skip
 
 #: all kinds that a description may have

@@ -102,9 +102,9 @@ def demo(
     reading.folder("out", out)
     # what is missing must be known before the training, not after it
     from ...controllers import resolve
-    from ...controllers.file import load_controller
+    from ...controllers.file import load_learned
 
-    orbits, field = load_controller(three_body), load_controller(neural_field)
+    orbits, field = load_learned(three_body), load_learned(neural_field)
     tuned = resolve.controller("tuned", "neural_field", METHOD)
     folder = Path(out) if out is not None else Path("out") / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def demo(
     trained = run.train()
     compared = run.compare_orbits(trained, orbits)
     exported, solved = run.use()
-    flow, on_field = run.train_field(load_controller(exported), field, tuned)
+    flow, on_field = run.train_field(load_learned(exported), field, tuned)
     lines = run.add_line(field)
 
     said = {"three_body": sentences(compared.comparison), "field": sentences(on_field)}
@@ -229,11 +229,11 @@ def _train(folder: Path, seed: int, budget: Budget) -> Path:
 
 
 def _compare_orbits(file: Path, shipped: Any, seed: int, budget: Budget) -> Any:
-    from ...controllers.file import load_controller
+    from ...controllers.file import load_learned
     from ..evaluate.compare import compare
 
     return compare(
-        "three_body", METHOD, {LIVE: load_controller(file), SHIPPED_ORBITS: shipped}, seed, budget.instances,
+        "three_body", METHOD, {LIVE: load_learned(file), SHIPPED_ORBITS: shipped}, seed, budget.instances,
         headline=LIVE,
         repeats=budget.rounds, n_validation=budget.choose, single=False,
     )  # fmt: skip

@@ -38,12 +38,12 @@ def rescale(
 
     Writes a new controller file, in which solvers work at that many times the tolerances asked for.
     """
-    from ...controllers.file import load_controller, save
+    from ...controllers.file import load_learned, save
     from ...integrators import problems
     from ...policies.tolerance_scale import TOLERANCES, matched_scale
     from ..run.provenance import provenance
 
-    learned = load_controller(controller)
+    learned = load_learned(controller)
     if out is not None and out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {out.name!r}")
     out = Path(f"{Path(controller).stem}-rescaled.safetensors") if out is None else out

@@ -59,8 +59,15 @@ def inspect(
         table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])
         return
     from ...controllers.file import describe, document, load_controller
+    from ...controllers.learned.network import Learned
 
     controller = load_controller(file)
+    if not isinstance(controller, Learned):
+        from ...controllers.strengths import policy_file
+
+        network = policy_file.read(file)
+        print(json.dumps(policy_file.document(network), indent=2) if as_json else policy_file.describe(network))
+        return
     print(json.dumps(document(controller), indent=2) if as_json else describe(controller))
 
 

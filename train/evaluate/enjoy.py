@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...controllers.file import load_controller
+from ...controllers.file import load_learned
 from ...controllers.laws import registry
 from ...controllers.learned.network import Learned
 from ...integrators import methods, problems
@@ -107,7 +107,7 @@ def load(run: str | Path) -> Learned:
         path /= "run"
     if path.is_dir():
         if (path / "controller.safetensors").exists():
-            return load_controller(path / "controller.safetensors")
+            return load_learned(path / "controller.safetensors")
         if (path / "policy.zip").exists():
             raise ValueError(
                 f"{path}: its policy plays stepsmith/ThreeBodyPaper-v0 and is no controller of step sizes: take a run "
@@ -119,7 +119,7 @@ def load(run: str | Path) -> Learned:
             else ("is no run folder: it holds neither config.json nor controller.safetensors")
         )
         raise ValueError(f"{path} {there}")
-    return load_controller(str(run))
+    return load_learned(str(run))
 
 
 def watch(

@@ -81,9 +81,12 @@ SIZES: Rules = {
 
 def _strength(name: str, value: Any) -> dict[str, Any]:
     """Keywords of `neural.strength.make`, which looks the kind up: names, truth values, numbers, lists of numbers, and
-    under "of" the rule that a ratio follows."""
+    under "of" the rule that a ratio follows.  A text alone is a kind without keywords: "auto"."""
+    if isinstance(value, str):
+        value = {"kind": value}
     rules: dict[str, Any] = {
-        "kind": text, "watch": text, "of": _strength, "relative": options.flag, "higher_is_better": options.flag,
+        "kind": text, "watch": text, "file": text, "of": _strength, "relative": options.flag,
+        "higher_is_better": options.flag, "ceiling": options.flag,
         "every": options.count, "floor_patience": options.count, "bandit": text, "seed": count(0),
         "warm_up": count(0), "terms": count(0), "arms": settings.many(number(), "numbers"),
         "context_range": settings.many(number(), "numbers", 2, 2),

@@ -36,9 +36,20 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What `ratio` has measured of the gradients: the running scale s and that of the last measurement alone, of which
+    ||d loss|| = s ||d penalty||, and the last cosine between them."""
+
+    scale: float
+    now: float
+    cosine: float
+
+
+@dataclass(frozen=True)
 class Seen:
     """What a strength sees of an iteration: the task loss and the penalty, 0-d with their graphs and as numbers, the
-    parameters in groups (None: not given), f-evaluations of the solve and the context (None: not told)."""
+    parameters in groups (None: not given), f-evaluations of the solve and the context (None: not told), and inside
+    `ratio` what it measured (None: nothing yet)."""
 
     loss: Tensor
     penalty: Tensor
@@ -47,6 +58,7 @@ class Seen:
     groups: Groups | None
     nfev: float | None
     context: float | None = None
+    measured: Measured | None = None
 
 
 class Lost(Exception):

@@ -41,13 +41,32 @@ def groups_of(parameters: Parameters) -> Groups:
     return [group for group in kept if group]
 
 
-def gradient_norms(loss: Tensor, groups: Groups) -> list[float]:
-    """||d loss / d group||, the Euclidean norm over all numbers of a group, for each; zero where the loss does not
-    depend on it.  The graph is kept."""
+def gradients(loss: Tensor, groups: Groups) -> list[Tensor | None]:
+    """d loss / d group of each group, 1-d and float64, zero in tensors that the loss does not depend on; None where
+    that is all of them.  The graph is kept."""
     flat = [x for group in groups for x in group]
     found = iter(torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True))
-    norms = []
-    for group in groups:
-        parts = [g.detach() for _ in group if (g := next(found)) is not None]
-        norms.append(torch.stack([torch.linalg.vector_norm(g.double()) for g in parts]).norm() if parts else None)
-    return [0.0 if x is None else float(x) for x in norms]
+    parts = [[next(found) for _ in group] for group in groups]
+    return [
+        None if all(g is None for g in mine)
+        else torch.cat([
+            torch.zeros(x.numel(), dtype=torch.float64, device=x.device) if g is None else g.detach().double().flatten()
+            for x, g in zip(group, mine, strict=True)
+        ])
+        for group, mine in zip(groups, parts, strict=True)
+    ]  # fmt: skip
+
+
+def norms(found: list[Tensor | None]) -> list[float]:
+    """The Euclidean norm of each of `gradients`; zero for None."""
+    return [0.0 if g is None else float(torch.linalg.vector_norm(g)) for g in found]
+
+
+def cosine(a: list[Tensor | None], b: list[Tensor | None]) -> float:
+    """That of two `gradients`, over the groups that both have; zero where there are none, or one of them is zero."""
+    both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    if not both:
+        return 0.0
+    sizes = [sum(float(x @ x) for x in side) ** 0.5 for side in zip(*both, strict=True)]
+    dot = sum(float(x @ y) for x, y in both)
+    return dot / (sizes[0] * sizes[1]) if all(sizes) else 0.0

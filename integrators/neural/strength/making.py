@@ -18,6 +18,9 @@ MAKERS: dict[str, Callable[..., Strength]] = {
     "constant": constant, "exponential": exponential, "linear": linear, "dual_ascent": dual_ascent,
 }  # fmt: skip
 
+#: keywords of `ratio` beside its rule
+RATIO = ("every", "warm_up", "ceiling")
+
 #: the kinds that are made here
 KINDS = (*MAKERS, "ratio")
 
@@ -51,8 +54,8 @@ def make(kind: str, **numbers: Any) -> Strength:
 
 
 def _ratio(numbers: dict[str, Any]) -> Strength:
-    options.check_names("strength 'ratio'", numbers, ("value", "of", "every"))
-    rest = {name: numbers[name] for name in ("every",) if name in numbers}
+    options.check_names("strength 'ratio'", numbers, ("value", "of", *RATIO))
+    rest = {name: numbers[name] for name in RATIO if name in numbers}
     if ("of" in numbers) == ("value" in numbers):
         raise ValueError("strength 'ratio' needs one of value, a number, and of, the description of its own rule")
     if "value" in numbers:

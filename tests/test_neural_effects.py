@@ -169,7 +169,7 @@ def test_files(tmp_path):
         effects.load(tmp_path / "bad.toml")
 
 
-@pytest.mark.parametrize("name", ["neural_effects.toml", "neural_effects_more.toml"])
+@pytest.mark.parametrize("name", ["neural_effects.toml", "neural_effects_more.toml", "neural_recipe.toml"])
 def test_shipped_files(name):
     shipped = effects.load(Path(__file__).parents[1] / "benchmarks" / name)
     assert {u.task for u in shipped.units} == {"mnist5k", "pbcseq"} and {u.seed for u in shipped.units} == {0, 1, 2}

@@ -82,8 +82,10 @@ def test_measurements_are_few():
 
 def test_a_ratio_over_time():
     rule = strength.ratio(strength.exponential(2.0, 0.5, 10), every=1)
+    assert rule.last_ratio == 0.0
     descend(rule, 10)
     assert rule.value == pytest.approx(0.5 * rule.scale)
+    assert rule.last_ratio == pytest.approx(2.0 * 0.25**0.9) and math.isnan(strength.constant(0.3).last_ratio)
 
 
 def toy(lam):

@@ -125,6 +125,7 @@ def effects(
     from ..neural import effects as module
     from ..neural.effects_picture import picture
     from ..neural.effects_table import COLUMNS, summary, texts
+    from ..neural.strengths_picture import pictures
 
     spec = module.load(comparison, seed)
     out = out or Path("runs") / spec.name
@@ -135,6 +136,7 @@ def effects(
     rows = summary(spec, out)
     if any(row["seeds"] for row in rows):
         picture(rows, out / "effects.png", spec.baseline)
+        pictures(spec, out)
     if as_json:
         print(json.dumps({"table": rows, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
     else:

@@ -109,7 +109,8 @@ class NeuralRun:
 
     def _csv(self) -> None:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(self.rows[0]))
+        # rows of an earlier version lack columns
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in reversed(self.rows) for name in row)))
         writer.writeheader()
         writer.writerows(self.rows)
         put(self.path / "log.csv", lambda f: f.write(text.getvalue().encode()))

@@ -13,6 +13,10 @@ A row of the log, with means over the iterations since the last row where nothin
 
     epoch, iteration                    both finished
     loss, penalty, strength             task loss; penalty not multiplied by the strength
+    ratio                               the strength in units of the gradients, where it measures them: how hard the
+                                        penalty pulls over how hard the task does
+    er_mean, sr_mean                    mean E h and S h of a training solve's steps, where it keeps E and S, as with a
+                                        regulariser
     nfev, naccept, nreject              of a training solve's adaptive pass
     nfev_replay                         f-evaluations of its replay or adjoint, where there is one
     field_calls                         evaluations of the field in training so far, a regulariser's steps and the
@@ -42,9 +46,8 @@ from ..run.progress import Progress
 from ..run.threads import torch_threads
 from .config import NeuralConfig, take_direction
 from .folder import NeuralRun, opened
+from .observed import NAMES, log_stiffness, observed
 from .tasks import Task, build, check
-
-_TALLY = ("loss", "penalty", "strength", "nfev", "nfev_replay", "naccept", "nreject")
 
 
 class Diverged(ValueError):
@@ -142,7 +145,7 @@ class _Training:
         self.draws = torch.Generator().manual_seed(2**40 + config.seed)
         self.epoch = self.iteration = self.saved = 0
         self.seconds = self.cpu_seconds = 0.0
-        self.tally = dict.fromkeys(_TALLY, 0.0)
+        self.tally = dict.fromkeys(NAMES, 0.0)
         self.counted = 0
         if resume and (state := self.folder.load()) is not None:
             self._restore(state)
@@ -202,13 +205,12 @@ class _Training:
                 raise Diverged(f"a solve failed: {out.solution.message}")
             prediction, rows = self.task.part(prediction, out.mask), rows[out.mask.cpu()]
         loss = self.task.loss(prediction, rows, self.epoch)
-        s = out.solution.stats
         if not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item():g}, the penalty {out.penalty.item():g}")
         total = loss
         if self.strength is not None:
-            context = _log_stiffness(out)
-            total = self.strength.total(loss, out.penalty, self.groups, nfev=s.nfev, context=context)
+            context = log_stiffness(out)
+            total = self.strength.total(loss, out.penalty, self.groups, nfev=out.solution.stats.nfev, context=context)
             if self.strength.due:
                 self._respond(loss, out.penalty)
         self.optimiser.zero_grad()
@@ -223,16 +225,7 @@ class _Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimiser.step()
-        found = (
-            loss.item(),
-            out.penalty.item(),
-            0.0 if self.strength is None else self.strength.last,
-            s.nfev,
-            s.nfev_replay + s.nfev_backward,
-            s.naccept,
-            s.nreject,
-        )
-        for name, value in zip(_TALLY, found, strict=True):
+        for name, value in observed(loss, out, self.strength).items():
             self.tally[name] += value
         self.counted += 1
 
@@ -283,9 +276,9 @@ class _Training:
         self.folder.log(row)
         for name, value in row.items():
             if isinstance(value, (int, float)) and name not in ("epoch", "iteration"):
-                where = "train" if name in _TALLY or name in ("field_calls", "train_s", "train_cpu_s") else "evaluation"
+                where = "train" if name in NAMES or name in ("field_calls", "train_s", "train_cpu_s") else "evaluation"
                 board.add_scalar(f"{where}/{name}", value, self.epoch)
-        self.tally, self.counted = dict.fromkeys(_TALLY, 0.0), 0
+        self.tally, self.counted = dict.fromkeys(NAMES, 0.0), 0
 
     def _finish(self) -> None:
         from .picture import picture
@@ -327,17 +320,12 @@ class _Training:
         self.draws.set_state(state["draws"])
         self.epoch, self.iteration = state["epoch"], state["iteration"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
-        self.task.field.calls, self.tally, self.counted = state["calls"], state["tally"], state["counted"]
+        self.task.field.calls, self.counted = state["calls"], state["counted"]
+        unknown = math.nan if self.counted else 0.0  # of columns that an earlier version did not count
+        self.tally = dict.fromkeys(NAMES, unknown) | state["tally"]
         if self.strength is not None:
             self.strength.load_state_dict(state["strength"])
         self.saved = self.epoch
-
-
-def _log_stiffness(out: neural.NeuralOutput) -> float | None:
-    """The logarithm of the largest stiffness estimate of the solve's steps; None where it has none above zero."""
-    steps = out.solution.heuristics
-    largest = 0.0 if steps is None or steps.S is None or not steps.S.numel() else float(steps.S.detach().max())
-    return math.log(largest) if 0.0 < largest < math.inf else None
 
 
 def _json(x: float) -> float | None:

@@ -70,6 +70,7 @@ class Strength(ABC):
 
     iteration   how many iterations there have been.
     last        the factor of the penalty in the last of them.
+    last_ratio  the same in units of the gradients, where these are measured.
     off         why there is no penalty any more; empty while there is.
     """
 
@@ -101,6 +102,12 @@ class Strength(ABC):
     def value(self) -> float:
         """The factor of the penalty in the next iteration: zero where the strength is off."""
         return 0.0 if self.off else self.level
+
+    @property
+    def last_ratio(self) -> float:
+        """`last` in units of the gradients, how hard the penalty pulled over how hard the task did; NaN for strengths
+        that measure no gradients."""
+        return math.nan
 
     @property
     def cost(self) -> float:

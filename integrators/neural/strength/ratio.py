@@ -67,6 +67,10 @@ class Ratio(Strength):
         return self.inner.value * self.scale if self.measured else 0.0
 
     @property
+    def last_ratio(self) -> float:
+        return self.last / self.scale if self.last else 0.0
+
+    @property
     def inner_state(self) -> dict[str, Any]:
         """What the ratio's own rule has seen."""
         return self.inner.state_dict()

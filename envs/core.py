@@ -20,7 +20,7 @@ from ..integrators.engine.explained import explained
 from ..integrators.engine.solve import check_controller, slots_of
 from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.kernels.environment import env as kernel_env
-from ..integrators.kernels.environment import places, rewards
+from ..integrators.kernels.environment import places, rewards, series_rows
 from ..integrators.methods.tableaus import ExplicitTableau
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
@@ -81,7 +81,24 @@ class Reward:
         return rewards.rule(self.kind).followed
 
 
-def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule) -> Kernel:
+@dataclass(frozen=True)
+class Series:
+    """Solves in series: the instances of a pool, training by training, and what is decided beside the attempts.
+
+    following (I,) int64   the next instance of the same training, -1 behind its last.
+    firsts (T,) int64      the first instance of every training.
+    actions                1: the controller's own one alone; 2: the first size of a solve too; 3: and how evenly what
+                           is left of the span is divided (`kernels.environment.series`).
+    """
+
+    following: np.ndarray
+    firsts: np.ndarray
+    actions: int
+
+
+def _kernel(
+    pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewards.RewardRule, actions: int
+) -> Kernel:
     meth, batch = methods.get(method), unrolled(pool.batch)
     check_controller(decision, meth, batch)
     slots = slots_of(decision)
@@ -91,12 +108,12 @@ def _kernel(pool: Pool, method: str | ExplicitTableau, decision: Any, rule: rewa
     reward = tuple(identity(fn) for fn in rule.objects().values()) if rule.own else rule.name
     energy = None if invariant is None else identity(invariant)
     key = (meth.name, meth.key(batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots,
-           fam.error, components, fam.floor, reward, energy)  # fmt: skip
+           fam.error, components, fam.floor, reward, energy, actions)  # fmt: skip
     if key not in _KERNELS:
         rhs_check.check(batch, meth, (invariant,) if invariant is not None else ())
         _KERNELS[key] = kernel_env.env_kernel(
             meth.parts(batch, slots), fam.n, fam.m, decision, lanes_for(fam.n), fam.error, components, rule,
-            invariant, meth.tableau, fam.floor,
+            invariant, meth.tableau, fam.floor, actions,
         )  # fmt: skip
     return _KERNELS[key]
 
@@ -126,6 +143,7 @@ def _arrays(
     keys: np.ndarray,
     episodes: np.ndarray,
     rule: rewards.RewardRule,
+    series: Series | None,
 ) -> tuple[np.ndarray, ...]:
     """What the kernel's `env_reset` and `env_step` are called with of the pool, in their order
     (`environment.entries`)."""
@@ -138,9 +156,11 @@ def _arrays(
     if rule.followed:
         assert pool.arrivals is not None  # or the core has refused the pool
         followed = pool.arrivals.first, pool.arrivals.time, pool.arrivals.matrix, pool.price
+    none = np.zeros(0, np.int64)
+    order = (none, none) if series is None else (series.following, series.firsts)
     return (
         batch.y0, batch.p, batch.t0, batch.t1, np.ones(count), np.ones((count, n)), np.full(count, np.nan), pool.tgrid,
-        pool.ref, np.zeros((1, 1, n)), pool.table, pool.at_tol, grid, span, consts, keys, episodes, *followed,
+        pool.ref, np.zeros((1, 1, n)), pool.table, pool.at_tol, grid, span, consts, keys, episodes, *followed, *order,
     )  # fmt: skip
 
 
@@ -177,6 +197,7 @@ class Core(Stateful):
         span: np.ndarray,
         max_attempts: int,
         same_step: bool,
+        series: Series | None = None,
     ) -> None:
         lanes = options.count("num_envs", lanes, high=MOST)
         if not isinstance(reward, Reward):
@@ -187,19 +208,23 @@ class Core(Stateful):
         self.pool, self.decision, self.lanes, self.method, self.same_step = pool, decision, lanes, method, same_step
         self.rule, self.priced = reward, reward.priced
         self._made = {"pool": pool, "method": method, "decision": decision, "lanes": lanes, "reward": reward,
-                      "span": span, "max_attempts": max_attempts, "same_step": same_step}  # fmt: skip
+                      "span": span, "max_attempts": max_attempts, "same_step": same_step, "series": series}  # fmt: skip
         rule = rewards.rule(reward.kind)
         if rule.followed and pool.arrivals is None:
             raise ValueError(f"reward {rule.name!r} needs a pool's `followed`")
-        self.kernel = _kernel(pool, method, decision, rule)
+        actions = 0 if series is None else series.actions
+        self.n_act = decision.n_act + max(actions - 1, 0)
+        self.n_obs = decision.n_obs + (len(series_rows.MORE_NAMES) if actions else 0)
+        self.kernel = _kernel(pool, method, decision, rule, actions)
         blocks = -(-lanes // self.kernel.width)
         self._blocks = aligned(blocks * self.kernel.layout.size).reshape(blocks, -1)
         self.keys = np.zeros(lanes, np.uint64)
         self.episodes = np.zeros(lanes, np.int64)
-        self.consts = _consts(pool, reward, max_attempts, same_step)
-        self._pool = _arrays(pool, span, self.consts, self.keys, self.episodes, rule)
+        # the decision on the first size is no attempt
+        self.consts = _consts(pool, reward, max_attempts + (actions > 1), same_step)
+        self._pool = _arrays(pool, span, self.consts, self.keys, self.episodes, rule, series)
         self._params = np.ascontiguousarray(decision.params, dtype=np.float64)
-        self.obs = np.zeros((lanes, decision.n_obs), np.float32)
+        self.obs = np.zeros((lanes, self.n_obs), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
         self.terminated = np.zeros(lanes, np.bool_)
@@ -215,8 +240,12 @@ class Core(Stateful):
         meth = methods.get(self.method)
         rule = {k: getattr(reward, k) for k in ("kind", "fail", "time_discount", "window")}
         rule |= {name: identity(fn) for name, fn in rewards.rule(reward.kind).objects().items()}
+        series = self._made["series"]
+        order = {} if series is None else {
+            "trainings": digest(series.following, series.firsts), "actions": series.actions
+        }  # fmt: skip
         return {
-            "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
+            **order, "family": self.pool.family.name, "method": meth.name, "decision": repr(self.decision),
             "decision's parameters": digest(self.decision.key, self._params), "instances": len(batch),
             "instances' values": digest(batch.y0, batch.p, batch.t0, batch.t1), "reward": rule,
             "max_attempts": float(self._made["max_attempts"]), "same_step": self.same_step,
@@ -267,8 +296,8 @@ class Core(Stateful):
                 raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
             with np.errstate(over="ignore"):  # beyond float32 is beyond 1
                 actions = actions.astype(np.float32)
-        if actions.shape != (self.lanes, self.decision.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.decision.n_act}), got {actions.shape}")
+        if actions.shape != (self.lanes, self.n_act):
+            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(
             self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated,
             self.truncated, self.final_obs, self.stats, self.ended,

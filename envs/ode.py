@@ -49,8 +49,10 @@ def _shipped_law(name: str, family: str, method: str | ExplicitTableau) -> Law:
     return resolve.base_law(name, family, method)
 
 
-def _law(baseline: str | Law, family: str, method: str | ExplicitTableau) -> Law:
-    """The baseline; the same object for the same law, so that pools are found again."""
+def law_of(baseline: Any, family: str, method: str | ExplicitTableau) -> Law:
+    """The option `baseline`; the same object for the same law, so that pools are found again."""
+    if not isinstance(baseline, (str, Law)):
+        raise options.refuse("baseline", "the name of a law, 'tuned' or a Law", baseline)
     if isinstance(baseline, Law) or registry.of_caller(baseline) is not None:
         return resolve.base_law(baseline, family, method)
     return _shipped_law(baseline, family, method)
@@ -99,7 +101,16 @@ def check_pool(size: Any, split: Any, seed: Any) -> None:
     options.count("pool_seed", seed, low=0)
 
 
-def _range(rtol: Any) -> tuple[float, float]:
+def reward_of(reward: str | Reward, lagrange: float, fail: float, time_discount: float, window: float) -> Reward:
+    """The options `reward` and its weights."""
+    if not isinstance(reward, Reward):
+        return Reward(reward, lagrange, fail, time_discount, window)
+    weights = {"lagrange": lagrange, "fail": fail, "time_discount": time_discount, "window": window}
+    _unused("a Reward", weights, {"lagrange": 1.0, "fail": 1.0, "time_discount": 1.0, "window": 0.0})
+    return reward
+
+
+def tolerances_of(rtol: Any) -> tuple[float, float]:
     """The option `rtol` as (loose, tight)."""
     if isinstance(rtol, (str, bytes)) or not np.iterable(rtol) or len(pair := tuple(rtol)) != 2:
         raise options.refuse("rtol", "(loose, tight) or None", rtol)
@@ -186,19 +197,13 @@ def make_core(
     else:
         parts = {"law": law, "features": features, "n_act": n_act, "actions": actions}
         _unused("decision", parts, {"law": "i", "features": None, "n_act": 2, "actions": None})
-    if isinstance(reward, Reward):
-        weights = {"lagrange": lagrange, "fail": fail, "time_discount": time_discount, "window": window}
-        _unused("a Reward", weights, {"lagrange": 1.0, "fail": 1.0, "time_discount": 1.0, "window": 0.0})
-        rule = reward
-    else:
-        rule = Reward(reward, lagrange, fail, time_discount, window)
-    band, span = options.flag("band", band), (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else _range(rtol)
+    rule = reward_of(reward, lagrange, fail, time_discount, window)
+    band = options.flag("band", band)
+    span = (fam.tolerances[0], fam.tolerances[-1]) if rtol is None else tolerances_of(rtol)
     check_pool(pool_size, split, pool_seed)
     options.count("max_attempts", max_attempts)
-    if not isinstance(baseline, (str, Law)):
-        raise options.refuse("baseline", "the name of a law, 'tuned' or a Law", baseline)
     price = _costs(costs, fam.name, method)
-    pool = _pool(fam, method, _law(baseline, fam.name, method), pool_size, split, pool_seed, span, price)
+    pool = _pool(fam, method, law_of(baseline, fam.name, method), pool_size, split, pool_seed, span, price)
     pool = pool.followed if rule.followed else pool
     core = Core(pool, method, decision, lanes, rule, pool.span(span, band), max_attempts, same_step)
     core.recipe = make_core, (lanes, same_step), {

@@ -55,6 +55,11 @@ class Pool:
     def followed(self) -> Pool:
         """The instances whose final error can be predicted from local errors, with their `arrivals`; ValueError where
         there are none."""
+        return self.followed_of[0]
+
+    @functools.cached_property
+    def followed_of(self) -> tuple[Pool, np.ndarray]:
+        """`followed`, and the numbers of its instances in this pool."""
         if self.family.error != "final":
             kind, name = self.family.error, self.family.name
             raise ValueError(
@@ -70,11 +75,12 @@ class Pool:
             raise ValueError(
                 f"reward 'propagated': no instance of family {self.family.name!r} lets its final error be predicted"
             )
-        return replace(
+        some = replace(
             self, batch=self.batch[keep], tgrid=self.tgrid[keep], ref=self.ref[keep], table=self.table[keep],
             at_tol=np.ascontiguousarray(self.at_tol[:, keep]), dropped=self.dropped + len(found.ok) - keep.size,
             arrivals=found.take(keep),
         )  # fmt: skip
+        return some, keep
 
     @property
     def price(self) -> np.ndarray:
@@ -156,6 +162,22 @@ def make_pool(
     if size < 1:
         raise ValueError(f"pool size must be at least 1, got {size}")
     batch = family.split(split, size, seed)
+    return pool_of(batch, family, method, baseline, rtol, points, max_steps, costs)[0]
+
+
+def pool_of(
+    batch: Batch,
+    family: Family,
+    method: str | tableaus.ExplicitTableau,
+    baseline: Any,
+    rtol: tuple[float, float],
+    points: int = 24,
+    max_steps: int = 50_000,
+    costs: Costs = NONE,
+) -> tuple[Pool, np.ndarray]:
+    """The pool of `make_pool` of given instances, and which of them it keeps, their numbers."""
+    loose, tight = rtol
+    size, kept = len(batch), np.arange(len(batch))
     if np.any(batch.t0 == batch.t1):
         raise ValueError(f"family {family.name!r} has instances of zero length: there is nothing to decide")
     # the comparison's own rule of which instances count
@@ -165,6 +187,7 @@ def make_pool(
     if keep.size == 0:
         raise ValueError(f"no instance of family {family.name!r} has a reference that passes its self-check")
     batch, ref, tgrid = batch[keep], np.ascontiguousarray(ref[keep]), np.ascontiguousarray(tgrid[keep])
+    kept = kept[keep]
     log_rtol = np.linspace(np.log(tight) - np.log(10), np.log(loose) + np.log(10), points)
     err, work = sweep(family, batch, ref, method, baseline, np.exp(log_rtol), max_steps, costs)
     reached = np.isfinite(err).any(axis=1)
@@ -172,12 +195,14 @@ def make_pool(
         raise ValueError(f"the baseline reaches no error on any instance of family {family.name!r}")
     keep = np.flatnonzero(reached)
     batch, ref, tgrid, err, work = batch[keep], ref[keep], tgrid[keep], err[keep], work[keep]
+    kept = kept[keep]
     with np.errstate(divide="ignore"):
         log_err = np.log(np.maximum(err, 1e-300))
     log_work = np.log(work)
     slope = 1.0 / (methods.get(method).embedded_order + 1) if methods.get(method).embedded_order else 0.25
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.minimum(log_err, np.log(LARGEST))])
-    return Pool(
+    pool = Pool(
         family, batch, tgrid, ref, table, log_rtol, np.ascontiguousarray(at_tol), int(size - len(batch)), method, costs
     )
+    return pool, kept

@@ -68,6 +68,11 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         "strength of a neural differential equation's regularisation while it trains",
         steps=False,
     ),
+    EnvSpec(
+        "stepsmith/NeuralODE-v0", ".neural_ode", "NeuralODE",
+        "step size, first step and even steps on fields that drift as their training goes on",
+        steps=False,
+    ),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -24,7 +24,7 @@ def test_registry_lists_every_family_file():
         "fitzhugh_nagumo", "vanderpol", "neural_field", "kepler", "plummer", "three_body", "three_body_paper",
         "rober", "hires", "orego", "e5", "vdpol_stiff", "pollu", "ring_modulator", "medical_akzo", "brusselator_1d",
         "gray_scott_1d", "hodgkin_huxley", "ignition", "flame", "friction", "chua", "steppo_vdpol",
-        "steppo_brusselator", "steppo_decay", "lorenz96", "kuramoto", "species", "rate_network",
+        "steppo_brusselator", "steppo_decay", "lorenz96", "kuramoto", "species", "rate_network", "neural_training",
     }  # fmt: skip
     assert list(NAMES) == sorted(NAMES)
 

@@ -88,9 +88,9 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     ),
     "BASEE": ("log of the baseline's error at this tolerance", "-", "restart", "decades_above"),
     "PAID": (
-        "1 where a finished episode waits for the next call, 2 in padding",
+        "1 where a finished episode waits for the next call, 2 in padding, 3 where its first size is to be decided on",
         "-",
-        "restart, env_reset, env_step",
+        "restart, set_first, env_reset, begin_decided, env_step",
         "pay_lane, share_spent, own_lane, propagate, env_step",
     ),
     "OVER": (
@@ -124,6 +124,16 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
         "own_lane, end_own",
     ),
     "OWNPAY": ("what a caller's own reward pays for the attempt", "-", "own_lane", "attempt_own"),
+    "WARM": ("in series: size that the solve before asked for after its first step; NaN: none", "t",
+             "forget_last, note_end", "set_first"),
+    "NEXTH": ("in series: size asked for after the first accepted step; NaN before", "t", "set_first, note_size",
+              "note_end"),
+    "FIRST": ("in series: action on the first size", "-", "set_first, read_more", "begin_decided, move_first"),
+    "DIVIDED": ("in series: action on the division of what is left", "-", "set_first, read_more", "divide"),
+    "SEEN": ("in series: observation of the last solve's first attempt", "-", "forget_last, note_attempt",
+             "show_last"),
+    "MORE": ("in series: what is observed beside the features (`series_rows`)", "-",
+             "set_first, begin_decided, note_end", "write_more, write_obs"),
     # the three-body paper's environment; of its working block: TAU, GO, BUSY
     "MU": ("accuracy parameter of the decision", "-", "env_step, take", "size_lane, pay"),
     "MARK": ("time at which the decision ends", "t", "env_step, take", "step_lane"),

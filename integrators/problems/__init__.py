@@ -39,6 +39,7 @@ _PLACES = {
     "lotka_volterra": "nonstiff",
     "medical_akzo": "lines",
     "neural_field": "nonstiff",
+    "neural_training": "nonstiff",
     "orego": "stiff",
     "pleiades": "nbody",
     "plummer": "nbody",

@@ -56,6 +56,8 @@ class Family:
     tags: search words. etas: grid of the accuracy parameter of the N-body criteria, decreasing; () where there are no
     bodies. from_seeds: `from_seeds(seeds) -> Batch` where the literature numbers instances by seed, else None.
     wanted_error: what results are to have; 0 for the middle of the band.  said: how the protocol was found, in words.
+    of_split: `of_split(name) -> sampler` where the splits draw from different things, and not only from different
+    streams; the sampler is then that of everyday use.
     stiff: needs an implicit method; instances then carry `jac` and references come from `stiff_reference`. Raises
     ValueError on an inconsistent protocol.
     """
@@ -82,6 +84,7 @@ class Family:
     floor: float = 0.0
     wanted_error: float = 0.0
     said: tuple[str, ...] = ()
+    of_split: Callable[[str], Callable[[np.random.Generator, int], Batch]] | None = None
 
     def __post_init__(self) -> None:
         if not self.method:
@@ -168,8 +171,7 @@ class Family:
         """`n` instances from a generator that the caller owns."""
         if not isinstance(n, (int, np.integer)) or n < 0:
             raise ValueError(f"n must be a non-negative whole number of instances, got {n!r}")
-        batch = self.sampler(rng, int(n))
-        return replace(batch, name=self.name, family=self.name, validate=False)
+        return self._named(self.sampler(rng, int(n)))
 
     def draw(self, n: int, seed: int) -> Batch:
         """`n` instances for everyday use, apart from the splits; numbered ones are seed, seed + 1, ..."""
@@ -186,9 +188,13 @@ class Family:
             raise ValueError(f"n must be a non-negative whole number of instances, got {n!r}")
         key = self._key(_split(name), seed)
         streams = (np.random.SeedSequence(key, spawn_key=(b,)) for b in range(max(1, -(-int(n) // BLOCK))))
-        each = [self.sample(np.random.default_rng(stream), BLOCK) for stream in streams]
+        sampler = self.sampler if self.of_split is None else self.of_split(name)
+        each = [self._named(sampler(np.random.default_rng(stream), BLOCK)) for stream in streams]
         y0, p, t0, t1 = (np.concatenate([getattr(one, k) for one in each])[:n] for k in ("y0", "p", "t0", "t1"))
         return replace(each[0], y0=y0, p=p, t0=t0, t1=t1, validate=False)
+
+    def _named(self, batch: Batch) -> Batch:
+        return replace(batch, name=self.name, family=self.name, validate=False)
 
     def _key(self, split: str, seed: int) -> list[int]:
         return [zlib.crc32(self.name.encode()), SPLITS[split], _seed(seed)]

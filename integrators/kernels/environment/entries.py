@@ -5,8 +5,9 @@ y0 (I, n), p (I, m), t0, t1 (I,), tgrid (I, nt), ref (I, nt, n), table (I, G), a
 instances, whose places `places` names (consts, grid_meta too); what `load` asks for and an episode sets otherwise: ones
 (I,) for the tolerance, tol_ones (I, n), none (I,) NaN for the first size, scratch (1, 1, n) for outputs; keys, episodes
 (lanes,) of the generators; knots, their first a trajectory, arrive and price of the reward "propagated" (`propagated`),
-else empty. Then what they fill: obs, final_obs (lanes, n_obs), reward, terminated, truncated (lanes,), stats (lanes,
-EPISODE), which (lanes,) the lanes whose episode has ended.
+else empty; following (I,) the next instance of the same training, -1 behind the last, and firsts (T,) the first ones
+(`series`), else empty. Then what they fill: obs, final_obs (lanes, n_obs), reward, terminated, truncated (lanes,),
+stats (lanes, EPISODE), which (lanes,) the lanes whose episode has ended.
 """
 
 # ruff: noqa: I001  (imports of a template stand in rows)
@@ -19,13 +20,17 @@ from .episodes import look, pay_block, restart, set_out, settle, write_ends, wri
 from .pay import see_attempt
 from .places import CONST_SAME_STEP
 from .propagated import propagate
-from .slots import N_OBS, OVER, OWN_REWARD, PAID, PROPAGATED, SPAN, read_actions, write_obs
+from .series import begin_decided, divide, note_attempt, note_size, read_more
+from .slots import (
+    DECIDES, OVER, OWN_REWARD, PAID, PROPAGATED, SERIES, SPAN, read_actions, write_obs,
+)  # fmt: skip
 
 
 @entry
 def env_reset(
     blocks, lanes, params, mask, y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta,
-    span, consts, keys, episodes, knot_first, knots, arrive, price, obs,
+    span, consts, keys, episodes, knot_first, knots, arrive, price,
+    following, firsts, obs,
 ):  # fmt: skip
     """Start a new episode in the lanes of mask (lanes,), and write its first observation."""
     wide_vectors()
@@ -38,7 +43,7 @@ def env_reset(
                 if mask[base + l]:
                     restart(
                         A, l, base + l, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, at_tol, grid_meta, span,
-                        consts, keys, episodes, price,
+                        consts, keys, episodes, price, following, firsts,
                     )  # fmt: skip
             elif A[PAID + l] == 0.0:
                 # padding computes on a copy of the first instance, without ever moving
@@ -57,8 +62,8 @@ def env_reset(
 @entry
 def env_step(
     blocks, lanes, params, actions, y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta,
-    span, consts, keys, episodes, knot_first, knots, arrive, price, obs, reward, terminated, truncated, final_obs,
-    stats, which,
+    span, consts, keys, episodes, knot_first, knots, arrive, price, following, firsts, obs, reward, terminated,
+    truncated, final_obs, stats, which,
 ):  # fmt: skip
     """Carry out actions (lanes, n_act) and make the next attempts; returns how many episodes ended, the first of
     `which`."""
@@ -73,6 +78,10 @@ def env_step(
             read_actions(A, base, W, actions)
         else:
             read_actions(A, base, count, actions)
+        if SERIES:
+            note_attempt(A)
+        if DECIDES:
+            read_more(A, base, count, actions)
         decide(A, params)
         if PROPAGATED:
             for l in range(count):
@@ -81,8 +90,12 @@ def env_step(
             for l in range(W):
                 see_attempt(A, l)
         commit(A, tgrid, ref)
+        if SERIES:
+            note_size(A)
         # finds the sizes that the time variable cannot resolve: the action that asked for one ends the episode
         begin(A)
+        if SERIES:
+            divide(A)
         pay_block(A, consts)
         ended = 0
         cut = 0
@@ -108,12 +121,15 @@ def env_step(
             for l in range(count):
                 if A[OVER + l] == 2.0:
                     write_lane(A, l, base + l, final_obs)
-        if late > 0 or (ended > 0 and same_step):
+        begun = 0
+        if DECIDES:
+            begun = begin_decided(A, count)
+        if begun > 0 or late > 0 or (ended > 0 and same_step):
             for l in range(count):
                 if A[PAID + l] == 1.0 or (A[OVER + l] != 0.0 and same_step):
                     restart(
                         A, l, base + l, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, at_tol, grid_meta, span,
-                        consts, keys, episodes, price,
+                        consts, keys, episodes, price, following, firsts,
                     )  # fmt: skip
             set_out(A, params)
         look(A, params)
@@ -127,6 +143,6 @@ def env_step(
                     # the lane stands still until the next call starts its next episode, whatever the action
                     A[PAID + l] = 1.0
                     A[STATUS + l] = IDLE
-                    for i in range(N_OBS):
+                    for i in range(obs.shape[1]):
                         obs[base + l, i] = final_obs[base + l, i]
     return finished

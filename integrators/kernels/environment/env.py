@@ -24,13 +24,13 @@ from ...methods.tableaus import ExplicitTableau
 from .. import blocks, calls
 from ..build import Kernel, Parts, formula, header, known, substitute, wide_machine
 from ..layout import Layout, block_layout
-from . import env_source, propagate, rewards
+from . import env_source, propagate, rewards, series_rows
 from .places import CONSTS as CONSTS
 from .places import EPISODE as EPISODE
 
 # rows of the environment, behind those of the method.  PAID: 1 where a finished episode waits for the next call, 2
-# where a lane is padding.  OVER: 1 terminated, 2 cut in this call.  WPAID: work paid for.  BASEI: 1/w_base(tol).  PART:
-# time discount
+# where a lane is padding, 3 where the first size is to be decided on.  OVER: 1 terminated, 2 cut in this call.  WPAID:
+# work paid for.  BASEI: 1/w_base(tol).  PART: time discount
 ROWS = (
     "ERRMAX", "LOGW", "LOGW0", "WPAID", "RETURN", "LENGTH", "SPAN", "BASEI", "BASEE", "PAID", "OVER", "PART", "PAY",
     "E0",
@@ -49,13 +49,15 @@ def env_kernel(
     invariant: Callable | None = None,
     tableau: ExplicitTableau | None = None,
     floor: float = 0.0,
+    actions: int = 0,
 ) -> Kernel:
     """Environment kernel of a method's parts, a decision (features, apply and the slots between them) and a reward.
 
     error: "final" or "grid" (relative, against reference states at the instances' output times, over `components`) or
     "energy" (relative change of `invariant(t, y, p)` at the output times); the largest counts.  tableau: the method's,
     which a reward that follows local errors takes half steps of.  floor: least size of a reference state that an error
-    is relative to.
+    is relative to.  actions: number of actions of an environment that solves in series (`series_rows`), the decision's
+    among them; 0 for others.
     """
     if error == "energy" and invariant is None:
         raise ValueError("error 'energy' needs an invariant")
@@ -64,6 +66,8 @@ def env_kernel(
     wide, followed = width > 1 and wide_machine(), tableau if rule.followed else None
     lay = block_layout(width, n, m, parts.slopes, decision.n_state, N_OUT, parts.extra, parts.together)
     _add_rows(lay, rule, followed, n, len(components))
+    if actions:
+        series_rows.add_rows(lay, decision.n_obs)
     objects = _objects(parts, decision, rule, invariant if error == "energy" else None)
     body = (
         parts.attempt + "\n" + parts.start + "\n" + parts.dense + "\n"
@@ -71,13 +75,16 @@ def env_kernel(
         + env_source.error_source(components, floor)
         + blocks.commit_source(n, parts.carry, parts.implicit, parts.marks)
         + blocks.refill_source("first" in objects)
-        + env_source.driver_source(decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, rule, followed)
+        + env_source.driver_source(
+            decision.n_obs, decision.obs_at, decision.n_act, decision.act_at, rule, followed, actions
+        )
     )  # fmt: skip
     head = (
         header(lay, n, m, decision.n_state)
         + calls.guards(parts.objects, n, m)
         + env_source.constants(
-            (decision.n_obs, decision.obs_at), error == "energy", parts.implicit, wide, followed, len(components)
+            (decision.n_obs, decision.obs_at), error == "energy", parts.implicit, wide, followed, len(components),
+            actions, decision.act_at,
         )
         + rule.constants(lay)
     )

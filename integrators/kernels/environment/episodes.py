@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ..slots import (
     ATOL, CO, CS, INST, N, NACC, NANS, NFALL, NFEV, NREC, NREJ, NSTATE, R, RTOL, STATUS, SUCCESS, T, TEND, W, WIDTH,
     apply, attempt, begin, exp, fabs, features, inline, load, log, maximum, piece, start_fresh, traced, view, where,
@@ -23,15 +21,12 @@ from .places import (
 from .propagated import forget
 from .slots import (
     BASEE, BASEI, ERRMAX, LENGTH, LOGW, LOGW0, N_OBS, OBS_AT, OVER, OWN_REWARD, PAID, PART, PAY, PROPAGATED, RETURN,
-    SPAN, WIDE, WPAID, attempt_pay, end_pay,
+    SERIES, SPAN, WIDE, WPAID, attempt_pay, end_pay,
 )  # fmt: skip
-from .splitmix import GOLDEN, fraction, mix
-
-
-@inline
-def uniform(key, episode, draw):
-    """Number `draw` (0 or 1) in [0, 1) of an episode, by its own counter: the same whatever other lanes do."""
-    return fraction(mix(key + GOLDEN*(np.uint64(episode)*np.uint64(2) + np.uint64(draw) + np.uint64(1))))
+from .series import (
+    divide, forget_last, goes_on, move_first, next_instance, note_end, set_first, show_last, write_more,
+)  # fmt: skip
+from .splitmix import uniform
 
 
 @inline
@@ -47,15 +42,23 @@ def lookup(table, b, x, lo, step):
 @piece
 def restart(
     A, l, lane, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, at_tol, grid_meta, span, consts, keys, episodes,
-    price,
+    price, following, firsts,
 ):  # fmt: skip
-    """The next episode in a lane: an instance, and a tolerance that is log-uniform between the instance's."""
+    """The next episode in a lane: an instance, and a tolerance that is log-uniform between the instance's.  In series:
+    the next instance of the same training at the same tolerance, or another training."""
     episode = episodes[lane]
     episodes[lane] = episode + 1
     b = min(int(uniform(keys[lane], episode, 0)*y0.shape[0]), y0.shape[0] - 1)
+    goes = False
+    if SERIES:
+        goes = goes_on(A, l, episode, following)
+        b = next_instance(A, l, keys[lane], episode, following, firsts)
     lr = span[b, SPAN_LOW] + (span[b, SPAN_HIGH] - span[b, SPAN_LOW])*uniform(keys[lane], episode, 1)
+    kept = A[RTOL + l]
+    if goes:
+        lr = math.log(kept)
     load(A, l, b, y0, p, t0, t1, ones, tol_ones, none, tgrid, scratch, math.inf)
-    rtol = math.exp(lr)
+    rtol = kept if goes else math.exp(lr)
     A[RTOL + l] = rtol
     for i in range(N):
         A[ATOL + i*W + l] = rtol*consts[CONST_ATOL_FACTOR]
@@ -74,6 +77,10 @@ def restart(
     invariant_start(A, l)
     if PROPAGATED:
         forget(A, l, price)
+    if SERIES:
+        if not goes:
+            forget_last(A, l)
+        set_first(A, l)
 
 
 @traced
@@ -91,9 +98,13 @@ def set_out(A, params):
     if WIDE:
         wide_vectors()
     start_fresh(A, params)
+    if SERIES:
+        move_first(A)
     for l in range(W):
         started_lane(A, l)
     begin(A)
+    if SERIES:
+        divide(A)
 
 
 @piece
@@ -105,6 +116,8 @@ def look(A, params):
     attempt(A)
     for l in range(W):
         features(params, view(A, CS + l, WIDTH, NSTATE), view(A, R + l, WIDTH, NREC), view(A, CO + l, WIDTH, NANS))
+    if SERIES:
+        show_last(A)
 
 
 @inline
@@ -172,6 +185,8 @@ def settle(A, l, k, table, grid_meta, consts, stats):
     stats[k, EPISODE_RTOL] = A[RTOL + l]
     stats[k, EPISODE_STATUS] = A[STATUS + l]
     stats[k, EPISODE_NFALLBACK] = A[NFALL + l]
+    if SERIES:
+        note_end(A, l)
 
 
 @piece
@@ -179,6 +194,8 @@ def write_lane(A, l, k, obs):
     """The observation of one lane."""
     for i in range(N_OBS):
         obs[k, i] = A[CS + (OBS_AT + i)*W + l]
+    if SERIES:
+        write_more(A, l, k, obs)
 
 
 @inline

@@ -22,8 +22,17 @@ NODE = CLOCK = GAIN = PROP = PRICE = EV = EY = EG = EK0 = 0
 FACT0 = OWNPAY = 0
 FACT_WORK = FACT_WORK_BEFORE = FACT_BASE_WORK = FACT_ERR = FACT_ACCEPTED = FACT_H = FACT_LEFT = FACT_RTOL = 0
 FACT_LAGRANGE = FACT_ERROR = FACT_BASE_WORK_AT_ERROR = FACT_REACHED = 0
+# rows of a kernel that solves in series (`series_rows`)
+WARM = NEXTH = FIRST = DIVIDED = SEEN = MORE = 0
 # rows of `paper_env`
 MU = MARK = TAU = EREL = NSTEPS = LIVE = GO = BUSY = 0
+
+# of a kernel that solves in series: the first size is an action, so is the division; how far an action moves the
+# logarithm of the first size, and where actions begin in the controller's state; how many numbers are observed beside
+# the features
+SERIES = DECIDES = DIVIDES = False
+FIRST_SCALE = 1.0
+ACT_AT = N_MORE = 0
 
 # what differs between kernels: the method has linear algebra, whose cost is work; the error is one of the invariant;
 # the reward looks at facts (a caller's own); local errors are propagated; 512-bit vectors are asked for

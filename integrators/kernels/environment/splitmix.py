@@ -31,3 +31,9 @@ def mix(x):
 def fraction(z):
     """A number in [0, 1) of 64 random bits."""
     return float(z >> U11)*LAST_BIT
+
+
+@inline
+def uniform(key, episode, draw):
+    """Number `draw` (0 or 1) in [0, 1) of an episode, by its own counter: the same whatever other lanes do."""
+    return fraction(mix(key + GOLDEN*(np.uint64(episode)*np.uint64(2) + np.uint64(draw) + np.uint64(1))))

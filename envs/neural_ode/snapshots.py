@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...controllers.strengths.observation import OFF
 from ...integrators.problems.nonstiff.neural_training import BOUNDED, FILE, PARAMETERS, POINTS, WEIGHTS
 from ..regularization.flow import FIELD
 from ..regularization.instances import HIDDEN, SPLITS, TABLES, WIDTH, instance
-from ..regularization.trainings import COUNT, OFF, Trainings
+from ..regularization.trainings import COUNT, Trainings
 
 #: how many of the instances of a split are trained, the first ones
 COUNTS = {"train": 32, "validation": 12, "test": 12}

@@ -181,7 +181,7 @@ def test_no_headroom_is_said_and_a_broken_answer_is_none():
 
 def test_what_it_needs_is_said():
     x = torch.ones((), dtype=F64, requires_grad=True)
-    strength = neural.strength.auto()
+    strength = neural.strength.trained()
     with pytest.raises(ValueError, match="observes f-evaluations: pass nfev="):
         strength.total(x**2, x**4, [x])
     alone = neural.strength.policy(every=1)
@@ -195,13 +195,13 @@ def test_what_it_needs_is_said():
 
 
 @pytest.mark.parametrize(
-    "said", ["auto", "regularization", "object", "path", "kind", "description"]
+    "said", ["regularization", "object", "path", "description"]
 )
 def test_every_way_to_say_it(said, tmp_path):
     path = str(policy_file.save(policy_file.read("regularization"), tmp_path / "copy.safetensors"))
     strength = {
-        "auto": "auto", "regularization": "regularization", "object": ss.load_controller("regularization"),
-        "path": path, "kind": neural.strength.make("auto"),
+        "regularization": "regularization", "object": ss.load_controller("regularization"),
+        "path": path,
         "description": neural.strength.make(**ss.load_controller(path).describe()),
     }[said]  # fmt: skip
     torch.manual_seed(0)
@@ -220,6 +220,31 @@ def test_every_way_to_say_it(said, tmp_path):
         neural.NeuralODE(lambda t, y: y, regulariser="er_mean", strength="autto")
     with pytest.raises(ValueError, match="there is none: pass regulariser too"):
         neural.NeuralODE(lambda t, y: y, strength="auto")
+
+
+@pytest.mark.parametrize("said", ["auto", neural.strength.auto(), neural.strength.make("auto")], ids=str)
+def test_auto_learns_first_and_then_simplifies(said):
+    ode = neural.NeuralODE(lambda t, y: -y, regulariser="er_mean", strength=said)
+    assert ode.strength.describe() == {
+        "kind": "ratio", "of": {"kind": "constant", "value": 1.0}, "every": 32, "warm_up": 64, "ceiling": True,
+    }  # fmt: skip
+    assert neural.strength.make(**ode.strength.describe()).describe() == ode.strength.describe()
+
+
+def test_a_warm_up_measures_nothing_and_a_ceiling_never_rises():
+    x = torch.tensor([2.0], dtype=F64, requires_grad=True)
+    strength = neural.strength.ratio(0.5, every=4, warm_up=6, ceiling=True)
+    scales = []
+    for k in range(40):
+        # the ratio of the gradients is 3 in the warm-up, then 1, 2 and again 1/2
+        factor = 3.0 if k < 6 else 1.0 if k < 10 else 2.0 if k < 20 else 0.5
+        strength.total(factor * x.sum(), x.sum(), [x])
+        scales.append(strength.scale)
+        assert strength.last == pytest.approx(0.0 if k < 6 else 0.5 * strength.scale)
+    assert np.isnan(scales[5]) and strength.measured == len([k for k in range(34) if k in (0, 4, 16) or k % 4 == 0])
+    assert set(scales[6:20]) == {1.0} and all(a >= b for a, b in zip(scales[6:], scales[7:], strict=False))
+    # half of the way in the logarithm at each of the measurements of 1/2
+    assert scales[-1] == pytest.approx(0.5, rel=0.05) and scales[-1] > 0.5
 
 
 def test_the_zoo_has_it_with_a_card():

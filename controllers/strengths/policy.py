@@ -1,6 +1,6 @@
 """A strength that was trained by reinforcement learning in `stepsmith/Regularization-v0`.
 
-    strength = trained("regularization")                  # what strength="auto" is
+    strength = trained("regularization")
     loss = strength.total(task_loss, penalty, parameters, nfev=nfev)
 
 Inside `ratio`, which measures the gradients, it sets the ratio anew after every window of `every` iterations, by what
@@ -15,13 +15,13 @@ import os
 from typing import Any
 
 from ...integrators.core import options
-from ...integrators.neural.strength import Ratio, Strength, ratio
+from ...integrators.neural.strength import Ratio, Strength, auto, ratio
 from ...integrators.neural.strength.base import Seen
 from .observation import OFF, observed, ratio_of
 from .policy_file import StrengthNetwork, read
 
-#: the zoo's, which strength="auto" stands for
-AUTO = "regularization"
+#: the zoo's
+SHIPPED = "regularization"
 #: iterations between two decisions where nothing else is said
 EVERY = 10
 #: decisions in a row for no strength at all, after which it is off
@@ -109,7 +109,7 @@ class PolicyStrength(Strength):
         return {"kind": self.kind, "file": self.file, "every": self.every}
 
 
-def policy(file: str | os.PathLike[str] | StrengthNetwork = AUTO, every: int = EVERY) -> PolicyStrength:
+def policy(file: str | os.PathLike[str] | StrengthNetwork = SHIPPED, every: int = EVERY) -> PolicyStrength:
     """A strength that was trained by reinforcement learning, for use inside `ratio`.
 
     file    a name of the zoo, a path, or the network itself.
@@ -126,14 +126,9 @@ def policy(file: str | os.PathLike[str] | StrengthNetwork = AUTO, every: int = E
     return PolicyStrength(read(file), every, os.fspath(file))
 
 
-def trained(file: str | os.PathLike[str] | StrengthNetwork = AUTO, every: int = EVERY) -> Ratio:
+def trained(file: str | os.PathLike[str] | StrengthNetwork = SHIPPED, every: int = EVERY) -> Ratio:
     """`policy` inside `ratio`, as `load_controller` gives it: ready for `total(loss, penalty, parameters, nfev=)`."""
     return ratio(policy(file, every))
-
-
-def auto(every: int = EVERY) -> Ratio:
-    """What strength="auto" is: the trained strength that is shipped, `AUTO`.  ValueError for `every` below 1."""
-    return trained(AUTO, every)
 
 
 def as_strength(given: Any) -> Any:

@@ -104,8 +104,9 @@ class NeuralODE(Remembering):
                     are.
         regulariser one of `regularisers.REGULARISERS`, a Regulariser, or None.
         strength    what `out.total` multiplies the penalty by: a `strength.Strength`, a number, or None; in
-                    `stepsmith.neural` also "auto", the trained strength that is shipped, or a file of one.  It
-                    remembers the training run; its `state_dict` belongs into a checkpoint, and is not in the module's.
+                    `stepsmith.neural` also "auto" (`strength.auto`), the name of a trained strength, or its file.
+                    It remembers the training run; its `state_dict` belongs into a checkpoint, and is not in the
+                    module's.
         warm_start  True: a solve in training mode begins with the size that suited the last one's first step
                     (`stats.first_step`).  There is then no automatic choice, which takes an evaluation more, and there
                     are no small steps to recover from it.  Needs one step size for the whole batch.  The size is kept

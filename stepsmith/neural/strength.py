@@ -1,11 +1,11 @@
 """Strengths of a regulariser over the course of training, all of them.
 
     constant, exponential, linear, of    known before training
-    ratio                                in units of the two gradients, which carry over
+    ratio, auto                          in units of the two gradients, which carry over
     dual_ascent                          as strong as the quality allows
     bandit                               the one of a few that costs the fewest f-evaluations
     best_response, hypergradient         by the gradient of a validation loss
-    policy, trained, auto                by a network that was trained by reinforcement learning
+    policy, trained                      by a network that was trained by reinforcement learning
 
 `make` builds one from its description, whose kind is one of `KINDS`.
 """
@@ -18,7 +18,6 @@ from ..controllers.strengths import (
     Hypergradient,
     PolicyStrength,
     Responsive,
-    auto,
     bandit,
     best_response,
     hypergradient,
@@ -30,6 +29,7 @@ from ..integrators.neural.strength import (
     Ratio,
     Schedule,
     Strength,
+    auto,
     constant,
     dual_ascent,
     exponential,

@@ -10,12 +10,13 @@ from ...core import options
 from ...core.names import unknown
 from .base import Strength
 from .dual import dual_ascent
-from .ratio import ratio
+from .ratio import auto, ratio
 from .schedules import constant, exponential, linear
 
 #: by kind; `ratio` goes by its own rule's description, under "of"
 MAKERS: dict[str, Callable[..., Strength]] = {
     "constant": constant, "exponential": exponential, "linear": linear, "dual_ascent": dual_ascent,
+    "auto": auto,
 }  # fmt: skip
 
 #: keywords of `ratio` beside its rule

@@ -181,3 +181,14 @@ def ratio(value: float | Strength, every: int = 32, warm_up: int = 0, ceiling: b
         raise ValueError("a ratio of a ratio means nothing: pass the ratio as a number, or as another strength")
     every, warm_up = options.count("every", every), options.count("warm_up", warm_up, low=0)
     return Ratio(inner, every, warm_up, options.flag("ceiling", ceiling))
+
+
+def auto(warm_up: int = 64) -> Ratio:
+    """What strength="auto" is: learn first, then simplify, `ratio(1.0, warm_up=warm_up, ceiling=True)`.
+
+    warm_up    iterations without a penalty, in which the model learns what the task needs.  In runs much shorter than
+               200 iterations take fewer.
+
+    Nothing else is to be set: neither tolerance nor task is in it.  ValueError for a number out of range.
+    """
+    return ratio(1.0, warm_up=warm_up, ceiling=True)

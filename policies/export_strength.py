@@ -24,12 +24,16 @@ def strength_from_sb3(
     name: str = "",
     provenance: Mapping[str, Any] | None = None,
     measured: Mapping[str, Any] | None = None,
+    *,
+    normalised: bool | None = None,
 ) -> StrengthNetwork:
     """The strength that `model`'s deterministic policy is.
 
     model       PPO or A2C with an MLP policy, trained in `stepsmith/Regularization-v0` with observe="run" and
                 actions=1, and without a normaliser around it.
     name, provenance, measured    of the file.
+    normalised  False says that the policy saw observations as the environment gives them; needed where the model holds
+                no environment, as out of `PPO.load`.
 
     The result is compared with `model.predict(deterministic=True)` before it is handed out.  ValueError for another
     observation or action, for layers that are not understood, and where the two answers differ.
@@ -43,7 +47,12 @@ def strength_from_sb3(
             f"a strength observes {len(OBSERVED)} features and sets one ratio: train it in "
             f'stepsmith/Regularization-v0 with observe="run", actions=1; this model has shapes {shapes}'
         )
-    if model.get_vec_normalize_env() is not None:
+    if model.get_env() is None and normalised is None:
+        raise ValueError(
+            "the model holds no environment, so that it is not known whether its observations were normalised: pass "
+            "normalised=False if they were not"
+        )
+    if normalised or model.get_vec_normalize_env() is not None:
         raise ValueError("a strength reads observations as the environment gives them: train without VecNormalize")
     layers = read([policy.mlp_extractor.policy_net, policy.action_net])
     network = StrengthNetwork(name, tuple(OBSERVED), layers, provenance or {}, measured or {})

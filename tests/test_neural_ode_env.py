@@ -312,3 +312,18 @@ def test_what_is_observed_beside_the_features_has_a_bound_each():
         env.step(np.zeros(2, np.float32))
     with pytest.raises(TypeError, match="family"):
         NeuralODEEnv(family="lorenz")
+
+
+def test_no_solve_is_caught_in_what_was_rejected():
+    core = make_core(32, True, split="test", pool_size=16)
+    core.seed(np.arange(32, dtype=np.uint64))
+    core.reset()
+    for _ in range(300):
+        ended = core.ended[: core.step(np.tile(np.float32([0.0, 0.0, -1.0]), (32, 1)))]
+        assert not core.truncated.any()
+        assert np.isfinite(core.stats[ended, core.columns.index("error")]).all()
+
+
+def test_a_split_without_an_order_is_refused():
+    with pytest.raises(ValueError, match="unknown split 'sample'"):
+        make_core(1, True, split="sample")

@@ -5,7 +5,11 @@
 
 Inside `ratio`, which measures the gradients, it sets the ratio anew after every window of `every` iterations, by what
 it saw in it (`observation.OBSERVED`).  The first window goes without a penalty: what it shows is what later ones are
-compared with.  It needs no validation data, and nothing is tuned on the task.
+compared with.  It needs no validation data, and nothing is tuned on the task.  The task loss must be positive.
+
+In the environment a window has six iterations and the first of each is measured.  Here windows are longer and `ratio`
+measures every 32 iterations, which keeps its cost low: what is observed of the gradients is that of the last
+measurement.
 """
 
 from __future__ import annotations
@@ -60,6 +64,12 @@ class PolicyStrength(Strength):
             raise ValueError(
                 "a trained strength observes f-evaluations: pass nfev=out.solution.stats.nfev to total()"
             )
+        if seen.task <= 0.0:
+            self.switch_off(
+                f"a trained strength observes ratios of losses, and the task loss is {seen.task:g}: "
+                "add a constant to it"
+            )
+            return 0.0
         level = self.level
         if seen.measured is not None:
             m = seen.measured
@@ -67,7 +77,7 @@ class PolicyStrength(Strength):
         for i, x in enumerate((seen.task, seen.nfev, seen.size)):
             self.sums[i] += x
         self._count += 1
-        if self._count == self.every:
+        if self._count >= self.every:
             self._decide()
         return level
 
@@ -96,7 +106,8 @@ class PolicyStrength(Strength):
 
     def check_value(self, name: str, value: Any) -> None:
         if name == "values":
-            if not isinstance(value, dict) or not all(isinstance(x, (int, float)) for x in value.values()):
+            fits = isinstance(value, dict) and "level_e" in value
+            if not fits or not all(isinstance(x, (int, float)) for x in value.values()):
                 raise ValueError(f"the state of a strength of kind {self.kind!r} is damaged: values is {value!r}")
             return
         super().check_value(name, value)

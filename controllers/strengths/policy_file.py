@@ -71,7 +71,8 @@ class StrengthNetwork:
     @property
     def digest(self) -> str:
         """What tells its weights and features from others': a hex SHA-256."""
-        return digest(json.dumps(document(self)["observation"]), _tensors(self))
+        doc = document(self)
+        return digest(json.dumps([doc[k] for k in ("observation", "action", "layers")]), _tensors(self))
 
 
 def document(network: StrengthNetwork) -> dict[str, Any]:

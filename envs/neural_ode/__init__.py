@@ -41,8 +41,8 @@ class NeuralODEEnv(Single):
     ## Description
 
     A neural differential equation is solved again and again while it trains, and its field drifts from solve to solve.
-    The agent chooses the step sizes.  An episode is one solve of one snapshot of a real training, of four samples that
-    share one step.  Consecutive episodes of a lane are the snapshots of one training in their order, at one tolerance;
+    The agent chooses the step sizes.  An episode is one solve of one snapshot of a real training, from one row of its
+    data.  Consecutive episodes of a lane are the snapshots of one training in their order, at one tolerance;
     then comes another training.  The trainings are those of `stepsmith/Regularization-v0`
     (`integrators/problems/nonstiff/neural_training.py`).
 
@@ -61,20 +61,21 @@ class NeuralODEEnv(Single):
     | 2 | 3 | how evenly what is left is divided: 1 even steps, 0 none, -1 even steps no shorter than asked for |
 
     `kernels/environment/series.py` has the formulas.  Action 0 has no effect at an episode's first decision, action 1
-    none at later ones.  Where one entry is not finite or lies outside, the law answers for all, and this is counted.
+    none at later ones.  After a rejection a negative action 2 has none either.  Where one entry is not finite or lies
+    outside, the law answers for all, and this is counted.
 
     ## Observation Space
 
     `Box(low, high, (n_obs,), float32)`: the features of the last attempt that `features` names, as in
-    `stepsmith/ODE-v0`; at an episode's first decision those of the first attempt of the last solve, zeros where there
-    is none.  Then `kernels.environment.series_rows.MORE_NAMES`: starting (1 at an episode's first decision), warm (1
-    where a solve before says with which size to begin), log_first (log of that size over the span), log_attempts and
-    rejected (of the last solve).
+    `stepsmith/ODE-v0`; at an episode's first decision those of the first attempt of the solve before, also of one that
+    a reset broke off, zeros where there is none.  Then `kernels.environment.series_rows.MORE_NAMES`: starting (1 at an
+    episode's first decision), warm (1 where a solve before says with which size to begin), log_first (log of that size
+    over the span), log_attempts and rejected (of the last solve).
 
     ## Rewards
 
     Those of `stepsmith/ODE-v0`.  The baseline begins cold, with the automatic first size, in every solve.  The decision
-    on the first size pays nothing: its evaluations are paid with the first attempt.
+    on the first size pays nothing: its evaluations are paid with the solve's.
 
     ## Starting State
 

@@ -91,6 +91,7 @@ def make_core(
     decision = make_decision(family.name, method, law, features, n_act=1)
     rule = reward_of(reward, lagrange, fail, time_discount, window)
     span = tolerances_of(rtol)
+    options.choice("split", split, ("train", "validation", "test"))
     check_pool(pool_size, split, pool_seed)
     if pool_size % SNAPSHOTS:
         raise options.refuse("pool_size", f"a multiple of {SNAPSHOTS}, the solves of a training", pool_size)

@@ -40,6 +40,9 @@ def main() -> None:
     for name, action in (("zero: warm start", (0, 0, 0)), ("even steps", (0, 0, 1)), ("longer even steps", (0, 0, -1))):
         stats = episodes(core, np.array(action), SOLVES)
         ratio = -stats[:, :, core.columns.index("log_ratio")]
+        lost = int((~np.isfinite(stats[:, :, core.columns.index("error")])).sum())
+        if lost:
+            raise RuntimeError(f"{lost} solves under {name!r} did not reach their end: a mean over them means nothing")
         lanes = ratio.mean(1)
         half = 1.96 * lanes.std(ddof=1) / np.sqrt(len(lanes))
         nfev = stats[:, :, core.columns.index("nfev")].mean()

@@ -20,7 +20,7 @@ from .episodes import look, pay_block, restart, set_out, settle, write_ends, wri
 from .pay import see_attempt
 from .places import CONST_SAME_STEP
 from .propagated import propagate
-from .series import begin_decided, divide, note_attempt, note_size, read_more
+from .series import begin_decided, divide, note_attempt, note_ends, note_size, read_more
 from .slots import (
     DECIDES, OVER, OWN_REWARD, PAID, PROPAGATED, SERIES, SPAN, read_actions, write_obs,
 )  # fmt: skip
@@ -65,8 +65,7 @@ def env_step(
     span, consts, keys, episodes, knot_first, knots, arrive, price, following, firsts, obs, reward, terminated,
     truncated, final_obs, stats, which,
 ):  # fmt: skip
-    """Carry out actions (lanes, n_act) and make the next attempts; returns how many episodes ended, the first of
-    `which`."""
+    """Carry out actions (lanes, n_act), make the next attempts; returns how many episodes ended, first in `which`."""
     wide_vectors()
     finished = 0
     same_step = consts[CONST_SAME_STEP] == 1.0
@@ -92,14 +91,11 @@ def env_step(
         commit(A, tgrid, ref)
         if SERIES:
             note_size(A)
-        # finds the sizes that the time variable cannot resolve: the action that asked for one ends the episode
-        begin(A)
+        begin(A)  # finds sizes that the time variable cannot resolve: the action that asked for one ends the episode
         if SERIES:
             divide(A)
         pay_block(A, consts)
-        ended = 0
-        cut = 0
-        late = 0
+        ended, cut, late = 0, 0, 0
         for l in range(W):
             ended += 1 if A[OVER + l] != 0.0 else 0
             cut += 1 if A[OVER + l] == 2.0 else 0
@@ -121,6 +117,8 @@ def env_step(
             for l in range(count):
                 if A[OVER + l] == 2.0:
                     write_lane(A, l, base + l, final_obs)
+        if SERIES:
+            note_ends(A, count)
         begun = 0
         if DECIDES:
             begun = begin_decided(A, count)

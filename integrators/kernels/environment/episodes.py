@@ -24,7 +24,7 @@ from .slots import (
     SERIES, SPAN, WIDE, WPAID, attempt_pay, end_pay,
 )  # fmt: skip
 from .series import (
-    divide, forget_last, goes_on, move_first, next_instance, note_end, set_first, show_last, write_more,
+    divide, forget_last, goes_on, move_first, next_instance, set_first, show_last, write_more,
 )  # fmt: skip
 from .splitmix import uniform
 
@@ -185,8 +185,6 @@ def settle(A, l, k, table, grid_meta, consts, stats):
     stats[k, EPISODE_RTOL] = A[RTOL + l]
     stats[k, EPISODE_STATUS] = A[STATUS + l]
     stats[k, EPISODE_NFALLBACK] = A[NFALL + l]
-    if SERIES:
-        note_end(A, l)
 
 
 @piece

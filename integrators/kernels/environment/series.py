@@ -24,8 +24,8 @@ from ..slots import (
     STATUS, SUCCESS, W, inline, piece,
 )  # fmt: skip
 from .slots import (
-    ACT_AT, DECIDES, DIVIDED, DIVIDES, FIRST, FIRST_SCALE, LENGTH, LOGW0, MORE, NEXTH, N_MORE, N_OBS, OBS_AT, PAID,
-    SEEN, SPAN, WARM,
+    ACT_AT, DECIDES, DIVIDED, DIVIDES, FIRST, FIRST_SCALE, LENGTH, LOGW0, MORE, NEXTH, N_MORE, N_OBS, OBS_AT,
+    OVER, PAID, SEEN, SPAN, WARM,
 )  # fmt: skip
 from .splitmix import uniform
 
@@ -121,6 +121,9 @@ def divide(A):
     """Sizes of attempts that do not land on the end, by the action on the division; call after `begin`."""
     for l in range(W):
         a = A[DIVIDED + l]
+        if a < 0.0 and A[ACC + l] == 0.0 and A[NACC + l] + A[NREJ + l] > 0.0:
+            # what is tried again must not become longer: it would be the attempt that was rejected
+            a = 0.0
         if a != 0.0 and A[STATUS + l] == 0.0 and A[LANDS + l] == 0.0:
             want = A[R_H_FREE + l]
             left = A[R_T_LEFT + l]
@@ -160,6 +163,14 @@ def note_end(A, l):
     A[WARM + l] = A[NEXTH + l] if A[STATUS + l] == SUCCESS else math.nan
     A[MORE + 3*W + l] = min(math.log(max(tried, 1.0)), 10.0)
     A[MORE + 4*W + l] = A[NREJ + l]/max(tried, 1.0)
+
+
+@inline
+def note_ends(A, count):
+    """`note_end` of the lanes whose episode has ended; call after their last observations are written."""
+    for l in range(count):
+        if A[OVER + l] != 0.0:
+            note_end(A, l)
 
 
 @inline

@@ -16,6 +16,7 @@ gradient, which may not be finite where the value is, `ratio` alone looks at, in
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -237,14 +238,14 @@ class Strength(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What it has seen so far, and its kind: plain data."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in self.remembered}}
+        return {"kind": self.kind, **{name: copy.deepcopy(getattr(self, name)) for name in self.remembered}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.  ValueError, and nothing is changed, where it is that of another kind of strength, or
         damaged."""
         self.check_state(state)
         for name in self.remembered:
-            setattr(self, name, state[name])
+            setattr(self, name, copy.deepcopy(state[name]))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """ValueError where `load_state_dict` refuses a state."""

@@ -49,12 +49,15 @@ def gradients(loss: Tensor, groups: Groups) -> list[Tensor | None]:
     parts = [[next(found) for _ in group] for group in groups]
     return [
         None if all(g is None for g in mine)
-        else torch.cat([
-            torch.zeros(x.numel(), dtype=torch.float64, device=x.device) if g is None else g.detach().double().flatten()
-            for x, g in zip(group, mine, strict=True)
-        ])
+        else torch.cat([_flat(torch.zeros_like(x) if g is None else g, group[0].device)
+                        for x, g in zip(group, mine, strict=True)])
         for group, mine in zip(groups, parts, strict=True)
     ]  # fmt: skip
+
+
+def _flat(gradient: Tensor, device: torch.device) -> Tensor:
+    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+    return dense.double().flatten().to(device)
 
 
 def norms(found: list[Tensor | None]) -> list[float]:
@@ -68,5 +71,5 @@ def cosine(a: list[Tensor | None], b: list[Tensor | None]) -> float:
     if not both:
         return 0.0
     sizes = [sum(float(x @ x) for x in side) ** 0.5 for side in zip(*both, strict=True)]
-    dot = sum(float(x @ y) for x, y in both)
+    dot = sum(float(x @ y.to(x.device)) for x, y in both)
     return dot / (sizes[0] * sizes[1]) if all(sizes) else 0.0

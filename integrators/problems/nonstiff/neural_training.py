@@ -115,7 +115,7 @@ def of_split(split: str) -> Callable[[np.random.Generator, int], Batch]:
 
 
 FAMILY = Family(
-    name="neural_training", doc="tanh vector fields as they were in real trainings, four samples with one step, T = 1",
+    name="neural_training", doc="tanh vector fields as they were in real trainings, one sample each, T = 1",
     rhs=rhs, n=ROWS * WIDTH, m=PARAMETERS, sampler=sampler, of_split=of_split, error="final",
     tolerances=tolerance_grid(1.0, 1e-7), atol_factor=1.0, levels=(1e-5, 1e-3), method="tsit5",
     tags=("neural", "few steps"),

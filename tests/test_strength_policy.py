@@ -273,7 +273,9 @@ def test_every_way_to_say_it(said, tmp_path):
         neural.NeuralODE(lambda t, y: y, strength="auto")
 
 
-@pytest.mark.parametrize("said", ["auto", neural.strength.auto(), neural.strength.make("auto")], ids=["text", "object", "kind"])
+@pytest.mark.parametrize(
+    "said", ["auto", neural.strength.auto(), neural.strength.make("auto")], ids=["text", "object", "kind"]
+)
 def test_auto_is_a_tenth(said):
     ode = neural.NeuralODE(lambda t, y: -y, regulariser="er_mean", strength=said)
     assert ode.strength.describe() == {"kind": "ratio", "of": {"kind": "constant", "value": 0.1}, "every": 32}

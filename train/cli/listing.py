@@ -44,7 +44,8 @@ def _envs() -> list[tuple[str, str]]:
 def _zoo() -> list[tuple[str, str]]:
     from ...controllers import zoo
 
-    return [(name, _summary(zoo.card(name))) for name in zoo.names()]
+    steps = [(name, _summary(zoo.card(name))) for name in zoo.names()]
+    return steps + [(name, _summary(zoo.card(name + zoo.STRENGTH))) for name in zoo.strengths()]
 
 
 def _summary(card: str) -> str:

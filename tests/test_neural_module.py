@@ -212,5 +212,5 @@ def test_a_number_is_a_constant_strength_and_none_has_no_total():
         plain(state(), T).total(loss)
     with pytest.raises(ValueError, match="there is none: pass regulariser too"):
         NeuralODE(Field(mlp()), strength=1.0)
-    with pytest.raises(ValueError, match="strength must be"):
+    with pytest.raises(ValueError, match="unknown strength 'much'.*auto"):
         NeuralODE(Field(mlp()), regulariser="er_mean", strength="much")

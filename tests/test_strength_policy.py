@@ -267,7 +267,7 @@ def test_every_way_to_say_it(said, tmp_path):
         total.backward()
     assert ode.strength.inner.decisions == 1 and ode.strength.inner.network.digest == policy_file.read(path).digest
     assert not ode.strength.off and 0.0 <= ode.strength.inner.level <= 10.0
-    with pytest.raises(ValueError, match="unknown trained strength 'autto'"):
+    with pytest.raises(ValueError, match="unknown strength 'autto'"):
         neural.NeuralODE(lambda t, y: y, regulariser="er_mean", strength="autto")
     with pytest.raises(ValueError, match="there is none: pass regulariser too"):
         neural.NeuralODE(lambda t, y: y, strength="auto")

@@ -19,8 +19,11 @@ import os
 from typing import Any
 
 from ...integrators.core import options
+from ...integrators.core.names import unknown
 from ...integrators.neural.strength import Ratio, Strength, auto, ratio
 from ...integrators.neural.strength.base import Seen
+from .. import zoo
+from ..file.layout import SUFFIX
 from .observation import OFF, observed, ratio_of
 from .policy_file import StrengthNetwork, read
 
@@ -147,4 +150,8 @@ def as_strength(given: Any) -> Any:
     is.  ValueError for an unknown name."""
     if not isinstance(given, str):
         return given
-    return auto() if given == "auto" else trained(given)
+    if given == "auto":
+        return auto()
+    if not given.endswith(SUFFIX) and not os.path.dirname(given) and given not in zoo.strengths():
+        raise unknown("strength", given, ["auto", *zoo.strengths()])
+    return trained(given)

@@ -149,7 +149,7 @@ def environment(batch):
     family = SimpleNamespace(n=batch.n, m=batch.m, components=None, error="final", floor=0.0)
     from stepsmith.integrators.kernels.environment.rewards import RULES
 
-    return core._kernel(SimpleNamespace(batch=batch, family=family), "tsit5", Decision(law="pi34"), RULES["matched"])
+    return core._kernel(SimpleNamespace(batch=batch, family=family), "tsit5", Decision(law="pi34"), RULES["matched"], 1)
 
 
 HOSTS = {

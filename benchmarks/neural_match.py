@@ -1,13 +1,13 @@
 """Tolerances at which controllers reach the error of torchdiffeq's default on the fields that training met.
 
-    python benchmarks/neural_match.py RUN [RUN ...] -c pi34 -c "pi34, warm, even" -c law.json [--batch 16]
+    python benchmarks/neural_match.py RUN [RUN ...] -c pi34 -c "pi34, warm, even" -c law.json [--method tsit5]
 
 RUN: as in `neural_controllers.py`, of one task; an instance is kept weights and a batch of *validation* subjects.  A
 controller is a name or a file, followed by the kind of solves where it is not cold.  For torchdiffeq's default (dopri5
-under its law, cold) at 1e-5, 1e-6 and 1e-7 the geometric mean of the errors over the instances is taken, errors below
-1e-8 counting as that; the answer is the loosest tolerance from which on a controller's mean is no larger, interpolated.
-At loose tolerances the automatic first step alone makes a short solve accurate: there is then no tolerance that is as
-inaccurate (nan).
+under its law, cold) at each `--at` the geometric mean of the errors over the instances is taken, errors below
+1e-8 counting as that; the answer is the loosest tolerance from which on a controller's mean is no larger, interpolated,
+and in brackets the f-evaluations there.  At loose tolerances the automatic first step alone makes a short solve
+accurate: there is then no tolerance that is as inaccurate (nan).
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ import stepsmith as ss
 from stepsmith.controllers.laws import registry
 from stepsmith.train.neural import fields
 
-TARGETS = (1e-5, 1e-6, 1e-7)
 LOG_TOL = np.log(np.array(fields.TOLERANCES))
 
 
-def log_errors(instances: list, controller: Any, method: str, warm: bool = False, even: bool = False) -> np.ndarray:
-    """(K,) mean over the instances at every tolerance."""
-    found = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, warm, even, whole=False).sweep(
-        controller
-    )
-    return np.log(np.maximum(found.err, fields.LEVELS[0])).mean(0)
+def curves(
+    instances: list, controller: Any, method: str, warm: bool = False, even: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) logarithms of the mean errors, and mean f-evaluations, over the instances at every tolerance."""
+    split = fields.FieldSplit(fields.FieldBand("fields"), method, 0, instances, warm, even, whole=False)
+    found = split.sweep(controller)
+    return np.log(np.maximum(found.err, fields.LEVELS[0])).mean(0), found.work.mean(0)
+
+
+def at(tolerance: float, values: np.ndarray) -> float:
+    """(K,) values at the tolerances, interpolated."""
+    return float(np.interp(np.log(tolerance), LOG_TOL[::-1], values[::-1]))
 
 
 def tolerance_at(log_err: np.ndarray, wanted: float) -> float:
@@ -56,19 +61,25 @@ def main() -> None:
     parser.add_argument("-c", "--controller", action="append", required=True)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1, help="of the subjects")
+    parser.add_argument("--method", default="tsit5")
+    parser.add_argument(
+        "--at", nargs="+", type=float, default=[1e-5, 1e-6, 1e-7], help="tolerances of torchdiffeq's default"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     instances = [i for run in args.runs for i in fields.instances(run, "validation", args.batch, 1, args.seed)]
-    base = log_errors(instances, registry.get("torchdiffeq"), "dopri5")
-    wanted = [float(np.interp(np.log(t), LOG_TOL[::-1], base[::-1])) for t in TARGETS]
-    print("| controller | " + " | ".join(f"default at {t:g}" for t in TARGETS) + " |\n|" + "---|" * (len(TARGETS) + 1))
+    base, work = curves(instances, registry.get("torchdiffeq"), "dopri5")
+    wanted = [at(t, base) for t in args.at]
+    print("| controller | " + " | ".join(f"default at {t:g}" for t in args.at) + " |\n|" + "---|" * (len(args.at) + 1))
     print("| its error | " + " | ".join(f"{np.exp(w):.1e}" for w in wanted) + " |")
+    print("| its f-evaluations | " + " | ".join(f"{at(t, work):.1f}" for t in args.at) + " |")
     for text in args.controller:
         name, *kind = (part.strip() for part in text.split(","))
         if not set(kind) <= {"warm", "even"}:
             parser.error(f"{text!r}: what follows a controller is warm, even or both")
-        found = log_errors(instances, ss.controller(name), "tsit5", "warm" in kind, "even" in kind)
-        print(f"| {text} | " + " | ".join(f"{tolerance_at(found, w):.2e}" for w in wanted) + " |")
+        found, work = curves(instances, ss.controller(name), args.method, "warm" in kind, "even" in kind)
+        tols = [tolerance_at(found, w) for w in wanted]
+        print(f"| {text} | " + " | ".join(f"{t:.2e} ({at(t, work):.1f})" for t in tols) + " |")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class EnvSpec:
 
     id: "namespace/Name-v0".  module: where it is, `make_core` and the classes `<prefix>Env` and `<prefix>VectorEnv`;
     with a dot in front, in this room.  doc: one line.  fixed: arguments that the id fixes.  steps: its actions are step
-    sizes, so that a controller comes out of its training.
+    sizes, so that a controller comes out of its training.  discrete: it has a number of actions to choose from.
     """
 
     id: str
@@ -31,6 +31,7 @@ class EnvSpec:
     doc: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     steps: bool = True
+    discrete: bool = False
 
     def load(self) -> ModuleType:
         """The module (imports the engine)."""
@@ -50,6 +51,8 @@ class EnvSpec:
         }  # fmt: skip
 
 
+#: the one that a config without an id trains in
+DEFAULT_ID = "stepsmith/ODE-v0"
 SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
     EnvSpec("stepsmith/ODE-v0", ".ode", "ODE", "step size of any method on any family"),
     EnvSpec("stepsmith/ThreeBody-v0", ".ode", "ODE", "step size on three bodies", {"family": "three_body"}),
@@ -61,7 +64,7 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
     EnvSpec(
         "stepsmith/ThreeBodyPaper-v0", ".three_body_paper", "ThreeBodyPaper",
         "accuracy parameter of Hermite's method, arXiv:2502.12809",
-        steps=False,
+        steps=False, discrete=True,
     ),
     EnvSpec(
         "stepsmith/Regularization-v0", ".regularization", "Regularization",

@@ -104,7 +104,8 @@ def test_dqn_in_the_paper_environment(tmp_path):
     pytest.importorskip("tensorboard")
     from stable_baselines3 import DQN
 
-    from stepsmith.train.algorithms.sb3 import PaperCheck, train
+    from stepsmith.train.algorithms.sb3 import train
+    from stepsmith.train.algorithms.sb3_checks import ReturnCheck
 
     cfg = small("three_body_paper_dqn")
     path = train(cfg, tmp_path / "run", progress=False)
@@ -114,10 +115,9 @@ def test_dqn_in_the_paper_environment(tmp_path):
     assert len(lines) == 3 and lines[-1]["best"] == min(v["validation"] for v in lines)
     # the kept policy is the one that was measured, on the same instances
     class Run:
-        pass
+        policy = tmp_path / "policy.zip"
 
-    Run.path = tmp_path
-    check = PaperCheck(cfg, Run)
+    check = ReturnCheck(cfg, Run, None)
     assert check(model) == check(model) == pytest.approx(lines[-1]["best"], rel=1e-6)
 
 

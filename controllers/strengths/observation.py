@@ -45,6 +45,12 @@ def ratio_of(action: Any) -> Array:
     return 0.5 * (OFF + MOST) + 0.5 * (MOST - OFF) * np.asarray(action, np.float64)
 
 
+def action_of(ratio: float) -> float:
+    """The action in [-1, 1] that sets this ratio: the inverse of `ratio_of`."""
+    middle, half = 0.5 * (OFF + MOST), 0.5 * (MOST - OFF)
+    return float(np.clip((np.log10(ratio) - middle) / half, -1.0, 1.0))
+
+
 #: name -> formula
 OBSERVED: dict[str, Callable[[Values], Array]] = {
     "log10 loss / loss0": lambda v: log_ratio(v["loss"], v["loss0"]),

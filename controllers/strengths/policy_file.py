@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..file.checks import keys, mapping, number, text
 from ..file.container import pack, unpack
 from ..file.layout import MAX_FILE, SCHEMA, STRENGTH, SUFFIX, digest, layer_of, plain
 from ..file.reading import check_arrays, layers_of
-from .observation import BOUND, MOST, OBSERVED, OFF
+from .observation import BOUND, MOST, OBSERVED, OFF, action_of
 
 WHAT = "file of a trained strength"
 Layers = list[tuple[np.ndarray, np.ndarray, str]]
@@ -67,6 +67,52 @@ class StrengthNetwork:
         for weight, bias, activation in self.layers:
             z = dense.activate(z @ weight.T + bias, activation)
         return np.clip(z, -1.0, 1.0)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n_weights,) all weights: layer by layer, W row-major and then b."""
+        return np.concatenate([part.ravel() for weight, bias, _ in self.layers for part in (weight, bias)])
+
+    @property
+    def n_weights(self) -> int:
+        """How many weights there are."""
+        return sum(weight.size + bias.size for weight, bias, _ in self.layers)
+
+    def with_weights(self, weights: np.ndarray) -> StrengthNetwork:
+        """The same network with other weights (n_weights,); ValueError for another number of them."""
+        given = np.array(weights, np.float64)
+        if given.shape != (self.n_weights,):
+            raise ValueError(f"weights must have shape ({self.n_weights},), got {given.shape}")
+        layers: Layers = []
+        at = 0
+        for weight, bias, activation in self.layers:
+            end = at + weight.size
+            layers.append((given[at:end].reshape(weight.shape), given[end : end + bias.size], activation))
+            at = end + bias.size
+        return replace(self, layers=layers)
+
+    @classmethod
+    def random(
+        cls,
+        hidden: Sequence[int],
+        rng: np.random.Generator,
+        scale: float,
+        activation: str = "tanh",
+        ratio: float = 0.1,
+        name: str = "",
+    ) -> StrengthNetwork:
+        """A network with normally distributed weights of this scale that answers about `ratio`, a ratio of gradients.
+
+        hidden: widths of its hidden layers, which have the `activation`.
+        """
+        widths = [len(OBSERVED), *hidden, 1]
+        acts = [*(activation for _ in hidden), "linear"]
+        layers = [
+            (scale * rng.standard_normal((b, a)), np.zeros(b), act)
+            for a, b, act in zip(widths[:-1], widths[1:], acts, strict=True)
+        ]
+        layers[-1][1][:] = action_of(ratio)
+        return cls(name, tuple(OBSERVED), layers)
 
     @property
     def digest(self) -> str:

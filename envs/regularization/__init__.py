@@ -54,8 +54,9 @@ class RegularizationEnv(Single):
     Minus the f-evaluations of the decision over twice those of the whole training without a penalty.  At the end, minus
     the f-evaluations of a prediction, at the instance's own tolerance, over twice those without a penalty; minus
     `lagrange` for every budget by which the quality on held-out rows is worse than the budget allows (at most 10); plus
-    the cost of the best constant strength of this very instance, so that a return of zero is as good as it (`grid`).  A
-    training that fails pays for what it leaves out as if without a penalty, and `fail` on top.
+    the cost of the best constant strength of this very instance, so that a return of zero is as good as it (`grid`).
+    With `against=0.1` a return of zero is as good as that constant ratio.  A training that fails pays for what it
+    leaves out as if without a penalty, and `fail` on top.
 
     ## Starting State
 

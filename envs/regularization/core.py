@@ -11,8 +11,8 @@ from ...integrators.core import options
 from ..core import MOST
 from ..state import Stateful
 from .draws import uniform
-from .grid import DECISIONS, ITERATIONS, measures, off
-from .instances import SPLITS
+from .grid import DECISIONS, ITERATIONS, RATIOS, WORST, charged, known, measures, off
+from .instances import INSTANCES, SPLITS
 from .observe import SETS, observe
 from .trainings import COUNT, ROW, Layout, Rows, Trainings
 
@@ -21,8 +21,6 @@ from .trainings import COUNT, ROW, Layout, Rows, Trainings
 #: those without a penalty; best: the cost of the best constant ratio; spent: f-evaluations of training; nfev: of the
 #: prediction
 EPISODE = ("return", "length", "error", "excess", "cost", "best", "spent", "nfev", "instance", "nfallback", "failed")
-#: most that a loss of quality is charged for, in budgets
-WORST = 10.0
 #: how far outside [-1, 1] an action may lie by round-off, and is clipped
 NEAR = 1e-6
 
@@ -43,15 +41,16 @@ class TrainingCore(Stateful):
         actions: int,
         observe: str,
         pool: int | None,
+        against: float | None,
     ) -> None:
         self.lanes, self.same_step = lanes, same_step
         self._made = {
             "lanes": lanes, "same_step": same_step, "split": split, "lagrange": lagrange, "fail": fail,
-            "actions": actions, "observe": observe, "pool": pool,
+            "actions": actions, "observe": observe, "pool": pool, "against": against,
         }  # fmt: skip
         numbers = list(SPLITS[split])
         self.numbers = np.array(numbers if pool is None else numbers[:pool])
-        self.n_act, self.fail = actions, fail
+        self.n_act, self.fail, self.against = actions, fail, known(against)
         self.settings = np.array([lagrange])
         self.kernel = Rows(Layout(ROW, COUNT))
         self._blocks = np.zeros((lanes, COUNT))
@@ -90,9 +89,24 @@ class TrainingCore(Stateful):
         self._started = True
         lanes = np.flatnonzero(mask)
         u = uniform(self.keys[lanes], self.episodes[lanes] + 1, 7)
+        return self._begin(lanes, self.numbers[(u * len(self.numbers)).astype(np.int64)])
+
+    def begin(self, numbers: np.ndarray) -> np.ndarray:
+        """Start the episode of instance numbers[l] in every lane l, whatever the split; returns as `reset`.
+
+        numbers (lanes,): for a policy that is to play every instance once.
+        """
+        numbers = np.asarray(numbers)
+        known = numbers.dtype.kind in "iu" and np.all((numbers >= 0) & (numbers < INSTANCES))
+        if numbers.shape != (self.lanes,) or not known:
+            raise ValueError(f"numbers must be {self.lanes} instances from 0 to {INSTANCES - 1}, got {numbers!r}")
+        self._started = True
+        return self._begin(np.arange(self.lanes), numbers)
+
+    def _begin(self, lanes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         # a warm-up without penalty, of these lanes alone, is what the first observation is of
         part = Trainings(np.zeros((len(lanes), COUNT)))
-        part.begin(np.arange(len(lanes)), self.numbers[(u * len(self.numbers)).astype(np.int64)])
+        part.begin(np.arange(len(lanes)), numbers)
         off(part)
         part.train(ITERATIONS)
         held, quality, _ = part.examine()
@@ -155,7 +169,8 @@ class TrainingCore(Stateful):
 
     def _advance(self, part: Trainings) -> tuple[np.ndarray, np.ndarray]:
         """The iterations of a decision: (lanes,) what they pay, and whether the episode is over."""
-        known = {name: value[part["instance"].astype(np.int64)] for name, value in measures().items()}
+        numbers = part["instance"].astype(np.int64)
+        plain = {name: value[numbers] for name, value in measures().items()}
         spent = part["spent"].copy()
         part["loss_before"][:], part["held_before"][:] = part["loss"], part["held"]
         part["decision"][:] += 1.0
@@ -165,19 +180,19 @@ class TrainingCore(Stateful):
         part["held_best"][:] = np.fmin(part["held_best"], held)
         failed = part["alive"] == 0.0
         done = failed | (part["decision"] >= DECISIONS)
-        excess = (quality - known["quality"]) / known["budget"]
+        excess = (quality - plain["quality"]) / plain["budget"]
         excess = np.where(np.isfinite(excess), excess, WORST + 1.0)
         # the warm-up is part of the training, and is paid for with the first decision
         begun = np.where(part["decision"] == 1.0, 0.0, spent)
-        reward = -0.5 * (part["spent"] - begun) / known["spent"]
+        reward = -0.5 * (part["spent"] - begun) / plain["spent"]
         part["cost"][:] -= reward
         # what a failed training leaves out, the decision in which it failed included, costs as much as without a
         # penalty, so that none looks cheap because it failed early
         missing = 0.5 * (DECISIONS + 1.0 - part["decision"]) / (DECISIONS + 1.0)
-        last = np.where(failed, 0.5 + missing, 0.5 * nfev / known["nfev"])
+        last = np.where(failed, 0.5 + missing, 0.5 * nfev / plain["nfev"])
         part["cost"][:] += np.where(done, last, 0.0)
-        price = self.settings[0] * np.clip(excess - 1.0, 0.0, WORST)
-        end = known["best"] - last - price - np.where(failed, self.fail, 0.0)
+        price = self.settings[0] * (charged(excess) - self.against[1][numbers])
+        end = self.against[0][numbers] - last - price - np.where(failed, self.fail, 0.0)
         reward = reward + np.where(done, end, 0.0)
         part["paid"][:] += reward
         part["over"][:] = done
@@ -226,6 +241,7 @@ def make_core(
     actions: int = 3,
     observe: str = "all",
     pool_size: int | None = None,
+    against: float | None = None,
 ) -> TrainingCore:
     """Build the batch core that an environment's arguments describe.
 
@@ -238,6 +254,9 @@ def make_core(
     observe     "all" features; those of "training", without the loss on held-out rows, by whose quality it is paid
                 either way; or those of the "run", which a training loop observes of any solver.
     pool_size   how many of the split's instances, the first, are drawn from; None: all.
+    against     the constant whose return is zero: a ratio of `grid.RATIOS`; None: the best of each instance. It shifts
+                the return of an instance, and changes no policy's rank; a constant that does as the policy does in easy
+                and hard instances leaves less noise.
 
     Raises ValueError on bad values, and ModuleNotFoundError without scikit-learn, whose tables are trained on.
     """
@@ -251,6 +270,9 @@ def make_core(
         "observe": options.choice("observe", observe, SETS),
         "pool_size": options.count("pool_size", pool_size, high=len(SPLITS[split]), none=True),
     }
+    if against is not None and options.number("against", against) not in RATIOS:
+        raise options.refuse("against", f"None or one of {', '.join(f'{r:g}' for r in RATIOS)}", against)
+    given["against"] = against
     same_step = options.flag("same_step", same_step)
     core = TrainingCore(lanes, same_step, **{("pool" if k == "pool_size" else k): v for k, v in given.items()})
     core.recipe = make_core, (lanes, same_step), given

@@ -26,6 +26,8 @@ RATIOS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 DECISIONS, ITERATIONS = 20, 6
 FILE = Path(__file__).with_name("grid.json")
 POINTS, SHARE = 0.01, 0.02
+#: most that a loss of quality is charged for, in budgets
+WORST = 10.0
 
 
 def measure(numbers: list[int], ratio: float) -> np.ndarray:
@@ -78,6 +80,25 @@ def measures() -> dict[str, np.ndarray]:
         "spent": plain[:, 0], "nfev": plain[:, 1], "quality": plain[:, 2], "budget": allowed,
         "best": cost.min(1), "ratio": np.array(RATIOS)[best],
     }  # fmt: skip
+
+
+@functools.cache
+def known(ratio: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """(instances,) the cost of a constant of `RATIOS`, and the budgets that its loss of quality is charged for.
+
+    None: the best constant of each instance, which is within the budget.
+    """
+    found = measures()
+    if ratio is None:
+        return found["best"], np.zeros(len(found["best"]))
+    rows = table()[:, RATIOS.index(ratio)]
+    cost = 0.5 * (rows[:, 0] / found["spent"] + rows[:, 1] / found["nfev"])
+    return cost, charged((rows[:, 2] - found["quality"]) / found["budget"])
+
+
+def charged(excess: np.ndarray) -> np.ndarray:
+    """What a loss of quality by `excess` budgets is charged for: the budgets beyond the first, at most `WORST`."""
+    return np.clip(excess - 1.0, 0.0, WORST)
 
 
 def summary(split: str) -> str:

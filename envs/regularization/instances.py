@@ -29,6 +29,7 @@ SPLITS = {
     "train": range(TRAIN), "validation": range(TRAIN, TRAIN + VALIDATION),
     "test": range(TRAIN + VALIDATION, TRAIN + VALIDATION + TEST),
 }  # fmt: skip
+INSTANCES = TRAIN + VALIDATION + TEST
 #: rows that are trained on, and rows that the quality is measured on
 TRAIN_ROWS, HELD_ROWS = 96, 96
 #: columns of zeros that a state has besides the features (an augmented neural ODE)

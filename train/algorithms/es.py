@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...controllers import resolve
-from ...controllers.file import load
+from ...controllers.file import load, save
 from ...controllers.laws.law import Law
 from ...controllers.learned.network import Learned
 from ...integrators import methods
@@ -74,15 +74,15 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     ]
 
     # 4. learn, and keep the best
-    def best_of(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> Learned:
+    def keep(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> None:
         facts = {"algorithm": "es", "method": method, "seed": config.seed, "pool_size": drawn[0].asked}
         training = provenance_of(facts, after_start(config.policy.start, made), {"costs": costs} if costs else {})
         figures = {**measured, "against": check.against, "instances": check.instances}
-        return mean.replace(name=config.name, family=family, provenance=training, measured=figures)
+        save(mean.replace(name=config.name, family=family, provenance=training, measured=figures), run.controller)
 
     due = EveryAttempts(run.due(check.every), check.every)
     ratio = Validators(members).ratio
-    evolve_run(run, first, fitness, state, due, ratio, best_of, config.seed, config.name, progress)
+    evolve_run(run, first, fitness, state, due, ratio, keep, config.seed, config.name, progress)
     return run.controller
 
 

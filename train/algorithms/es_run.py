@@ -1,7 +1,7 @@
 """The loop of a run by evolution strategy: generations, validation beside them, the log, and the best controller.
 
 What is learnt on (instances of a family, fields of neural training runs) is the fitness; what is validated on is the
-caller's `ratio`.
+caller's `ratio`; what is kept is written by the caller's `keep`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...controllers.file import load, save
-from ...controllers.learned.network import Learned
+from ...controllers.file import load
 from ..run.progress import Progress
 from ..run.provenance import provenance
 from ..run.rundir import RunDir
@@ -48,12 +47,12 @@ class EveryGenerations:
 
 def evolve_run(
     run: RunDir,
-    first: Learned,
+    first: evolution.Evolved,
     fitness: evolution.Scores,
     state: dict[str, Any] | None,
     due: EveryAttempts | EveryGenerations,
-    ratio: Callable[[Learned], float],
-    best_of: Callable[[Learned, dict[str, Any], dict[str, Any]], Learned],
+    ratio: Callable[[Any], float],
+    keep: Callable[[Any, dict[str, Any], dict[str, Any]], None],
     seed: int,
     name: str,
     progress: bool,
@@ -62,8 +61,8 @@ def evolve_run(
 
     due        says at which generations to validate; the last one is validated anyway
     ratio      the validation figure of a controller, less is better
-    best_of    the controller as it is saved: of the generation's mean, what made it (env steps, generation, versions)
-               and its measured figure
+    keep       saves the best so far: of the generation's mean, what made it (env steps, generation) and its measured
+               figure
     seed       of the strategy;   name: of the run, for the progress bar
     """
     from torch.utils.tensorboard import SummaryWriter
@@ -85,7 +84,7 @@ def evolve_run(
                 if figure < best:
                     best = figure
                     made = {"env_steps": attempts, "generation": generation}
-                    save(best_of(mean, made, {"validation_ratio": figure}), run.controller)
+                    keep(mean, made, {"validation_ratio": figure})
                 run.log(generation=generation, env_steps=attempts, fitness=cost, validation=figure, best=best)
             bar.update(attempts if s.total_steps else generation, fitness=cost, validation=best)
     finally:

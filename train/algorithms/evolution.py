@@ -25,7 +25,6 @@ from typing import Any, Protocol
 import cma
 import numpy as np
 
-from ...controllers.learned.network import Learned
 from ...integrators.engine.ensemble import available_cores, solve_ensemble
 from ...integrators.engine.measure import errors, sweep
 from ..config.algorithms import ES
@@ -77,11 +76,24 @@ class Settings:
         return generation >= self.generations or 0 < self.total_steps <= attempts
 
 
+class Evolved(Protocol):
+    """What `evolve` needs of what it learns: weights (n_weights,), and another one with other weights."""
+
+    @property
+    def n_weights(self) -> int: ...
+
+    @property
+    def weights(self) -> np.ndarray: ...
+
+    def with_weights(self, weights: np.ndarray) -> Any: ...
+
+
 class Scores(Protocol):
     """What `evolve` needs of a fitness.
 
     It has `settings`, counts `attempts`, fixes the instances of the coming generations by `draw`, and scores a
-    controller when it is called; less is better.
+    controller when it is called; less is better.  One that scores a whole generation at once has `generation` too,
+    which takes its controllers and returns their scores.
     """
 
     @property
@@ -193,13 +205,18 @@ class Together:
             return float(np.mean(list(pool.map(lambda m: m(controller, threads=1), self.members))))
 
 
+def _scores(fitness: Scores, candidates: list[Any]) -> list[float]:
+    together = getattr(fitness, "generation", None)
+    return [fitness(c) for c in candidates] if together is None else [float(score) for score in together(candidates)]
+
+
 def evolve(
-    learned: Learned,
+    learned: Evolved,
     fitness: Scores,
     seed: int,
     checkpoint: Checkpoint | None = None,
     state: dict[str, Any] | None = None,
-) -> Iterator[tuple[int, int, float, Learned]]:
+) -> Iterator[tuple[int, int, float, Any]]:
     """Run the strategy; yields (generation, attempts so far, its mean fitness, controller of the mean) after each.
 
     checkpoint: where the state goes at the start, every `EVERY` generations and at the end.  state: what
@@ -245,7 +262,8 @@ def evolve(
         if generation == start or generation % s.redraw == 0:
             fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
         xs = es.ask()
-        costs = [fitness(learned.with_weights(x)) + s.decay * float(np.mean(np.square(x))) for x in xs]
+        scores = _scores(fitness, [learned.with_weights(x) for x in xs])
+        costs = [score + s.decay * float(np.mean(np.square(x))) for score, x in zip(scores, xs, strict=True)]
         es.tell(xs, costs)
         last = s.last(generation + 1, fitness.attempts)
         yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)

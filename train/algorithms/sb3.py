@@ -2,8 +2,8 @@
 
 `final_learning_rate` in [train] lets the learning rate fall to it, linearly over the training.  DQN chooses from a
 table: `actions` in [train], rows in [-1, 1] as the environment's actions; so does PPO where there is one.
-`ThreeBodyPaper-v0` is discrete itself, and its policy no step-size controller (it sees raw states, and decides ten
-times a year): what is kept of it is SB3's own file, chosen by the mean return on the validation split.
+Where an environment's actions are no step sizes its policy is no controller: what is kept is chosen by the mean return
+on the validation split, and is SB3's own file, or, of `Regularization-v0`, a strength (`sb3_checks`).
 
 A run that was interrupted, by whatever, and resumed gives the log and the controller of an unbroken one, to the last
 bit: a checkpoint is made between two rollouts, after every validation, and holds networks, optimisers, generators, the
@@ -23,7 +23,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from ...envs import make_sb3
-from ...envs.three_body_paper import PaperCore
+from ...envs.specs import DEFAULT_ID, SPECS
 from ...integrators.engine.costs import NONE
 from ...policies import small_actor
 from ...policies.normalisation import keep
@@ -32,15 +32,16 @@ from ..config.config import Config
 from ..run.rundir import RunDir, opened
 from ..run.runfiles import RunError
 from ..run.threads import torch_threads
+from .sb3_checks import check_of
 from .sb3_noise import Gaussian
 from .sb3_state import between_rollouts, restore
-from .sb3_validate import LawCheck, PaperCheck, Validate
+from .sb3_validate import Validate
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
 
 
 def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
-    """Train as `config` says; returns the path of the exported controller (of `ThreeBodyPaper-v0`: of the policy).
+    """Train as `config` says; returns the path of the exported controller, strength or policy.
 
     The run folder keeps the config, what made it, a log, tensorboard events, the last checkpoint and the controller
     that was best on the validation split.  resume: go on from the last checkpoint.
@@ -62,7 +63,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     model = _model(config, settings, venv, str(run.path / "tensorboard"))
 
     # 3. validation, checkpoints, progress
-    check = PaperCheck(config, run) if isinstance(core, PaperCore) else LawCheck(config, run, core, table)
+    check = check_of(config, run, core, table)
     callback = Validate(config, run, check, core, total, progress)
     if state is not None:
         _take_up(state, model, venv, callback, run)
@@ -88,9 +89,9 @@ def _environment(config: Config, run: RunDir, num_envs: int, table: Any) -> tupl
     env = dict(config.env)
     if (known := run.costs()) and "costs" not in env:
         (env["costs"],) = known.values()  # what the run was begun with
-    inner = make_sb3(env.pop("id", "stepsmith/ODE-v0"), num_envs, seed=config.seed, **env)
+    inner = make_sb3(env.pop("id", DEFAULT_ID), num_envs, seed=config.seed, **env)
     core = inner.core
-    if not isinstance(core, PaperCore) and core.pool.costs is not NONE:
+    if SPECS[config.env.get("id", DEFAULT_ID)].steps and core.pool.costs is not NONE:
         run.write("costs.json", {core.pool.family.name: core.pool.costs.as_dict()})
     venv: Any = inner if table is None else Discrete(inner, table)
     if config.algorithm == "dqn" and not isinstance(venv.action_space, spaces.Discrete):

@@ -1,4 +1,4 @@
-"""Validation and checkpoints of a run with Stable-Baselines3: what is measured beside training, and what is kept."""
+"""Validation and checkpoints of a run with Stable-Baselines3: when they are made, and what is logged."""
 
 from __future__ import annotations
 
@@ -8,77 +8,12 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from ...controllers.file import save
-from ...controllers.learned.network import Learned
-from ...envs.three_body_paper import make_core as make_paper_core
-from ...policies.export import from_sb3
 from ..config.config import Config
-from ..evaluate.paper import play
 from ..run.progress import Progress
-from ..run.provenance import provenance
 from ..run.rundir import RunDir, least
-from ..run.runfiles import RunError, plain, put, say
+from ..run.runfiles import RunError, plain, say
+from .sb3_checks import Check
 from .sb3_state import state_of
-from .validate import Validator
-
-
-class LawCheck:
-    """Work at matched error against a law on the family's validation split; keeps the policy as a controller."""
-
-    name = "ratio"
-
-    def __init__(self, config: Config, run: RunDir, core: Any, table: Any) -> None:
-        self.config, self.decision, self.table, self.path = config, core.decision, table, run.controller
-        self.pool_size = len(core.pool.batch)
-        e = config.evaluate
-        self.validator = Validator(core.pool.family.name, core.method, e.against, e.instances, e.seed, core.pool.costs)
-        self.learned: Learned | None = None
-
-    def __call__(self, model: BaseAlgorithm) -> float:
-        """The figure, less is better."""
-        self.learned = from_sb3(model, self.decision, actions=self.table)
-        return self.validator.ratio(self.learned)
-
-    def keep(self, model: BaseAlgorithm, ratio: float) -> None:
-        """Save what was measured last."""
-        assert self.learned is not None  # keep follows a call
-        training = {"algorithm": self.config.algorithm, "method": self.validator.method, "seed": self.config.seed,
-                    "env_steps": int(model.num_timesteps), "pool_size": self.pool_size, **provenance()}  # fmt: skip
-        figures = {
-            "validation_ratio": ratio,
-            "against": self.config.evaluate.against,
-            "instances": self.config.evaluate.instances,
-        }
-        best = self.learned.replace(
-            name=self.config.name, family=self.validator.family.name, provenance=training, measured=figures
-        )
-        save(best, self.path)
-
-
-class PaperCheck:
-    """Mean return, with its sign turned, over one episode of each instance of the validation split.
-
-    The environment is the paper's (`ThreeBodyPaper-v0`), whose policy is no controller of step sizes.
-    """
-
-    name = "minus_return"
-
-    def __init__(self, config: Config, run: RunDir) -> None:
-        own = {"split": "validation", "in_turn": True, "seeds": None, "pool_size": config.evaluate.instances,
-               "pool_seed": config.evaluate.seed}  # fmt: skip
-        env = {k: v for k, v in config.env.items() if k != "id"}
-        self.core = make_paper_core(config.evaluate.instances, True, **{**env, **own})
-        self.path = run.path / "policy.zip"
-
-    def __call__(self, model: BaseAlgorithm) -> float:
-        """The figure, less is better."""
-        self.core.seed(np.zeros(self.core.lanes, np.uint64))  # from the first episode, thus all instances, again
-        return -float(np.mean(play(self.core, lambda obs: model.predict(obs, deterministic=True)[0])["return"]))
-
-    def keep(self, model: BaseAlgorithm, figure: float) -> None:
-        """Save the policy; the replay buffer is not part of it."""
-        write: Any = model.save  # into an open file
-        put(self.path, write)
 
 
 class Validate(BaseCallback):
@@ -88,9 +23,7 @@ class Validate(BaseCallback):
     collects the statistics of episodes and shows the progress.
     """
 
-    def __init__(
-        self, config: Config, run: RunDir, check: LawCheck | PaperCheck, core: Any, total: int, progress: bool
-    ) -> None:
+    def __init__(self, config: Config, run: RunDir, check: Check, core: Any, total: int, progress: bool) -> None:
         super().__init__()
         self.config, self.run, self.check, self.core = config, run, check, core
         self.due = config.evaluate.every

@@ -1,5 +1,5 @@
 """What a training run is asked for: its TOML file, the rules for every setting, and what defaults fill in."""
 
-from .config import ALGORITHMS, PAPER_ID, Config, Evaluate, Policy, from_dict, load, read
+from .config import ALGORITHMS, Config, Evaluate, Policy, from_dict, load, read
 
-__all__ = ["ALGORITHMS", "PAPER_ID", "Config", "Evaluate", "Policy", "from_dict", "load", "read"]
+__all__ = ["ALGORITHMS", "Config", "Evaluate", "Policy", "from_dict", "load", "read"]

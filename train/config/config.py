@@ -35,7 +35,6 @@ from . import algorithms, misplaced, reading, settings
 ALGORITHMS = ("ppo", "sac", "td3", "ddpg", "dqn", "es", "closed_form")
 #: those that solve whole trajectories in the place of an environment's steps
 WHOLE = ("es", "closed_form")
-PAPER_ID = "stepsmith/ThreeBodyPaper-v0"
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,9 @@ class Config:
         for name, cls in (("policy", Policy), ("evaluate", Evaluate)):
             if not isinstance(getattr(self, name), cls):
                 raise options.refuse(name, f"a {cls.__name__}", getattr(self, name))
-        paper = isinstance(self.env, Mapping) and self.env.get("id") == PAPER_ID
-        env = settings.check("env", self.env, settings.PAPER if paper else settings.ODE)
+        ident = self.env.get("id") if isinstance(self.env, Mapping) else None
+        rules = settings.ENVIRONMENTS.get(ident, settings.ODE) if isinstance(ident, str) else settings.ODE
+        env = settings.check("env", self.env, rules)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")
         misplaced.check("train", self.train, algorithms.TRAIN[self.algorithm], self.algorithm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,17 @@ from ...integrators.core import options
 from . import config as configs
 from .algorithms import TRAIN
 from .resolved import ES_KEYS
+from .settings import STRENGTH_ID
 
 #: the shipped config whose [train], and whose steps between validations, an algorithm is given
 SHIPPED = {
     "ppo": "three_body_ppo", "sac": "three_body_sac", "td3": "three_body_td3", "ddpg": "three_body_td3",
     "es": "three_body_es", "closed_form": "three_body_closed_form", "dqn": "three_body_paper_dqn",
 }  # fmt: skip
+#: keys of [env] that the evolution strategy uses for strengths of a regulariser
+STRENGTH_KEYS = frozenset({"id", "split", "lagrange", "fail", "pool_size", "against"})
+#: what `SHIPPED` is for them
+STRENGTHS = {**SHIPPED, "ppo": "regularization_ppo", "es": "regularization_es"}
 #: first components of the actions that DQN is given to choose from; the other components are 0
 CHOICES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 #: tables of a config that --set reaches into
@@ -43,7 +49,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
     data = copy.deepcopy(dict(tables))
     if data.get("algorithm") == algorithm or not isinstance(data.get("env"), dict):
         return {**data, "algorithm": algorithm}
-    shipped = configs.read(SHIPPED[algorithm])
+    strengths = data["env"].get("id") == STRENGTH_ID
+    shipped = configs.read((STRENGTHS if strengths else SHIPPED)[algorithm])
     data |= {"algorithm": algorithm, "train": {k: v for k, v in shipped["train"].items() if k in TRAIN[algorithm]}}
     if algorithm == "closed_form":
         data["train"].pop("generations")  # the search has several stages, each with generations of its own
@@ -59,7 +66,10 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
     if algorithm not in configs.WHOLE and isinstance(data.get("policy"), dict):
         data["policy"].pop("start", None)
     if algorithm in configs.WHOLE:
-        data["env"] = {k: v for k, v in data["env"].items() if k in ES_KEYS}
+        kept = STRENGTH_KEYS if strengths else ES_KEYS
+        data["env"] = {k: v for k, v in data["env"].items() if k in kept}
+    elif strengths and tables.get("algorithm") == "es":
+        data["env"] = {"actions": 1, "observe": "run", **data["env"]}  # as es has it
     if algorithm == "dqn":
         data["train"] |= _choices(data["env"])
     return data
@@ -68,11 +78,12 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
 def _choices(env: Mapping[str, Any]) -> dict[str, Any]:
     """The setting `actions` of DQN for an environment; none where the environment is discrete itself."""
     spec = SPECS.get(env.get("id", "stepsmith/ODE-v0"))
-    if spec is None or not spec.steps:  # what is unknown is refused where the config is read
+    if spec is None or spec.discrete:  # what is unknown is refused where the config is read
         return {}
-    whole = {**spec.fixed, **env}
+    defaults = {name: p.default for name, p in inspect.signature(spec.make_core()).parameters.items()}
+    whole = {**defaults, **spec.fixed, **env}
     named = whole.get("actions")
-    width = len(named) if isinstance(named, list) else whole.get("n_act", 2)
+    width = len(named) if isinstance(named, list) else whole["n_act"] if named is None else named
     return {"actions": [[v, *[0.0] * (width - 1)] for v in CHOICES]}
 
 

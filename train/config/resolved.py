@@ -10,7 +10,7 @@ from typing import Any
 
 from ...controllers import resolve
 from ...controllers.learned.decision import Decision
-from ...envs.specs import SPECS
+from ...envs.specs import DEFAULT_ID, SPECS
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.core.names import unknown
@@ -27,8 +27,8 @@ OWN: dict[str, Any] = {
     "total_steps": 10_000_000, "num_envs": 512, "value_hidden": [64, 64], "log_std_init": None, "actions": None,
     "final_learning_rate": None, "exploration_noise": 0.3,
 }  # fmt: skip
-#: observations of an environment that has no decision, in an estimate of memory
-PAPER_OBS = 16
+#: most observations and actions of an environment that has no decision, in an estimate of memory
+OTHER_OBS, OTHER_ACTIONS = 20, 3
 #: keys of [env] that the evolution strategy uses
 ES_KEYS = frozenset(
     {"id", "family", "method", "law", "features", "n_act", "actions", "baseline", "pool_size", "pool_seed", "costs"}
@@ -64,13 +64,15 @@ def resolved(config: Config) -> dict[str, Any]:
     algorithms.together(config.algorithm, config.train, defaults)
     _policy(config)
     decision = _names(config, env) if "family" in env else None
-    if config.algorithm in WHOLE:
+    if ident(config) == settings.STRENGTH_ID:
+        _strength(config, env)
+    elif config.algorithm in WHOLE:
         idle = sorted(set(config.env) - ES_KEYS)
         if idle:
             raise ValueError(
                 f"{config.algorithm} solves whole trajectories and does not use {', '.join(idle)} of [env]"
             )
-    _actions(config, decision)
+    _actions(config, env, decision)
     _memory(config, env, {**defaults, **config.train}, decision)
     data = {**config.as_dict(), "env": env, "train": {**defaults, **config.train}}
     return json.loads(json.dumps(data, default=str))
@@ -93,13 +95,20 @@ def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
     ValueError for an unknown id, and where the evolution strategy, which trains step-size controllers, is given an
     environment of anything else.
     """
-    ident = config.env.get("id", "stepsmith/ODE-v0")
-    if ident not in SPECS:
-        raise unknown("environment", ident, SPECS)
-    spec = SPECS[ident]
-    if config.algorithm in WHOLE and not spec.steps:
-        raise ValueError(f"{config.algorithm} trains step-size controllers; the actions of {ident} are none")
-    return spec.make_core(), dict(spec.fixed)
+    name = ident(config)
+    if name not in SPECS:
+        raise unknown("environment", name, SPECS)
+    spec = SPECS[name]
+    strength = name == settings.STRENGTH_ID and config.algorithm == "es"
+    if config.algorithm in WHOLE and not spec.steps and not strength:
+        raise ValueError(f"{config.algorithm} trains step-size controllers; the actions of {name} are none")
+    # what a strength's file holds is one ratio, by what a training loop observes
+    return spec.make_core(), {**spec.fixed, **({"actions": 1, "observe": "run"} if strength else {})}
+
+
+def ident(config: Config) -> str:
+    """The id of the config's environment."""
+    return config.env.get("id", DEFAULT_ID)
 
 
 def env_arguments(config: Config) -> dict[str, Any]:
@@ -158,31 +167,50 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
     return decision
 
 
-def _actions(config: Config, decision: Decision | None) -> None:
+def _strength(config: Config, env: Mapping[str, Any]) -> None:
+    """ValueError for settings of a strength's training that its evolution strategy would not use, and for a pool that
+    is larger than the split."""
+    from ...envs.regularization.instances import SPLITS  # which imports torch
+
+    most = len(SPLITS[env["split"]])
+    if env["pool_size"] is not None:
+        options.count("[env] pool_size", env["pool_size"], high=most)
+    if config.algorithm != "es":
+        return
+    for name, fixed in (("actions", 1), ("observe", "run")):
+        if env[name] != fixed:
+            raise options.refuse(f"[env] {name}", f"{fixed!r} with es, as the file of a strength has it", env[name])
+    idle = sorted(set(config.train) & {"dearest", "reach", "miss", "max_steps"})
+    if idle:
+        raise ValueError(f"es does not use {', '.join(idle)} of [train] in {settings.STRENGTH_ID}")
+
+
+def _actions(config: Config, env: Mapping[str, Any], decision: Decision | None) -> None:
     """ValueError unless the algorithm and its table of actions fit the environment.
 
-    dqn has a table where its environment decides on steps, with rows as wide as the decision, and none where it is
+    dqn has a table where its environment has continuous actions, with rows as wide as they are, and none where it is
     discrete; the others take no discrete environment, and ppo may have a table.
     """
     table = config.train.get("actions")
-    if config.algorithm != "dqn" and decision is None:
+    discrete = SPECS[ident(config)].discrete
+    if config.algorithm != "dqn" and discrete:
         raise ValueError(
             f"{config.algorithm} takes an environment that decides on steps; that of [env] id is discrete: take dqn"
         )
-    if decision is None and table is not None:
+    if discrete and table is not None:
         raise ValueError(
             "[train] actions are for environments that decide on steps; that of [env] id is discrete itself"
         )
-    if config.algorithm == "dqn" and decision is not None and table is None:
+    if config.algorithm == "dqn" and not discrete and table is None:
         raise ValueError(
             "dqn chooses from a table: give `actions` in [train], rows in [-1, 1], or take stepsmith/ThreeBodyPaper-v0"
         )
+    count = "n_act" if "n_act" in env else "actions"
+    wide = env.get(count) if decision is None else decision.n_act
     for i, row in enumerate(table or ()):
         width = len(row) if isinstance(row, list) else 1
-        if decision is not None and width != decision.n_act:
-            raise options.refuse(
-                f"[train] actions[{i}]", f"{decision.n_act} numbers in [-1, 1], as [env] n_act says", row
-            )
+        if wide is not None and width != wide:
+            raise options.refuse(f"[train] actions[{i}]", f"{wide} numbers in [-1, 1], as [env] {count} says", row)
 
 
 def _policy(config: Config) -> None:
@@ -205,7 +233,7 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
         family = problems.family(name)
         check_size("[env] pool_size", env["pool_size"], family)
         check_size("[evaluate] instances", config.evaluate.instances, family)
-    n_obs, n_act = (PAPER_OBS, 1) if decision is None else (decision.n_obs, decision.n_act)
+    n_obs, n_act = (OTHER_OBS, OTHER_ACTIONS) if decision is None else (decision.n_obs, decision.n_act)
     if config.algorithm == "ppo":
         settings.fits(
             "[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout"

@@ -227,6 +227,23 @@ PAPER: Rules = {
     "seeds": many(seed, "numbers of instances", 1, MOST_INSTANCES), "in_turn": flag, "pool_size": instances,
     "split": choice("train", "validation", "test"), "pool_seed": seed, "energy_limit": number(above=0.0),
 }  # fmt: skip
+#: [env] of `Regularization-v0`, `envs.regularization.make_core`
+REGULARIZATION: Rules = {
+    "id": text, "split": choice("train", "validation", "test"), "lagrange": number(0.0), "fail": number(0.0),
+    "actions": count(1, 3), "observe": choice("all", "training", "run"), "pool_size": instances,
+    "against": number(0.0),
+}  # fmt: skip
+#: [env] of `NeuralODE-v0`, `envs.neural_ode.make_core`
+NEURAL_ODE: Rules = {
+    **{name: rule for name, rule in ODE.items() if name not in ("family", "actions", "band", "costs")},
+    "n_act": choice(1, 2, 3),
+}  # fmt: skip
+STRENGTH_ID = "stepsmith/Regularization-v0"
+NEURAL_ODE_ID = "stepsmith/NeuralODE-v0"
+#: [env] by id, of those that are no `ODE`
+ENVIRONMENTS: Mapping[str, Rules] = {
+    "stepsmith/ThreeBodyPaper-v0": PAPER, STRENGTH_ID: REGULARIZATION, NEURAL_ODE_ID: NEURAL_ODE,
+}  # fmt: skip
 
 
 def fits(name: str, amount: int, each: int, what: str) -> None:

@@ -40,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from ...controllers.file import save
 from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...controllers.laws.tuned import read as read_law
@@ -215,13 +216,14 @@ def _learn(cfg: FieldsConfig, path: Path, resume: bool, progress: bool) -> Path:
     def ratio(mean: Learned) -> float:
         return point_ratio(_runs(valid, mean, "candidate"), base, fitness.levels, "nfev")
 
-    def best_of(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> Learned:
+    def keep(mean: Learned, made: dict[str, Any], measured: dict[str, Any]) -> None:
         facts = {"fields": dataclasses.asdict(spec), "algorithm": "es", "method": spec.method, "seed": cfg.seed}
         figures = {**measured, "against": law.name, "instances": len(valid.instances)}
-        return mean.replace(name=cfg.name, family=name, provenance=provenance_of(facts, made), measured=figures)
+        best = mean.replace(name=cfg.name, family=name, provenance=provenance_of(facts, made), measured=figures)
+        save(best, run.controller)
 
     due = EveryGenerations(spec.validate_every)
-    evolve_run(run, first, fitness, state, due, ratio, best_of, cfg.seed, cfg.name, progress)
+    evolve_run(run, first, fitness, state, due, ratio, keep, cfg.seed, cfg.name, progress)
     return run.controller
 
 

@@ -59,6 +59,10 @@ def train(
     if seed is not None:
         cfg = dataclasses.replace(cfg, seed=seed)
     with leaving_nothing(folder_of(cfg, out)):
+        if cfg.algorithm == "es" and cfg.env.get("id") == settings.STRENGTH_ID:
+            from ..algorithms.strength_es import train as train_strength
+
+            return train_strength(cfg, out, resume, progress)
         if cfg.algorithm == "es":
             from ..algorithms.es import train as train_es
 
@@ -79,11 +83,15 @@ def _changed(tables: dict[str, Any], algo: str | None, changes: Sequence[str]) -
 
 
 def export(run_dir: str | Path, out: str | Path) -> Path:
-    """Copy a run's best controller to `out` (checked by reading it); ValueError where the run has none."""
+    """Copy a run's best controller or strength to `out` (checked by reading it); ValueError where the run has none."""
     from ...controllers.file import load, save
+    from ...controllers.strengths import policy_file
 
-    path = Path(run_dir) / "controller.safetensors"
-    if not path.exists():
+    path, strength = (Path(run_dir) / f"{name}.safetensors" for name in ("controller", "strength"))
+    if path.exists():
+        save(load(path), out)
+    elif strength.exists():
+        policy_file.save(policy_file.read(strength), out)
+    else:
         raise ValueError(f"{run_dir}: no controller in this run folder")
-    save(load(path), out)
     return Path(out)

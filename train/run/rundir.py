@@ -57,7 +57,8 @@ class RunDir:
     costs.json                implicit methods: measured costs of linear algebra
     log.jsonl                 JSON by the line, a line a validation; null stands for what is no finite number
     checkpoint.npz            the last state, and checkpoint.previous.npz the one before it
-    controller.safetensors    the controller that was best on validation
+    controller.safetensors    the controller that was best on validation; of Regularization-v0 strength.safetensors, and
+                              of other environments whose actions are no step sizes policy.zip, a file of SB3's own
     tensorboard/              events
 
     A config that names what does not exist leaves no folder behind.
@@ -135,6 +136,17 @@ class RunDir:
     def controller(self) -> Path:
         """Path of the exported controller."""
         return self.path / "controller.safetensors"
+
+    @property
+    def strength(self) -> Path:
+        """Path of the exported strength of a regulariser."""
+        return self.path / "strength.safetensors"
+
+    @property
+    def policy(self) -> Path:
+        """Path of the policy in Stable-Baselines3's own file, of environments whose policies are exported as nothing
+        else."""
+        return self.path / "policy.zip"
 
 
 def folder_of(config: Any, out: str | Path | None) -> Path:

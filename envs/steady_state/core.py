@@ -21,8 +21,8 @@ EPISODE = (
 )  # fmt: skip
 #: what is observed, in the order of `kernel.observe`.  slope: its largest component; target: what it has to fall to; h:
 #: the size that the action is a factor of; h-: that of the last attempt; S, error and move: the stiffness estimate of
-#: the last attempt, its error estimate and h- times its first slope; S-: that of the attempt before; radius: the largest
-#: S of late, which fades by a tenth an attempt
+#: the last attempt, its error estimate and h- times its first slope; S-: that of the attempt before; radius: the
+#: largest S of late, which fades by a tenth an attempt
 FEATURES = (
     "log10 slope / target", "log of the last attempt's slopes", "log of the last but one attempt's slopes", "log h S",
     "log h- S", "log h S-", "log h radius", "log10 scaled error", "1 + log10 error / move", "log h- / size before it",

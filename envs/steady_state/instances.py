@@ -119,7 +119,7 @@ def draw(number: int) -> dict[str, np.ndarray]:
     for modulus, size in _blocks(rng):
         rate, turn, off = _rate_and_turn(rng, modulus, size)
         own, units = slice(at, at + size), slice(2 * at, 2 * (at + size))
-        scale = np.exp(rng.uniform(*np.log(SCALES), 2 * size))
+        scale = np.exp(rng.uniform(np.log(SCALES[0]), np.log(SCALES[1]), 2 * size))
         shares = rng.uniform(0.2, 0.8)
         gain = (1.0 - rate) * np.eye(size)
         if size == 2:

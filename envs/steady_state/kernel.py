@@ -197,7 +197,7 @@ def observe(row, most, obs):
     obs[10] = row[at.R_REJECTED]
     obs[11] = math.log10(h)
     obs[12] = row[at.R_COSINE]
-    obs[13] = 1.0 - over/max(log10_of(row[at.R_SLOPE0]/row[at.R_TARGET]), 0.1)
+    obs[13] = 1.0 - over/max(log10_of(row[at.R_FIRST]), 0.1)
     obs[14] = math.log10(1.0 + row[at.R_ATTEMPTS])/math.log10(1.0 + most)
     for i in range(len(obs)):
         obs[i] = min(max(obs[i], -BOUND), BOUND)
@@ -221,8 +221,8 @@ def begin(row, key, episode, W1, B, W2, C, A, E, consts, params, work, obs):
     row[at.R_Z:at.R_Z + at.WIDTH] = z
     slope(z, W1[i], B[i], W2[i], C[i], u, k)
     row[at.R_INSTANCE], row[at.R_H], row[at.R_BASE], row[at.R_NFEV] = i, consts[at.C_FIRST], nfev, 1.0
-    row[at.R_SLOPE] = row[at.R_SLOPE0] = largest(k)
-    row[at.R_TARGET] = tol + tol*largest(z)
+    row[at.R_SLOPE], row[at.R_TARGET] = largest(k), tol + tol*largest(z)
+    row[at.R_FIRST] = row[at.R_SLOPE]/row[at.R_TARGET]
     row[at.R_BOUND] = GROWTH*(largest(k) + largest(z))
     observe(row, consts[at.C_MOST], obs)
 

@@ -162,6 +162,29 @@ def test_a_vector_environment_is_its_single_ones(mode):
     assert ends > 5
 
 
+def test_the_sb3_adapter_is_its_single_environments():
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    given = {"pool_size": 8, "max_attempts": 25, "tol": 1e-2}
+    ours = ss.envs.make_sb3(ID, num_envs=3, seed=6, **given)
+    theirs = DummyVecEnv([lambda: steady_state.SteadyStateEnv(**given)] * 3)
+    theirs.seed(6)
+    rng, ends = np.random.default_rng(0), 0
+    assert np.array_equal(ours.reset(), theirs.reset())
+    for _ in range(70):
+        actions = rng.uniform(-1, 0.6, (3, 1)).astype(np.float32)
+        a, b = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(a[:3], b[:3], strict=True):
+            assert np.array_equal(mine, other)
+        for lane in np.flatnonzero(a[2]):
+            mine, other = a[3][lane], b[3][lane]
+            assert np.array_equal(mine["terminal_observation"], other["terminal_observation"])
+            assert mine["TimeLimit.truncated"] == other["TimeLimit.truncated"]
+            assert {name: mine["episode"][name] for name in EPISODE} == other["stepsmith"]
+            ends += 1
+    assert ends > 5
+
+
 @pytest.mark.parametrize("same_step", [False, True])
 def test_seeds_and_saved_states_give_the_same_numbers(same_step):
     rng = np.random.default_rng(1)

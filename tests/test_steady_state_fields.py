@@ -27,13 +27,16 @@ def jacobian(i, z):
 
 @pytest.mark.parametrize("i", range(6))
 def test_the_fixed_point_and_its_spectrum_against_scipy(i):
-    found = scipy.optimize.root(lambda z: slope(i, z, FIELDS), np.zeros(places.WIDTH), jac=lambda z: jacobian(i, z), tol=1e-12)
+    def field(z):
+        return slope(i, z, FIELDS)
+
+    found = scipy.optimize.root(field, np.zeros(places.WIDTH), jac=lambda z: jacobian(i, z), tol=1e-12)
     assert found.success
     np.testing.assert_allclose(found.x, FIELDS.fixed[i], atol=1e-9)
     values = np.linalg.eigvals(jacobian(i, found.x))
     # a cascade's eigenvalues are those of its blocks
     np.testing.assert_allclose(np.sort_complex(values), np.sort_complex(FIELDS.spectrum[i]), rtol=1e-6, atol=1e-6)
-    far = scipy.integrate.solve_ivp(lambda t, z: slope(i, z, FIELDS), (0.0, 200.0), np.full(8, 20.0), "LSODA", rtol=1e-9)
+    far = scipy.integrate.solve_ivp(lambda t, z: field(z), (0.0, 200.0), np.full(8, 20.0), "LSODA", rtol=1e-9)
     np.testing.assert_allclose(far.y[:, -1], FIELDS.fixed[i], atol=1e-5)
 
 

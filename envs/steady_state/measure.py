@@ -19,6 +19,8 @@ from .kernel import LOG_FACTOR_MOST
 #: lanes, each with as many solves of its own
 LANES, SOLVES = 256, 4
 RESAMPLES = 4000
+#: starts of each lane by which the share of those that are drawn again is told
+RESETS = 20
 Rule = Callable[[SteadyCore], np.ndarray]
 
 
@@ -48,10 +50,24 @@ def by_slope(up: float, down: float) -> Rule:
     return rule
 
 
+def by_error(share: float, most: float) -> Rule:
+    """The error estimate is to be this share of what the first slope moves: h times (share / the last one)^(1/4), for
+    the share goes as h^4; growth by a factor `most`, and shrinking to a quarter, at most."""
+
+    def rule(core: SteadyCore) -> np.ndarray:
+        seen = core.rows("share")
+        wanted = np.log(share / np.where(seen > 0.0, seen, share)) / 4.0
+        found = np.clip(wanted, -LOG_FACTOR_MOST, np.log(most))
+        return np.where((core.rows("last") == 0.0) | (core.rows("rejected") > 0.0), 0.0, found)
+
+    return rule
+
+
 #: rules with the constants among which the split "train" chooses
 RULES: dict[str, tuple[Callable[..., Rule], tuple[tuple[float, ...], ...]]] = {
     "h = {0} / radius, growth {1} at most": (by_radius, ((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0), (1.2, 1.5))),
     "h times {0} where the slope fell, else times {1}": (by_slope, ((1.05, 1.1, 1.2, 1.3, 1.5), (0.3, 0.5, 0.7, 0.8))),
+    "error / move = {0}, growth {1} at most": (by_error, ((0.002, 0.005, 0.0075, 0.01, 0.0125, 0.015), (1.2, 1.5))),
 }
 
 
@@ -105,11 +121,13 @@ def main() -> None:
         middle, low, high = interval(ratios(stats))
         arrived = (stats[:, SteadyCore.columns.index("status")] == 1.0).mean()
         print(f"| {name} | {middle:.3f} [{low:.3f}, {high:.3f}] | {arrived:.3f} |", flush=True)
-    core = make_core(LANES, True, split="test")
+    core, again = make_core(LANES, True, split="test"), 0.0
     core.seed(np.arange(LANES, dtype=np.uint64))
-    core.reset()
-    again = core.rows("again")
-    print(f"starts from which the law does not arrive, drawn again: {again.sum() / (again.sum() + LANES):.3f} of all")
+    for _ in range(RESETS):
+        core.reset()
+        again += core.rows("again").sum()
+    share = again / (again + RESETS * LANES)
+    print(f"starts from which the law does not arrive, which are drawn again: {share:.3f} of all")
     begun, steps, none = time.perf_counter(), 0, np.zeros((LANES, 1))
     while time.perf_counter() - begun < 3.0:
         core.step(none)

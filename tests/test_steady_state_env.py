@@ -183,6 +183,10 @@ def test_the_sb3_adapter_is_its_single_environments():
             assert {name: mine["episode"][name] for name in EPISODE} == other["stepsmith"]
             ends += 1
     assert ends > 5
+    with pytest.raises((AttributeError, ValueError)):
+        ours.set_attr("lagrange", 1.0)
+    with pytest.raises(AttributeError):
+        ours.get_attr("lagrange")
 
 
 @pytest.mark.parametrize("same_step", [False, True])
@@ -208,9 +212,13 @@ def test_seeds_and_saved_states_give_the_same_numbers(same_step):
         assert np.array_equal(play(twin, actions[30:]), after)
     core.set_state(state)
     assert np.array_equal(play(core, actions[30:]), after)
-    other = make_core(4, same_step, pool_size=16, max_attempts=20, tol=1e-4)
-    with pytest.raises(ValueError, match="another environment"):
-        other.set_state(state)
+    for changed in ({"tol": 1e-4}, {"fail": 2.0}, {"split": "test"}, {"first_step": 0.5}):
+        other = make_core(4, same_step, **{"pool_size": 16, "max_attempts": 20, **changed})
+        with pytest.raises(ValueError, match="another environment.*" + next(iter(changed))):
+            other.set_state(state)
+    part = begun(2, same_step, seed=9, max_attempts=20)
+    part.set_state(core.get_state([3]), [0])
+    assert np.array_equal(part.obs[0], core.obs[3]) and not np.array_equal(part.obs[1], core.obs[3])
     state["rows"][0, 0] += 1.0
     with pytest.raises(ValueError, match="checksum"):
         core.set_state(state)

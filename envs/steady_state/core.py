@@ -84,13 +84,13 @@ class SteadyCore(Stateful):
             "max_attempts": max_attempts, "pool": pool,
         }  # fmt: skip
         self.fields = fields(split, len(SPLITS[split]) if pool is None else pool)
-        self.consts = np.zeros(places.CONST_COUNT)
-        self.consts[places.C_FAIL], self.consts[places.C_TOL] = fail, tol
-        self.consts[places.C_FIRST], self.consts[places.C_MOST] = first_step, max_attempts
-        self.consts[places.C_SAME_STEP], self.consts[places.C_NUMBER] = same_step, SPLITS[split][0]
+        self.settings = np.zeros(places.CONST_COUNT)
+        self.settings[places.C_FAIL], self.settings[places.C_TOL] = fail, tol
+        self.settings[places.C_FIRST], self.settings[places.C_MOST] = first_step, max_attempts
+        self.settings[places.C_SAME_STEP], self.settings[places.C_NUMBER] = same_step, SPLITS[split][0]
         law = build.law()
         one, weights = self.fields, build.coefficients()
-        self._arrays = (one.w1, one.b, one.w2, one.c, *weights, self.consts, law.params, np.zeros(law.n_state))
+        self._arrays = (one.w1, one.b, one.w2, one.c, *weights, self.settings, law.params, np.zeros(law.n_state))
         self.module = build.module()
         self.kernel = Rows(Layout({**ROW, "z": places.R_Z, "k": places.R_K}, places.ROW_COUNT))
         self._blocks = np.zeros((lanes, places.ROW_COUNT))
@@ -103,7 +103,7 @@ class SteadyCore(Stateful):
         self._started = False
 
     def _about(self) -> dict[str, Any]:
-        return {name: value for name, value in self._made.items() if name not in ("lanes", "fail")}
+        return {name: value for name, value in self._made.items() if name != "lanes"}
 
     def _computed(self) -> dict[str, float]:
         one = self.fields
@@ -111,8 +111,8 @@ class SteadyCore(Stateful):
 
     @property
     def settings_view(self) -> np.ndarray:
-        """(1,): the price of a failure."""
-        return self.consts[places.C_FAIL : places.C_FAIL + 1]
+        """(0,): nothing changes between steps."""
+        return self.settings[:0]
 
     def seed(self, keys: np.ndarray, mask: Any = True) -> None:
         """Give lanes (all, or those of a bool mask) their generator's key, of keys (lanes,) uint64, and start their

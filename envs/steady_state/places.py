@@ -40,7 +40,7 @@ R_Z = 26  # the state, WIDTH components
 R_K = 34  # the slope there, WIDTH components
 ROW_COUNT = 42
 
-# settings of the kernel; the first is a price and may change between steps
+# settings of the kernel
 C_FAIL = 0
 C_TOL = 1  # rtol = atol of the steady state
 C_FIRST = 2  # size that the first action is a factor of

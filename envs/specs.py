@@ -76,6 +76,11 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         "step size, first step and even steps on fields that drift as their training goes on",
         steps=False,
     ),
+    EnvSpec(
+        "stepsmith/SteadyState-v0", ".steady_state", "SteadyState",
+        "step size on the way to a steady state, where only its end counts",
+        steps=False,
+    ),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 pytest.importorskip("sklearn")
 
+from stable_baselines3 import PPO as PPO_MODEL
+
 import stepsmith as ss
 from stepsmith.controllers.strengths import policy_file
 from stepsmith.controllers.strengths.observation import OBSERVED, action_of, ratio_of
@@ -103,8 +105,6 @@ def test_the_evolution_strategy_makes_a_strength_and_goes_on_where_it_was_cut(sh
 
 
 def test_ppo_makes_a_strength_or_a_policy_of_its_own(short, tmp_path):
-    from stable_baselines3 import PPO as Algorithm
-
     path = runs.train(make(PPO), out=tmp_path / "run", progress=False)
     network, rows = policy_file.read(path), logged(tmp_path / "run")
     assert network.provenance["env_steps"] in (8, 16) and len(rows) >= 2
@@ -115,7 +115,7 @@ def test_ppo_makes_a_strength_or_a_policy_of_its_own(short, tmp_path):
     # the tolerance as an action, or features that a training loop has not, are no strength
     cfg = make(PPO, env={"observe": "all", "actions": 3}, train={"total_steps": 8})
     path = runs.train(cfg, out=tmp_path / "all", progress=False)
-    assert path.name == "policy.zip" and Algorithm.load(path).observation_space.shape == (18,)
+    assert path.name == "policy.zip" and PPO_MODEL.load(path).observation_space.shape == (18,)
     with pytest.raises(ValueError, match="no controller in this run folder"):
         runs.export(tmp_path / "all", tmp_path / "x.safetensors")
 
@@ -146,6 +146,19 @@ def test_a_policy_of_fields_that_drift(tmp_path):
         sums += [core.stats[lane, core.columns.index("return")] for lane in core.ended[: core.terminated.sum()]]
     core.seed(check.keys)
     assert returns.mean_return(core, lambda obs: acts, 8) == pytest.approx(np.mean(sums), abs=0.2)
+
+
+def test_a_policy_on_the_way_to_a_steady_state(tmp_path):
+    cfg = configs.from_dict({
+        "name": "toy", "algorithm": "ppo", "env": {"id": "stepsmith/SteadyState-v0", "max_attempts": 40},
+        "policy": {"hidden": [4]}, "evaluate": {"every": 512, "instances": 200},
+        "train": {"total_steps": 512, "num_envs": 32, "n_steps": 16, "batch_size": 256},
+    })  # fmt: skip
+    path = runs.train(cfg, out=tmp_path / "run", progress=False)
+    check = sb3_checks.ReturnCheck(cfg, RunDir(cfg, tmp_path / "again", resume=False), None)
+    assert check.core.lanes == 200  # more than the split has instances
+    rows = logged(tmp_path / "run")
+    assert check(PPO_MODEL.load(path)) == pytest.approx(min(r["validation"] for r in rows), rel=1e-6)
 
 
 def test_constants_are_played_as_the_table_has_them():

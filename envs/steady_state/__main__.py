@@ -1,12 +1,14 @@
-"""`python -m stepsmith.envs.steady_state --measure`: what simple rules come to on the test split."""
+"""`python -m stepsmith.envs.steady_state --measure [POLICY.zip ...]`: what simple rules, and policies of PPO, come to on
+the test split.
+"""
 
 from __future__ import annotations
 
 import sys
 
-if sys.argv[1:] != ["--measure"]:
-    sys.exit("python -m stepsmith.envs.steady_state --measure")
+if sys.argv[1:2] != ["--measure"]:
+    sys.exit("python -m stepsmith.envs.steady_state --measure [POLICY.zip ...]")
 
 from .measure import main
 
-main()
+main(sys.argv[2:])

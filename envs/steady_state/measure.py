@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,14 @@ def by_error(share: float, most: float) -> Rule:
     return rule
 
 
+def by_policy(path: str) -> Rule:
+    """The deterministic policy of a file of Stable-Baselines3's PPO, as `stepsmith train steady_state_ppo` keeps it."""
+    from stable_baselines3 import PPO
+
+    model: Any = PPO.load(path, device="cpu")
+    return lambda core: LOG_FACTOR_MOST * model.predict(core.obs, deterministic=True)[0][:, 0]
+
+
 #: rules with the constants among which the split "train" chooses
 RULES: dict[str, tuple[Callable[..., Rule], tuple[tuple[float, ...], ...]]] = {
     "h = {0} / radius, growth {1} at most": (by_radius, ((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0), (1.2, 1.5))),
@@ -106,8 +115,8 @@ def chosen(make: Callable[..., Rule], grid: tuple[tuple[float, ...], ...]) -> tu
     return min(itertools.product(*grid), key=lambda given: ratios(solves(make(*given), "train")).mean())
 
 
-def main() -> None:
-    """Print the table: f-evaluations over the law's, and how many solves arrived."""
+def main(policies: Sequence[str] = ()) -> None:
+    """Print the table: f-evaluations over the law's, and how many solves arrived; policies: files of PPO."""
     print(f"{LANES} lanes, {SOLVES} solves each, split test, tol 1e-3; constants of rules chosen on the split train")
     print("| rule | f-evaluations over the law's, 95 % | arrived |")
     print("|---|---|---|")
@@ -116,6 +125,7 @@ def main() -> None:
     for name, (make, grid) in RULES.items():
         best = chosen(make, grid)
         rules[name.format(*(f"{x:g}" for x in best))] = make(*best)
+    rules |= {f"PPO {i}: {path}": by_policy(path) for i, path in enumerate(policies)}
     for name, rule in rules.items():
         stats = solves(rule, "test")
         middle, low, high = interval(ratios(stats))

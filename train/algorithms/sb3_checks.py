@@ -91,6 +91,8 @@ class ReturnCheck:
         # ThreeBodyPaper-v0 takes its instances in turn
         own = {"split": "validation", "pool_size": lanes * self.episodes, "pool_seed": e.seed, "in_turn": True,
                "seeds": None}  # fmt: skip
+        if "pool_size" in known and known["pool_size"].default is None:  # of the whole split
+            own["pool_size"] = None
         given = fixed | {k: v for k, v in config.env.items() if k != "id"}
         self.core = make(lanes, True, **given | {k: v for k, v in own.items() if k in known})
         self.path, self.table = run.policy, table

@@ -238,11 +238,17 @@ NEURAL_ODE: Rules = {
     **{name: rule for name, rule in ODE.items() if name not in ("family", "actions", "band", "costs")},
     "n_act": choice(1, 2, 3),
 }  # fmt: skip
+#: [env] of `SteadyState-v0`, `envs.steady_state.make_core`
+STEADY_STATE: Rules = {
+    "id": text, "split": choice("train", "validation", "test"), "tol": number(1e-10, 1e-2),
+    "first_step": number(1e-4, 1e4), "fail": number(0.0), "max_attempts": count(1, 1_000_000), "pool_size": instances,
+}  # fmt: skip
 STRENGTH_ID = "stepsmith/Regularization-v0"
 NEURAL_ODE_ID = "stepsmith/NeuralODE-v0"
 #: [env] by id, of those that are no `ODE`
 ENVIRONMENTS: Mapping[str, Rules] = {
     "stepsmith/ThreeBodyPaper-v0": PAPER, STRENGTH_ID: REGULARIZATION, NEURAL_ODE_ID: NEURAL_ODE,
+    "stepsmith/SteadyState-v0": STEADY_STATE,
 }  # fmt: skip
 
 

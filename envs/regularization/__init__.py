@@ -47,7 +47,8 @@ class RegularizationEnv(Single):
     ## Observation Space
 
     `Box(-5, 5, (18,), float32)`: logarithms of ratios, `observe.FEATURES`; with `observe="training"` the 15 of them
-    that need no held-out rows, with `observe="run"` the 7 that any training loop can tell (`observe.SETS`).
+    that need no held-out rows, with `observe="run"` the 7 that any training loop can tell, and with
+    `observe="spectrum"` 20: all, and how gradients grow in a solve (`observe.SETS`).
 
     ## Rewards
 

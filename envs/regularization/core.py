@@ -13,7 +13,7 @@ from ..state import Stateful
 from .draws import uniform
 from .grid import DECISIONS, ITERATIONS, RATIOS, WORST, charged, known, measures, off
 from .instances import INSTANCES, SPLITS
-from .observe import SETS, observe
+from .observe import SETS, SPECTRUM, observe
 from .trainings import COUNT, ROW, Layout, Rows, Trainings
 
 #: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it
@@ -57,6 +57,7 @@ class TrainingCore(Stateful):
         self.keys, self.episodes = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64)
         self.work = Trainings(self._blocks)
         self.features = SETS[observe]
+        self.probes = not SPECTRUM.keys().isdisjoint(self.features)
         self.obs = np.zeros((lanes, len(self.features)), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
@@ -113,6 +114,8 @@ class TrainingCore(Stateful):
         for name, value in (("held", held), ("held0", held), ("held_before", held), ("held_best", held)):
             part[name][:] = value
         part["loss_before"][:], part["quality"][:] = part["loss"], quality
+        if self.probes:
+            part.probe()
         obs = observe(part, DECISIONS, self.features)
         # all at once, so that a failure in between leaves the lanes as they were
         self._blocks[lanes], self.obs[lanes] = part.block, obs
@@ -176,6 +179,8 @@ class TrainingCore(Stateful):
         part["decision"][:] += 1.0
         part.train(ITERATIONS)
         held, quality, nfev = part.examine()
+        if self.probes:
+            part.probe()
         part["held"][:], part["quality"][:] = held, quality
         part["held_best"][:] = np.fmin(part["held_best"], held)
         failed = part["alive"] == 0.0
@@ -252,7 +257,8 @@ def make_core(
     fail        what a training that fails pays on top.
     actions     1: the strength of E; 2: that of S too; 3: the tolerance too.
     observe     "all" features; those of "training", without the loss on held-out rows, by whose quality it is paid
-                either way; or those of the "run", which a training loop observes of any solver.
+                either way; those of the "run", which a training loop observes of any solver; or "spectrum", all and
+                those of the Jacobian's spectrum (`observe.SPECTRUM`).
     pool_size   how many of the split's instances, the first, are drawn from; None: all.
     against     the constant whose return is zero: a ratio of `grid.RATIOS`; None: the best of each instance. It shifts
                 the return of an instance, and changes no policy's rank; a constant that does as the policy does in easy

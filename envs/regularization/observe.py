@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...controllers.strengths.observation import OBSERVED, bounded
+from ...controllers.strengths.observation import BOUND, OBSERVED, bounded
 from ...controllers.strengths.observation import log_ratio as _log
 from .trainings import Trainings
 
@@ -45,6 +45,13 @@ FEATURES: dict[str, Callable[[Trainings, int], np.ndarray]] = {
     "log10 of the tolerance's factor": lambda t, n: t["level_t"],
     "5 + log10 tolerance": lambda t, n: 5.0 + np.log10(t.lanes.tolerance.numpy()),
 }
+#: of the spectrum of the field's Jacobian, which takes two more solves and a backward pass a decision: the log of the
+#: factor by which gradients grow in a solve, and of the spectral radius (`neural.monitor`)
+SPECTRUM: dict[str, Callable[[Trainings, int], np.ndarray]] = {
+    "log growth of gradients": lambda t, n: np.where(np.isnan(t["growth"]), BOUND, t["growth"]),
+    "log10 spectral radius": lambda t, n: _log(t["radius"], _ONE),
+}
+EVERY = {**FEATURES, **SPECTRUM}
 
 
 #: those that need no held-out rows
@@ -52,9 +59,9 @@ OF_TRAINING = tuple(name for name in FEATURES if "held" not in name)
 #: those that a training loop observes of any solver
 OF_RUN = tuple(name for name in FEATURES if name in OBSERVED)
 #: by the name of the option `observe`
-SETS = {"all": tuple(FEATURES), "training": OF_TRAINING, "run": OF_RUN}
+SETS = {"all": tuple(FEATURES), "training": OF_TRAINING, "run": OF_RUN, "spectrum": tuple(EVERY)}
 
 
 def observe(trainings: Trainings, decisions: int, names: tuple[str, ...] = tuple(FEATURES)) -> np.ndarray:
     """(lanes, len(names)) float32 in [-BOUND, BOUND], of a training of so many decisions."""
-    return bounded([np.broadcast_to(FEATURES[name](trainings, decisions), len(trainings.block)) for name in names])
+    return bounded([np.broadcast_to(EVERY[name](trainings, decisions), len(trainings.block)) for name in names])

@@ -23,6 +23,7 @@ from ...controllers.resolve import controller
 from ...controllers.strengths.observation import OFF
 from ...integrators.kernels.layout import SUCCESS
 from ...integrators.neural import NeuralSolution, odeint
+from ...integrators.neural.spectrum import monitor, probes
 from .draws import uniform
 from .flow import FIELD, WEIGHTS, Flow, Lanes, initial, loss_and_quality
 from .instances import CLASSES, HELD_ROWS, TRAIN_ROWS, WIDTH, instance
@@ -32,6 +33,8 @@ BATCH = 32
 METHOD, LAW = "tsit5", "pi34"
 MOST_STEPS = 1000
 SPAN = torch.tensor([0.0, 1.0], dtype=torch.float64)
+#: tolerance at which the spectrum is measured
+PROBED = 1e-3
 #: what an iteration sees of every lane
 SEEN = ("loss", "steps", "reject", "error", "stiff")
 #: weight of a measurement in the running mean of a scale's logarithm
@@ -43,7 +46,7 @@ SCALARS = (
     "instance", "iteration", "decision", "scale_e", "scale_s", "loss0", "loss", "loss_before", "held0", "held",
     "held_before", "held_best", "quality", "nfev0", "nfev", "steps0", "steps", "reject", "error", "stiff", "error0",
     "grad_e", "grad_s", "cosine", "level_e", "level_s", "level_t", "spent", "paid", "over", "alive", "cost",
-    "excess", "last_nfev", "fallbacks",
+    "excess", "last_nfev", "fallbacks", "growth", "radius",
 )  # fmt: skip
 ROW = {name: i for i, name in enumerate(SCALARS)}
 COUNT = len(SCALARS) + 3 * WEIGHTS
@@ -239,6 +242,28 @@ class Trainings:
         k = torch.from_numpy(self["iteration"].copy())[:, None]
         step = self.rate[:, None] * (self.mean / (1 - b1**k)) / ((self.square / (1 - b2**k)).sqrt() + eps)
         self.theta[:] -= torch.where(keep, step, 0.0)
+
+    @apart
+    def probe(self) -> None:
+        """Measure how much gradients grow in a solve of the next batch, and the spectral radius of its Jacobian.
+
+        growth: the log of the factor; radius: over the span, the largest at its ends.  Of the weights as they are, at a
+        tolerance of `PROBED`, for both are needed to a few per cent; NaN where the solve fails.
+        """
+        self.prepare()
+        rows = self._draw()
+        x = torch.from_numpy(np.take_along_axis(self.x, rows[:, :, None], 1))
+        flow = Flow(self.theta.detach().clone(), self.lanes, torch.ones(rows.shape, dtype=torch.float64))
+        law = controller(LAW, None, METHOD)
+        found = monitor(
+            flow, x, SPAN, method=METHOD, controller=law, rtol=PROBED, atol=PROBED, times=2, iterations=6, warn=False,
+            max_steps=MOST_STEPS,
+        )  # fmt: skip
+        # of the part of the random vector that lies in columns in use: where there are none, it stays as it is
+        w = probes(None, (1, len(x), x[0].numel()), x)[0].view(x.shape)
+        idle = ((w * (1.0 - self.lanes.columns[:, None, :])) ** 2).sum((1, 2)).numpy()
+        used = np.maximum(np.exp(2.0 * found.log_growth) - idle, 0.0) / (1.0 - idle)
+        self["growth"][:], self["radius"][:] = 0.5 * np.log(np.maximum(used, 1e-12)), found.radius.max(0)
 
     @apart
     def examine(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,4 @@
-"""`python -m stepsmith.envs.steady_state --measure [POLICY.zip ...]`: what simple rules, and policies of PPO, come to on
-the test split.
-"""
+"""`python -m stepsmith.envs.steady_state --measure [POLICY.zip ...]`: rules and policies of PPO on the test split."""
 
 from __future__ import annotations
 

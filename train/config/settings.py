@@ -230,7 +230,7 @@ PAPER: Rules = {
 #: [env] of `Regularization-v0`, `envs.regularization.make_core`
 REGULARIZATION: Rules = {
     "id": text, "split": choice("train", "validation", "test"), "lagrange": number(0.0), "fail": number(0.0),
-    "actions": count(1, 3), "observe": choice("all", "training", "run"), "pool_size": instances,
+    "actions": count(1, 3), "observe": choice("all", "training", "run", "spectrum"), "pool_size": instances,
     "against": number(0.0),
 }  # fmt: skip
 #: [env] of `NeuralODE-v0`, `envs.neural_ode.make_core`

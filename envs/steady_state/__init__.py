@@ -52,7 +52,7 @@ class SteadyStateEnv(Single):
     ## Starting State
 
     An instance of the split, drawn uniformly, and a state whose components are normal numbers times 2 (`instances`,
-    `kernel.draw_start`).  A state from which the law does not arrive in 1000 attempts is drawn again.
+    `kernel.draw_start`).
 
     ## Episode End
 

@@ -27,14 +27,17 @@ from . import places as at
 DIVERGED = -5
 GROWTH = 1e8
 SHARE = 0.05
+#: after PATIENCE accepted steps without a slope below BETTER times the least one the share falls by CALMER
+PATIENCE = 25
+BETTER = 0.99
+CALMER = 0.4
+LEAST_SHARE = 1e-4
 #: of `neural.steady_state`: tolerances of the steps, first size, attempts
 SOLVER_TOL = 0.1
 FIRST_STEP = 1.0
 MOST_STEPS = 1000
 #: standard deviation of a component of the start
 START = 2.0
-#: a start from which the baseline does not arrive is drawn again, so many times in all at most
-DRAWS = 32
 #: an attempt whose slope is as many times as large as the one before is rejected, and the size cut to a share
 GROWN = 10.0
 CUT = 0.25
@@ -76,9 +79,10 @@ def largest(x):
 
 
 @entry
-def attempt(z, k, h, w1, b, w2, c, A, E, u, new, seen):
+def attempt(z, k, h, part, w1, b, w2, c, A, E, u, new, seen):
     """A step of size h from z, k[0] the slope there: STAGES - 1 evaluations.  Fills the other slopes k (STAGES, WIDTH),
-    the state new (WIDTH,) and what is measured, seen (M_COUNT,).  A (STAGES, STAGES), E: the method's coefficients."""
+    the state new (WIDTH,) and what is measured, seen (M_COUNT,).  A (STAGES, STAGES), E: the method's coefficients;
+    part: the share that its error may be of what it moves."""
     dg = np.zeros(at.WIDTH)
     for i in range(1, at.STAGES):
         for d in range(at.WIDTH):
@@ -105,7 +109,7 @@ def attempt(z, k, h, w1, b, w2, c, A, E, u, new, seen):
         dot += k[0, d]*k[at.STAGES - 1, d]
         first += k[0, d]**2
         last += k[at.STAGES - 1, d]**2
-    share = SHARE*math.sqrt(moved/at.WIDTH)
+    share = part*math.sqrt(moved/at.WIDTH)
     seen[at.M_ERROR] = math.sqrt(error/at.WIDTH)*max(1.0/max(share, 1e-30), 1.0)
     seen[at.M_SIZE] = largest(new)
     seen[at.M_SLOPE] = largest(k[at.STAGES - 1])
@@ -130,6 +134,7 @@ def solve_by_law(z0, w1, b, w2, c, A, E, tol, params, state, z, seen):
     if largest(k[0]) <= tol + tol*largest(z):
         return SUCCESS, 1, 0, 0
     t, h, accepted, rejected, stuck, finite = 0.0, FIRST_STEP, 0, 0, False, True
+    part, best, since = SHARE, largest(k[0]), 0
     status = RUNNING
     while status == RUNNING:
         least = max(2.220446049250313e-15*t, 1e-300)
@@ -137,7 +142,7 @@ def solve_by_law(z0, w1, b, w2, c, A, E, tol, params, state, z, seen):
             status = UNDERFLOW if finite else NON_FINITE
             break
         h = max(h, least)
-        attempt(z, k, h, w1, b, w2, c, A, E, u, new, seen)
+        attempt(z, k, h, part, w1, b, w2, c, A, E, u, new, seen)
         finite = seen[at.M_FINITE] == 1.0
         record[rec.ERR], record[rec.H], record[rec.H_FREE] = seen[at.M_ERROR], h, h
         record[rec.ORDER], record[rec.TRUNCATED], record[rec.FINITE] = 5.0, 0.0, seen[at.M_FINITE]
@@ -152,6 +157,12 @@ def solve_by_law(z0, w1, b, w2, c, A, E, tol, params, state, z, seen):
                 status = SUCCESS
             elif size > bound:
                 status = DIVERGED
+            if largest(k[0]) < BETTER*best:
+                best, since = largest(k[0]), 0
+            else:
+                since += 1
+            if since >= PATIENCE:
+                part, since = max(CALMER*part, LEAST_SHARE), 0
         else:
             rejected, stuck = rejected + 1, True
         h *= math.exp(out[LOG_FACTOR])
@@ -161,12 +172,12 @@ def solve_by_law(z0, w1, b, w2, c, A, E, tol, params, state, z, seen):
 
 
 @entry
-def draw_start(key, episode, again, count, z):
-    """The place, 0 to count - 1, of an episode's instance, and its start into z (WIDTH,), the one that was drawn
-    `again` times: normal numbers by Box and Muller, times START, from SplitMix64 of the lane's key and its episode."""
+def draw_start(key, episode, count, z):
+    """The place, 0 to count - 1, of an episode's instance, and its start into z (WIDTH,): normal numbers by Box and
+    Muller, times START, from SplitMix64 of the lane's key and its episode."""
     base = mix(key + GOLDEN*np.uint64(episode))
     for j in range(at.WIDTH):
-        number = 2*(at.WIDTH*again + j) + 2
+        number = 2*j + 2
         one = fraction(mix(base + GOLDEN*np.uint64(number)))
         two = fraction(mix(base + GOLDEN*np.uint64(number + 1)))
         z[j] = START*math.sqrt(-2.0*math.log(1.0 - one))*math.cos(2.0*math.pi*two)
@@ -209,14 +220,9 @@ def begin(row, key, episode, W1, B, W2, C, A, E, consts, params, work, obs):
     z, end, seen, u = np.empty(at.WIDTH), np.empty(at.WIDTH), np.empty(at.M_COUNT), np.empty(at.HIDDEN)
     row[:] = 0.0
     tol = consts[at.C_TOL]
-    i = again = nfev = 0
-    for again in range(DRAWS):
-        i = draw_start(key, episode, again, len(W1), z)
-        work[:] = 0.0
-        status, nfev, _, _ = solve_by_law(z, W1[i], B[i], W2[i], C[i], A, E, tol, params, work, end, seen)
-        if status == SUCCESS:
-            break
-    row[at.R_AGAIN] = again
+    i = draw_start(key, episode, len(W1), z)
+    work[:] = 0.0
+    nfev = solve_by_law(z, W1[i], B[i], W2[i], C[i], A, E, tol, params, work, end, seen)[1]
     k = row[at.R_K:at.R_K + at.WIDTH]
     row[at.R_Z:at.R_Z + at.WIDTH] = z
     slope(z, W1[i], B[i], W2[i], C[i], u, k)
@@ -235,7 +241,7 @@ def advance(row, action, W1, B, W2, C, A, E, consts, work, seen):
     z = row[at.R_Z:at.R_Z + at.WIDTH]
     h = min(max(row[at.R_H]*math.exp(LOG_FACTOR_MOST*action), SMALLEST), LARGEST)
     k[0] = row[at.R_K:at.R_K + at.WIDTH]
-    attempt(z, k, h, W1[i], B[i], W2[i], C[i], A, E, u, new, seen)
+    attempt(z, k, h, SHARE, W1[i], B[i], W2[i], C[i], A, E, u, new, seen)
     cost = at.STAGES - 1.0
     # the slope at the start is paid for with the first attempt
     pay = -(cost + (1.0 if row[at.R_ATTEMPTS] == 0.0 else 0.0))/row[at.R_BASE]

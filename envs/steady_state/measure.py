@@ -20,8 +20,6 @@ from .kernel import LOG_FACTOR_MOST
 #: lanes, each with as many solves of its own
 LANES, SOLVES = 256, 4
 RESAMPLES = 4000
-#: starts of each lane by which the share of those that are drawn again is told
-RESETS = 20
 Rule = Callable[[SteadyCore], np.ndarray]
 
 
@@ -131,13 +129,9 @@ def main(policies: Sequence[str] = ()) -> None:
         middle, low, high = interval(ratios(stats))
         arrived = (stats[:, SteadyCore.columns.index("status")] == 1.0).mean()
         print(f"| {name} | {middle:.3f} [{low:.3f}, {high:.3f}] | {arrived:.3f} |", flush=True)
-    core, again = make_core(LANES, True, split="test"), 0.0
+    core = make_core(LANES, True, split="test")
     core.seed(np.arange(LANES, dtype=np.uint64))
-    for _ in range(RESETS):
-        core.reset()
-        again += core.rows("again").sum()
-    share = again / (again + RESETS * LANES)
-    print(f"starts from which the law does not arrive, which are drawn again: {share:.3f} of all")
+    core.reset()
     begun, steps, none = time.perf_counter(), 0, np.zeros((LANES, 1))
     while time.perf_counter() - begun < 3.0:
         core.step(none)

@@ -35,10 +35,9 @@ R_REJECTED = 21  # 1 where the attempt was rejected
 R_COSINE = 22  # of the slopes at both ends
 R_LAST = 23  # size of the last attempt; 0 before the first
 R_RADIUS = 24  # the largest stiffness estimate of late, which fades
-R_AGAIN = 25  # how many times the start was drawn again
-R_Z = 26  # the state, WIDTH components
-R_K = 34  # the slope there, WIDTH components
-ROW_COUNT = 42
+R_Z = 25  # the state, WIDTH components
+R_K = 33  # the slope there, WIDTH components
+ROW_COUNT = 41
 
 # settings of the kernel
 C_FAIL = 0

@@ -16,6 +16,10 @@ of a step, its scaled error is
 
 so that no error is larger than the share of ||d||.  An unstable step has an error as large as d, and the distance to
 the steady state falls by about the same factor a step from first to last.
+
+A large step has fixed points and cycles that f has not, and a sample may settle on one, its size such that the error is
+just the share.  So where `PATIENCE` accepted steps in a row have not brought the slope below `BETTER` times the least
+one, the sample's share falls by the factor `CALMER`, and its steps get shorter.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ DIVERGED = -5
 GROWTH = 1e8
 #: what a step's error may be of what the step moves
 SHARE = 0.05
+#: when the share falls, by what, and how far
+PATIENCE, BETTER, CALMER, LEAST_SHARE = 25, 0.99, 0.4, 1e-4
 #: end of time, which steps of an ordinary size do not reach
 END = 1e12
 
@@ -76,6 +82,7 @@ class _Approach(Loop):
         self.rtol, self.atol = rtol, atol
         slope, size = self._norms()
         self.residual, self.bound = np.full(len(z0), np.nan), GROWTH * (slope + size)
+        self.share, self.least, self.since = np.full(len(z0), SHARE), slope.copy(), np.zeros(len(z0), np.int64)
         self._look(self.run.copy(), slope, size)
 
     def _error(self, ratio: Tensor) -> Tensor:
@@ -84,7 +91,8 @@ class _Approach(Loop):
         move = self.stepper.rows[0].abs() + 4 * torch.finfo(ratio.dtype).eps * self.y.abs()
         scale = (self.set.atol + self.set.rtol * self.y.abs()).clamp(min=torch.finfo(ratio.dtype).tiny)
         error, moved = (torch.linalg.vector_norm(x, dim=1) / x.shape[1] ** 0.5 for x in (ratio, move / scale))
-        return error * (1.0 / (SHARE * moved).clamp(min=1e-30)).clamp(min=1.0)
+        share = torch.from_numpy(self.share[self.ids]).to(moved)
+        return error * (1.0 / (share * moved).clamp(min=1e-30)).clamp(min=1.0)
 
     def _norms(self) -> tuple[np.ndarray, np.ndarray]:
         """Maximum norms of slopes and states of the lanes in the batch, each (lanes in the batch,); one transfer."""
@@ -104,7 +112,17 @@ class _Approach(Loop):
     def _decided(self, out, sizes, accept, end, cost) -> None:
         super()._decided(out, sizes, accept, end, cost)
         if accept.any():
-            self._look(accept, *self._norms())
+            slope, size = self._norms()
+            self._look(accept, slope, size)
+            self._calm(self.ids[accept], slope[accept])
+
+    def _calm(self, ids: np.ndarray, slope: np.ndarray) -> None:
+        """Let the share of the samples `ids` fall where their slopes have not for long."""
+        better = slope < BETTER * self.least[ids]
+        self.least[ids] = np.where(better, slope, self.least[ids])
+        self.since[ids] = np.where(better, 0, self.since[ids] + 1)
+        late = ids[self.since[ids] >= PATIENCE]
+        self.share[late], self.since[late] = np.maximum(CALMER * self.share[late], LEAST_SHARE), 0
 
     def _take_out(self) -> np.ndarray:
         keep = super()._take_out()

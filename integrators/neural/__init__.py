@@ -3,6 +3,7 @@
 Importing this package imports torch.
 """
 
+from ..core import torch_needed  # noqa: F401 (the first import)
 from ..core.namespaces import NUMPY, torch_namespace
 from ..core.runner import LaneController
 from .api import ADJOINTS, odeint

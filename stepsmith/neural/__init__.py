@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..integrators.core import torch_needed as _torch_needed  # noqa: F401 (before torch)
+
+# isort: split
 import torch
 
 from .. import controller as _resolve

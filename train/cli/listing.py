@@ -98,8 +98,15 @@ def _purpose(tables: dict[str, Any]) -> str:
     """What a training config trains, and on what."""
     if "task" in tables:
         return f"a neural differential equation on {tables['task']['name']}"
+    from ...envs.specs import DEFAULT_ID, SPECS
+    from ..config.settings import STRENGTH_ID
+
     env = tables["env"]
-    return f"a controller by {tables['algorithm']} on {env.get('family', env.get('id'))}"
+    spec = SPECS.get(env.get("id", DEFAULT_ID))
+    what = "a controller" if spec is None or spec.steps else "a policy"
+    if env.get("id") == STRENGTH_ID:
+        what = "a strength of a regulariser"
+    return f"{what} by {tables['algorithm']} on {env.get('family', env.get('id'))}"
 
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {

@@ -21,8 +21,8 @@ class EnvSpec:
     """One environment.
 
     id: "namespace/Name-v0".  module: where it is, `make_core` and the classes `<prefix>Env` and `<prefix>VectorEnv`;
-    with a dot in front, in this room.  doc: one line.  fixed: arguments that the id fixes.  steps: its actions are step
-    sizes, so that a controller comes out of its training.  discrete: it has a number of actions to choose from.
+    with a dot in front, in this room.  doc: one line.  fixed: arguments that the id fixes.  steps: a
+    controller of step sizes comes out of its training.  discrete: it has a number of actions to choose from.
     """
 
     id: str
@@ -85,6 +85,11 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
 
 _SHIPPED = frozenset(SPECS)
 _ID = re.compile(r"[\w:.-]+/[\w:.-]+-v\d+")
+
+
+def ships(name: str) -> bool:
+    """Whether the environment of this id comes with the package."""
+    return name in _SHIPPED
 
 
 def register_all(register: Callable[..., None]) -> None:

@@ -73,6 +73,13 @@ def start_as_the_law(model: BaseAlgorithm, log_std: float | None = None) -> None
                 _zero([layer for layer in actor.mu if isinstance(layer, torch.nn.Linear)][-1])
 
 
+def start_at(model: BaseAlgorithm, action: float) -> None:
+    """Let an actor of PPO begin with about this first action, whatever it sees; the others are left alone."""
+    policy: Any = model.policy
+    with torch.no_grad():
+        policy.action_net.bias[0] = action
+
+
 def _zero(layer: Any) -> None:
     layer.weight.zero_()
     layer.bias.zero_()

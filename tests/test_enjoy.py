@@ -102,6 +102,8 @@ def test_what_cannot_be_watched_says_why(tmp_path, capsys):
     (run / "config.json").write_text("{}")
     assert "no controller yet" in refused(run)
     (run / "policy.zip").write_text("")
+    assert "plays another environment" in refused(run)
+    (run / "config.json").write_text('{"env": {"id": "stepsmith/ThreeBodyPaper-v0"}}')
     assert "ThreeBodyPaper-v0" in refused(run)
     assert "did you mean 'three-body'" in refused("three-bodi")
     file = save(net(family=""), tmp_path / "net.safetensors")

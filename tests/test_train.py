@@ -183,7 +183,7 @@ def test_run_folder_without_a_run(tmp_path):
         ({"env": {"family": "lorenz", "reward": "matchd"}}, "did you mean 'matched'"),
         ({"evaluate": {"against": "pi43"}}, "unknown controller 'pi43'"),
         ({"env": {"id": "stepsmith/TreeBody-v0"}}, "did you mean 'stepsmith/ThreeBody-v0'"),
-        ({"env": {"id": "stepsmith/ThreeBodyPaper-v0"}}, "es trains step-size controllers"),
+        ({"env": {"id": "stepsmith/ThreeBodyPaper-v0"}}, "es trains controllers, and none comes out of"),
         ({"algorithm": "ppo", "train": {"n_stepz": 3}}, "unknown key in .train. 'n_stepz': did you mean 'n_steps'"),
         ({"algorithm": "dqn", "train": {"batchsize": 3}}, "did you mean 'batch_size'"),
     ],

@@ -21,11 +21,11 @@ from stepsmith.controllers.strengths.observation import OBSERVED, action_of, rat
 from stepsmith.controllers.strengths.policy_file import StrengthNetwork
 from stepsmith.envs.regularization import core as env_core
 from stepsmith.envs.regularization import grid
-from stepsmith.train.algorithms import evolution, sb3_checks
+from stepsmith.train.algorithms import sb3_checks
 from stepsmith.train.config import config as configs
 from stepsmith.train.config import overrides
 from stepsmith.train.config.resolved import resolved
-from stepsmith.train.evaluate import returns, strengths
+from stepsmith.train.evaluate import enjoy, returns, strengths
 from stepsmith.train.run import run as runs
 from stepsmith.train.run.rundir import RunDir
 
@@ -74,8 +74,7 @@ def test_the_evolution_strategy_makes_a_strength_and_goes_on_where_it_was_cut(sh
     held = strengths.instances("validation", 2)
     assert strengths.play_all([network], held, 0.2)[0].mean() == pytest.approx(-rows[-1]["best"], rel=1e-6)
 
-    # cut within the second generation, and resumed
-    monkeypatch.setattr(evolution, "EVERY", 1)
+    # cut within the third generation, and resumed from the checkpoint of the second
     whole, calls = strengths.play_all, []
 
     def cut(*args):
@@ -87,6 +86,7 @@ def test_the_evolution_strategy_makes_a_strength_and_goes_on_where_it_was_cut(sh
     monkeypatch.setattr(strengths, "play_all", cut)
     with pytest.raises(KeyboardInterrupt):
         runs.train(make(ES), out=tmp_path / "cut", progress=False)
+    assert RunDir(make(ES), tmp_path / "cut", resume=True).checkpoint.load()["generation"] == 2
     monkeypatch.setattr(strengths, "play_all", whole)
     again = runs.train(make(ES), out=tmp_path / "cut", progress=False, resume=True)
     assert policy_file.read(again).digest == network.digest and without_clock(tmp_path / "cut") == without_clock(
@@ -97,6 +97,8 @@ def test_the_evolution_strategy_makes_a_strength_and_goes_on_where_it_was_cut(sh
     assert policy_file.read(tmp_path / "mine.safetensors").digest == network.digest
     begun = make(ES, policy={"start": str(tmp_path / "mine.safetensors")}, train={"generations": 1, "sigma": 1e-9})
     found = policy_file.read(runs.train(begun, out=tmp_path / "begun", progress=False))
+    assert found.provenance["start"] == {"file": "mine.safetensors", "env_steps": network.provenance["env_steps"]}
+    assert found.provenance["env_steps"] == network.provenance["env_steps"] + 120
     np.testing.assert_allclose(found.weights, network.weights, atol=1e-7)
     wider = make(ES, policy={"start": str(tmp_path / "mine.safetensors"), "hidden": [2]})
     with pytest.raises(ValueError, match=r"\[policy\] start: .* has layers"):
@@ -116,8 +118,18 @@ def test_ppo_makes_a_strength_or_a_policy_of_its_own(short, tmp_path):
     cfg = make(PPO, env={"observe": "all", "actions": 3}, train={"total_steps": 8})
     path = runs.train(cfg, out=tmp_path / "all", progress=False)
     assert path.name == "policy.zip" and PPO_MODEL.load(path).observation_space.shape == (18,)
-    with pytest.raises(ValueError, match="no controller in this run folder"):
+    with pytest.raises(ValueError, match="its policy is no controller"):
         runs.export(tmp_path / "all", tmp_path / "x.safetensors")
+    for folder in ("run", "all"):
+        with pytest.raises(ValueError, match=f"its policy plays {ID} and is no controller"):
+            enjoy.load(tmp_path / folder)
+    # it begins as the ratio .1, and what is validated is what episodes are paid, against the same constant
+    held_too = make(PPO, env={"against": 0.1}, train={"total_steps": 8, "learning_rate": 1e-12})
+    first = policy_file.read(runs.train(held_too, out=tmp_path / "first", progress=False))
+    assert 10.0 ** float(ratio_of(first(np.zeros(7))[0])) == pytest.approx(0.1, rel=0.05)
+    tenth = strengths.play(first, held, lagrange=0.2, against=0.1)["return"].mean()
+    assert first.measured["validation_return"] == pytest.approx(tenth, rel=1e-4)
+    assert first.provenance["against"] == 0.1 and abs(tenth - strengths.play(first, held, 0.2)["return"].mean()) > 0.05
 
 
 def test_a_policy_of_fields_that_drift(tmp_path):
@@ -199,6 +211,13 @@ def test_weights_of_a_strength():
             network.with_weights(wrong)
     for ratio in (0.01, 0.1, 1.0, 10.0):
         assert float(ratio_of(action_of(ratio))) == pytest.approx(np.log10(ratio))
+    assert action_of(0.0) == -1.0
+    for ratio in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="a ratio of gradients must be"):
+            action_of(ratio)
+    with pytest.raises(ValueError, match="hidden"):
+        StrengthNetwork.random([0], rng, 0.1)
+    assert network != twin and len({network, twin}) == 2  # weights are compared by digest
     zero = StrengthNetwork.random([], rng, 0.0, ratio=0.3)
     assert 10.0 ** float(ratio_of(zero(obs)[0, 0])) == pytest.approx(0.3)
 
@@ -219,12 +238,15 @@ def test_episodes_of_chosen_instances_are_checked(numbers):
         (ES, {"train": {"dearest": 3.0}}, "es does not use dearest of .train."),
         (ES, {"env": {"family": "lorenz"}}, r"unknown key in .env. 'family'"),
         (ES, {"env": {"observe": "runs"}}, "did you mean 'run'"),
-        (ES, {"env": {"id": NEURAL}}, "es trains step-size controllers"),
-        ({**ES, "algorithm": "closed_form", "train": {}, "policy": {}}, {}, "closed_form trains step-size controllers"),
+        (ES, {"env": {"id": NEURAL}}, "es trains controllers, and none comes out of"),
+        ({**ES, "algorithm": "closed_form", "train": {}, "policy": {}}, {}, "closed_form trains controllers, and none"),
         ({**PPO, "algorithm": "dqn", "train": {}}, {}, "dqn chooses from a table"),
         ({**PPO, "algorithm": "dqn", "train": {}}, {"train": {"actions": [[0.0, 0.0], [1.0, 0.0]]}},
          r"actions.0. must be 1 numbers in .-1, 1., as .env. actions says"),
         (PPO, {"env": {"id": NEURAL}}, r"unknown key in .env. 'observe'|'actions'"),
+        (ES, {"env": {"against": 0.1}}, "es does not use against"),
+        (PPO, {"env": {"split": "validation"}}, "split must not be 'validation'"),
+        (PPO, {"evaluate": {"against": "pi42"}}, r".evaluate. against must be left out"),
     ],
 )  # fmt: skip
 def test_bad_configs_are_named(data, change, message, tmp_path):
@@ -234,6 +256,64 @@ def test_bad_configs_are_named(data, change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         runs.train(make(data, **change), out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("neural_ode_ppo", {"law": "pi43"}, "unknown law 'pi43'"),
+        ("neural_ode_ppo", {"features": ["log_er"]}, "did you mean 'log_err'"),
+        ("neural_ode_ppo", {"method": "radau5"}, "explicit"),
+        ("neural_ode_ppo", {"reward": "matchd"}, "did you mean 'matched'"),
+        ("neural_ode_ppo", {"pool_size": 250}, "a multiple of 8"),
+        ("neural_ode_ppo", {"rtol": [1e-6, 1e-2]}, "rtol"),
+        ("steady_state_ppo", {"pool_size": 600}, "pool_size.*512"),
+        ("steady_state_ppo", {"tol": 1.0}, r".env. tol"),
+    ],
+)  # fmt: skip
+def test_names_are_looked_up_before_anything_is_made(name, change, message):
+    tables = configs.read(name)
+    with pytest.raises(ValueError, match=message):
+        resolved(configs.from_dict({**tables, "env": {**tables["env"], **change}}))
+
+
+@pytest.mark.parametrize("name", ["regularization_ppo", "regularization_es", "neural_ode_ppo", "steady_state_ppo"])
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3", "ddpg", "dqn"])
+def test_every_algorithm_of_sb3_takes_them(name, algorithm):
+    tables = configs.read(name)
+    cfg = configs.from_dict(overrides.with_algorithm(tables, algorithm))
+    whole = resolved(cfg)["train"]
+    if name != "regularization_es":  # whose budget is in generations
+        assert whole["total_steps"] == tables["train"]["total_steps"]
+    if "learning_starts" in whole:
+        assert whole["learning_starts"] <= whole["total_steps"] // 10
+    if name.startswith("regularization"):
+        assert whole["gamma"] == 1.0 and whole["total_steps"] == 23_040
+
+
+def test_an_environment_of_ones_own_checks_its_own_arguments(tmp_path, monkeypatch):
+    from stepsmith.envs import specs
+
+    own = {"id": "mine/Own-v0", "tol": 1e-2, "speed": 3.0, "n_act": "two"}
+    (tmp_path / "own_module.py").write_text(
+        "from stepsmith.envs import steady_state\n"
+        "from stepsmith.envs.steady_state import SteadyStateEnv as OwnEnv, SteadyStateVectorEnv as OwnVectorEnv\n"
+        "spaces_of = steady_state.spaces_of\n"
+        "def make_core(lanes, same_step, split='train', tol=1e-3, speed=1.0, n_act='one'):\n"
+        "    assert (speed, n_act) == (3.0, 'two')\n"
+        "    return steady_state.make_core(lanes, same_step, split=split, tol=tol, max_attempts=30)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    specs.register(specs.EnvSpec("mine/Own-v0", "own_module", "Own", "of a test", steps=False))
+    small = {"total_steps": 256, "num_envs": 16, "n_steps": 16, "batch_size": 256}
+    data = {"name": "own", "algorithm": "ppo", "env": own, "train": small, "evaluate": {"every": 256, "instances": 4}}
+    try:
+        with pytest.raises(ValueError, match="unknown key in .env. 'sped': did you mean 'speed'"):
+            resolved(configs.from_dict({**data, "env": {**own, "sped": 1.0}}))
+        path = runs.train(configs.from_dict(data), out=tmp_path / "run", progress=False)
+        assert path.name == "policy.zip" and np.isfinite(logged(tmp_path / "run")[-1]["best"])
+    finally:
+        specs.SPECS.pop("mine/Own-v0")
 
 
 def test_shipped_configs_say_what_they_train():

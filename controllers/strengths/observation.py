@@ -23,6 +23,8 @@ BOUND = 5.0
 OFF = -2.0
 #: log10 of the largest ratio
 MOST = 1.0
+#: the ratio that trainings of a strength begin with
+FIRST_RATIO = 0.1
 #: the least number that a logarithm is taken of
 TINY = 1e-12
 
@@ -46,9 +48,14 @@ def ratio_of(action: Any) -> Array:
 
 
 def action_of(ratio: float) -> float:
-    """The action in [-1, 1] that sets this ratio: the inverse of `ratio_of`."""
+    """The action in [-1, 1] that sets this ratio, for `ratio_of` gives its logarithm: -1 for none.
+
+    ValueError for a ratio that is negative or not finite.
+    """
+    if not 0.0 <= ratio < np.inf:
+        raise ValueError(f"a ratio of gradients must be at least 0, and finite, got {ratio!r}")
     middle, half = 0.5 * (OFF + MOST), 0.5 * (MOST - OFF)
-    return float(np.clip((np.log10(ratio) - middle) / half, -1.0, 1.0))
+    return float(np.clip((np.log10(max(ratio, TINY)) - middle) / half, -1.0, 1.0))
 
 
 #: name -> formula

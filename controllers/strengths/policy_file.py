@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...integrators.core import dense
+from ...integrators.core import dense, options
 from ...integrators.core.names import unknown
 from ...integrators.core.reading import line, read_bytes
 from .. import in_place, zoo
@@ -28,7 +28,7 @@ WHAT = "file of a trained strength"
 Layers = list[tuple[np.ndarray, np.ndarray, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StrengthNetwork:
     """What a trained strength computes: an action in [-1, 1] from what it observes, `observation.OBSERVED`.
 
@@ -103,8 +103,11 @@ class StrengthNetwork:
     ) -> StrengthNetwork:
         """A network with normally distributed weights of this scale that answers about `ratio`, a ratio of gradients.
 
-        hidden: widths of its hidden layers, which have the `activation`.
+        hidden: widths of its hidden layers, which have the `activation`.  ValueError for widths that are none, and an
+        activation or a ratio that does not exist.
         """
+        hidden = [options.count("hidden", width) for width in hidden]
+        dense.activate(np.zeros(1), activation)
         widths = [len(OBSERVED), *hidden, 1]
         acts = [*(activation for _ in hidden), "linear"]
         layers = [

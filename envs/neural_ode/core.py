@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...controllers.laws.law import Law
+from ...controllers.learned.decision import Decision
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.kernels.environment.series_rows import MOST_ACTIONS
@@ -38,6 +39,32 @@ def series_of(training: np.ndarray, actions: int) -> Series:
     last = np.append(training[1:] != training[:-1], True)
     first = np.append(True, training[1:] != training[:-1])
     return Series(np.where(last, -1, number + 1), np.flatnonzero(first), actions)
+
+
+def checked(
+    method: Any, law: Any, features: Any, n_act: Any, baseline: Any, rtol: Any, pool_size: Any, split: Any,
+    pool_seed: Any, reward: Any, lagrange: Any, fail: Any, time_discount: Any, window: Any, max_attempts: Any,
+) -> tuple[Any, Decision, Reward, tuple[float, float]]:  # fmt: skip
+    """The method, the decision, the reward and the range of tolerances that arguments of `make_core` ask for.
+
+    Nothing is drawn or solved.  Raises as `make_core`.
+    """
+    family = problems.family(FAMILY)
+    method = methods.named(family.method if method is None else method)
+    if methods.get(method).implicit or methods.get(method).tableau is None:
+        raise options.refuse("method", "an explicit Runge-Kutta method, as the solves of trainings take", method)
+    if options.count("n_act", n_act) > MOST_ACTIONS:
+        raise options.refuse("n_act", "1 (step size), 2 (and first size) or 3 (and division of what is left)", n_act)
+    decision = make_decision(family.name, method, law, features, n_act=1)
+    law_of(baseline, family.name, method)
+    rule = reward_of(reward, lagrange, fail, time_discount, window)
+    span = tolerances_of(rtol)
+    options.choice("split", split, ("train", "validation", "test"))
+    check_pool(pool_size, split, pool_seed)
+    if pool_size % SNAPSHOTS:
+        raise options.refuse("pool_size", f"a multiple of {SNAPSHOTS}, the solves of a training", pool_size)
+    options.count("max_attempts", max_attempts)
+    return method, decision, rule, span
 
 
 def make_core(
@@ -82,21 +109,11 @@ def make_core(
     would have no effect beside others, as `ode.make_core`.
     """
     options.count("num_envs", lanes, high=MOST)
-    family = problems.family(FAMILY)
-    method = methods.named(family.method if method is None else method)
-    if methods.get(method).implicit or methods.get(method).tableau is None:
-        raise options.refuse("method", "an explicit Runge-Kutta method, as the solves of trainings take", method)
-    if options.count("n_act", n_act) > MOST_ACTIONS:
-        raise options.refuse("n_act", "1 (step size), 2 (and first size) or 3 (and division of what is left)", n_act)
-    decision = make_decision(family.name, method, law, features, n_act=1)
-    rule = reward_of(reward, lagrange, fail, time_discount, window)
-    span = tolerances_of(rtol)
-    options.choice("split", split, ("train", "validation", "test"))
-    check_pool(pool_size, split, pool_seed)
-    if pool_size % SNAPSHOTS:
-        raise options.refuse("pool_size", f"a multiple of {SNAPSHOTS}, the solves of a training", pool_size)
-    options.count("max_attempts", max_attempts)
-    pool, training = _pool(method, law_of(baseline, family.name, method), pool_size, split, pool_seed, span)
+    method, decision, rule, span = checked(
+        method, law, features, n_act, baseline, rtol, pool_size, split, pool_seed, reward, lagrange, fail,
+        time_discount, window, max_attempts,
+    )  # fmt: skip
+    pool, training = _pool(method, law_of(baseline, FAMILY, method), pool_size, split, pool_seed, span)
     if rule.followed:
         pool, kept = pool.followed_of
         training = training[kept]

@@ -45,8 +45,8 @@ FEATURES: dict[str, Callable[[Trainings, int], np.ndarray]] = {
     "log10 of the tolerance's factor": lambda t, n: t["level_t"],
     "5 + log10 tolerance": lambda t, n: 5.0 + np.log10(t.lanes.tolerance.numpy()),
 }
-#: of the spectrum of the field's Jacobian, which takes two more solves and a backward pass a decision: the log of the
-#: factor by which gradients grow in a solve, and of the spectral radius (`neural.monitor`)
+#: of the spectrum of the field's Jacobian, which takes two more solves, a backward pass and a few products a decision:
+#: the log of the factor by which gradients grow in a solve, and of the spectral radius (`neural.monitor`)
 SPECTRUM: dict[str, Callable[[Trainings, int], np.ndarray]] = {
     "log growth of gradients": lambda t, n: np.where(np.isnan(t["growth"]), BOUND, t["growth"]),
     "log10 spectral radius": lambda t, n: _log(t["radius"], _ONE),

@@ -115,6 +115,7 @@ def chosen(make: Callable[..., Rule], grid: tuple[tuple[float, ...], ...]) -> tu
 
 def main(policies: Sequence[str] = ()) -> None:
     """Print the table: f-evaluations over the law's, and how many solves arrived; policies: files of PPO."""
+    learned = {f"PPO {i}: {path}": by_policy(path) for i, path in enumerate(policies)}
     print(f"{LANES} lanes, {SOLVES} solves each, split test, tol 1e-3; constants of rules chosen on the split train")
     print("| rule | f-evaluations over the law's, 95 % | arrived |")
     print("|---|---|---|")
@@ -123,7 +124,7 @@ def main(policies: Sequence[str] = ()) -> None:
     for name, (make, grid) in RULES.items():
         best = chosen(make, grid)
         rules[name.format(*(f"{x:g}" for x in best))] = make(*best)
-    rules |= {f"PPO {i}: {path}": by_policy(path) for i, path in enumerate(policies)}
+    rules |= learned
     for name, rule in rules.items():
         stats = solves(rule, "test")
         middle, low, high = interval(ratios(stats))

@@ -19,7 +19,8 @@ the steady state falls by about the same factor a step from first to last.
 
 A large step has fixed points and cycles that f has not, and a sample may settle on one, its size such that the error is
 just the share.  So where `PATIENCE` accepted steps in a row have not brought the slope below `BETTER` times the least
-one, the sample's share falls by the factor `CALMER`, and its steps get shorter.
+one, the sample's share falls by the factor `CALMER`, and its steps get shorter.  It does not rise again: a way that is
+slow for another reason, a stiffness ratio of thousands, is followed with shorter steps than it needs.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from ..evaluate.splits import Split
 from ..run.checkpoint import Checkpoint
 from . import es_state
 
-EVERY = 25  # generations between checkpoints
+EVERY = 25  # generations between checkpoints, of a fitness that scores one controller at a time
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,8 @@ def evolve(
 ) -> Iterator[tuple[int, int, float, Any]]:
     """Run the strategy; yields (generation, attempts so far, its mean fitness, controller of the mean) after each.
 
-    checkpoint: where the state goes at the start, every `EVERY` generations and at the end.  state: what
+    checkpoint: where the state goes at the start, every `EVERY` generations (each, if
+                a generation is scored as a whole) and at the end.  state: what
     `checkpoint.load()` gave; the strategy goes on from there to the same numbers.  ValueError where it is no state of
     such a strategy.
     """
@@ -237,6 +238,8 @@ def evolve(
         return cma.CMAEvolutionStrategy(np.asarray(learned.weights, float), s.sigma, dict(options))
 
     start = 0
+    # one that is scored as a whole takes minutes
+    every = 1 if hasattr(fitness, "generation") else EVERY
     if state is None:
         es = make()
     else:
@@ -268,7 +271,7 @@ def evolve(
         last = s.last(generation + 1, fitness.attempts)
         yield generation + 1, fitness.attempts, float(np.mean(costs)), learned.with_weights(es.mean)
         # not before: what the caller logs of a generation comes before the state that follows it
-        if (generation + 1) % EVERY == 0 or last:
+        if (generation + 1) % every == 0 or last:
             save(generation + 1)
         if last:
             return

@@ -22,6 +22,7 @@ from stable_baselines3 import DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from ...controllers.strengths.observation import FIRST_RATIO, action_of
 from ...envs import make_sb3
 from ...envs.specs import DEFAULT_ID, SPECS
 from ...integrators.engine.costs import NONE
@@ -29,6 +30,7 @@ from ...policies import small_actor
 from ...policies.normalisation import keep
 from ..config import algorithms
 from ..config.config import Config
+from ..config.settings import STRENGTH_ID
 from ..run.rundir import RunDir, opened
 from ..run.runfiles import RunError
 from ..run.threads import torch_threads
@@ -125,6 +127,8 @@ def _model(config: Config, settings: dict[str, Any], venv: Any, board: str) -> B
         **settings,
     )  # fmt: skip
     small_actor.start_as_the_law(model, log_std)
+    if config.algorithm == "ppo" and config.env.get("id") == STRENGTH_ID and config.train.get("actions") is None:
+        small_actor.start_at(model, action_of(FIRST_RATIO))
     keep(model, False)  # observations go to the policy as they are: a loaded checkpoint can say so
     return model
 

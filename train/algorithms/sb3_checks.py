@@ -41,6 +41,11 @@ def acting(model: BaseAlgorithm, table: Any) -> Callable[[np.ndarray], np.ndarra
     return act
 
 
+def keys_of(seed: int, lanes: int) -> np.ndarray:
+    """(lanes,) keys of the lanes' generators, others for every seed."""
+    return np.random.default_rng(seed).integers(1, 2**63, lanes, dtype=np.uint64)
+
+
 class LawCheck:
     """Work at matched error against a law on the family's validation split; keeps the policy as a controller."""
 
@@ -97,7 +102,7 @@ class ReturnCheck:
         self.core = make(lanes, True, **given | {k: v for k, v in own.items() if k in known})
         self.path, self.table = run.policy, table
         # in turn: from the first episode, thus all instances, every time
-        self.keys = np.zeros(lanes, np.uint64) if "in_turn" in known else np.arange(lanes, dtype=np.uint64) + 1
+        self.keys = np.zeros(lanes, np.uint64) if "in_turn" in known else keys_of(e.seed, lanes)
 
     def __call__(self, model: BaseAlgorithm) -> float:
         """The figure, less is better."""
@@ -121,7 +126,7 @@ class StrengthCheck:
     def __init__(self, config: Config, run: RunDir, table: Any) -> None:
         env = resolved(config)["env"]
         self.config, self.numbers = config, strengths.instances("validation", config.evaluate.instances)
-        self.options = {name: env[name] for name in ("lagrange", "fail", "actions", "observe")}
+        self.options = {name: env[name] for name in ("lagrange", "fail", "actions", "observe", "against")}
         self.table = table
         self.exported = config.algorithm == "ppo" and table is None and env["actions"] == 1 and env["observe"] == "run"
         self.path = run.strength if self.exported else run.policy

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...controllers.strengths import policy_file
+from ...controllers.strengths.observation import FIRST_RATIO
 from ...controllers.strengths.policy_file import StrengthNetwork
 from ...envs.regularization.grid import DECISIONS
 from ..config.config import Config
@@ -25,7 +26,7 @@ from .es_run import EveryAttempts, evolve_run, provenance_of
 from .evolution import Settings
 
 #: spread of the first weights, around a network that answers the ratio `FIRST_RATIO` whatever it sees
-FIRST_SCALE, FIRST_RATIO = 0.1, 0.1
+FIRST_SCALE = 0.1
 
 
 class StrengthFitness:
@@ -76,16 +77,24 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     # 3. validation
     held = strengths.instances("validation", config.evaluate.instances)
 
+    found: dict[str, float] = {}
+
     def figure(network: StrengthNetwork) -> float:
-        return -float(strengths.play_all([network], held, env["lagrange"], env["fail"]).mean())
+        found.update(strengths.means(strengths.play(network, held, env["lagrange"], env["fail"])))
+        return -found["return"]
 
     # 4. learn, and keep the best
     def keep(network: StrengthNetwork, made: dict[str, Any], measured: dict[str, Any]) -> None:
-        facts = {"algorithm": "es", "environment": STRENGTH_ID, "seed": config.seed, "lagrange": env["lagrange"]}
+        given = {name: env[name] for name in ("lagrange", "fail", "split", "pool_size")}
+        facts = {"algorithm": "es", "environment": STRENGTH_ID, "seed": config.seed, **given}
+        if config.policy.start is not None:
+            before = first.provenance.get("env_steps")
+            facts["start"] = {"file": Path(config.policy.start).name, "env_steps": before}
+            made = {**made, "env_steps": made["env_steps"] + int(before or 0)}
         policy_file.save(
             StrengthNetwork(
                 config.name, network.features, network.layers, provenance_of(facts, made),
-                {"validation_return": -measured["validation_ratio"], "instances": len(held)},
+                {**{f"validation_{name}": value for name, value in found.items()}, "instances": len(held)},
             ),
             run.strength,
         )  # fmt: skip

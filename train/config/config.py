@@ -104,7 +104,7 @@ class Config:
             if not isinstance(getattr(self, name), cls):
                 raise options.refuse(name, f"a {cls.__name__}", getattr(self, name))
         ident = self.env.get("id") if isinstance(self.env, Mapping) else None
-        rules = settings.ENVIRONMENTS.get(ident, settings.ODE) if isinstance(ident, str) else settings.ODE
+        rules = settings.environment_rules(ident, self.env)
         env = settings.check("env", self.env, rules)
         if "family" not in env and "id" not in env:
             raise options.OptionError("config: [env] must name a family")

@@ -13,7 +13,7 @@ from ...integrators.core import options
 from . import config as configs
 from .algorithms import TRAIN
 from .resolved import ES_KEYS
-from .settings import STRENGTH_ID
+from .settings import ENVIRONMENTS, STRENGTH_ID
 
 #: the shipped config whose [train], and whose steps between validations, an algorithm is given
 SHIPPED = {
@@ -21,7 +21,7 @@ SHIPPED = {
     "es": "three_body_es", "closed_form": "three_body_closed_form", "dqn": "three_body_paper_dqn",
 }  # fmt: skip
 #: keys of [env] that the evolution strategy uses for strengths of a regulariser
-STRENGTH_KEYS = frozenset({"id", "split", "lagrange", "fail", "pool_size", "against"})
+STRENGTH_KEYS = frozenset({"id", "split", "lagrange", "fail", "pool_size"})
 #: what `SHIPPED` is for them
 STRENGTHS = {**SHIPPED, "ppo": "regularization_ppo", "es": "regularization_es"}
 #: first components of the actions that DQN is given to choose from; the other components are 0
@@ -54,6 +54,8 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
     data |= {"algorithm": algorithm, "train": {k: v for k, v in shipped["train"].items() if k in TRAIN[algorithm]}}
     if algorithm == "closed_form":
         data["train"].pop("generations")  # the search has several stages, each with generations of its own
+    if data["env"].get("id") in ENVIRONMENTS and algorithm not in configs.WHOLE:
+        _budget(data, {**(configs.read(STRENGTHS["ppo"])["train"] if strengths else {}), **tables.get("train", {})})
     evaluate = data.get("evaluate", {})
     if isinstance(evaluate, dict):
         data["evaluate"] = {**evaluate, "every": shipped["evaluate"]["every"]}
@@ -75,6 +77,15 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
     return data
 
 
+def _budget(data: dict[str, Any], train: Mapping[str, Any]) -> None:
+    """Keep the budget and the discount of [train]: those of the shipped config are for solves of many steps."""
+    rules, own = TRAIN[data["algorithm"]], data["train"]
+    kept = ("total_steps", "gamma") if data["algorithm"] == "ppo" else ("total_steps", "gamma", "num_envs")
+    own |= {name: train[name] for name in kept if name in train and name in rules}
+    if "learning_starts" in own:
+        own["learning_starts"] = min(own["learning_starts"], own["total_steps"] // 10)
+
+
 def _choices(env: Mapping[str, Any]) -> dict[str, Any]:
     """The setting `actions` of DQN for an environment; none where the environment is discrete itself."""
     spec = SPECS.get(env.get("id", "stepsmith/ODE-v0"))
@@ -83,7 +94,7 @@ def _choices(env: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {name: p.default for name, p in inspect.signature(spec.make_core()).parameters.items()}
     whole = {**defaults, **spec.fixed, **env}
     named = whole.get("actions")
-    width = len(named) if isinstance(named, list) else whole["n_act"] if named is None else named
+    width = len(named) if isinstance(named, list) else whole.get("n_act", 1) if named is None else named
     return {"actions": [[v, *[0.0] * (width - 1)] for v in CHOICES]}
 
 

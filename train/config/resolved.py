@@ -19,7 +19,7 @@ from ...integrators.methods import tableaus
 from ...integrators.problems import suites
 from ..evaluate.splits import check_size
 from . import algorithms, settings
-from .config import WHOLE, Config, Policy
+from .config import WHOLE, Config, Evaluate, Policy
 
 #: keys of [train] that `train.algorithms.sb3` reads itself, with the values that it takes where they are missing; None:
 #: Stable-Baselines3's own. Those that an algorithm has no rule for (`algorithms.TRAIN`) are not its keys
@@ -48,7 +48,7 @@ def resolved(config: Config) -> dict[str, Any]:
     env = {k: v.default for k, v in inspect.signature(make).parameters.items() if k in env_keys(config)} | fixed
     _known("key in [env]", config.env, {*env, "id"})
     env |= config.env
-    if "family" in env:  # what the environment takes from its family
+    if {"family", "method"} <= env.keys():  # what the environment takes from its family
         env["family"] = suites.called(env["family"])
         if suites.is_suite(env["family"]) and config.algorithm not in WHOLE:
             several = " and ".join(WHOLE)
@@ -63,7 +63,8 @@ def resolved(config: Config) -> dict[str, Any]:
     _known("key in [train]", config.train, defaults)
     algorithms.together(config.algorithm, config.train, defaults)
     _policy(config)
-    decision = _names(config, env) if "family" in env else None
+    decision = _names(config, env) if {"family", "method"} <= env.keys() else None
+    _apart(config, env)
     if ident(config) == settings.STRENGTH_ID:
         _strength(config, env)
     elif config.algorithm in WHOLE:
@@ -101,7 +102,9 @@ def environment(config: Config) -> tuple[Callable[..., Any], dict[str, Any]]:
     spec = SPECS[name]
     strength = name == settings.STRENGTH_ID and config.algorithm == "es"
     if config.algorithm in WHOLE and not spec.steps and not strength:
-        raise ValueError(f"{config.algorithm} trains step-size controllers; the actions of {name} are none")
+        raise ValueError(
+            f"{config.algorithm} trains controllers, and none comes out of {name}: take ppo, sac, td3, ddpg or dqn"
+        )
     # what a strength's file holds is one ratio, by what a training loop observes
     return spec.make_core(), {**spec.fixed, **({"actions": 1, "observe": "run"} if strength else {})}
 
@@ -167,19 +170,39 @@ def _names(config: Config, env: dict[str, Any]) -> Decision:
     return decision
 
 
+def _apart(config: Config, env: Mapping[str, Any]) -> None:
+    """What is asked of environments that no controller comes out of: ValueError for what would have no effect, for
+    training on what is validated on, and as their `make_core`."""
+    name = ident(config)
+    if SPECS[name].steps:
+        return
+    if config.evaluate.against != Evaluate().against:
+        raise ValueError(f"[evaluate] against must be left out: what is validated in {name} is the mean return")
+    if config.env.get("split") == "validation" and name in settings.ENVIRONMENTS:
+        raise ValueError("[env] split must not be 'validation', on which the run is validated")
+    if name == settings.NEURAL_ODE_ID:
+        from ...envs.neural_ode.core import checked
+
+        checked(**{key: value for key, value in env.items() if key != "id"})
+    if name == settings.STEADY_STATE_ID:
+        from ...envs.steady_state.instances import SPLITS
+
+        options.count("[env] pool_size", env["pool_size"], high=len(SPLITS[env["split"]]), none=True)
+
+
 def _strength(config: Config, env: Mapping[str, Any]) -> None:
     """ValueError for settings of a strength's training that its evolution strategy would not use, and for a pool that
     is larger than the split."""
     from ...envs.regularization.instances import SPLITS  # which imports torch
 
-    most = len(SPLITS[env["split"]])
-    if env["pool_size"] is not None:
-        options.count("[env] pool_size", env["pool_size"], high=most)
+    options.count("[env] pool_size", env["pool_size"], high=len(SPLITS[env["split"]]), none=True)
     if config.algorithm != "es":
         return
     for name, fixed in (("actions", 1), ("observe", "run")):
         if env[name] != fixed:
             raise options.refuse(f"[env] {name}", f"{fixed!r} with es, as the file of a strength has it", env[name])
+    if "against" in config.env:
+        raise ValueError(f"es does not use against of [env] in {settings.STRENGTH_ID}: all play the same instances")
     idle = sorted(set(config.train) & {"dearest", "reach", "miss", "max_steps"})
     if idle:
         raise ValueError(f"es does not use {', '.join(idle)} of [train] in {settings.STRENGTH_ID}")
@@ -207,6 +230,7 @@ def _actions(config: Config, env: Mapping[str, Any], decision: Decision | None) 
         )
     count = "n_act" if "n_act" in env else "actions"
     wide = env.get(count) if decision is None else decision.n_act
+    wide = 1 if ident(config) == settings.STEADY_STATE_ID else wide
     for i, row in enumerate(table or ()):
         width = len(row) if isinstance(row, list) else 1
         if wide is not None and width != wide:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...envs.specs import SPECS, ships
 from ...integrators import problems
 from ...integrators.core import options
 from ...integrators.core.names import unknown
@@ -245,11 +246,26 @@ STEADY_STATE: Rules = {
 }  # fmt: skip
 STRENGTH_ID = "stepsmith/Regularization-v0"
 NEURAL_ODE_ID = "stepsmith/NeuralODE-v0"
+STEADY_STATE_ID = "stepsmith/SteadyState-v0"
 #: [env] by id, of those that are no `ODE`
 ENVIRONMENTS: Mapping[str, Rules] = {
     "stepsmith/ThreeBodyPaper-v0": PAPER, STRENGTH_ID: REGULARIZATION, NEURAL_ODE_ID: NEURAL_ODE,
-    "stepsmith/SteadyState-v0": STEADY_STATE,
+    STEADY_STATE_ID: STEADY_STATE,
 }  # fmt: skip
+
+
+def environment_rules(name: Any, given: Any) -> Rules:
+    """The rules of [env] for an environment's id: of those that ship, and otherwise only of the settings of `ODE` where
+    it decides on steps, so that `make_core` of an environment of one's own checks its own arguments."""
+    spec = SPECS.get(name) if isinstance(name, str) else None
+    if spec is None or ships(spec.id):
+        return ENVIRONMENTS.get(name, ODE) if isinstance(name, str) else ODE
+    rules = ODE if spec.steps else {"id": text}
+    return {**rules, **{key: _any for key in given if key not in rules}}
+
+
+def _any(name: str, value: Any) -> Any:
+    return value
 
 
 def fits(name: str, amount: int, each: int, what: str) -> None:

@@ -23,6 +23,7 @@ from ...integrators.engine.solve import solve
 from ...integrators.problems import suites
 from ...integrators.problems.families import Family
 from ...integrators.problems.problem import Batch, Problem
+from ..run.runfiles import read_json
 
 MAX_STEPS = 50_000
 #: columns of the table that `cells` fills
@@ -108,10 +109,11 @@ def load(run: str | Path) -> Learned:
     if path.is_dir():
         if (path / "controller.safetensors").exists():
             return load_learned(path / "controller.safetensors")
-        if (path / "policy.zip").exists():
+        if any((path / name).exists() for name in ("policy.zip", "strength.safetensors")):
+            env = read_json(path / "config.json").get("env", {}) if (path / "config.json").exists() else {}
             raise ValueError(
-                f"{path}: its policy plays stepsmith/ThreeBodyPaper-v0 and is no controller of step sizes: take a run "
-                "of another environment"
+                f"{path}: its policy plays {env.get('id', 'another environment')} and is no controller of step sizes: "
+                "take a run of another environment"
             )
         there = (
             "has no controller yet: one is written by the first validation"

@@ -22,16 +22,19 @@ def instances(split: str, count: int | None = None) -> Array:
 
 
 def play(
-    answer: Answer, numbers: Array, lagrange: float, fail: float = 1.0, actions: int = 1, observe: str = "run"
+    answer: Answer, numbers: Array, lagrange: float, fail: float = 1.0, actions: int = 1, observe: str = "run",
+    against: float | None = None,
 ) -> dict[str, Array]:
     """Statistics of one episode of each instance, (n,) by the names of `envs.regularization.core.EPISODE`.
 
     answer      from observations (n, features) to actions (n, actions) in [-1, 1].
     numbers     (n,) the instances, from any split; one may stand there several times.
-    lagrange, fail, actions, observe
+    lagrange, fail, actions, observe, against
                 those of the environment.
     """
-    core = make_core(len(numbers), False, lagrange=lagrange, fail=fail, actions=actions, observe=observe)
+    core = make_core(
+        len(numbers), False, lagrange=lagrange, fail=fail, actions=actions, observe=observe, against=against
+    )
     core.begin(numbers)
     open_ = np.ones(len(numbers), np.bool_)
     found = np.zeros((len(numbers), len(EPISODE)))

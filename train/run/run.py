@@ -92,6 +92,8 @@ def export(run_dir: str | Path, out: str | Path) -> Path:
         save(load(path), out)
     elif strength.exists():
         policy_file.save(policy_file.read(strength), out)
+    elif (Path(run_dir) / "policy.zip").exists():
+        raise ValueError(f"{run_dir}: its policy is no controller: policy.zip is Stable-Baselines3's own file")
     else:
         raise ValueError(f"{run_dir}: no controller in this run folder")
     return Path(out)

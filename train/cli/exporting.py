@@ -41,8 +41,9 @@ def _found(what: str) -> Any:
 
     folder = Path(what)
     if folder.is_dir():
-        path = folder / "controller.safetensors"
-        if not path.exists():
+        # of a strength its own file says that it is no controller
+        found = [p for p in (folder / f"{name}.safetensors" for name in ("controller", "strength")) if p.exists()]
+        if not found:
             raise ValueError(f"{what}: no controller in this run folder")
-        what = str(path)
+        what = str(found[0])
     return resolve.controller(what)

@@ -9,12 +9,13 @@ import numpy as np
 from ...controllers.strengths.observation import OFF, ratio_of
 from ...integrators.core import options
 from ..core import MOST
+from ..lane_rows import Layout, Rows
 from ..state import Stateful
 from .draws import uniform
 from .grid import DECISIONS, ITERATIONS, RATIOS, WORST, charged, known, measures, off
 from .instances import INSTANCES, SPLITS
 from .observe import SETS, SPECTRUM, observe
-from .trainings import COUNT, ROW, Layout, Rows, Trainings
+from .trainings import COUNT, ROW, Trainings
 
 #: statistics of an episode; error: the quality on held-out rows at its end, as a loss; excess: by how many budgets it
 #: is worse than that without a penalty; cost: half the f-evaluations of training and half those of a prediction, over

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,25 +64,6 @@ def apart(method: Method) -> Method:
             return method(*args, **kwargs)
 
     return within  # type: ignore[return-value]
-
-
-@dataclass
-class Layout:
-    """Of a core's block of numbers, as `envs.state` reads it: one lane a block."""
-
-    rows: dict[str, int]
-    count: int
-
-    def places(self) -> tuple[np.ndarray, int]:
-        return np.arange(self.count), 0
-
-
-@dataclass
-class Rows:
-    """What stands where, and how many lanes are in a block."""
-
-    layout: Layout
-    width: int = 1
 
 
 class Trainings:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...integrators.core import options
 from ..core import MOST
+from ..lane_rows import Layout, Rows
 from ..state import Stateful, total
 from . import build, places
 from .instances import SPLITS, fields
@@ -32,25 +32,6 @@ FEATURES = (
 BOUND = 5.0
 #: how far outside [-1, 1] an action may lie by round-off, and is clipped
 NEAR = 1e-6
-
-
-@dataclass
-class Layout:
-    """Of a core's block of numbers, as `envs.state` reads it: one lane a block."""
-
-    rows: dict[str, int]
-    count: int
-
-    def places(self) -> tuple[np.ndarray, int]:
-        return np.arange(self.count), 0
-
-
-@dataclass
-class Rows:
-    """What stands where, and how many lanes are in a block."""
-
-    layout: Layout
-    width: int = 1
 
 
 #: the numbers of a lane's row by name, in lower case

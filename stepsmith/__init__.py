@@ -111,15 +111,29 @@ def solve(
     first_step: float | None = None,
     max_steps: int = 100_000,
     log: bool = False,
+    events: Any = None,
+    dense: bool = False,
+    max_step: float | None = None,
+    min_step: float | None = None,
+    tstops: Any = None,
+    save_every: int = 1,
 ) -> Solution:
     """Integrate one problem; `controller` may be a name, a path or an object; None or "auto" is the method's own law
-    ("universal_law" of explicit methods, see `docs/methods.md`).  See `stepsmith.integrators.engine.solve.solve`.
+    ("universal_law" of explicit methods, see `docs/methods.md`).
+
+    events: a function g(t, y, p) or a list of them, whose zeros are found; attributes `terminal`, `direction` and
+    `reset` (see `docs/events.md`).  dense: whether the solution can be called, `sol(t)`.  max_step, min_step: bounds on
+    the step; a solve that would need a smaller one fails.  tstops: (k,) times that are hit exactly, where the solve
+    begins anew: where f jumps, or does something that steps could miss.  save_every: accepted steps to a state that is
+    kept.  The rest: `stepsmith.integrators.engine.solve.solve`.
     """
     if getattr(problem, "state", None) is not None:
         atol = problem.state.scales(atol)
-    sol = _solver()(
-        problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log
-    )
+    given = (problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
+    if events is None and not dense and max_step is min_step is tstops is None and save_every == 1:
+        sol = _solver()(*given)
+    else:
+        sol = _followed(*given, _follow(events, dense, max_step, min_step, tstops, save_every))
     if problem.state is not None:
         sol.y = problem.state.shaped(sol.y)
     return sol
@@ -142,6 +156,11 @@ def solve_ensemble(
     output: Any = None,
     chunk: int | None = None,
     progress: bool = False,
+    events: Any = None,
+    dense: bool = False,
+    max_step: float | None = None,
+    min_step: float | None = None,
+    tstops: Any = None,
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
@@ -155,9 +174,11 @@ def solve_ensemble(
     at t_eval below 256 MB where these are reduced, else all.
     progress: whether a line on standard error says how many trajectories are done, how many a second, and the time
     left.
+    events, dense, max_step, min_step, tstops: as for `solve`, on the CPU; tstops may be (B, k) too.
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
+    follow = _follow(events, dense, max_step, min_step, tstops, 1)
     batch = _batches()(batch)
     law = _controller(controller, batch, method)
     atol = atol if batch.state is None else batch.state.scales(atol)
@@ -166,6 +187,8 @@ def solve_ensemble(
     if device == "cuda":
         from .integrators.engine import cuda
 
+        if follow.asked:
+            raise OptionError("events, dense, max_step, min_step and tstops are for device 'cpu'")
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
         run, own = cuda.solve_ensemble, 64 if block is None else block
@@ -175,17 +198,37 @@ def solve_ensemble(
         if block is not None:
             raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
         run, own = ensemble.solve_ensemble, threads
+        if follow.asked:
+            from .integrators.engine.follow_ensemble import solve_followed_ensemble
+
+            run = functools.partial(solve_followed_ensemble, follow=follow)
     kept = output if batch.state is None or not callable(output) else lambda sol: output(sol.shaped(batch.state))
     given = (batch, method, law, rtol, atol, t_eval, first_step, max_steps, own, kept, chunk)
     if flag("progress", progress):
         from .train.run.trajectories import reported
 
         with reported(len(batch)) as report:
-            sol = run(*given, report)
+            sol = run(*given, report=report)
     else:
-        sol = run(*given)
+        sol = run(*given, report=None)
     _said_if_stiff(batch, method, sol)
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
+
+
+def _follow(events: Any, *more: Any) -> Any:
+    """The options of a solve that follows its trajectory, checked."""
+    from .integrators.core.follow_options import checked
+    from .integrators.problems.events import given_events
+
+    return checked(given_events(events), *more)
+
+
+def _followed(problem: Any, *more: Any) -> Solution:
+    """`solve` with events, dense output, stops or bounds on the step."""
+    from .integrators.engine.follow_single import solve_followed
+    from .integrators.engine.solve import problem_of
+
+    return solve_followed(problem_of(problem), *more)
 
 
 def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:

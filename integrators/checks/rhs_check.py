@@ -41,6 +41,8 @@ ROLES = {
     "accel": ("accelerations", "a"),
     "jac": ("Jacobian", "J"),
     "invariant": ("invariant", ""),
+    "event": ("event", "value"),
+    "reset": ("reset of an event", "new"),
 }
 
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
@@ -131,8 +133,8 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
     """Run the function; ValueError where it breaks its contract, else whether it came to its end."""
     run = Run()
     args: list[Any] = [np.float64(t), Frozen(run, "y", y), Frozen(run, "p", p)]
-    size = y.size // 2 if role == "accel" else y.size
-    out = Filled(run, ROLES[role][1], size) if role in ("rhs", "accel") else None
+    size = y.size // 2 if role == "accel" else 1 if role == "event" else y.size
+    out = Filled(run, ROLES[role][1], size) if role in ("rhs", "accel", "event", "reset") else None
     if role == "jac":
         args.append(Matrix(run, size))
     elif out is not None:

@@ -41,7 +41,7 @@ def python_{role}(t, y, p, out):
         buffer[{n} + i] = p[i]
     call_back(p[{place}], t, buffer)
 """
-_OUT = """    for i in range({n}):
+_OUT = """    for i in range({size}):
         out[i] = buffer[{start} + i]
 """
 _OUT_MATRIX = """    for i in range({n}):
@@ -50,14 +50,19 @@ _OUT_MATRIX = """    for i in range({n}):
 """
 
 
+def is_caller(fn: Any) -> bool:
+    """Whether a function is one of `caller`'s."""
+    return getattr(fn, "__module__", "") == __name__
+
+
 @functools.lru_cache(maxsize=256)
 def caller(role: str, n: int, m: int, place: int) -> Callable[..., None]:
-    """f(t, y, p, out) that calls back the function whose address stands at p[place]: "rhs", out (n,), or "jac",
-    out (n, n).
+    """f(t, y, p, out) that calls back the function whose address stands at p[place]: "rhs" or "reset", out (n,), "jac",
+    out (n, n), or "event", out (1,).
     """
-    size = n * n if role == "jac" else n
+    size = n * n if role == "jac" else 1 if role == "event" else n
     text = (_RHS + (_OUT_MATRIX if role == "jac" else _OUT)).format(
-        role=role, n=n, m=m, place=place, length=n + m + size, start=n + m
+        role=role, n=n, m=m, place=place, length=n + m + size, start=n + m, size=size
     )
     names: dict[str, Any] = {"np": np, "call_back": call_back, "__name__": __name__}
     exec(compile(text, f"<python_{role}>", "exec"), names)  # noqa: S102

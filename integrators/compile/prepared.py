@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..core.errors import UncompiledWarning, outside
+from ..problems.events import Event
 from ..problems.foreign import callback_of
 from ..problems.problem import Batch, Problem
 from ..problems.styles import name_of, style_of
@@ -37,6 +39,33 @@ def moved_to_p(source: Source) -> Source:
     if style_of(source.rhs) is not None or style_of(source.jac) is not None:
         return unrolled(source, lift=True)
     return lifted(source) if getattr(source.rhs, "__closure__", None) is not None else source
+
+
+def event_by_address(source: Source, events: tuple[Event, ...], given: Any) -> tuple[Source, tuple[Event, ...]]:
+    """Events as kernels take them: functions that use arrays, or run in Python, are called by address, which stands in
+    further parameters of the source that is returned.  given: the caller's Problem or Batch.
+    """
+    if isinstance(given, Problem):
+        t, y, p = given.t_span[0], given.y0, given.p
+    elif len(given):
+        t, y, p = float(given.t0[0]), given.y0[0], given.p[0]
+    else:
+        return source, events
+    more: list[float] = []
+
+    def called(fn: Any, role: str) -> Any:
+        style = style_of(fn)
+        if fn is None or style is None:
+            return fn
+        callback = callback_of(fn)
+        if callback is not None:
+            _warn_once(fn, style)
+        place = callback.address if callback is not None else separate.address(fn, style, t, y, p)
+        more.append(float(place))
+        return caller(role, source.n, style.m, source.m + len(more) - 1)
+
+    events = tuple(replace(e, value=called(e.value, "event"), reset=called(e.reset, "reset")) for e in events)
+    return _with_places(source, more, {}) if more else source, events
 
 
 _WARNED: weakref.WeakSet = weakref.WeakSet()
@@ -76,6 +105,11 @@ def _by_address(source: Source) -> Source:
             place = separate.address(fn, style, t, y, p[: style.m])
         changed[role] = caller(role, source.n, style.m, source.m + len(more))
         more.append(float(place))
+    return _with_places(source, more, changed)
+
+
+def _with_places(source: Source, more: list[float], changed: dict[str, Any]) -> Source:
+    """A copy of the source with addresses behind its parameters, and functions that were changed."""
     places = np.broadcast_to(np.array(more), (*source.p.shape[:-1], len(more)))
     copy = object.__new__(type(source))
     vars(copy).update(

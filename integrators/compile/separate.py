@@ -10,6 +10,7 @@ An exception in the function (an index outside an array, for instance) makes its
 
 from __future__ import annotations
 
+import math
 import textwrap
 import weakref
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def _compiled(fn: Any, style: Style, t: float, y: np.ndarray, p: np.ndarray) -> 
     body = fn.stepsmith_text.partition("\n")[2]  # without its first line, `def`
     text = _TEXT.format(
         names=style.layout.names or (),
-        length=n + m + (n * n if style.role == "jac" else n),
+        length=n + m + math.prod(style.shape),
         start=n + m,
         n=n,
         shape=f".reshape(({n}, {n}))" if style.role == "jac" else "",

@@ -179,14 +179,11 @@ def run_ranges(
     from ..kernels.build import aligned
     from ..kernels.drivers import PLACE
 
-    cores = threads or available_cores()
-    chunk = max(4 * kernel.width, -(-count // (4 * cores)))
-    ranges = [(lo, min(lo + chunk, count)) for lo in range(0, count, chunk)] if cores > 1 else [(0, count)]
     if count == 0:
         return 0.0
-    run, stop = kernel.module.run, threading.Event()
+    run = kernel.module.run
 
-    def work(span: tuple[int, int]) -> None:
+    def work(span: tuple[int, int], stop: threading.Event) -> None:
         block, place, pace = aligned(kernel.layout.size), np.zeros(len(PLACE), np.int64), Pace()
         while run(block, params, *args, *span, place, pace.most) and not stop.is_set():
             pace.more()
@@ -197,13 +194,26 @@ def run_ranges(
 
     if not run.overloads:  # before the threads ask for it, and before the clock starts
         place = np.zeros(len(PLACE), np.int64)
-        compiled(run, aligned(kernel.layout.size), params, *args, *ranges[0], place, 1, what=said)
+        compiled(run, aligned(kernel.layout.size), params, *args, 0, 1, place, 1, what=said)
+    return shared_out(work, count, kernel.width, threads)
+
+
+def shared_out(
+    work: Callable[[tuple[int, int], threading.Event], None], count: int, width: int, threads: int | None
+) -> float:
+    """Call `work(range, stop)` for ranges of trajectories 0..count-1, of at least four blocks of `width` lanes each,
+    in threads; it ends early where `stop` is set.  Returns the seconds it took.
+    """
+    cores = threads or available_cores()
+    chunk = max(4 * width, -(-count // (4 * cores)))
+    ranges = [(lo, min(lo + chunk, count)) for lo in range(0, count, chunk)] if cores > 1 else [(0, count)]
+    stop = threading.Event()
     start = time.perf_counter()
     if len(ranges) == 1:
-        work(ranges[0])
+        work(ranges[0], stop)
     else:
         pool = _pool(cores)
-        futures = [pool.submit(work, span) for span in ranges]
+        futures = [pool.submit(work, span, stop) for span in ranges]
         try:
             for future in futures:
                 future.result()

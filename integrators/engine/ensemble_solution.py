@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ..core.errors import OptionError
 from ..kernels import layout
 from ..problems.states import State
+from .dense_output import EnsembleDense
+from .ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class EnsembleSolution:
     """t (B,) times reached; y (B, n) states there; status (B,), success (B,). y_eval (B, k, n) at `t_eval`, NaN where a
     trajectory did not get that far, or None. t_eval: (1, k) or (B, k), or None. output (B, ...): what `output=` made of
     the trajectories, or None. h_next (B,): the step size that would have come next, or None. tolerance_scale: what the
-    controller multiplied the tolerances asked for by. Printed, it is a summary of at most five lines.
+    controller multiplied the tolerances asked for by. t_events, y_events: for every function in `events`, the times
+    (`t_events[e][i]`, (k,)) and states (k, n) of trajectory i, or None without. dense: with dense=True, `dense[i](t)`, a
+    `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of at most five lines.
     """
 
     t: np.ndarray
@@ -45,17 +51,27 @@ class EnsembleSolution:
     output: np.ndarray | None = None
     h_next: np.ndarray | None = None
     tolerance_scale: float = 1.0
+    t_events: tuple[Ragged, ...] | None = None
+    y_events: tuple[Ragged, ...] | None = None
+    dense: EnsembleDense | None = None
+
+    def __call__(self, t: Any) -> np.ndarray:
+        """The states of all trajectories at t (k,), (B, k, n), by dense output; OptionError where that was not kept."""
+        if self.dense is None:
+            raise OptionError("this solution has no dense output: solve with dense=True")
+        return self.dense(t)
 
     @property
     def success(self) -> np.ndarray:
         """(B,) bool."""
-        return self.status == layout.SUCCESS
+        return (self.status == layout.SUCCESS) | (self.status == layout.EVENT)
 
     def shaped(self, state: State, output: bool = False) -> EnsembleSolution:
         """This solution with states (..., *shape) in place of vectors of real numbers; output: whether it is states."""
         y_eval = None if self.y_eval is None else state.shaped(self.y_eval)
         kept = state.shaped(self.output) if output and self.output is not None else self.output
-        return replace(self, y=state.shaped(self.y), y_eval=y_eval, output=kept)
+        events = None if self.y_events is None else tuple(ragged.shaped(state) for ragged in self.y_events)
+        return replace(self, y=state.shaped(self.y), y_eval=y_eval, output=kept, y_events=events)
 
     def message(self, i: int) -> str:
         """What happened to trajectory i."""

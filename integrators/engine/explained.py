@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _NOISE = (
@@ -21,9 +21,9 @@ _REMEDY = (
 )
 
 
-def explained(error: Exception, source: Any) -> Exception:
+def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exception:
     """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem
-    or Batch `source`.
+    or Batch `source`, or of its events.
     """
     from numba.core.errors import NumbaError
 
@@ -38,6 +38,8 @@ def explained(error: Exception, source: Any) -> Exception:
     for role, fn, takes, fills in (
         ("right-hand side", source.rhs, "(t, y, p, dy)", "dy"), ("accelerations", source.accel, "(t, y, p, a)", "a"),
         ("Jacobian", source.jac, "(t, y, p, J)", "J"),
+        *(("event", event.value, "(t, y, p, value)", "value") for event in events),
+        *(("reset of an event", event.reset, "(t, y, p, new)", "new") for event in events),
     ):  # fmt: skip
         own = None if fn is None else _alone(fn, source.n, source.m, fills)
         if own is not None:
@@ -56,7 +58,8 @@ def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
     from ..compile.lanes import LaneViewType, inline
     from ..compile.recompile import fresh
 
-    out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, n if fills == "dy" else n // 2)
+    length = {"a": n // 2, "value": 1}.get(fills, n)
+    out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, length)
     try:
         compiled: Any = inline(fresh(fn))
         compiled.compile((float64, LaneViewType(1, n, True), LaneViewType(1, m, True), out))

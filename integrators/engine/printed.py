@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .solve import Solution
+    from .solution import Solution
 
 SHOWN = 6  # components of a state
 DIGITS = 6

@@ -7,7 +7,6 @@ import operator
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,66 +24,24 @@ from ..methods.tableaus import ExplicitTableau
 from ..problems import sparsity
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
-from . import printed, stiff, trained_method
+from . import stiff, trained_method
 from .explained import explained
 from .pace import FIRST, Pace
+from .solution import RECORD_NAMES as RECORD_NAMES
+from .solution import Solution as Solution
+from .solution import Stats as Stats
 
-RECORD_NAMES = (*record.NAMES, "accept", "log_factor", "flags", "fallback")
 _NONE = np.empty((1, 0))
 _KERNELS = Recent()
 
 
-@dataclass(slots=True)
-class Stats:
-    """Counts of one solve: right-hand sides (all of them, those of Jacobians by differences too), accepted and rejected
-    attempts, Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base
-    law, and seconds inside the compiled solve, the controller's own evaluation included and compilation not.
-    naccept_over: accepted attempts whose scaled error estimate exceeded 1, the tolerance: the controller let them pass.
-    """
-
-    nfev: int
-    naccept: int
-    nreject: int
-    njev: int
-    nlu: int
-    nsolve: int
-    nfallback: int
-    naccept_over: int
-    wall_s: float
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Solution:
-    """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see
-    `kernels.layout.MESSAGES`), `message`, `stats`.  `record`: (attempts, slots) log of attempt records, columns
-    `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  `tolerance_scale`: what the
-    controller multiplied the tolerances asked for by.  Printed, it is five lines.
-    """
-
-    t: np.ndarray
-    y: np.ndarray
-    success: bool
-    status: int
-    message: str
-    stats: Stats
-    record: np.ndarray | None = None
-    method: str = ""
-    controller: str = ""
-    tolerance_scale: float = 1.0
-
-    record_names = RECORD_NAMES  # a plain class attribute, not a field
-
-    def __str__(self) -> str:
-        return "\n".join(printed.lines(self))
-
-    def __repr__(self) -> str:
-        return printed.short(self)
-
-    def __setstate__(self, state: Any) -> None:
-        """Fields of a pickle; one of an earlier version has fewer."""
-        since = {"record": None, "method": "", "controller": "", "tolerance_scale": 1.0}
-        for name, value in {**since, **state[1]}.items():
-            setattr(self, name, value)
+def problem_of(problem: Any) -> Problem:
+    """The problem; ValueError for anything else."""
+    if isinstance(problem, Problem):
+        return problem
+    hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
+    hint = ": write ss.Problem(rhs, y0, t_span, p=...)" if callable(problem) else hint
+    raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
 
 
 def slots_of(controller: Any, extra: bool = False) -> frozenset[int]:
@@ -209,11 +166,7 @@ def solve(
     and atol.  Raises ValueError on bad input; a solve that goes wrong returns the last good state with its status.
     Values that rhs names (globals, what it closes over) are those of this call.
     """
-    if not isinstance(problem, Problem):
-        hint = ": solve_ensemble takes a Batch" if isinstance(problem, Batch) else ""
-        hint = ": write ss.Problem(rhs, y0, t_span, p=...)" if callable(problem) else hint
-        raise ValueError(f"problem must be a Problem, got {type(problem).__name__}{hint}")
-    given = problem
+    given = problem_of(problem)
     if problem.special:
         try:
             problem = prepared(problem)

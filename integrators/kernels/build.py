@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -37,7 +37,8 @@ class Parts:
     the functions its sources name.
 
     implicit: it fills the counts of linear algebra.  together: (first, count) among the extra rows where the elements
-    of a lane lie together, element k of lane l at `l*count + k`.
+    of a lane lie together, element k of lane l at `l*count + k`.  degree: of dense output as a polynomial of theta; 0:
+    it is not said, and dense output is not kept.
     """
 
     attempt: str
@@ -50,6 +51,7 @@ class Parts:
     implicit: bool = False
     together: tuple[tuple[int, int], ...] = ()
     marks: str = ""
+    degree: int = 0
 
 
 def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: frozenset[int]) -> Parts:
@@ -63,6 +65,7 @@ def explicit_parts(tableau: ExplicitTableau, rhs: Callable, n: int, slots: froze
         0 if tableau.fsal else explicit.OWN_ROWS,
         {"rhs": rhs},
         marks=explicit.marks_source(tableau),
+        degree=tableau.P.shape[1],
     )
 
 
@@ -175,13 +178,21 @@ def substitute(source: str, lay: Layout, n: int, m: int, n_state: int, wide: boo
     return re.sub(_INLINED, r"\g<0>    wide_vectors()\n", source) if wide else source
 
 
-def build(parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str]) -> Kernel:
-    """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops."""
+def build(
+    parts: Parts, n: int, m: int, controller: Any, width: int, driver: Callable[[bool], str],
+    rows: Mapping[str, int] | None = None, more: Mapping[str, Any] | None = None,
+) -> Kernel:  # fmt: skip
+    """Kernel of a method's parts and a controller's structure, `width` lanes a block, with one of `drivers`' loops.
+
+    rows, more: rows of the block, with their counts, and functions that the loop needs beside.
+    """
     wide = width > 1 and wide_machine()
     lay = block_layout(width, n, m, parts.slopes, controller.n_state, N_OUT, parts.extra)
+    for name, count in (rows or {}).items():
+        lay.add(name, count)
     from ..compile.vecmath import NAMESPACE
 
-    objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects}
+    objects: dict[str, Any] = {"init": bind(controller.init, NAMESPACE), **parts.objects, **(more or {})}
     phases = phase_list(
         controller.phases, objects, controller.n_state, known(controller), getattr(controller, "n_kept", None)
     )

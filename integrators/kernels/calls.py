@@ -45,7 +45,7 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
     for name in ("rhs", "accel", "jac"):
         if name in objects:
             unproved, bounded = _unproved(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
-            out += _guard(name, unproved, bounded, "y", "p", "dy") if unproved or bounded else ""
+            out += guard(name, unproved, bounded) if unproved or bounded else ""
     return out
 
 
@@ -63,7 +63,7 @@ def array_guards(objects: Mapping[str, Any], n: int, m: int) -> str:
         if name in objects:
             bounded = rhs_check.indexes_arrays(objects[name])
             y, p = f"frozen(y, 0, 1, {n})", f"frozen(p, 0, 1, {m})"
-            out += _guard(name, _unproved(name, objects, n, m), bounded, y, p, dy)
+            out += guard(name, _unproved(name, objects, n, m), bounded, y, p, dy)
     return out
 
 
@@ -71,7 +71,10 @@ def _unproved(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
     return not rhs_check.proved(objects[name], name, n, m)
 
 
-def _guard(name: str, unproved: bool, bounded: bool, y: str, p: str, dy: str) -> str:
+def guard(name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", dy: str = "dy") -> str:
+    """Source that puts the function `name` behind what it needs.  unproved: what it fills is NaN before, and after an
+    index outside its arrays.  bounded: indices of NumPy arrays are checked.  y, p, dy: how it is given its arguments.
+    """
     text = "from stepsmith.integrators.compile.lanes import bounded as _bounded\n" if bounded else ""
     text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
     if not unproved:

@@ -21,6 +21,14 @@ MAX_STEPS = -1
 UNDERFLOW = -2
 NON_FINITE = -3
 BAD_START = -4
+# of trajectories that are followed (`followed`)
+EVENT = 3
+BAD_EVENT = -5
+ENDLESS = -6
+SMALLEST = -7
+
+#: what counts as success
+SUCCESSES = (SUCCESS, EVENT)
 
 MESSAGES = {
     RUNNING: "still running",
@@ -31,6 +39,11 @@ MESSAGES = {
     NON_FINITE: "right-hand side or state became non-finite and smaller steps did not help; "
     "the last good state is returned",
     BAD_START: "right-hand side is not finite at the initial state",
+    EVENT: "a terminal event ended the solve",
+    BAD_EVENT: "an event's value or the state after its reset is NaN; the last good state is returned",
+    ENDLESS: "an event with a reset recurs without end: its repetitions came closer together than the state resolves; "
+    "the last good state is returned (make the event terminal, or let the reset hold the state)",
+    SMALLEST: "the error asks for steps below min_step; the last good state is returned",
 }
 
 #: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from

@@ -28,8 +28,13 @@ class ArrayUse(Exception):
     """The function used a vector as a whole."""
 
 
-def uses_arrays(fn: Any, role: str, t: float, y: np.ndarray, p: np.ndarray) -> bool:
-    """Whether one run at the state y (n,) with parameters p (m,) uses a vector as a whole."""
+def uses_arrays(
+    fn: Any, role: str, t: float, y: np.ndarray, p: np.ndarray, further: Callable[..., Any] | None = None
+) -> bool:
+    """Whether one run at the state y (n,) with parameters p (m,) uses a vector as a whole.
+
+    further: `further(y, p)`, the arguments behind y in place of p and `out`, of a function that returns its value.
+    """
     plain = getattr(fn, "py_func", fn)
     if not isinstance(plain, types.FunctionType) or not _may(plain.__code__, plain.__globals__):
         return False
@@ -44,7 +49,8 @@ def uses_arrays(fn: Any, role: str, t: float, y: np.ndarray, p: np.ndarray) -> b
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings(), limited(SECONDS):
             warnings.simplefilter("ignore")
-            interpreted(fn)(np.float64(t), _Vector(noticed, y.copy()), _Vector(noticed, p.copy()), out)
+            state, more = _Vector(noticed, y.copy()), _Vector(noticed, p.copy())
+            interpreted(fn)(np.float64(t), state, *((more, out) if further is None else further(state, more)))
     except (Exception, Enough):  # what it says is said by the solver's own check
         pass
     return bool(noticed)

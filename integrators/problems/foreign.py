@@ -11,6 +11,7 @@ An exception in the function makes its slope NaN, which ends the solve; then the
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,8 +31,8 @@ class Callback:
 
     def __init__(self, written: Callable[..., None], style: styles.Style) -> None:
         self.written, self.n, self.m = written, style.n, style.m
-        self.size = style.n * style.n if style.role == "jac" else style.n
-        self.shape = (style.n, style.n) if style.role == "jac" else (style.n,)
+        self.shape = style.shape
+        self.size = math.prod(self.shape)
         self.errors: dict[int, BaseException] = {}
         self._kept = _C_FUNCTION(self._call)
         self.address = int(ctypes.cast(self._kept, ctypes.c_void_p).value or 0)
@@ -79,7 +80,8 @@ def around(style: styles.Style, form: str) -> Callable[..., None]:
             out[:, :] = filled
         else:
             flat = np.asarray(filled).reshape(-1)
-            out[:] = flat if style.state is None else style.state.flat(flat.reshape(style.state.shape))
+            one = style.state is None or style.role == "event"
+            out[:] = flat if one or style.state is None else style.state.flat(flat.reshape(style.state.shape))
 
     made = written
     made.__name__ = made.__qualname__ = styles.name_of(style)

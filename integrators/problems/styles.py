@@ -12,6 +12,7 @@ person's shape, calls the function, and copies the answer into `out`.
     f(t, y) -> dy       without parameters;  f(t, y, dy) writes in place
     f(t, y, a, b, ...)  with args, or with parameters by name
     jac                 the same, with a matrix in place of dy
+    an event            the same, with one number in place of dy; its reset as rhs, with the new state in place of dy
 
 The function itself may be compiled by Numba, which then checks its indices, or, with `compiled=False`, be any Python
 function (`foreign`).
@@ -33,15 +34,15 @@ from .layouts import Layout, named_class, sizes
 from .states import State
 
 #: what a function of each role fills, and what it is called in messages
-FILLS = {"rhs": "dy", "jac": "J"}
-WORDS = {"rhs": "right-hand side", "jac": "Jacobian"}
+FILLS = {"rhs": "dy", "jac": "J", "event": "value", "reset": "new"}
+WORDS = {"rhs": "right-hand side", "jac": "Jacobian", "event": "event", "reset": "reset of an event"}
 
 
 @dataclass(frozen=True)
 class Style:
     """What `in_place` needs to make its function again.
 
-    fn: the person's function.  role: "rhs" or "jac".  n, m: numbers in y and p.  state: the person's shape of y, None
+    fn: the person's function.  role: of `FILLS`.  n, m: numbers in y and p.  state: the person's shape of y, None
     for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.
     """
 
@@ -52,6 +53,11 @@ class Style:
     state: State | None
     layout: Layout
     compiled: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the numbers that it fills."""
+        return (self.n, self.n) if self.role == "jac" else (1,) if self.role == "event" else (self.n,)
 
 
 def style_of(fn: Any) -> Style | None:
@@ -105,7 +111,13 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
 
         check_kind(style.fn, style.role)
     form = _form(style)
+    if style.role == "event" and form == "fill or return":
+        form = "pass"
     plain = style.state is None and style.layout == Layout() and style.compiled
+    if style.role == "event" and style.compiled and style.state is None and "fill" not in form:
+        direct = _direct(style, form, t, y, p)
+        if direct is not None:
+            return direct
     if plain and form == "pass and fill" and not uses_arrays(style.fn, style.role, t, y, p):
         return style.fn
     filled, answer = _run(style, form, t, y, p)
@@ -130,6 +142,8 @@ def _form(style: Style) -> str:
     count, names, keywords = _parameters(style)
     if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
         raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
+    if style.role in ("event", "reset") and count == 2 and len(names) == 2:
+        return ""  # it may leave the parameters out
     if style.layout.shapes is not None:
         more = len(style.layout.shapes)
         if count < 2 + more <= len(names):  # args in place of defaults, as SciPy passes them
@@ -282,8 +296,8 @@ def blank(style: Style) -> np.ndarray:
     """What a function fills, nothing written yet."""
     if style.role == "jac":
         return np.zeros((style.n, style.n))
-    flat = np.full(style.n, _UNWRITTEN)
-    return flat if style.state is None else np.atleast_1d(style.state.shaped(flat))
+    flat = np.full(style.shape, _UNWRITTEN)
+    return flat if style.state is None or style.role == "event" else np.atleast_1d(style.state.shaped(flat))
 
 
 def unwritten(style: Style, out: np.ndarray) -> str:
@@ -292,12 +306,13 @@ def unwritten(style: Style, out: np.ndarray) -> str:
     at = np.flatnonzero(flat == np.array(_UNWRITTEN).view(np.uint64))
     if style.role == "jac" or at.size == 0:
         return ""
-    return ", ".join(f"dy[{i}]" for i in at[:6]) + (f" and {at.size - 6} more" if at.size > 6 else "")
+    return ", ".join(f"{FILLS[style.role]}[{i}]" for i in at[:6]) + (f" and {at.size - 6} more" if at.size > 6 else "")
 
 
 def check_answer(style: Style, answer: Any) -> None:
     """ValueError where what a function returned is not `out`'s content."""
-    want = (style.n, style.n) if style.role == "jac" else (style.n,) if style.state is None else style.state.shape
+    real = style.role in ("jac", "event") or style.state is None
+    want = style.shape if real or style.state is None else style.state.shape
     if answer is None:
         fills = FILLS[style.role]
         raise _refusal(style, f"it returns nothing; it must return {fills}, or fill it as its last argument")
@@ -307,14 +322,29 @@ def check_answer(style: Style, answer: Any) -> None:
         array = np.asarray(answer)
     except ValueError as error:
         raise _refusal(style, f"it returns no array: {error}") from None
-    allowed = "fiubc" if style.state is not None and style.state.is_complex else "fiub"
+    allowed = "fiubc" if style.state is not None and style.state.is_complex and style.role != "event" else "fiub"
     if array.dtype.kind not in allowed:
         what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
         raise _refusal(style, f"it must return numbers, got {what}")
-    one = style.n == 1 and array.shape in ((), (1,)) and style.role == "rhs"
+    one = style.shape == (1,) and array.shape in ((), (1,)) and style.role != "jac"
     if array.shape != want and not one:
+        if style.role == "event":
+            raise _refusal(style, f"it must return one number, got an array of shape {array.shape}")
         got = f"{array.size} values" if array.ndim == 1 and len(want) == 1 else f"shape {array.shape}"
         raise _refusal(style, f"it returns {got}, where y0 has {want[0] if len(want) == 1 else f'shape {want}'}")
+
+
+def _direct(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any] | None:
+    """An event that takes single numbers of y and p by whole-number indices, without copies of these; None for one that
+    uses them as arrays, or that has to be looked at more closely.
+    """
+    from . import styles_text
+
+    text = styles_text.direct(style, form)
+    if text is None or uses_arrays(style.fn, style.role, t, y, p, lambda a, b: arguments(style, form, b)):
+        return None
+    check_answer(style, _run(style, form, t, y, p)[1])
+    return finished(style, text, {"np": np, "given": style.fn})
 
 
 def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:

@@ -26,6 +26,17 @@ def around(style: Style, form: str, answer: Any) -> str:
     return "def written(t, y, p, out):\n" + "".join(f"    {line}\n" for line in lines)
 
 
+def direct(style: Style, form: str) -> str | None:
+    """Text of `written(t, y, p, out)` of an event that reads y and p by indices; None where it takes an array."""
+    shapes = style.layout.shapes
+    if ("spread" in form and shapes is not None and any(shape != () for shape in shapes)) or (
+        "pass" in form and style.layout.names is not None
+    ):
+        return None
+    more = ["p"] if "pass" in form else _parameters(style, form)
+    return f"def written(t, y, p, out):\n    out[0] = given({', '.join(['t', 'y', *more])})\n"
+
+
 def _own(style: Style) -> str:
     if style.state is None:
         return "values"
@@ -86,6 +97,8 @@ def _parameters(style: Style, form: str) -> list[str]:
 def _blank(style: Style) -> list[str]:
     if style.role == "jac":
         return [f"filled = np.zeros(({style.n}, {style.n}))"]
+    if style.role == "event":
+        return ["filled = np.full(1, np.nan)"]
     state = style.state
     shape = (style.n,) if state is None else state.shape or (1,)
     if state is not None and state.is_complex:
@@ -97,6 +110,8 @@ def _array_out(style: Style, name: str) -> list[str]:
     if style.role == "jac":
         n = style.n
         return [f"for i in range({n}):", f"    for j in range({n}):", f"        out[i, j] = {name}[i, j]"]
+    if style.role == "event":
+        return [f"out[0] = {name}[0]"]
     state = style.state
     flat = name if state is None or len(state.shape) <= 1 else "flat"
     lines = [] if flat == name else [f"flat = np.ascontiguousarray({name}).reshape({_count(state)})"]  # type: ignore[arg-type]
@@ -111,6 +126,8 @@ def _answer_out(style: Style, answer: Any) -> list[str]:
     if style.role == "jac":
         made = "answer" if isinstance(answer, np.ndarray) else "np.array(answer)"
         return [f"matrix = {made}", *_array_out(style, "matrix")]
+    if style.role == "event":
+        return ["out[0] = answer[0]" if np.ndim(answer) else "out[0] = answer"]
     is_complex = style.state is not None and style.state.is_complex
     if isinstance(answer, (list, tuple)):
         nested = any(isinstance(v, (list, tuple, np.ndarray)) and np.ndim(v) for v in answer)

@@ -48,5 +48,6 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
     carry = "K_END = K1\n\n\n" + text(fsal.carry)
     start = newton_start(tableau, n)
     return Parts(
-        attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together
-    )
+        attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together,
+        degree=tableau.D.shape[1] + 1,
+    )  # fmt: skip

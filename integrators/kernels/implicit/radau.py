@@ -53,4 +53,4 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
     # the slope of a lane just loaded is the start's
     start = newton_start(tableau, n, (("TF", "A[T + l]"),))
     own = (text(radau.carry), 3, algebra.rows, algebra.objects, True, algebra.together)
-    return Parts(attempt, start, dense_source(tableau.D), *own)
+    return Parts(attempt, start, dense_source(tableau.D), *own, degree=tableau.D.shape[1] + 1)

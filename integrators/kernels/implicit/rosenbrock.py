@@ -58,7 +58,8 @@ def rosenbrock_parts(tableau: RosenbrockTableau, source: Any, slots: frozenset[i
     # a lane just loaded has no Jacobian
     start = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n"
     start += "        A[TJ + l] = math.nan if A[FRESH + l] == 1.0 else A[TJ + l]\n\n"
-    return Parts(attempt, start, _dense(tableau), "", 3, algebra.rows, algebra.objects, implicit=True)
+    degree = tableau.D.shape[1] + 1
+    return Parts(attempt, start, _dense(tableau), "", 3, algebra.rows, algebra.objects, implicit=True, degree=degree)
 
 
 def _begin(moving: bool) -> str:

@@ -40,6 +40,9 @@ GAMMA: dict[str, tuple[float, ...]] = {
 }
 
 EXTRA = 4
+#: of the polynomial that stands for dense output, a step of theta h, where that is kept: far closer than the step's own
+#: error
+DEGREE = 8
 
 R = {name: f"A[R + {i}*W + l]" for i, name in enumerate(record.NAMES)}
 
@@ -169,5 +172,6 @@ def composition_parts(source, slots: frozenset[int], name: str):
     carry = "K_END = K1\n\n\n" + text(fsal.carry)
     objects = {} if source.nbody is not None else {"accel": source.accel}
     return Parts(
-        attempt_source(source, slots, name), start_source(source), dense_source(source), carry, 3, EXTRA, objects
-    )
+        attempt_source(source, slots, name), start_source(source), dense_source(source), carry, 3, EXTRA, objects,
+        degree=DEGREE,
+    )  # fmt: skip

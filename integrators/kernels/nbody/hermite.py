@@ -238,4 +238,4 @@ def hermite_parts(source, slots: frozenset[int], pece: bool):
     bodies, dim = source.nbody
     attempt = attempt_source(bodies, dim, slots, pece)
     extra = EXTRA if bodies > UNROLLED else 0
-    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), CARRY, 2, extra, {})
+    return Parts(attempt, start_source(bodies, dim), dense_source(bodies, dim), CARRY, 2, extra, {}, degree=5)

@@ -53,6 +53,26 @@ MOST, ORDER = 1, 1.0
 D: tuple = ((0.0,),)
 D_STAGES = D_TERMS = 1
 
+# trajectories that are followed (`followed`, `events`, `halt`): what a lane waits for (nothing; its beginning; the
+# state after a reset; the same and a new start; a new start behind a stop); what halted a step; rows of stops and of
+# what is kept; degree and nodes of the polynomials that are kept; places in `place`
+NOTHING, BEGIN, CHANGE, RESET, STOP = 0.0, 1.0, 2.0, 3.0, 4.0
+HALT_TERMINAL, HALT_RESET, HALT_NAN, HALT_ENDLESS = 1.0, 2.0, 3.0, 4.0
+WAIT = HALT = HALT_AT = NEXT_STOP = STOP_AT = SKIPPED = YR = 0
+DEGREE = 1
+PLACE_EVENTS = PLACE_STATES = PLACE_PIECES = PLACE_RECORDS = 0
+# status of a lane that an event ended, whose event recurs without end or is NaN, whose step would be too small
+EVENT = ENDLESS = BAD_EVENT = SMALLEST = 0
+# events: how many, the most that one step may hold, pieces of a step, which have resets; whether there is a right-hand
+# side; rows of their values and slopes at the last node and at the new one, of sides, counts, of which reset fired, of
+# what rounding a value has; resets without progress and the time of the last; zeros of a piece; an event's value
+WITH_EVENTS = HAS_RHS = False
+N_EVENTS, MOST_EVENTS, SPANS = 1, 1, 4
+HAS_RESET: tuple = (False,)
+GLAST = GNEW = SLAST = SNEW = SIDE = COUNT = FIRED = NOISE = REPEATS = TFIRED = ROOT_TH = ROOT_EVENT = ROOT_DIR = GV = 0
+# value(A, l, e, t, row), of event e at the state in `row`; reset(A, l, e, t), its new state from YR into YR
+value = reset = _compiled
+
 # Rosenbrock methods: whether the right-hand side reads the time; f_t, and the size of the step that it was taken for;
 # the distance of 1 from the next number
 MOVING = False

@@ -1,0 +1,371 @@
+"""Events of a lane: where along the accepted step, by dense output, the value of an event changes its sign.
+
+A step is cut at nodes, `SPANS` equal pieces.  Every event is evaluated at the nodes, and once more close by for its
+slope.  In a piece whose ends have values of different signs there is a zero; where they have the same sign, but the
+slopes lead towards zero from both sides, the smallest value between them is looked for, and where that is beyond zero
+there are two.  Zeros are found by Chandrupatla's method to the last bits of theta, and handled in the order in which
+they happen: up to the first that ends the solve or changes the state.
+
+A value that is zero has no side.  At a node it is left to the next node to say whether the sign has changed, so that a
+curve that only touches zero there is no event.  At the start of a span, and after a reset, the side is that of the
+first node where the value is beyond its own rounding; the first piece is then cut in a geometric row of nodes, for a
+flight may be far shorter than the step.  After a reset, a trajectory that was to turn back (the slope of the value says
+so) but is first seen beyond the event has made a flight too short to be seen: such events recur without end (Zeno), and
+the solve ends there with that status.
+
+Source: T. R. Chandrupatla, A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function
+without using derivatives, Adv. Eng. Softw. 28 (1997) 145.
+"""
+
+import math
+
+from ..slots import (
+    DIM,
+    HS,
+    INST,
+    NPAR,
+    TEND,
+    TN,
+    WIDTH,
+    G,
+    N,
+    P,
+    T,
+    W,
+    Y,
+    Z,
+    fabs,
+    frozen,
+    piece,
+    rhs,
+    sqrt,
+    view,
+)  # fmt: skip
+from .slots import (
+    COUNT,
+    FIRED,
+    GLAST,
+    GNEW,
+    HALT,
+    HALT_AT,
+    HALT_ENDLESS,
+    HALT_NAN,
+    HALT_RESET,
+    HALT_TERMINAL,
+    HAS_RESET,
+    HAS_RHS,
+    N_EVENTS,
+    NOISE,
+    PLACE_EVENTS,
+    REPEATS,
+    ROOT_DIR,
+    ROOT_EVENT,
+    ROOT_TH,
+    SIDE,
+    SLAST,
+    SNEW,
+    SPANS,
+    STOP_AT,
+    TFIRED,
+    value,
+)
+from .state_at import state_at
+
+
+@piece
+def value_at(A, l, e, th):
+    t = state_at(A, l, th)
+    return value(A, l, e, t, Z)
+
+
+@piece
+def zero(A, l, e, a, va, b, vb):
+    # theta between a and b, whose values have different signs (or one is 0), of the zero of event e
+    if va == 0.0 or vb == 0.0:
+        return a if va == 0.0 else b
+    # a is the latest point, b the one on the other side of zero, c the one before
+    share = 0.5
+    for _ in range(120):
+        x = a + share*(b - a)
+        v = value_at(A, l, e, x)
+        if v != v:
+            return x
+        if (v > 0.0) == (va > 0.0):
+            c = a
+            vc = va
+        else:
+            c = b
+            vc = vb
+            b = a
+            vb = va
+        a = x
+        va = v
+        best = a if fabs(va) < fabs(vb) else b
+        # up to neighbouring numbers, and what the time variable resolves
+        least = (2.3e-16*fabs(best) + 1.2e-16*fabs(A[T + l]/A[HS + l]) + 1e-300)/fabs(b - a)
+        if va == 0.0 or least >= 0.5:
+            return best
+        xi = (a - b)/(c - b)
+        phi = (va - vb)/(vc - vb)
+        share = 0.5
+        if 1.0 - sqrt(1.0 - xi) < phi and phi < sqrt(xi):
+            share = va/(vb - va)*vc/(vb - vc) + (c - a)/(b - a)*va/(vc - va)*vb/(vc - vb)
+        share = min(max(share, least), 1.0 - least)
+    return b
+
+
+@piece
+def dip(A, l, e, s, a, va, sa, b, vb, sb):
+    # theta between a and b where s times the value is below 0, though it is not at both ends; -1: there is none.
+    # sa, sb: slopes; s*sa < 0 < s*sb
+    for k in range(60):
+        # where the tangents meet: no lower where the curve is convex
+        x = ((vb - sb*b) - (va - sa*a))/(sa - sb)
+        least = s*(va + sa*(x - a))
+        if least > 0.5*min(s*va, s*vb) or b - a < 1e-13:
+            return -1.0
+        if k % 3 == 2 or not (x > a + 0.01*(b - a) and x < b - 0.01*(b - a)):
+            x = 0.5*(a + b)
+        v = value_at(A, l, e, x)
+        if not s*v >= 0.0:
+            return x
+        d = 1e-3*(b - a)
+        slope = (value_at(A, l, e, x + d) - v)/d
+        if s*slope < 0.0:
+            a = x
+            va = v
+            sa = slope
+        else:
+            b = x
+            vb = v
+            sb = slope
+            if s*sb == 0.0:
+                return -1.0
+    return -1.0
+
+
+@piece
+def add_root(A, l, found, e, th, way):
+    # a zero of event e at theta, its value rising (way 1) or falling (-1), into the list, which is kept in order
+    k = found
+    while k > 0 and A[ROOT_TH + (k - 1)*W + l] > th:
+        A[ROOT_TH + k*W + l] = A[ROOT_TH + (k - 1)*W + l]
+        A[ROOT_EVENT + k*W + l] = A[ROOT_EVENT + (k - 1)*W + l]
+        A[ROOT_DIR + k*W + l] = A[ROOT_DIR + (k - 1)*W + l]
+        k -= 1
+    A[ROOT_TH + k*W + l] = th
+    A[ROOT_EVENT + k*W + l] = e
+    A[ROOT_DIR + k*W + l] = way
+    return found + 1
+
+
+@piece
+def begin_events(A, l):
+    # values and sides at (T, Y), where a trajectory begins
+    for e in range(N_EVENTS):
+        v = value(A, l, e, A[T + l], Y)
+        A[GLAST + e*W + l] = v
+        A[SIDE + e*W + l] = 1.0 if v > 0.0 else -1.0 if v < 0.0 else 0.0
+        A[FIRED + e*W + l] = 0.0
+        A[NOISE + e*W + l] = 0.0
+        A[COUNT + e*W + l] = 0.0
+    A[REPEATS + l] = 0.0
+    A[TFIRED + l] = math.nan
+    A[HALT + l] = 0.0
+
+
+@piece
+def resume_events(A, l):
+    # the same at (T, Y) after a reset: a value no larger than its rounding has no side yet
+    for e in range(N_EVENTS):
+        v = value(A, l, e, A[T + l], Y)
+        noise = 0.0
+        if A[FIRED + e*W + l] != 0.0:
+            for k in range(2):
+                r = 1.0 + 1.7763568394002505e-15*(1.0 - 2.0*k)
+                for i in range(N):
+                    A[G + i*W + l] = r*A[Y + i*W + l]
+                noise += fabs(value(A, l, e, r*A[T + l], G) - v)
+            noise += 2.0*fabs(A[GNEW + e*W + l])
+        known = fabs(v) > noise
+        A[NOISE + e*W + l] = max(noise, 2.0*fabs(v)) if not known else 0.0
+        A[GLAST + e*W + l] = v
+        A[SIDE + e*W + l] = 0.0 if not known else 1.0 if v > 0.0 else -1.0
+        A[FIRED + e*W + l] = 0.0 if known else A[FIRED + e*W + l]
+
+
+@piece
+def turns_back(A, l, e):
+    # whether the value of event e, just after its reset, does not go on in the direction in which it was crossed
+    if not HAS_RHS:
+        return False
+    t = A[T + l]
+    rhs(t, frozen(A, Y + l, WIDTH, DIM), frozen(A, P + l, WIDTH, NPAR), view(A, G + l, WIDTH, DIM))
+    d = 0.015625*A[HS + l]
+    for i in range(N):
+        A[Z + i*W + l] = A[Y + i*W + l] + d*A[G + i*W + l]
+    change = value(A, l, e, t + d, Z) - value(A, l, e, t, Y)
+    return not change*A[FIRED + e*W + l] > 0.0
+
+
+@piece
+def keep_event(A, l, e, th, elog, place):
+    # Z: the state there
+    t = state_at(A, l, th)
+    if th == 1.0:
+        t = A[STOP_AT + l] if A[TN + l] == A[TEND + l] else t
+    A[COUNT + e*W + l] += 1.0
+    k = place[PLACE_EVENTS]
+    elog[k, 0] = A[INST + l]
+    elog[k, 1] = e
+    elog[k, 2] = t
+    for i in range(N):
+        elog[k, 3 + i] = A[Z + i*W + l]
+    place[PLACE_EVENTS] = k + 1
+
+
+@piece
+def handle_roots(A, l, found, rules, elog, place):
+    # the zeros of a piece, in order; True where one of them ends the step
+    code = 0.0
+    at = 2.0
+    for k in range(found):
+        th = A[ROOT_TH + k*W + l]
+        if code != 0.0 and th > at + 8.9e-16*at:
+            break
+        e = int(A[ROOT_EVENT + k*W + l])
+        way = A[ROOT_DIR + k*W + l]
+        A[SIDE + e*W + l] = way
+        # rising and falling are along time, whichever way it is integrated: as SciPy has it, along the solve
+        if rules[e, 1]*way < 0.0:
+            continue
+        keep_event(A, l, e, th, elog, place)
+        if rules[e, 0] > 0.0 and A[COUNT + e*W + l] >= rules[e, 0]:
+            code = HALT_TERMINAL
+            at = min(at, th)
+        elif HAS_RESET[e]:
+            A[FIRED + e*W + l] = way
+            A[GNEW + e*W + l] = value_at(A, l, e, th)
+            if code == 0.0:
+                code = HALT_RESET
+            at = min(at, th)
+    if code == 0.0:
+        return False
+    A[HALT + l] = code
+    A[HALT_AT + l] = at
+    return True
+
+
+@piece
+def roots_of(A, l, e, found, a, b):
+    # zeros of event e in the piece from theta a to b, into the list
+    s = A[SIDE + e*W + l]
+    va = A[GLAST + e*W + l]
+    vb = A[GNEW + e*W + l]
+    sa = A[SLAST + e*W + l]
+    sb = A[SNEW + e*W + l]
+    if s*vb < 0.0:
+        return add_root(A, l, found, e, zero(A, l, e, a, va, b, vb), -s)
+    if s*sa < 0.0 and s*sb > 0.0:
+        x = dip(A, l, e, s, a, va, sa, b, vb, sb)
+        if x >= 0.0:
+            vx = value_at(A, l, e, x)
+            if vx == vx and s*vx < 0.0:
+                found = add_root(A, l, found, e, zero(A, l, e, a, va, x, vx), -s)
+                return add_root(A, l, found, e, zero(A, l, e, x, vx, b, vb), s)
+    return found
+
+
+@piece
+def take_side(A, l, e):
+    # the side of a value that had none, where it is known now; False: an event that recurs without end
+    v = A[GNEW + e*W + l]
+    if not fabs(v) > A[NOISE + e*W + l]:
+        return True
+    s = 1.0 if v > 0.0 else -1.0
+    fired = A[FIRED + e*W + l]
+    A[SIDE + e*W + l] = s
+    if fired == s and turns_back(A, l, e):
+        return False
+    A[FIRED + e*W + l] = 0.0
+    return True
+
+
+@piece
+def values_at_node(A, l, th, d):
+    # GNEW, SNEW: values and slopes at theta; False where one is NaN
+    good = True
+    t = state_at(A, l, th)
+    for e in range(N_EVENTS):
+        v = value(A, l, e, t, Z)
+        A[GNEW + e*W + l] = v
+        good = good and v == v
+    t = state_at(A, l, th + d)
+    for e in range(N_EVENTS):
+        A[SNEW + e*W + l] = (value(A, l, e, t, Z) - A[GNEW + e*W + l])/d
+    return good
+
+
+@piece
+def find_events(A, l, rules, elog, place):
+    """Events of the accepted step, logged; HALT: what ends it before its end (0: nothing), HALT_AT: the theta there."""
+    A[HALT + l] = 0.0
+    A[HALT_AT + l] = 1.0
+    first = 1.0/SPANS
+    open_sides = False
+    for e in range(N_EVENTS):
+        open_sides = open_sides or A[SIDE + e*W + l] == 0.0
+    node = first*5.820766091346741e-11 if open_sides else first
+    before = 0.0
+    # slopes at the start
+    if not values_at_node(A, l, 0.0, 1e-6*node):
+        A[HALT + l] = HALT_NAN
+        A[HALT_AT + l] = 0.0
+        return
+    for e in range(N_EVENTS):
+        A[SLAST + e*W + l] = A[SNEW + e*W + l]
+    while True:
+        last = node >= 1.0
+        node = 1.0 if last else node
+        if not values_at_node(A, l, node, -1e-6*(node - before) if last else 1e-6*(node - before)):
+            A[HALT + l] = HALT_NAN
+            A[HALT_AT + l] = before
+            return
+        found = 0
+        for e in range(N_EVENTS):
+            if A[SIDE + e*W + l] != 0.0:
+                found = roots_of(A, l, e, found, before, node)
+            elif not take_side(A, l, e):
+                A[HALT + l] = HALT_ENDLESS
+                A[HALT_AT + l] = 0.0
+                return
+        if last and A[TN + l] == A[TEND + l] and A[STOP_AT + l] == A[TN + l]:
+            # a zero at the very end has no node behind it
+            for e in range(N_EVENTS):
+                if A[GNEW + e*W + l] == 0.0 and A[SIDE + e*W + l] != 0.0:
+                    found = add_root(A, l, found, e, 1.0, -A[SIDE + e*W + l])
+        if found > 0 and handle_roots(A, l, found, rules, elog, place):
+            check_progress(A, l)
+            return
+        for e in range(N_EVENTS):
+            A[GLAST + e*W + l] = A[GNEW + e*W + l]
+            A[SLAST + e*W + l] = A[SNEW + e*W + l]
+        if last:
+            return
+        before = node
+        node = node*4.0 if node < first*0.9 else node + first
+        if node > 1.0 - 0.5*first:
+            node = 1.0
+
+
+@piece
+def check_progress(A, l):
+    # resets that follow each other at what is one time end the solve
+    if A[HALT + l] != HALT_RESET:
+        return
+    t = A[T + l] + A[HALT_AT + l]*A[HS + l]
+    near = fabs(t - A[TFIRED + l]) <= 1e-14*fabs(t) + 1e-300
+    A[REPEATS + l] = A[REPEATS + l] + 1.0 if near else 0.0
+    A[TFIRED + l] = t
+    if A[REPEATS + l] >= 100.0:
+        A[HALT + l] = HALT_ENDLESS

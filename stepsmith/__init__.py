@@ -50,7 +50,7 @@ _LAZY = {
     "neural": (".neural", None),
 }
 
-__all__ = ["controller", "solve", "solve_ensemble", *_LAZY]
+__all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
@@ -137,6 +137,34 @@ def solve(
     if problem.state is not None:
         sol.y = problem.state.shaped(sol.y)
     return sol
+
+
+def solve_ivp(
+    fun: Any,
+    t_span: Any,
+    y0: Any,
+    method: Any = "RK45",
+    t_eval: Any = None,
+    dense_output: bool = False,
+    events: Any = None,
+    vectorized: bool = False,
+    args: Any = None,
+    **options: Any,
+) -> Any:
+    """`scipy.integrate.solve_ivp` on this engine: a script changes one import.
+
+    fun: fun(t, y, *args), compiled where it can be; where not it runs as plain Python, which is said once.  method:
+    SciPy's names ("RK45", "Radau", ...) stand for the same pair or family here, this engine's names ("tsit5", ...) for
+    themselves.  options: rtol (1e-3), atol (1e-6), first_step, max_step, min_step, jac, jac_sparsity, lband, uband, and
+    of this engine controller, tstops and max_steps.  Returns SciPy's result: t, y (n, k), sol, t_events, y_events,
+    nfev, njev, nlu, status, message, success; `solution` is this engine's.  The differences:
+    `stepsmith.integrators.engine.scipy_face`.
+    """
+    from .integrators.engine import scipy_face
+
+    return scipy_face.solve_ivp(
+        solve, fun, t_span, y0, method, t_eval, dense_output, events, vectorized, args, options
+    )
 
 
 @named

@@ -38,8 +38,8 @@ class EnsembleSolution:
     trajectory did not get that far, or None. t_eval: (1, k) or (B, k), or None. output (B, ...): what `output=` made of
     the trajectories, or None. h_next (B,): the step size that would have come next, or None. tolerance_scale: what the
     controller multiplied the tolerances asked for by. t_events, y_events: for every function in `events`, the times
-    (`t_events[e][i]`, (k,)) and states (k, n) of trajectory i, or None without. dense: with dense=True, `dense[i](t)`, a
-    `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of at most five lines.
+    (`t_events[e][i]`, (k,)) and states (k, n) of trajectory i, or None without. dense: with dense=True, `dense[i](t)`,
+    a `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of at most five lines.
     """
 
     t: np.ndarray

@@ -130,7 +130,7 @@ class Budget:
             if self._used > following.DENSE_BYTES:
                 raise OptionError(
                     f"dense output of this ensemble takes more than {following.DENSE_BYTES / 2**30:g} GB: take t_eval "
-                    "in place of dense=True, fewer trajectories, or chunk=... with a function in output, which is given "
+                    "in place of dense=True, fewer trajectories, or chunk=... with a function in output, which gets "
                     "one chunk's at a time"
                 )
 

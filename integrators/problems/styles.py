@@ -142,7 +142,7 @@ def _form(style: Style) -> str:
     count, names, keywords = _parameters(style)
     if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
         raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
-    if style.role in ("event", "reset") and count == 2 and len(names) == 2:
+    if style.role != "rhs" and count == 2 and len(names) == 2:
         return ""  # it may leave the parameters out
     if style.layout.shapes is not None:
         more = len(style.layout.shapes)

@@ -49,7 +49,12 @@ def spans(degree: int) -> int:
 
 def most_events(count: int, degree: int) -> int:
     """The most events that one step of one lane can hold."""
-    return count * (2 * (spans(degree) + GRADED) + 1)
+    return count * (2 * most_nodes(degree) + 1)
+
+
+def most_nodes(degree: int) -> int:
+    """The most nodes of a step, both ends among them."""
+    return spans(degree) + GRADED + 1
 
 
 def followed_kernel(
@@ -60,8 +65,9 @@ def followed_kernel(
     rows = {name: 1 for name in ("WAIT", "HALT", "HALT_AT", "NEXT_STOP", "STOP_AT", "SKIPPED")}
     more: dict[str, Any] = {}
     if count:
-        rows |= dict.fromkeys(("GLAST", "GNEW", "SLAST", "SNEW", "SIDE", "COUNT", "FIRED", "NOISE"), count)
-        rows |= {"REPEATS": 1, "TFIRED": 1, "GV": 1, "YR": n}
+        rows |= dict.fromkeys(("GLAST", "GFIRED", "LARGEST", "SIDE", "COUNT", "FIRED", "NOISE"), count)
+        most = most_nodes(parts.degree)
+        rows |= {"VALUES": count * most, "NODE_TH": most, "REPEATS": 1, "TFIRED": 1, "GV": 1, "YR": n}
         rows |= dict.fromkeys(("ROOT_TH", "ROOT_EVENT", "ROOT_DIR"), 3 * count)
         more |= {f"event{k}": event.value for k, event in enumerate(events)}
         more |= {f"reset{k}": event.reset for k, event in enumerate(events) if event.reset is not None}
@@ -102,6 +108,7 @@ def _events(parts: Parts, n: int, own: int, events: Sequence[Event]) -> str:
     out = constants(
         N_EVENTS=len(events),
         SPANS=spans(parts.degree),
+        MOST_NODES=most_nodes(parts.degree),
         HAS_RESET=tuple(event.reset is not None for event in events),
         HAS_RHS="rhs" in parts.objects,
         HALT_TERMINAL=1.0,

@@ -1,10 +1,10 @@
 """Events of a lane: where along the accepted step, by dense output, the value of an event changes its sign.
 
-A step is cut at nodes, `SPANS` equal pieces.  Every event is evaluated at the nodes, and once more close by for its
-slope.  In a piece whose ends have values of different signs there is a zero; where they have the same sign, but the
-slopes lead towards zero from both sides, the smallest value between them is looked for, and where that is beyond zero
-there are two.  Zeros are found by Chandrupatla's method to the last bits of theta, and handled in the order in which
-they happen: up to the first that ends the solve or changes the state.
+A step is cut at nodes, `SPANS` equal pieces. Every event is evaluated at the nodes. In a piece whose ends have values
+of different signs there is a zero. Where they have the same sign, but one is no farther from zero than the value
+changes over a piece, and slopes lead towards zero from both ends, the smallest value between them is looked for, and
+where that is beyond zero there are two. Zeros are found by Chandrupatla's method to the last bits of theta, and
+handled in the order in which they happen: up to the first that ends the solve or changes the state.
 
 A value that is zero has no side.  At a node it is left to the next node to say whether the sign has changed, so that a
 curve that only touches zero there is no event.  At the start of a span, and after a reset, the side is that of the
@@ -44,8 +44,8 @@ from ..slots import (
 from .slots import (
     COUNT,
     FIRED,
+    GFIRED,
     GLAST,
-    GNEW,
     HALT,
     HALT_AT,
     HALT_ENDLESS,
@@ -54,7 +54,10 @@ from .slots import (
     HALT_TERMINAL,
     HAS_RESET,
     HAS_RHS,
+    LARGEST,
+    MOST_NODES,
     N_EVENTS,
+    NODE_TH,
     NOISE,
     PLACE_EVENTS,
     REPEATS,
@@ -62,11 +65,10 @@ from .slots import (
     ROOT_EVENT,
     ROOT_TH,
     SIDE,
-    SLAST,
-    SNEW,
     SPANS,
     STOP_AT,
     TFIRED,
+    VALUES,
     value,
 )
 from .state_at import state_at
@@ -186,7 +188,7 @@ def resume_events(A, l):
                 for i in range(N):
                     A[G + i*W + l] = r*A[Y + i*W + l]
                 noise += fabs(value(A, l, e, r*A[T + l], G) - v)
-            noise += 2.0*fabs(A[GNEW + e*W + l])
+            noise += 2.0*fabs(A[GFIRED + e*W + l])
         known = fabs(v) > noise
         A[NOISE + e*W + l] = max(noise, 2.0*fabs(v)) if not known else 0.0
         A[GLAST + e*W + l] = v
@@ -245,7 +247,7 @@ def handle_roots(A, l, found, rules, elog, place):
             at = min(at, th)
         elif HAS_RESET[e]:
             A[FIRED + e*W + l] = way
-            A[GNEW + e*W + l] = value_at(A, l, e, th)
+            A[GFIRED + e*W + l] = value_at(A, l, e, th)
             if code == 0.0:
                 code = HALT_RESET
             at = min(at, th)
@@ -257,29 +259,39 @@ def handle_roots(A, l, found, rules, elog, place):
 
 
 @piece
-def roots_of(A, l, e, found, a, b):
-    # zeros of event e in the piece from theta a to b, into the list
+def slope(A, l, e, th, d):
+    # by theta; d: how far the second value is away
+    return (value_at(A, l, e, th + d) - value_at(A, l, e, th))/d
+
+
+@piece
+def roots_of(A, l, e, found, q, most):
+    # zeros of event e in the piece between the nodes q and q + 1, into the list.  most: the largest change of its value
+    # over a piece; where the values are farther from zero, no dip between them gets there
     s = A[SIDE + e*W + l]
-    va = A[GLAST + e*W + l]
-    vb = A[GNEW + e*W + l]
-    sa = A[SLAST + e*W + l]
-    sb = A[SNEW + e*W + l]
+    va = A[VALUES + (e*MOST_NODES + q)*W + l]
+    vb = A[VALUES + (e*MOST_NODES + q + 1)*W + l]
+    a = A[NODE_TH + q*W + l]
+    b = A[NODE_TH + (q + 1)*W + l]
     if s*vb < 0.0:
         return add_root(A, l, found, e, zero(A, l, e, a, va, b, vb), -s)
-    if s*sa < 0.0 and s*sb > 0.0:
-        x = dip(A, l, e, s, a, va, sa, b, vb, sb)
-        if x >= 0.0:
-            vx = value_at(A, l, e, x)
-            if vx == vx and s*vx < 0.0:
-                found = add_root(A, l, found, e, zero(A, l, e, a, va, x, vx), -s)
-                return add_root(A, l, found, e, zero(A, l, e, x, vx, b, vb), s)
+    if min(s*va, s*vb) <= most:
+        d = 1e-6*(b - a)
+        sa = slope(A, l, e, a, d)
+        sb = slope(A, l, e, b, -d)
+        if s*sa < 0.0 and s*sb > 0.0:
+            x = dip(A, l, e, s, a, va, sa, b, vb, sb)
+            if x >= 0.0:
+                vx = value_at(A, l, e, x)
+                if vx == vx and s*vx < 0.0:
+                    found = add_root(A, l, found, e, zero(A, l, e, a, va, x, vx), -s)
+                    return add_root(A, l, found, e, zero(A, l, e, x, vx, b, vb), s)
     return found
 
 
 @piece
-def take_side(A, l, e):
+def take_side(A, l, e, v):
     # the side of a value that had none, where it is known now; False: an event that recurs without end
-    v = A[GNEW + e*W + l]
     if not fabs(v) > A[NOISE + e*W + l]:
         return True
     s = 1.0 if v > 0.0 else -1.0
@@ -292,18 +304,32 @@ def take_side(A, l, e):
 
 
 @piece
-def values_at_node(A, l, th, d):
-    # GNEW, SNEW: values and slopes at theta; False where one is NaN
-    good = True
-    t = state_at(A, l, th)
+def look_at_nodes(A, l):
+    # the nodes of the step, NODE_TH, and the values of all events there, VALUES; how many pieces they bound
+    first = 1.0/SPANS
+    th = first
     for e in range(N_EVENTS):
-        v = value(A, l, e, t, Z)
-        A[GNEW + e*W + l] = v
-        good = good and v == v
-    t = state_at(A, l, th + d)
-    for e in range(N_EVENTS):
-        A[SNEW + e*W + l] = (value(A, l, e, t, Z) - A[GNEW + e*W + l])/d
-    return good
+        A[VALUES + e*MOST_NODES*W + l] = A[GLAST + e*W + l]
+        if A[SIDE + e*W + l] == 0.0:
+            th = first*5.820766091346741e-11
+    A[NODE_TH + l] = 0.0
+    q = 0
+    while True:
+        q += 1
+        A[NODE_TH + q*W + l] = th
+        t = state_at(A, l, th)
+        for e in range(N_EVENTS):
+            A[VALUES + (e*MOST_NODES + q)*W + l] = value(A, l, e, t, Z)
+        if th == 1.0:
+            return q
+        th = th*4.0 if th < 0.9*first else th + first
+        th = 1.0 if th > 1.0 - 0.5*first else th
+
+
+@piece
+def stop_at_node(A, l, code, q):
+    A[HALT + l] = code
+    A[HALT_AT + l] = A[NODE_TH + q*W + l]
 
 
 @piece
@@ -311,51 +337,37 @@ def find_events(A, l, rules, elog, place):
     """Events of the accepted step, logged; HALT: what ends it before its end (0: nothing), HALT_AT: the theta there."""
     A[HALT + l] = 0.0
     A[HALT_AT + l] = 1.0
-    first = 1.0/SPANS
-    open_sides = False
+    pieces = look_at_nodes(A, l)
     for e in range(N_EVENTS):
-        open_sides = open_sides or A[SIDE + e*W + l] == 0.0
-    node = first*5.820766091346741e-11 if open_sides else first
-    before = 0.0
-    # slopes at the start
-    if not values_at_node(A, l, 0.0, 1e-6*node):
-        A[HALT + l] = HALT_NAN
-        A[HALT_AT + l] = 0.0
-        return
-    for e in range(N_EVENTS):
-        A[SLAST + e*W + l] = A[SNEW + e*W + l]
-    while True:
-        last = node >= 1.0
-        node = 1.0 if last else node
-        if not values_at_node(A, l, node, -1e-6*(node - before) if last else 1e-6*(node - before)):
-            A[HALT + l] = HALT_NAN
-            A[HALT_AT + l] = before
+        most = 0.0
+        for q in range(pieces):
+            k = VALUES + (e*MOST_NODES + q)*W + l
+            change = fabs(A[k + W] - A[k])
+            most = change if change > most else most
+        A[LARGEST + e*W + l] = most
+        if A[GLAST + e*W + l] != A[GLAST + e*W + l]:
+            stop_at_node(A, l, HALT_NAN, 0)
             return
+    for q in range(pieces):
         found = 0
         for e in range(N_EVENTS):
-            if A[SIDE + e*W + l] != 0.0:
-                found = roots_of(A, l, e, found, before, node)
-            elif not take_side(A, l, e):
-                A[HALT + l] = HALT_ENDLESS
-                A[HALT_AT + l] = 0.0
+            v = A[VALUES + (e*MOST_NODES + q + 1)*W + l]
+            if v != v:
+                stop_at_node(A, l, HALT_NAN, q)
                 return
-        if last and A[TN + l] == A[TEND + l] and A[STOP_AT + l] == A[TN + l]:
-            # a zero at the very end has no node behind it
-            for e in range(N_EVENTS):
-                if A[GNEW + e*W + l] == 0.0 and A[SIDE + e*W + l] != 0.0:
-                    found = add_root(A, l, found, e, 1.0, -A[SIDE + e*W + l])
+            if A[SIDE + e*W + l] != 0.0:
+                found = roots_of(A, l, e, found, q, A[LARGEST + e*W + l])
+            elif not take_side(A, l, e, v):
+                stop_at_node(A, l, HALT_ENDLESS, 0)
+                return
+            if q == pieces - 1 and v == 0.0 and A[SIDE + e*W + l] != 0.0 and A[TN + l] == A[STOP_AT + l]:
+                # a zero at the very end has no node behind it
+                found = add_root(A, l, found, e, 1.0, -A[SIDE + e*W + l])
         if found > 0 and handle_roots(A, l, found, rules, elog, place):
             check_progress(A, l)
             return
-        for e in range(N_EVENTS):
-            A[GLAST + e*W + l] = A[GNEW + e*W + l]
-            A[SLAST + e*W + l] = A[SNEW + e*W + l]
-        if last:
-            return
-        before = node
-        node = node*4.0 if node < first*0.9 else node + first
-        if node > 1.0 - 0.5*first:
-            node = 1.0
+    for e in range(N_EVENTS):
+        A[GLAST + e*W + l] = A[VALUES + (e*MOST_NODES + pieces)*W + l]
 
 
 @piece

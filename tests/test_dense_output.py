@@ -177,3 +177,28 @@ def test_records_and_first_step_go_with_it(swing):
     assert np.array_equal(plain.t, with_stops.t) and np.array_equal(plain.y, with_stops.y)
     stats = {name: getattr(plain.stats, name) for name in ("nfev", "naccept", "nreject")}
     assert stats == {name: getattr(with_stops.stats, name) for name in stats}
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_no_two_pieces_of_a_kernel_have_one_name(method):
+    """A name that is bound twice in a generated module changes what the earlier pieces mean by it."""
+    import ast
+    from pathlib import Path
+
+    from stepsmith.integrators.engine.solve import slots_of
+    from stepsmith.integrators.kernels.followed import followed_kernel
+    from stepsmith.integrators.problems.events import events_of
+
+    problem = ss.problems.make("kepler", seed=0)
+    meth, law = methods.get(method), ss.controller("amuse" if not methods.get(method).law else methods.get(method).law)
+    level = events_of((lambda t, y, p: y[0],), problem)
+    parts = meth.parts(problem, slots_of(law))
+    kernel = followed_kernel(parts, problem.n, problem.m, problem.m, law, 2, level)
+    bound: list[str] = []
+    for node in ast.parse(Path(str(kernel.module.__file__)).read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            bound.append(node.name)
+        elif isinstance(node, ast.Assign):
+            bound += [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    guarded = {"rhs", "accel", "event0"}  # a function of the problem, and what stands around it
+    assert sorted(name for name in set(bound) if bound.count(name) > 1 and name not in guarded) == []

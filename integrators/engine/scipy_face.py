@@ -32,6 +32,7 @@ METHODS = {"RK23": "bs32", "RK45": "dopri5", "DOP853": "dop853", "Radau": "radau
 #: options of SciPy's solvers, and which of its methods have them where not all do
 IMPLICIT_OPTIONS = ("jac", "jac_sparsity", "lband", "uband")
 STEP_OPTIONS = ("first_step", "max_step", "controller", "tstops", "max_steps")
+FAR = 1e300
 MOST_STEPS = 10_000_000
 
 REACHED = "The solver successfully reached the end of the integration interval."
@@ -96,6 +97,8 @@ def solve_ivp(
     if start.dtype.kind in "fc" and not np.all(np.isfinite(start)):
         raise ValueError("All components of the initial state `y0` must be finite.")
     how = _Options(method_of(method), dict(options))
+    if events is not None:  # up to an event, however late: the largest span is far beyond all clocks
+        t_span = [min(max(float(t), -FAR), FAR) if np.ndim(t) == 0 else t for t in t_span]
     given: dict[str, Any] = {"t_eval": t_eval, "events": events, "dense": bool(dense_output), **how.solve}
     try:
         problem = _problem(fun, start, t_span, args, how, True)
@@ -111,7 +114,7 @@ def solve_ivp(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UncompiledWarning)
             sol = solve(problem, **given)
-    return _result(sol, events is not None)
+    return _result(sol, events is not None, how.jac is None or callable(how.jac))
 
 
 class _Options:
@@ -188,8 +191,8 @@ def _say_once(fun: Any, error: Exception) -> None:
     )
 
 
-def _result(sol: Solution, events: bool) -> OdeResult:
-    """SciPy's result of a solution."""
+def _result(sol: Solution, events: bool, evaluated: bool) -> OdeResult:
+    """SciPy's result of a solution.  evaluated: whether Jacobians were, and not given as a constant."""
     status = {layout.SUCCESS: 0, layout.EVENT: 1}.get(sol.status, -1)
     message = {0: REACHED, 1: STOPPED}.get(status, sol.message)
     return OdeResult(
@@ -199,7 +202,7 @@ def _result(sol: Solution, events: bool) -> OdeResult:
         t_events=sol.t_events if events else None,
         y_events=[y if len(y) else np.empty(0) for y in sol.y_events or ()] if events else None,
         nfev=sol.stats.nfev,
-        njev=sol.stats.njev,
+        njev=sol.stats.njev if evaluated else 0,
         nlu=sol.stats.nlu,
         status=status,
         message=message,

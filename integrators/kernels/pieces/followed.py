@@ -8,7 +8,7 @@ whose rows belong to the instance in their first column; one of no rows keeps no
 
     elog   instance, event, time, state            events
     slog   instance, time, state                   accepted steps, starts and ends
-    dlog   instance, from, to, states at `NODES`   dense output of accepted steps
+    dlog   instance, from, to, states at `PIECE_NODES`   dense output of accepted steps
     rlog   record, answer                          attempts (blocks of one lane)
 
 `place` (`drivers.FOLLOWED_PLACE`) counts their rows.  Returns 0 when all trajectories are done, and 1 after `most`
@@ -74,12 +74,12 @@ from .halt import halt
 from .slots import (
     BEGIN,
     CHANGE,
-    DEGREE,
+    PIECE_DEGREE,
     HALT,
     HALT_AT,
     MOST_EVENTS,
     NEXT_STOP,
-    NODES,
+    PIECE_NODES,
     NOTHING,
     PLACE_CURSOR,
     PLACE_ENTERED,
@@ -135,8 +135,8 @@ def keep_piece(A, l, th, t, dlog, place):
     dlog[k, 0] = A[INST + l]
     dlog[k, 1] = A[T + l]
     dlog[k, 2] = t
-    for q in range(DEGREE + 1):
-        state_at(A, l, th*NODES[q])
+    for q in range(PIECE_DEGREE + 1):
+        state_at(A, l, th*PIECE_NODES[q])
         for i in range(N):
             dlog[k, 3 + q*N + i] = A[Z + i*W + l]
     place[PLACE_PIECES] = k + 1

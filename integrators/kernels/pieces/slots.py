@@ -59,7 +59,7 @@ D_STAGES = D_TERMS = 1
 NOTHING, BEGIN, CHANGE, RESET, STOP = 0.0, 1.0, 2.0, 3.0, 4.0
 HALT_TERMINAL, HALT_RESET, HALT_NAN, HALT_ENDLESS = 1.0, 2.0, 3.0, 4.0
 WAIT = HALT = HALT_AT = NEXT_STOP = STOP_AT = SKIPPED = YR = 0
-DEGREE = 1
+PIECE_DEGREE, PIECE_NODES = 1, (0.0, 1.0)
 PLACE_EVENTS = PLACE_STATES = PLACE_PIECES = PLACE_RECORDS = 0
 # status of a lane that an event ended, whose event recurs without end or is NaN, whose step would be too small
 EVENT = ENDLESS = BAD_EVENT = SMALLEST = 0

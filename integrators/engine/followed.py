@@ -73,29 +73,27 @@ def made_ready(
     callbacks = tuple(c for e in events for fn in (e.value, e.reset) if (c := callback_of(fn)) is not None)
     own, events = event_by_address(source, events, given)
     _check_events(given, own, events)
-    parts = method.parts(own, slots)
-    if follow.dense and parts.degree == 0:
-        raise OptionError(
-            f"method {method.name!r} does not say the degree of its dense output (`Parts.degree`), as dense=True needs"
-        )
     structure = (controller.key, getattr(controller, "known", ()), controller.n_state)
     identities = tuple((digest.identity(e.value), digest.identity(e.reset)) for e in events)
     key = (method.name, method.key(own), own.n, own.m, given.m, structure, slots, width, identities)
 
-    def make() -> Any:
+    def make() -> tuple[Kernel, int]:
         rhs_check.check(own, method)
         if jacobian_check.concerns(own, method):
             jacobian_check.warn_once(own)
-        return followed_kernel(parts, own.n, own.m, given.m, controller, width, events)
+        parts = method.parts(own, slots)
+        return followed_kernel(parts, own.n, own.m, given.m, controller, width, events), parts.degree
 
+    kernel, degree = _KERNELS.made(key, make)
+    if follow.dense and degree == 0:
+        raise OptionError(
+            f"method {method.name!r} does not say the degree of its dense output (`Parts.degree`), as dense=True needs"
+        )
     single = isinstance(given, Problem)
     t0 = np.array([given.t_span[0]]) if single else given.t0
     t1 = np.array([given.t_span[1]]) if single else given.t1
     bounds = limits(follow.min_step, follow.max_step, follow.save_every)
-    return Followed(
-        _KERNELS.made(key, make), own, events, stops(follow.tstops, t0, t1), bounds, follow.dense, parts.degree,
-        callbacks,
-    )  # fmt: skip
+    return Followed(kernel, own, events, stops(follow.tstops, t0, t1), bounds, follow.dense, degree, callbacks)
 
 
 def _check_events(given: Any, own: Any, events: Sequence[Event]) -> None:

@@ -67,7 +67,7 @@ def compare(
     """Compare controllers on `n` test instances of a family, drawn with `seed`.
 
     family         a `Family`, its name, or where it is (file.py:NAME)
-    method         name of a method; default the family's
+    method         name of a method; default the one that the learned controllers were trained with, or the family's
     controllers    names, paths or objects, which stand beside the laws of every table; a list among them is one
                    controller's training seeds (the median seed gets the row, with the range over the seeds).  None: the
                    zoo's controller for the family and method, where there is one; (): none
@@ -82,12 +82,13 @@ def compare(
     A family without a tuned law is tuned first (`EVALUATIONS` candidates), and the law is kept in the user's folder.
     Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
     """
-    fam, method = _check(
-        family, method, seed, n, headline, wall, single, repeats, oracle, n_validation, validation_seed, max_steps,
-        progress,
-    )  # fmt: skip
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
         controllers = list(controllers)
+    asked = method is not None
+    fam, method = _check(
+        family, method, seed, n, headline, wall, single, repeats, oracle, n_validation, validation_seed, max_steps,
+        progress, controllers,
+    )  # fmt: skip
     family = fam.name
     controllers, from_zoo = contestants.invited(controllers, family, method)
     _check_guests(controllers, fam, method)  # before references are computed
@@ -123,7 +124,10 @@ def compare(
         against=found.against, clocks=found.clocks, seeds=found.across,
         controller=headline or (learned[0].name if learned else None),
         ideal_slope=_ideal_slope(test.method),
-        notes=[*notes, *from_zoo, *contestants.scale_notes(guests), *_sizes(test, valid), *found.said],
+        notes=[
+            *contestants.method_notes(guests, test.method, test.family.method, asked), *notes, *from_zoo,
+            *contestants.scale_notes(guests), *_sizes(test, valid), *found.said,
+        ],
     )  # fmt: skip
     validation = dict(sorted(found.validation.items(), key=lambda kv: kv[1]))
     return Report(comparison, test.asked, test.failed, validation, facts)
@@ -162,14 +166,15 @@ def _invited(test: Split, controllers: Any, headline: str | None) -> tuple[list[
 
 def _check(
     family: Any, method: Any, seed: Any, n: Any, headline: Any, wall: Any, single: Any, repeats: Any, oracle: Any,
-    n_validation: Any, validation_seed: Any, max_steps: Any, progress: Any,
+    n_validation: Any, validation_seed: Any, max_steps: Any, progress: Any, controllers: Any,
 ) -> tuple[Family, str]:  # fmt: skip
     """The family and the method's name.
 
     OptionError for the first option of `compare` that has the wrong type or is out of range.
     """
     fam = problems.family(problems.named(family))
-    chosen = methods.get(options.text("method", method, none=True) or fam.method).name
+    method = options.text("method", method, none=True)
+    chosen = methods.get(method or contestants.method_of(controllers, fam.name, fam.method) or fam.method).name
     settings.seed("seed", seed)
     settings.seed("validation_seed", validation_seed)
     check_size("n", n, fam)

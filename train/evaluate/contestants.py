@@ -158,6 +158,38 @@ def invited(given: Any, family: str, method: str, one: bool = False) -> tuple[An
     return names, [said] if names else []
 
 
+def method_of(given: Any, family: str, own: str) -> str | None:
+    """The method that the learned controllers among the caller's were trained with; None where there are none, where
+    they name none, or different ones.  own: the family's method.
+    """
+    if given is None or (isinstance(given, (list, tuple)) and not given):
+        return None
+    found = {_trained(seed) for guest in guests(given, family, own, ()) for seed in guest.seeds
+             if guest.kind == "learned"}  # fmt: skip
+    return found.pop() or None if len(found) == 1 else None
+
+
+def _trained(controller: Any) -> str:
+    return getattr(controller, "trained_method", None) or ""
+
+
+def method_notes(given: Iterable[Guest], method: str, own: str, asked: bool) -> list[str]:
+    """A sentence where the method is that of a controller's file and not the family's `own`, and one on every learned
+    controller that was trained with another.  asked: the caller named the method.
+    """
+    out, given = [], [guest for guest in given if guest.kind == "learned"]
+    if not asked and method != own and given:
+        out.append(f"method {method}: what {given[0].name} was trained with (here it would be {own})")
+    for guest in given:
+        others = sorted({_trained(seed) for seed in guest.seeds} - {method, ""})
+        if others:
+            out.append(
+                f"{guest.name} was trained with {', '.join(others)}, and is run with {method}: what it learned of "
+                f"errors and steps need not hold here (--method {others[0]})"
+            )
+    return out
+
+
 def guests(given: Sequence[Any] | Mapping[str, Any], family: str, method: str, taken: Sequence[str]) -> list[Guest]:
     """What the caller gave: names, paths and controller objects; a list among them is one controller's training seeds.
 

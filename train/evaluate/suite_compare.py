@@ -67,7 +67,7 @@ def compare_suite(
     The law tuned on the suite stands in the table where there is one.  Without controllers the learned one is the zoo's
     for the suite and method, where there is one (of several the first by name); () is none.
 
-    method           name of a method; default the suite's
+    method           name of a method; default the one that the learned controller was trained with, or the suite's
     wall             time the median seed, the denominator and the law that is fastest on the validation instances as
                      well, in `repeats` rounds
     single           the same by single solves; every family needs kernels of its own for them
@@ -76,7 +76,8 @@ def compare_suite(
 
     Raises ValueError for unknown names and for more than one learned controller.
     """
-    method = _check(name, seed, n, method, wall, single, repeats, n_validation, validation_seed, max_steps)
+    own, asked = _check(name, seed, n, method, wall, single, repeats, n_validation, validation_seed, max_steps), method
+    method = own if asked else contestants.method_of(controllers, name, own) or own
     suite = suites.get(name)
     controllers, from_zoo = contestants.invited(controllers, name, method, one=True)
     guest = _guest(controllers, name, method)
@@ -84,6 +85,8 @@ def compare_suite(
     tuned, facts = (None, {}) if path is None else tuned_files.read(path)
     notes = [] if tuned is not None else [f"no law is tuned on {name}: `stepsmith tune {name}` makes one"]
     notes += from_zoo
+    by_itself = suites.members(name)[1]
+    notes += contestants.method_notes([guest] if guest else [], method, by_itself, asked is not None)
     if guest is not None and tuned is not None:
         first = guest.seeds[0]
         notes += shortfalls(facts, of_provenance(guest.name, getattr(first, "provenance", {})))

@@ -97,7 +97,7 @@ def test_names_that_are_taken_and_things_that_are_no_method(heun):
 
 #: what the codes that the methods come from, or that are written for their kind, choose steps by
 OWN_LAWS = {
-    "rodas5p": "rodas", "ros3prw": "rodas", "ros34pw2": "rodas",
+    "rodas5p": "rodas", "ros3prw": "rodas", "ros34pw2": "rodas", "rosenbrock23": "rodas",
     "kvaerno5": "radau5", "esdirk43": "radau5", "radau5": "radau5",
     "hermite4": "pi34", "hermite4_pec": "pi34", "leapfrog": "", "composition8": "",
 }  # fmt: skip

@@ -67,7 +67,7 @@ def test_robertson_reaches_the_published_end_point():
 
 @pytest.mark.parametrize("method", ROSENBROCK)
 def test_order_on_a_smooth_problem(method):
-    order = {"rodas5p": 5, "ros3prw": 3, "ros34pw2": 3}[method]
+    order = {"rodas5p": 5, "ros3prw": 3, "ros34pw2": 3, "rosenbrock23": 2}[method]
     # the exact Jacobian: one by differences would show at 1e-9
     errors, problem = [], Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], jac=vdp_jac)
     exact = solve_ivp(

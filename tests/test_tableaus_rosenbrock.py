@@ -15,7 +15,7 @@ from stepsmith.integrators.methods.tableaus import implicit
 from stepsmith.integrators.methods.trees import density, rooted_trees
 
 # Defects that the published digits leave.
-DIGITS = {"rodas5p": 1e-13, "ros3prw": 2e-15, "ros34pw2": 2e-14}
+DIGITS = {"rodas5p": 1e-13, "ros3prw": 2e-15, "ros34pw2": 2e-14, "rosenbrock23": 1e-30}
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,9 @@ def as_matrix(rows):
 
 def test_order_conditions(tableau):
     c, tolerance = Classical(tableau), DIGITS[tableau.name]
-    for weights, order in ((c.b, tableau.order), (c.b_hat, tableau.embedded_order)):
+    # the estimate of rosenbrock23 is by the formula of higher order
+    other = 3 if tableau.name == "rosenbrock23" else tableau.embedded_order
+    for weights, order in ((c.b, tableau.order), (c.b_hat, other)):
         assert max(c.defect(weights, p) for p in range(1, order + 1)) < tolerance
         assert c.defect(weights, order + 1) > 0.1
 
@@ -121,7 +123,9 @@ def test_one_wrong_digit_is_noticed(name):
     # One that the sums do not show, the order conditions do.
     c = Classical(good)
     c.alpha[2, 0] += 1e-8
-    assert max(c.defect(c.b, p) for p in range(1, good.order + 1)) > 1e-9
+    # the third stage of rosenbrock23 has no part in y_new, but in y_hat of order 3
+    weights, order = (c.b_hat, 3) if name == "rosenbrock23" else (c.b, good.order)
+    assert max(c.defect(weights, p) for p in range(1, order + 1)) > 1e-9
 
 
 def test_transformed_coefficients_equal_to_published():
@@ -180,10 +184,11 @@ def test_stability(tableau):
     assert max(abs(r(1j * x)) for x in y) < 1 + 1e-12
     assert max(abs(r(-x)) for x in y) < 1 + 1e-12
     at_infinity = [abs(1 - (w * mpmath.lu_solve(c.beta, c.one))[0]) for w in (c.b, c.b_hat)]
-    expected = {"rodas5p": (0, 0), "ros3prw": (np.sqrt(3) - 1, np.sqrt(3) - 1), "ros34pw2": (0, 0.4783)}[tableau.name]
+    same = (np.sqrt(3) - 1, np.sqrt(3) - 1)
+    expected = {"rodas5p": (0, 0), "ros3prw": same, "ros34pw2": (0, 0.4783), "rosenbrock23": (0, 1.6095)}[tableau.name]
     np.testing.assert_allclose([float(x) for x in at_infinity], expected, rtol=0, atol=1e-4)
-    assert tableau.stiffly_accurate == (expected[0] == 0)
-    if tableau.stiffly_accurate:
+    assert tableau.stiffly_accurate == (expected[0] == 0 and tableau.name != "rosenbrock23")
+    if expected[0] == 0:
         assert at_infinity[0] < 1e-12
 
 

@@ -4,7 +4,8 @@ PLACES = {
     "bs32": "explicit", "dopri5": "explicit", "tsit5": "explicit", "dop853": "explicit",
     "adaptive_heun": "explicit", "fehlberg2": "explicit", "dopri8": "explicit",
     "hermite4": "nbody", "hermite4_pec": "nbody", "leapfrog": "nbody", "composition8": "nbody",
-    "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "kvaerno5": "esdirk",
+    "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "rosenbrock23": "rosenbrock",
+    "kvaerno5": "esdirk",
     "esdirk43": "esdirk",
     "radau5": "radau",
 }  # fmt: skip

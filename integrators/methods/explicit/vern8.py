@@ -10,7 +10,7 @@ The thirteenth stage serves the error estimate alone.  The method is not first s
 Dense output of order 7 takes four more stages, the first of which is the slope at the step's end, with which the next
 step begins.  Its weights are the only ones that satisfy the order conditions for every theta with these stages; here
 they solve those conditions for the coefficients below.  They are large, for four nodes lie between 0.9 and 0.95: values
-within a step have a round-off of about 1e-11 h |k|.  Verner has one of order 8, too; it takes four stages more, and its
+within a step have a round-off of about 1e-12 h |k|.  Verner has one of order 8, too; it takes four stages more, and its
 weights are ten times as large.
 """
 

@@ -9,10 +9,18 @@ import pytest
 from scipy import integrate
 from scipy.integrate._ivp import dop853_coefficients
 
+from method_kinds import MORE
 from stepsmith.integrators.methods.tableaus import NAMES, get
 from stepsmith.integrators.methods.trees import StageWeights, density, nodes, rooted_trees
 
-DECIMAL = {"tsit5": mpmath.mpf("1e-38"), "dop853": mpmath.mpf("1e-25"), "dopri8": mpmath.mpf("1e-16")}
+DECIMAL = {
+    "tsit5": mpmath.mpf("1e-38"), "dop853": mpmath.mpf("1e-25"), "dopri8": mpmath.mpf("1e-16"),
+    "vern7": mpmath.mpf("1e-41"), "vern8": mpmath.mpf("1e-38"), "vern9": mpmath.mpf("1e-41"),
+}  # fmt: skip
+#: of dense outputs
+DENSE = {"tsit5": 1e-35, "dop853": 1e-22, "dopri8": 1e-14, "vern7": 1e-37, "vern8": 1e-31, "vern9": 1e-32}
+#: round-off of order conditions in float64, where coefficients are large
+ROUND = {"vern6": 4e-10, "vern8": 1e-11}
 EIGHT = ("dop853", "dopri8")
 
 
@@ -94,11 +102,12 @@ def test_embedded_order_conditions(tableau):
 def test_float_arrays_keep_the_order_conditions(tableau):
     weights = StageWeights([row[:i].tolist() for i, row in enumerate(tableau.A)], 1.0)
     b = tableau.B.tolist()
-    assert max(abs(weights.residual(b, tree)) for tree in trees_to(tableau.order)) < 2e-13
+    bound = ROUND.get(tableau.name, 2e-13)
+    assert max(abs(weights.residual(b, tree)) for tree in trees_to(tableau.order)) < bound
     for e, order in [(tableau.B - np.array([float(x) for x in w]), p) for w, p in embedded(tableau)]:
         for tree in trees_to(order):
             phi = weights.phi(tree)
-            assert abs(density(tree) * np.dot(e, phi)) < 2e-13
+            assert abs(density(tree) * np.dot(e, phi)) < bound
 
 
 def test_one_wrong_digit_is_noticed():
@@ -113,8 +122,9 @@ def test_row_sums_and_fsal(tableau):
     tolerance = 0 if tableau.exact else Fraction(1, 10**16 if tableau.name == "dopri8" else 10**27)
     for c, row in zip(tableau.c + tableau.dense_c, tableau.a + tableau.dense_a, strict=True):
         assert abs(sum(row) - c) <= tolerance
-    assert tableau.fsal == (tableau.name not in ("adaptive_heun", "fehlberg2")) and tableau.c[-1] == 1
-    assert tableau.fsal == (tableau.b[-1] == 0) and tableau.fsal == (tableau.a[-1] == tableau.b[:-1])
+    own = ("adaptive_heun", "fehlberg2", "vern7", "vern8", "vern9", "fehlberg45")
+    assert tableau.fsal == (tableau.name not in own) and (tableau.c[-1] == 1) == (tableau.name != "fehlberg45")
+    assert tableau.fsal == (tableau.a[-1] == tableau.b[:-1]) and (tableau.b[-1] == 0 or not tableau.fsal)
     assert abs(sum(tableau.e)) <= tolerance
 
 
@@ -134,14 +144,14 @@ def continuous_defects(tableau, order):
 
 
 def test_dense_order_conditions_hold_for_every_theta(tableau):
-    tolerance = {"tsit5": 1e-35, "dop853": 1e-22, "dopri8": 1e-14}.get(tableau.name, 0)
+    tolerance = DENSE.get(tableau.name, 0)
     for order in range(1, tableau.dense_order + 1):
         assert max(continuous_defects(tableau, order)) <= tolerance
     assert max(continuous_defects(tableau, tableau.dense_order + 1)) > 1e-3
 
 
 def test_dense_output_joins_value_and_slope(tableau):
-    tolerance = Fraction(1, 10**22) if tableau.name == "dop853" else 0
+    tolerance = {"dop853": Fraction(1, 10**22)}.get(tableau.name, Fraction(int(tableau.name in DENSE), 10**39))
     b = tableau.b + (0,) * tableau.dense_stages
     last = tableau.end
     for i, row in enumerate(tableau.dense):
@@ -199,7 +209,8 @@ def test_both_forms_of_the_dense_output_are_the_same_polynomial(name):
     y0 = butcher_exact(np.array(0.3))
     k, y1 = attempt(tableau, butcher, 0.3, y0, h)
     power, hermite = interpolate(tableau, y0, h, k, theta), hermite_form(tableau, y0, y1, h, k, theta)
-    np.testing.assert_allclose(hermite, power, rtol=0, atol=5e-13 if tableau.name in EIGHT else 5e-14)
+    atol = 5e-12 if name == "vern6" else 5e-13 if name in EIGHT else 5e-14
+    np.testing.assert_allclose(hermite, power, rtol=0, atol=atol)
     np.testing.assert_array_equal(hermite[0], y0)
     np.testing.assert_array_equal(hermite[-1], y1)
     assert tableau.D.shape == (tableau.stages + tableau.dense_stages, max(len(tableau.dense[0]) - 3, 0))
@@ -218,6 +229,11 @@ def test_dop853_hermite_form_equal_to_scipy():
     np.testing.assert_allclose(get("dop853").D, expected, rtol=4e-16, atol=2e-13)
 
 
+#: those of `MORE` converge in `test_more_pairs`, in more digits
+in_float64 = pytest.mark.parametrize("tableau", [name for name in NAMES if name not in MORE], indirect=True)
+
+
+@in_float64
 def test_dense_output_converges_at_its_order(tableau):
     t0, theta = 0.3, np.linspace(0.05, 0.95, 19)
     y0 = butcher_exact(np.array(t0))
@@ -230,6 +246,7 @@ def test_dense_output_converges_at_its_order(tableau):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(tableau.dense_order + 1, abs=0.2)
 
 
+@in_float64
 def test_step_converges_at_the_order_and_estimate_at_the_embedded_order(tableau):
     t0 = 0.3
     y0 = butcher_exact(np.array(t0))

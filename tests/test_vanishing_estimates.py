@@ -48,7 +48,8 @@ def estimate(name):
 @pytest.mark.parametrize("name", [n for n in (*tableaus.NAMES, *tableaus.IMPLICIT) if n != "radau5"])
 def test_which_estimates_see_linear_problems_and_quadratures(name):
     order, linear, quadrature = estimate(name)
-    assert np.abs(linear[:order]).max() < 1e-13 and np.abs(quadrature[order:]).max() > 1e-5
+    bound = {"vern6": 1e-11, "vern8": 1e-12}.get(name, 1e-13)  # error weights of about 100, and of 24
+    assert np.abs(linear[:order]).max() < bound and np.abs(quadrature[order:]).max() > 1e-5
     if name == "ros3prw":
         assert np.abs(linear).max() < 1e-15 and not tableaus.implicit(name).estimates_linear
     else:

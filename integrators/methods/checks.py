@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ERROR_KINDS = ("embedded", "hairer853")
 TOLERANCE = 1e-9
-HIGHEST = 8  # orders beyond are not checked: the number of conditions grows threefold an order
+HIGHEST = 9  # orders beyond are not checked: the number of conditions grows threefold an order
 
 
 def _need(t: ExplicitTableau, ok: bool, what: str) -> None:

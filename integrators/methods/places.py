@@ -2,7 +2,8 @@
 
 PLACES = {
     "bs32": "explicit", "dopri5": "explicit", "tsit5": "explicit", "dop853": "explicit",
-    "adaptive_heun": "explicit", "fehlberg2": "explicit", "dopri8": "explicit",
+    "bs54": "explicit", "vern6": "explicit", "vern7": "explicit", "vern8": "explicit", "vern9": "explicit",
+    "fehlberg45": "explicit", "adaptive_heun": "explicit", "fehlberg2": "explicit", "dopri8": "explicit",
     "hermite4": "nbody", "hermite4_pec": "nbody", "leapfrog": "nbody", "composition8": "nbody",
     "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "rosenbrock23": "rosenbrock",
     "kvaerno5": "esdirk",
@@ -11,7 +12,10 @@ PLACES = {
 }  # fmt: skip
 
 #: second names, those of other packages, of methods that have a first one: the method is the same object
-ALIASES = {"bosh3": "bs32"}
+ALIASES = {"bosh3": "bs32", "heun_euler": "adaptive_heun"}
 
-#: pairs that ship because torchdiffeq has them: no search tries them unasked
+#: pairs that ship because torchdiffeq has them
 FOREIGN = ("adaptive_heun", "fehlberg2", "dopri8")
+
+#: pairs that no search tries unasked: at every error others cost less, or about as much
+UNASKED = ("vern6", "vern7", "fehlberg45", *FOREIGN)

@@ -81,10 +81,11 @@ def odeint(
                     sample, which may run in different directions; steps are then per sample.  A t that requires a
                     gradient gets that of the exact solution (`time_rows`), first derivatives only.  Outputs between
                     steps come from dense output.
-        method      an explicit Runge-Kutta pair: "bs32" ("bosh3"), "dopri5", "tsit5", "dop853", "adaptive_heun",
-                    "fehlberg2", "dopri8", or an ExplicitTableau; or on a grid "euler", "midpoint", "heun2", "heun3",
-                    "rk4" (`fixed`), for which all options are refused but step_size, per_sample, adjoint ("discrete",
-                    "backsolve", "none") and adjoint_params.
+        method      an explicit Runge-Kutta pair: "bs32" ("bosh3"), "dopri5", "tsit5", "dop853", "bs54", "vern6",
+                    "vern7", "vern8", "vern9", "fehlberg45", "adaptive_heun" ("heun_euler"), "fehlberg2", "dopri8", or
+                    an ExplicitTableau; or on a grid "euler", "midpoint", "heun2", "heun3", "rk4" (`fixed`), for which
+                    all options are refused but step_size, per_sample, adjoint ("discrete", "backsolve", "none") and
+                    adjoint_params.
         controller  an object of the controller contract, or a name if `resolve` is given.
         rtol, atol  error allowed a step and component: atol + rtol max(|y_n|, |y_{n+1}|), in the rms over a sample (or
                     over the batch), or over its worst part where y0 has several.  Numbers, or tensors that broadcast to

@@ -39,8 +39,8 @@ class Heuristics:
 
     t, h        start (float64) and positive size (y's dtype) of the steps, without gradient.
     E           scaled error; with gradient under the discrete adjoint only.
-    S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32, adaptive_heun,
-                fehlberg2).
+    S           stiffness estimate, 1/time; None where the method has no pair of stages for it (bs32, vern7, vern8,
+                vern9, fehlberg45, adaptive_heun, fehlberg2).
     method      name of the method.
 
     E and S with gradient hold the graph of the whole solve.  Whoever keeps them from iteration to iteration keeps

@@ -136,7 +136,7 @@ def steady_state(
         rtol, atol  a sample has arrived where max_i |f_i - z_i| <= atol + rtol max_i |z_i|.
         max_steps   attempts that a sample may make.
         method      an explicit Runge-Kutta pair whose last stage is the slope at the new state: "tsit5", "dopri5",
-                    "bs32", "dop853", "dopri8", or such an ExplicitTableau.
+                    "bs32", "dop853", "bs54", "vern6", "dopri8", or such an ExplicitTableau.
         controller  an object of the controller contract, or a name if `resolve` is given.
         solver_rtol, solver_atol
                     tolerances of the steps, as `odeint` takes them, numbers.  They say how closely the way is followed

@@ -7,8 +7,10 @@ from stepsmith.integrators.methods.esdirk.tableau import EsdirkTableau
 from stepsmith.integrators.methods.places import FOREIGN
 from stepsmith.integrators.methods.rosenbrock.tableau import RosenbrockTableau
 
-#: explicit Runge-Kutta pairs; those of `FOREIGN` are run by the same code, and have tests of their own
-EXPLICIT = tuple(name for name in tableaus.NAMES if name not in FOREIGN)
+#: pairs of `test_more_pairs`
+MORE = ("vern6", "vern7", "vern8", "vern9", "bs54", "fehlberg45")
+#: explicit Runge-Kutta pairs; `MORE` and those of `FOREIGN` are run by the same code, and have tests of their own
+EXPLICIT = tuple(name for name in tableaus.NAMES if name not in (*MORE, *FOREIGN))
 #: methods for stiff problems
 IMPLICIT = tableaus.IMPLICIT
 ROSENBROCK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), RosenbrockTableau))

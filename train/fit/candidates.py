@@ -20,7 +20,7 @@ from scipy import stats
 
 from ...controllers.laws.law import Law
 from ...integrators import methods
-from ...integrators.methods.places import FOREIGN
+from ...integrators.methods.places import UNASKED
 from ...integrators.problems.families import Family
 from ..evaluate.contestants import HOSTS, laws
 from ..evaluate.curves import Array
@@ -108,10 +108,10 @@ def method_names(family: Family, nbody: bool) -> tuple[list[str], list[str]]:
     """(methods to try, methods that only check the choice between explicit and implicit), the family's own first.
 
     A stiff family is tried with every implicit method, and checked with the default, which is explicit; another one is
-    tried with every explicit method and checked with one implicit one.  Those of `FOREIGN` are left out, unless it is
+    tried with every explicit method and checked with one implicit one.  Those of `UNASKED` are left out, unless it is
     the family's own.
     """
-    asked = [name for name in methods.names() if name not in FOREIGN or name == family.method]
+    asked = [name for name in methods.names() if name not in UNASKED or name == family.method]
     linear = [name for name in asked if _adaptive(name, nbody)]
     implicit = [name for name in linear if methods.get(name).implicit]
     explicit = [name for name in linear if not methods.get(name).implicit]

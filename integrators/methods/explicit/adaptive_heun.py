@@ -25,4 +25,6 @@ TABLEAU = ExplicitTableau(
     exact=True,
 )
 
-METHOD = explicit(TABLEAU, "Heun against Euler, two stages", "K. Heun, Z. Math. Phys. 45 (1900) 23")
+METHOD = explicit(
+    TABLEAU, "Heun against Euler, two stages; also called heun_euler", "K. Heun, Z. Math. Phys. 45 (1900) 23"
+)

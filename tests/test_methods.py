@@ -46,7 +46,8 @@ def test_a_method_has_all_its_parts(name):
     m = methods.get(name)
     assert m.name == name and m is methods.get(name) and methods.named(name) == name == methods.registered(name)
     assert m.doc and m.source and set(m.devices) <= set(methods.DEVICES) and m.uses in ("rhs", "accel")
-    assert m.order >= 1 and m.embedded_order < m.order and m.dense_order >= 1
+    by_higher = name == "rosenbrock23"  # its estimate is by a formula of higher order
+    assert m.order >= 1 and m.embedded_order < m.order + by_higher and m.dense_order >= 1
     assert (record.ERR in m.fills) == (m.embedded_order > 0)
     assert m.implicit == (record.NLU in m.fills) and (m.factor_pairs <= m.implicit)
     assert ("torch" in m.devices) == (m.tableau is not None) == (name in tableaus.NAMES)

@@ -20,7 +20,7 @@ from . import calls, layout
 from .build import Kernel, Parts, build
 from .drivers import PLACE
 from .pieces import events as events_pieces
-from .pieces import followed, halt, state_at
+from .pieces import followed, halt, state_at, zeros
 from .templates import constants, text
 
 #: places in the `place` of `run_followed`, int64
@@ -131,7 +131,7 @@ def _events(parts: Parts, n: int, own: int, events: Sequence[Event]) -> str:
             reset += f"        reset{k}(t, frozen(A, Z + l, WIDTH, DIM), {given}, view(A, YR + l, WIDTH, DIM))\n"
     value += "    return A[GV + l]\n\n\n"
     reset += "    return\n\n\n"
-    return out + "\n\n" + value + reset + text(state_at, events_pieces, halt)
+    return out + "\n\n" + value + reset + text(state_at, zeros, events_pieces, halt)
 
 
 def _parameters(fn: Any, own: int) -> str:

@@ -20,10 +20,8 @@ function (`foreign`).
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,38 +29,13 @@ import numpy as np
 from ..core.errors import shown
 from .array_use import uses_arrays
 from .layouts import Layout, named_class, sizes
-from .states import State
-
-#: what a function of each role fills, and what it is called in messages
-FILLS = {"rhs": "dy", "jac": "J", "event": "value", "reset": "new"}
-WORDS = {"rhs": "right-hand side", "jac": "Jacobian", "event": "event", "reset": "reset of an event"}
-
-
-@dataclass(frozen=True)
-class Style:
-    """What `in_place` needs to make its function again.
-
-    fn: the person's function.  role: of `FILLS`.  n, m: numbers in y and p.  state: the person's shape of y, None
-    for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.
-    """
-
-    fn: Callable[..., Any]
-    role: str
-    n: int
-    m: int
-    state: State | None
-    layout: Layout
-    compiled: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the numbers that it fills."""
-        return (self.n, self.n) if self.role == "jac" else (1,) if self.role == "event" else (self.n,)
-
-
-def style_of(fn: Any) -> Style | None:
-    """The style of a function that `in_place` made; None for any other."""
-    return getattr(fn, "stepsmith_style", None)
+from .style import FILLS as FILLS
+from .style import WORDS as WORDS
+from .style import Style as Style
+from .style import name_of as name_of
+from .style import refusal
+from .style import style_of as style_of
+from .style_forms import form_of
 
 
 def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any]:
@@ -96,21 +69,12 @@ def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[.
 _KNOWN: dict[tuple, tuple[Any, Any, Any]] = {}
 
 
-def name_of(style: Style) -> str:
-    """The function's name in a message."""
-    return str(getattr(style.fn, "__qualname__", type(style.fn).__name__)).rsplit("<locals>.", 1)[-1][:80]
-
-
-def _refusal(style: Style, words: str) -> ValueError:
-    return ValueError(f"{WORDS[style.role]} {name_of(style)}: {words}")
-
-
 def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any]:
     if style.compiled:
         from ..checks.rhs_check import check_kind
 
         check_kind(style.fn, style.role)
-    form = _form(style)
+    form = form_of(style)
     if style.role == "event" and form == "fill or return":
         form = "pass"
     plain = style.state is None and style.layout == Layout() and style.compiled
@@ -133,89 +97,6 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
         made = around(style, form)
     made.stepsmith_style, made.stepsmith_form = style, form  # type: ignore[attr-defined]
     return made
-
-
-def _form(style: Style) -> str:
-    """How the function is called: "pass and fill" (p and out), "pass" (p), "fill" (out), "fill or return", "" (only t
-    and y), "named and fill", "named"; with args, these are further arguments: "spread and fill", "spread".
-    """
-    count, names, keywords = _parameters(style)
-    if len(names) >= 2 and names[1] in ("t", "time") and names[0] in ("y", "u", "x", "z", "state"):
-        raise _refusal(style, f"it takes ({', '.join(names)}), but time comes first: f(t, y)")
-    if style.role != "rhs" and count == 2 and len(names) == 2:
-        return ""  # it may leave the parameters out
-    if style.layout.shapes is not None:
-        more = len(style.layout.shapes)
-        if count < 2 + more <= len(names):  # args in place of defaults, as SciPy passes them
-            return "spread"
-        return _one_of(style, count, {2 + more: "spread", 3 + more: "spread and fill"})
-    if style.layout.names is not None:
-        more = len(style.layout.names)
-        if names[2 : 2 + more] == style.layout.names and more:
-            if count < 2 + more:
-                return "named"
-            return _one_of(style, count, {2 + more: "named", 3 + more: "named and fill"})
-        if set(names[2:count]) >= set(style.layout.names) and more:
-            order = ", ".join(style.layout.names)
-            raise _refusal(style, f"it takes ({', '.join(names)}), but p has its names in the order {order}")
-        if count == 2:
-            _refuse_lost(style, [name for name in (*names[2:], *keywords) if name in style.layout.names])
-    elif style.m and count == 2 and len(names) > 2:
-        if names[2] in ("p", "params", "parameters"):
-            return "pass"
-        _refuse_lost(style, list(names[2:]))
-    third = names[2:3]  # (without a default: count is 3 where it is used)
-    if count == 3 and style.m == 0 and third and third[0] in ("dy", "du", "dydt", "out", "J", "ydot"):
-        return "fill"
-    # a function whose arguments cannot be read (*args) is called as f(t, y, p)
-    if count == 2 and style.m > 0:
-        if len(names) < 3:
-            raise _refusal(style, f"it takes (t, y), but p holds {style.m} values: take p as the third argument")
-        return "pass"  # the third argument has a default
-    third_form = "fill or return" if style.m == 0 else "pass"
-    return _one_of(style, count, {2: "", 3: third_form, 4: "pass and fill", -1: "pass"})
-
-
-def _refuse_lost(style: Style, names: list[str]) -> None:
-    """ValueError where p would not reach parameters of the function, which would go on with its own defaults."""
-    if names:
-        what = ", ".join(names)
-        raise _refusal(
-            style,
-            f"it takes {what} by default or by keyword, so that the values in p would not reach it; write "
-            f"f(t, y, p), or f(t, y, {what}) with p by name or with args=(...)",
-        )
-
-
-def _one_of(style: Style, count: int, forms: dict[int, str]) -> str:
-    if count in forms:
-        return forms[count]
-    if count == -1:
-        return next(form for form in forms.values() if "fill" not in form)
-    wants = " or ".join(str(k) for k in sorted(forms) if k > 0)
-    out = FILLS[style.role]
-    raise _refusal(
-        style,
-        f"it takes {count} arguments, but {wants} are expected: f(t, y, p) returns its values, f(t, y, p, {out}) "
-        f"writes them into {out}, and further arguments come from args=(...)",
-    )
-
-
-def _parameters(style: Style) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-    """How many arguments the function takes without having defaults, -1 where that is open; the names of all that it
-    takes by place, those with defaults last; and of those that it takes by keyword alone.
-    """
-    fn = getattr(style.fn, "py_func", style.fn)
-    try:
-        given = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):
-        return -1, (), ()
-    kinds = inspect.Parameter
-    if any(p.kind == kinds.VAR_POSITIONAL for p in given):
-        return -1, (), ()
-    places = [p for p in given if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
-    keywords = tuple(p.name for p in given if p.kind == kinds.KEYWORD_ONLY)
-    return sum(p.default is kinds.empty for p in places), tuple(p.name for p in places), keywords
 
 
 def arguments(style: Style, form: str, p: Any) -> list[Any]:
@@ -256,22 +137,22 @@ def _run(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> tup
         if form == "fill or return":
             return _run(style, "pass", t, y, p)
         hint = _hint(style, form, error)
-        raise _refusal(style, f"it fails at the start of the span: {type(error).__name__}: {error}{hint}") from error
+        raise refusal(style, f"it fails at the start of the span: {type(error).__name__}: {error}{hint}") from error
     if form == "fill or return" and answer is not None:
         return _run(style, "pass", t, y, p)
     if "fill" in form:
         if answer is not None and style.layout.shapes is not None:
             more = len(style.layout.shapes)
-            raise _refusal(
+            raise refusal(
                 style, f"it takes {more + 1} arguments beyond (t, y) and returns its values, but args holds {more}"
             )
         if answer is not None:
-            raise _refusal(
+            raise refusal(
                 style, f"it must fill {FILLS[style.role]} in place and return nothing, got {shown(answer)}"
             )
         left = unwritten(style, out)
         if left:
-            raise _refusal(
+            raise refusal(
                 style, f"it does not write {left}; every component must be written at every call, zeros too"
             )
     return "fill" in form, answer
@@ -315,23 +196,23 @@ def check_answer(style: Style, answer: Any) -> None:
     want = style.shape if real or style.state is None else style.state.shape
     if answer is None:
         fills = FILLS[style.role]
-        raise _refusal(style, f"it returns nothing; it must return {fills}, or fill it as its last argument")
+        raise refusal(style, f"it returns nothing; it must return {fills}, or fill it as its last argument")
     if style.role == "jac" and hasattr(answer, "toarray"):
-        raise _refusal(style, "it returns a sparse matrix; return a dense one, and say the pattern by sparsity=")
+        raise refusal(style, "it returns a sparse matrix; return a dense one, and say the pattern by sparsity=")
     try:
         array = np.asarray(answer)
     except ValueError as error:
-        raise _refusal(style, f"it returns no array: {error}") from None
+        raise refusal(style, f"it returns no array: {error}") from None
     allowed = "fiubc" if style.state is not None and style.state.is_complex and style.role != "event" else "fiub"
     if array.dtype.kind not in allowed:
         what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
-        raise _refusal(style, f"it must return numbers, got {what}")
+        raise refusal(style, f"it must return numbers, got {what}")
     one = style.shape == (1,) and array.shape in ((), (1,)) and style.role != "jac"
     if array.shape != want and not one:
         if style.role == "event":
-            raise _refusal(style, f"it must return one number, got an array of shape {array.shape}")
+            raise refusal(style, f"it must return one number, got an array of shape {array.shape}")
         got = f"{array.size} values" if array.ndim == 1 and len(want) == 1 else f"shape {array.shape}"
-        raise _refusal(style, f"it returns {got}, where y0 has {want[0] if len(want) == 1 else f'shape {want}'}")
+        raise refusal(style, f"it returns {got}, where y0 has {want[0] if len(want) == 1 else f'shape {want}'}")
 
 
 def _direct(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any] | None:

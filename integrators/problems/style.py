@@ -1,0 +1,51 @@
+"""What is known of a person's function before it is brought into the form that solvers call (`styles`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .layouts import Layout
+from .states import State
+
+#: what a function of each role fills, and what it is called in messages
+FILLS = {"rhs": "dy", "jac": "J", "event": "value", "reset": "new"}
+WORDS = {"rhs": "right-hand side", "jac": "Jacobian", "event": "event", "reset": "reset of an event"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What `in_place` needs to make its function again.
+
+    fn: the person's function.  role: of `FILLS`.  n, m: numbers in y and p.  state: the person's shape of y, None
+    for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.
+    """
+
+    fn: Callable[..., Any]
+    role: str
+    n: int
+    m: int
+    state: State | None
+    layout: Layout
+    compiled: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the numbers that it fills."""
+        return (self.n, self.n) if self.role == "jac" else (1,) if self.role == "event" else (self.n,)
+
+
+def style_of(fn: Any) -> Style | None:
+    """The style of a function that `in_place` made; None for any other."""
+    return getattr(fn, "stepsmith_style", None)
+
+
+def name_of(style: Style) -> str:
+    """The function's name in a message."""
+    return str(getattr(style.fn, "__qualname__", type(style.fn).__name__)).rsplit("<locals>.", 1)[-1][:80]
+
+
+def refusal(style: Style, words: str) -> ValueError:
+    """The error about the function."""
+    return ValueError(f"{WORDS[style.role]} {name_of(style)}: {words}")

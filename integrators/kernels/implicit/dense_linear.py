@@ -1,12 +1,15 @@
 """Source of the factorisation and back-substitution of large dense matrices, a lane at a time.
 
 As `linear.factor` and its like, by `compile.tiles`: a lane's factors lie column by column from the first place of its
-own that starts a cache line (of an aligned block), `LD` numbers a column, and a right-hand side behind them.
+own that starts a cache line (of an aligned block), `LD` numbers a column, and a right-hand side behind them.  Element
+(i, j) of the Jacobian lies at `i*JROW + j*JCOLUMN`: row by row where the problem gives it, column by column where
+differences of one column after another do.
 """
 
 from __future__ import annotations
 
 from ...compile.tiles import PANEL, leading
+from ..templates import constants
 
 #: unknowns from which on this is faster than plain loops (measured)
 FROM = 16
@@ -17,9 +20,10 @@ def dense_room(n: int) -> int:
     return leading(n) * (n + 1) + PANEL
 
 
-def dense_source(n: int, pair: bool) -> str:
-    """The pieces `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
+def dense_source(n: int, pair: bool, by_columns: bool) -> str:
+    """The pieces `factor`, `back` and, for a pair, `factor_complex`, `back_complex`; by_columns: so the Jacobian lies."""
     head = f"from stepsmith.integrators.compile.tiles import lu, lu_solve\nLD = {leading(n)}\nLU_AT = -LUF % {PANEL}\n"
+    head += constants(JROW=1 if by_columns else n, JCOLUMN=n if by_columns else 1)
     return head + _REAL + (f"CPLANE = CIM - CRE\nC_AT = -CRE % {PANEL}\n" + _COMPLEX if pair else "")
 
 
@@ -29,7 +33,7 @@ def factor(A, l, shift):
     for k in range(0, N, 8):
         for i in range(N):
             for j in range(k, min(k + 8, N)):
-                A[M + j*LD + i] = -A[JAC + l*NJAC + i*N + j]
+                A[M + j*LD + i] = -A[JAC + l*NJAC + i*JROW + j*JCOLUMN]
     for j in range(N):
         A[M + j*LD + j] += shift
         for i in range(N, LD):
@@ -58,7 +62,7 @@ def factor_complex(A, l, re, im):
     for k in range(0, N, 8):
         for i in range(N):
             for j in range(k, min(k + 8, N)):
-                A[M + j*LD + i] = -A[JAC + l*NJAC + i*N + j]
+                A[M + j*LD + i] = -A[JAC + l*NJAC + i*JROW + j*JCOLUMN]
     for j in range(N):
         for i in range(LD):
             A[M + CPLANE + j*LD + i] = 0.0

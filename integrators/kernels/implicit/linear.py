@@ -5,11 +5,11 @@ LUOK: 1 where it came off, else NaN.  A lane's matrices are its own, and lie tog
 k`): what depends on the data (pivots) is a branch of that lane alone.  The problem's `sparsity` says whether they are
 kept in full or as a band: of the Jacobian, row by row, the columns i - lower .. i + upper; of the factors, column by
 column, the rows j - lower - upper .. j + lower (the room that row exchanges take included).  What is neither is
-factored as a sparse matrix: `sparse_linear`; large full matrices by vector instructions: `dense_linear`.
+factored as a sparse matrix: `sparse_linear`; large full matrices in vectors that are written out: `dense_linear`.
 
 LU with partial pivoting by columns, the multipliers left where they arose (LAPACK's dgetf2, dgbtf2), so that one text
-serves full and band matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column, which
-vectorises where the compiler sees that it may.  Right-hand sides are copied to TMP, where they too lie together, in the matrix's own order.
+serves full and band matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column.
+Right-hand sides are copied to TMP, where they too lie together, in the matrix's own order.
 
 The Jacobian itself: `jacobian`.
 """
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from ...problems.sparsity import Structure, structure
-from .jacobian import jacobian_source, place, table
 from .dense_linear import FROM, dense_room, dense_source
+from .jacobian import jacobian_source, place, table
 from .sparse_linear import sparse_source
 
 
@@ -81,11 +81,13 @@ class Algebra:
     def source(self) -> str:
         """The pieces `jacobian`, `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
         st = self.structure
-        text = jacobian_source(st, self.given, self.slope)
+        # differences come column by column
+        by_columns = _large(st) and not self.given and not st.coloured
+        text = jacobian_source(st, self.given, self.slope, by_columns)
         if st.factors is not None:
             return text + sparse_source(self.pair)
         if _large(st):
-            return text + dense_source(st.n, self.pair)
+            return text + dense_source(st.n, self.pair, by_columns)
         return text + _laid_out(_REAL + (_COMPLEX if self.pair else ""), st)
 
 

@@ -1,16 +1,17 @@
 """Stiff systems of many dense unknowns, one solve at a time: time at matched error over that of SciPy's Radau.
 
-    python benchmarks/stiff_dense.py [--systems brusselator competition] [--unknowns 64 80 128 256] [--jacobian] [--json]
+    python benchmarks/stiff_dense.py [--unknowns 64 80 128 256] [--jacobian] [--repeats 3] [--json]
 
 Two systems, whose Jacobians nobody is told the zeros of: the Brusselator in one dimension (u and v at n/2 points
 between walls where they are 1 and 3; Hairer & Wanner II, IV.10), whose right-hand side takes n operations, and Fisher's
-equation with non-local competition, u_t = D u_xx + r u (1 - k * u), on n points with a Gaussian kernel k (N. F. Britton,
-J. Theor. Biol. 136 (1989) 57), where every unknown acts on every other and a right-hand side takes n^2.  Jacobians are
-differences in every solver, or analytic in every one (--jacobian; SciPy's are compiled too).
+equation with non-local competition, u_t = D u_xx + r u (1 - k * u), on n points with a Gaussian kernel k (N. F.
+Britton, J. Theor. Biol. 136 (1989) 57), where every unknown acts on every other and a right-hand side takes n^2.
+Jacobians are differences in every solver, or analytic in every one (--jacobian; SciPy's are compiled too).
 
-Every solver runs at rtol 10^-3 ... 10^-8.5 (half decades), atol = rtol/100, right-hand sides compiled by Numba, one thread.
-CPU time of one call from Python, compiled before, least of the repeats, which are interleaved over the solvers; the
-error is the relative one at the end of the span against LSODA at 1e-12, whose distance to itself at 1e-11 is printed.
+Every solver runs at rtol 10^-3 ... 10^-8.5 (half decades), atol = rtol/100, right-hand sides compiled by Numba, one
+thread. CPU time of one call from Python, compiled before, least of the repeats, which are interleaved over the solvers;
+the error is the relative one at the end of the span against LSODA at 1e-12, whose distance to itself at 1e-11 is
+printed.
 A figure is the geometric mean over the error levels 1e-3 ... 1e-6 (8 a decade) of the time on the lower-left envelope
 over that of SciPy's Radau; solvers that do not reach all levels are marked.
 
@@ -27,8 +28,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numba
 import numpy as np
@@ -190,8 +191,8 @@ def main() -> None:
                 print(f"{name}, {n} unknowns (reference to itself {result['reference']:.0e})")
                 for label, row in result["rows"].items():
                     reached = "" if row["reached"] == 1.0 else f", {100 * row['reached']:.0f} % of the levels"
-                    print(f"  {label:14s} {row['ratio']:6.3f}  {row['ms']:8.2f} ms{reached}  (at 1e-6: {row['at 1e-6']})",
-                          flush=True)
+                    cells = f"  {label:14s} {row['ratio']:6.3f}  {row['ms']:8.2f} ms{reached}"
+                    print(f"{cells}  (at 1e-6: {row['at 1e-6']})", flush=True)
     if args.json:
         print(json.dumps(found, indent=1))
 

@@ -98,7 +98,8 @@ def test_solutions_are_as_good_as_lapacks(n):
         good, x, z = factored(J, b, 0.5, 0.25)
         assert (good == 1.0).all(), name
         for lane in range(WIDTH):
-            for found, shift, side in ((x[lane], 0.5, b[0, lane]), (z[lane], 0.5 + 0.25j, b[1, lane] + 1j * b[2, lane])):
+            both = (x[lane], 0.5, b[0, lane]), (z[lane], 0.5 + 0.25j, b[1, lane] + 1j * b[2, lane])
+            for found, shift, side in both:
                 matrix = shift * np.eye(n) - J[lane]
                 theirs = lu_solve(lu_factor(matrix), side)
 

@@ -8,7 +8,8 @@ differences of one column after another do.
 
 from __future__ import annotations
 
-from ...compile.tiles import PANEL, leading
+from ...compile.column_code import PANEL
+from ...compile.tiles import leading
 from ..templates import constants
 
 #: unknowns from which on this is faster than plain loops (measured)
@@ -21,7 +22,10 @@ def dense_room(n: int) -> int:
 
 
 def dense_source(n: int, pair: bool, by_columns: bool) -> str:
-    """The pieces `factor`, `back` and, for a pair, `factor_complex`, `back_complex`; by_columns: so the Jacobian lies."""
+    """The pieces `factor`, `back` and, for a pair, `factor_complex`, `back_complex`.
+
+    by_columns: the Jacobian lies column by column.
+    """
     head = f"from stepsmith.integrators.compile.tiles import lu, lu_solve\nLD = {leading(n)}\nLU_AT = -LUF % {PANEL}\n"
     head += constants(JROW=1 if by_columns else n, JCOLUMN=n if by_columns else 1)
     return head + _REAL + (f"CPLANE = CIM - CRE\nC_AT = -CRE % {PANEL}\n" + _COMPLEX if pair else "")

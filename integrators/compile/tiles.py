@@ -1,8 +1,8 @@
 """LU factorisation of dense matrices in vectors that are written out: `lu` and `lu_solve`, for a generated kernel.
 
 A matrix lies column by column in the 1-D float64 array `block`, from the place `m` on, `leading(n)` numbers a column: n
-rows, and rows of zeros up to a multiple of `PANEL`.  Its column n is a right-hand side.  A complex matrix has its
-imaginary parts `plane` numbers behind the real ones.
+rows, and rows of zeros up to `height(n)`, a multiple of `PANEL`.  Its column n is a right-hand side.  A complex matrix
+has its imaginary parts `plane` numbers behind the real ones.
 
 LU with partial pivoting by panels of `PANEL` columns (right-looking; J. J. Dongarra, I. S. Duff, D. C. Sorensen, H. A.
 van der Vorst, Numerical Linear Algebra for High-Performance Computers, SIAM 1998, chapter 5).  Columns of a panel are
@@ -44,9 +44,14 @@ from .column_code import (
 TILES = {False: (2, 8 if WIDE else 4), True: (2 if WIDE else 1, 4)}
 
 
-def leading(n: int) -> int:
-    """Numbers that a column of n rows takes."""
+def height(n: int) -> int:
+    """Rows of a column that are worked on: n, and those of zeros."""
     return -(-n // PANEL) * PANEL
+
+
+def leading(n: int) -> int:
+    """Numbers from a column to the next; no power of two, whose columns would be in each other's way in the cache."""
+    return height(n) + (PANEL if height(n) % 64 == 0 else 0)
 
 
 def _called(e: Code, name: str, write: Callable[..., Any], result: Any, *args: Any) -> Any:
@@ -161,8 +166,8 @@ def _largest(e: Code, c: Any, j: Any, vectors: Any) -> tuple[Any, Any]:
 
     state = [ZERO, ROWS, ZERO]
     for v in range(TOP):
-        rows = b.add(ROWS, ir.Constant(INDICES, [v * LANES] * LANES))
-        state = seen(e.at(c, v * LANES), rows, state, True)
+        numbers = b.add(ROWS, ir.Constant(INDICES, [v * LANES] * LANES))
+        state = seen(e.at(c, v * LANES), numbers, state, True)
     with e.loop(b.sub(vectors, whole(TOP)), state) as (i, held, following):
         row = e.at(e.times(i, LANES), PANEL)
         following += seen(e.at(c, row), b.add(ROWS, e.same(row)), held, False)
@@ -195,7 +200,7 @@ def _factor(e: Code, n: int, m: Any, pivots: Any, step: Any) -> Any:
         k = e.times(panel, PANEL)
         t, rest = e.column(m, k, k), b.sub(whole(n), k)
         here = b.select(b.icmp_signed("<", rest, whole(PANEL)), rest, whole(PANEL))
-        vectors = b.sdiv(b.sub(whole(e.ld), k), whole(LANES))
+        vectors = b.sdiv(b.sub(whole(height(n)), k), whole(LANES))
         below = b.sub(vectors, whole(TOP))
         with e.loop(here) as (j, _, _):
             c = e.column(t, j)
@@ -253,7 +258,7 @@ def _solve(e: Code, n: int, m: Any, pivots: Any, step: Any) -> None:
         with e.loop(rows) as (r, _, _):
             e.exchange(here, r, _pivot(e, pivots, e.times(e.at(whole(k), r), step)))
         _lower(e, t, here, rows, 1)
-        vectors = b.sdiv(b.sub(whole(e.ld - PANEL), whole(k)), whole(LANES))
+        vectors = b.sdiv(b.sub(whole(height(n) - PANEL), whole(k)), whole(LANES))
         _subtract(e, e.at(here, PANEL), e.at(t, PANEL), here, vectors, rows, 1)
 
     def back(k: Any, rows: int) -> None:

@@ -34,12 +34,14 @@ def dense_source(n: int, pair: bool, by_columns: bool) -> str:
 _REAL = """@_piece
 def factor(A, l, shift):
     M = LUF + LU_AT + l*NLUF
+    # the matrix, eight columns at a time; then the rows of zeros below it
     for k in range(0, N, 8):
         for i in range(N):
             for j in range(k, min(k + 8, N)):
                 A[M + j*LD + i] = -A[JAC + l*NJAC + i*JROW + j*JCOLUMN]
     for j in range(N):
         A[M + j*LD + j] += shift
+    for j in range(N):
         for i in range(N, LD):
             A[M + j*LD + i] = 0.0
     return lu(A, M, PIV + l, W, N, 0)
@@ -63,6 +65,7 @@ def back(A, l, row):
 _COMPLEX = """@_piece
 def factor_complex(A, l, re, im):
     M = CRE + C_AT + l*NLUF
+    # the matrix, eight columns at a time; then its imaginary part, and the rows of zeros below both
     for k in range(0, N, 8):
         for i in range(N):
             for j in range(k, min(k + 8, N)):
@@ -72,6 +75,7 @@ def factor_complex(A, l, re, im):
             A[M + CPLANE + j*LD + i] = 0.0
         A[M + j*LD + j] += re
         A[M + CPLANE + j*LD + j] = im
+    for j in range(N):
         for i in range(N, LD):
             A[M + j*LD + i] = 0.0
     return lu(A, M, CPIV + l, W, N, CPLANE)

@@ -52,14 +52,17 @@ def reads_time(rhs: Callable) -> bool:
     return any(time in names for names in named)
 
 
-def jacobian_source(st: Structure, given: bool, slope: bool = True) -> str:
+def jacobian_source(st: Structure, given: bool, slope: bool = True, by_columns: bool = False) -> str:
     """`jacobian(A, l)`: J at (t, y) into JAC; G and K1 are scratch.  Returns the evaluations it took.
 
-    slope: K0 holds f(t, y); otherwise differences evaluate it first, into the row FB.
+    slope: K0 holds f(t, y); otherwise differences evaluate it first, into the row FB.  by_columns: differences of a
+    dense Jacobian lie column by column.
     """
     if given:
         return _given(st)
     text = _differences(st) if st.coloured or st.factors is not None else _DENSE_DIFFERENCES
+    if by_columns:
+        text = text.replace("l*NJAC + i*N + j]", "l*NJAC + j*N + i]")
     if slope:
         return text
     own = f"    {calls.rhs('A[T + l]', 'Y', 'FB')}\n"

@@ -5,11 +5,11 @@ LUOK: 1 where it came off, else NaN.  A lane's matrices are its own, and lie tog
 k`): what depends on the data (pivots) is a branch of that lane alone.  The problem's `sparsity` says whether they are
 kept in full or as a band: of the Jacobian, row by row, the columns i - lower .. i + upper; of the factors, column by
 column, the rows j - lower - upper .. j + lower (the room that row exchanges take included).  What is neither is
-factored as a sparse matrix: `sparse_linear`.
+factored as a sparse matrix: `sparse_linear`; large full matrices in vectors that are written out: `dense_linear`.
 
 LU with partial pivoting by columns, the multipliers left where they arose (LAPACK's dgetf2, dgbtf2), so that one text
-serves full and band matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column, which
-vectorises.  Right-hand sides are copied to TMP, where they too lie together, in the matrix's own order.
+serves full and band matrices; on the diagonal stand the pivots' reciprocals.  Inner loops run down a column.
+Right-hand sides are copied to TMP, where they too lie together, in the matrix's own order.
 
 The Jacobian itself: `jacobian`.
 """
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...problems.sparsity import Structure, structure
+from .dense_linear import FROM, dense_room, dense_source
 from .jacobian import jacobian_source, place, table
 from .sparse_linear import sparse_source
 
@@ -46,7 +47,8 @@ class Algebra:
         kept, factors = _room(st)
         sizes = [("JAC", kept), ("LUF", factors), ("PIV", n), ("TJ", 1), ("JAGE", 1), ("LUOK", 1)]
         sizes += [("CRE", factors), ("CIM", factors), ("CPIV", n)] if pair else []
-        sizes += [("TMP", n), ("TMI", n)] if pair else [("TMP", n)]
+        if not _large(st):
+            sizes += [("TMP", n), ("TMI", n)] if pair else [("TMP", n)]
         self.lines, self.rows = "", 0
         self.together: tuple[tuple[int, int], ...] = ()
         for name, count in sizes:
@@ -79,10 +81,19 @@ class Algebra:
     def source(self) -> str:
         """The pieces `jacobian`, `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
         st = self.structure
-        text = jacobian_source(st, self.given, self.slope)
+        # differences come column by column
+        by_columns = _large(st) and not self.given and not st.coloured
+        text = jacobian_source(st, self.given, self.slope, by_columns)
         if st.factors is not None:
             return text + sparse_source(self.pair)
+        if _large(st):
+            return text + dense_source(st.n, self.pair, by_columns)
         return text + _laid_out(_REAL + (_COMPLEX if self.pair else ""), st)
+
+
+def _large(st: Structure) -> bool:
+    """Whether a matrix that is kept in full is factored by `dense_linear`."""
+    return st.dense and st.n >= FROM
 
 
 def _room(st: Structure) -> tuple[int, int]:
@@ -90,6 +101,8 @@ def _room(st: Structure) -> tuple[int, int]:
     n = st.n
     if st.factors is not None:
         return len(st.row) + 1, len(st.factors.row)
+    if _large(st):
+        return n * n, dense_room(n)
     return (n * n, n * n) if st.dense else (n * (st.lower + st.upper + 1) + 1, n * (2 * st.lower + st.upper + 1))
 
 

@@ -21,6 +21,9 @@ MAX_STEPS = -1
 UNDERFLOW = -2
 NON_FINITE = -3
 BAD_START = -4
+# of problems with a mass matrix (`pieces.mass`)
+INCONSISTENT = -5
+HIGH_INDEX = -6
 
 MESSAGES = {
     RUNNING: "still running",
@@ -31,6 +34,10 @@ MESSAGES = {
     NON_FINITE: "right-hand side or state became non-finite and smaller steps did not help; "
     "the last good state is returned",
     BAD_START: "right-hand side is not finite at the initial state",
+    INCONSISTENT: "the initial state does not satisfy the algebraic equations, those without a derivative: "
+    "stepsmith.consistent_start gives one that does",
+    HIGH_INDEX: "the algebraic equations do not determine the algebraic variables at the initial state: the problem is "
+    "of index 2 or higher, and has to be brought to index 1 by differentiating constraints",
 }
 
 #: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from

@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 from ...problems.sparsity import Structure, structure
+from . import mass
 from .jacobian import jacobian_source, place, table
 from .sparse_linear import sparse_source
 
 
 class Algebra:
-    """The matrices of a method for a Problem or Batch `source`.
+    """The matrices of a method for a Problem or Batch `source`; with its mass matrix M, shift M - J in place of
+    shift I - J.
 
     `lines`: source that names the rows; `rows`: how many of X they take; `together`: (first, count) of those in which a
     lane's elements lie together; `objects`: what the sources name.  pair: a complex matrix too. slope: K0 holds the
@@ -37,7 +39,8 @@ class Algebra:
     def __init__(self, source: Any, pair: bool = False, slope: bool = True) -> None:
         n = source.n
         self.n, self.pair, self.slope = n, pair, slope
-        self.structure: Structure = structure(source.sparsity, n)
+        self.mass = source.mass
+        self.structure: Structure = structure(source.sparsity, n, source.mass)
         self.given = source.jac is not None
         self.objects: dict[str, Any] = {"rhs": source.rhs}
         if self.given:
@@ -70,6 +73,8 @@ class Algebra:
             self.lines += table("_MEMBER", by_group) + table("_GROUP", start)
         if coloured or st.factors is not None:
             self.lines += table("_PTR", st.ptr) + table("_ROW", st.row)
+        if self.mass is not None:
+            self.add("MS", 3 * n if pair else n)
 
     def add(self, name: str, count: int) -> None:
         """Name `count` more rows of X."""
@@ -80,9 +85,13 @@ class Algebra:
         """The pieces `jacobian`, `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
         st = self.structure
         text = jacobian_source(st, self.given, self.slope)
-        if st.factors is not None:
-            return text + sparse_source(self.pair)
-        return text + _laid_out(_REAL + (_COMPLEX if self.pair else ""), st)
+        sparse = st.factors is not None
+        factors = sparse_source(self.pair) if sparse else _REAL + (_COMPLEX if self.pair else "")
+        if self.mass is not None:
+            text = text if self.given else mass.wider_differences(text)
+            text = mass.mass_source(self.mass, st) + text
+            factors = mass.assembled(factors, self.pair, sparse)
+        return text + (factors if sparse else _laid_out(factors, st))
 
 
 def _room(st: Structure) -> tuple[int, int]:

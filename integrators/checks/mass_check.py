@@ -19,8 +19,8 @@ SQRT_EPS = 1.4901161193847656e-08
 MOST = 500
 
 HIGH_INDEX = (
-    "its algebraic equations, those without a derivative, do not determine the algebraic variables at t = {t}, y = {y}: "
-    "it is of index 2 or higher; bring it to index 1 by differentiating constraints"
+    "its algebraic equations, those without a derivative, do not determine the algebraic variables at t = {t}, "
+    "y = {y}: it is of index 2 or higher; bring it to index 1 by differentiating constraints"
 )
 
 

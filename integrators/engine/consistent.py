@@ -101,7 +101,8 @@ def _found(problem: Problem, rtol: float, atol: np.ndarray, which: str = "") -> 
         y = y + part * step
     raise OptionError(
         f"{which}problem {shown(problem.name)}: no state that satisfies the algebraic equations was found near "
-        f"y0 = {short(problem.y0)}; the last one looked at is {short(y)}: give a better guess of the algebraic variables"
+        f"y0 = {short(problem.y0)}; the last one looked at is {short(y)}: give a better guess of the algebraic "
+        "variables"
     )
 
 

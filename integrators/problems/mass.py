@@ -102,7 +102,7 @@ def _real(raw: np.ndarray, n: int, state: State | None) -> np.ndarray:
     return own
 
 
-def key(value: _Checked | None) -> str | None:
+def key(value: Any) -> str | None:
     """A hashable name of a checked `mass`."""
     if value is None or value.name is not None:
         return value if value is None else value.name

@@ -109,9 +109,9 @@ class Problem(Portable):
     along exact solutions. sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals
     beside the main one, or an (n, n) array, dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac`
     need not write the other entries. mass: M of M y' = f(t, y; p), (n, n), dense or SciPy sparse, or (n,), its
-    diagonal; None: the identity.  Implicit methods alone take one.  accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions
-    y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always
-    checked.
+    diagonal; None: the identity.  Implicit methods alone take one.  accel: `accel(t, y, p, a)` for second-order
+    systems: a (n/2,) from positions y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how
+    solvers fail); shapes are always checked.
 
     Raises ValueError, naming the field, on wrong shapes or dtypes and on non-finite t_span, p or
     (if validate) y0.

@@ -61,7 +61,8 @@ def newton_start(
     if source.mass is not None:
         order = float(tableau.embedded_order + 1)
         return mass.start_source(order, rows, slope, reads_time(source.rhs))
-    lines = start_source(tableau, source.n).rstrip("\n") + "\n    for l in range(W):\n        fresh = A[FRESH + l] == 1.0\n"
+    lines = start_source(tableau, source.n).rstrip("\n") + "\n    for l in range(W):\n"
+    lines += "        fresh = A[FRESH + l] == 1.0\n"
     for name, value in rows:
         lines += f"        A[{name} + l] = {value} if fresh else A[{name} + l]\n"
     return lines + "\n"

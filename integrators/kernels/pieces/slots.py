@@ -36,8 +36,8 @@ jacobian = factor = back = factor_complex = back_complex = _compiled
 # time of the Jacobian (NaN: none), attempts it has served
 TJ = JAGE = 0
 
-# the start with a mass matrix M (`implicit.mass`): P times a row into another; -c P J in place of J; what else a lane has
-# then; whether M is singular, K0 is to hold y'; order of the starting size; statuses; rows
+# the start with a mass matrix M (`implicit.mass`): P times a row into another; -c P J in place of J; what else a lane
+# has then; whether M is singular, K0 is to hold y'; order of the starting size; statuses; rows
 null_part = algebraic = start_rows = _compiled
 SINGULAR = SLOPE = False
 START_ORDER = 1.0

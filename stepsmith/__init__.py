@@ -36,6 +36,7 @@ _LAZY = {
     "Family": (".integrators.problems.families", "Family"),
     "Solution": (".integrators.engine.solve", "Solution"),
     "load_controller": (".controllers.file", "load_controller"),
+    "consistent_start": (".integrators.engine.consistent", "consistent_start"),
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
     "family": (".train.fit.own", "family"),
     "fit": (".train.fit.search", "fit"),

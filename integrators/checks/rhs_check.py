@@ -28,6 +28,7 @@ import numpy as np
 from ..compile import digest
 from ..core.errors import shown
 from ..problems.foreign import callback_of
+from . import mass_check
 from .arrays_reached import indexes_arrays
 from .interpreted import interpreted, plain_function
 from .stand_ins import SECONDS, UNUSABLE, Enough, Filled, Frozen, Matrix, Run, limited
@@ -55,6 +56,7 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
     that are compiled. What was found is remembered by what the function computes, so that the next call costs next to
     nothing.
     """
+    mass_check.check_method(source, method)
     if source.y0.ndim == 2 and len(source.y0) == 0:
         return
     plain_rhs = method is None or method.uses == "rhs"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..core import options, tolerance_scale
@@ -68,6 +68,7 @@ def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width:
 
     def make() -> Any:
         rhs_check.check(source, method)
+        mass_check.check_index(source)
         if jacobian_check.concerns(source, method):
             jacobian_check.warn_once(source)
         parts = method.parts(source, slots)

@@ -13,6 +13,7 @@ from ..compile import separate
 from ..compile.cache import discard_damaged
 from ..compile.prepared import prepared
 from ..core import options, tolerance_scale
+from ..core.errors import OptionError, shown
 from ..core.follow_options import Follow
 from ..core.solver_options import checked_limit, checked_step, output_times, tolerances
 from ..kernels import layout
@@ -109,6 +110,8 @@ def _solution(
     names = [name for name in Stats.__dataclass_fields__ if name != "wall_s"]
     counts = [int(stat[layout.STATS.index(name)]) for name in names]
     stats = Stats(*counts, wall)  # type: ignore[call-arg]
+    if status in (layout.INCONSISTENT, layout.HIGH_INDEX) and stats.naccept == 0:
+        raise OptionError(f"problem {shown(given.name)}: {layout.MESSAGES[status]}")
     sol = Solution(
         t, y, status in layout.SUCCESSES, status, layout.message(status, stats.naccept_over, scale), stats,
         following.joined(logs.records, RECORD_COLUMNS) if log else None, tolerance_scale=scale,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check
 from ..compile import digest
 from ..compile.cache import Recent, compiled
 from ..compile.callback import is_caller
@@ -79,6 +79,7 @@ def made_ready(
 
     def make() -> tuple[Kernel, int]:
         rhs_check.check(own, method)
+        mass_check.check_index(own)
         if jacobian_check.concerns(own, method):
             jacobian_check.warn_once(own)
         parts = method.parts(own, slots)

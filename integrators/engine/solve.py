@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check
 from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..compile.watch import Watch
 from ..core import contract, options, record, tolerance_scale
+from ..core.errors import OptionError, shown
 from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
 from ..methods.tableaus import ExplicitTableau
-from ..problems import sparsity
+from ..problems import mass, sparsity
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
 from . import stiff, trained_method
@@ -60,6 +61,7 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
         raise ValueError(
             f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object"
         )
+    mass_check.check_method(source, method)
     if missing := unmet(controller, method.fills):
         raise ValueError(
             f"controller {controller.name!r} needs {missing}, which method {method.name!r} does not report"
@@ -100,7 +102,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is
     remembered, as long as nothing has changed that the problem's functions name.
     """
-    pattern = sparsity.key(problem.sparsity)
+    pattern = sparsity.key(problem.sparsity), mass.key(problem.mass)
     sizes = (problem.y0.size, problem.p.size, problem.nbody)
     key = (method, problem.rhs, problem.jac, problem.accel, pattern, sizes, id(controller), log)
     known = _RESOLVED.get(key)
@@ -109,6 +111,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     meth = methods.get(method)
     check_controller(controller, meth, problem)
     rhs_check.check(problem, meth)
+    mass_check.check_index(problem)
     watch = _watched(problem.rhs, problem.jac, problem.accel, *getattr(controller, "functions", ()))
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem)
@@ -286,6 +289,8 @@ def _solution(
     found = pack[_N_PACK:_HEAD].tolist()
     stats = Stats(*map(int, _counts(found)), wall)  # type: ignore[call-arg]
     status = int(found[_STATUS])
+    if status in (layout.INCONSISTENT, layout.HIGH_INDEX):
+        raise OptionError(f"problem {shown(problem.name)}: {layout.MESSAGES[status]}")
     message = layout.message(status, stats.naccept_over, scale) if stats.naccept_over else layout.MESSAGES[status]
     if status < 0 and jacobian_check.concerns(problem, methods.get(method)):
         last = pack[_HEAD + 2 * problem.n : _HEAD + 3 * problem.n].copy()

@@ -29,6 +29,9 @@ SMALLEST = -7
 
 #: what counts as success
 SUCCESSES = (SUCCESS, EVENT)
+# of problems with a mass matrix (`pieces.mass`)
+INCONSISTENT = -8
+HIGH_INDEX = -9
 
 MESSAGES = {
     RUNNING: "still running",
@@ -44,6 +47,10 @@ MESSAGES = {
     ENDLESS: "an event with a reset recurs without end: its repetitions came closer together than the state resolves; "
     "the last good state is returned (make the event terminal, or let the reset hold the state)",
     SMALLEST: "the error asks for steps below min_step; the last good state is returned",
+    INCONSISTENT: "the initial state does not satisfy the algebraic equations, those without a derivative: "
+    "stepsmith.consistent_start gives one that does",
+    HIGH_INDEX: "the algebraic equations do not determine the algebraic variables at the initial state: the problem is "
+    "of index 2 or higher, and has to be brought to index 1 by differentiating constraints",
 }
 
 #: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compile import digest
 from ..core import record
-from ..problems import sparsity
+from ..problems import mass, sparsity
 from .method import COMMON, LINEAR_ALGEBRA, NEWTON, Method
 
 
@@ -34,9 +34,11 @@ def implicit(
         implicit=True,
         factor_pairs=factor_pairs,
         law=law,
+        mass=True,
     )  # fmt: skip
 
 
 def key(source: Any) -> tuple:
-    """What tells kernels apart: the functions, and where the Jacobian may be non-zero."""
-    return digest.identity(source.rhs), digest.identity(source.jac), sparsity.key(source.sparsity)
+    """What tells kernels apart: the functions, where the Jacobian may be non-zero, and the mass matrix."""
+    own = digest.identity(source.rhs), digest.identity(source.jac), sparsity.key(source.sparsity)
+    return own if source.mass is None else (*own, mass.key(source.mass))

@@ -49,6 +49,7 @@ class Method:
     implicit        it solves linear systems
     factor_pairs    its factorisations come in pairs, a real and a complex one (`engine.costs` counts them as two)
     tableau         of an explicit Runge-Kutta pair, else None
+    mass            it solves M y' = f(t, y) with a mass matrix M
     law             name of the law that chooses its steps where no controller is named; "" for a method without an
                     error estimate, for which a controller has to be named
     """
@@ -68,6 +69,7 @@ class Method:
     factor_pairs: bool = False
     tableau: ExplicitTableau | None = None
     law: str = UNIVERSAL
+    mass: bool = False
 
     def own_law(self) -> str:
         """`law`; ValueError for a method that has none."""

@@ -14,11 +14,12 @@ import numpy as np
 
 from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
+from . import mass as masses
 from . import sparsity
 from .problem import Batch, Problem
 
 #: fields of a Problem that may differ within a batch, or are labels
-_OWN = ("rhs", "jac", "accel", "invariants", "y0", "p", "t_span", "name", "family", "sparsity")
+_OWN = ("rhs", "jac", "accel", "invariants", "y0", "p", "t_span", "name", "family", "sparsity", "mass")
 
 
 def given_batch(given: Any) -> Batch:
@@ -83,6 +84,8 @@ def _check_alike(first: Problem, problem: Problem, i: int) -> None:
             raise _differs(i, what, f"{shown(own)} against {shown(other)}")
     if problem.sparsity is not first.sparsity and sparsity.key(problem.sparsity) != sparsity.key(first.sparsity):
         raise _differs(i, "sparsity", "another pattern of the Jacobian")
+    if masses.key(problem.mass) != masses.key(first.mass):
+        raise _differs(i, "mass", "another mass matrix")
     for what in ("jac", "accel"):
         one, two = getattr(first, what), getattr(problem, what)
         if not _same(one, two):

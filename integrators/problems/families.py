@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import OptionError
 from .problem import Batch, Problem
 
 #: instances of a split that are drawn together
@@ -176,7 +177,7 @@ class Family:
     def draw(self, n: int, seed: int) -> Batch:
         """`n` instances for everyday use, apart from the splits; numbered ones are seed, seed + 1, ..."""
         if self.from_seeds:
-            return replace(self.from_seeds(range(_seed(seed), seed + n)), family=self.name, validate=False)
+            return replace(_plain(self.from_seeds(range(_seed(seed), seed + n))), family=self.name, validate=False)
         return self.sample(np.random.default_rng(np.random.SeedSequence(self._key("sample", seed))), n)
 
     def split(self, name: str, n: int, seed: int = 0) -> Batch:
@@ -194,7 +195,7 @@ class Family:
         return replace(each[0], y0=y0, p=p, t0=t0, t1=t1, validate=False)
 
     def _named(self, batch: Batch) -> Batch:
-        return replace(batch, name=self.name, family=self.name, validate=False)
+        return replace(_plain(batch), name=self.name, family=self.name, validate=False)
 
     def _key(self, split: str, seed: int) -> list[int]:
         return [zlib.crc32(self.name.encode()), SPLITS[split], _seed(seed)]
@@ -222,6 +223,15 @@ class Family:
                 )
         error = error.max(axis=-1)
         return np.where(np.isfinite(error) & np.isfinite(y).all(axis=(1, 2)), error, np.inf)
+
+
+def _plain(batch: Batch) -> Batch:
+    if batch.mass is not None:
+        raise OptionError(
+            "the instances of a family have no mass matrix: references, environments and comparisons solve y' = f; "
+            "solve and solve_ensemble take one, with an implicit method"
+        )
+    return batch
 
 
 def _split(name: str) -> str:

@@ -49,7 +49,7 @@ class Portable:
         return {k: style_of(v) or v if k in ("rhs", "jac") else v for k, v in vars(self).items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {"names": None, "state": None, **state}  # of versions before these fields
+        state = {"names": None, "state": None, "mass": None, **state}  # of versions before these fields
         y, p = state["y0"], state["p"]
         t = state["t_span"][0] if "t_span" in state else (state["t0"][0] if len(y) else 0.0)
         if y.ndim == 2:

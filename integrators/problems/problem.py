@@ -2,6 +2,8 @@
 
     y' = f(t, y; p),   y(t0) = y0,   t from t0 to t1 (t1 < t0 integrates backward)
 
+or M y' = f(t, y; p) with a constant mass matrix M, which may be singular (`mass`).
+
 Solvers call right-hand sides as rhs(t, y, p, dy), with whole-number indices and without slices or allocation
 (docs/architecture.md).  Functions that people write otherwise are brought into this form when a problem is made
 (`styles`). Arrays are float64 and C-contiguous; time and state carry the problem's own units.
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import mass as masses
 from . import sparsity
 from .forms import Portable, brought_in, parameters
 from .states import State, state_of
@@ -77,6 +80,11 @@ def _finite(value: np.ndarray, name: str) -> None:
                          f"{np.atleast_1d(value)[where]}")
 
 
+def _check_matrices(obj: Any) -> None:
+    object.__setattr__(obj, "mass", masses.checked(obj.mass, obj.n, obj.state))
+    object.__setattr__(obj, "sparsity", sparsity.checked(obj.sparsity, obj.n, obj.mass))
+
+
 def vectorised(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` with NumPy's elementary functions in place of its own: it then maps y (n, ...) to (...)."""
     names = {"fabs": np.abs, "atan": np.arctan, "pow_": np.power, "where": np.where}
@@ -100,9 +108,10 @@ class Problem(Portable):
     family it was drawn from, or None.  nbody: (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved
     along exact solutions. sparsity: where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals
     beside the main one, or an (n, n) array, dense or SciPy sparse, non-zero there; None: everywhere.  With it, `jac`
-    need not write the other entries. accel: `accel(t, y, p, a)` for second-order systems: a (n/2,) from positions
-    y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how solvers fail); shapes are always
-    checked.
+    need not write the other entries. mass: M of M y' = f(t, y; p), (n, n), dense or SciPy sparse, or (n,), its
+    diagonal; None: the identity.  Implicit methods alone take one.  accel: `accel(t, y, p, a)` for second-order
+    systems: a (n/2,) from positions y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how
+    solvers fail); shapes are always checked.
 
     Raises ValueError, naming the field, on wrong shapes or dtypes and on non-finite t_span, p or
     (if validate) y0.
@@ -124,6 +133,7 @@ class Problem(Portable):
     validate: InitVar[bool] = True
     args: InitVar[Any] = None
     compiled: InitVar[bool] = True
+    mass: Any = None
 
     if TYPE_CHECKING:  # what the constructor takes is wider than what the fields hold afterwards
 
@@ -133,7 +143,7 @@ class Problem(Portable):
             name: str = "user", family: str | None = None, nbody: tuple[int, int] | None = None,
             invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, sparsity: Any = None,
             names: tuple[str, ...] | None = None, state: State | None = None, validate: bool = True,
-            args: Any = None, compiled: bool = True,
+            args: Any = None, compiled: bool = True, mass: Any = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool, args: Any, compiled: bool) -> None:
@@ -157,7 +167,7 @@ class Problem(Portable):
             object.__setattr__(self, key, value)
         _check_layout(self, self.n, self.m)
         brought_in(self, float(span[0]), y0, p, layout, compiled)
-        object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
+        _check_matrices(self)
 
     @property
     def special(self) -> bool:
@@ -194,7 +204,8 @@ class Problem(Portable):
         t0, end = self.t_span
         return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([end]), name=self.name,
                      nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
-                     accel=self.accel, sparsity=self.sparsity, names=self.names, state=self.state, validate=False)
+                     accel=self.accel, sparsity=self.sparsity, names=self.names, state=self.state, validate=False,
+                     mass=self.mass)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +234,7 @@ class Batch(Portable):
     state: State | None = None
     validate: InitVar[bool] = True
     compiled: InitVar[bool] = True
+    mass: Any = None
 
     if TYPE_CHECKING:
 
@@ -233,7 +245,7 @@ class Batch(Portable):
             invariants: Mapping[str, Invariant] = ..., family: str | None = None,
             accel: Callable[..., None] | None = None,
             sparsity: Any = None, names: tuple[str, ...] | None = None, state: State | None = None,
-            validate: bool = True, compiled: bool = True,
+            validate: bool = True, compiled: bool = True, mass: Any = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool, compiled: bool) -> None:
@@ -258,7 +270,7 @@ class Batch(Portable):
         _check_layout(self, self.n, self.m)
         if len(y0):
             brought_in(self, float(values["t0"][0]), y0[0], p[0], layout, compiled)
-        object.__setattr__(self, "sparsity", sparsity.checked(self.sparsity, self.n))
+        _check_matrices(self)
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> Batch:
@@ -289,7 +301,7 @@ class Batch(Portable):
     def __getitem__(self, key: Any) -> Any:
         common: dict[str, Any] = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
                                       family=self.family, accel=self.accel, sparsity=self.sparsity,
-                                      names=self.names, state=self.state, validate=False)
+                                      names=self.names, state=self.state, validate=False, mass=self.mass)
         if isinstance(key, (int, np.integer)):
             span = (self.t0[key], self.t1[key])
             return Problem(self.rhs, self.y0[key], span, self.p[key], **common)

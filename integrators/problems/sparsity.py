@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from . import mass as masses
 from .sparse_factors import Factors, fill, minimum_degree
 
 #: a band is used where its factorisation takes at most this part of the dense one's multiplications
@@ -27,12 +28,12 @@ INDIRECT = (3.0, 7.0)
 
 
 class _Pattern(np.ndarray):
-    """A pattern that was checked: bool, read-only, diagonal set."""
+    """A pattern that was checked: bool, read-only, diagonal set where the mass matrix is not 0."""
 
 
-def checked(value: Any, n: int) -> Any:
+def checked(value: Any, n: int, mass: np.ndarray | None = None) -> Any:
     """`sparsity` of a Problem as it is kept: None, (lower, upper) as ints, or a read-only bool array (n, n) with the
-    diagonal set.
+    diagonal set; with a mass matrix (checked), where that one's is not 0.
 
     value: None, two whole numbers (diagonals below and above the main one), or an (n, n) array, dense or SciPy sparse,
     non-zero where the Jacobian may be.  ValueError for anything else.
@@ -56,7 +57,11 @@ def checked(value: Any, n: int) -> Any:
             f"{pattern.shape}"
         )
     pattern = (pattern != 0).view(_Pattern)
-    np.fill_diagonal(pattern, True)
+    if mass is None:
+        np.fill_diagonal(pattern, True)
+    else:
+        diagonal = np.asarray(mass) if mass.ndim == 1 else mass.diagonal()
+        pattern[np.arange(n), np.arange(n)] |= diagonal != 0.0
     pattern.flags.writeable = False
     return pattern
 
@@ -95,9 +100,23 @@ class Structure:
         return int(self.groups.max()) + 1 < self.n
 
 
-def structure(value: Any, n: int) -> Structure:
-    """The `Structure` of a checked `sparsity` in dimension n."""
-    return _structure(key(value), n, _Held(value))
+def structure(value: Any, n: int, mass: np.ndarray | None = None) -> Structure:
+    """The `Structure` of a checked `sparsity` in dimension n.
+
+    mass: a checked mass matrix M, or None; the structure then holds shift M - J and M + c P J (`mass`).  Sparse
+    factors, whose pivots stay on the diagonal, are not used where an entry of that is 0 in J and M alike.
+    """
+    if mass is None or value is None:
+        return _structure(key(value), n, _Held(value), False)
+    if isinstance(value, tuple):
+        value = _band(n, value)
+    whole = masses.pattern_with(np.asarray(value), mass)
+    return _structure(key(whole), n, _Held(whole), not np.asarray(value).diagonal().all())
+
+
+def _band(n: int, value: tuple[int, int]) -> np.ndarray:
+    i, j = np.indices((n, n), sparse=True)
+    return (i - j <= value[0]) & (j - i <= value[1])
 
 
 class _Held:
@@ -114,13 +133,13 @@ class _Held:
 
 
 @functools.lru_cache(maxsize=64)
-def _structure(name: Any, n: int, held: _Held) -> Structure:
+def _structure(name: Any, n: int, held: _Held, exchanges: bool) -> Structure:
+    """exchanges: rows have to be exchanged, which sparse factors do not."""
     value = held.value
     if value is None:
         return _dense(n)
     if isinstance(value, tuple):
-        i, j = np.indices((n, n), sparse=True)
-        value = (i - j <= value[0]) & (j - i <= value[1])
+        value = _band(n, value)
     order, (lower, upper) = None, _bandwidth(value)
     if not _worth(n, lower, upper):
         from scipy.sparse import csr_matrix
@@ -131,7 +150,7 @@ def _structure(name: Any, n: int, held: _Held) -> Structure:
     banded = _worth(n, lower, upper)
     factors = None
     # a band that is full gains nothing from an order of its own
-    if not banded or np.count_nonzero(value) < 0.5 * n * (lower + upper + 1):
+    if not exchanges and (not banded or np.count_nonzero(value) < 0.5 * n * (lower + upper + 1)):
         sparse = minimum_degree(value)
         factors = fill(
             value[np.ix_(sparse, sparse)],

@@ -67,6 +67,11 @@ def family(
     if not isinstance(problem, Problem):
         raise refuse("problem", "a stepsmith.Problem", problem)
     rhs_check.check_compiled(problem.rhs)
+    if problem.mass is not None:
+        raise OptionError(
+            "problem has a mass matrix: families are compared with reference solvers, which solve y' = f; solve and "
+            "solve_ensemble take one, with an implicit method"
+        )
     wanted_error = options.number("wanted_error", wanted_error, above=0.0, below=1.0)
     options.choice("error", error, ERRORS)
     if span is not None:

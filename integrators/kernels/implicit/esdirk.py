@@ -17,6 +17,7 @@ from ...core import record
 from ...methods.esdirk.tableau import EsdirkTableau
 from ..pieces import esdirk, fsal
 from ..templates import constants, text
+from . import mass
 from .linear import Algebra
 from .newton import ROWS, dense_source, newton_source, newton_start, numbers
 
@@ -44,9 +45,10 @@ def esdirk_parts(tableau: EsdirkTableau, source: Any, slots: frozenset[int]):
         WANTS_ENORM=record.ENORM in slots,
         WANTS_YNORM=record.YNORM in slots,
     )
-    attempt = lines + "\n\n" + algebra.source() + newton_source(1.0 / tableau.gamma_float) + text(esdirk)
+    steps = text(esdirk) if source.mass is None else mass.esdirk_text(text(esdirk))
+    attempt = lines + "\n\n" + algebra.source() + newton_source(1.0 / tableau.gamma_float) + steps
     carry = "K_END = K1\n\n\n" + text(fsal.carry)
-    start = newton_start(tableau, n)
+    start = newton_start(tableau, source, slope=True)
     return Parts(
         attempt, start, dense_source(tableau.D), carry, 3, algebra.rows, algebra.objects, True, algebra.together,
         degree=tableau.D.shape[1] + 1,

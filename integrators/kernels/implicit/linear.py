@@ -22,13 +22,15 @@ from typing import Any
 import numpy as np
 
 from ...problems.sparsity import Structure, structure
+from . import mass
 from .dense_linear import FROM, dense_room, dense_source
 from .jacobian import jacobian_source, place, table
 from .sparse_linear import sparse_source
 
 
 class Algebra:
-    """The matrices of a method for a Problem or Batch `source`.
+    """The matrices of a method for a Problem or Batch `source`; with its mass matrix M, shift M - J in place of
+    shift I - J.
 
     `lines`: source that names the rows; `rows`: how many of X they take; `together`: (first, count) of those in which a
     lane's elements lie together; `objects`: what the sources name.  pair: a complex matrix too. slope: K0 holds the
@@ -38,16 +40,19 @@ class Algebra:
     def __init__(self, source: Any, pair: bool = False, slope: bool = True) -> None:
         n = source.n
         self.n, self.pair, self.slope = n, pair, slope
-        self.structure: Structure = structure(source.sparsity, n)
+        self.mass = source.mass
+        self.structure: Structure = structure(source.sparsity, n, source.mass)
         self.given = source.jac is not None
         self.objects: dict[str, Any] = {"rhs": source.rhs}
         if self.given:
             self.objects["jac"] = source.jac
         st = self.structure
-        kept, factors = _room(st)
+        # vector code factors shift I - J; with a mass matrix it is the plain text
+        self.large = st.dense and st.n >= FROM and source.mass is None
+        kept, factors = _room(st, self.large)
         sizes = [("JAC", kept), ("LUF", factors), ("PIV", n), ("TJ", 1), ("JAGE", 1), ("LUOK", 1)]
         sizes += [("CRE", factors), ("CIM", factors), ("CPIV", n)] if pair else []
-        if not _large(st):
+        if not self.large:
             sizes += [("TMP", n), ("TMI", n)] if pair else [("TMP", n)]
         self.lines, self.rows = "", 0
         self.together: tuple[tuple[int, int], ...] = ()
@@ -72,6 +77,8 @@ class Algebra:
             self.lines += table("_MEMBER", by_group) + table("_GROUP", start)
         if coloured or st.factors is not None:
             self.lines += table("_PTR", st.ptr) + table("_ROW", st.row)
+        if self.mass is not None:
+            self.add("MS", 3 * n if pair else n)
 
     def add(self, name: str, count: int) -> None:
         """Name `count` more rows of X."""
@@ -82,26 +89,25 @@ class Algebra:
         """The pieces `jacobian`, `factor`, `back` and, for a pair, `factor_complex`, `back_complex`."""
         st = self.structure
         # differences come column by column
-        by_columns = _large(st) and not self.given and not st.coloured
+        by_columns = self.large and not self.given and not st.coloured
         text = jacobian_source(st, self.given, self.slope, by_columns)
-        if st.factors is not None:
-            return text + sparse_source(self.pair)
-        if _large(st):
+        if self.large:
             return text + dense_source(st.n, self.pair, by_columns)
-        return text + _laid_out(_REAL + (_COMPLEX if self.pair else ""), st)
+        sparse = st.factors is not None
+        factors = sparse_source(self.pair) if sparse else _REAL + (_COMPLEX if self.pair else "")
+        if self.mass is not None:
+            text = text if self.given else mass.wider_differences(text)
+            text = mass.mass_source(self.mass, st) + text
+            factors = mass.assembled(factors, self.pair, sparse)
+        return text + (factors if sparse else _laid_out(factors, st))
 
 
-def _large(st: Structure) -> bool:
-    """Whether a matrix that is kept in full is factored by `dense_linear`."""
-    return st.dense and st.n >= FROM
-
-
-def _room(st: Structure) -> tuple[int, int]:
-    """Cells that a lane's Jacobian and a lane's factors take."""
+def _room(st: Structure, large: bool) -> tuple[int, int]:
+    """Cells that a lane's Jacobian and a lane's factors take.  large: these are those of `dense_linear`."""
     n = st.n
     if st.factors is not None:
         return len(st.row) + 1, len(st.factors.row)
-    if _large(st):
+    if large:
         return n * n, dense_room(n)
     return (n * n, n * n) if st.dense else (n * (st.lower + st.upper + 1) + 1, n * (2 * st.lower + st.upper + 1))
 

@@ -19,12 +19,16 @@ attempt counts as non-finite and is rejected.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...core import contract
 from ..pieces import increments, newton
 from ..start import Embedded, start_source
 from ..templates import constants, text
+from . import mass
+from .jacobian import reads_time
 
 KEEP = 1e-3  # worst rate at which a Jacobian is kept
 
@@ -45,14 +49,21 @@ def newton_source(shift: float, pair: tuple[float, float] | None = None) -> str:
     return constants(KEEP=KEEP, FACTORS=2.0 if pair else 1.0, **shifts, **flags) + "\n\n" + text(newton)
 
 
-def newton_start(tableau: Embedded, n: int, more: tuple[tuple[str, str], ...] = ()) -> str:
+def newton_start(
+    tableau: Embedded, source: Any, more: tuple[tuple[str, str], ...] = (), slope: bool = False
+) -> str:
     """`start(A)`: as for explicit methods; a lane just loaded has neither Jacobian nor factors, rate nor flags.
 
-    more: (row, expression) of further rows with a value at the start.
+    more: (row, expression) of further rows with a value at the start.  slope: K0 is y' in the method's own stages, and
+    not f(t, y), which differ with a mass matrix.
     """
-    lines = start_source(tableau, n).rstrip("\n") + "\n    for l in range(W):\n        fresh = A[FRESH + l] == 1.0\n"
-    rows = (("TJ", "math.nan"), ("HLU", "math.nan"), ("RATE", "0.0"), ("ETA", "1.0"), ("CO_FLAGS", "0.0"))
-    for name, value in (*rows, *more):
+    rows = (("TJ", "math.nan"), ("HLU", "math.nan"), ("RATE", "0.0"), ("ETA", "1.0"), ("CO_FLAGS", "0.0"), *more)
+    if source.mass is not None:
+        order = float(tableau.embedded_order + 1)
+        return mass.start_source(order, rows, slope, reads_time(source.rhs))
+    lines = start_source(tableau, source.n).rstrip("\n") + "\n    for l in range(W):\n"
+    lines += "        fresh = A[FRESH + l] == 1.0\n"
+    for name, value in rows:
         lines += f"        A[{name} + l] = {value} if fresh else A[{name} + l]\n"
     return lines + "\n"
 

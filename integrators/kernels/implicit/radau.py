@@ -16,6 +16,7 @@ from ...core import record
 from ...methods.radau.radau5 import RadauTableau
 from ..pieces import radau
 from ..templates import constants, text
+from . import mass
 from .linear import Algebra
 from .newton import ROWS, dense_source, newton_source, newton_start, numbers
 
@@ -49,8 +50,9 @@ def radau_parts(tableau: RadauTableau, source: Any, slots: frozenset[int]):
         WANTS_ENORM=record.ENORM in slots,
         WANTS_YNORM=record.YNORM in slots,
     )
-    attempt = lines + "\n\n" + algebra.source() + newton_source(gamma, (alpha, beta)) + text(*ATTEMPT)
+    steps = text(*ATTEMPT) if source.mass is None else mass.radau_text(text(*ATTEMPT))
+    attempt = lines + "\n\n" + algebra.source() + newton_source(gamma, (alpha, beta)) + steps
     # the slope of a lane just loaded is the start's
-    start = newton_start(tableau, n, (("TF", "A[T + l]"),))
+    start = newton_start(tableau, source, (("TF", "A[T + l]"),))
     own = (text(radau.carry), 3, algebra.rows, algebra.objects, True, algebra.together)
     return Parts(attempt, start, dense_source(tableau.D), *own, degree=tableau.D.shape[1] + 1)

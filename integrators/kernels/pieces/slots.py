@@ -36,6 +36,15 @@ jacobian = factor = back = factor_complex = back_complex = _compiled
 # time of the Jacobian (NaN: none), attempts it has served
 TJ = JAGE = 0
 
+# the start with a mass matrix M (`implicit.mass`): P times a row into another; -c P J in place of J; what else a lane
+# has then; whether M is singular, K0 is to hold y'; order of the starting size; statuses; rows
+null_part = algebraic = start_rows = _compiled
+SINGULAR = SLOPE = False
+START_ORDER = 1.0
+INCONSISTENT = HIGH_INDEX = 0
+JAC = 0
+NJAC = 1
+
 # methods with Newton's iteration: their own pieces
 stages = attempt_lane = _compiled
 # size of the last factorisation (NaN: none), worst rate, last stage's theta/(1 - theta), attempts the factors served

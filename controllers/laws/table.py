@@ -110,6 +110,14 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
          "band_hi": math.nextafter(1.2, 1.0), "band_rate": 1e-3, "reject_max": 1.0},
         "SciPy's Radau: predictive, keeps h where the factor is below 1.2", "scipy/integrate/_ivp/radau.py",
     ),
+    # ours, with SciPy's safety and Newton limiter
+    "bdf": (
+        "plain",
+        _g(1.0, fmin=0.2, fmax=10.0, newton_m=4.0, newton_all=1.0, reject_max=0.9, nonfinite=0.5, after_max=1.0,
+           band_lo=0.8, band_hi=1.2, jac_rate=0.3, lu_keep=1.25),
+        "ours: I law of multistep methods, keeps h (and the LU) where the factor is in [.8, 1.2]",
+        "scipy/integrate/_ivp/bdf.py",
+    ),
     # defaults of hosts
     "scipy": ("scipy", _g(1.0), "SciPy's RK23, RK45, DOP853", "scipy/integrate/_ivp/rk.py"),
     "torchdiffeq": (

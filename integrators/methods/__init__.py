@@ -96,8 +96,8 @@ _OF_SCIPY = {
     "RK45": "it is 'dopri5' here",
     "DOP853": "it is 'dop853' here",
     "Radau": "it is 'radau5' here",
-    "BDF": "there is no method of several steps here; for stiff problems take 'rodas5p'",
-    "LSODA": "there is no method of several steps here; for stiff problems take 'rodas5p'",
+    "BDF": "it is 'bdf' here",
+    "LSODA": "there is none that changes from one kind to the other here; for stiff problems take 'bdf' or 'rodas5p'",
 }
 
 

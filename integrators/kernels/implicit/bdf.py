@@ -3,7 +3,7 @@
 
 The history is the last values, at whatever sizes they came with, so a step may have any size: a controller may change
 it at every attempt.  It pays to leave it alone, for the matrix is factored anew where h over the leading coefficient
-has changed; a law with a dead band (`bdf`) does.  Under KEEP_LU the factors stand, and increments are multiplied as in
+has changed; a law with a dead band (`multistep`) does.  Under KEEP_LU the factors stand, and increments are multiplied as in
 `newton`.  LU_SHIFT is the log of h/a_k, with the order k of the next step, over that of the factors.
 
 Order.  A step of order k that passes its test, E_k <= 1, and follows k or more accepted ones of this order, compares
@@ -16,8 +16,9 @@ A fresh start has order 1 and, in the place of the value before, the one on the 
 rejections in a row: the history then looks back over a change of the right-hand side.
 
 Jacobian and factors are kept by the flags (`newton`).  Without a word about J it is evaluated anew where the last
-attempt's rate exceeded KEEP, which is larger than in one-step methods: a step costs few evaluations, and no law is
-slowed down by an iteration more.  Newton's stopping rule is that of `kernels.esdirk`, with at most 4 iterations.
+attempt's rate exceeded KEEP, which is larger than in one-step methods, for a step costs few evaluations; and it is
+evaluated at t_n and w(t_n), where the attempt leads.  Newton's stopping rule is that of `kernels.esdirk`, but for its
+limit: kappa = max(10 eps/rtol, KAPPA), at most 4 iterations.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from .linear import Algebra
 from .newton import ROWS, newton_start
 
 MOST = 4  # Newton iterations
+KAPPA = 0.03  # what Newton's iteration may leave, over the tolerance
 KEEP = 0.3  # worst rate at which a Jacobian is kept
 RESTART = 4.0  # rejections in a row after which the history is dropped
 
 #: pieces of the attempt; `carry`, `marks` and dense output stand elsewhere
 ATTEMPT = (
-    multistep.nodes, multistep.basis, newton.scale, bdf.history, bdf.predict, bdf.correct, bdf.linearise, bdf.converge,
+    multistep.nodes, multistep.basis, newton.scale, bdf.history, bdf.predict, bdf.correct, bdf.jacobian_ahead, bdf.linearise, bdf.converge,
     bdf.constant, bdf.weight, bdf.estimate, bdf.score, bdf.choose, bdf.attempt_lane, newton.attempt,
 )  # fmt: skip
 
@@ -68,6 +70,7 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
         LAGS=lags,
         RESTART=RESTART,
         MOST=MOST,
+        KAPPA=KAPPA,
         KEEP=KEEP,
         REFRESH=refresh,
         KEEP_OR_REFRESH=refresh | keep,

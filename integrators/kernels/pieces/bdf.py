@@ -57,6 +57,7 @@ from .slots import (
     GS,
     HLU,
     JAGE,
+    KAPPA,
     KEEP,
     KEEP_OR_REFRESH,
     LAGE,
@@ -191,10 +192,24 @@ def correct(A, l, k, kappa):
 
 
 @piece
+def jacobian_ahead(A, l):
+    # J at the end of the attempt, where w(t_n) predicts the state to be; the evaluations it took
+    t = A[T + l]
+    A[T + l] = A[TEND + l] if A[LANDS + l] == 1.0 else t + A[HS + l]
+    for c in range(N):
+        A[Y + c*W + l] = A[PREDICTED + c*W + l]
+    spent = jacobian(A, l)
+    A[T + l] = t
+    for c in range(N):
+        A[Y + c*W + l] = A[YS + c*W + l]
+    return spent
+
+
+@piece
 def linearise(A, l, renew, keep):
     # as in `newton`; what is factored belongs to the size over the leading coefficient, GS
     if renew:
-        spent = jacobian(A, l)
+        spent = jacobian_ahead(A, l)
         A[TJ + l] = A[T + l]
         A[JAGE + l] = 0.0
         A[R_NJAC + l] += 1.0
@@ -225,13 +240,12 @@ def converge(A, l, k):
     stale = A[RATE + l] > KEEP if flags & KEEP_OR_REFRESH == 0 else flags & REFRESH != 0
     renew = A[TJ + l] != A[TJ + l] or (stale and A[TJ + l] != A[T + l])
     keep = flags & STAND != 0 and A[R_TRUNCATED + l] == 0.0
-    kappa = max(2.2e-15/A[RTOL + l], min(0.03, sqrt(A[RTOL + l])))
-    current = renew or A[TJ + l] == A[T + l]
+    kappa = max(2.2e-15/A[RTOL + l], KAPPA)
     factored = linearise(A, l, renew, keep)
     good = factored and correct(A, l, k, kappa)
     # what failed with the Jacobian of this very point and factors of this very size would fail again
-    if not good and (not current or (factored and A[HLU + l] != A[GS + l])):
-        good = linearise(A, l, not current, False) and correct(A, l, k, kappa)
+    if not good and (not renew or (factored and A[HLU + l] != A[GS + l])):
+        good = linearise(A, l, not renew, False) and correct(A, l, k, kappa)
     A[R_JAC_AGE + l] = A[JAGE + l]
     A[R_LU_AGE + l] = A[LAGE + l]
     return good

@@ -73,9 +73,11 @@ ZS = ZP = WS = FS = TF = 0
 
 # multistep methods (`pieces.multistep`): greatest order, sizes and values that are kept, rejections in a row after which
 # the history is dropped; the rows that those pieces name; of NDF (`methods.multistep`) leading coefficients and error
-# constants by order, size over the leading coefficient, past values, w(t_n), h w'(t_n), y_n - w(t_n)
+# constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n), h w'(t_n),
+# y_n - w(t_n)
 MOST_ORDER = LAGS = VALUES = RESTART = 1
 ORD = AFTER = AGAIN = POINTS = WAIT = FAILS = PAST = XI = WT = 0
 LEADING: tuple = (0.0,)
 CONSTANTS: tuple = (0.0,)
+KAPPA = 0.0
 GS = YS = PREDICTED = SLOPE = EC = 0

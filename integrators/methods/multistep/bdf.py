@@ -84,5 +84,5 @@ def _parts(formulas: Any, source: Any, slots: frozenset[int]) -> Any:
 
 METHOD = implicit(
     FORMULAS, "numerical differentiation formulas (modified BDF) of orders 1 to 5, multistep, fixed leading coefficient",
-    "L. F. Shampine, M. W. Reichelt, SIAM J. Sci. Comput. 18 (1997) 1", _parts, newton=True, law="bdf",
+    "L. F. Shampine, M. W. Reichelt, SIAM J. Sci. Comput. 18 (1997) 1", _parts, newton=True, law="multistep",
 )  # fmt: skip

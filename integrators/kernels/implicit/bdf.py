@@ -3,8 +3,8 @@
 
 The history is the last values, at whatever sizes they came with, so a step may have any size: a controller may change
 it at every attempt.  It pays to leave it alone, for the matrix is factored anew where h over the leading coefficient
-has changed; a law with a dead band (`multistep`) does.  Under KEEP_LU the factors stand, and increments are multiplied as in
-`newton`.  LU_SHIFT is the log of h/a_k, with the order k of the next step, over that of the factors.
+has changed; a law with a dead band (`multistep`) does.  Under KEEP_LU the factors stand, and increments are multiplied
+as in `newton`.  LU_SHIFT is the log of h/a_k, with the order k of the next step, over that of the factors.
 
 Order.  A step of order k that passes its test, E_k <= 1, and follows k or more accepted ones of this order, compares
 the factors E_j^(-1/(j + 1)) of j = k - 1, k, k + 1, and the largest one's order j comes next.  The record's ERR and
@@ -27,7 +27,7 @@ from typing import Any
 
 from ...core import contract, record
 from ...methods.multistep.bdf import NdfFormulas
-from ..pieces import bdf, multistep, newton
+from ..pieces import bdf, bdf_newton, multistep, newton
 from ..templates import constants, text
 from .linear import Algebra
 from .newton import ROWS, newton_start
@@ -39,8 +39,9 @@ RESTART = 4.0  # rejections in a row after which the history is dropped
 
 #: pieces of the attempt; `carry`, `marks` and dense output stand elsewhere
 ATTEMPT = (
-    multistep.nodes, multistep.basis, newton.scale, bdf.history, bdf.predict, bdf.correct, bdf.jacobian_ahead, bdf.linearise, bdf.converge,
-    bdf.constant, bdf.weight, bdf.estimate, bdf.score, bdf.choose, bdf.attempt_lane, newton.attempt,
+    multistep.nodes, multistep.basis, newton.scale, bdf.history, bdf.predict, bdf_newton.correct,
+    bdf_newton.jacobian_ahead, bdf_newton.linearise, bdf_newton.converge, bdf.constant, bdf.weight, bdf.estimate,
+    bdf.score, bdf.choose, bdf.attempt_lane, newton.attempt,
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
     n, most = source.n, formulas.order
     values = lags = most + 1
     algebra = Algebra(source, slope=False)  # K0 holds the slope at a fresh start only
-    single = (*ROWS, "GS", "ORD", "AFTER", "AGAIN", "POINTS", "WAIT", "FAILS")
+    single = (*ROWS, "GS", "ORD", "AFTER", "AGAIN", "POINTS", "HELD", "FAILS")
     vectors = (("YS", values * n), ("PREDICTED", n), ("SLOPE", n), ("EC", n))
     for name, count in (*((name, 1) for name in single), ("PAST", lags), ("XI", lags + 1), ("WT", lags + 1), *vectors):
         algebra.add(name, count)
@@ -79,7 +80,7 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
         WANTS_YNORM=record.YNORM in slots,
     )
     attempt = lines + "\n\n" + algebra.source() + text(*ATTEMPT)
-    fresh = (("ORD", "1.0"), ("AFTER", "1.0"), ("AGAIN", "1.0"), ("POINTS", "1.0"), ("WAIT", "0.0"), ("FAILS", "0.0"))
+    fresh = (("ORD", "1.0"), ("AFTER", "1.0"), ("AGAIN", "1.0"), ("POINTS", "1.0"), ("HELD", "0.0"), ("FAILS", "0.0"))
     start = newton_start(_Start(), n, fresh)
     return Parts(
         attempt, start, text(bdf.prepare_dense, bdf.dense), text(bdf.carry), 3, algebra.rows, algebra.objects, True,

@@ -2,13 +2,13 @@
 `commit`.
 
 Rows of a lane: ORD, order of the attempt; AFTER, the one after it if it is accepted; AGAIN, the one after it if it is
-rejected; POINTS, values of the solution that are known at the attempt's start (1: a fresh start); WAIT, steps that were
+rejected; POINTS, values of the solution that are known at the attempt's start (1: a fresh start); HELD, steps that were
 accepted with this order; FAILS, rejections in a row; PAST (LAGS), sizes of the last accepted steps, the last one first,
 with their sign; XI (LAGS + 1), (t_n - t_(n-i))/h for i = 0, 1, ...; WT, weights.
 """
 
 from ..slots import ACC, HS, STUCK, W, piece, traced, where
-from .slots import FAILS, LAGS, AGAIN, AFTER, ORD, PAST, POINTS, WAIT, WT, XI
+from .slots import AFTER, AGAIN, FAILS, HELD, LAGS, ORD, PAST, POINTS, WT, XI
 
 
 @piece
@@ -43,7 +43,7 @@ def marks(A, l):
     old = A[ORD + l]
     new = where(acc, A[AFTER + l], where(failed, A[AGAIN + l], old))
     A[ORD + l] = new
-    A[WAIT + l] = where(new != old, 0.0, where(acc, A[WAIT + l] + 1.0, A[WAIT + l]))
+    A[HELD + l] = where(new != old, 0.0, where(acc, A[HELD + l] + 1.0, A[HELD + l]))
     A[POINTS + l] = where(acc, A[POINTS + l] + 1.0, A[POINTS + l])
     A[FAILS + l] = where(acc, 0.0, where(failed, A[FAILS + l] + 1.0, A[FAILS + l]))
     for i in range(LAGS - 1):

@@ -71,12 +71,12 @@ BELOW = PREDICTORS = TO_Z = TO_W = POLYNOMIAL = D
 # sides of the linear systems and then their solutions, time that the slope in K0 belongs to
 ZS = ZP = WS = FS = TF = 0
 
-# multistep methods (`pieces.multistep`): greatest order, sizes and values that are kept, rejections in a row after which
-# the history is dropped; the rows that those pieces name; of NDF (`methods.multistep`) leading coefficients and error
-# constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n), h w'(t_n),
-# y_n - w(t_n)
+# methods of several steps (`pieces.multistep`): greatest order, sizes and values that are kept, rejections in a row
+# after which the history is dropped; the rows that those pieces name; of NDF (`methods.multistep`) leading coefficients
+# and error constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n),
+# h w'(t_n), y_n - w(t_n)
 MOST_ORDER = LAGS = VALUES = RESTART = 1
-ORD = AFTER = AGAIN = POINTS = WAIT = FAILS = PAST = XI = WT = 0
+ORD = AFTER = AGAIN = POINTS = HELD = FAILS = PAST = XI = WT = 0
 LEADING: tuple = (0.0,)
 CONSTANTS: tuple = (0.0,)
 KAPPA = 0.0

@@ -6,11 +6,11 @@ stand.  One attempt of order k and step h from t_(n-1) to t_n solves
 
     h f(t_n, y_n) = h w'(t_n) + a_k (y_n - w(t_n)),        a_k = (1 - kappa_k) (1 + 1/2 + ... + 1/k),
 
-for y_n by simplified Newton, which factorises a_k/h I - J.  With steps that were all equal this is formula (2.2) of
-Shampine and Reichelt, sum_m 1/m nabla^m y_n = h f(t_n, y_n) + kappa_k (1 + ... + 1/k) (y_n - w(t_n)), and with kappa = 0
-the BDF.  With steps that vary, the leading coefficient a_k stays what it is (K. R. Jackson, R. Sacks-Davis, ACM TOMS 6
-(1980) 295; DASSL: Brenan, Campbell, Petzold): the matrix changes with h and k alone, while w is exact on the times that
-there are, so that the size may change at every step.
+for y_n by simplified Newton, which factorises a_k/h I - J.  With steps that were all equal this is the formula of
+Shampine and Reichelt, sum_m 1/m nabla^m y_n = h f(t_n, y_n) + kappa_k (1 + ... + 1/k) (y_n - w(t_n)), and with
+kappa = 0 the BDF.  With steps that vary, the leading coefficient a_k stays what it is (K. R. Jackson, R. Sacks-Davis,
+ACM TOMS 6 (1980) 295; DASSL: Brenan, Campbell, Petzold): the matrix changes with h and k alone, while w is exact on the
+times that there are, so that the size may change at every step.
 
 With x_i = (t_n - t_(n-i))/h, y smooth and the differences of the numerical solution those of the exact one, the defect
 of the formula is
@@ -18,8 +18,8 @@ of the formula is
     h y' - h w' - a_j (y - w) = (S_(j+1) - a_j) e_j,      e_j = y_n - w_j(t_n),      S_j = 1/x_1 + ... + 1/x_j,
 
 w_j the polynomial of degree j.  The error estimate of order j is c_j ||e_j|| with c_j = max(|S_(j+1) - a_j|,
-(j + 1)/x_(j+1) c_j*), where c_j* = 1/(j + 1) + kappa_j (1 + ... + 1/j) is the value for equal steps, that of Shampine and
-Reichelt.  The second term stands in where S_(j+1) - a_j passes through zero, which it does after h has shrunk.  For
+(j + 1)/x_(j+1) c_j*), where c_j* = 1/(j + 1) + kappa_j (1 + ... + 1/j) is the value for equal steps, that of Shampine
+and Reichelt.  The second term stands in where S_(j+1) - a_j passes through zero, which it does after h has shrunk.  For
 every j but k it is what order j would have made of the same step; so orders are compared.
 
 Dense output is the polynomial through y_n, y_(n-1), ..., y_(n-k).
@@ -83,6 +83,6 @@ def _parts(formulas: Any, source: Any, slots: frozenset[int]) -> Any:
 
 
 METHOD = implicit(
-    FORMULAS, "numerical differentiation formulas (modified BDF) of orders 1 to 5, multistep, fixed leading coefficient",
+    FORMULAS, "numerical differentiation formulas (modified BDF) of several steps, of orders 1 to 5",
     "L. F. Shampine, M. W. Reichelt, SIAM J. Sci. Comput. 18 (1997) 1", _parts, newton=True, law="multistep",
 )  # fmt: skip

@@ -97,7 +97,7 @@ _OF_SCIPY = {
     "DOP853": "it is 'dop853' here",
     "Radau": "it is 'radau5' here",
     "BDF": "it is 'bdf' here",
-    "LSODA": "there is none that changes from one kind to the other here; for stiff problems take 'bdf' or 'rodas5p'",
+    "LSODA": "its two kinds are 'adams' and 'bdf' here, and none changes from one to the other",
 }
 
 

@@ -6,7 +6,7 @@ PLACES = {
     "hermite4": "nbody", "hermite4_pec": "nbody", "leapfrog": "nbody", "composition8": "nbody",
     "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "kvaerno5": "esdirk",
     "esdirk43": "esdirk",
-    "radau5": "radau", "bdf": "multistep",
+    "radau5": "radau", "bdf": "multistep", "adams": "multistep",
 }  # fmt: skip
 
 #: second names, those of other packages, of methods that have a first one: the method is the same object

@@ -39,9 +39,9 @@ RESTART = 4.0  # rejections in a row after which the history is dropped
 
 #: pieces of the attempt; `carry`, `marks` and dense output stand elsewhere
 ATTEMPT = (
-    multistep.nodes, multistep.basis, newton.scale, bdf.history, bdf.predict, bdf_newton.correct,
-    bdf_newton.jacobian_ahead, bdf_newton.linearise, bdf_newton.converge, bdf.constant, bdf.weight, bdf.estimate,
-    bdf.score, bdf.choose, bdf.attempt_lane, newton.attempt,
+    multistep.nodes, multistep.basis, multistep.weight, multistep.score, newton.scale, bdf.history, bdf.predict,
+    bdf_newton.correct, bdf_newton.jacobian_ahead, bdf_newton.linearise, bdf_newton.converge, bdf.constant,
+    bdf.estimate, multistep.choose, bdf.attempt_lane, newton.attempt,
 )  # fmt: skip
 
 
@@ -70,6 +70,8 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
         VALUES=values,
         LAGS=lags,
         RESTART=RESTART,
+        NEEDS=2.0,
+        WAITS=(0.0, *(float(k) for k in range(1, most + 1))),
         MOST=MOST,
         KAPPA=KAPPA,
         KEEP=KEEP,
@@ -84,5 +86,5 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
     start = newton_start(_Start(), n, fresh)
     return Parts(
         attempt, start, text(bdf.prepare_dense, bdf.dense), text(bdf.carry), 3, algebra.rows, algebra.objects, True,
-        algebra.together, text(multistep.marks),
+        algebra.together, text(multistep.turn, bdf.marks),
     )  # fmt: skip

@@ -3,7 +3,6 @@
 import math
 
 from ..slots import (
-    ATOL,
     DIM,
     HS,
     K0,
@@ -15,7 +14,6 @@ from ..slots import (
     R_NF,
     R_ORDER,
     R_YNORM,
-    RTOL,
     WIDTH,
     YN,
     G,
@@ -36,10 +34,9 @@ from ..slots import (
     where,
 )  # fmt: skip
 from .bdf_newton import converge
-from .multistep import basis, nodes
+from .multistep import basis, choose, nodes, turn, weight
 from .slots import (
     AFTER,
-    AGAIN,
     CONSTANTS,
     EC,
     FAILS,
@@ -47,7 +44,6 @@ from .slots import (
     HELD,
     HLU,
     LEADING,
-    MOST_ORDER,
     ORD,
     PAST,
     POINTS,
@@ -69,6 +65,11 @@ def carry(A, j, l, acc):
         m = VALUES - 1 - i
         A[YS + m*N*W + j] = where(acc, A[YS + (m - 1)*N*W + j], A[YS + m*N*W + j])
     A[YS + j] = where(acc, A[YN + j], A[YS + j])
+
+
+@traced
+def marks(A, l):
+    turn(A, l)
 
 
 @piece
@@ -121,12 +122,6 @@ def constant(A, l, j):
 
 
 @piece
-def weight(A, l, c):
-    sc = A[ATOL + c*W + l] + A[RTOL + l]*max(fabs(A[Y + c*W + l]), fabs(A[YN + c*W + l]))
-    return sc if sc > 1e-300 else 1e-300
-
-
-@piece
 def estimate(A, l, j):
     # what order j would have made of this step
     basis(A, l, 1, j + 1, 0.0)
@@ -139,38 +134,6 @@ def estimate(A, l, j):
         e = e/weight(A, l, c)
         total += e*e
     return constant(A, l, j)*sqrt(total/N)
-
-
-@piece
-def score(err, j):
-    # log of the factor by which the size may grow with order j
-    return -math.log(max(err, 1e-300))/(j + 1.0)
-
-
-@piece
-def choose(A, l, k, err):
-    # order of the next step, and the error estimate of this one at that order
-    A[AFTER + l] = k
-    A[AGAIN + l] = k
-    if err != err:
-        return err
-    found = err
-    best = score(err, k)
-    if k > 1 and (A[HELD + l] >= k or err > 1.0):
-        below = estimate(A, l, k - 1)
-        if score(below, k - 1) > best:
-            if err > 1.0:
-                A[AGAIN + l] = k - 1
-                return err
-            best = score(below, k - 1)
-            found = below
-            A[AFTER + l] = k - 1
-    if err <= 1.0 and k < MOST_ORDER and A[HELD + l] >= k and A[POINTS + l] >= k + 2.0:
-        above = estimate(A, l, k + 1)
-        if score(above, k + 1) > best:
-            found = above
-            A[AFTER + l] = k + 1
-    return found
 
 
 @piece

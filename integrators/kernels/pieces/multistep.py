@@ -1,14 +1,31 @@
-"""What multistep methods share: nodes and weights of polynomials through past points, and the order's place in
-`commit`.
+"""What multistep methods share: nodes and weights of polynomials through past points, the choice of the order, what is
+done after the decision.  A method brings along `estimate(A, l, j)`, what order j would have made of the step.
 
 Rows of a lane: ORD, order of the attempt; AFTER, the one after it if it is accepted; AGAIN, the one after it if it is
-rejected; POINTS, values of the solution that are known at the attempt's start (1: a fresh start); HELD, steps that were
+rejected; POINTS, values of the history that are known at the attempt's start (1: a fresh start); HELD, steps that were
 accepted with this order; FAILS, rejections in a row; PAST (LAGS), sizes of the last accepted steps, the last one first,
 with their sign; XI (LAGS + 1), (t_n - t_(n-i))/h for i = 0, 1, ...; WT, weights.
 """
 
-from ..slots import ACC, HS, STUCK, W, piece, traced, where
-from .slots import AFTER, AGAIN, FAILS, HELD, LAGS, ORD, PAST, POINTS, WT, XI
+import math
+
+from ..slots import ACC, ATOL, HS, RTOL, STUCK, YN, W, Y, fabs, piece, traced, where
+from .slots import (
+    AFTER,
+    AGAIN,
+    FAILS,
+    HELD,
+    LAGS,
+    MOST_ORDER,
+    NEEDS,
+    ORD,
+    PAST,
+    POINTS,
+    WAITS,
+    WT,
+    XI,
+    estimate,
+)  # fmt: skip
 
 
 @piece
@@ -36,8 +53,47 @@ def basis(A, l, first, count, x):
         A[WT + i*W + l] = w
 
 
+@piece
+def weight(A, l, c):
+    sc = A[ATOL + c*W + l] + A[RTOL + l]*max(fabs(A[Y + c*W + l]), fabs(A[YN + c*W + l]))
+    return sc if sc > 1e-300 else 1e-300
+
+
+@piece
+def score(err, j):
+    # log of the factor by which the size may grow with order j
+    return -math.log(max(err, 1e-300))/(j + 1.0)
+
+
+@piece
+def choose(A, l, k, err):
+    # order of the next step, and the error estimate of this one at that order
+    A[AFTER + l] = k
+    A[AGAIN + l] = k
+    if err != err:
+        return err
+    found = err
+    best = score(err, k)
+    if k > 1 and (A[HELD + l] >= WAITS[k] or err > 1.0):
+        below = estimate(A, l, k - 1)
+        if score(below, k - 1) > best:
+            if err > 1.0:
+                A[AGAIN + l] = k - 1
+                return err
+            best = score(below, k - 1)
+            found = below
+            A[AFTER + l] = k - 1
+    if err <= 1.0 and k < MOST_ORDER and A[HELD + l] >= WAITS[k] and A[POINTS + l] >= k + NEEDS:
+        above = estimate(A, l, k + 1)
+        if score(above, k + 1) > best:
+            found = above
+            A[AFTER + l] = k + 1
+    return found
+
+
 @traced
-def marks(A, l):
+def turn(A, l):
+    # after the decision: orders, counts, sizes
     acc = A[ACC + l] == 1.0
     failed = A[STUCK + l] == 1.0
     old = A[ORD + l]

@@ -72,12 +72,19 @@ BELOW = PREDICTORS = TO_Z = TO_W = POLYNOMIAL = D
 ZS = ZP = WS = FS = TF = 0
 
 # methods of several steps (`pieces.multistep`): greatest order, sizes and values that are kept, rejections in a row
-# after which the history is dropped; the rows that those pieces name; of NDF (`methods.multistep`) leading coefficients
+# after which the history is dropped, points that order k + 1 takes more than k, steps of order k before it may change;
+# the rows that those pieces name; the error estimate of an order; of NDF (`methods.multistep`) leading coefficients
 # and error constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n),
 # h w'(t_n), y_n - w(t_n)
-MOST_ORDER = LAGS = VALUES = RESTART = 1
+MOST_ORDER = LAGS = VALUES = RESTART = NEEDS = 1
 ORD = AFTER = AGAIN = POINTS = HELD = FAILS = PAST = XI = WT = 0
+WAITS: tuple = (0.0,)
+estimate = _compiled
 LEADING: tuple = (0.0,)
 CONSTANTS: tuple = (0.0,)
 KAPPA = 0.0
 GS = YS = PREDICTED = SLOPE = EC = 0
+# Adams methods: past slopes, Gauss's nodes and weights on [0, 1]
+FP = 0
+GAUSS_X: tuple = (0.0,)
+GAUSS_W: tuple = (0.0,)

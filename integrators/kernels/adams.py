@@ -53,7 +53,7 @@ def adams_parts(formulas: AdamsFormulas, source: Any, slots: frozenset[int]):
     x, w = np.polynomial.legendre.leggauss(7)
     lines += constants(
         MOST_ORDER=most,
-        VALUES=most,
+        KEPT=most,
         LAGS=lags,
         RESTART=RESTART,
         NEEDS=1.0,

@@ -67,7 +67,7 @@ def bdf_parts(formulas: NdfFormulas, source: Any, slots: frozenset[int]):
         LEADING=(0.0, *(float(formulas.leading(k)) for k in range(1, most + 1))),
         CONSTANTS=(0.0, *(float(formulas.error(k)) for k in range(1, most + 1))),
         MOST_ORDER=most,
-        VALUES=values,
+        KEPT=values,
         LAGS=lags,
         RESTART=RESTART,
         NEEDS=2.0,

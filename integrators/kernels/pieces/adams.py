@@ -1,6 +1,6 @@
 """One trial step of an Adams method, a lane at a time (`kernels.adams`).
 
-K0 is the slope at the step's start, FP (VALUES, n) the slopes before it, K1 the slope at the predicted state.
+K0 is the slope at the step's start, FP (KEPT, n) the slopes before it, K1 the slope at the predicted state.
 """
 
 
@@ -47,11 +47,11 @@ from .slots import (
     FP,
     GAUSS_W,
     GAUSS_X,
+    KEPT,
     ORD,
     POINTS,
     READY,
     RESTART,
-    VALUES,
     WANTS_ENORM,
     WANTS_YNORM,
     WT,
@@ -61,8 +61,8 @@ from .slots import (
 
 @traced
 def carry(A, j, l, acc):
-    for i in range(VALUES - 1):
-        m = VALUES - 1 - i
+    for i in range(KEPT - 1):
+        m = KEPT - 1 - i
         A[FP + m*N*W + j] = where(acc, A[FP + (m - 1)*N*W + j], A[FP + m*N*W + j])
     A[FP + j] = where(acc, A[K0 + j], A[FP + j])
 

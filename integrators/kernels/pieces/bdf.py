@@ -43,6 +43,7 @@ from .slots import (
     GS,
     HELD,
     HLU,
+    KEPT,
     LEADING,
     ORD,
     PAST,
@@ -50,7 +51,6 @@ from .slots import (
     PREDICTED,
     RESTART,
     SLOPE,
-    VALUES,
     WANTS_ENORM,
     WANTS_YNORM,
     WT,
@@ -61,8 +61,8 @@ from .slots import (
 
 @traced
 def carry(A, j, l, acc):
-    for i in range(VALUES - 1):
-        m = VALUES - 1 - i
+    for i in range(KEPT - 1):
+        m = KEPT - 1 - i
         A[YS + m*N*W + j] = where(acc, A[YS + (m - 1)*N*W + j], A[YS + m*N*W + j])
     A[YS + j] = where(acc, A[YN + j], A[YS + j])
 

@@ -76,7 +76,7 @@ ZS = ZP = WS = FS = TF = 0
 # the rows that those pieces name; the error estimate of an order; of NDF (`methods.multistep`) leading coefficients
 # and error constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n),
 # h w'(t_n), y_n - w(t_n)
-MOST_ORDER = LAGS = VALUES = RESTART = NEEDS = 1
+MOST_ORDER = LAGS = KEPT = RESTART = NEEDS = 1
 ORD = AFTER = AGAIN = POINTS = HELD = FAILS = PAST = XI = WT = 0
 WAITS: tuple = (0.0,)
 estimate = _compiled

@@ -26,7 +26,7 @@ POLES = {
     "h211b": (0, 0.5), "h211pi": (1 / 3, 1 / 2), "h0312": (0, 0, 0), "h312b": (0, 0, 0.5),
     "h312pid": (0.5, 0.623, -0.178), "h0321": (0, 0, 0), "h321": (1 / 3, 1 / 2, 2 / 3),
     "scipy": (0,), "julia_pi": (0.8, -0.5), "arkode": (0, 0, 0), "petsc_dsp": (0.690, -0.290), "dop853": (0,),
-    "universal_law": (0.610, -0.410),
+    "universal_law": (0.610, -0.410), "multistep": (0,),
 }  # fmt: skip
 #: order of the filter's zero at q = -1, order of adaptivity (zeros of the error response at q = 1)
 ORDERS = {

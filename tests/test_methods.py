@@ -17,6 +17,7 @@ from stepsmith.integrators.core import record
 from stepsmith.integrators.methods import tableaus
 from stepsmith.integrators.methods.explicit.method import explicit
 from stepsmith.integrators.methods.explicit.tableau import ExplicitTableau
+from stepsmith.integrators.methods.places import PLACES
 from stepsmith.train.cli import listing
 
 ROOT = Path(__file__).parents[1]
@@ -46,12 +47,14 @@ def test_a_method_has_all_its_parts(name):
     m = methods.get(name)
     assert m.name == name and m is methods.get(name) and methods.named(name) == name == methods.registered(name)
     assert m.doc and m.source and set(m.devices) <= set(methods.DEVICES) and m.uses in ("rhs", "accel")
-    by_higher = name == "rosenbrock23"  # its estimate is by a formula of higher order
-    assert m.order >= 1 and m.embedded_order < m.order + by_higher and m.dense_order >= 1
+    # the estimate of a method of several steps is that of the order in use, the greatest one's of the greatest; that of
+    # rosenbrock23 is by a formula of higher order
+    above = PLACES[name] == "multistep" or name == "rosenbrock23"
+    assert m.order >= 1 and m.embedded_order < m.order + above and m.dense_order >= 1
     assert (record.ERR in m.fills) == (m.embedded_order > 0)
     assert m.implicit == (record.NLU in m.fills) and (m.factor_pairs <= m.implicit)
     assert ("torch" in m.devices) == (m.tableau is not None) == (name in tableaus.NAMES)
-    assert m.implicit == (name in tableaus.IMPLICIT)
+    assert m.implicit == (name in (*tableaus.IMPLICIT, "bdf"))
     assert any(row[0] == name and m.doc in row[1] for row in listing.LISTS["methods"]())
 
 
@@ -99,7 +102,7 @@ def test_names_that_are_taken_and_things_that_are_no_method(heun):
 #: what the codes that the methods come from, or that are written for their kind, choose steps by
 OWN_LAWS = {
     "rodas5p": "rodas", "ros3prw": "rodas", "ros34pw2": "rodas", "rosenbrock23": "rodas",
-    "kvaerno5": "radau5", "esdirk43": "radau5", "radau5": "radau5",
+    "kvaerno5": "radau5", "esdirk43": "radau5", "radau5": "radau5", "bdf": "multistep",
     "hermite4": "pi34", "hermite4_pec": "pi34", "leapfrog": "", "composition8": "",
 }  # fmt: skip
 

@@ -110,6 +110,14 @@ LAWS: dict[str, tuple[str, dict[str, float], str, str]] = {
          "band_hi": math.nextafter(1.2, 1.0), "band_rate": 1e-3, "reject_max": 1.0},
         "SciPy's Radau: predictive, keeps h where the factor is below 1.2", "scipy/integrate/_ivp/radau.py",
     ),
+    # ours: holds the size until the factor is large, as codes of several steps do, with SciPy's Newton limiter
+    "multistep": (
+        "plain",
+        _g(1.0, safety=0.8, fmax=4.0, newton_m=4.0, newton_all=1.0, nonfinite=0.5, band_lo=0.8, band_hi=1.5,
+           jac_rate=0.2, lu_keep=1.4),
+        "ours: I law for methods of several steps, keeps h where the factor is in [.8, 1.5]",
+        "limiter: scipy/integrate/_ivp/bdf.py; band: Hindmarsh et al. 2005, doi 10.1145/1089014.1089020",
+    ),
     # defaults of hosts
     "scipy": ("scipy", _g(1.0), "SciPy's RK23, RK45, DOP853", "scipy/integrate/_ivp/rk.py"),
     "torchdiffeq": (

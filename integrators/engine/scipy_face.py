@@ -28,7 +28,7 @@ from .solution import Solution
 
 #: SciPy's names, and the method of each here
 METHODS = {"RK23": "bs32", "RK45": "dopri5", "DOP853": "dop853", "Radau": "radau5",
-           "BDF": "rodas5p", "LSODA": "rodas5p"}
+           "BDF": "bdf", "LSODA": "bdf"}
 #: options of SciPy's solvers, and which of its methods have them where not all do
 IMPLICIT_OPTIONS = ("jac", "jac_sparsity", "lband", "uband")
 STEP_OPTIONS = ("first_step", "max_step", "controller", "tstops", "max_steps")

@@ -96,8 +96,8 @@ _OF_SCIPY = {
     "RK45": "it is 'dopri5' here",
     "DOP853": "it is 'dop853' here",
     "Radau": "it is 'radau5' here",
-    "BDF": "there is no method of several steps here; for stiff problems take 'rodas5p'",
-    "LSODA": "there is no method of several steps here; for stiff problems take 'rodas5p'",
+    "BDF": "it is 'bdf' here",
+    "LSODA": "its two kinds are 'adams' and 'bdf' here, and none changes from one to the other",
 }
 
 

@@ -4,7 +4,7 @@ from stepsmith.integrators import methods
 from stepsmith.integrators.core import record
 from stepsmith.integrators.methods import tableaus
 from stepsmith.integrators.methods.esdirk.tableau import EsdirkTableau
-from stepsmith.integrators.methods.places import FOREIGN
+from stepsmith.integrators.methods.places import FOREIGN, PLACES
 from stepsmith.integrators.methods.rosenbrock.tableau import RosenbrockTableau
 
 #: pairs of `test_more_pairs`
@@ -18,4 +18,4 @@ ESDIRK = tuple(name for name in IMPLICIT if isinstance(tableaus.implicit(name), 
 #: implicit methods that solve for their stages by Newton's iteration, and report its rate
 NEWTON = tuple(name for name in IMPLICIT if record.NEWTON_RATE in methods.get(name).fills)
 #: methods for N-body problems
-NBODY = tuple(name for name in methods.names() if name not in (*tableaus.NAMES, *IMPLICIT))
+NBODY = tuple(name for name, place in PLACES.items() if place == "nbody")

@@ -174,7 +174,7 @@ def start_source(order: float, rows: tuple[tuple[str, str], ...], slope: bool, m
     order: the exponent is 1/order.  rows: (row, expression) of what a lane just loaded has.  slope: K0 is to hold y',
     and not f(t, y).  moving: the right-hand side reads the time.
     """
-    own = {"START_ORDER": order, "SLOPE": slope, "INCONSISTENT": INCONSISTENT, "HIGH_INDEX": HIGH_INDEX}
+    own = {"START_ORDER": order, "NEEDS_SLOPE": slope, "INCONSISTENT": INCONSISTENT, "HIGH_INDEX": HIGH_INDEX}
     lines = "".join(f"    A[{name} + l] = {value}\n" for name, value in rows)
     return constants(**own, MOVING=moving, EPS=EPS) + f"\n\n@_piece\ndef start_rows(A, l):\n{lines}\n\n" + text(mass)
 

@@ -48,9 +48,9 @@ from .slots import (
     INCONSISTENT,
     JAC,
     MOVING,
+    NEEDS_SLOPE,
     NJAC,
     SINGULAR,
-    SLOPE,
     START_ORDER,
     algebraic,
     back,
@@ -172,7 +172,7 @@ def start_lane(A, l):
     back(A, l, K1)
     A[NSOLVE + l] += 1.0
     A[H + l] = A[HZERO + l] if A[HZERO + l] > 0.0 else first_size(A, l)
-    if SLOPE:
+    if NEEDS_SLOPE:
         for k in range(N):
             A[K2 + k*W + l] = 0.0
         if SINGULAR:

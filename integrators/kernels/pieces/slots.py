@@ -39,7 +39,7 @@ TJ = JAGE = 0
 # the start with a mass matrix M (`implicit.mass`): P times a row into another; -c P J in place of J; what else a lane
 # has then; whether M is singular, K0 is to hold y'; order of the starting size; statuses; rows
 null_part = algebraic = start_rows = _compiled
-SINGULAR = SLOPE = False
+SINGULAR = NEEDS_SLOPE = False
 START_ORDER = 1.0
 INCONSISTENT = HIGH_INDEX = 0
 JAC = 0
@@ -101,3 +101,21 @@ BELOW = PREDICTORS = TO_Z = TO_W = POLYNOMIAL = D
 # increments of the stages of this step (stages, n); of Radau IIA those of the last step, transformed ones, right-hand
 # sides of the linear systems and then their solutions, time that the slope in K0 belongs to
 ZS = ZP = WS = FS = TF = 0
+
+# methods of several steps (`pieces.multistep`): greatest order, sizes and values that are kept, rejections in a row
+# after which the history is dropped, points that order k + 1 takes more than k, steps of order k before it may change;
+# the rows that those pieces name; the error estimate of an order; of NDF (`methods.multistep`) leading coefficients
+# and error constants by order, where Newton's iteration stops, size over the leading coefficient, past values, w(t_n),
+# h w'(t_n), y_n - w(t_n)
+MOST_ORDER = LAGS = KEPT = RESTART = NEEDS = 1
+ORD = AFTER = AGAIN = POINTS = HELD = FAILS = PAST = XI = WT = 0
+WAITS: tuple = (0.0,)
+estimate = _compiled
+LEADING: tuple = (0.0,)
+CONSTANTS: tuple = (0.0,)
+KAPPA = 0.0
+GS = YS = PREDICTED = SLOPE = EC = 0
+# Adams methods: past slopes, Gauss's nodes and weights on [0, 1]
+FP = 0
+GAUSS_X: tuple = (0.0,)
+GAUSS_W: tuple = (0.0,)

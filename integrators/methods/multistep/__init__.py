@@ -1,0 +1,1 @@
+"""Multistep methods of variable order and step size."""

@@ -39,7 +39,7 @@ class EnsembleSolution:
     the trajectories, or None. h_next (B,): the step size that would have come next, or None. tolerance_scale: what the
     controller multiplied the tolerances asked for by. t_events, y_events: for every function in `events`, the times
     (`t_events[e][i]`, (k,)) and states (k, n) of trajectory i, or None without. dense: with dense=True, `dense[i](t)`,
-    a `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of at most five lines.
+    a `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of some lines.
     """
 
     t: np.ndarray
@@ -104,11 +104,12 @@ def from_kernel(
 
 def _summary(sol: EnsembleSolution) -> Iterator[str]:
     count = len(sol.status)
-    arrived = int(np.count_nonzero(sol.success))
+    arrived, stopped = (int(np.count_nonzero(sol.status == kind)) for kind in layout.SUCCESSES)
+    failed = count - arrived - stopped
     scale = sol.tolerance_scale
     at = "" if scale == 1.0 else f" at {scale:.3g} times the tolerances asked for"
     yield f"EnsembleSolution of {count} trajectories{at}: {arrived} {layout.MESSAGES[layout.SUCCESS]}" + (
-        "" if arrived == count else f", {count - arrived} failed"
+        (f", {stopped} ended at a terminal event" if stopped else "") + (f", {failed} failed" if failed else "")
     )
     kinds, first, sizes = np.unique(sol.status[~sol.success], return_index=True, return_counts=True)
     if kinds.size:
@@ -129,5 +130,7 @@ def _summary(sol: EnsembleSolution) -> Iterator[str]:
             f"  {over.size} with accepted steps whose error estimate was above the tolerance"
             f"{'' if scale == 1.0 else f' times {scale:.3g}'}, which the controller let pass (first {over[0]})"
         )
+    for k, times in enumerate(sol.t_events or ()):
+        yield f"  event {k}: {len(times.flat)} times, {times.counts.max(initial=0)} at most in a trajectory"
     arrays = {"y": sol.y, "y_eval": sol.y_eval, "output": sol.output}
     yield "  " + ", ".join(f"{name} {value.shape}" for name, value in arrays.items() if value is not None)

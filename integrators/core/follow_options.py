@@ -33,7 +33,8 @@ class Follow:
     @property
     def asked(self) -> bool:
         """Whether any of it differs from a plain solve."""
-        return bool(self.events) or self != Follow()
+        plain = self.max_step is None and self.min_step is None and self.tstops is None and self.save_every == 1
+        return bool(self.events) or self.dense or not plain
 
 
 def checked(
@@ -55,8 +56,9 @@ def checked(
 def stops(tstops: Any, t0: np.ndarray, t1: np.ndarray) -> np.ndarray:
     """`tstops` of trajectories from t0 to t1, each (B,), along each span, as (1, k) or (B, k), NaN behind the last.
 
-    Given as (k,) or (B, k), in any order; times at the ends of a span and repeated ones say nothing more.  OptionError
-    for times outside a span, NaN, and times closer together than a step can be.
+    Given as (k,) or (B, k), in any order; times at the ends of a span and repeated ones say nothing more, and neither
+    does NaN in (B, k), which fills rows with fewer times.  OptionError for times outside a span, NaN in (k,), and times
+    closer together than a step can be.
     """
     if tstops is None:
         return np.empty((1, 0))
@@ -64,12 +66,13 @@ def stops(tstops: Any, t0: np.ndarray, t1: np.ndarray) -> np.ndarray:
     t = t[None] if t.ndim == 1 else t
     if t.ndim != 2 or t.shape[0] not in (1, len(t0)):
         raise OptionError(f"tstops must have shape (k,) or ({len(t0)}, k), got {np.shape(tstops)}")
-    if not np.all(np.isfinite(t)):
-        raise OptionError("tstops must be finite")
+    none = np.isnan(t) if np.ndim(tstops) == 2 else np.zeros(t.shape, bool)
+    if not np.all(np.isfinite(t) | none):
+        raise OptionError("tstops must be finite (in (B, k) NaN fills the rows of trajectories that have fewer)")
     lo, hi = np.minimum(t0, t1)[:, None], np.maximum(t0, t1)[:, None]
-    if not np.all((t >= lo) & (t <= hi)):
+    if not np.all((t >= lo) & (t <= hi) | none):
         span = f"the span [{lo[0, 0]}, {hi[0, 0]}]" if len(t0) == 1 else "every trajectory's span"
-        strange = np.broadcast_to(t, (len(lo), t.shape[1]))[~((t >= lo) & (t <= hi))][0]
+        strange = np.broadcast_to(t, (len(lo), t.shape[1]))[~((t >= lo) & (t <= hi) | none)][0]
         raise OptionError(f"tstops must lie within {span}, got {strange:g}")
     same = len(t) == 1 and np.all(t0 == t0[:1]) and np.all(t1 == t1[:1])
     rows = [_row(t[0 if len(t) == 1 else b], float(t0[b]), float(t1[b])) for b in range(1 if same else len(t0))]
@@ -80,7 +83,7 @@ def stops(tstops: Any, t0: np.ndarray, t1: np.ndarray) -> np.ndarray:
 
 
 def _row(t: np.ndarray, t0: float, t1: float) -> np.ndarray:
-    inner = np.unique(t[(t != t0) & (t != t1)])
+    inner = np.unique(t[(t != t0) & (t != t1) & ~np.isnan(t)])
     if t1 < t0:
         inner = inner[::-1]
     every = np.array([t0, *inner, t1])

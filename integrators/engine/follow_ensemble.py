@@ -27,7 +27,7 @@ from .dense_output import EnsembleDense
 from .ensemble import longest, shared_out
 from .ensemble_solution import EnsembleSolution, from_kernel
 from .explained import explained
-from .followed import Followed, Logs, made_ready
+from .followed import Budget, Followed, Logs, made_ready
 from .reduce import Reducer, chunk_size, in_chunks, kept
 from .solve import check_controller, slots_of
 from .tally import Tally
@@ -81,7 +81,7 @@ def solve_followed_ensemble(
         raise explained(error, given) from None
     own, times = ready.source, None if t_eval is None or not what.evaluates else grid
     found: list[EnsembleSolution] = []
-    budget = Budget()
+    budget = Budget("fewer trajectories, or chunk=... with a function in output, which gets one chunk's at a time")
 
     def part(lo: int, hi: int) -> EnsembleSolution:
         rows, held = slice(lo, hi), hi - lo
@@ -115,28 +115,6 @@ def solve_followed_ensemble(
 
     sol = in_chunks(part, count, per_chunk, what, times)
     return _whole(sol, found, what.reducer is None)
-
-
-class Budget:
-    """Bytes of dense output that all threads together have kept."""
-
-    def __init__(self) -> None:
-        self._lock, self._used = threading.Lock(), 0
-
-    def take(self, size: int) -> None:
-        """Add bytes; OptionError where they are too many."""
-        with self._lock:
-            self._used += size
-            if self._used > following.DENSE_BYTES:
-                raise OptionError(
-                    f"dense output of this ensemble takes more than {following.DENSE_BYTES / 2**30:g} GB: take t_eval "
-                    "in place of dense=True, fewer trajectories, or chunk=... with a function in output, which gets "
-                    "one chunk's at a time"
-                )
-
-    def free(self) -> None:
-        """Nothing is kept any more."""
-        self._used = 0
 
 
 def _run(

@@ -71,7 +71,7 @@ def solve_followed(
     ready.reraise()
     sol = _solution(given, ready, follow, stat[0], yend[0], tgrid, yout[0], t_eval is None, logs, log, wall, scale)
     sol.method, sol.controller = meth.name, str(controller.name)
-    _hints(sol, given, problem, meth)
+    _hints(sol, given, problem, meth, t_eval is None and follow.save_every == 1)
     return sol
 
 
@@ -85,8 +85,11 @@ def _run(
         try:
             following.warm(ready, params, args, what)
             start = time.perf_counter()
-            following.run(ready, params, args, (0, 1), logs, states, log)
+            budget = following.Budget("or shorter spans")
+            following.run(ready, params, args, (0, 1), logs, states, log, kept=budget.take)
             return logs, time.perf_counter() - start
+        except OptionError:
+            raise
         except Exception as error:
             if attempt == 0 and discard_damaged(ready.kernel.module.run_followed):
                 continue
@@ -124,13 +127,13 @@ def _solution(
     return sol
 
 
-def _hints(sol: Solution, given: Problem, problem: Problem, method: methods.Method) -> None:
-    """What the message says beside the status, as `solve` has it."""
+def _hints(sol: Solution, given: Problem, problem: Problem, method: methods.Method, steps_kept: bool) -> None:
+    """What the message says beside the status, as `solve` has it.  steps_kept: the times are those of all steps."""
     if sol.status < 0 and jacobian_check.concerns(problem, method) and len(sol.t):
         sol.message += jacobian_check.suspicion(problem, float(sol.t[-1]), sol.y[-1])
     if sol.status in (layout.NON_FINITE, layout.BAD_START) and problem is not given:
         sol.message += separate.hint(given, problem)
     attempts = sol.stats.naccept + sol.stats.nreject
-    if attempts >= stiff.LEAST and sol.stats.nreject < attempts and len(sol.t) > 1:
+    if steps_kept and attempts >= stiff.LEAST and len(sol.t) > 1:
         steps = [step for step in stiff.spread(sol.t, sol.y) if step[2] != 0.0]
         sol.message += stiff.message(given, method, steps, attempts)

@@ -5,6 +5,7 @@ and of ensembles.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,11 @@ from ..compile import digest
 from ..compile.cache import Recent, compiled
 from ..compile.callback import is_caller
 from ..compile.prepared import event_by_address
-from ..core.errors import OptionError
+from ..core.errors import OptionError, outside
 from ..core.follow_options import Follow, stops
 from ..kernels.build import Kernel, aligned
 from ..kernels.followed import FOLLOWED_PLACE, RECORD_COLUMNS, followed_kernel, limits, most_events, rules
+from ..methods import tableaus
 from ..problems.events import Event, events_of
 from ..problems.foreign import callback_of
 from ..problems.problem import Problem
@@ -30,8 +32,8 @@ from .pace import Pace
 _KERNELS = Recent()
 _EVENTS, _STATES, _PIECES, _RECORDS = (FOLLOWED_PLACE.index(k) for k in ("events", "states", "pieces", "records"))
 
-#: bytes of dense output that an ensemble's trajectories may take together
-DENSE_BYTES = 2**32
+#: bytes of dense output that a solve, or an ensemble's trajectories together, may take while it is gathered
+DENSE_BYTES = 2**31
 
 
 @dataclass
@@ -90,11 +92,59 @@ def made_ready(
         raise OptionError(
             f"method {method.name!r} does not say the degree of its dense output (`Parts.degree`), as dense=True needs"
         )
+    if follow.tstops is not None:
+        _warn_of_jumps(method)
     single = isinstance(given, Problem)
     t0 = np.array([given.t_span[0]]) if single else given.t0
     t1 = np.array([given.t_span[1]]) if single else given.t1
     bounds = limits(follow.min_step, follow.max_step, follow.save_every)
     return Followed(kernel, own, events, stops(follow.tstops, t0, t1), bounds, follow.dense, degree, callbacks)
+
+
+class Budget:
+    """Bytes of dense output that all threads together have kept."""
+
+    def __init__(self, remedy: str) -> None:
+        self._lock, self._used, self._remedy = threading.Lock(), 0, remedy
+
+    def take(self, size: int) -> None:
+        """Add bytes; OptionError where they are too many."""
+        with self._lock:
+            self._used += size
+            if self._used > DENSE_BYTES:
+                raise OptionError(
+                    f"dense output takes more than {DENSE_BYTES / 2**30:g} GB here: take t_eval in place of "
+                    f"dense=True, {self._remedy}"
+                )
+
+    def free(self) -> None:
+        """Nothing is kept any more."""
+        self._used = 0
+
+
+def looks_beyond(method: methods.Method) -> float:
+    """How far beyond a step, in steps, a method evaluates the right-hand side; 0 where it does not."""
+    if method.name not in tableaus.IMPLICIT:
+        return 0.0
+    tableau: Any = tableaus.implicit(method.name)
+    nodes = tableau.nodes if hasattr(tableau, "nodes") else tableau.C
+    return max(float(np.max(nodes)) - 1.0, 0.0)
+
+
+_TOLD: set[str] = set()
+
+
+def _warn_of_jumps(method: methods.Method) -> None:
+    """UserWarning, once a method, where a step that ends at a stop looks beyond it."""
+    beyond = looks_beyond(method)
+    if beyond <= 1e-12 or method.name in _TOLD:
+        return
+    _TOLD.add(method.name)
+    warnings.warn(
+        f"{method.name} evaluates the right-hand side up to {beyond:.2g} of a step beyond a stop: where it jumps "
+        "there, use rodas5p or radau5",
+        stacklevel=outside(),
+    )
 
 
 def _check_events(given: Any, own: Any, events: Sequence[Event]) -> None:

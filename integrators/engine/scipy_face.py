@@ -199,7 +199,7 @@ def _result(sol: Solution, events: bool, evaluated: bool) -> OdeResult:
         t=sol.t,
         y=np.ascontiguousarray(sol.y.T),
         sol=None if sol.sol is None else OdeSolution(sol.sol),
-        t_events=sol.t_events if events else None,
+        t_events=(sol.t_events or []) if events else None,
         y_events=[y if len(y) else np.empty(0) for y in sol.y_events or ()] if events else None,
         nfev=sol.stats.nfev,
         njev=sol.stats.njev if evaluated else 0,

@@ -102,7 +102,8 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is
     remembered, as long as nothing has changed that the problem's functions name.
     """
-    pattern = sparsity.key(problem.sparsity), mass.key(problem.mass)
+    heavy = None if problem.mass is None else mass.key(problem.mass)
+    pattern = sparsity.key(problem.sparsity), heavy
     sizes = (problem.y0.size, problem.p.size, problem.nbody)
     key = (method, problem.rhs, problem.jac, problem.accel, pattern, sizes, id(controller), log)
     known = _RESOLVED.get(key)

@@ -20,7 +20,7 @@ from . import calls, layout
 from .build import Kernel, Parts, build
 from .drivers import PLACE
 from .pieces import events as events_pieces
-from .pieces import followed, halt, state_at, zeros
+from .pieces import followed, halt, sides, state_at, zeros
 from .templates import constants, text
 
 #: places in the `place` of `run_followed`, int64
@@ -65,7 +65,7 @@ def followed_kernel(
     rows = {name: 1 for name in ("WAIT", "HALT", "HALT_AT", "NEXT_STOP", "STOP_AT", "SKIPPED")}
     more: dict[str, Any] = {}
     if count:
-        rows |= dict.fromkeys(("GLAST", "GFIRED", "LARGEST", "SIDE", "COUNT", "FIRED", "NOISE"), count)
+        rows |= dict.fromkeys(("GLAST", "GFIRED", "LARGEST", "SIDE", "COUNT", "CROSSED", "FIRED", "NOISE"), count)
         most = most_nodes(parts.degree)
         rows |= {"VALUES": count * most, "NODE_TH": most, "REPEATS": 1, "TFIRED": 1, "GV": 1, "YR": n}
         rows |= dict.fromkeys(("ROOT_TH", "ROOT_EVENT", "ROOT_DIR"), 3 * count)
@@ -131,7 +131,7 @@ def _events(parts: Parts, n: int, own: int, events: Sequence[Event]) -> str:
             reset += f"        reset{k}(t, frozen(A, Z + l, WIDTH, DIM), {given}, view(A, YR + l, WIDTH, DIM))\n"
     value += "    return A[GV + l]\n\n\n"
     reset += "    return\n\n\n"
-    return out + "\n\n" + value + reset + text(state_at, zeros, events_pieces, halt)
+    return out + "\n\n" + value + reset + text(state_at, zeros, sides, events_pieces, halt)
 
 
 def _parameters(fn: Any, own: int) -> str:

@@ -60,8 +60,8 @@ def _terminal(name: str, value: Any) -> int:
         return 0
     if value is True or (isinstance(value, np.bool_) and value):
         return 1
-    whole = isinstance(value, (int, np.integer)) or (isinstance(value, (float, np.floating)) and value == int(value))
-    if not whole or not 0 <= value <= LARGEST_COUNT:
+    number = isinstance(value, (int, np.integer, float, np.floating)) and math.isfinite(value)
+    if not number or value != int(value) or not 0 <= value <= LARGEST_COUNT:
         raise OptionError(f"event {name}: terminal must be True, False or a whole number of times, got {shown(value)}")
     return int(value)
 

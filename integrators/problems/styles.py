@@ -204,6 +204,8 @@ def check_answer(style: Style, answer: Any) -> None:
     except ValueError as error:
         raise refusal(style, f"it returns no array: {error}") from None
     allowed = "fiubc" if style.state is not None and style.state.is_complex and style.role != "event" else "fiub"
+    if style.role == "event" and array.dtype.kind == "b":
+        raise refusal(style, "it returns a truth value: return the number whose change of sign is the event")
     if array.dtype.kind not in allowed:
         what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
         raise refusal(style, f"it must return numbers, got {what}")

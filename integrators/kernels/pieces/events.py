@@ -14,32 +14,23 @@ so) but is first seen beyond the event has made a flight too short to be seen: s
 the solve ends there with that status.
 """
 
-import math
 
 from ..slots import (
-    DIM,
     HS,
     INST,
-    NPAR,
     TEND,
     TN,
-    WIDTH,
-    G,
     N,
-    P,
     T,
     W,
-    Y,
     Z,
     fabs,
-    frozen,
     piece,
-    rhs,
-    view,
 )  # fmt: skip
+from .sides import take_side
 from .slots import (
     COUNT,
-    FIRED,
+    CROSSED,
     GFIRED,
     GLAST,
     HALT,
@@ -49,12 +40,10 @@ from .slots import (
     HALT_RESET,
     HALT_TERMINAL,
     HAS_RESET,
-    HAS_RHS,
     LARGEST,
     MOST_NODES,
     N_EVENTS,
     NODE_TH,
-    NOISE,
     PLACE_EVENTS,
     REPEATS,
     ROOT_DIR,
@@ -87,55 +76,6 @@ def add_root(A, l, found, e, th, way):
 
 
 @piece
-def begin_events(A, l):
-    # values and sides at (T, Y), where a trajectory begins
-    for e in range(N_EVENTS):
-        v = value(A, l, e, A[T + l], Y)
-        A[GLAST + e*W + l] = v
-        A[SIDE + e*W + l] = 1.0 if v > 0.0 else -1.0 if v < 0.0 else 0.0
-        A[FIRED + e*W + l] = 0.0
-        A[NOISE + e*W + l] = 0.0
-        A[COUNT + e*W + l] = 0.0
-    A[REPEATS + l] = 0.0
-    A[TFIRED + l] = math.nan
-    A[HALT + l] = 0.0
-
-
-@piece
-def resume_events(A, l):
-    # the same at (T, Y) after a reset: a value no larger than its rounding has no side yet
-    for e in range(N_EVENTS):
-        v = value(A, l, e, A[T + l], Y)
-        noise = 0.0
-        if A[FIRED + e*W + l] != 0.0:
-            for k in range(2):
-                r = 1.0 + 1.7763568394002505e-15*(1.0 - 2.0*k)
-                for i in range(N):
-                    A[G + i*W + l] = r*A[Y + i*W + l]
-                noise += fabs(value(A, l, e, r*A[T + l], G) - v)
-            noise += 2.0*fabs(A[GFIRED + e*W + l])
-        known = fabs(v) > noise
-        A[NOISE + e*W + l] = max(noise, 2.0*fabs(v)) if not known else 0.0
-        A[GLAST + e*W + l] = v
-        A[SIDE + e*W + l] = 0.0 if not known else 1.0 if v > 0.0 else -1.0
-        A[FIRED + e*W + l] = 0.0 if known else A[FIRED + e*W + l]
-
-
-@piece
-def turns_back(A, l, e):
-    # whether the value of event e, just after its reset, does not go on in the direction in which it was crossed
-    if not HAS_RHS:
-        return False
-    t = A[T + l]
-    rhs(t, frozen(A, Y + l, WIDTH, DIM), frozen(A, P + l, WIDTH, NPAR), view(A, G + l, WIDTH, DIM))
-    d = 0.015625*A[HS + l]
-    for i in range(N):
-        A[Z + i*W + l] = A[Y + i*W + l] + d*A[G + i*W + l]
-    change = value(A, l, e, t + d, Z) - value(A, l, e, t, Y)
-    return not change*A[FIRED + e*W + l] > 0.0
-
-
-@piece
 def keep_event(A, l, e, th, elog, place):
     # Z: the state there
     t = state_at(A, l, th)
@@ -153,17 +93,21 @@ def keep_event(A, l, e, th, elog, place):
 
 @piece
 def handle_roots(A, l, found, rules, elog, place):
-    # the zeros of a piece, in order; True where one of them ends the step
+    # the zeros of a piece, in order; True where one of them ends the step.  Those at one time, as far as the clock
+    # resolves it, happen together
     code = 0.0
     at = 2.0
+    tick = 4.4e-16*fabs(A[T + l]/A[HS + l])
+    for e in range(N_EVENTS):
+        A[CROSSED + e*W + l] = 0.0
     for k in range(found):
         th = A[ROOT_TH + k*W + l]
-        if code != 0.0 and th > at + 8.9e-16*at:
+        if code != 0.0 and th > at + 8.9e-16*at + tick:
             break
         e = int(A[ROOT_EVENT + k*W + l])
         way = A[ROOT_DIR + k*W + l]
         A[SIDE + e*W + l] = way
-        # rising and falling are along time, whichever way it is integrated: as SciPy has it, along the solve
+        # rising and falling are meant along the solve, backwards in time too
         if rules[e, 1]*way < 0.0:
             continue
         keep_event(A, l, e, th, elog, place)
@@ -171,7 +115,7 @@ def handle_roots(A, l, found, rules, elog, place):
             code = HALT_TERMINAL
             at = min(at, th)
         elif HAS_RESET[e]:
-            A[FIRED + e*W + l] = way
+            A[CROSSED + e*W + l] = way
             A[GFIRED + e*W + l] = value_at(A, l, e, th)
             if code == 0.0:
                 code = HALT_RESET
@@ -184,17 +128,28 @@ def handle_roots(A, l, found, rules, elog, place):
 
 
 @piece
-def roots_of(A, l, e, found, q, most):
-    # zeros of event e in the piece between the nodes q and q + 1, into the list.  most: the largest change of its value
-    # over a piece; where the values are farther from zero, no dip between them gets there
+def add_zero(A, l, found, e, a, va, b, vb, way):
+    # the zero between theta a and b into the list; where the value is NaN between them, the step is halted at a
+    th = zero(A, l, e, a, va, b, vb)
+    if th < 0.0:
+        A[HALT + l] = HALT_NAN
+        A[HALT_AT + l] = a
+        return found
+    return add_root(A, l, found, e, th, way)
+
+
+@piece
+def roots_of(A, l, e, found, q, b, most):
+    # zeros of event e in the piece from the node q to theta b, whose value stands at the node q + 1, into the list.
+    # most: the largest change of its value over a piece; where the values are farther from zero, no dip gets there
     s = A[SIDE + e*W + l]
     va = A[VALUES + (e*MOST_NODES + q)*W + l]
     vb = A[VALUES + (e*MOST_NODES + q + 1)*W + l]
     a = A[NODE_TH + q*W + l]
-    b = A[NODE_TH + (q + 1)*W + l]
     if s*vb < 0.0:
-        return add_root(A, l, found, e, zero(A, l, e, a, va, b, vb), -s)
-    if min(s*va, s*vb) <= most:
+        # a value that rounding has put beyond zero already is there at a
+        return add_root(A, l, found, e, a, -s) if s*va <= 0.0 else add_zero(A, l, found, e, a, va, b, vb, -s)
+    if min(s*va, s*vb) <= most and b > a:
         d = 1e-6*(b - a)
         sa = slope(A, l, e, a, d)
         sb = slope(A, l, e, b, -d)
@@ -203,23 +158,22 @@ def roots_of(A, l, e, found, q, most):
             if x >= 0.0:
                 vx = value_at(A, l, e, x)
                 if vx == vx and s*vx < 0.0:
-                    found = add_root(A, l, found, e, zero(A, l, e, a, va, x, vx), -s)
-                    return add_root(A, l, found, e, zero(A, l, e, x, vx, b, vb), s)
+                    found = add_zero(A, l, found, e, a, va, x, vx, -s)
+                    return add_zero(A, l, found, e, x, vx, b, vb, s)
     return found
 
 
 @piece
-def take_side(A, l, e, v):
-    # the side of a value that had none, where it is known now; False: an event that recurs without end
-    if not fabs(v) > A[NOISE + e*W + l]:
-        return True
-    s = 1.0 if v > 0.0 else -1.0
-    fired = A[FIRED + e*W + l]
-    A[SIDE + e*W + l] = s
-    if fired == s and turns_back(A, l, e):
-        return False
-    A[FIRED + e*W + l] = 0.0
-    return True
+def last_finite(A, l, e, a, b):
+    # the last theta between a, where the value of event e is finite, and b, where it is NaN, at which it is finite
+    for _ in range(52):
+        x = 0.5*(a + b)
+        v = value_at(A, l, e, x)
+        if v == v:
+            a = x
+        else:
+            b = x
+    return a
 
 
 @piece
@@ -269,21 +223,33 @@ def find_events(A, l, rules, elog, place):
             return
     for q in range(pieces):
         found = 0
+        limit = 2.0
         for e in range(N_EVENTS):
-            v = A[VALUES + (e*MOST_NODES + q + 1)*W + l]
-            if v != v:
-                stop_at_node(A, l, HALT_NAN, q)
-                return
+            k = VALUES + (e*MOST_NODES + q + 1)*W + l
+            b = A[NODE_TH + (q + 1)*W + l]
+            if A[k] != A[k]:
+                # what happens before it is NaN counts
+                b = last_finite(A, l, e, A[NODE_TH + q*W + l], b)
+                A[k] = value_at(A, l, e, b)
+                limit = min(limit, b)
             if A[SIDE + e*W + l] != 0.0:
-                found = roots_of(A, l, e, found, q, A[LARGEST + e*W + l])
-            elif not take_side(A, l, e, v):
+                found = roots_of(A, l, e, found, q, b, A[LARGEST + e*W + l])
+            elif not take_side(A, l, e, A[k]):
                 stop_at_node(A, l, HALT_ENDLESS, 0)
                 return
-            if q == pieces - 1 and v == 0.0 and A[SIDE + e*W + l] != 0.0 and A[TN + l] == A[STOP_AT + l]:
+            if q == pieces - 1 and A[k] == 0.0 and A[SIDE + e*W + l] != 0.0 and A[TN + l] == A[STOP_AT + l]:
                 # a zero at the very end has no node behind it
                 found = add_root(A, l, found, e, 1.0, -A[SIDE + e*W + l])
+        if A[HALT + l] != 0.0:
+            return
+        while found > 0 and A[ROOT_TH + (found - 1)*W + l] > limit + 1e-12:
+            found -= 1
         if found > 0 and handle_roots(A, l, found, rules, elog, place):
             check_progress(A, l)
+            return
+        if limit < 2.0:
+            A[HALT + l] = HALT_NAN
+            A[HALT_AT + l] = limit
             return
     for e in range(N_EVENTS):
         A[GLAST + e*W + l] = A[VALUES + (e*MOST_NODES + pieces)*W + l]

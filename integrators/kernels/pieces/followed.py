@@ -25,6 +25,7 @@ from ..slots import (
     CO,
     DIR,
     FRESH,
+    HLAST,
     HS,
     HZERO,
     IDLE,
@@ -69,8 +70,9 @@ from ..slots import (
     wide_vectors,
 )  # fmt: skip
 from .commit import advance_all, commit_lane
-from .events import begin_events, find_events, resume_events
+from .events import find_events
 from .halt import halt
+from .sides import begin_events, resume_events
 from .slots import (
     BEGIN,
     CHANGE,
@@ -128,9 +130,7 @@ def keep_state(A, l, t, row, slog, place):
 
 @piece
 def keep_piece(A, l, th, t, dlog, place):
-    # the step's polynomial from its start to theta, by its values at the nodes
-    if th == 0.0:
-        return
+    # the step's polynomial from its start to theta > 0, by its values at the nodes
     k = place[PLACE_PIECES]
     dlog[k, 0] = A[INST + l]
     dlog[k, 1] = A[T + l]
@@ -176,7 +176,7 @@ def accepted(A, l, tgrid, yout, limits, rules, elog, slog, dlog, place):
     t = A[STOP_AT + l] if landed else A[TN + l] if th == 1.0 else A[T + l] + th*A[HS + l]
     if tgrid.shape[1] > 0:
         pass_outputs_to(A, l, th, t, tgrid, yout)
-    if dlog.shape[0] > 0:
+    if dlog.shape[0] > 0 and th > 0.0:
         keep_piece(A, l, th, t, dlog, place)
     if WITH_EVENTS:
         if A[HALT + l] != 0.0:
@@ -186,11 +186,13 @@ def accepted(A, l, tgrid, yout, limits, rules, elog, slog, dlog, place):
         spent = A[NACC + l] + A[NREJ + l] >= A[MAXSTEP + l]
         A[STATUS + l] = MAX_STEPS if spent else RUNNING
         A[WAIT + l] = NOTHING if spent else STOP
-    if slog.shape[0] > 0:
+        A[TN + l] = A[STOP_AT + l] if spent else A[TN + l]
+    moved = A[WAIT + l] == RESET or A[WAIT + l] == CHANGE
+    if slog.shape[0] > 0 and (th > 0.0 or moved):
         A[SKIPPED + l] += 1.0
         if A[SKIPPED + l] >= limits[2] or landed or A[HALT + l] != 0.0 or A[STATUS + l] != RUNNING:
             keep_state(A, l, t, YN, slog, place)
-        if A[WAIT + l] == RESET or A[WAIT + l] == CHANGE:
+        if moved:
             keep_state(A, l, t, YR, slog, place)
 
 
@@ -206,6 +208,7 @@ def prepare_start(A, l, stops, t1):
     if kind == RESET or kind == STOP:
         A[FRESH + l] = 1.0
         A[HZERO + l] = math.nan
+        A[HLAST + l] = 0.0
         A[STUCK + l] = 0.0
         aim(A, l, stops, t1[int(A[INST + l])])
     else:
@@ -243,7 +246,7 @@ def bound_sizes(A, limits):
 def full(elog, slog, dlog, rlog, place):
     # whether a log might not hold another attempt's rows
     found = WITH_EVENTS and place[PLACE_EVENTS] + W*MOST_EVENTS > elog.shape[0]
-    found = found or (slog.shape[0] > 0 and place[PLACE_STATES] + 3*W > slog.shape[0])
+    found = found or (slog.shape[0] > 0 and place[PLACE_STATES] + 4*W > slog.shape[0])
     found = found or (dlog.shape[0] > 0 and place[PLACE_PIECES] + W > dlog.shape[0])
     return found or (rlog.shape[0] > 0 and place[PLACE_RECORDS] + 1 > rlog.shape[0])
 
@@ -340,5 +343,7 @@ def run_followed(
         if free > stored:
             for l in range(W):
                 if A[STATUS + l] != RUNNING and A[INST + l] >= 0.0:
+                    if slog.shape[0] > 0 and A[SKIPPED + l] > 0.0:
+                        keep_state(A, l, A[T + l], Y, slog, place)
                     store(A, l, yend, stat)
             stored = free

@@ -4,9 +4,9 @@ from ..slots import DIR, LANDS, MAX_STEPS, MAXSTEP, NACC, NREJ, RUNNING, STATUS,
 from .slots import (
     BAD_EVENT,
     CHANGE,
+    CROSSED,
     ENDLESS,
     EVENT,
-    FIRED,
     HALT,
     HALT_ENDLESS,
     HALT_NAN,
@@ -29,7 +29,7 @@ def change(A, l):
     for i in range(N):
         A[YR + i*W + l] = A[YN + i*W + l]
     for e in range(N_EVENTS):
-        if HAS_RESET[e] and A[FIRED + e*W + l] != 0.0:
+        if HAS_RESET[e] and A[CROSSED + e*W + l] != 0.0:
             reset(A, l, e, A[TN + l])
     check = 0.0
     for i in range(N):
@@ -62,4 +62,4 @@ def halt(A, l, th):
         A[WAIT + l] = CHANGE if spent else RESET
         if landed:
             A[NEXT_STOP + l] += 1.0
-            A[TN + l] = beside(A[STOP_AT + l], A[DIR + l])
+            A[TN + l] = A[STOP_AT + l] if spent else beside(A[STOP_AT + l], A[DIR + l])

@@ -23,7 +23,8 @@ def slope(A, l, e, th, d):
 
 @piece
 def zero(A, l, e, a, va, b, vb):
-    # theta between a and b, whose values have different signs (or one is 0), of the zero of event e
+    # theta between a and b, whose values have different signs (or one is 0), of the zero of event e; -1 where it is NaN
+    # in between
     if va == 0.0 or vb == 0.0:
         return a if va == 0.0 else b
     # a is the latest point, b the one on the other side of zero, c the one before
@@ -32,7 +33,7 @@ def zero(A, l, e, a, va, b, vb):
         x = a + share*(b - a)
         v = value_at(A, l, e, x)
         if v != v:
-            return x
+            return -1.0
         if (v > 0.0) == (va > 0.0):
             c = a
             vc = va

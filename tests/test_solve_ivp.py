@@ -235,6 +235,7 @@ def test_nothing_is_evaluated_outside_the_span(method):
             raise ValueError("outside")
         return 2.0 * y
 
+    through.terminal = None
     assert solve_ivp(only_inside, (0.0, 1e-4), [1.0], method=method, events=through, dense_output=True).success
 
 

@@ -49,7 +49,7 @@ def test_refused(host, option, value, takes):
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
-    "option, nearest", [("max_step", "max_steps"), ("first_stp", "first_step"), ("t_evals", "t_eval")]
+    "option, nearest", [("max_stepss", "max_steps"), ("first_stp", "first_step"), ("t_evals", "t_eval")]
 )
 def test_unknown_options_name_the_nearest(host, option, nearest):
     with pytest.raises(OptionError, match=rf"has no option '{option}': did you mean '{nearest}'\?"):

@@ -87,8 +87,12 @@ def test_a_wrong_jacobian_is_warned_of(method, monkeypatch):
 @every
 def test_a_jacobian_of_the_wrong_sign_costs_steps_not_the_solution(method):
     right, wrong = run(case(), method), run(case(jac_factors=(-1.0, 1.0, 1.0)), method)
-    assert wrong.success and abs(wrong.y[-1, 0] - math.exp(-2.0)) < 1e-5
+    assert wrong.success and abs(wrong.y[-1, 0] - math.exp(-2.0)) < LOOSER.get(method, 1.0) * 1e-5
     assert wrong.stats.nfev > 1.3 * right.stats.nfev
+
+
+#: errors of order 2 add up over the many steps of a tight tolerance
+LOOSER = {"rosenbrock23": 4.0}
 
 
 @every
@@ -111,7 +115,7 @@ def test_a_singular_iteration_matrix_costs_a_rejection(method):
     problem = case(rate, span=(0.0, 2 * h))
     sol = run(problem, method, first_step=h, log=True)
     exact = math.exp(rate * 2 * h)
-    assert sol.success and abs(sol.y[-1, 0] / exact - 1.0) < 1e-4
+    assert sol.success and abs(sol.y[-1, 0] / exact - 1.0) < LOOSER.get(method, 1.0) * 1e-4
     names = list(sol.record_names)
     first = sol.record[0]
     assert first[names.index("h")] == h and first[names.index("finite")] == 0.0 and first[names.index("accept")] == 0.0
@@ -124,7 +128,8 @@ def test_stiffness_that_sets_in_mid_run(method):
     assert sol.success and abs(sol.y[-1, 0] - math.cos(3.0)) < 1e-6
     assert sol.stats.nreject < 80
     at = np.flatnonzero(sol.t <= 1.0)[-1]
-    assert abs(sol.y[at, 0] - math.cos(sol.t[at]) - math.exp(-sol.t[at])) < (2e-4 if method == "ros3prw" else 2e-6)
+    bound = {"ros3prw": 2e-4, "rosenbrock23": 4e-5}.get(method, 2e-6)
+    assert abs(sol.y[at, 0] - math.cos(sol.t[at]) - math.exp(-sol.t[at])) < bound
 
 
 @every

@@ -14,7 +14,6 @@ so) but is first seen beyond the event has made a flight too short to be seen: s
 the solve ends there with that status.
 """
 
-
 from ..slots import (
     HS,
     INST,

@@ -11,7 +11,7 @@ whose rows belong to the instance in their first column; one of no rows keeps no
     dlog   instance, from, to, states at `PIECE_NODES`   dense output of accepted steps
     rlog   record, answer                          attempts (blocks of one lane)
 
-`place` (`drivers.FOLLOWED_PLACE`) counts their rows.  Returns 0 when all trajectories are done, and 1 after `most`
+`place` (`kernels.followed.FOLLOWED_PLACE`) counts their rows.  Returns 0 when all trajectories are done, and 1 after `most`
 attempts a lane or where a log might not hold another attempt's rows: empty the logs and call again.
 
 At a stop, the last time before it and the first one behind it are where the right-hand side is evaluated, so that one
@@ -161,7 +161,7 @@ def pass_outputs_to(A, l, th, t, tgrid, yout):
 
 @piece
 def accepted(A, l, tgrid, yout, limits, rules, elog, slog, dlog, place):
-    # what an accepted step passes: events, outputs, what is kept; 1 where the lane then waits
+    # what an accepted step passes: events, outputs, what is kept; WAIT: what the lane then waits for
     crossing = tgrid.shape[1] > 0 and A[DIR + l]*A[TN + l] >= A[TOUT + l]
     if WITH_EVENTS or crossing or dlog.shape[0] > 0:
         A[NFEV + l] += prepare_dense(A, l)

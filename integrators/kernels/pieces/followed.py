@@ -11,8 +11,8 @@ whose rows belong to the instance in their first column; one of no rows keeps no
     dlog   instance, from, to, states at `PIECE_NODES`   dense output of accepted steps
     rlog   record, answer                          attempts (blocks of one lane)
 
-`place` (`kernels.followed.FOLLOWED_PLACE`) counts their rows.  Returns 0 when all trajectories are done, and 1 after `most`
-attempts a lane or where a log might not hold another attempt's rows: empty the logs and call again.
+`place` (`kernels.followed.FOLLOWED_PLACE`) counts their rows.  Returns 0 when all trajectories are done, and 1 after
+`most` attempts a lane or where a log might not hold another attempt's rows: empty the logs and call again.
 
 At a stop, the last time before it and the first one behind it are where the right-hand side is evaluated, so that one
 that jumps there is met on either side; the time that is told is the stop itself.

@@ -33,17 +33,23 @@ def pulsed(t, y, p, dy):
 PULSED = ss.Problem(pulsed, [0.0], (0.0, 100.0))
 EXACT = 1e5 * (1.0 - np.exp(-1e-5)) * np.exp(-1e-3 * 49.99)
 
-EVERY = [name for name in methods.names() if methods.get(name).law and not name.startswith("hermite")]
+#: one of each kind of interpolant: a tableau's, with further stages, of a pair that is not first same as last, a cubic
+#: one, those of the implicit families, and those of several steps
+EVERY = (
+    "tsit5", "dop853", "vern7", "bs32", "rodas5p", "rosenbrock23", "ros34pw2", "esdirk43", "radau5", "bdf", "adams",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", EVERY)
 def test_dense_output_is_what_t_eval_gives(method, swing):
     t = np.linspace(0.0, 6.0, 38)
-    sol = ss.solve(swing, method=method, dense=True, rtol=1e-5, atol=1e-7)
-    at = ss.solve(swing, method=method, t_eval=t, rtol=1e-5, atol=1e-7)
-    assert np.abs(sol.sol(t) - at.y).max() < 1e-12
-    # exactly the accepted states, and continuous between them
-    assert np.array_equal(sol.sol(sol.t), sol.y)
+    sol = ss.solve(swing, method=method, dense=True, t_eval=t, rtol=1e-5, atol=1e-7)
+    assert np.abs(sol.sol(t) - sol.y).max() < 1e-12
+    if method in ("tsit5", "rodas5p"):  # a solve that keeps nothing for dense output, in a kernel of its own
+        assert np.abs(sol.sol(t) - ss.solve(swing, method=method, t_eval=t, rtol=1e-5, atol=1e-7).y).max() < 1e-12
+        # exactly the accepted states, and continuous between them
+        each = ss.solve(swing, method=method, dense=True, rtol=1e-5, atol=1e-7)
+        assert np.array_equal(each.sol(each.t), each.y)
     slope = sol.sol.derivative(t)
     h = 1e-6
     inner = (t > h) & (t < 6.0 - h)

@@ -26,10 +26,17 @@ Source = TypeVar("Source", Problem, Batch)
 
 def prepared(source: Source) -> Source:
     """`source`, or a copy whose functions stand in kernels, with further parameters behind the problem's own."""
-    source = moved_to_p(source)
+    if not is_apart(source):
+        source = moved_to_p(source)
     if style_of(source.rhs) is not None or style_of(source.jac) is not None:
         return _by_address(source)
     return source
+
+
+def is_apart(source: Problem | Batch) -> bool:
+    """Whether the functions of `source` are compiled as functions of their own."""
+    style = style_of(source.rhs)
+    return style is not None and style.apart
 
 
 def moved_to_p(source: Source) -> Source:

@@ -1,4 +1,5 @@
-"""Functions that use arrays, compiled once as C functions that kernels call by their addresses.
+"""Functions that use arrays, or that their problem says are compiled apart (`compiled="apart"`), compiled once as C
+functions that kernels call by their addresses.
 
 A kernel that holds such a function itself would have the compiler go through all of it, with what NumPy's operations
 bring along, at every level of the kernel: a minute and a half for a two-dimensional stencil that takes two seconds
@@ -67,8 +68,8 @@ def hint(given: Any, prepared: Any) -> str:
     if style is None or not style.compiled or prepared.rhs.__module__ != callback.__name__:
         return ""
     return (
-        f" ({name_of(style)} uses arrays: an exception in it, such as an index outside an array, is a NaN; with "
-        "compiled=False it is raised)"
+        f" ({name_of(style)} {'is compiled apart' if style.apart else 'uses arrays'}: an exception in it, such as an "
+        "index outside an array, is a NaN; with compiled=False it is raised)"
     )
 
 

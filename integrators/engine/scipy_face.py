@@ -101,7 +101,8 @@ def solve_ivp(
         t_span = [min(max(float(t), -FAR), FAR) if np.ndim(t) == 0 else t for t in t_span]
     given: dict[str, Any] = {"t_eval": t_eval, "events": events, "dense": bool(dense_output), **how.solve}
     try:
-        problem = _problem(fun, start, t_span, args, how, True)
+        # a script solves one problem a few times: compiling in a fraction of a second counts, nanoseconds a call do not
+        problem = _problem(fun, start, t_span, args, how, "apart")
         sol = solve(problem, **given)
     except (UndigestibleError, ValueError) as error:
         if isinstance(error, OptionError):
@@ -148,7 +149,7 @@ class _Options:
             self.jac = self.sparsity = None
 
 
-def _problem(fun: Any, y0: np.ndarray, t_span: Any, args: Any, how: _Options, compiled: bool) -> Problem:
+def _problem(fun: Any, y0: np.ndarray, t_span: Any, args: Any, how: _Options, compiled: bool | str) -> Problem:
     jac = how.jac
     if jac is not None and not callable(jac):
         matrix = np.ascontiguousarray(jac.toarray() if hasattr(jac, "toarray") else jac, dtype=np.float64)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,10 +91,10 @@ def events_of(events: tuple[Any, ...], source: Any) -> tuple[Event, ...]:
         t, y, p = float(source.t_span[0]), source.y0, source.p
     own = style_of(source.rhs)
     layout = own.layout if own is not None else Layout(names=source.names)
-    compiled = own is None or own.compiled
+    compiled, apart = (True, False) if own is None else (own.compiled, own.apart)
     found = []
     for g in events:
-        style = Style(g, "event", y.size, p.size, source.state, layout, compiled)
+        style = Style(g, "event", y.size, p.size, source.state, layout, compiled, apart)
         name = name_of(style)
         terminal = _terminal(name, getattr(g, "terminal", None))
         direction = _direction(name, getattr(g, "direction", None))
@@ -102,6 +102,6 @@ def events_of(events: tuple[Any, ...], source: Any) -> tuple[Event, ...]:
         if reset is not None and not callable(reset):
             raise OptionError(f"event {name}: reset must be a function reset(t, y, p) or None, got {shown(reset)}")
         if reset is not None:
-            reset = in_place(Style(reset, "reset", y.size, p.size, source.state, layout, compiled), t, y, p)
+            reset = in_place(replace(style, fn=reset, role="reset"), t, y, p)
         found.append(Event(in_place(style, t, y, p), reset, terminal, direction, name))
     return tuple(found)

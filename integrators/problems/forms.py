@@ -31,14 +31,15 @@ def parameters(obj: Any, args: Any, count: int | None = None) -> tuple[Layout, A
     return layout, given
 
 
-def brought_in(obj: Any, t: float, y: np.ndarray, p: np.ndarray, layout: Layout, compiled: bool) -> None:
+def brought_in(obj: Any, t: float, y: np.ndarray, p: np.ndarray, layout: Layout, compiled: Any) -> None:
     """Put rhs and jac into the form that solvers call; y (n,), p (m,): where they are looked at."""
-    if not isinstance(compiled, bool):
-        raise ValueError(f"compiled must be True or False, got {compiled!r}")
+    apart = isinstance(compiled, str) and compiled == "apart"
+    if not isinstance(compiled, bool) and not apart:
+        raise ValueError(f'compiled must be True, False or "apart", got {compiled!r}')
     for role in ("rhs", "jac"):
         fn = getattr(obj, role)
         if fn is not None:
-            style = Style(fn, role, y.size, p.size, obj.state, layout, compiled)
+            style = Style(fn, role, y.size, p.size, obj.state, layout, bool(compiled), apart)
             object.__setattr__(obj, role, in_place(style, t, y, p))
 
 

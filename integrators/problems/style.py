@@ -19,7 +19,8 @@ class Style:
     """What `in_place` needs to make its function again.
 
     fn: the person's function.  role: of `FILLS`.  n, m: numbers in y and p.  state: the person's shape of y, None
-    for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.
+    for a vector.  layout: that of p.  compiled: whether Numba compiles `fn`.  apart: compiled as a function of its own,
+    which kernels call by its address.
     """
 
     fn: Callable[..., Any]
@@ -29,6 +30,7 @@ class Style:
     state: State | None
     layout: Layout
     compiled: bool
+    apart: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

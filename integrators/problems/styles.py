@@ -14,8 +14,9 @@ person's shape, calls the function, and copies the answer into `out`.
     jac                 the same, with a matrix in place of dy
     an event            the same, with one number in place of dy; its reset as rhs, with the new state in place of dy
 
-The function itself may be compiled by Numba, which then checks its indices, or, with `compiled=False`, be any Python
-function (`foreign`).
+The function itself may be compiled by Numba, which then checks its indices, inside of a kernel or, with
+`compiled="apart"`, as a function of its own (`compile.separate`); or, with `compiled=False`, be any Python function
+(`foreign`).
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ def in_place(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[.
     before = style_of(style.fn)
     if before is not None:
         same_state = style.state is None or style.state == before.state
-        if before.compiled == style.compiled and (before.n, before.m) == (style.n, style.m) and same_state:
+        kind = (before.compiled, before.apart, before.n, before.m)
+        if kind == (style.compiled, style.apart, style.n, style.m) and same_state:
             return style.fn
         layout = before.layout if style.layout == Layout() else style.layout
-        style = Style(before.fn, style.role, style.n, style.m, style.state, layout, style.compiled and before.compiled)
-    key = (id(style.fn), style.role, style.n, style.m, style.state, style.layout, style.compiled)
+        compiled = style.compiled and before.compiled
+        apart = compiled and (style.apart or before.apart)
+        style = Style(before.fn, style.role, style.n, style.m, style.state, layout, compiled, apart)
+    key = (id(style.fn), style.role, style.n, style.m, style.state, style.layout, style.compiled, style.apart)
     known = _KNOWN.get(key)
     if known is not None and known[0]() is style.fn and known[1] is getattr(style.fn, "__code__", None):
         return style.fn if known[2] is None else known[2]
@@ -77,8 +81,9 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
     form = form_of(style)
     if style.role == "event" and form == "fill or return":
         form = "pass"
-    plain = style.state is None and style.layout == Layout() and style.compiled
-    if style.role == "event" and style.compiled and style.state is None and "fill" not in form:
+    plain = style.state is None and style.layout == Layout() and style.compiled and not style.apart
+    inside = style.compiled and not style.apart
+    if style.role == "event" and inside and style.state is None and "fill" not in form:
         direct = _direct(style, form, t, y, p)
         if direct is not None:
             return direct

@@ -55,11 +55,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p stepsmith
 
+# Without benchmarks/peers_*.py, which take most of an hour on a quiet machine: run them by name.
 # numbalsoda has no wheels: it is compiled where there is a Fortran compiler, and left out, with a word, where not.
 FC_FOUND := $(shell command -v gfortran)
 bench: $(VENV)/.bench $(if $(FC_FOUND),$(VENV)/.bench-fortran)
 	@$(if $(FC_FOUND),:,echo "== numbalsoda is left out: no gfortran found")
-	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
+	@for script in $(sort $(filter-out benchmarks/peers_%,$(wildcard benchmarks/[a-z]*.py))); do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(BENCH_ARGS); \
 	done
 

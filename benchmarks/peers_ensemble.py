@@ -79,8 +79,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few trajectories, whole decades, one repeat")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # tolerances near the precision of float64 are asked for on purpose
-    core = one_thread.bind()
-    print(f"Stepsmith {ss.__version__}, one thread{'' if core is None else f' on core {core}'}; microseconds of CPU time.")
+    print(f"Stepsmith {ss.__version__}, {one_thread.bind()}; microseconds of CPU time.")
     absent = [name for name in lanes.STEPSMITH if name not in methods.names()]
     if absent:
         print(f"Left out, for this version does not have them: {', '.join(absent)}.")

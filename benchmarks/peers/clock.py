@@ -92,9 +92,7 @@ def worth(trials: Sequence[Trial], levels: Sequence[float]) -> list[Trial]:
     """The trials of the methods that are near their library's best at some level."""
     times = at_levels(trials, levels)
     near = {
-        (library, method)
-        for (library, method), row in times.items()
-        if np.any(row <= WORTH * best(times, library)[0])
+        (library, method) for (library, method), row in times.items() if np.any(row <= WORTH * best(times, library)[0])
     }
     return [trial for trial in trials if (trial.library, trial.method) in near]
 

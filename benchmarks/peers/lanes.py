@@ -15,7 +15,8 @@ import stepsmith as ss
 
 from .clock import Run
 from .ensembles import Ensemble
-from .forms import for_jax, for_numba
+from .forms import for_numba
+from .jitted import one_solve
 
 #: looked up by name: those that are not in this version, or not for this problem, are left out with a word
 STEPSMITH = ("dop853", "tsit5", "vern7", "vern8", "vern9", "dprkn6", "dprkn12", "gbs")
@@ -63,25 +64,9 @@ def heyoka(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:
 
 @functools.cache
 def _diffrax(case: Ensemble, method: str) -> Callable[[Any, float], Any]:
-    import diffrax as dfx
     import jax
-    import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
-    term, p, solver = dfx.ODETerm(for_jax(case.batch.rhs)), jnp.asarray(case.batch.p[0]), getattr(dfx, method)()
-
-    @jax.jit
-    def many(y0: Any, tol: Any) -> Any:
-        def one(start: Any) -> Any:
-            out = dfx.diffeqsolve(
-                term, solver, 0.0, case.t1, None, start, args=p, saveat=dfx.SaveAt(t1=True), max_steps=100_000,
-                stepsize_controller=dfx.PIDController(rtol=tol, atol=tol), throw=False,
-            )  # fmt: skip
-            return jnp.where(out.result == dfx.RESULTS.successful, out.ys[-1], jnp.nan)
-
-        return jax.vmap(one)(y0)
-
-    return many
+    return jax.jit(jax.vmap(one_solve(case.batch.rhs, case.batch.p[0], case.t1, method), in_axes=(0, None)))
 
 
 def diffrax(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:

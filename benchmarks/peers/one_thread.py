@@ -13,10 +13,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
-def bind() -> int | None:
-    """Bind this process to the last core that it may use and return it; None where the system cannot."""
+def bind() -> str:
+    """Bind this process to the last core that it may use, where the system can; says what it did."""
     if not hasattr(os, "sched_setaffinity"):
-        return None
+        return "one thread"
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    return core
+    return f"one thread on core {core}"

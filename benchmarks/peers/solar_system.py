@@ -1,8 +1,8 @@
 """The sun and eight planets as nine point masses, in astronomical units and years.
 
-Elements at J2000 (mean ecliptic and equinox): E. M. Standish, "Keplerian Elements for Approximate Positions of the Major
-Planets", JPL, table 1 (1800 to 2050).  Reciprocal masses: IAU 1976 to 2009 best estimates, Explanatory Supplement to the
-Astronomical Almanac.  The earth is the barycentre of earth and moon.
+Elements at J2000 (mean ecliptic and equinox): E. M. Standish, "Keplerian Elements for Approximate Positions of the
+Major Planets", JPL, table 1 (1800 to 2050).  Reciprocal masses: Explanatory Supplement to the Astronomical Almanac.
+The earth is the barycentre of earth and moon.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Ensembles at equal global error: Stepsmith beside heyoka, diffrax and CyRK, on one thread.
 
-    python benchmarks/peers_ensemble.py [--problems lorenz ...] [--libraries heyoka ...] [--repeats 3] [--quick]
+    python benchmarks/peers_ensemble.py [--problems lorenz ...] [--libraries heyoka ...] [--methods vern9 ...]
+      [--repeats 3] [--quick]
 
 Lorenz, Henon-Heiles, Kepler's orbit, the Pleiades, and the sun with eight planets.  Every library runs each of its
 methods at rtol = atol = 1e-3 ... 1e-16 (half decades; heyoka has one tolerance).  The error is the median over the
@@ -32,13 +33,6 @@ LEVELS = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 TOLERANCES = 10.0 ** -np.arange(3.0, 16.1, 0.5)
 
 
-def usable(library: str, names: tuple[str, ...]) -> list[str]:
-    """The methods that this version has."""
-    if library != "Stepsmith":
-        return list(names)
-    return [name for name in names if name in methods.names()]
-
-
 def scanned(case: ensembles.Ensemble, library: str, method: str, exact: np.ndarray, tolerances) -> list[clock.Trial]:
     """One trial a tolerance, from loose to tight, until the tightest level is reached or errors no longer fall."""
     make, _, everything = lanes.LIBRARIES[library]
@@ -55,11 +49,11 @@ def scanned(case: ensembles.Ensemble, library: str, method: str, exact: np.ndarr
     return found
 
 
-def trials_of(case: ensembles.Ensemble, libraries: list[str], exact: np.ndarray, tolerances) -> list[clock.Trial]:
-    """All trials of a problem; what a library or a method refuses is said on standard error."""
+def trials_of(case: ensembles.Ensemble, wanted: dict[str, list[str]], exact, tolerances) -> list[clock.Trial]:
+    """All trials of a problem by library and method; what one refuses is said on standard error."""
     found = []
-    for library in libraries:
-        for method in usable(library, lanes.LIBRARIES[library][1]):
+    for library, own in wanted.items():
+        for method in own:
             print(f"  {library} {method}", file=sys.stderr, flush=True)
             try:
                 found += scanned(case, library, method, exact, tolerances)
@@ -75,14 +69,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="+", default=list(ensembles.CASES), choices=list(ensembles.CASES))
     parser.add_argument("--libraries", nargs="+", default=list(lanes.LIBRARIES)[1:], choices=list(lanes.LIBRARIES)[1:])
+    parser.add_argument("--methods", nargs="+", default=list(lanes.STEPSMITH), help="of Stepsmith")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="few trajectories, whole decades, one repeat")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # tolerances near the precision of float64 are asked for on purpose
     print(f"Stepsmith {ss.__version__}, {one_thread.bind()}; microseconds of CPU time.")
-    absent = [name for name in lanes.STEPSMITH if name not in methods.names()]
-    if absent:
+    if absent := [name for name in args.methods if name not in methods.names()]:
         print(f"Left out, for this version does not have them: {', '.join(absent)}.")
+    wanted = {"Stepsmith": [name for name in args.methods if name in methods.names()]}
+    wanted |= {name: list(lanes.LIBRARIES[name][1]) for name in args.libraries}
     tolerances = TOLERANCES[::2] if args.quick else TOLERANCES
     ratios: dict[str, dict[str, np.ndarray]] = {}
     for name in args.problems:
@@ -91,7 +87,7 @@ def main() -> None:
         exact = references.ends(case.system(), y0, case.t1)
         print(f"\n### {case.title}: {len(case.batch.y0)} trajectories\n", flush=True)
         print(references.check(case.system(), case.batch.rhs, y0, case.batch.p, case.t1, exact) + "\n", flush=True)
-        trials = trials_of(case, ["Stepsmith", *args.libraries], exact, tolerances)
+        trials = trials_of(case, wanted, exact, tolerances)
         kept = clock.measured(trials, LEVELS, 1 if args.quick else args.repeats)
         times = clock.at_levels(kept, LEVELS)
         ratios[case.title] = tables.beside(times, LEVELS, args.libraries)

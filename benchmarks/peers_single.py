@@ -77,8 +77,11 @@ def at_their_errors(trials: list[clock.Trial]) -> None:
             if trial.library == "Stepsmith":
                 cells += ["", ""]
             else:
-                seconds, names = clock.best(clock.at_levels(ours, [trial.error]), "Stepsmith")
-                cells += [tables.micro(seconds[0], names[0]), tables.ratio(seconds[0] / trial.seconds)]
+                seconds, names = clock.best(clock.at_levels(ours, [trial.error]), "Stepsmith", 1)
+                cells += [
+                    tables.micro(seconds[0], names[0]),
+                    tables.ratio(tables.ratios(seconds, np.array([trial.seconds]))[0]),
+                ]
             tables.line(cells)
 
 

@@ -65,7 +65,7 @@ def numbalsoda(method: str) -> Call:
 def _diffrax(case: Single, method: str) -> Callable[[Any, float], Any]:
     import jax
 
-    return jax.jit(one_solve(case.problem.rhs, case.p, case.span[1], method))
+    return jax.jit(one_solve(case.problem, case.p, case.span[1], method))
 
 
 def diffrax(method: str) -> Call:

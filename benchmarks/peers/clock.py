@@ -76,23 +76,25 @@ def at_levels(trials: Iterable[Trial], levels: Sequence[float]) -> dict[tuple[st
     }
 
 
-def best(times: dict[tuple[str, str], np.ndarray], library: str) -> tuple[np.ndarray, list[str]]:
-    """The least seconds of a library at every level, and the method that takes them ("" where none gets there)."""
+def best(times: dict[tuple[str, str], np.ndarray], library: str, count: int) -> tuple[np.ndarray, list[str]]:
+    """The least seconds of a library at each of `count` levels, NaN where it gets to none, and the method that takes
+    them.
+    """
     rows = {method: row for (own, method), row in times.items() if own == library}
-    if not rows:
-        return np.array([]), []
-    table = np.array(list(rows.values()))
-    held = np.where(np.isnan(table), np.inf, table)
-    names = [list(rows)[k] if np.isfinite(held[k, j]) else "" for j, k in enumerate(held.argmin(axis=0))]
-    least = held.min(axis=0)
-    return np.where(np.isfinite(least), least, np.nan), names
+    table = np.array([np.full(count, np.nan), *rows.values()])
+    table[np.isnan(table)] = np.inf
+    names = ["", *rows]
+    least = table.min(axis=0)
+    return np.where(np.isfinite(least), least, np.nan), [names[k] for k in table.argmin(axis=0)]
 
 
 def worth(trials: Sequence[Trial], levels: Sequence[float]) -> list[Trial]:
     """The trials of the methods that are near their library's best at some level."""
     times = at_levels(trials, levels)
     near = {
-        (library, method) for (library, method), row in times.items() if np.any(row <= WORTH * best(times, library)[0])
+        (library, method)
+        for (library, method), row in times.items()
+        if np.any(row <= WORTH * best(times, library, len(levels))[0])
     }
     return [trial for trial in trials if (trial.library, trial.method) in near]
 

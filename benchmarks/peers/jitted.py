@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .forms import Rhs, for_jax
+import stepsmith as ss
+
+from .forms import for_jax
 
 
-def one_solve(rhs: Rhs, p: np.ndarray, t1: float, method: str) -> Callable[[Any, Any], Any]:
+def one_solve(source: ss.Batch | ss.Problem, p: np.ndarray, t1: float, method: str) -> Callable[[Any, Any], Any]:
     """`solve(y0, tol)` from 0 to t1 at rtol = atol = tol, under diffrax's default gains; NaN where it fails."""
     import diffrax as dfx
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
-    term, held, solver = dfx.ODETerm(for_jax(rhs)), jnp.asarray(p), getattr(dfx, method)()
+    term, held, solver = dfx.ODETerm(for_jax(source)), jnp.asarray(p), getattr(dfx, method)()
 
     def solve(y0: Any, tol: Any) -> Any:
         out = dfx.diffeqsolve(

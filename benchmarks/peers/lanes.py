@@ -18,7 +18,7 @@ from .ensembles import Ensemble
 from .forms import for_numba
 from .jitted import one_solve
 
-#: looked up by name: those that are not in this version, or not for this problem, are left out with a word
+#: those that this version does not have, or that do not take a problem, are left out with a word
 STEPSMITH = ("dop853", "tsit5", "vern7", "vern8", "vern9", "dprkn6", "dprkn12", "gbs")
 #: SIMD widths over the one that heyoka recommends
 HEYOKA = ("1 vector", "2 vectors")
@@ -66,7 +66,7 @@ def heyoka(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:
 def _diffrax(case: Ensemble, method: str) -> Callable[[Any, float], Any]:
     import jax
 
-    return jax.jit(jax.vmap(one_solve(case.batch.rhs, case.batch.p[0], case.t1, method), in_axes=(0, None)))
+    return jax.jit(jax.vmap(one_solve(case.batch, case.batch.p[0], case.t1, method), in_axes=(0, None)))
 
 
 def diffrax(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:

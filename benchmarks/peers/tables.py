@@ -27,26 +27,32 @@ def micro(seconds: float, method: str = "") -> str:
 
 
 def ratio(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"
+    """A ratio as it is printed; 0 and infinity stand for an error that one side alone reaches."""
+    if np.isnan(value):
+        return "-"
+    return {0.0: "Stepsmith alone", np.inf: "the peer alone"}.get(value, f"{value:.2f}")
+
+
+def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Ours over theirs at every level; 0 where we alone reach it, infinity where they alone do."""
+    there = np.where(np.isnan(theirs), 0.0, np.inf)
+    return np.where(np.isnan(ours) != np.isnan(theirs), np.where(np.isnan(ours), there, 0.0), ours / theirs)
 
 
 def beside(times: Times, levels: Sequence[float], peers: Sequence[str]) -> dict[str, np.ndarray]:
     """Print a row a level, ours and every peer with the ratio; returns the ratios of every peer."""
-    ours, methods = best(times, "Stepsmith")
-    cells, found = ["error", "Stepsmith"], {}
+    ours, methods = best(times, "Stepsmith", len(levels))
+    theirs = {peer: best(times, peer, len(levels)) for peer in peers}
+    found = {peer: ratios(ours, seconds) for peer, (seconds, _) in theirs.items()}
+    cells = ["error", "Stepsmith"]
     for peer in peers:
         cells += [peer, f"Stepsmith / {peer}"]
     head(cells)
-    theirs = {peer: best(times, peer) for peer in peers}
     for k, level in enumerate(levels):
         row = [f"{level:.0e}", micro(ours[k], methods[k])]
-        for peer in peers:
-            seconds, names = theirs[peer]
-            row += [micro(seconds[k], names[k]), ratio(ours[k] / seconds[k])] if names else ["not installed", "-"]
+        for peer, (seconds, names) in theirs.items():
+            row += [micro(seconds[k], names[k]), ratio(found[peer][k])]
         line(row)
-    for peer in peers:
-        seconds, names = theirs[peer]
-        found[peer] = ours / seconds if names else np.full(len(levels), np.nan)
     return found
 
 
@@ -69,11 +75,19 @@ def summary(peer: str, rows: dict[str, np.ndarray], levels: Sequence[float]) -> 
     for title, row in rows.items():
         line([title, *map(ratio, row), ratio(mean(row))])
     line(["geometric mean", *(ratio(mean(column)) for column in table.T), ratio(mean(table))])
-    there = table[np.isfinite(table)]
-    print(f"\nStepsmith is faster in {np.sum(there < 1.0)} of {there.size} cells that both reach.")
+    both = measured(table)
+    print(
+        f"\nBoth reach {both.size} of {table.size} errors, and Stepsmith is faster at {np.sum(both < 1.0)} of them; "
+        f"Stepsmith alone reaches {np.sum(table == 0.0)}, {peer} alone {np.sum(np.isinf(table))}."
+    )
+
+
+def measured(values: np.ndarray) -> np.ndarray:
+    """The ratios at errors that both reach."""
+    return values[np.isfinite(values) & (values > 0.0)]
 
 
 def mean(values: np.ndarray) -> float:
-    """Geometric mean of what is a number."""
-    there = values[np.isfinite(values)]
-    return float(np.exp(np.log(there).mean())) if there.size else float("nan")
+    """Geometric mean of the ratios at errors that both reach."""
+    both = measured(values)
+    return float(np.exp(np.log(both).mean())) if both.size else float("nan")

@@ -21,6 +21,7 @@ from peers import one_thread  # isort: skip  (before NumPy and JAX)
 
 import argparse
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -31,20 +32,26 @@ from stepsmith.integrators import methods
 
 LEVELS = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 TOLERANCES = 10.0 ** -np.arange(3.0, 16.1, 0.5)
+#: CPU seconds of one call on the sample after which a method's tolerances end
+PATIENCE = 5.0
 
 
 def scanned(case: ensembles.Ensemble, library: str, method: str, exact: np.ndarray, tolerances) -> list[clock.Trial]:
-    """One trial a tolerance, from loose to tight, until the tightest level is reached or errors no longer fall."""
+    """One trial a tolerance, from loose to tight, until the tightest level is reached, errors no longer fall, or the
+    sample takes longer than `PATIENCE`.
+    """
     make, _, everything = lanes.LIBRARIES[library]
     sample, found, worse = case.first(len(exact)), [], 0
     batch = case.batch if everything else sample
     for tol in tolerances:
-        y = make(case, method, float(tol), sample)()
+        call, before = make(case, method, float(tol), sample), time.process_time()
+        y = call()
+        late = bool(found) and time.process_time() - before > PATIENCE  # the first call may have compiled
         error = float(np.median(references.relative(y, exact)))
         run = make(case, method, float(tol), batch)
         worse = 0 if not found or error < min(trial.error for trial in found) else worse + 1
         found.append(clock.Trial(library, method, float(tol), max(error, 2.0**-53), run, len(batch.y0)))
-        if error < 0.5 * min(LEVELS) or (worse == 3 and np.isfinite(error)):
+        if error < 0.5 * min(LEVELS) or (worse == 3 and np.isfinite(error)) or late:
             break
     return found
 

@@ -14,6 +14,7 @@ solver's tolerances. Libraries that are not installed are left out.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -132,21 +133,30 @@ def cvode(case: Case, rtol: float) -> Run:
     return run
 
 
+@functools.cache
+def cyrk_address(case: Case) -> int:
+    """Where CyRK finds the compiled right-hand side, in its own order of arguments."""
+    import CyRK
+
+    f = case.f
+
+    def swapped(dy, t, y, p):
+        f(t, y, p, dy)
+
+    return CyRK.nb_diffeq_addr(swapped)
+
+
 def cyrk(method: str) -> Callable[[Case, float], Run]:
     def make(case: Case, rtol: float) -> Run:
         import CyRK
 
-        f, n = case.f, case.y0.size
-
-        def swapped(dy, t, y, p):
-            f(t, y, p, dy)
-
-        address = CyRK.nb_diffeq_addr(swapped)
+        address, n = cyrk_address(case), case.y0.size
 
         def run() -> np.ndarray:
             out = CyRK.nbsolve2_ivp(address, case.span, case.y0, method, args=case.p, rtol=rtol, atol=case.atol(rtol))
-            y = np.asarray(out.y).reshape(n, -1)[:, -1]
-            return y if out.success else np.full(n, np.nan)
+            y = np.asarray(out.y).reshape(n, -1)[:, -1].copy() if out.success else np.full(n, np.nan)
+            out.free()  # or its memory is never given back
+            return y
 
         return run
 

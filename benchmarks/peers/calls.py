@@ -36,26 +36,33 @@ def heyoka(case: Single, tol: float) -> Run:
     return run
 
 
+@functools.cache
+def _numbalsoda(case: Single) -> Any:
+    """The right-hand side as numbalsoda calls it."""
+    import numba
+    import numbalsoda as library
+
+    n, m, f = case.y0.size, case.p.size, case.f
+
+    @numba.cfunc(library.lsoda_sig)
+    def field(t, y, dy, p):
+        f(t, numba.carray(y, n), numba.carray(p, m), numba.carray(dy, n))
+
+    return field
+
+
 def numbalsoda(method: str) -> Call:
     """`numbalsoda.lsoda` or `numbalsoda.dop853`."""
 
     def make(case: Single, tol: float) -> Run:
-        import numba
         import numbalsoda as library
 
-        n, m, f, solve = case.y0.size, case.p.size, case.f, getattr(library, method)
-
-        @numba.cfunc(library.lsoda_sig)
-        def field(t, y, dy, p):
-            f(t, numba.carray(y, n), numba.carray(p, m), numba.carray(dy, n))
-
-        address, times = field.address, np.array(case.span)
+        solve, address, times = getattr(library, method), _numbalsoda(case).address, np.array(case.span)
 
         def run() -> np.ndarray:
             y, success = solve(address, case.y0, times, case.p, rtol=tol, atol=tol, mxstep=1_000_000)
-            return y[-1] if success else np.full(n, np.nan)
+            return y[-1] if success else np.full(case.y0.size, np.nan)
 
-        run.kept = field  # type: ignore[attr-defined]  # its code lives as long as it does
         return run
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ class Ensemble:
     @property
     def t1(self) -> float:
         return float(self.batch.t1[0])
+
+    @functools.cached_property
+    def f(self) -> Callable[..., None]:
+        """The right-hand side compiled by Numba."""
+        return forms.for_numba(self.batch.rhs)
 
     def first(self, count: int) -> ss.Batch:
         """The first instances."""
@@ -99,7 +105,7 @@ CASES = {
     "lorenz": (lorenz_box, 4096, 512, 256),
     "henon_heiles": (henon_heiles_energies, 4096, 512, 256),
     "kepler": (kepler_half, 4096, 512, 256),
-    "pleiades": (pleiades_moved, 2048, 256, 128),
+    "pleiades": (pleiades_moved, 2048, 128, 64),
     "solar_system": (solar_moved, 1024, 64, 64),
 }
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from stiff_single import cyrk_address
 
 import stepsmith as ss
 
 from .clock import Run
 from .ensembles import Ensemble
-from .forms import for_numba
 from .jitted import one_solve
 
 #: those that this version does not have, or that do not take a problem, are left out with a word
@@ -76,14 +76,11 @@ def diffrax(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:
 
 
 @functools.cache
-def _cyrk(case: Ensemble) -> tuple[int, Callable[..., None]]:
+def _cyrk_loop() -> Callable[..., None]:
     import CyRK
     import numba
 
-    rhs, solve = for_numba(case.batch.rhs), CyRK.nbsolve2_ivp
-
-    def swapped(dy, t, y, p):
-        rhs(t, y, p, dy)
+    solve = CyRK.nbsolve2_ivp
 
     @numba.njit
     def loop(address, y0, p, t1, method, tol, out):
@@ -93,13 +90,12 @@ def _cyrk(case: Ensemble) -> tuple[int, Callable[..., None]]:
                 out[i] = sol.y[:, -1]
             sol.free()
 
-    return CyRK.nb_diffeq_addr(swapped), loop
+    return loop
 
 
 def cyrk(case: Ensemble, method: str, tol: float, batch: ss.Batch) -> Run:
     """A compiled loop over trajectories, without Python in it."""
-    address, loop = _cyrk(case)
-    p = case.batch.p[0].copy()
+    loop, address, p = _cyrk_loop(), cyrk_address(case), case.batch.p[0].copy()
 
     def run() -> np.ndarray:
         out = np.full_like(batch.y0, np.nan)

@@ -71,7 +71,7 @@ def at_their_errors(trials: list[clock.Trial]) -> None:
     tables.head(["rtol = atol", "library", "error", "microseconds", "Stepsmith at that error", "Stepsmith / library"])
     for tol in STATED:
         for trial in trials:
-            if not np.isclose(trial.tol, tol, rtol=1e-6):
+            if not np.isclose(trial.tol, tol, rtol=1e-6, atol=0.0):
                 continue
             cells = [f"{tol:.0e}", f"{trial.library} {trial.method}", f"{trial.error:.1e}", tables.micro(trial.seconds)]
             if trial.library == "Stepsmith":

@@ -31,7 +31,7 @@ from stepsmith.integrators import methods
 
 STATED = (1e-6, 1e-9, 1e-12)
 LEVELS = (1e-4, 1e-6, 1e-8, 1e-10)
-TOLERANCES = np.array([float(f"1e-{k // 2}") * (1.0 if k % 2 == 0 else 10.0**-0.5) for k in range(6, 30)])
+TOLERANCES = np.array([float(f"1e-{k // 2}") * (1.0 if k % 2 == 0 else 10.0**-0.5) for k in range(4, 30)])
 
 
 def scanned(case: singles.Single, library: str, method: str, call: calls.Call, tolerances) -> list[clock.Trial]:

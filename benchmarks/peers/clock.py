@@ -62,16 +62,19 @@ def needed(trials: Iterable[Trial], levels: Sequence[float]) -> list[Trial]:
         wanted: set[int] = set()
         for level in levels:
             inside = np.flatnonzero(errors <= level)
-            if len(inside) and inside[0] > 0:
-                wanted |= {int(inside[0]) - 1, int(inside[0])}
+            if len(inside):
+                wanted |= {max(int(inside[0]) - 1, 0), int(inside[0])}
         kept += [curve[k] for k in sorted(wanted)]
     return [trial for trial in kept if np.isfinite(trial.error)]
 
 
 def at_levels(trials: Iterable[Trial], levels: Sequence[float]) -> dict[tuple[str, str], np.ndarray]:
-    """Seconds of every library and method at the levels, linear in logarithms of error and time; NaN: not reached."""
+    """Seconds of every library and method at the levels, linear in logarithms of error and time; NaN: not reached.
+
+    A level that is looser than every run counts as the cheapest run.
+    """
     return {
-        key: np.exp(log_work_at([t.error for t in curve], [t.seconds for t in curve], levels))
+        key: np.exp(log_work_at([t.error for t in curve], [t.seconds for t in curve], levels, looser=True))
         for key, curve in curves(trials).items()
     }
 

@@ -55,8 +55,8 @@ def _batch(rhs, y0: np.ndarray, p, t1: float, name: str, **more) -> ss.Batch:
 def lorenz_box(count: int, sample: int) -> Ensemble:
     p = (10.0, 28.0, 8.0 / 3.0)
     y0 = lorenz.sampler(np.random.default_rng(1), count).y0
-    batch = _batch(lorenz.rhs, y0, p, 10.0, "lorenz")
-    return Ensemble("Lorenz, T = 10", batch, lambda: forms.polynomial(lorenz.rhs, 3, p), sample)
+    batch = _batch(lorenz.rhs, y0, p, 5.0, "lorenz")
+    return Ensemble("Lorenz, T = 5", batch, lambda: forms.polynomial(lorenz.rhs, 3, p), sample)
 
 
 def henon_heiles_energies(count: int, sample: int) -> Ensemble:

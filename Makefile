@@ -55,7 +55,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p stepsmith
 
-# Without benchmarks/peers_*.py, which take most of an hour on a quiet machine: run them by name.
+# Without benchmarks/peers_*.py, whose compilation and scans of tolerances take long: run them by name.
 # numbalsoda has no wheels: it is compiled where there is a Fortran compiler, and left out, with a word, where not.
 FC_FOUND := $(shell command -v gfortran)
 bench: $(VENV)/.bench $(if $(FC_FOUND),$(VENV)/.bench-fortran)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.integrate
+from scipy.sparse import csc_matrix
 
 from stepsmith import solve_ivp
 from stepsmith.integrators.core.errors import UncompiledWarning
@@ -67,23 +68,30 @@ def test_complex_states(method):
 
 
 def test_a_constant_jacobian_a_pattern_and_bands():
-    lower = -2.0 * np.eye(30) + np.eye(30, k=-1) + np.eye(30, k=1)
+    lower = -2.0 * np.eye(12) + np.eye(12, k=-1) + np.eye(12, k=1)
 
     def diffusion(t, y):
-        out = np.empty(30)
+        out = np.empty(12)
         out[0] = -2.0 * y[0] + y[1]
-        for i in range(1, 29):
+        for i in range(1, 11):
             out[i] = y[i - 1] - 2.0 * y[i] + y[i + 1]
-        out[29] = y[28] - 2.0 * y[29]
+        out[11] = y[10] - 2.0 * y[11]
         return out
 
-    start = np.sin(np.pi * np.arange(1, 31) / 31)
-    exact = start * np.exp(-4.0 * np.sin(np.pi / 62) ** 2 * 10.0)
+    start = np.sin(np.pi * np.arange(1, 13) / 13)
+    exact = start * np.exp(-4.0 * np.sin(np.pi / 26) ** 2 * 10.0)
     for more in ({"jac": lower}, {"jac_sparsity": lower != 0}, {"lband": 1, "uband": 1}):
         res = solve_ivp(diffusion, (0.0, 10.0), start, method="Radau", rtol=1e-6, atol=1e-9, **more)
         assert res.success and np.abs(res.y[:, -1] - exact).max() < 1e-5
     with pytest.raises(ValueError, match="jac must have shape"):
         solve_ivp(diffusion, (0.0, 10.0), start, method="Radau", jac=np.eye(3))
+
+
+def test_a_jacobian_that_returns_a_sparse_matrix():
+    with pytest.warns(UncompiledWarning, match="plain Python"):
+        res = solve_ivp(rational, (5.0, 9.0), START, "Radau", jac=lambda t, y: csc_matrix(jac_rational(t, y)))
+    with_dense = solve_ivp(rational, (5.0, 9.0), START, "Radau", jac=jac_rational)
+    assert res.success and res.t.size == with_dense.t.size and np.abs(res.y - with_dense.y).max() < 1e-12
 
 
 def test_a_stiff_problem_takes_few_evaluations():

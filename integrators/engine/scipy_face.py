@@ -159,20 +159,25 @@ def _problem(fun: Any, y0: np.ndarray, t_span: Any, args: Any, how: _Options, co
         def jac(t: Any, y: Any) -> Any:
             return matrix
     elif jac is not None and not compiled:
-        jac = _dense_jacobian(jac)
+        jac = _dense_jacobian(jac, args)
     start = y0.astype(np.complex128 if y0.dtype.kind == "c" else np.float64) if y0.dtype.kind in "fiubc" else y0
     name = str(getattr(fun, "__name__", "user"))
     return Problem(fun, start, t_span, args=args, jac=jac, sparsity=how.sparsity, name=name, compiled=compiled)
 
 
-def _dense_jacobian(jac: Callable[..., Any]) -> Callable[..., Any]:
+def _dense_jacobian(jac: Callable[..., Any], args: Any) -> Callable[..., Any]:
     """A Jacobian that may return a sparse matrix as one that returns an array."""
 
-    def called(t: Any, y: Any, *args: Any) -> Any:
-        found = jac(t, y, *args)
+    def dense(found: Any) -> Any:
         return found.toarray() if hasattr(found, "toarray") else found
 
-    return called
+    def without(t: Any, y: Any) -> Any:
+        return dense(jac(t, y))
+
+    def called(t: Any, y: Any, *args: Any) -> Any:
+        return dense(jac(t, y, *args))
+
+    return without if args is None else called
 
 
 _SAID: set[Any] = set()

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from stepsmith.integrators.kernels import drivers, layout, pieces
+from stepsmith.integrators.kernels.followed import FOLLOWED_PLACE
 from stepsmith.integrators.kernels.pieces import slots
 
 FOLDER = Path(str(pieces.__file__)).parent
@@ -18,7 +19,7 @@ def places(prefix: str) -> list[str]:
 def test_places_are_those_of_the_layout():
     assert sorted(set(places("PACK_")) - {"head"}) == sorted(layout.PACK)
     assert sorted(places("STAT_")) == sorted(layout.STATS)
-    assert sorted(places("PLACE_")) == sorted(drivers.PLACE)
+    assert sorted(places("PLACE_")) == sorted(FOLLOWED_PLACE) and set(drivers.PLACE) < set(FOLLOWED_PLACE)
 
 
 def test_every_stand_in_is_used_and_templates_hold_functions_alone():

@@ -87,7 +87,7 @@ def generator(t, y):
         (Model().slope, {}, "compiled=False takes any callable"), (as_list, {"p": [C], "args": (1.0,)}, "not both"),
         (as_list, {"p": {"a b": 1.0}}, "Python name"), (as_list, {"p": {"k": "x"}}, "must be a number"),
         (spread, {"args": ("x", 1.0)}, r"args\[0\] must be a real number"),
-        (as_list, {"p": [C], "compiled": 1}, "True or"),
+        (as_list, {"p": [C], "compiled": 1}, "True, False or"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_says_why(fn, given, message):

@@ -18,7 +18,7 @@ import re
 from ..core import record
 from ..methods.explicit.tableau import ExplicitTableau
 from . import calls
-from .loops import Source, polynomial, step_time, weighted_sum
+from .loops import Source, called, polynomial, step_time, weighted_sum
 from .pieces import fsal, interpolate, not_fsal
 from .templates import text
 
@@ -70,7 +70,7 @@ def _first_slope(src: Source, n: int) -> None:
     src.lines += f"        lacking += 1 if ({READY} != 1.0) & (A[STATUS + l] == 0.0) else 0\n"
     inner = Source("attempt(A)")
     inner.name = "first_slope"
-    inner.lines = "    for l in range(W):\n        " + calls.rhs(step_time(0.0), "Y", "G") + "\n"
+    inner.lines = "    for l in range(W):\n" + called(n, calls.rhs(step_time(0.0), "Y", "G"))
     inner.loop(n, 0, f"A[K0 + j] = where({READY} == 1.0, A[K0 + j], A[G + j])\n")
     src.defs += inner.defs
     src.lines += "    if lacking > 0:\n" + re.sub(r"(?m)^(?=.)", "    ", inner.lines)

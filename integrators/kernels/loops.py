@@ -34,6 +34,18 @@ def step_time(c: float) -> str:
     return "A[T + l]" if c == 0.0 else f"A[T + l] + {c!r}*A[HS + l]"
 
 
+#: import of `compile.packed`, for functions with a line of `called`
+PACKED = "from stepsmith.integrators.compile.packed import packed as _packed\n\n\n"
+
+
+def called(n: int, call: str) -> str:
+    """Lines of a lane loop that call a right-hand side.  Where that is all, or nearly all, that the loop does, it is
+    kept together until the function stands in it; loops of small systems hold more.
+    """
+    keep = "        _packed(W)\n" if n > UNROLL else ""
+    return f"{keep}        {call.strip()}\n" if call else ""
+
+
 def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: str = "") -> tuple[str, str]:
     """The same loop with its lane body compiled by `trace.traced`: (definitions, loop lines of the calling function).
 
@@ -47,20 +59,20 @@ def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: s
             src += f"{ind}j = {i}*W + l\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n"
         if post:
             src += re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n"
-        loop = f"    for l in range(W):\n        {name}(A, l)\n" + (f"        {call.strip()}\n" if call else "")
+        loop = f"    for l in range(W):\n        {name}(A, l)\n" + called(n, call)
         return re.sub(r"@(\d)", r"s\1", src) + "\n", loop
     src = f"@_traced\ndef {name}(A, j, l):\n" + re.sub(r"(?m)^", ind, body.rstrip("\n")) + "\n\n"
     loop = ""
     if sums:
         loop += "    for l in range(W):\n" + "".join(f"{ind*2}A[S{k} + l] = 0.0\n" for k in range(sums))
-    loop += f"    for i in range(N):\n        for l in range(W):\n            {name}(A, i*W + l, l)\n"
+    loop += f"    for i in range(N):\n        for l in range(W):\n            _packed(W)\n            {name}(A, i*W + l, l)\n"
     if post:
         src += f"@_traced\ndef {name}_end(A, l):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n\n"
     if post or call:
         loop += (
             "    for l in range(W):\n"
             + (f"        {name}_end(A, l)\n" if post else "")
-            + (f"        {call.strip()}\n" if call else "")
+            + called(n, call)
         )
     return re.sub(r"@(\d)", r"A[S\1 + l]", src), loop
 
@@ -83,4 +95,4 @@ class Source:
 
     def text(self) -> str:
         """Definitions, then the function."""
-        return self.defs + self.lines + "\n"
+        return (PACKED if "_packed(" in self.lines else "") + self.defs + self.lines + "\n"

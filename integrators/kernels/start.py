@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from . import calls
-from .loops import Source, step_time
+from .loops import Source, called, step_time
 
 
 class Embedded(Protocol):
@@ -25,7 +25,7 @@ def start_source(tableau: Embedded, n: int, marks: str = "") -> str:
     """
     k = float(tableau.embedded_order + 1)
     src = Source("start(A)")
-    src.lines += "    for l in range(W):\n        " + calls.rhs(step_time(0.0), "Y", "K1") + "\n"
+    src.lines += "    for l in range(W):\n" + called(n, calls.rhs(step_time(0.0), "Y", "K1"))
     # a component at 0 without an absolute tolerance has no scale yet, and no say in the size
     scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nok = sc > 1e-300\nsc = where(ok, sc, 1.0)\n"
     src.loop(

@@ -75,12 +75,12 @@ EVENT = ENDLESS = BAD_EVENT = SMALLEST = 0
 # events: how many, the most that one step may hold, its most nodes, pieces of a step, which have resets; whether
 # there is a right-hand side; rows of their values at the last step's end, where a reset fired, at the nodes; these
 # nodes; the largest change over a piece, sides, counts, which resets fire, which fired, what rounding a value has;
-# resets without progress and the time of the last; zeros of a piece; an event's value
+# resets without progress and the time of the last; zeros of a piece
 WITH_EVENTS = HAS_RHS = False
 N_EVENTS, MOST_EVENTS, MOST_NODES, SPANS = 1, 1, 1, 4
 HAS_RESET: tuple = (False,)
 GLAST = GFIRED = VALUES = NODE_TH = LARGEST = 0
-SIDE = COUNT = CROSSED = FIRED = NOISE = REPEATS = TFIRED = ROOT_TH = ROOT_EVENT = ROOT_DIR = GV = 0
+SIDE = COUNT = CROSSED = FIRED = NOISE = REPEATS = TFIRED = ROOT_TH = ROOT_EVENT = ROOT_DIR = 0
 # value(A, l, e, t, row), of event e at the state in `row`; reset(A, l, e, t), its new state from YR into YR
 value = reset = _compiled
 

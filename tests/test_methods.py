@@ -48,8 +48,8 @@ def test_a_method_has_all_its_parts(name):
     assert m.name == name and m is methods.get(name) and methods.named(name) == name == methods.registered(name)
     assert m.doc and m.source and set(m.devices) <= set(methods.DEVICES) and m.uses in ("rhs", "accel")
     # the estimate of a method of several steps is that of the order in use, the greatest one's of the greatest; that of
-    # rosenbrock23 is by a formula of higher order
-    above = PLACES[name] == "multistep" or name == "rosenbrock23"
+    # rosenbrock23 is by a formula of higher order, and that of rkc by values and slopes at both ends
+    above = PLACES[name] == "multistep" or name in ("rosenbrock23", "rkc")
     assert m.order >= 1 and m.embedded_order < m.order + above and m.dense_order >= 1
     assert (record.ERR in m.fills) == (m.embedded_order > 0)
     assert m.implicit == (record.NLU in m.fills) and (m.factor_pairs <= m.implicit)

@@ -44,6 +44,7 @@ ROLES = {
     "invariant": ("invariant", ""),
     "event": ("event", "value"),
     "reset": ("reset of an event", "new"),
+    "radius": ("spectral radius", "value"),
 }
 
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
@@ -65,6 +66,8 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
         found.append(("accel", source.accel))
     if source.jac is not None and (method is None or method.implicit):
         found.append(("jac", source.jac))
+    if callable(source.spectral_radius) and method is not None and method.radius:
+        found.append(("radius", source.spectral_radius))
     found += [("invariant", f) for f in invariants]
     y, p = (source.y0[0], source.p[0]) if source.y0.ndim == 2 else (source.y0, source.p)
     t = source.t0[0] if source.y0.ndim == 2 else source.t_span[0]
@@ -135,8 +138,8 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
     """Run the function; ValueError where it breaks its contract, else whether it came to its end."""
     run = Run()
     args: list[Any] = [np.float64(t), Frozen(run, "y", y), Frozen(run, "p", p)]
-    size = y.size // 2 if role == "accel" else 1 if role == "event" else y.size
-    out = Filled(run, ROLES[role][1], size) if role in ("rhs", "accel", "event", "reset") else None
+    size = y.size // 2 if role == "accel" else 1 if role in ("event", "radius") else y.size
+    out = None if role in ("jac", "invariant") else Filled(run, ROLES[role][1], size)
     if role == "jac":
         args.append(Matrix(run, size))
     elif out is not None:

@@ -58,9 +58,9 @@ def is_caller(fn: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def caller(role: str, n: int, m: int, place: int) -> Callable[..., None]:
     """f(t, y, p, out) that calls back the function whose address stands at p[place]: "rhs" or "reset", out (n,), "jac",
-    out (n, n), or "event", out (1,).
+    out (n, n), "event" or "radius", out (1,).
     """
-    size = n * n if role == "jac" else 1 if role == "event" else n
+    size = n * n if role == "jac" else 1 if role in ("event", "radius") else n
     text = (_RHS + (_OUT_MATRIX if role == "jac" else _OUT)).format(
         role=role, n=n, m=m, place=place, length=n + m + size, start=n + m, size=size
     )

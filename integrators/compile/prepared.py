@@ -14,6 +14,7 @@ import numpy as np
 from ..core.errors import UncompiledWarning, outside
 from ..problems.events import Event
 from ..problems.foreign import callback_of
+from ..problems.forms import FUNCTIONS
 from ..problems.problem import Batch, Problem
 from ..problems.styles import name_of, style_of
 from . import separate
@@ -28,7 +29,7 @@ def prepared(source: Source) -> Source:
     """`source`, or a copy whose functions stand in kernels, with further parameters behind the problem's own."""
     if not is_apart(source):
         source = moved_to_p(source)
-    if style_of(source.rhs) is not None or style_of(source.jac) is not None:
+    if any(style_of(getattr(source, name)) is not None for name in FUNCTIONS):
         return _by_address(source)
     return source
 
@@ -99,8 +100,8 @@ def _by_address(source: Source) -> Source:
         t, y, p = float(source.t0[0]), source.y0[0], source.p[0]
     else:
         return source
-    for role in ("rhs", "jac"):
-        fn = getattr(source, role)
+    for name, role in FUNCTIONS.items():
+        fn = getattr(source, name)
         style = style_of(fn)
         if style is None:
             continue
@@ -110,7 +111,7 @@ def _by_address(source: Source) -> Source:
             place = callback.address
         else:
             place = separate.address(fn, style, t, y, p[: style.m])
-        changed[role] = caller(role, source.n, style.m, source.m + len(more))
+        changed[name] = caller(role, source.n, style.m, source.m + len(more))
         more.append(float(place))
     return _with_places(source, more, changed)
 

@@ -38,6 +38,7 @@ def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exce
     for role, fn, takes, fills in (
         ("right-hand side", source.rhs, "(t, y, p, dy)", "dy"), ("accelerations", source.accel, "(t, y, p, a)", "a"),
         ("Jacobian", source.jac, "(t, y, p, J)", "J"),
+        ("spectral radius", source.spectral_radius if callable(source.spectral_radius) else None, "(t, y, p)", "value"),
         *(("event", event.value, "(t, y, p, value)", "value") for event in events),
         *(("reset of an event", event.reset, "(t, y, p, new)", "new") for event in events),
     ):  # fmt: skip

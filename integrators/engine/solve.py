@@ -105,7 +105,8 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     heavy = None if problem.mass is None else mass.key(problem.mass)
     pattern = sparsity.key(problem.sparsity), heavy
     sizes = (problem.y0.size, problem.p.size, problem.nbody)
-    key = (method, problem.rhs, problem.jac, problem.accel, pattern, sizes, id(controller), log)
+    own = problem.rhs, problem.jac, problem.accel, problem.spectral_radius
+    key = (method, *own, pattern, sizes, id(controller), log)
     known = _RESOLVED.get(key)
     if known is not None and known[0]() is controller and known[2].same():
         return known[1]
@@ -113,7 +114,7 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     check_controller(controller, meth, problem)
     rhs_check.check(problem, meth)
     mass_check.check_index(problem)
-    watch = _watched(problem.rhs, problem.jac, problem.accel, *getattr(controller, "functions", ()))
+    watch = _watched(*(fn for fn in own if callable(fn)), *getattr(controller, "functions", ()))
     if jacobian_check.concerns(problem, meth):
         jacobian_check.warn_once(problem)
     kernel = single_kernel(problem, meth, controller, slots_of(controller, log))

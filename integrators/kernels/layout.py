@@ -32,6 +32,8 @@ SUCCESSES = (SUCCESS, EVENT)
 # of problems with a mass matrix (`pieces.mass`)
 INCONSISTENT = -8
 HIGH_INDEX = -9
+# of methods that take the spectral radius of df/dy (`pieces.rkc`)
+BAD_RADIUS = -10
 
 MESSAGES = {
     RUNNING: "still running",
@@ -51,6 +53,7 @@ MESSAGES = {
     "stepsmith.consistent_start gives one that does",
     HIGH_INDEX: "the algebraic equations do not determine the algebraic variables at the initial state: the problem is "
     "of index 2 or higher, and has to be brought to index 1 by differentiating constraints",
+    BAD_RADIUS: "the problem's spectral_radius is negative, NaN or infinite there; the last good state is returned",
 }
 
 #: columns of the per-trajectory statistics that drivers return, and the rows of a block that they are copied from

@@ -50,6 +50,7 @@ class Method:
     factor_pairs    its factorisations come in pairs, a real and a complex one (`engine.costs` counts them as two)
     tableau         of an explicit Runge-Kutta pair, else None
     mass            it solves M y' = f(t, y) with a mass matrix M
+    radius          it takes the spectral radius of df/dy, the problem's own (`spectral_radius`) where there is one
     law             name of the law that chooses its steps where no controller is named; "" for a method without an
                     error estimate, for which a controller has to be named
     """
@@ -70,6 +71,7 @@ class Method:
     tableau: ExplicitTableau | None = None
     law: str = UNIVERSAL
     mass: bool = False
+    radius: bool = False
 
     def own_law(self) -> str:
         """`law`; ValueError for a method that has none."""

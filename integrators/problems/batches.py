@@ -19,7 +19,8 @@ from . import sparsity
 from .problem import Batch, Problem
 
 #: fields of a Problem that may differ within a batch, or are labels
-_OWN = ("rhs", "jac", "accel", "invariants", "y0", "p", "t_span", "name", "family", "sparsity", "mass")
+_OWN = ("rhs", "jac", "accel", "invariants", "y0", "p", "t_span", "name", "family", "sparsity", "mass",
+        "spectral_radius")  # fmt: skip
 
 
 def given_batch(given: Any) -> Batch:
@@ -90,6 +91,10 @@ def _check_alike(first: Problem, problem: Problem, i: int) -> None:
         one, two = getattr(first, what), getattr(problem, what)
         if not _same(one, two):
             raise _differs(i, what, _difference(one, two))
+    one, two = first.spectral_radius, problem.spectral_radius
+    if not (_same(one, two) if callable(one) and callable(two) else _equal(one, two)):
+        raise _differs(i, "spectral_radius", _difference(one, two) if callable(one) and callable(two) else
+                       f"{shown(two)} against {shown(one)}")
     if problem.invariants is not first.invariants:
         if problem.invariants.keys() != first.invariants.keys():
             raise _differs(i, "invariants", f"{sorted(problem.invariants)} against {sorted(first.invariants)}")

@@ -80,7 +80,7 @@ def around(style: styles.Style, form: str) -> Callable[..., None]:
             out[:, :] = filled
         else:
             flat = np.asarray(filled).reshape(-1)
-            one = style.state is None or style.role == "event"
+            one = style.state is None or style.single
             out[:] = flat if one or style.state is None else style.state.flat(flat.reshape(style.state.shape))
 
     made = written
@@ -98,7 +98,7 @@ def reraise(source: Any, threads: bool = False) -> None:
     """Raise what a function of a Problem or Batch raised while a kernel called it.  threads: in any thread, and not
     only in this one.
     """
-    for fn in (source.rhs, source.jac):
+    for fn in (source.rhs, source.jac, source.spectral_radius):
         callback = callback_of(fn)
         if callback is not None:
             callback.reraise(threads)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import mass as masses
-from . import sparsity
+from . import radius, sparsity
 from .forms import Portable, brought_in, parameters
 from .states import State, state_of
 
@@ -49,6 +49,7 @@ def _check_functions(obj: Any) -> None:
     for label in ("jac", "accel"):
         if getattr(obj, label) is not None and not callable(getattr(obj, label)):
             raise ValueError(f"{label} must be a function or None, got {type(getattr(obj, label)).__name__}")
+    object.__setattr__(obj, "spectral_radius", radius.checked(obj.spectral_radius))
     if not isinstance(obj.invariants, Mapping) or not all(map(callable, obj.invariants.values())):
         raise ValueError("invariants must map names to functions invariant(t, y, p)")
 
@@ -109,9 +110,10 @@ class Problem(Portable):
     a call takes some nanoseconds more. name: a label. family: name of the family it was drawn from, or None. nbody:
     (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved along exact solutions. sparsity: where the
     Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals beside the main one, or an (n, n) array,
-    dense or SciPy sparse, non-zero there; None: everywhere. With it, `jac`
-    need not write the other entries. mass: M of M y' = f(t, y; p), (n, n), dense or SciPy sparse, or (n,), its
-    diagonal; None: the identity.  Implicit methods alone take one.  accel: `accel(t, y, p, a)` for second-order
+    dense or SciPy sparse, non-zero there; None: everywhere. With it, `jac` need not write the other entries.
+    mass: M of M y' = f(t, y; p), (n, n), dense or SciPy sparse, or (n,), its diagonal; None: the identity.  Implicit
+    methods alone take one.  spectral_radius: of df/dy, for the method rkc: a bound from above, unit 1/time, a number or
+    a function (t, y, p) -> number; None: it is found (`radius`).  accel: `accel(t, y, p, a)` for second-order
     systems: a (n/2,) from positions y[:n/2]. N-body needs none. validate=False admits NaN and infinite y0 (to test how
     solvers fail); shapes are always checked.
 
@@ -136,6 +138,7 @@ class Problem(Portable):
     args: InitVar[Any] = None
     compiled: InitVar[Any] = True
     mass: Any = None
+    spectral_radius: Any = None
 
     if TYPE_CHECKING:  # what the constructor takes is wider than what the fields hold afterwards
 
@@ -145,7 +148,7 @@ class Problem(Portable):
             name: str = "user", family: str | None = None, nbody: tuple[int, int] | None = None,
             invariants: Mapping[str, Invariant] = ..., accel: Callable[..., None] | None = None, sparsity: Any = None,
             names: tuple[str, ...] | None = None, state: State | None = None, validate: bool = True,
-            args: Any = None, compiled: bool | str = True, mass: Any = None,
+            args: Any = None, compiled: bool | str = True, mass: Any = None, spectral_radius: Any = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool, args: Any, compiled: Any) -> None:
@@ -176,7 +179,7 @@ class Problem(Portable):
         """Whether there is something for `compile.prepared` to do."""
         if getattr(self.rhs, "__closure__", None) is not None or hasattr(self.rhs, "stepsmith_style"):
             return True
-        return self.jac is not None and hasattr(self.jac, "stepsmith_style")
+        return hasattr(self.jac, "stepsmith_style") or hasattr(self.spectral_radius, "stepsmith_style")
 
     @property
     def n(self) -> int:
@@ -207,7 +210,7 @@ class Problem(Portable):
         return Batch(self.rhs, self.y0[None], self.p[None], np.array([t0]), np.array([end]), name=self.name,
                      nbody=self.nbody, jac=self.jac, invariants=self.invariants, family=self.family,
                      accel=self.accel, sparsity=self.sparsity, names=self.names, state=self.state, validate=False,
-                     mass=self.mass)
+                     mass=self.mass, spectral_radius=self.spectral_radius)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +240,7 @@ class Batch(Portable):
     validate: InitVar[bool] = True
     compiled: InitVar[Any] = True
     mass: Any = None
+    spectral_radius: Any = None
 
     if TYPE_CHECKING:
 
@@ -247,7 +251,7 @@ class Batch(Portable):
             invariants: Mapping[str, Invariant] = ..., family: str | None = None,
             accel: Callable[..., None] | None = None,
             sparsity: Any = None, names: tuple[str, ...] | None = None, state: State | None = None,
-            validate: bool = True, compiled: bool | str = True, mass: Any = None,
+            validate: bool = True, compiled: bool | str = True, mass: Any = None, spectral_radius: Any = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self, validate: bool, compiled: Any) -> None:
@@ -303,7 +307,8 @@ class Batch(Portable):
     def __getitem__(self, key: Any) -> Any:
         common: dict[str, Any] = dict(name=self.name, nbody=self.nbody, jac=self.jac, invariants=self.invariants,
                                       family=self.family, accel=self.accel, sparsity=self.sparsity,
-                                      names=self.names, state=self.state, validate=False, mass=self.mass)
+                                      names=self.names, state=self.state, validate=False, mass=self.mass,
+                                      spectral_radius=self.spectral_radius)
         if isinstance(key, (int, np.integer)):
             span = (self.t0[key], self.t1[key])
             return Problem(self.rhs, self.y0[key], span, self.p[key], **common)

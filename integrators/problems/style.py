@@ -10,8 +10,11 @@ from .layouts import Layout
 from .states import State
 
 #: what a function of each role fills, and what it is called in messages
-FILLS = {"rhs": "dy", "jac": "J", "event": "value", "reset": "new"}
-WORDS = {"rhs": "right-hand side", "jac": "Jacobian", "event": "event", "reset": "reset of an event"}
+FILLS = {"rhs": "dy", "jac": "J", "event": "value", "reset": "new", "radius": "value"}
+WORDS = {
+    "rhs": "right-hand side", "jac": "Jacobian", "event": "event", "reset": "reset of an event",
+    "radius": "spectral radius",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,24 @@ class Style:
     apart: bool = False
 
     @property
+    def single(self) -> bool:
+        """Whether it gives one number."""
+        return self.role in ("event", "radius")
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the numbers that it fills."""
-        return (self.n, self.n) if self.role == "jac" else (1,) if self.role == "event" else (self.n,)
+        return (self.n, self.n) if self.role == "jac" else (1,) if self.single else (self.n,)
 
 
 def style_of(fn: Any) -> Style | None:
     """The style of a function that `in_place` made; None for any other."""
     return getattr(fn, "stepsmith_style", None)
+
+
+def origin_of(fn: Any) -> Style | None:
+    """The style of a function that was made from a person's own, by whatever way; None for any other."""
+    return getattr(fn, "stepsmith_origin", style_of(fn))
 
 
 def name_of(style: Style) -> str:

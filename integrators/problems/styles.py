@@ -13,6 +13,7 @@ person's shape, calls the function, and copies the answer into `out`.
     f(t, y, a, b, ...)  with args, or with parameters by name
     jac                 the same, with a matrix in place of dy
     an event            the same, with one number in place of dy; its reset as rhs, with the new state in place of dy
+    a spectral radius   the same, with one number in place of dy
 
 The function itself may be compiled by Numba, which then checks its indices, inside of a kernel or, with
 `compiled="apart"`, as a function of its own (`compile.separate`); or, with `compiled=False`, be any Python function
@@ -34,6 +35,7 @@ from .style import FILLS as FILLS
 from .style import WORDS as WORDS
 from .style import Style as Style
 from .style import name_of as name_of
+from .style import origin_of as origin_of
 from .style import refusal
 from .style import style_of as style_of
 from .style_forms import form_of
@@ -79,11 +81,11 @@ def _made(style: Style, t: float, y: np.ndarray, p: np.ndarray) -> Callable[...,
 
         check_kind(style.fn, style.role)
     form = form_of(style)
-    if style.role == "event" and form == "fill or return":
+    if style.single and form == "fill or return":
         form = "pass"
     plain = style.state is None and style.layout == Layout() and style.compiled and not style.apart
     inside = style.compiled and not style.apart
-    if style.role == "event" and inside and style.state is None and "fill" not in form:
+    if style.single and inside and style.state is None and "fill" not in form:
         direct = _direct(style, form, t, y, p)
         if direct is not None:
             return direct
@@ -183,7 +185,7 @@ def blank(style: Style) -> np.ndarray:
     if style.role == "jac":
         return np.zeros((style.n, style.n))
     flat = np.full(style.shape, _UNWRITTEN)
-    return flat if style.state is None or style.role == "event" else np.atleast_1d(style.state.shaped(flat))
+    return flat if style.state is None or style.single else np.atleast_1d(style.state.shaped(flat))
 
 
 def unwritten(style: Style, out: np.ndarray) -> str:
@@ -197,7 +199,7 @@ def unwritten(style: Style, out: np.ndarray) -> str:
 
 def check_answer(style: Style, answer: Any) -> None:
     """ValueError where what a function returned is not `out`'s content."""
-    real = style.role in ("jac", "event") or style.state is None
+    real = style.role == "jac" or style.single or style.state is None
     want = style.shape if real or style.state is None else style.state.shape
     if answer is None:
         fills = FILLS[style.role]
@@ -208,23 +210,24 @@ def check_answer(style: Style, answer: Any) -> None:
         array = np.asarray(answer)
     except ValueError as error:
         raise refusal(style, f"it returns no array: {error}") from None
-    allowed = "fiubc" if style.state is not None and style.state.is_complex and style.role != "event" else "fiub"
-    if style.role == "event" and array.dtype.kind == "b":
-        raise refusal(style, "it returns a truth value: return the number whose change of sign is the event")
+    allowed = "fiubc" if style.state is not None and style.state.is_complex and not style.single else "fiub"
+    if style.single and array.dtype.kind == "b":
+        what = "the number whose change of sign is the event" if style.role == "event" else "a number"
+        raise refusal(style, f"it returns a truth value: return {what}")
     if array.dtype.kind not in allowed:
         what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
         raise refusal(style, f"it must return numbers, got {what}")
     one = style.shape == (1,) and array.shape in ((), (1,)) and style.role != "jac"
     if array.shape != want and not one:
-        if style.role == "event":
+        if style.single:
             raise refusal(style, f"it must return one number, got an array of shape {array.shape}")
         got = f"{array.size} values" if array.ndim == 1 and len(want) == 1 else f"shape {array.shape}"
         raise refusal(style, f"it returns {got}, where y0 has {want[0] if len(want) == 1 else f'shape {want}'}")
 
 
 def _direct(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> Callable[..., Any] | None:
-    """An event that takes single numbers of y and p by whole-number indices, without copies of these; None for one that
-    uses them as arrays, or that has to be looked at more closely.
+    """An event, or a spectral radius, that takes single numbers of y and p by whole-number indices, without copies of
+    these; None for one that uses them as arrays, or that has to be looked at more closely.
     """
     from . import styles_text
 
@@ -232,7 +235,9 @@ def _direct(style: Style, form: str, t: float, y: np.ndarray, p: np.ndarray) -> 
     if text is None or uses_arrays(style.fn, style.role, t, y, p, lambda a, b: arguments(style, form, b)):
         return None
     check_answer(style, _run(style, form, t, y, p)[1])
-    return finished(style, text, {"np": np, "given": style.fn})
+    made = finished(style, text, {"np": np, "given": style.fn})
+    made.stepsmith_origin = style  # type: ignore[attr-defined]
+    return made
 
 
 def _around(style: Style, form: str, answer: Any) -> Callable[..., Any]:

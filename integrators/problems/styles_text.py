@@ -97,7 +97,7 @@ def _parameters(style: Style, form: str) -> list[str]:
 def _blank(style: Style) -> list[str]:
     if style.role == "jac":
         return [f"filled = np.zeros(({style.n}, {style.n}))"]
-    if style.role == "event":
+    if style.single:
         return ["filled = np.full(1, np.nan)"]
     state = style.state
     shape = (style.n,) if state is None else state.shape or (1,)
@@ -110,7 +110,7 @@ def _array_out(style: Style, name: str) -> list[str]:
     if style.role == "jac":
         n = style.n
         return [f"for i in range({n}):", f"    for j in range({n}):", f"        out[i, j] = {name}[i, j]"]
-    if style.role == "event":
+    if style.single:
         return [f"out[0] = {name}[0]"]
     state = style.state
     flat = name if state is None or len(state.shape) <= 1 else "flat"
@@ -126,7 +126,7 @@ def _answer_out(style: Style, answer: Any) -> list[str]:
     if style.role == "jac":
         made = "answer" if isinstance(answer, np.ndarray) else "np.array(answer)"
         return [f"matrix = {made}", *_array_out(style, "matrix")]
-    if style.role == "event":
+    if style.single:
         return ["out[0] = answer[0]" if np.ndim(answer) else "out[0] = answer"]
     is_complex = style.state is not None and style.state.is_complex
     if isinstance(answer, (list, tuple)):

@@ -58,7 +58,7 @@ class Varied:
         return Batch(
             one.rhs, arrays["y0"], arrays["p"], spans["t0"], spans["t1"], name=one.name, nbody=one.nbody, jac=one.jac,
             invariants=one.invariants, accel=one.accel, sparsity=one.sparsity, names=one.names, state=one.state,
-            mass=one.mass,
+            mass=one.mass, spectral_radius=one.spectral_radius,
         )  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _adaptive(name: str, nbody: bool) -> bool:
     method = methods.get(name)
     from ...controllers.laws import registry
 
-    if method.tableau is None and not method.implicit and not nbody:
+    if method.tableau is None and not method.implicit and (method.radius or not nbody):
         return False
     return registry.get("i").needs <= method.fills
 

@@ -119,3 +119,13 @@ GS = YS = PREDICTED = SLOPE = EC = 0
 FP = 0
 GAUSS_X: tuple = (0.0,)
 GAUSS_W: tuple = (0.0,)
+
+# Runge-Kutta-Chebyshev methods (`rkc`): damping, what s stages allow, rounding; accepted steps after which the spectral
+# radius is found anew, iterations of the power method, where it ends, the radius over its ratio; whether the problem
+# has a function or a number for the radius, or it is found; their rows, and a status
+DAMPING = PER = EVERY = SETTLED = SAFETY = GIVEN_RADIUS = 1.0
+POWERS = 1
+CALLS_RADIUS = FINDS_RADIUS = False
+spectral_radius = _compiled
+RHO = STAGE_COUNT = RENEW = HERE = STEPS_SINCE = FOUND = FAULT = VECTOR = 0
+BAD_RADIUS = 0

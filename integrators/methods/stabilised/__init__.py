@@ -1,0 +1,1 @@
+"""Stabilised explicit methods, one a file."""

@@ -12,6 +12,7 @@ from math import prod
 
 import mpmath
 import pytest
+
 from stepsmith.integrators.methods.nystrom import dprkn6, dprkn12
 from stepsmith.integrators.methods.nystrom.tableau import NystromTableau
 

@@ -54,7 +54,8 @@ def disagreement(rhs: Callable, accel: Callable | None, span: tuple[float, float
     hidden = np.concatenate([y[:half], np.full(half, np.nan)])
     for place in PLACES:
         t = span[0] + place * (span[1] - span[0])
-        dy, without = _slope(rhs, t, moved, p), _slope(rhs, t, hidden, p)
+        dy = _slope(rhs, t, moved, p)
+        without = None if dy is None else _slope(rhs, t, hidden, p)
         if dy is None or without is None:
             return ""
         for i in np.flatnonzero(np.abs(dy[:half] - moved[half:]) > ALIKE * np.abs(moved[half:])):

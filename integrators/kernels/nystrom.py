@@ -24,22 +24,24 @@ from ..core.errors import shown
 from ..methods.nystrom.tableau import NystromTableau
 from . import calls, explicit
 from .build import Parts
-from .loops import Source, polynomial, step_time, weighted_sum
+from .loops import UNROLL, Source, polynomial, step_time, weighted_sum
 from .pieces import not_fsal
 from .start import start_source
 from .templates import text
 
-#: source of `full_slope(A, l, t, state, row)`: f(t, y) = (v, a) of the rows `state` into the rows `row`, by accelerations
-_SLOPE = """@_inline
-def full_slope(A, l, t, state, row):
-    for i in range(HALF):
-        A[row + i*W + l] = A[state + (HALF + i)*W + l]
-    {call}
-
-
-"""
-
 Call = Callable[[str, str, str], str]
+
+
+def _full_slope(half: int, call: str) -> str:
+    """Source of `full_slope(A, l, t, state, row)`: f(t, y) = (v, a) of the rows `state` into the rows `row`, where
+    `call` puts the accelerations; small systems are written out, for a loop over lanes has no other loop in it.
+    """
+    source = "@_inline\ndef full_slope(A, l, t, state, row):\n"
+    if half <= UNROLL:
+        source += "".join(f"    A[row + {i}*W + l] = A[state + {half + i}*W + l]\n" for i in range(half))
+    else:
+        source += "    for i in range(HALF):\n        A[row + i*W + l] = A[state + (HALF + i)*W + l]\n"
+    return source + f"    {call}\n\n\n"
 
 
 def _slope_call(time: str, state: str, slope: str) -> str:
@@ -61,7 +63,7 @@ class Field:
         self.accelerate: Call = calls.rhs
         self.objects = {"rhs": source.rhs}  # `turns_back` asks for it
         if not self.by_rhs:
-            self.definitions += _SLOPE.format(call=self._accel("t", "state", "row"))
+            self.definitions += _full_slope(self.half, self._accel("t", "state", "row"))
             self.slope, self.accelerate = _slope_call, self._accel
             self.objects["accel"] = source.accel
 

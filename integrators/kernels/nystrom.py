@@ -153,14 +153,12 @@ def dense_source(tableau: NystromTableau, field: Field) -> str:
         prepare += "    " + field.accelerate(step_time(float(c)), "Z", f"K{s + e}") + "\n"
     src += prepare + f"    return {float(len(tableau.dense_c))!r}\n\n"
     src += "@_traced\ndef dense_component(A, j, l, th):\n    u = 1.0 - th\n    x = th - u\n    h = A[HS + l]\n"
-    for row, factor, rows in (("", "h*h", tableau.bridges[0]), (f" + {field.half}*W", "h", tableau.bridges[1])):
-        used = []
-        for i, weights in enumerate(rows):
+    for by, factor, rows in (("", "h*h", tableau.bridges[0]), (f" + {field.half}*W", "h", tableau.bridges[1])):
+        src += "    rest = 0.0\n"
+        for name, weights in zip(names, rows, strict=False):
             if any(weights):
-                src += f"    w = {polynomial(weights, 'x')}\n"
-                src += f"    rest = {'rest + ' if used else ''}w*A[{names[i]} + j]\n"
-                used.append(i)
-        src += f"    A[Z{row} + j] = (u*A[Y{row} + j] + th*A[YN{row} + j]) + {factor}*th*u*rest\n"
+                src += f"    w = {polynomial(weights, 'x')}\n    rest = rest + w*A[{name} + j]\n"
+        src += f"    A[Z{by} + j] = (u*A[Y{by} + j] + th*A[YN{by} + j]) + {factor}*th*u*rest\n"
     return src + (
         "\n@_inline\ndef dense(A, l, th):\n    for i in range(HALF):\n        dense_component(A, i*W + l, l, th)\n"
     )

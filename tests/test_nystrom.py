@@ -12,6 +12,7 @@ import stepsmith as ss
 from stepsmith.integrators import methods
 from stepsmith.integrators.checks import rhs_check
 from stepsmith.integrators.core import record
+from stepsmith.integrators.core.errors import UncompiledWarning
 from stepsmith.integrators.kernels import layout
 
 PAIRS = ("dprkn6", "dprkn12")
@@ -177,6 +178,10 @@ def test_what_other_faces_refuse():
         ss.solve(ss.problems.make("lorenz", seed=0), "dprkn6")
     with pytest.raises(ValueError, match="'dprkn12' computes with accelerations, which solve_ivp does not take"):
         ss.solve_ivp(lambda t, y: [y[1], -y[0]], (0.0, 1.0), [1.0, 0.0], method="dprkn12")
+    stars = ss.problems.family("kepler").published()
+    plain = ss.Problem(lambda t, y, p: np.array(y), stars.y0, (0.0, 1.0), stars.p, nbody=(2, 2), compiled=False)
+    with pytest.warns(UncompiledWarning), pytest.raises(ValueError, match="has no accel, and its right-hand side"):
+        ss.solve(plain, "dprkn6")
     problem = ss.Problem(swing, [1.0, 0.0], (0.0, 4.0), [0.0], accel=damped_spring)
     with pytest.raises(ValueError, match=r"'damped_spring'.* reads y\[1\], a velocity"):
         ss.solve(problem, "leapfrog", ss.controllers.laws.registry.constant(0.1))

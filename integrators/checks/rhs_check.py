@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..compile import digest
+from ..compile.callback import is_caller
 from ..core.errors import shown
 from ..problems.foreign import callback_of
 from . import mass_check, second_order
@@ -80,6 +81,11 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
 
 def _check_second_order(source: Any, rhs: bool, span: tuple[float, float], y: np.ndarray, p: np.ndarray) -> None:
     """ValueError where accelerations read velocities and, if `rhs`, where the right-hand side is another system's."""
+    if rhs and source.accel is None and is_caller(source.rhs):
+        raise ValueError(
+            f"problem {shown(source.name)} has no accel, and its right-hand side is compiled apart or not at all, "
+            "where nothing tells whether accelerations depend on velocities: give it accel=, or leave compiled= out"
+        )
     own = source.accel and digest.identity(source.accel)
     key = (_key(source.rhs, "rhs", y.size, p.size) if rhs else (), own, y.size)
     if key in _SECOND_ORDER:

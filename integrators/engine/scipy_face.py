@@ -125,8 +125,8 @@ class _Options:
         found = methods.get(methods.named(method))
         if found.uses != "rhs":
             raise OptionError(
-                f"method {found.name!r} computes with accelerations, which solve_ivp does not take: call stepsmith.solve "
-                "with a Problem that has accel=, or nbody="
+                f"method {found.name!r} computes with accelerations, which solve_ivp does not take: call "
+                "stepsmith.solve with a Problem that has accel=, or nbody="
             )
         self.solve: dict[str, Any] = {"method": method, "max_steps": MOST_STEPS}
         rtol = options.pop("rtol", 1e-3)

@@ -120,6 +120,8 @@ def test_methods_that_make_sense_and_one_of_the_other_kind():
     stiff, check = method_names(problems.family("rober"), False)
     assert stiff[0] == "rodas5p" and {"radau5", "esdirk43", "kvaerno5"} <= set(stiff) and check == ["tsit5"]
     assert "hermite4" not in smooth
+    waves, _ = method_names(problems.family("henon_heiles"), False, True)
+    assert {"dprkn6", "dprkn12"} == set(waves) - set(smooth)
 
 
 def test_what_is_recommended_reaches_the_error_and_is_not_slower_than_the_default(found):

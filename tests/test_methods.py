@@ -46,7 +46,7 @@ def test_the_documentation_shows_the_registry():
 def test_a_method_has_all_its_parts(name):
     m = methods.get(name)
     assert m.name == name and m is methods.get(name) and methods.named(name) == name == methods.registered(name)
-    assert m.doc and m.source and set(m.devices) <= set(methods.DEVICES) and m.uses in ("rhs", "accel")
+    assert m.doc and m.source and set(m.devices) <= set(methods.DEVICES) and m.uses in ("rhs", "accel", "both")
     # the estimate of a method of several steps is that of the order in use, the greatest one's of the greatest; that of
     # rosenbrock23 is by a formula of higher order, and that of rkc by values and slopes at both ends
     above = PLACES[name] == "multistep" or name in ("rosenbrock23", "rkc")

@@ -6,9 +6,10 @@ of the span.
 
 What stands in for the arrays notes what happens to them (`stand_ins`).  Refused are generators and coroutines, answers
 other than None, writes to y or p, indices outside the arrays, components that are read before they are written, and
-components that are not written. What else the function raises there (a division by zero, a name that is missing) is not
-looked at: the compiled solve answers it. Functions that Numba has compiled, and those that they call, run as the Python
-that they were (`interpreted`).
+components that are not written; for methods that compute with accelerations, what is not of second order too
+(`second_order`). What else the function raises there (a division by zero, a name that is missing) is not looked at: the
+compiled solve answers it. Functions that Numba has compiled, and those that they call, run as the Python that they were
+(`interpreted`).
 
 One run sees one path.  Where no data decide on the path (`straight`), the others are the same, and the run is the
 proof; elsewhere kernels fill dy with NaN before each call (`kernels.calls`).  Indices that depend on data are checked
@@ -26,9 +27,10 @@ from typing import Any
 import numpy as np
 
 from ..compile import digest
+from ..compile.callback import is_caller
 from ..core.errors import shown
 from ..problems.foreign import callback_of
-from . import mass_check
+from . import mass_check, second_order
 from .arrays_reached import indexes_arrays
 from .interpreted import interpreted, plain_function
 from .stand_ins import SECONDS, UNUSABLE, Enough, Filled, Frozen, Matrix, Run, limited
@@ -48,6 +50,8 @@ ROLES = {
 }
 
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
+#: functions of systems of second order that were looked at
+_SECOND_ORDER: set[tuple] = set()
 
 
 def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()) -> None:
@@ -60,9 +64,9 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
     mass_check.check_method(source, method)
     if source.y0.ndim == 2 and len(source.y0) == 0:
         return
-    plain_rhs = method is None or method.uses == "rhs"
-    found: list[tuple[str, Callable]] = [("rhs", source.rhs)] if plain_rhs else []
-    if source.accel is not None and (method is None or (not plain_rhs and source.nbody is None)):
+    uses = "" if method is None else method.uses
+    found: list[tuple[str, Callable]] = [("rhs", source.rhs)] if uses != "accel" else []
+    if source.accel is not None and (uses in ("", "both") or (uses == "accel" and source.nbody is None)):
         found.append(("accel", source.accel))
     if source.jac is not None and (method is None or method.implicit):
         found.append(("jac", source.jac))
@@ -73,6 +77,31 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
     t = source.t0[0] if source.y0.ndim == 2 else source.t_span[0]
     for role, fn in found:
         check_function(fn, role, float(t), y, p)
+    if uses in ("accel", "both") and (source.accel is not None or source.nbody is not None):
+        end = source.t1[0] if source.y0.ndim == 2 else source.t_span[1]
+        _check_second_order(source, uses == "both", (float(t), float(end)), y, p)
+
+
+def _check_second_order(source: Any, rhs: bool, span: tuple[float, float], y: np.ndarray, p: np.ndarray) -> None:
+    """ValueError where accelerations read velocities and, if `rhs`, where the right-hand side is another system's."""
+    if rhs and source.accel is None and is_caller(source.rhs):
+        raise ValueError(
+            f"problem {shown(source.name)} has no accel, and its right-hand side is compiled apart or not at all, "
+            "where nothing tells whether accelerations depend on velocities: give it accel=, or leave compiled= out"
+        )
+    own = source.accel and digest.identity(source.accel)
+    key = (_key(source.rhs, "rhs", y.size, p.size) if rhs else (), own, y.size)
+    if key in _SECOND_ORDER:
+        return
+    words = second_order.velocity_read(source.accel, span[0], y, p) if source.accel is not None else ""
+    if words:
+        raise _refusal(source.accel, "accel", words, UNUSABLE)
+    words = second_order.disagreement(source.rhs, source.accel, span, y, p) if rhs else ""
+    if words:
+        raise _refusal(source.rhs, "rhs", words, "is not of second order")
+    if len(_SECOND_ORDER) > 4096:
+        _SECOND_ORDER.clear()
+    _SECOND_ORDER.add(key)
 
 
 def check_function(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> None:

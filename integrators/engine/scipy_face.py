@@ -123,6 +123,11 @@ class _Options:
 
     def __init__(self, method: Any, options: dict[str, Any]) -> None:
         found = methods.get(methods.named(method))
+        if found.uses != "rhs":
+            raise OptionError(
+                f"method {found.name!r} computes with accelerations, which solve_ivp does not take: call "
+                "stepsmith.solve with a Problem that has accel=, or nbody="
+            )
         self.solve: dict[str, Any] = {"method": method, "max_steps": MOST_STEPS}
         rtol = options.pop("rtol", 1e-3)
         # one of each component's own: the strictest holds for all

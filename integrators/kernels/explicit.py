@@ -14,6 +14,8 @@ be repeated.  Where dense output has evaluated the slope at the step's end (row 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from ..core import record
 from ..methods.explicit.tableau import ExplicitTableau
@@ -23,7 +25,22 @@ from .pieces import fsal, interpolate, not_fsal
 from .templates import text
 
 
-def slope_rows(tableau: ExplicitTableau) -> int:
+class Pair(Protocol):
+    """What the pieces that are shared with other embedded pairs (`nystrom`) need to know of a tableau."""
+
+    @property
+    def embedded_order(self) -> int: ...
+    @property
+    def stages(self) -> int: ...
+    @property
+    def fsal(self) -> bool: ...
+    @property
+    def end(self) -> int | None: ...
+    @property
+    def dense_c(self) -> Sequence[Any]: ...
+
+
+def slope_rows(tableau: Pair) -> int:
     """Slope rows a block needs: the stages and the extra stages of dense output."""
     return max(tableau.stages + len(tableau.dense_c), 3)  # `start` needs three
 
@@ -35,7 +52,7 @@ READY, AHEAD = "A[READY + l]", "A[AHEAD + l]"
 START_MARKS = f"{READY} = where(fresh, 1.0, {READY})\n{AHEAD} = where(fresh, 0.0, {AHEAD})\n"
 
 
-def evaluations(tableau: ExplicitTableau) -> str:
+def evaluations(tableau: Pair) -> str:
     """Right-hand sides an attempt costs, an expression: the first slope is carried over, or is evaluated where it is
     not there.
     """
@@ -53,7 +70,7 @@ def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> s
     src = Source("attempt(A)")
     if not tableau.fsal:
         src.defs = OWN_LINES + "\n\n"
-        _first_slope(src, n)
+        first_slope(src, n)
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
         body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({weighted_sum(tableau.a[i], names)})\n"
@@ -64,24 +81,45 @@ def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> s
     return src.text()
 
 
-def _first_slope(src: Source, n: int) -> None:
-    """K0 = f(t, y) in the lanes that lack it; the others keep theirs, and where all have it nothing is evaluated."""
+def first_slope(src: Source, n: int, slope: Callable[[str, str, str], str] = calls.rhs) -> None:
+    """K0 = f(t, y) in the lanes that lack it; the others keep theirs, and where all have it nothing is evaluated.
+
+    `slope`: as `start.start_source` takes it.
+    """
     src.lines += "    lacking = 0\n    for l in range(W):\n"
     src.lines += f"        lacking += 1 if ({READY} != 1.0) & (A[STATUS + l] == 0.0) else 0\n"
     inner = Source("attempt(A)")
     inner.name = "first_slope"
-    inner.lines = "    for l in range(W):\n" + called(n, calls.rhs(step_time(0.0), "Y", "G"))
+    inner.lines = "    for l in range(W):\n" + called(n, slope(step_time(0.0), "Y", "G"))
     inner.loop(n, 0, f"A[K0 + j] = where({READY} == 1.0, A[K0 + j], A[G + j])\n")
     src.defs += inner.defs
     src.lines += "    if lacking > 0:\n" + re.sub(r"(?m)^(?=.)", "    ", inner.lines)
 
 
+def scale(by: str = "") -> str:
+    """Lines that leave in `rs` 1 over the scale of a component, that of `j` or `by` behind it (" + 8*W")."""
+    y, new, atol = (f"A[{row}{by} + j]" for row in ("Y", "YN", "ATOL"))
+    # plain comparisons: NaN in the state is caught by a sum
+    body = f"u = fabs({y})\nv = fabs({new})\nsc = {atol} + A[RTOL + l]*where(u > v, u, v)\n"
+    # a component whose scale and error are both 0 is exact, not undefined
+    return body + "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
+
+
+def report(tableau: Pair) -> str:
+    """Lines that put the error `err` and what every attempt says into the record; the sum @1 is 0 where the new state
+    is finite.
+    """
+    return (
+        f"A[R + {record.ERR}*W + l] = err\n"
+        f"A[R + {record.ORDER}*W + l] = {float(tableau.embedded_order + 1)!r}\n"
+        f"A[R + {record.NF}*W + l] = {evaluations(tableau)}\n"
+        f"A[R + {record.FINITE}*W + l] = where(@1 + 0.0*err == 0.0, 1.0, 0.0)\n"
+    )
+
+
 def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slots: frozenset[int]) -> None:
     hairer = tableau.error == "hairer853"
-    # plain comparisons: NaN in the state is caught by the sum below
-    body = "u = fabs(A[Y + j])\nv = fabs(A[YN + j])\nsc = A[ATOL + j] + A[RTOL + l]*where(u > v, u, v)\n"
-    # a component whose scale and error are both 0 is exact, not undefined
-    body += "rs = 1.0/where(sc > 1e-300, sc, 1e-300)\n"
+    body = scale()
     body += f"e = ({weighted_sum(tableau.e5 if hairer else tableau.e, names)})*rs\n"
     body += "@0 += e*e\n@1 += 0.0*A[YN + j]\n"
     sums = 2
@@ -93,10 +131,7 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
         sums += 1
     else:
         post += f"err = ha*sqrt(@0*{1.0 / n!r})\n"
-    post += f"A[R + {record.ERR}*W + l] = err\n"
-    post += f"A[R + {record.ORDER}*W + l] = {float(tableau.embedded_order + 1)!r}\n"
-    post += f"A[R + {record.NF}*W + l] = {evaluations(tableau)}\n"
-    post += f"A[R + {record.FINITE}*W + l] = where(@1 + 0.0*err == 0.0, 1.0, 0.0)\n"
+    post += report(tableau)
     if record.ENORM in slots:
         body += f"@{sums} = maximum(@{sums}, fabs(e))\n"
         post += f"A[R + {record.ENORM}*W + l] = where(err > 0.0, ha*@{sums}/err, 1.0)\n"
@@ -109,7 +144,7 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
     if record.HS in slots and tableau.stiffness is not None:
         _stiffness(src, tableau, tableau.stiffness, n)
     if record.CURV in slots and tableau.fsal:
-        _curvature(src, n, f"K{tableau.stages - 1}")
+        curvature(src, n, f"K{tableau.stages - 1}")
 
 
 def _stiffness(src: Source, tableau: ExplicitTableau, pair: tuple[int, int], n: int) -> None:
@@ -126,7 +161,7 @@ def _stiffness(src: Source, tableau: ExplicitTableau, pair: tuple[int, int], n: 
     )
 
 
-def _curvature(src: Source, n: int, last: str) -> None:
+def curvature(src: Source, n: int, last: str) -> None:
     """|k_last - k_first| / (|k_last| + |k_first|), in [0, 1]: how much the slope turned over the step."""
     src.loop(
         n,
@@ -136,7 +171,7 @@ def _curvature(src: Source, n: int, last: str) -> None:
     )
 
 
-def carry_source(tableau: ExplicitTableau) -> str:
+def carry_source(tableau: Pair) -> str:
     """The method's `carry`: after acceptance the slope at the end, where it is known, is the next step's first."""
     if tableau.end is None:
         return ""
@@ -144,7 +179,7 @@ def carry_source(tableau: ExplicitTableau) -> str:
     return f"K_END = K{end}\n\n\n" + text((fsal if tableau.fsal else not_fsal).carry)
 
 
-def marks_source(tableau: ExplicitTableau) -> str:
+def marks_source(tableau: Pair) -> str:
     """The method's `marks`, "" where it has none."""
     return "" if tableau.fsal else text(not_fsal.marks)
 

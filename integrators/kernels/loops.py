@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 UNROLL = 8  # systems up to this size are written out component by component, sums in registers
 
 
@@ -21,11 +19,11 @@ def weighted_sum(weights: Any, rows: Iterable[str]) -> str:
     return " + ".join(terms) if terms else "0.0"
 
 
-def polynomial(coefficients: np.ndarray) -> str:
-    """sum_q c_q th^q by Horner's rule, an expression; at least one coefficient."""
+def polynomial(coefficients: Any, variable: str = "th") -> str:
+    """sum_q c_q th^q by Horner's rule, an expression; at least one coefficient.  variable: the name of th."""
     expr = repr(float(coefficients[-1]))
     for c in coefficients[-2::-1]:
-        expr = f"({float(c)!r} + th*{expr})"
+        expr = f"({float(c)!r} + {variable}*{expr})"
     return expr
 
 
@@ -46,11 +44,13 @@ def called(n: int, call: str) -> str:
     return f"{keep}        {call.strip()}\n" if call else ""
 
 
-def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: str = "") -> tuple[str, str]:
+def traced_loop(
+    name: str, n: int, sums: int, body: str, post: str = "", call: str = "", count: str = "N"
+) -> tuple[str, str]:
     """The same loop with its lane body compiled by `trace.traced`: (definitions, loop lines of the calling function).
 
     `body`, `post` must be straight-line; `call` is what the loop does a lane afterwards outside the trace (a right-hand
-    side).
+    side).  count: how the source calls n.
     """
     ind = " " * 4
     if n <= UNROLL:
@@ -65,7 +65,8 @@ def traced_loop(name: str, n: int, sums: int, body: str, post: str = "", call: s
     loop = ""
     if sums:
         loop += "    for l in range(W):\n" + "".join(f"{ind*2}A[S{k} + l] = 0.0\n" for k in range(sums))
-    loop += f"    for i in range(N):\n        for l in range(W):\n            _packed(W)\n            {name}(A, i*W + l, l)\n"
+    keep = "            _packed(W)\n"
+    loop += f"    for i in range({count}):\n        for l in range(W):\n{keep}            {name}(A, i*W + l, l)\n"
     if post:
         src += f"@_traced\ndef {name}_end(A, l):\n" + re.sub(r"(?m)^", ind, post.rstrip("\n")) + "\n\n"
     if post or call:
@@ -86,9 +87,9 @@ class Source:
         self.name = head.split("(")[0]
         self.count = 0
 
-    def loop(self, n: int, sums: int, body: str, post: str = "", call: str = "") -> None:
+    def loop(self, n: int, sums: int, body: str, post: str = "", call: str = "", count: str = "N") -> None:
         """Add a `traced_loop`."""
-        defs, lines = traced_loop(f"{self.name}_{self.count}", n, sums, body, post, call)
+        defs, lines = traced_loop(f"{self.name}_{self.count}", n, sums, body, post, call, count)
         self.count += 1
         self.defs += defs
         self.lines += lines

@@ -5,6 +5,7 @@ Hairer, Norsett & Wanner I, II.4 as in SciPy's select_initial_step, with the exp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from . import calls
@@ -18,14 +19,15 @@ class Embedded(Protocol):
     def embedded_order(self) -> int: ...
 
 
-def start_source(tableau: Embedded, n: int, marks: str = "") -> str:
+def start_source(tableau: Embedded, n: int, marks: str = "", slope: Callable[[str, str, str], str] = calls.rhs) -> str:
     """Source of `start(A)`: first slope and first step size of the lanes marked FRESH.
 
-    `marks`: a method's own lines (`fresh` says whether the lane starts).
+    `marks`: a method's own lines (`fresh` says whether the lane starts).  `slope(time, state, slope)`: a call of the
+    right-hand side, by rows.
     """
     k = float(tableau.embedded_order + 1)
     src = Source("start(A)")
-    src.lines += "    for l in range(W):\n" + called(n, calls.rhs(step_time(0.0), "Y", "K1"))
+    src.lines += "    for l in range(W):\n" + called(n, slope(step_time(0.0), "Y", "K1"))
     # a component at 0 without an absolute tolerance has no scale yet, and no say in the size
     scale = "sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])\nok = sc > 1e-300\nsc = where(ok, sc, 1.0)\n"
     src.loop(
@@ -47,7 +49,7 @@ def start_source(tableau: Embedded, n: int, marks: str = "") -> str:
         0,
         "A[G + j] = A[Y + j] + A[DIR + l]*A[S3 + l]*A[K1 + j]\n",
         "",
-        calls.rhs("A[T + l] + A[DIR + l]*A[S3 + l]", "G", "K2"),
+        slope("A[T + l] + A[DIR + l]*A[S3 + l]", "G", "K2"),
     )
     src.loop(
         n,

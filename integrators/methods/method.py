@@ -45,7 +45,8 @@ class Method:
                     (`kernels.build.Parts`)
     key             `key(source)`: what tells its kernels apart beside the name
     devices         where it runs, of `DEVICES`
-    uses            the function of the problem that it evaluates: "rhs", or "accel" for methods of second-order systems
+    uses            the function of the problem that it evaluates: "rhs"; "accel" for methods of second-order systems;
+                    "both": accelerations in its stages, the right-hand side for what else asks for slopes
     implicit        it solves linear systems
     factor_pairs    its factorisations come in pairs, a real and a complex one (`engine.costs` counts them as two)
     tableau         of an explicit Runge-Kutta pair, else None

@@ -5,6 +5,7 @@ PLACES = {
     "bs54": "explicit", "vern6": "explicit", "vern7": "explicit", "vern8": "explicit", "vern9": "explicit",
     "fehlberg45": "explicit", "adaptive_heun": "explicit", "fehlberg2": "explicit", "dopri8": "explicit",
     "hermite4": "nbody", "hermite4_pec": "nbody", "leapfrog": "nbody", "composition8": "nbody",
+    "dprkn6": "nystrom", "dprkn12": "nystrom",
     "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "rosenbrock23": "rosenbrock",
     "kvaerno5": "esdirk",
     "esdirk43": "esdirk",

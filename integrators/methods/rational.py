@@ -87,6 +87,22 @@ def bridge(dense: Sequence[Sequence[Fraction]]) -> Matrix:
     return tuple(out)
 
 
+def centred(rows: Sequence[Sequence[Fraction]]) -> Matrix:
+    """Polynomials of theta, rows of coefficients from theta^0 up, as polynomials of x = 2 theta - 1.
+
+    On [0, 1] theirs are the smaller coefficients, so that values lose less to rounding.
+    """
+    out = []
+    for row in rows:
+        value: list[Fraction] = []
+        for coefficient in reversed(row):  # Horner's rule with theta = (x + 1)/2
+            shifted = [Fraction(0), *value]
+            value = [(x + y) / 2 for x, y in zip(shifted, [*value, Fraction(0)], strict=True)]
+            value[0] += coefficient
+        out.append(tuple(value))
+    return tuple(out)
+
+
 def array(rows: Sequence[Sequence[Fraction]], width: int) -> np.ndarray:
     """Rows padded with zeros, (len(rows), width) float64, read-only, rounded once."""
     out = np.zeros((len(rows), width))

@@ -104,15 +104,15 @@ def settle(c: Candidate, splits: Sequence[Split], error: float, max_steps: int) 
     return replace(coarse, rtols=rtols, sweep=Sweep(**{k: v[:, order] for k, v in vars(fine).items()}))
 
 
-def method_names(family: Family, nbody: bool) -> tuple[list[str], list[str]]:
+def method_names(family: Family, nbody: bool, accel: bool = False) -> tuple[list[str], list[str]]:
     """(methods to try, methods that only check the choice between explicit and implicit), the family's own first.
 
     A stiff family is tried with every implicit method, and checked with the default, which is explicit; another one is
     tried with every explicit method and checked with one implicit one.  Those of `UNASKED` are left out, unless it is
-    the family's own.
+    the family's own.  nbody, accel: whether its problems are of N bodies, and whether they have accelerations.
     """
     asked = [name for name in methods.names() if name not in UNASKED or name == family.method]
-    linear = [name for name in asked if _adaptive(name, nbody)]
+    linear = [name for name in asked if _adaptive(name, nbody, accel)]
     implicit = [name for name in linear if methods.get(name).implicit]
     explicit = [name for name in linear if not methods.get(name).implicit]
     tried, others = (implicit, explicit) if family.stiff else (explicit, implicit)
@@ -120,12 +120,14 @@ def method_names(family: Family, nbody: bool) -> tuple[list[str], list[str]]:
     return sorted(tried, key=lambda name: name != family.method), check
 
 
-def _adaptive(name: str, nbody: bool) -> bool:
+def _adaptive(name: str, nbody: bool, accel: bool) -> bool:
     """Whether a method reports an error estimate on such a problem, which laws need."""
     method = methods.get(name)
     from ...controllers.laws import registry
 
-    if method.tableau is None and not method.implicit and (method.radius or not nbody):
+    if method.tableau is None and not method.implicit and (
+        method.radius or not (nbody or (accel and method.uses == "both"))
+    ):
         return False
     return registry.get("i").needs <= method.fills
 

@@ -145,7 +145,8 @@ class _Search:
 
     def by_method(self) -> list[Candidate]:
         """The cheapest published law of every method, the cheapest method first."""
-        tried, check = method_names(self.fam, self.split(self.fam.method).batch.nbody is not None)
+        batch = self.split(self.fam.method).batch
+        tried, check = method_names(self.fam, batch.nbody is not None, batch.accel is not None)
         found: list[Candidate] = []
         # the default's method always, the family's own, and one of the other kind, however short the time is
         first = list(dict.fromkeys([DEFAULT[0], tried[0], *check]))

@@ -1,0 +1,1 @@
+"""Runge-Kutta-Nystrom pairs for second-order systems, one file a pair."""

@@ -8,7 +8,7 @@ PLACES = {
     "rodas5p": "rosenbrock", "ros3prw": "rosenbrock", "ros34pw2": "rosenbrock", "rosenbrock23": "rosenbrock",
     "kvaerno5": "esdirk",
     "esdirk43": "esdirk",
-    "radau5": "radau", "bdf": "multistep", "adams": "multistep",
+    "radau5": "radau", "bdf": "multistep", "adams": "multistep", "gbs": "extrapolation",
 }  # fmt: skip
 
 #: second names, those of other packages, of methods that have a first one: the method is the same object

@@ -119,3 +119,10 @@ GS = YS = PREDICTED = SLOPE = EC = 0
 FP = 0
 GAUSS_X: tuple = (0.0,)
 GAUSS_W: tuple = (0.0,)
+# extrapolation (`kernels.gbs`): most columns; substeps of a row and evaluations to the end of one; weights of the
+# table; size of a substep, lanes that are not done, last column, errors of columns, no step accepted yet; the
+# increments of the last two substeps, the table's last row, slopes of a row, coefficients of dense output
+COLUMNS = 2
+SUBSTEPS: tuple = (0,)
+COST = COEF = (0.0,)
+HJ = LIVE = COL = ERRS = NEW = PA = PB = TAB = FS = DC = 0

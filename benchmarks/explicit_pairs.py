@@ -4,8 +4,8 @@
 
 Lorenz: the family's instances over one unit of time, in lanes; the error is the median over them of the largest
 relative error of a component at the end, against `vern9` at a relative tolerance of 3e-14.  Orbit: two bodies,
-eccentricity 1/2, three revolutions, after which the position is that of the start.  Every method runs under the law that
-`solve` takes where none is named, at relative tolerances from 1e-3 down, absolute ones a thousandth of them;
+eccentricity 1/2, three revolutions, after which the position is that of the start.  Every method runs under the law
+that `solve` takes where none is named, at relative tolerances from 1e-3 down, absolute ones a thousandth of them;
 evaluations at an error are interpolated between tolerances, both in logarithms.
 """
 

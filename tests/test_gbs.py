@@ -165,6 +165,7 @@ def test_every_step_is_that_of_the_formula_and_the_law_sees_the_next_columns_err
     assert sol.stats.nfev == 2 + rows[:, record.NF].sum()  # two evaluations choose the first size
 
 
+@pytest.mark.filterwarnings("ignore:counted runs as plain Python")
 def test_evaluations_are_those_that_are_made():
     count = [0]
 
@@ -174,8 +175,9 @@ def test_evaluations_are_those_that_are_made():
 
     for options in ({}, {"t_eval": np.linspace(0.0, 3.0, 7)}):
         count[0] = 0
-        sol = solve(Problem(counted, [0.5, 0.0, 0.0, 3.0**0.5], (0.0, 3.0), compiled=False), "gbs", rtol=1e-6,
-                    atol=1e-6, **options)  # fmt: skip
+        problem = Problem(counted, [0.5, 0.0, 0.0, 3.0**0.5], (0.0, 3.0), compiled=False)
+        sol = solve(problem, "gbs", LAW, rtol=1e-6, atol=1e-6, **options)
+        # beside, the problem is called to see whether it can be
         assert sol.success and 0 <= count[0] - sol.stats.nfev <= 3
 
 
@@ -210,6 +212,14 @@ def test_published_end_points(name, grows):
     for tol in (1e-6, 1e-9, 1e-13):
         sol = solve(problem, "gbs", LAW, rtol=tol, atol=1e-2 * tol)
         assert sol.success and np.abs(sol.y[-1] - end).max() < grows * tol + 1e-9
+
+
+def test_steps_that_grow_fast_are_not_given_up_again_and_again():
+    """Out of a close encounter at a tight tolerance the size grows tenfold a step, and columns by one."""
+    problem = problems.family("arenstorf").published()
+    quick = solve(problem, "gbs", registry.get("i").general(), rtol=1e-11, atol=1e-14)
+    usual = solve(problem, "gbs", LAW, rtol=1e-11, atol=1e-14)
+    assert quick.stats.nreject < 0.4 * quick.stats.naccept and quick.stats.nfev < 1.5 * usual.stats.nfev
 
 
 def test_lanes_are_single_solves_and_scipys_solution():

@@ -4,8 +4,10 @@ K0 is the slope at the attempt's start, which is evaluated when an attempt begin
 are not FSAL is (`explicit`); K2 is the one at its end, which dense output evaluates.
 
 An attempt aims at a column k and ends in column k - 1, k or k + 1, in the first one whose error is at most 1.  The
-first step, and one that was shortened to land, may end in any column.  It ends without success where the error of
-column k - 1 or k says that column k + 1 will not do, and where errors grow from column to column.
+first step, and one that was shortened to land, may end in any column.  It is given up where errors grow from column to
+column, and where the error of column k - 1 or k says that column k + 1 will not do: by ODEX's rule, which reckons with
+substeps alone, and by how the errors have fallen so far.  (By ODEX's rule alone a step that grows fast, of a small
+column, is given up again and again where tolerances are tight.)
 
 Order and record: after a step that has passed the next column is chosen by its work, and ERR and ORDER are the error of
 that column (at most 1, for the step has passed) and 2 k - 1.  Where it is one more than have been computed, ERR is
@@ -33,7 +35,7 @@ class _Start:
 
 ORDER = (
     gbs_order.first_column, gbs_order.error_of, gbs_order.work, gbs_order.next_column, gbs_order.report,
-    gbs_order.beyond, gbs_order.passed, gbs_order.failed, gbs_order.judge,
+    gbs_order.fall, gbs_order.given_up, gbs_order.beyond, gbs_order.passed, gbs_order.failed, gbs_order.judge,
 )  # fmt: skip
 SCALARS = ("READY", "AHEAD", "ORD", "AFTER", "AGAIN", "FAILS", "NEW", "HJ", "LIVE", "COL")
 FRESH = {"READY": 1.0, "AHEAD": 0.0, "ORD": 0.0, "FAILS": 0.0, "NEW": 1.0}

@@ -95,14 +95,34 @@ def report(A, l, c, err):
 
 
 @piece
+def fall(A, l, c):
+    # err_(c+1)/err_c, predicted
+    return min(error_of(A, l, c)/error_of(A, l, c - 1), 1.0)*(SUBSTEPS[c]/SUBSTEPS[c + 1])**2
+
+
+@piece
+def given_up(A, l, c, k):
+    # whether column k + 1 will not do, by ODEX's rule and by how the errors fall
+    err = A[ERRS + c*W + l]
+    if c == k + 1:
+        return True
+    if c == k:
+        return err > (0.5*SUBSTEPS[k + 1])**2 and (k == 2 or err*fall(A, l, c) > 1.0)
+    if c != k - 1 or c == 2 or A[NEW + l] == 1.0 or A[R_TRUNCATED + l] == 1.0 or A[FAILS + l] > 0.0:
+        return False
+    down = fall(A, l, c)
+    more = down*down*(SUBSTEPS[c + 1]/SUBSTEPS[c + 2])**2
+    return err > (0.25*SUBSTEPS[k + 1]*SUBSTEPS[k])**2 and err*more > 1.0
+
+
+@piece
 def beyond(A, l, c):
     # the error of column c + 1, which has not been computed
     if c == 2:
         # that of the size that costs as much a unit of time as column c does
         factor = math.log(COST[3]/COST[2]) - math.log(error_of(A, l, 2))/3.0
         return max(math.exp(-5.0*factor), 1e-300)
-    ratio = min(error_of(A, l, c)/error_of(A, l, c - 1), 1.0)
-    return max(error_of(A, l, c)*ratio*(SUBSTEPS[c]/SUBSTEPS[c + 1])**2, 1e-300)
+    return max(error_of(A, l, c)*fall(A, l, c), 1e-300)
 
 
 @piece
@@ -145,9 +165,7 @@ def judge(A, l, c):
     if c > 2:
         diverges = diverges or err >= max(4.0*A[ERRS + (c - 1)*W + l], 1.0)
     converged = err <= 1.0 and (free or c >= k - 1) and not diverges
-    hopeless = c == k + 1 or (c == k and err > (0.5*SUBSTEPS[k + 1])**2)
-    if c == k - 1 and not free and A[FAILS + l] == 0.0:
-        hopeless = err > (0.25*SUBSTEPS[k + 1]*SUBSTEPS[k])**2
+    hopeless = not converged and given_up(A, l, c, k)
     if not converged and not hopeless and not diverges:
         return
     A[LIVE + l] = 0.0

@@ -124,5 +124,6 @@ GAUSS_W: tuple = (0.0,)
 # increments of the last two substeps, the table's last row, slopes of a row, coefficients of dense output
 COLUMNS = 2
 SUBSTEPS: tuple = (0,)
-COST = COEF = (0.0,)
+COST: tuple = (0.0,)
+COEF: tuple = (0.0,)
 HJ = LIVE = COL = ERRS = NEW = PA = PB = TAB = FS = DC = 0

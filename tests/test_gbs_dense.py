@@ -53,6 +53,9 @@ def test_the_interpolant_is_the_polynomial_of_hairer_and_ostermann():
         want = KroghInterpolator(nodes, values)(th)
         np.testing.assert_allclose(sol.sol(t + th * h), want, rtol=0, atol=1e-12)
         assert np.abs(want - exact(t + th * h)).max() < 1e-6
+    at = np.linspace(0.0, 8.0, 57)
+    assert np.abs(sol.sol(at) - solve(body(8.0), "gbs", LAW, rtol=1e-9, atol=1e-9, t_eval=at).y).max() < 1e-12
+    assert np.array_equal(sol.sol(sol.t), sol.y)
     assert sol.sol.derivative(3.0) == pytest.approx(rate(3.0, sol.sol(3.0)), abs=1e-6)
 
 

@@ -10,7 +10,7 @@ PLACES = {
     "kvaerno5": "esdirk",
     "esdirk43": "esdirk",
     "radau5": "radau", "bdf": "multistep", "adams": "multistep",
-    "rkc": "stabilised",
+    "rkc": "stabilised", "gbs": "extrapolation",
 }  # fmt: skip
 
 #: second names, those of other packages, of methods that have a first one: the method is the same object

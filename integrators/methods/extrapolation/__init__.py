@@ -1,0 +1,1 @@
+"""Extrapolation methods of variable order."""

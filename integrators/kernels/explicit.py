@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..core import record
+from ..methods.explicit.rounding import rounded
 from ..methods.explicit.tableau import ExplicitTableau
 from . import calls
 from .loops import Source, called, polynomial, step_time, weighted_sum
@@ -67,16 +68,17 @@ def attempt_source(tableau: ExplicitTableau, n: int, slots: frozenset[int]) -> s
     """
     s = tableau.stages
     names = [f"K{i}" for i in range(s)]
+    rows, weights = rounded(tableau)
     src = Source("attempt(A)")
     if not tableau.fsal:
         src.defs = OWN_LINES + "\n\n"
         first_slope(src, n)
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
-        body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({weighted_sum(tableau.a[i], names)})\n"
+        body = f"A[{dst} + j] = A[Y + j] + A[HS + l]*({weighted_sum(rows[i], names)})\n"
         src.loop(n, 0, body, "", calls.rhs(step_time(float(tableau.c[i])), dst, f"K{i}"))
     if not tableau.fsal:
-        src.loop(n, 0, f"A[YN + j] = A[Y + j] + A[HS + l]*({weighted_sum(tableau.b, names)})\n")
+        src.loop(n, 0, f"A[YN + j] = A[Y + j] + A[HS + l]*({weighted_sum(weights, names)})\n")
     _error(src, tableau, n, names, slots)
     return src.text()
 

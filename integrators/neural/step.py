@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..methods.explicit.rounding import rounded
 from ..methods.explicit.tableau import ExplicitTableau
 from .stops import Stops
 
@@ -78,9 +79,11 @@ class Stepper:
         def tensor(row):
             return torch.tensor(np.asarray(row, dtype=np.float64), dtype=dtype, device=device)
 
-        self.floats = [[float(x) for x in row] for row in (*tableau.a, *tableau.dense_a)]
+        rows, weights = rounded(tableau)
+        self.floats = [list(row) for row in rows]
+        self.floats += [[float(x) for x in row] for row in tableau.dense_a]
         self.coef = [tensor(row) for row in self.floats]
-        self.b_floats = tableau.B.tolist()
+        self.b_floats = list(weights)
         self.b_coef = tensor(self.b_floats)
         errors = (tableau.E,) if tableau.error == "embedded" else (tableau.E5, tableau.E3)
         self.err_floats = [row.tolist() for row in errors]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...methods.explicit.rounding import rounded
 from ...methods.tableaus import ExplicitTableau
 from .. import calls, templates
 from ..layout import Layout
@@ -40,13 +41,13 @@ def half_step(tableau: ExplicitTableau) -> str:
     s = tableau.stages
     stages = ""
     for i in range(1, s):
-        terms = weighted_sum(tableau.a[i], [f"EK{k}" for k in range(s)])
+        terms = weighted_sum(rounded(tableau)[0][i], [f"EK{k}" for k in range(s)])
         stages += f"    for c in range(N):\n        j = c*W + l\n        A[EG + j] = A[src + j] + h*({terms})\n"
         stages += f"    {calls.rhs(f't + {float(tableau.c[i])!r}*h', 'EG', f'EK{i}')}\n"
     if tableau.fsal:
         end, slope = "A[EG + j]", f"        A[EK0 + j] = A[EK{s - 1} + j]\n"
     else:
-        end, slope = f"A[src + j] + h*({weighted_sum(tableau.b, [f'EK{k}' for k in range(s)])})", ""
+        end, slope = f"A[src + j] + h*({weighted_sum(rounded(tableau)[1], [f'EK{k}' for k in range(s)])})", ""
     return f"""@_piece
 def half_step(A, l, t, h, src):
     # from the state in rows src, slope in EK0, to EY{' with its slope in EK0' if tableau.fsal else ''}

@@ -5,8 +5,8 @@ Source: J. H. Verner, Numerically optimal Runge-Kutta pairs with interpolants, N
 fractions are those of OrdinaryDiffEq.jl, and exact.
 
 Weights of stages 7 and 8, whose nodes are 0.9995 and 1, are -176 and 172, and their rows have entries up to 208: a step
-has a round-off of 1e-12 to 1e-11 h |k|, part of it the same in every step.  Below tolerances of 1e-10 `vern7` is the
-better choice in double precision.
+has a round-off of up to 1e-12 h |k|.  What rounded coefficients would make the same in every step is taken out of them
+(`rounding`).
 
 Dense output of order 5 takes one more stage, Verner's tenth at c = 1/2.  With it the order conditions of the trees of
 up to five nodes leave e(theta) free, a multiple of the error weights; where values and slopes join it is

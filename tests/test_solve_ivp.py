@@ -294,6 +294,27 @@ def test_bad_input_is_refused_in_words(changed, words):
         solve_ivp(**given)
 
 
+def test_what_the_compiler_does_not_foresee_runs_as_plain_python():
+    def mixed(t, y):
+        return [1, 0] if t < 0.5 else [0, y[0]]
+
+    def counting(t, y):
+        global calls
+        calls += 1
+        return -y
+
+    for fun, start in ((mixed, [0.0, 0.0]), (counting, [1.0])):
+        with pytest.warns(UncompiledWarning, match="plain Python"):
+            assert solve_ivp(fun, (0.0, 1.0), start).success
+    assert calls > 10
+    # integers beside floats, in straight lines
+    res = solve_ivp(oscillator, (0.0, 5.0), [1.0, 0.0], "Radau", jac=lambda t, y: [[0, 1], [-1.0, 0]])
+    assert res.success and abs(res.y[0, -1] - np.cos(5.0)) < 0.01
+
+
+calls = 0
+
+
 def test_own_methods_controllers_and_stops():
     res = solve_ivp(oscillator, (0.0, 5.0), [1.0, 0.0], method="tsit5", controller="pi34", tstops=[2.5], rtol=1e-7)
     assert res.success and 2.5 in res.t and res.solution.controller == "pi34" and res.solution.method == "tsit5"

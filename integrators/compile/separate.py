@@ -22,6 +22,7 @@ import numpy as np
 from ..problems.styles import Style, name_of, style_of
 from . import callback
 from .digest import watched
+from .unrolled import straight_text
 from .watch import Watch
 
 _TEXT = """
@@ -30,9 +31,7 @@ import numpy as np
 from stepsmith.integrators.compile import array_forms, named_tuples
 from stepsmith.integrators.compile.lanes import bounded as _bounded
 from stepsmith.integrators.problems.layouts import named_class as _named
-
-given = _bounded(given)
-Parameters = _named({names!r})
+{head}
 
 @numba.cfunc("void(f8, CPointer(f8))", error_model="numpy", cache=True)
 def pointer(t, buffer):
@@ -43,6 +42,16 @@ def pointer(t, buffer):
     except Exception:
         for i in range({start}, {length}):
             a[i] = np.nan
+"""
+
+#: what stands before a function that calls the person's own, and before one in straight lines
+_OWN = """
+given = _bounded(given)
+Parameters = _named({names!r})
+"""
+_STRAIGHT = """
+import math
+from stepsmith.integrators.compile.vecmath import atan, cos, exp, fabs, log, sin, sqrt, tanh
 """
 
 #: by function: what was watched, and the module that holds the compiled function; earlier ones are kept, for a solve in
@@ -79,13 +88,14 @@ def _compiled(fn: Any, style: Style, t: float, y: np.ndarray, p: np.ndarray) -> 
 
     rhs_check.check_function(fn, style.role, t, y, p)
     n, m = style.n, style.m
-    body = fn.stepsmith_text.partition("\n")[2]  # without its first line, `def`
+    straight = straight_text(fn, style, (t, y, p)) if style.apart else None
+    body = (straight or fn.stepsmith_text).partition("\n")[2]  # without its first line, `def`
     text = _TEXT.format(
-        names=style.layout.names or (),
+        head=_STRAIGHT if straight else _OWN.format(names=style.layout.names or ()),
         length=n + m + math.prod(style.shape),
         start=n + m,
         n=n,
         shape=f".reshape(({n}, {n}))" if style.role == "jac" else "",
         body=textwrap.indent(body.rstrip("\n"), "    "),
     )
-    return load_module(text, {"given": style.fn})
+    return load_module(text, {} if straight else {"given": style.fn})

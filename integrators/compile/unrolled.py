@@ -67,6 +67,15 @@ def unrolled(source: Source, lift: bool = False) -> Source:
 At = tuple[float, np.ndarray, np.ndarray]
 
 
+def straight_text(fn: Any, style: Style, at: At) -> str | None:
+    """Source of `written(t, y, p, out)` in straight lines, which names `math` and functions of `vecmath`; None where
+    there is none.  at: where it is compared with the person's function.
+    """
+    small = style.role in ("rhs", "jac") and style.n <= MOST_COMPONENTS
+    made: Any = _straight(fn, style, None, at)[0] if small else None
+    return None if made is None else made.stepsmith_text
+
+
 def _state_of(source: Problem | Batch) -> At:
     """A state to compare at: the start of the problem, or of the first instance."""
     if isinstance(source, Problem):
@@ -94,9 +103,11 @@ def _straight(fn: Any, style: Style, place: int | None, at: At) -> tuple[Callabl
     if text is None:
         text, values = _text(style, fn.stepsmith_form, None)
     names = {k: getattr(vecmath, k) for k in ("exp", "log", "sin", "cos", "tanh", "sqrt", "atan", "fabs")}
-    made = None if text is None else finished(style, text, {"math": math, **names})
+    made: Any = None if text is None else finished(style, text, {"math": math, **names})
     if made is not None and not same_values(made, style, fn.stepsmith_form, _behind(style, place, values), at):
         made, values = None, []
+    if made is not None:
+        made.stepsmith_text = text
     _KNOWN[fn][place] = watch, made, values
     return made, values
 

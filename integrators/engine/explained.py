@@ -25,15 +25,13 @@ def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exce
     """`error` itself, or, if it is the compiler's or of an index, a ValueError that names the function of the Problem
     or Batch `source`, or of its events.
     """
-    from numba.core.errors import NumbaError
-
     from ..checks.rhs_check import name_of
 
     if isinstance(error, IndexError):
         return ValueError(
             f"right-hand side {name_of(source.rhs)} indexes an array that it captures or makes outside of it: {error}"
         )
-    if not isinstance(error, NumbaError):
+    if not _of_the_compiler(error):
         return error
     for role, fn, takes, fills in (
         ("right-hand side", source.rhs, "(t, y, p, dy)", "dy"), ("accelerations", source.accel, "(t, y, p, a)", "a"),
@@ -49,6 +47,19 @@ def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exce
                 text += f"\n{_REMEDY.format(takes=takes, fills=fills)}"
             return ValueError(text)
     return ValueError(f"the kernel of {name_of(source.rhs)} cannot be compiled: {_short(error)}")
+
+
+def _of_the_compiler(error: Exception) -> bool:
+    """Whether the compiler raised it: its own kind of error, or one that it did not foresee (an AssertionError at a
+    list that holds integers and floats, for instance).
+    """
+    from numba.core.errors import NumbaError
+
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, NumbaError) or module.partition(".")[0] in ("numba", "llvmlite")
 
 
 def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
@@ -77,4 +88,4 @@ def _short(error: Exception, lines: int = 12) -> str:
         if any(words in line for words in _OWN_WORDS):
             where = next((k.strip() for k in kept if k.strip().startswith("File ")), "")
             return line.strip() + (f" ({where.rstrip(':')})" if where else "")
-    return "\n".join(kept[:lines])
+    return "\n".join(kept[:lines]) or f"{type(error).__name__} inside of the compiler"

@@ -174,14 +174,14 @@ def know_radius(A, l):
 
 @piece
 def most_stages(A, l):
-    # stages whose round-off stays below the tolerance
+    # stages whose round-off stays below the tolerance, at the state or where the step may lead; an attempt ends in time
     least = math.inf
     size = 0.0
     for c in range(N):
         least = min(least, A[ATOL + c*W + l])
-        size = max(size, fabs(A[Y + c*W + l]))
+        size = max(size, fabs(A[Y + c*W + l]) + fabs(A[HS + l]*A[K0 + c*W + l]))
     relative = A[RTOL + l] + (least/size if size > 0.0 else 1.0)
-    return max(2.0, math.floor(sqrt(min(relative, 1.0)/(10.0*EPS)) + 0.5))
+    return min(max(2.0, math.floor(sqrt(min(relative, 1.0)/(10.0*EPS)) + 0.5)), 20000.0)
 
 
 @piece

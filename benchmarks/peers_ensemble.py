@@ -33,7 +33,7 @@ from stepsmith.integrators import methods
 LEVELS = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 TOLERANCES = 10.0 ** -np.arange(2.0, 16.1, 0.5)
 #: CPU seconds of one call on the sample after which a method's tolerances end
-PATIENCE = 2.0
+PATIENCE = 10.0
 
 
 def scanned(case: ensembles.Ensemble, library: str, method: str, exact: np.ndarray, tolerances) -> list[clock.Trial]:

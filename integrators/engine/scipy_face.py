@@ -141,8 +141,8 @@ class _Options:
         self.jac, pattern = options.pop("jac", None), options.pop("jac_sparsity", None)
         lower, upper = options.pop("lband", None), options.pop("uband", None)
         for name in options:
-            known = dict.fromkeys([*IMPLICIT_OPTIONS, *self.solve, *STEP_OPTIONS, "min_step", "t_eval", "events", "args"])
-            raise unknown("option", name, list(known))
+            others = ("min_step", "t_eval", "dense_output", "events", "vectorized", "args")
+            raise unknown("option", name, list(dict.fromkeys([*IMPLICIT_OPTIONS, *self.solve, *STEP_OPTIONS, *others])))
         self.sparsity = pattern
         if lower is not None or upper is not None:
             self.sparsity = (int(lower or 0), int(upper or 0))

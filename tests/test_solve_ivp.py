@@ -307,7 +307,9 @@ def test_what_the_compiler_does_not_foresee_runs_as_plain_python():
         with pytest.warns(UncompiledWarning, match="plain Python"):
             assert solve_ivp(fun, (0.0, 1.0), start).success
     assert calls > 10
-    # integers beside floats, in straight lines
+    # a Jacobian of one equation as a number; integers beside floats, in straight lines
+    one = solve_ivp(lambda t, y: -50.0 * y, (0.0, 1.0), [1.0], "Radau", jac=lambda t, y: -50.0)
+    assert one.success and one.njev > 0 and abs(one.y[0, -1]) < 1e-3
     res = solve_ivp(oscillator, (0.0, 5.0), [1.0, 0.0], "Radau", jac=lambda t, y: [[0, 1], [-1.0, 0]])
     assert res.success and abs(res.y[0, -1] - np.cos(5.0)) < 0.01
 

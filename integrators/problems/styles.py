@@ -217,7 +217,7 @@ def check_answer(style: Style, answer: Any) -> None:
     if array.dtype.kind not in allowed:
         what = "complex numbers, but y0 is real" if array.dtype.kind == "c" else shown(answer)
         raise refusal(style, f"it must return numbers, got {what}")
-    one = style.shape == (1,) and array.shape in ((), (1,)) and style.role != "jac"
+    one = style.shape in ((1,), (1, 1)) and array.shape in ((), (1,))  # a Jacobian of one equation too
     if array.shape != want and not one:
         if style.single:
             raise refusal(style, f"it must return one number, got an array of shape {array.shape}")

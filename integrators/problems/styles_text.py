@@ -123,6 +123,8 @@ def _array_out(style: Style, name: str) -> list[str]:
 
 
 def _answer_out(style: Style, answer: Any) -> list[str]:
+    if style.role == "jac" and np.ndim(answer) < 2:
+        return ["out[0, 0] = answer[0]" if np.ndim(answer) else "out[0, 0] = answer"]
     if style.role == "jac":
         made = "answer" if isinstance(answer, np.ndarray) else "np.array(answer)"
         return [f"matrix = {made}", *_array_out(style, "matrix")]

@@ -122,6 +122,18 @@ def test_methods_that_make_sense_and_one_of_the_other_kind():
     assert "hermite4" not in smooth
     waves, _ = method_names(problems.family("henon_heiles"), False, True)
     assert {"dprkn6", "dprkn12"} == set(waves) - set(smooth)
+    stars, _ = method_names(problems.family("pleiades"), True, True)
+    assert {"hermite4", "dprkn12"} <= set(stars)
+
+
+@pytest.mark.parametrize("name", ["adams", "rkc", "gbs"])
+def test_some_methods_are_tried_only_where_they_are_the_family_s_own(name):
+    for family in map(problems.family, ("lorenz", "rober", "pleiades", "henon_heiles")):
+        for kind in ((False, False), (True, True), (False, True)):
+            tried, check = method_names(family, *kind)
+            assert name not in (*tried, *check)
+    own = dataclasses.replace(problems.family("lorenz"), method=name)
+    assert method_names(own, False)[0][0] == name
 
 
 def test_what_is_recommended_reaches_the_error_and_is_not_slower_than_the_default(found):

@@ -62,11 +62,16 @@ def test_the_table_satisfies_its_order_conditions(k):
     assert moments[0] == 1 and not any(moments[1:k]) and moments[k] != 0
 
 
-def midpoint(f, t, y, h, n):
+def ends(f, t, y, h, n):
+    """The last value of the midpoint rule, and what smoothing makes of it."""
     a, b = y, y + h * f(t, y)
     for i in range(1, n):
         a, b = b, a + 2 * h * f(t + i * h, b)
-    return (a + b + h * f(t + n * h, b)) / 2
+    return b, (a + b + h * f(t + n * h, b)) / 2
+
+
+def midpoint(f, t, y, h, n):
+    return ends(f, t, y, h, n)[1]
 
 
 def test_the_error_of_the_midpoint_rule_has_even_powers():
@@ -119,15 +124,19 @@ def test_a_fixed_column_has_its_order(k):
 def attempt(f, t, y, h, c, rtol):
     """The increments T_cc, and the scaled errors of columns 2 to c."""
     n = FORMULAS.substeps
-    rows, errors = [], {}
+    rows, errors, changes = [], {}, []
     for j in range(c):
-        row = [midpoint(lambda s, d: f(s, y + d), t, np.zeros_like(y), h / n[j], n[j])]
+        last, smooth = ends(lambda s, d: f(s, y + d), t, np.zeros_like(y), h / n[j], n[j])
+        changes.append(np.sqrt(np.mean(((smooth - last) / (rtol + rtol * np.abs(y))) ** 2)))
+        row = [smooth]
         for k in range(1, j + 1):
             row.append(row[-1] + (row[-1] - rows[j - 1][k - 1]) / ((n[j] / n[j - k]) ** 2 - 1.0))
         rows.append(row)
         if j > 0:
             scale = rtol + rtol * np.maximum(np.abs(y), np.abs(y + row[-1]))
             errors[j + 1] = np.sqrt(np.mean(((row[-1] - row[-2]) / scale) ** 2))
+            if changes[j] > 4.0 / (j + 1) ** 2 * changes[0]:  # the row is unstable
+                errors[j + 1] = max(errors[j + 1], changes[j] / 12.0)
     return rows[-1][-1], errors
 
 
@@ -251,6 +260,45 @@ def test_laws_of_other_methods_drive_it(law):
     sol = solve(body(), "gbs", registry.get(law).general(), rtol=1e-8, atol=1e-8)
     assert sol.success and np.abs(sol.y - exact(sol.t)).max() < 1e-4
     assert sol.stats.nfev < 2.5 * solve(body(), "gbs", LAW, rtol=1e-8, atol=1e-8).stats.nfev
+
+
+def relaxation(t, y, p, dy):
+    dy[0] = -p[0] * (y[0] - np.cos(t))
+
+
+def relaxed(t, fast):
+    """Its solution from 2 at the time 0."""
+    a, b = fast**2 / (1.0 + fast**2), fast / (1.0 + fast**2)
+    return a * np.cos(t) + b * np.sin(t) + (2.0 - a) * np.exp(-fast * t)
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8, 1e-10])
+def test_steps_that_stability_holds_have_the_tolerance(tol):
+    """There the difference of columns has zeros at sizes at which a step multiplies errors by 100 and more."""
+    for fast in (300.0, 3000.0, 30000.0):
+        problem = Problem(relaxation, [2.0], (0.0, 2.0), [fast])
+        sol = solve(problem, "gbs", rtol=tol, atol=tol)
+        assert sol.success and np.abs(sol.y[:, 0] - relaxed(sol.t, fast)).max() < 30.0 * tol
+
+
+def test_what_smoothing_changes_tells_an_unstable_step_from_a_stable_one():
+    """On y' = z y, one step of size 1: where a column multiplies errors, and its own error is small beside that, row c
+    says so; and says nothing where steps are short.
+    """
+    n = FORMULAS.substeps
+    for z in -np.arange(0.25, 16.0, 0.125):
+        rows, changes = [], []
+        for j in range(9):
+            last, smooth = ends(lambda t, y: z * y, 0.0, 1.0, 1.0 / n[j], n[j])  # noqa: B023
+            changes.append(abs(smooth - last))
+            row = [smooth]
+            for k in range(1, j + 1):
+                row.append(row[-1] + (row[-1] - rows[j - 1][k - 1]) / ((n[j] / n[j - k]) ** 2 - 1.0))
+            rows.append(row)
+            c = j + 1
+            seen = changes[j] > 4.0 / c**2 * changes[0]
+            assert c == 1 or seen or abs(row[-1]) < max(2.0, 40.0 * abs(row[-1] - row[-2]))
+            assert c == 1 or not seen or z < -2.0
 
 
 # Events, stops, jumps, failures

@@ -9,6 +9,15 @@ column, and where the error of column k - 1 or k says that column k + 1 will not
 substeps alone, and by how the errors have fallen so far.  (By ODEX's rule alone a step that grows fast, of a small
 column, is given up again and again where tolerances are tight.)
 
+Stability.  Where stability holds the steps |T_(c,c) - T_(c,c-1)| is not to be relied on: on y' = L y it has zeros at
+real negative z = H L where T_(c,c) multiplies y by far more than 1 (3 columns: by 123, z = -9; 8: by 292, z = -11.7),
+and a law that looks for the largest size finds them.  What the smoothing step changes in row c, d_c = T_(c,1) - y_n,
+tells.  It is about (H/n)^2 (y''(t + H) - y''(t))/4, and falls as 1/c^2 from row to row.  But the midpoint rule's second
+solution, which a stable step keeps small, grows with z, and has no zeros.  So where |d_c| is more than 4/c^2 |d_1| the
+error of column c is |d_c|/12 at least.  This is ODEX's stability check in another form, at no evaluations as well;
+that one compares slopes in the first row with the slope at the start, so that it sees an error only where its slope is
+as large as the solution's own, and rejects at rest.
+
 Order and record: after a step that has passed the next column is chosen by its work, and ERR and ORDER are the error of
 that column (at most 1, for the step has passed) and 2 k - 1.  Where it is one more than have been computed, ERR is
 predicted: by err_(k+1) = err_k (err_k/err_(k-1)) (n_k/n_(k+1))^2, for of analytic problems the errors of columns fall
@@ -35,9 +44,10 @@ class _Start:
 
 ORDER = (
     gbs_order.first_column, gbs_order.error_of, gbs_order.work, gbs_order.next_column, gbs_order.report,
-    gbs_order.fall, gbs_order.given_up, gbs_order.beyond, gbs_order.passed, gbs_order.failed, gbs_order.judge,
+    gbs_order.fall, gbs_order.given_up, gbs_order.beyond, gbs_order.passed, gbs_order.failed,
+    gbs_order.believed, gbs_order.judge,
 )  # fmt: skip
-SCALARS = ("READY", "AHEAD", "ORD", "AFTER", "AGAIN", "FAILS", "NEW", "HJ", "LIVE", "COL")
+SCALARS = ("READY", "AHEAD", "ORD", "AFTER", "AGAIN", "FAILS", "NEW", "HJ", "LIVE", "COL", "ROUGH", "FIRST_ROUGH")
 FRESH = {"READY": 1.0, "AHEAD": 0.0, "ORD": 0.0, "FAILS": 0.0, "NEW": 1.0}
 
 

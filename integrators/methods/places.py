@@ -19,5 +19,6 @@ ALIASES = {"bosh3": "bs32", "heun_euler": "adaptive_heun"}
 #: pairs that ship because torchdiffeq has them
 FOREIGN = ("adaptive_heun", "fehlberg2", "dopri8")
 
-#: pairs that no search tries unasked: at every error others cost less, or about as much
-UNASKED = ("vern6", "vern7", "fehlberg45", *FOREIGN)
+#: methods that no search tries unasked: pairs beside which others cost less at every error, or about as much, and
+#: methods that are no pairs and linear in no system (`docs/methods.md` says what each is there for)
+UNASKED = ("vern6", "vern7", "fehlberg45", *FOREIGN, "adams", "rkc", "gbs")

@@ -112,24 +112,21 @@ def method_names(family: Family, nbody: bool, accel: bool = False) -> tuple[list
     the family's own.  nbody, accel: whether its problems are of N bodies, and whether they have accelerations.
     """
     asked = [name for name in methods.names() if name not in UNASKED or name == family.method]
-    linear = [name for name in asked if _adaptive(name, nbody, accel)]
-    implicit = [name for name in linear if methods.get(name).implicit]
-    explicit = [name for name in linear if not methods.get(name).implicit]
+    able = [name for name in asked if _serves(name, nbody, accel)]
+    implicit = [name for name in able if methods.get(name).implicit]
+    explicit = [name for name in able if not methods.get(name).implicit]
     tried, others = (implicit, explicit) if family.stiff else (explicit, implicit)
     check: list[str] = [name for name in ("tsit5", "rodas5p") if name in others]
     return sorted(tried, key=lambda name: name != family.method), check
 
 
-def _adaptive(name: str, nbody: bool, accel: bool) -> bool:
-    """Whether a method reports an error estimate on such a problem, which laws need."""
-    method = methods.get(name)
+def _serves(name: str, nbody: bool, accel: bool) -> bool:
+    """Whether such a problem has the functions that a method evaluates, and the method an error estimate for laws."""
     from ...controllers.laws import registry
 
-    if method.tableau is None and not method.implicit and (
-        method.radius or not (nbody or (accel and method.uses == "both"))
-    ):
-        return False
-    return registry.get("i").needs <= method.fills
+    method = methods.get(name)
+    has = {"rhs": True, "accel": nbody, "both": nbody or accel}[method.uses]
+    return has and registry.get("i").needs <= method.fills
 
 
 def sweep(split: Split, name: str, kind: str, controller: Any, rtols: Array, max_steps: int) -> Candidate:

@@ -47,6 +47,7 @@ from .slots import (
     PA,
     PB,
     READY,
+    ROUGH,
     SMALL,
     SUBSTEPS,
     TAB,
@@ -91,7 +92,12 @@ def midpoint(A, j, l):
 
 @traced
 def smooth(A, j, l):
-    A[PB + j] = 0.5*(A[PA + j] + A[PB + j] + A[HJ + l]*A[K1 + j])
+    # what smoothing changes is measured too: where the step is unstable it grows from row to row
+    z = 0.5*(A[PA + j] + A[PB + j] + A[HJ + l]*A[K1 + j])
+    sc = A[ATOL + j] + A[RTOL + l]*fabs(A[Y + j])
+    e = (z - A[PB + j])/where(sc > 1e-300, sc, 1e-300)
+    A[ROUGH + l] += e*e
+    A[PB + j] = z
 
 
 @traced
@@ -178,6 +184,7 @@ def march(A, c):
     # the midpoint rule with the substeps of row c: its increment in PB
     for l in range(W):
         A[HJ + l] = A[HS + l]/SUBSTEPS[c]
+        A[ROUGH + l] = 0.0
     if SMALL:
         for l in range(W):
             euler_lane(A, l)

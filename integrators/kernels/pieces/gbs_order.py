@@ -2,7 +2,8 @@
 
 Rows of a lane: ORD, the column k that the attempt aims at (0: not chosen yet); COL, the last column of the attempt;
 ERRS, the scaled errors of its columns; AFTER, the column to aim at if it is accepted; AGAIN, if it is rejected; FAILS,
-rejections in a row; NEW, 1 until a step is accepted.
+rejections in a row; NEW, 1 until a step is accepted; ROUGH and FIRST_ROUGH,
+the squared sums of what smoothing changes in this row and in the first.
 """
 
 import math
@@ -37,10 +38,12 @@ from .slots import (
     COST,
     ERRS,
     FAILS,
+    FIRST_ROUGH,
     LIVE,
     NEW,
     ORD,
     READY,
+    ROUGH,
     SUBSTEPS,
     WANTS_ENORM,
     WANTS_YNORM,
@@ -152,13 +155,24 @@ def failed(A, l, c, diverges):
 
 
 @piece
+def believed(A, l, c, err):
+    # the error of column c: `err`, but more where row c says that the step is unstable (`kernels.gbs`)
+    if A[ROUGH + l] > 16.0/c**4*A[FIRST_ROUGH + l]:
+        least = sqrt(A[ROUGH + l]/N)/12.0
+        return least if least > err else err
+    return err
+
+
+@piece
 def judge(A, l, c):
     # LIVE: 0 where row c is the lane's last one
     A[R_NF + l] += SUBSTEPS[c]
     if c == 1:
+        A[FIRST_ROUGH + l] = A[ROUGH + l]
         return
     k = int(A[ORD + l])
-    err = sqrt(A[S0 + l]/N)
+    found = sqrt(A[S0 + l]/N)
+    err = believed(A, l, c, found)
     A[ERRS + c*W + l] = err
     free = A[NEW + l] == 1.0 or A[R_TRUNCATED + l] == 1.0
     diverges = not err < 1e15
@@ -174,7 +188,7 @@ def judge(A, l, c):
     A[AGAIN + l] = k
     A[R_FINITE + l] = 1.0 if A[S1 + l] + 0.0*err == 0.0 else 0.0
     if WANTS_ENORM:
-        A[R_ENORM + l] = A[S2 + l]/err if err > 0.0 else 1.0
+        A[R_ENORM + l] = A[S2 + l]/found if found > 0.0 else 1.0
     if WANTS_YNORM:
         A[R_YNORM + l] = sqrt(A[S3 + l]/N)
     if converged:

@@ -130,10 +130,11 @@ spectral_radius = _compiled
 RHO = STAGE_COUNT = RENEW = HERE = STEPS_SINCE = FOUND = FAULT = VECTOR = 0
 BAD_RADIUS = 0
 # extrapolation (`kernels.gbs`): most columns; substeps of a row and evaluations to the end of one; weights of the
-# table; size of a substep, lanes that are not done, last column, errors of columns, no step accepted yet; the
-# increments of the last two substeps, the table's last row, slopes of a row, coefficients of dense output
+# table; size of a substep, lanes that are not done, last column, errors of columns, no step accepted yet; squared sums
+# of what smoothing changes in this row and in the first; the increments of the last two substeps, the table's last row,
+# slopes of a row, coefficients of dense output
 COLUMNS = 2
 SUBSTEPS: tuple = (0,)
 COST: tuple = (0.0,)
 COEF: tuple = (0.0,)
-HJ = LIVE = COL = ERRS = NEW = PA = PB = TAB = FS = DC = 0
+HJ = LIVE = COL = ERRS = NEW = ROUGH = FIRST_ROUGH = PA = PB = TAB = FS = DC = 0

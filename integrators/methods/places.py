@@ -19,6 +19,6 @@ ALIASES = {"bosh3": "bs32", "heun_euler": "adaptive_heun"}
 #: pairs that ship because torchdiffeq has them
 FOREIGN = ("adaptive_heun", "fehlberg2", "dopri8")
 
-#: methods that no search tries unasked: pairs beside which others cost less at every error, or about as much, and
-#: methods that are no pairs and linear in no system (`docs/methods.md` says what each is there for)
+#: methods that no search tries unasked: pairs beside which others cost less at every error, or about as much; explicit
+#: methods that are no pairs, each of which `docs/methods.md` says when to take
 UNASKED = ("vern6", "vern7", "fehlberg45", *FOREIGN, "adams", "rkc", "gbs")

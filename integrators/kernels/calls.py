@@ -26,8 +26,9 @@ def rhs(time: str, state: str, slope: str) -> str:
 
 
 def accel(time: str, state: str, slope: str, half: int) -> str:
-    """Call of the accelerations: `half` of them, into the rows `slope`."""
-    return f"accel({time}, {reads(state)}, view(A, {slope} + l, WIDTH, {half}))"
+    """Call of the accelerations: `half` of them, into the rows `slope`.  They cannot read velocities (`positions`)."""
+    given = reads(state).replace("frozen(", "positions(", 1)
+    return f"accel({time}, {given}, view(A, {slope} + l, WIDTH, {half}))"
 
 
 def jac(time: str, state: str, matrix: str) -> str:
@@ -39,9 +40,9 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
     """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m:
     lengths of y and p.
 
-    device: for CUDA, where an index outside an array is not checked.
+    device: for CUDA, where an index outside an array is not checked; it brings its own views.
     """
-    out = ""
+    out = "from stepsmith.integrators.compile.lanes import positions\n" if "accel" in objects and not device else ""
     for name in ("rhs", "accel", "jac"):
         if name in objects:
             unproved, bounded = _unproved(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])

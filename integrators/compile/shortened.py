@@ -65,7 +65,7 @@ def first(typingctx, p, m):
     return made(p, m), codegen
 
 
-first.py_func = _first  # what it is in plain Python (`checks.interpreted`)
+first.py_func = _first  # type: ignore[attr-defined]  # what it is in plain Python (`checks.interpreted`)
 
 
 def shortened(fn: Callable[..., Any], m: int) -> Callable[..., Any]:

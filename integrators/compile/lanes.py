@@ -32,22 +32,16 @@ NAN = float("nan")
 
 #: what the compiler says of a write through a frozen view
 FROZEN = "y and p cannot be written to: they are the solver's own, and only the last argument is the function's to fill"
-#: what it says of accelerations that read a velocity
-VELOCITY = "is a velocity, and q'' = a(t, q) depends on time and positions alone"
 
 
 class LaneViewType(types.Type):
-    """Numba type of a lane view: stride `width` (doubles), `length` elements; frozen: it cannot be written to.
-    readable: elements that can be read, the first ones; None: all.
-    """
+    """Numba type of a lane view: stride `width` (doubles), `length` elements; frozen: it cannot be written to."""
 
-    def __init__(self, width: int, length: int, frozen: bool = False, readable: int | None = None) -> None:
+    def __init__(self, width: int, length: int, frozen: bool = False) -> None:
         self.width = width
         self.length = length
         self.frozen = frozen
-        self.readable = length if readable is None else readable
-        more = (", frozen" if frozen else "") + (f", {readable} readable" if self.readable < length else "")
-        super().__init__(name=f"LaneView({width}, {length}{more})")
+        super().__init__(name=f"LaneView({width}, {length}{', frozen' if frozen else ''})")
 
 
 @register_model(LaneViewType)
@@ -56,13 +50,12 @@ class _LaneViewModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.DoubleType().as_pointer())
 
 
-def _view(block, offset, width, length, frozen, positions=False):
+def _view(block, offset, width, length, frozen):
     if not (isinstance(width, types.IntegerLiteral) and isinstance(length, types.IntegerLiteral)):
         raise numba.TypingError("view: width and length must be compile-time constants")
     if not (isinstance(block, types.Array) and block.ndim == 1 and block.dtype == types.float64):
         raise numba.TypingError("view: block must be a 1-D float64 array")
-    readable = length.literal_value // 2 if positions else None
-    ty = LaneViewType(width.literal_value, length.literal_value, frozen, readable)
+    ty = LaneViewType(width.literal_value, length.literal_value, frozen)
 
     def codegen(context, builder, sig, args):
         array = cgutils.create_struct_proxy(sig.args[0])(context, builder, value=args[0])
@@ -84,20 +77,10 @@ def frozen(typingctx, block, offset, width, length):
     return _view(block, offset, width, length, True)
 
 
-@intrinsic
-def positions(typingctx, block, offset, width, length):
-    """As `frozen`, of a state (positions, velocities) whose velocities cannot be read: a constant index of one is a
-    compile-time error, and others give NaN.
-    """
-    return _view(block, offset, width, length, True, positions=True)
-
-
 def _check_place(view_ty, index) -> None:
     """A constant index outside the view would read or overwrite another row: refuse it."""
     if isinstance(view_ty, LaneViewType) and isinstance(index, int) and not -view_ty.length <= index < view_ty.length:
         raise numba.TypingError(f"index {index} is outside an array of length {view_ty.length}")
-    if isinstance(view_ty, LaneViewType) and isinstance(index, int) and index % view_ty.length >= view_ty.readable:
-        raise numba.TypingError(f"y[{index}] {VELOCITY}")
 
 
 def _check_frozen(view_ty) -> None:
@@ -165,17 +148,8 @@ def or_nan(builder, inside, value):
     return value if inside is None else builder.select(inside, value, ir.Constant(ir.DoubleType(), NAN))
 
 
-def place_in(builder, view_ty, index):
-    """`place` in a view: an element that cannot be read is none."""
-    at, inside = place(builder, index, view_ty.length)
-    if view_ty.readable < view_ty.length:
-        known = builder.icmp_unsigned("<", at, ir.Constant(at.type, view_ty.readable))
-        inside = known if inside is None else builder.and_(inside, known)
-    return at, inside
-
-
 def _address(builder, view_ty, ptr, index):
-    at, inside = place_in(builder, view_ty, index)
+    at, inside = place(builder, index, view_ty.length)
     return builder.gep(ptr, [builder.mul(at, ir.Constant(at.type, view_ty.width))], inbounds=True), inside
 
 

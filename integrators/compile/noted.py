@@ -19,7 +19,7 @@ from numba.core.typing.templates import AbstractTemplate, infer, infer_global, s
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from .lane_matrix import MatrixType, places
-from .lanes import LaneViewType, place_in
+from .lanes import LaneViewType, place
 
 _BIT = ir.IntType(1)
 
@@ -137,7 +137,7 @@ def _note(context, builder, ty, value, index):
     if isinstance(ty.of, MatrixType):
         *_, inside = places(builder, ty.of, index)
     else:
-        _, inside = place_in(builder, ty.of, index) if ty.of.length else (None, ir.Constant(_BIT, 0))
+        _, inside = place(builder, index, ty.of.length) if ty.of.length else (None, ir.Constant(_BIT, 0))
     if inside is not None:
         builder.store(builder.or_(builder.load(noted_view.fault), builder.not_(inside)), noted_view.fault)
     return noted_view.view

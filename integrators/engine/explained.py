@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..compile.lanes import VELOCITY
+from ..compile.positions import VELOCITY, PositionsType
 
 _NOISE = (
     "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload",
@@ -79,7 +79,7 @@ def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
     out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, length)
     try:
         compiled: Any = inline(fresh(fn))
-        y = LaneViewType(1, n, True, n // 2 if fills == "a" else None)
+        y = PositionsType(1, n) if fills == "a" else LaneViewType(1, n, True)
         compiled.compile((float64, y, LaneViewType(1, m, True), out))
     except Exception as error:
         return error

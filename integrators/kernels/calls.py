@@ -42,11 +42,13 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
 
     device: for CUDA, where an index outside an array is not checked; it brings its own views.
     """
-    out = "from stepsmith.integrators.compile.lanes import positions\n" if "accel" in objects and not device else ""
+    out = "from stepsmith.integrators.compile.positions import noted_positions, positions\n"
+    out = out if "accel" in objects and not device else ""
     for name in ("rhs", "accel", "jac"):
         if name in objects:
             unproved, bounded = _unproved(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
-            out += guard(name, unproved, bounded) if unproved or bounded else ""
+            note = "noted_positions" if name == "accel" and not device else "noted"
+            out += guard(name, unproved, bounded, note=note) if unproved or bounded else ""
     return out
 
 
@@ -72,9 +74,12 @@ def _unproved(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
     return not rhs_check.proved(objects[name], name, n, m)
 
 
-def guard(name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", dy: str = "dy") -> str:
+def guard(
+    name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", dy: str = "dy", note: str = "noted"
+) -> str:
     """Source that puts the function `name` behind what it needs.  unproved: what it fills is NaN before, and after an
-    index outside its arrays.  bounded: indices of NumPy arrays are checked.  y, p, dy: how it is given its arguments.
+    index outside its arrays.  bounded: indices of NumPy arrays are checked.  y, p, dy: how it is given its arguments;
+    note: the function that notes indices outside y.
     """
     text = "from stepsmith.integrators.compile.lanes import bounded as _bounded\n" if bounded else ""
     text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
@@ -87,6 +92,6 @@ def guard(name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", 
     if name != "jac":
         text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
     return text + (
-        f"    fault = new_fault()\n    given_{name}(t, noted({y}, fault), noted({p}, fault), noted({dy}, fault))\n"
+        f"    fault = new_fault()\n    given_{name}(t, {note}({y}, fault), noted({p}, fault), noted({dy}, fault))\n"
         f"    if faulty(fault):\n{blank}\n"
     )

@@ -259,7 +259,8 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
     slices = [x if "frozen(" in x else re.sub(r"\bview\(A, ([^,()]+), 1, (\d+)\)", r"A[\1:\1 + \2]", x) for x in lines]
     head = header(lay, n, m)
     if "accel" in parts.objects:
-        head += f"from stepsmith.integrators.{'kernels.simulated' if SIMULATOR else 'compile.lanes'} import positions\n"
+        module = "kernels.simulated" if SIMULATOR else "compile.positions"
+        head += f"from stepsmith.integrators.{module} import positions\n"
     source = head + calls.guards(parts.objects, n, m, device=True) + "".join(slices)
     return Kernel(load_module(source, objects, HEAD), lay, 1)
 

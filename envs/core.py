@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..integrators import methods
-from ..integrators.checks import rhs_check
+from ..integrators.checks import rhs_check, second_order
 from ..integrators.compile.digest import identity
 from ..integrators.compile.unrolled import unrolled
 from ..integrators.core import options
@@ -107,6 +107,7 @@ def _kernel(
     invariant = batch.invariants.get("energy") if fam.error == "energy" else None
     reward = tuple(identity(fn) for fn in rule.objects().values()) if rule.own else rule.name
     energy = None if invariant is None else identity(invariant)
+    second_order.check(pool.batch, meth)
     key = (meth.name, meth.key(batch), fam.n, fam.m, decision.key, decision.law.known, decision.n_state, slots,
            fam.error, components, fam.floor, reward, energy, actions)  # fmt: skip
     if key not in _KERNELS:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import stepsmith as ss
+from stepsmith.controllers.laws.registry import constant
 from stepsmith.integrators import methods
-from stepsmith.integrators.checks import rhs_check
+from stepsmith.integrators.checks import rhs_check, second_order
 from stepsmith.integrators.core import record
 from stepsmith.integrators.core.errors import UncompiledWarning
 from stepsmith.integrators.kernels import layout
@@ -180,13 +181,71 @@ def test_what_other_faces_refuse():
         ss.solve_ivp(lambda t, y: [y[1], -y[0]], (0.0, 1.0), [1.0, 0.0], method="dprkn12")
     stars = ss.problems.family("kepler").published()
     plain = ss.Problem(lambda t, y, p: np.array(y), stars.y0, (0.0, 1.0), stars.p, nbody=(2, 2), compiled=False)
-    with pytest.warns(UncompiledWarning), pytest.raises(ValueError, match="has no accel, and its right-hand side"):
+    with pytest.warns(UncompiledWarning), pytest.raises(ValueError, match=r"dy\[0\] is not y\[4\]"):
         ss.solve(plain, "dprkn6")
     problem = ss.Problem(swing, [1.0, 0.0], (0.0, 4.0), [0.0], accel=damped_spring)
     with pytest.raises(ValueError, match=r"'damped_spring'.* reads y\[1\], a velocity"):
         ss.solve(problem, "leapfrog", ss.controllers.laws.registry.constant(0.1))
     rhs_check.check(ORBIT, methods.get("dprkn6"))
     assert record.CURV in methods.get("dprkn6").fills and record.CURV not in methods.get("dprkn12").fills
+
+
+def damped(t, y, p):
+    return np.array([y[1], -y[0] - 0.3 * y[1]])
+
+
+def damped_in_place(t, y, p, dy):
+    dy[0] = y[1]
+    dy[1] = -y[0] - 0.3 * y[1]
+
+
+def choosy(t, y, p):
+    if y[1] != y[1]:
+        raise KeyError("no velocity")
+    return [y[1], -y[0]]
+
+
+@pytest.mark.filterwarnings("ignore::stepsmith.integrators.core.errors.UncompiledWarning")
+@pytest.mark.parametrize(
+    ("rhs", "compiled", "words"),
+    [
+        (damped, True, r"'damped' is not of second order: dy\[1\] depends on velocities"),
+        (damped, False, r"'damped' is not of second order: dy\[1\] depends on velocities"),
+        (damped_in_place, "apart", "'damped_in_place' is not of second order"),
+        (choosy, False, "'choosy' cannot be compared with.*it raises KeyError: 'no velocity'.*'dop853'"),
+    ],
+)
+def test_right_hand_sides_that_kernels_call_by_address_are_compared_too(rhs, compiled, words):
+    problem = ss.Problem(rhs, [1.0, 0.0], (0.0, 4.0), accel=spring, compiled=compiled)
+    with pytest.raises(ValueError, match=words):
+        ss.solve(problem, "dprkn6")
+    with pytest.raises(ValueError, match=words):
+        ss.solve_ensemble(problem.batch(), "dprkn6")
+    with pytest.raises(ValueError, match=words):
+        ss.solve(problem, "dprkn6", dense=True)
+
+
+def driven_by(t, y, p, dy):
+    dy[0] = y[1]
+    dy[1] = -y[0] + p[0] * np.sin(t)
+
+
+def cubic(t, y, p, dy):
+    dy[0] = y[1]
+    dy[1] = -y[0] - y[0] ** 3
+
+
+def test_other_parameters_and_other_positions_are_looked_at_too():
+    method = methods.get("dprkn6")
+    problem = ss.Problem(driven_by, [1.0, 0.0], (0.0, 4.0), [0.0], accel=spring)
+    second_order.check(problem, method)
+    for batch in (problem.batch(p=[[0.0], [1.0], [0.0]]), problem.batch(p=[[0.0], [-1.0]])):
+        with pytest.raises(ValueError, match=r"'driven_by' is not of second order: dy\[1\] is not a\[0\]"):
+            ss.solve_ensemble(batch, "dprkn6")
+    with pytest.raises(ValueError, match=r"'driven_by' is not of second order: dy\[1\] is not a\[0\]"):
+        ss.solve(problem.batch(p=[[1.0]])[0], "dprkn6")
+    with pytest.raises(ValueError, match=r"dy\[1\] is not a\[0\].*near the positions of y0"):
+        second_order.check(ss.Problem(cubic, [0.0, 1.0], (0.0, 4.0), accel=spring), method)
 
 
 def late_drag(t, y, p, dy):
@@ -196,13 +255,28 @@ def late_drag(t, y, p, dy):
         dy[1] -= 0.1 * y[1]
 
 
-def late_drag_too(t, y, p, a):
+def kicked(t, y, p, a):
     a[0] = -y[0]
-    if t > 3.0:
-        a[0] -= 0.1 * y[1]
+    if y[0] < 0.0 and y[-1] < 0.0:
+        a[0] -= 0.5
 
 
-def test_velocities_on_a_path_that_was_not_looked_at_end_the_solve():
-    sol = ss.solve(ss.Problem(late_drag, [1.0, 0.0], (0.0, 4.0), accel=late_drag_too), "dprkn6", "i")
-    assert sol.status in (layout.NON_FINITE, layout.UNDERFLOW) and 2.9 < sol.t[-1] < 3.1
+def kicked_by_number(t, y, p, a):
+    k = 1 if t > 3.0 else 0
+    a[0] = -y[0]
+    if t > 3.0 and y[k] < 0.0:
+        a[0] -= 0.5
+
+
+@pytest.mark.parametrize(("method", "law"), [("dprkn6", "i"), ("leapfrog", constant(0.1))])
+def test_velocities_on_a_path_that_was_not_looked_at_are_refused(method, law):
+    problem = ss.Problem(late_drag, [1.0, 0.0], (0.0, 4.0), accel=kicked)
+    with pytest.raises(ValueError, match=r"'kicked' cannot be compiled: y\[-1\] is a velocity.*'dop853'"):
+        ss.solve(problem, method, law)
+
+
+def test_velocities_by_an_index_that_is_computed_end_the_solve():
+    """Comparisons with NaN are false: what the accelerations made of them does not matter."""
+    sol = ss.solve(ss.Problem(late_drag, [1.0, 0.0], (0.0, 4.0), accel=kicked_by_number), "dprkn6", "i")
+    assert sol.status in (layout.NON_FINITE, layout.UNDERFLOW) and 2.9 < sol.t[-1] <= 3.0
     assert np.abs(sol.y[-1] - [np.cos(sol.t[-1]), -np.sin(sol.t[-1])]).max() < 1e-5

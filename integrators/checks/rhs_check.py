@@ -6,10 +6,9 @@ of the span.
 
 What stands in for the arrays notes what happens to them (`stand_ins`).  Refused are generators and coroutines, answers
 other than None, writes to y or p, indices outside the arrays, components that are read before they are written, and
-components that are not written; for methods that compute with accelerations, what is not of second order too
-(`second_order`). What else the function raises there (a division by zero, a name that is missing) is not looked at: the
-compiled solve answers it. Functions that Numba has compiled, and those that they call, run as the Python that they were
-(`interpreted`).
+components that are not written (what is not of second order: `second_order`).  What else the function raises there (a
+division by zero, a name that is missing) is not looked at: the compiled solve answers it.  Functions that Numba has
+compiled, and those that they call, run as the Python that they were (`interpreted`).
 
 One run sees one path.  Where no data decide on the path (`straight`), the others are the same, and the run is the
 proof; elsewhere kernels fill dy with NaN before each call (`kernels.calls`).  Indices that depend on data are checked
@@ -27,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from ..compile import digest
-from ..compile.callback import is_caller
+from ..compile.shortened import own
 from ..core.errors import shown
 from ..problems.foreign import callback_of
-from . import mass_check, second_order
+from . import mass_check
 from .arrays_reached import indexes_arrays
 from .interpreted import interpreted, plain_function
 from .stand_ins import SECONDS, UNUSABLE, Enough, Filled, Frozen, Matrix, Run, limited
@@ -50,8 +49,6 @@ ROLES = {
 }
 
 _CHECKED: dict[tuple[str, str, int, int], bool] = {}
-#: functions of systems of second order that were looked at
-_SECOND_ORDER: set[tuple] = set()
 
 
 def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()) -> None:
@@ -77,35 +74,12 @@ def check(source: Any, method: Any = None, invariants: tuple[Callable, ...] = ()
     t = source.t0[0] if source.y0.ndim == 2 else source.t_span[0]
     for role, fn in found:
         check_function(fn, role, float(t), y, p)
-    if uses in ("accel", "both") and (source.accel is not None or source.nbody is not None):
-        end = source.t1[0] if source.y0.ndim == 2 else source.t_span[1]
-        _check_second_order(source, uses == "both", (float(t), float(end)), y, p)
-
-
-def _check_second_order(source: Any, rhs: bool, span: tuple[float, float], y: np.ndarray, p: np.ndarray) -> None:
-    """ValueError where accelerations read velocities and, if `rhs`, where the right-hand side is another system's."""
-    if rhs and source.accel is None and is_caller(source.rhs):
-        raise ValueError(
-            f"problem {shown(source.name)} has no accel, and its right-hand side is compiled apart or not at all, "
-            "where nothing tells whether accelerations depend on velocities: give it accel=, or leave compiled= out"
-        )
-    own = source.accel and digest.identity(source.accel)
-    key = (_key(source.rhs, "rhs", y.size, p.size) if rhs else (), own, y.size)
-    if key in _SECOND_ORDER:
-        return
-    words = second_order.velocity_read(source.accel, span[0], y, p) if source.accel is not None else ""
-    if words:
-        raise _refusal(source.accel, "accel", words, UNUSABLE)
-    words = second_order.disagreement(source.rhs, source.accel, span, y, p) if rhs else ""
-    if words:
-        raise _refusal(source.rhs, "rhs", words, "is not of second order")
-    if len(_SECOND_ORDER) > 4096:
-        _SECOND_ORDER.clear()
-    _SECOND_ORDER.add(key)
 
 
 def check_function(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> None:
     """`check` of one function in a role of `ROLES`, at the state y (n,) with the parameters p (m,)."""
+    fn, count = own(fn)
+    p = p[:count]
     check_compiled(fn, role)
     check_kind(fn, role)
     key = _key(fn, role, y.size, p.size)
@@ -128,6 +102,8 @@ def check_compiled(fn: Callable, role: str = "rhs") -> None:
 
 def proved(fn: Callable, role: str, n: int, m: int) -> bool:
     """Whether a checked function is known to write every component at every call."""
+    fn, count = own(fn)
+    m = m if count is None else count
     return _CHECKED.get(_key(fn, role, n, m), False) and straight(fn, set())
 
 
@@ -140,7 +116,8 @@ def name_of(fn: Callable) -> str:
     return shown(str(getattr(fn, "__qualname__", type(fn).__name__)).rsplit("<locals>.", 1)[-1])
 
 
-def _refusal(fn: Callable, role: str, words: str, what: str = "cannot be compiled") -> ValueError:
+def refusal(fn: Callable, role: str, words: str, what: str = "cannot be compiled") -> ValueError:
+    """The error about a function in a role of `ROLES`."""
     return ValueError(f"{ROLES[role][0]} {name_of(fn)} {what}: {words}")
 
 
@@ -149,18 +126,16 @@ def check_kind(fn: Callable, role: str) -> None:
     plain = plain_function(fn)
     code = getattr(plain, "__code__", None)
     if not isinstance(plain, types.FunctionType) or code is None:
-        raise _refusal(
+        raise refusal(
             fn,
             role,
             f"it must be a function written in Python, got {shown(fn)}; compiled=False takes any callable, and is "
             "slower",
         )
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        raise _refusal(
-            fn, role, "it is declared with `async`, so a call would do nothing; write it as a plain function"
-        )
+        raise refusal(fn, role, "it is declared with `async`, so a call would do nothing; write it as a plain function")
     if code.co_flags & inspect.CO_GENERATOR:
-        raise _refusal(fn, role, "it holds `yield`, so a call would do nothing; write it as a plain function")
+        raise refusal(fn, role, "it holds `yield`, so a call would do nothing; write it as a plain function")
 
 
 def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> bool:
@@ -185,14 +160,14 @@ def _run(fn: Callable, role: str, t: float, y: np.ndarray, p: np.ndarray) -> boo
     except (Exception, Enough):  # the user's own, at a state that may be outside its domain
         complete = False
     if run.broken is not None:
-        raise _refusal(fn, role, run.broken, run.what)
+        raise refusal(fn, role, run.broken, run.what)
     if not complete or role == "invariant":
         return complete
     if answer is not None:
         filled = ROLES[role][1]
-        raise _refusal(fn, role, f"it must fill {filled} in place and return nothing, got {shown(answer)}", UNUSABLE)
+        raise refusal(fn, role, f"it must fill {filled} in place and return nothing, got {shown(answer)}", UNUSABLE)
     if out is not None and None in out.values:
-        raise _refusal(
+        raise refusal(
             fn,
             role,
             f"it does not write {_listed(out)}; every component must be written at every call, zeros too",

@@ -20,6 +20,7 @@ from ..problems.styles import name_of, style_of
 from . import separate
 from .callback import caller
 from .lift import lifted
+from .shortened import shortened
 from .unrolled import unrolled
 
 Source = TypeVar("Source", Problem, Batch)
@@ -27,11 +28,25 @@ Source = TypeVar("Source", Problem, Batch)
 
 def prepared(source: Source) -> Source:
     """`source`, or a copy whose functions stand in kernels, with further parameters behind the problem's own."""
+    given = source
     if not is_apart(source):
         source = moved_to_p(source)
     if any(style_of(getattr(source, name)) is not None for name in FUNCTIONS):
-        return _by_address(source)
-    return source
+        source = _by_address(source)
+    return _with_own_parameters(source, given)
+
+
+def _with_own_parameters(source: Source, given: Source) -> Source:
+    """`source`, or a copy whose functions that are still those of `given` take the parameters of `given` alone, where
+    there are more.
+    """
+    if source.m == given.m:
+        return source
+    same = {name: getattr(source, name) for name in (*FUNCTIONS, "accel")}
+    changed = {k: shortened(fn, given.m) for k, fn in same.items() if callable(fn) and fn is getattr(given, k)}
+    copy = object.__new__(type(source))
+    vars(copy).update(vars(source), **changed)
+    return copy
 
 
 def is_apart(source: Problem | Batch) -> bool:
@@ -45,7 +60,7 @@ def moved_to_p(source: Source) -> Source:
     as numbers.
     """
     if style_of(source.rhs) is not None or style_of(source.jac) is not None:
-        return unrolled(source, lift=True)
+        return unrolled(source, lift=source.accel is None)
     return lifted(source) if getattr(source.rhs, "__closure__", None) is not None else source
 
 
@@ -73,7 +88,7 @@ def event_by_address(source: Source, events: tuple[Event, ...], given: Any) -> t
         return caller(role, source.n, style.m, source.m + len(more) - 1)
 
     events = tuple(replace(e, value=called(e.value, "event"), reset=called(e.reset, "reset")) for e in events)
-    return _with_places(source, more, {}) if more else source, events
+    return _with_own_parameters(_with_places(source, more, {}), given) if more else source, events
 
 
 _WARNED: weakref.WeakSet = weakref.WeakSet()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import rhs_check
+from ..checks import rhs_check, second_order
 from ..compile.cache import Recent
 from ..compile.prepared import moved_to_p
 from ..core import options, tolerance_scale
@@ -126,6 +126,7 @@ def solve_ensemble(
     from ..kernels import cuda as kernels
 
     run = ensemble_kernel(batch, meth, controller).module.run
+    second_order.check(own, meth)
     if not kernels.SIMULATOR:
         try:
             run.compile(kernels.SIGNATURE.args)

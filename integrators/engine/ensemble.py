@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, mass_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check, second_order
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..core import options, tolerance_scale
@@ -138,6 +138,7 @@ def solve_ensemble(
     per_chunk = chunk_size(chunk, what, count, (grid.shape[1] + 1) * n)
     check_controller(controller, meth, batch)
     kernel = ensemble_kernel(batch, meth, controller)
+    second_order.check(own, meth)
     given = None if t_eval is None or not what.evaluates else grid
     params = controller.params
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..compile.positions import VELOCITY, PositionsType
+
 _NOISE = (
     "Failed in", "During:", "Enable logging", "This error", "For more", "https://", "There are", "Overload",
     "With argument", "- Of which",
@@ -13,7 +15,7 @@ _NOISE = (
 )  # fmt: skip
 
 #: what views say of their misuse; where the compiler says it, nothing else needs to be told
-_OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of")
+_OWN_WORDS = ("cannot be written to", "is outside an array of length", "is outside a matrix of", VELOCITY)
 
 _REMEDY = (
     "Write it as f{takes}, with {fills} filled number by number, or as f(t, y, p) that returns its values with what "
@@ -26,6 +28,7 @@ def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exce
     or Batch `source`, or of its events.
     """
     from ..checks.rhs_check import name_of
+    from ..checks.second_order import REMEDY
 
     if isinstance(error, IndexError):
         return ValueError(
@@ -43,6 +46,8 @@ def explained(error: Exception, source: Any, events: Sequence[Any] = ()) -> Exce
         own = None if fn is None else _alone(fn, source.n, source.m, fills)
         if own is not None:
             text = f"{role} {name_of(fn)} cannot be compiled: {_short(own)}"
+            if VELOCITY in text:
+                text += f"; {REMEDY}"
             if not any(words in text for words in _OWN_WORDS):
                 text += f"\n{_REMEDY.format(takes=takes, fills=fills)}"
             return ValueError(text)
@@ -74,7 +79,8 @@ def _alone(fn: Callable, n: int, m: int, fills: str) -> Exception | None:
     out = LaneMatrixType(1, n, n) if fills == "J" else LaneViewType(1, length)
     try:
         compiled: Any = inline(fresh(fn))
-        compiled.compile((float64, LaneViewType(1, n, True), LaneViewType(1, m, True), out))
+        y = PositionsType(1, n) if fills == "a" else LaneViewType(1, n, True)
+        compiled.compile((float64, y, LaneViewType(1, m, True), out))
     except Exception as error:
         return error
     return None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, mass_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check, second_order
 from ..compile import digest
 from ..compile.cache import Recent, compiled
 from ..compile.callback import is_caller
@@ -88,6 +88,7 @@ def made_ready(
         return followed_kernel(parts, own.n, own.m, given.m, controller, width, events), parts.degree
 
     kernel, degree = _KERNELS.made(key, make)
+    second_order.check(given, method)
     if follow.dense and degree == 0:
         raise OptionError(
             f"method {method.name!r} does not say the degree of its dense output (`Parts.degree`), as dense=True needs"

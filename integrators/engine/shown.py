@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import methods
-from ..checks import rhs_check
+from ..checks import rhs_check, second_order
 from ..core.options import flag
 from ..kernels import glossary
 from ..kernels.build import Kernel
@@ -48,6 +48,7 @@ def kernel_text(problem: Any, method: Any, controller: Any, lanes: bool = False)
     meth = methods.get(method)
     check_controller(controller, meth, problem)
     rhs_check.check(problem, meth)
+    second_order.check(problem, meth)
     if flag("lanes", lanes):
         kernel = ensemble_kernel(problem, meth, controller)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import methods
-from ..checks import jacobian_check, mass_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check, second_order
 from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
@@ -99,8 +99,8 @@ def _watched(*functions: Callable | None) -> Watch:
 
 
 def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, log: bool) -> Any:
-    """The kernel, checks included.  For solves of a few microseconds the last answer for the same objects is
-    remembered, as long as nothing has changed that the problem's functions name.
+    """The kernel and the method, checks included.  For solves of a few microseconds the last answer for the same
+    objects is remembered, as long as nothing has changed that the problem's functions name.
     """
     heavy = None if problem.mass is None else mass.key(problem.mass)
     pattern = sparsity.key(problem.sparsity), heavy
@@ -120,8 +120,8 @@ def _resolve(problem: Problem, method: str | ExplicitTableau, controller: Any, l
     kernel = single_kernel(problem, meth, controller, slots_of(controller, log))
     if len(_RESOLVED) > 256:
         _RESOLVED.clear()
-    _RESOLVED[key] = (weakref.ref(controller), kernel, watch)
-    return kernel
+    _RESOLVED[key] = (weakref.ref(controller), (kernel, meth), watch)
+    return kernel, meth
 
 
 @functools.cache
@@ -191,7 +191,9 @@ def solve(
     if log is not True and log is not False:
         log = options.flag("log", log)
     method = method if type(method) is str else methods.named(method)
-    kernel = _resolve(problem, method, controller, log)
+    kernel, meth = _resolve(problem, method, controller, log)
+    if meth.uses != "rhs":
+        second_order.check(given, meth)
     pack = np.empty(_HEAD + 3 * n + m)
     pack[:_N_PACK] = t0, t1, r, size, limit, 0.0, 0.0, 0.0, FIRST
     pack[_HEAD : _HEAD + n] = problem.y0

@@ -26,8 +26,9 @@ def rhs(time: str, state: str, slope: str) -> str:
 
 
 def accel(time: str, state: str, slope: str, half: int) -> str:
-    """Call of the accelerations: `half` of them, into the rows `slope`."""
-    return f"accel({time}, {reads(state)}, view(A, {slope} + l, WIDTH, {half}))"
+    """Call of the accelerations: `half` of them, into the rows `slope`.  They cannot read velocities (`positions`)."""
+    given = reads(state).replace("frozen(", "positions(", 1)
+    return f"accel({time}, {given}, view(A, {slope} + l, WIDTH, {half}))"
 
 
 def jac(time: str, state: str, matrix: str) -> str:
@@ -39,13 +40,15 @@ def guards(objects: Mapping[str, Any], n: int, m: int, device: bool = False) -> 
     """Source, to stand before a kernel's pieces, that puts the functions of `objects` behind what they need; n, m:
     lengths of y and p.
 
-    device: for CUDA, where an index outside an array is not checked.
+    device: for CUDA, where an index outside an array is not checked; it brings its own views.
     """
-    out = ""
+    out = "from stepsmith.integrators.compile.positions import noted_positions, positions\n"
+    out = out if "accel" in objects and not device else ""
     for name in ("rhs", "accel", "jac"):
         if name in objects:
             unproved, bounded = _unproved(name, objects, n, m), not device and rhs_check.indexes_arrays(objects[name])
-            out += guard(name, unproved, bounded) if unproved or bounded else ""
+            note = "noted_positions" if name == "accel" and not device else "noted"
+            out += guard(name, unproved, bounded, note=note) if unproved or bounded else ""
     return out
 
 
@@ -71,9 +74,12 @@ def _unproved(name: str, objects: Mapping[str, Any], n: int, m: int) -> bool:
     return not rhs_check.proved(objects[name], name, n, m)
 
 
-def guard(name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", dy: str = "dy") -> str:
+def guard(
+    name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", dy: str = "dy", note: str = "noted"
+) -> str:
     """Source that puts the function `name` behind what it needs.  unproved: what it fills is NaN before, and after an
-    index outside its arrays.  bounded: indices of NumPy arrays are checked.  y, p, dy: how it is given its arguments.
+    index outside its arrays.  bounded: indices of NumPy arrays are checked.  y, p, dy: how it is given its arguments;
+    note: the function that notes indices outside y.
     """
     text = "from stepsmith.integrators.compile.lanes import bounded as _bounded\n" if bounded else ""
     text += f"given_{name} = {f'_bounded({name})' if bounded else name}\n\n@_inline\ndef {name}(t, y, p, dy):\n"
@@ -86,6 +92,6 @@ def guard(name: str, unproved: bool, bounded: bool, y: str = "y", p: str = "p", 
     if name != "jac":
         text += "    for i in range(len(dy)):\n        dy[i] = math.nan\n"
     return text + (
-        f"    fault = new_fault()\n    given_{name}(t, noted({y}, fault), noted({p}, fault), noted({dy}, fault))\n"
+        f"    fault = new_fault()\n    given_{name}(t, {note}({y}, fault), noted({p}, fault), noted({dy}, fault))\n"
         f"    if faulty(fault):\n{blank}\n"
     )

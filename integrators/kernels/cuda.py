@@ -257,7 +257,11 @@ def build(parts: Parts, n: int, m: int, controller: Any) -> Kernel:
     # get those of the CPU
     lines = substitute(body, lay, n, m, controller.n_state, wide=False).splitlines(True)
     slices = [x if "frozen(" in x else re.sub(r"\bview\(A, ([^,()]+), 1, (\d+)\)", r"A[\1:\1 + \2]", x) for x in lines]
-    source = header(lay, n, m) + calls.guards(parts.objects, n, m, device=True) + "".join(slices)
+    head = header(lay, n, m)
+    if "accel" in parts.objects:
+        module = "kernels.simulated" if SIMULATOR else "compile.positions"
+        head += f"from stepsmith.integrators.{module} import positions\n"
+    source = head + calls.guards(parts.objects, n, m, device=True) + "".join(slices)
     return Kernel(load_module(source, objects, HEAD), lay, 1)
 
 

@@ -8,10 +8,9 @@ The state is y = (q, v), as everywhere, and the scaled error is that of `explici
 Rows: the second half of K_i holds the accelerations k_i.  Those of the first slope and of the one at the step's end
 hold f(t, y) = (v, a), as in other methods.  READY and AHEAD of a method that is not FSAL: see `explicit`.
 
-The accelerations are those of `accel`, written straight into K_i; the velocities that it is shown in a stage are NaN,
-so that accelerations that depend on them end the solve (`checks.second_order` refuses what it finds before).  An N-body
-problem has no `accel`: its right-hand side is called, and fills K_i with (v, a); it is shown the velocities at the
-start of the step.
+The accelerations are those of `accel`, written straight into K_i; it is given a view whose velocities cannot be read
+(`calls.accel`).  An N-body problem has no `accel`: its right-hand side is called, and fills K_i with (v, a); in a stage
+it is shown the velocities at the start of the step (`checks.second_order` refuses accelerations that depend on them).
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Field:
 
     def __init__(self, source: Any) -> None:
         self.half = source.n // 2
-        self.definitions = f"HALF = {self.half}\nNO_VELOCITY = math.nan\n\n\n"
+        self.definitions = f"HALF = {self.half}\n\n\n"
         self.by_rhs = source.accel is None
         self.slope: Call = calls.rhs
         self.accelerate: Call = calls.rhs
@@ -73,6 +72,10 @@ class Field:
     def velocity(self, row: str) -> str:
         """The second half of the rows `row`."""
         return f"{row} + {self.half}*W"
+
+    def shown(self, state: str) -> str:
+        """Line that puts the velocities that a stage is shown into the rows `state`; "" where none can be read."""
+        return f"A[{self.velocity(state)} + j] = A[{self.velocity('Y')} + j]\n" if self.by_rhs else ""
 
 
 def attempt_source(tableau: NystromTableau, field: Field, slots: frozenset[int]) -> str:
@@ -93,9 +96,8 @@ def attempt_source(tableau: NystromTableau, field: Field, slots: frozenset[int])
     for i in range(1, s):
         dst = "YN" if tableau.fsal and i == s - 1 else "G"
         body = f"A[{dst} + j] = " + _position(tableau.c[i], tableau.a[i], names, v)
-        if i == 1:
-            given = f"A[{v('Y')} + j]" if field.by_rhs else "NO_VELOCITY"
-            body += f"A[{v('G')} + j] = {given}\n"
+        if i == 1 or dst == "YN":
+            body += field.shown(dst)
         loop(body, field.accelerate(step_time(float(tableau.c[i])), dst, f"K{i}"))
     body = "" if tableau.fsal else "A[YN + j] = " + _position(1, tableau.b, names, v)
     body += f"A[{v('YN')} + j] = A[{v('Y')} + j] + A[HS + l]*({weighted_sum(tableau.bv, names)})\n"
@@ -148,7 +150,8 @@ def dense_source(tableau: NystromTableau, field: Field) -> str:
         if s + e == tableau.end:
             prepare += "    " + field.slope("A[TN + l]", "YN", f"K{s + e}") + "\n    end_is_known(A, l)\n"
             continue
-        src += f"@_traced\ndef dense_stage_{e}(A, j, l):\n    A[Z + j] = " + _position(c, row, names, v) + "\n"
+        src += f"@_traced\ndef dense_stage_{e}(A, j, l):\n    A[Z + j] = " + _position(c, row, names, v)
+        src += "    " * field.by_rhs + field.shown("Z") + "\n"
         prepare += f"    for i in range(HALF):\n        dense_stage_{e}(A, i*W + l, l)\n"
         prepare += "    " + field.accelerate(step_time(float(c)), "Z", f"K{s + e}") + "\n"
     src += prepare + f"    return {float(len(tableau.dense_c))!r}\n\n"

@@ -50,6 +50,19 @@ class Frozen(View):
         raise ValueError(FROZEN)
 
 
+class Positions(Frozen):
+    """A frozen view of a state (positions, velocities) whose velocities read as NaN."""
+
+    __slots__ = ()
+
+    def _inside(self, i: int) -> bool:
+        inside = super()._inside(i)
+        if inside and i % len(self.values) >= len(self.values) // 2:
+            self.fault.append(True)
+            return False
+        return inside
+
+
 def view(block: np.ndarray, offset: int, width: int, length: int) -> View:
     """`length` elements of `block` from `offset` on; width is 1."""
     return View(block[offset : offset + length])
@@ -58,6 +71,11 @@ def view(block: np.ndarray, offset: int, width: int, length: int) -> View:
 def frozen(block: np.ndarray, offset: int, width: int, length: int) -> Frozen:
     """As `view`, of elements that cannot be written through it."""
     return Frozen(block[offset : offset + length])
+
+
+def positions(block: np.ndarray, offset: int, width: int, length: int) -> Positions:
+    """As `frozen`, of a state whose velocities cannot be read."""
+    return Positions(block[offset : offset + length])
 
 
 def new_fault() -> list[bool]:

@@ -41,6 +41,8 @@ def positions(typingctx, block, offset, width, length):
     """As `lanes.frozen`, of a state whose velocities cannot be read: a constant index of one is a compile-time error,
     and others give NaN.
     """
+    if not (isinstance(width, types.IntegerLiteral) and isinstance(length, types.IntegerLiteral)):
+        raise TypingError("positions: width and length must be compile-time constants")
 
     def codegen(context, builder, sig, args):
         array = cgutils.create_struct_proxy(sig.args[0])(context, builder, value=args[0])

@@ -51,9 +51,10 @@ def apart(fn, **more):
     return ss.Problem(fn, START, SPAN, compiled="apart", **more)
 
 
-def kernels() -> int:
-    """How many modules with a solve are loaded."""
-    return sum(hasattr(module, "run_single") for module in cache._LOADED.values())
+def kernels() -> set[str]:
+    """Keys of the modules with a solve that are loaded; the oldest ones are dropped as others come."""
+    entries = {"run_single", "run_followed"}
+    return {key for key, module in cache._LOADED.items() if entries & set(vars(module))}
 
 
 @pytest.mark.parametrize("fn", [in_place, returned, with_arrays, of_a_global, branching], ids=lambda fn: fn.__name__)
@@ -61,7 +62,7 @@ def test_all_ways_of_writing_share_one_kernel(fn):
     ss.solve(apart(returned))
     before = kernels()
     sol = ss.solve(apart(fn))
-    assert kernels() == before
+    assert kernels() <= before
     assert sol.success and np.abs(sol.y - exact(sol.t)).max() < 1e-4
     # the steps of a function that stands inside of the kernel, to rounding
     inside = ss.solve(ss.Problem(in_place, START, SPAN))
@@ -122,7 +123,7 @@ def test_events_and_resets_are_called_apart_too():
 
     other.direction, other.reset = -1, bounce
     ss.solve(problem, events=other, rtol=1e-9, atol=1e-12)
-    assert kernels() == before
+    assert kernels() <= before
 
 
 def test_a_jacobian_is_called_apart():

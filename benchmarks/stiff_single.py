@@ -213,7 +213,7 @@ def diffrax(case: Case, rtol: float) -> Run:
 
 SOLVERS: dict[str, Callable[[Case, float], Run]] = {
     "rodas5p": stepsmith("rodas5p", "rodas"), "radau5": stepsmith("radau5", "radau5"),
-    "kvaerno5": stepsmith("kvaerno5", "radau5"),
+    "kvaerno5": stepsmith("kvaerno5", "radau5"), "bdf": stepsmith("bdf", "multistep"),
     "SciPy Radau": scipy("Radau"), "SciPy BDF": scipy("BDF"), "SciPy LSODA": scipy("LSODA"), "CVODE": cvode,
     "CyRK Radau": cyrk("Radau"), "CyRK LSODA": cyrk("LSODA"), "diffrax Kvaerno5": diffrax,
 }  # fmt: skip

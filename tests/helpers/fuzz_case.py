@@ -26,11 +26,12 @@ from stepsmith.integrators.core.contract import ACCEPT_MAX
 from stepsmith.integrators.methods import get as get_method
 
 # in the order in which the published cases were drawn: a seed stands for the same cases as long as it stays, so that
-# pairs which came later are not among them
+# methods which came later (`LATER`, and the pairs of `test_more_pairs`) are not among them
 METHODS = (
     "bs32", "dopri5", "tsit5", "dop853", "rodas5p", "ros34pw2", "ros3prw", "kvaerno5", "esdirk43", "radau5",
 )  # fmt: skip
-assert set(METHODS) == {*EXPLICIT, *IMPLICIT}
+LATER = {"rosenbrock23"}
+assert set(METHODS) == {*EXPLICIT, *IMPLICIT} - LATER
 LIMIT = 1000.0
 #: evaluations after which a reference is given up
 CALLS = 60_000

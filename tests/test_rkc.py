@@ -252,6 +252,13 @@ def test_the_radius_that_is_found_is_close_above_the_true_one():
     assert first.stats.nfev - 1 - (second.stats.nfev - first.stats.nfev) <= 12
 
 
+def test_the_number_of_attempts_bounds_the_work():
+    # by round-off alone an attempt at this tolerance might have 670,000 stages
+    sol = run(diffusion(strength=1e10), 1e-3, max_steps=10)
+    attempts = sol.stats.naccept + sol.stats.nreject
+    assert 0 < attempts <= 10 and sol.stats.nfev < attempts * 20_100
+
+
 def test_evaluations_grow_as_the_square_root_of_the_radius():
     # the same modes for the error to see, the largest of 25 times the modulus
     def work(factor):

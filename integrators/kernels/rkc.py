@@ -6,7 +6,8 @@ step's first.
 
 Stages.  With the spectral radius rho at the step's start there are s = 1 + sqrt(1 + 1.54 h rho) of them.  Round-off
 grows as s^2, and s may not exceed sqrt(r/(10 eps)), at least 2, with eps the distance of 1 from the next number and r
-the relative tolerance, to which the smallest absolute one counts beside the largest component (rkc.f has rtol alone).
+the relative tolerance, to which the smallest absolute one counts beside the largest component of |y| + |h f| (rkc.f has
+rtol alone).  It may not exceed 20,000 either, so that `max_steps` bounds the work.
 An attempt that asks for more is made with the size that this many stages allow: the record and the decision are those
 of that size.  Where it is below what the time variable resolves, the lane ends.
 

@@ -107,10 +107,10 @@ class Problem(Portable):
     J (n, n), or `jac(t, y, p)`, which returns it, or None.  compiled: False runs rhs and jac as plain Python: any
     callable, but slowly; "apart" compiles them as functions of their own, which a kernel calls by their addresses:
     problems of the same dimensions then share one kernel, a new function takes a fraction of a second to compile, and
-    a call takes some nanoseconds more. name: a label. family: name of the family it was drawn from, or None. nbody:
-    (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved along exact solutions. sparsity: where the
-    Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals beside the main one, or an (n, n) array,
-    dense or SciPy sparse, non-zero there; None: everywhere. With it, `jac` need not write the other entries.
+    a call takes some tens of nanoseconds more. name: a label. family: name of the family it was drawn from, or None.
+    nbody: (bodies, dimension) or None. invariants: name -> `f(t, y, p)`, conserved along exact solutions. sparsity:
+    where the Jacobian may be non-zero, for implicit methods: (lower, upper) diagonals beside the main one, or an (n, n)
+    array, dense or SciPy sparse, non-zero there; None: everywhere. With it, `jac` need not write the other entries.
     mass: M of M y' = f(t, y; p), (n, n), dense or SciPy sparse, or (n,), its diagonal; None: the identity.  Implicit
     methods alone take one.  spectral_radius: of df/dy, for the method rkc: a bound from above, unit 1/time, a number or
     a function (t, y, p) -> number; None: it is found (`radius`).  accel: `accel(t, y, p, a)` for second-order

@@ -143,7 +143,7 @@ def measure(name: str, n: int, given: bool, repeats: int) -> dict[str, Any]:
     large = registry.get("radau5", jac_rate=0.1, band_rate=0.1, band_lo=0.99, band_hi=2.0)
     solvers = {
         "radau5": stepsmith(problem, "radau5", "radau5"), "radau5, large": stepsmith(problem, "radau5", large),
-        "rodas5p": stepsmith(problem, "rodas5p", "rodas"),
+        "rodas5p": stepsmith(problem, "rodas5p", "rodas"), "dop853": stepsmith(problem, "dop853", "auto"),
         **{f"SciPy {m}": scipy(f, j, y0, span, m) for m in ("Radau", "BDF", "LSODA")},
     }  # fmt: skip
     exact, second = (scipy(f, j, y0, span, "LSODA")(tol)[0] for tol in (1e-12, 1e-11))

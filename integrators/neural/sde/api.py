@@ -107,9 +107,9 @@ def sdeint(
                     one with gradient.  "values": numbers alone.  False: `.heuristics` is None, as with fixed steps.
         resolve     turns a controller's name into an object; `stepsmith.neural.sdeint` fills it in.
 
-    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at the
-    output times; `stats.ngev`, calls of the diffusion.  A sample that turns NaN or infinite, whose step size underflows,
-    or which runs out of max_steps, gets a negative status and NaN outputs from there on.
+    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at
+    the output times; `stats.ngev`, calls of the diffusion.  A sample that turns NaN or infinite, whose step size
+    underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on.
 
     Raises ValueError (an OptionError for types and ranges) for arguments that do not fit, adaptive steps by
     euler_maruyama with noise that is not additive, a diffusion that depends on the state where it must not, and rows

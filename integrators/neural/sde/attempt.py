@@ -1,4 +1,4 @@
-"""One trial step of every method for SDEs, over rows of a batch, in plain torch operations: differentiable as it stands.
+"""One trial step of every method for SDEs, over rows of a batch, in plain torch operations, which are differentiable.
 
 The formulas stand beside the methods' descriptions (`methods/sde/`).  With scalar noise W and H have one column, which
 broadcasts over the state's.

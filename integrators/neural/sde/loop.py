@@ -201,7 +201,7 @@ class Loop:
         order: Any = plan.method.order(plan.noise)
         out = self.control.decide(record_of(seen, sizes, order, cost, plan.rtol, self.span))
         self.finite = seen[rec.FINITE] == 1.0
-        forced = False if plan.min_step is None else sizes.size <= plan.min_step
+        forced = False if plan.min_step is None else sizes.size <= plan.min_step * (1.0 + 1e-10)
         accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | forced)
         self.drawn = self.drawn + np.where(self.run, plan.method.ng - self.known, 0)
         if accept.any():

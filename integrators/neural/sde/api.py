@@ -59,6 +59,7 @@ def sdeint(
     revisit: bool = True,
     sample_ids: Any = None,
     heuristics: bool | str = True,
+    keep_states: bool = False,
     resolve: Callable[[str], object] | None = None,
 ) -> SDESolution:
     """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW from y0 through the times t.
@@ -105,6 +106,7 @@ def sdeint(
                     and number alone, not on the other samples.
         heuristics  True: fill `.heuristics`, E and S (of sosri) with gradient where the solve has one.  "E", "S": that
                     one with gradient.  "values": numbers alone.  False: `.heuristics` is None, as with fixed steps.
+        keep_states True: keep the states that adaptive steps began at, `.states` of the solution.
         resolve     turns a controller's name into an object; `stepsmith.neural.sdeint` fills it in.
 
     Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at
@@ -155,6 +157,7 @@ def sdeint(
         heuristics=bool(heuristics) and adaptive,
         graph=graph if adaptive else "",
         differentiate=adjoint == "discrete" and torch.is_grad_enabled(),
+        keep_states=options.flag("keep_states", keep_states) and adaptive,
     )
     taken, counts = _solved(plan, f, g, rows, noises)
     return solution_of(plan, taken, y0, torch.as_tensor(t), counts, time.perf_counter() - began, scale)

@@ -55,6 +55,7 @@ class Plan:
     heuristics      E and S of the accepted steps are wanted.
     graph           which of them are wanted with gradient: "", "E", "S" or "ES".
     differentiate   a gradient is wanted.
+    keep_states     the states that accepted steps begin at are wanted.
     check           what looks at the fields once, given the start (rows), drift and diffusion there, and which rows
                     are finite; None for nothing.
     """
@@ -78,6 +79,7 @@ class Plan:
     heuristics: bool
     graph: str
     differentiate: bool
+    keep_states: bool = False
     check: Callable[[Tensor, Start, Tensor], None] | None = None
 
     @property
@@ -95,7 +97,8 @@ class Plan:
         h = h if self.max_step is None else np.minimum(h, self.max_step)
         return h if self.min_step is None else np.maximum(h, self.min_step)
 
-    def step(self, t: np.ndarray, h: np.ndarray, w: Tensor, levy: Tensor | None, y: Tensor) -> Step:
+    @staticmethod
+    def step(t: np.ndarray, h: np.ndarray, w: Tensor, levy: Tensor | None, y: Tensor) -> Step:
         """A step (lanes,) as attempts take it; w, levy float64."""
         times, sizes = (torch.from_numpy(np.ascontiguousarray(x)).to(y) for x in (t, h))
         return Step(times, sizes, w.to(y.dtype), None if levy is None else levy.to(y.dtype))
@@ -112,6 +115,7 @@ class Taken:
     w, levy   (steps, samples, noises) increments of the accepted steps, zero behind a sample's last; None where they
               are not wanted.
     drawn     evaluations of the diffusion that each lane needed, (lanes,).
+    states    (steps, samples, width) where the accepted steps began, without gradient; None where it is not wanted.
     """
 
     done: Pass
@@ -122,6 +126,7 @@ class Taken:
     w: Tensor | None
     levy: Tensor | None
     drawn: np.ndarray
+    states: Tensor | None = None
 
 
 class Loop:
@@ -151,7 +156,13 @@ class Loop:
         self.finite, self.known = np.ones(self.lanes, dtype=bool), np.ones(self.lanes, dtype=bool)
         self.ahead, self.log, self.outputs = Ahead(self.lanes), GridLog(self.lanes), Outputs(plan.t, self.samples)
         self.at = torch.zeros(self.samples, noises, dtype=torch.float64, device=y0.device)
-        self.paths, self.kept, self.err, self.stiff = Outputs(plan.t, self.samples), [], [], []  # type: ignore[var-annotated]
+        self.paths = Outputs(plan.t, self.samples)
+        self.err: list[Tensor] = []
+        self.stiff: list[Tensor] = []
+        #: which samples accept at each attempt, and what is kept of it
+        self.took: list[np.ndarray] = []
+        self.kept: list[tuple[Tensor, Tensor | None]] = []
+        self.states: list[Tensor] = []
 
     # -- before the first attempt --------------------------------------------------------------------------------------
 
@@ -255,8 +266,11 @@ class Loop:
         self.log.add(self.ids, accept, self.t, end, size, seen[rec.ERR], seen.get(rec.HS, size))
         wide = self.wide(accept)
         mask = torch.from_numpy(wide.copy()).to(device)[:, None]
+        self.took.append(wide)
         if not plan.coupled and plan.differentiate:
-            self.kept.append((wide, w, levy))
+            self.kept.append((w, levy))
+        if plan.keep_states:
+            self.states.append(self.y.detach())
         with torch.set_grad_enabled(self.direct):
             if self.direct and "E" in plan.graph:
                 self.err.append(plan.scale.error(trial, self.y, self.before))
@@ -307,24 +321,27 @@ class Loop:
             )
         grid = self.log.grid(np.full(self.lanes, plan.t[0]), rec.HS in self.slots)
         done = self.totals.result(grid, self.y.detach(), None, 0)
-        w, levy = self._increments(grid.count) if self.kept else (None, None)
-        return Taken(done, y, self.paths.assemble(lead), err, stiff, w, levy, self.drawn)
+        w = levy = states = None
+        if self.kept:
+            w = self._in_steps([dw for dw, _ in self.kept], torch.zeros_like(self.at))
+            levies = [dh for _, dh in self.kept if dh is not None]
+            levy = self._in_steps(levies, torch.zeros_like(self.at)) if levies else None
+        if plan.keep_states:
+            states = self._in_steps(self.states, self.y0.detach())
+        return Taken(done, y, self.paths.assemble(lead), err, stiff, w, levy, self.drawn, states)
 
-    def _increments(self, count: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """The increments of the accepted steps in the order of the grid."""
-        place, found = np.zeros(self.samples, dtype=np.int64), []
-        shape = int(count.max(initial=0)), *self.at.shape
-        levy = self.kept[0][2] is not None
-        w, h = self.at.new_zeros(shape), self.at.new_zeros(shape) if levy else None
-        for accept, dw, dh in self.kept:
-            rows = np.flatnonzero(accept)
-            found.append(rows)
-            step, row = (torch.from_numpy(x).to(w.device) for x in (place[rows], rows))
-            w[step, row] = dw[row]
-            if h is not None:
-                h[step, row] = dh[row]
-            place[rows] += 1
-        return w, h
+    def _in_steps(self, rows: list[Tensor], blank: Tensor) -> Tensor:
+        """What was kept of attempts in which some accepted, each (samples, k), in the order of each sample's steps:
+        (steps, samples, k), `blank` (samples, k) behind its last one."""
+        count = np.zeros(self.samples, dtype=np.int64)
+        index = np.full((len(rows), self.samples), len(rows))
+        for i, accept in enumerate(self.took):
+            some = np.flatnonzero(accept)
+            index[count[some], some] = i
+            count[some] += 1
+        whole = torch.stack([*rows, blank])
+        step, sample = index[: count.max(initial=0)], np.arange(self.samples)
+        return whole[torch.from_numpy(step).to(whole.device), torch.from_numpy(sample).to(whole.device)]
 
 
 def _stacked(rows: list[Tensor], y0: Tensor) -> Tensor:

@@ -135,6 +135,7 @@ class Loop:
     def __init__(self, plan: Plan, y0: Tensor, noises: int) -> None:
         self.plan, self.y0, self.samples = plan, y0, len(y0)
         self.lanes = 1 if plan.coupled else self.samples
+        self.order: Any = plan.method.order(plan.noise)
         self.direct = plan.coupled and plan.differentiate
         self.slots = slots_read(plan.controller)
         if plan.heuristics and plan.method.stiffness is not None:
@@ -181,8 +182,8 @@ class Loop:
         plan = self.plan
         assert self.start is not None  # evaluated before
         start = self.start[0].detach(), self.start[1].detach()
-        t, order = torch.from_numpy(self.t).to(self.y), plan.method.order(plan.noise)
-        size = first_size(plan.f, t, self.y.detach(), start, plan.scale, order, plan.span)
+        t = torch.from_numpy(self.t).to(self.y)
+        size = first_size(plan.f, t, self.y.detach(), start, plan.scale, self.order, plan.span)
         return np.where(ok & np.isfinite(size), size, plan.span)
 
     def wide(self, x: np.ndarray) -> np.ndarray:
@@ -209,8 +210,7 @@ class Loop:
         with torch.no_grad():
             seen = measure(plan.scale, trial, self.y, self.before, sizes.size, self.slots)
         cost = plan.method.nf - self.known.astype(np.int64)
-        order: Any = plan.method.order(plan.noise)
-        out = self.control.decide(record_of(seen, sizes, order, cost, plan.rtol, self.span))
+        out = self.control.decide(record_of(seen, sizes, self.order, cost, plan.rtol, self.span))
         self.finite = seen[rec.FINITE] == 1.0
         forced = False if plan.min_step is None else sizes.size <= plan.min_step * (1.0 + 1e-10)
         accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | forced)

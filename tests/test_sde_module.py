@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +204,12 @@ def test_fixed_steps_train():
     out.y[-1].sum().backward()
     assert float(module.drift.rate.grad.abs().sum()) > 0.0 and out.solution.heuristics is None
     assert np.array_equal(out.solution.stats.naccept_per_sample, np.full(5, 10))
+
+
+def test_the_pages_code_runs(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "sde.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        if "sdeint" in block or "NeuralSDE" in block:
+            exec(compile(block, "docs/sde.md", "exec"), names)
+    assert float(capsys.readouterr().out.split()[-1]) < 0.01

@@ -19,7 +19,8 @@ from ...methods import sde
 from .. import checks
 from .brownian import Foreign, Memory, Source, Tree
 from .fields import Coefficient, look
-from .loop import Loop, Plan, Taken
+from .loop import Loop
+from .plan import Plan, Taken
 from .replay import replay
 from .solution import SDESolution, solution_of
 from .steps import fixed_pass

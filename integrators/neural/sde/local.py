@@ -24,7 +24,7 @@ from .attempt import attempt
 from .brownian import Memory
 from .estimates import Scale
 from .fields import Coefficient
-from .loop import Plan
+from .plan import Plan
 from .solution import SDESolution
 
 Tensor = torch.Tensor

@@ -9,7 +9,7 @@ import torch
 
 from ...kernels.layout import MESSAGES, SUCCESS, message
 from ..solution import CallCount, Heuristics, NeuralSolution, NeuralStats
-from .loop import Plan, Taken
+from .plan import Plan, Taken
 
 Tensor = torch.Tensor
 

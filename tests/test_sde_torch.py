@@ -309,3 +309,20 @@ def test_methods_agree_where_components_mix():
     gap = (means[1] - means[0]).abs().mean(), (means[2] - means[0]).abs().mean()
     assert max(gap) < 0.08
     assert abs(float(means[2].mean()) - math.exp(-0.5)) < 0.05
+
+
+def test_fields_that_draw_are_warned_of():
+    y0 = torch.ones(3, 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="random numbers in every call"):
+        ss.neural.sdeint(
+            lambda t, y: -torch.nn.functional.dropout(y, 0.5), lambda t, y: 0.1 * y, y0, [0.0, 0.1], per_sample=False
+        )
+
+
+def test_transforms_of_torch_func_are_refused():
+    def loss(rate):
+        y0 = torch.ones(2, 1, dtype=torch.float64)
+        return ss.neural.sdeint(lambda t, y: rate * y, lambda t, y: 0.1 * y, y0, [0.0, 1.0]).y.sum()
+
+    with pytest.raises(RuntimeError, match="torch.autograd"):
+        torch.func.grad(loss)(torch.tensor(1.0, dtype=torch.float64))

@@ -17,6 +17,7 @@ from ...core.solver_options import checked_limit, checked_step, one_tolerance_ea
 from ...engine import trained_method
 from ...methods import sde
 from .. import checks
+from ..graphs import transforming
 from .brownian import Foreign, Memory, Source, Tree
 from .fields import Coefficient, look
 from .loop import Loop
@@ -116,9 +117,15 @@ def sdeint(
 
     Raises ValueError (an OptionError for types and ranges) for arguments that do not fit, adaptive steps by
     euler_maruyama with noise that is not additive, a diffusion that depends on the state where it must not, and rows
-    that depend on each other with steps per sample; TypeError for a controller that is not one.
+    that depend on each other with steps per sample; TypeError for a controller that is not one; RuntimeError under the
+    transforms of torch.func.
     """
     began = time.perf_counter()
+    if transforming():
+        raise RuntimeError(
+            "torch.func cannot transform an SDE's solve, whose steps depend on numbers: use torch.autograd in the place "
+            "of torch.func.grad, and a batch in the place of vmap"
+        )
     checks.state(y0)
     options.choice("adjoint", adjoint, ADJOINTS)
     chosen = sde.get(method)

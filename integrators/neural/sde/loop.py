@@ -22,6 +22,7 @@ from ...core.runner import Runner, slots_read
 from ...kernels.layout import RUNNING
 from ..grid import GridLog
 from ..outputs import Outputs, rows_of
+from ..rows import Draws
 from ..sizes import choose, record_of, resolved
 from ..totals import Totals
 from .ahead import Ahead
@@ -48,6 +49,7 @@ class Loop:
         self.t, self.span = np.full(self.lanes, plan.t[0]), np.full(self.lanes, plan.span)
         self.y = self.before = y0 if self.direct else y0.detach()
         self.start: Start | None = self._fields()
+        self.draws: Draws | None = Draws(y0.device)
         ok = self._finite(y0, *self.start)
         if plan.check is not None:
             plan.check(y0.detach(), self.start, torch.from_numpy(self.wide(ok).copy()).to(y0.device))
@@ -111,6 +113,9 @@ class Loop:
         sizes.left, sizes.truncated = plan.t[-1] - self.t, sizes.truncated | (limited & (end < self.t + sizes.want))
         w, levy = plan.source.increment(self.wide(self.t), self.wide(end), self.wide(self.run))
         trial = self._try(plan.step(self.t, sizes.size, w, levy, self.y))
+        if self.draws is not None:
+            self.draws.warn()
+            self.draws = None
         with torch.no_grad():
             seen = measure(plan.scale, trial, self.y, self.before, sizes.size, self.slots)
         cost = plan.method.nf - self.known.astype(np.int64)

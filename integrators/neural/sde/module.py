@@ -19,6 +19,7 @@ import torch
 
 from ...core import options
 from ...core.errors import outside
+from ...core.solver_options import checked_limit
 from ...kernels.layout import SUCCESS
 from .. import checks
 from ..failures import filled, told
@@ -91,8 +92,9 @@ class NeuralSDE(torch.nn.Module):
         if not isinstance(given["brownian"], str):
             given = {**given, "brownian": "memory"}
         still = torch.zeros(1, 1, dtype=torch.float64)
-        first = {"first_step": None, "min_step": None, "max_step": None}
-        for name in first:
+        first = {"first_step": None, "min_step": None, "max_step": None, "max_steps": 1}
+        checked_limit(given["max_steps"])
+        for name in ("first_step", "min_step", "max_step"):
             options.positive(name, given[name], none=True)
         sdeint(
             lambda t, y: torch.zeros_like(y), lambda t, y: torch.zeros_like(y), still, [0.0, 1.0], adjoint="none",

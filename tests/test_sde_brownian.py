@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -238,3 +239,33 @@ def test_weak_moments_of_geometric_brownian_motion():
     fourth = math.exp(4 * MU + 6 * SIGMA**2)
     assert abs(float(x.mean()) - mean) < 4.0 * math.sqrt((square - mean**2) / PATHS)
     assert abs(float((x * x).mean()) - square) < 4.0 * math.sqrt((fourth - square**2) / PATHS)
+
+
+@pytest.mark.parametrize(("method", "right"), [("milstein_ito", False), ("stochastic_heun", True)])
+def test_rejections_where_the_noise_does_not_commute(method, right):
+    """dX = (X_2 dW_1, X_1 dW_2) is a martingale, the same in Ito's and in Stratonovich's sense.  Milstein's method
+    without the products W_1 W_2 leaves it where attempts are rejected, and says so; Heun's does not."""
+    y0 = torch.tensor([[1.0, 0.5]], dtype=torch.float64).repeat(PATHS, 1)
+    options = {"method": method, "adjoint": "none", "heuristics": False, "seed": 5}
+
+    def off(sol):
+        """How many standard errors the means are off, the larger one."""
+        x = sol.y[-1]
+        return float(((x.mean(0) - y0[0]).abs() / (x.std(0) / math.sqrt(PATHS))).max())
+
+    def solve(**more):
+        return ss.neural.sdeint(
+            lambda t, y: torch.zeros_like(y), lambda t, y: y.flip(-1), y0, [0.0, 1.0], **options, **more
+        )
+
+    adaptive = {"rtol": 0.1, "atol": 0.1, "controller": "i", "first_step": 1.0}
+    if right:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert off(solve(**adaptive)) < 4.0
+    else:
+        with pytest.warns(UserWarning, match="may then converge to a wrong solution"):
+            assert off(solve(**adaptive)) > 10.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert off(solve(step_size=0.25)) < 4.0

@@ -19,7 +19,7 @@ from ...methods import sde
 from .. import checks
 from ..graphs import transforming
 from .brownian import Foreign, Memory, Source, Tree
-from .fields import Coefficient, look
+from .fields import Coefficient, look, mixes, warn_of_mixing
 from .loop import Loop
 from .plan import Plan, Taken
 from .replay import replay
@@ -29,6 +29,8 @@ from .steps import fixed_pass
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", "none")
 BROWNIANS = ("memory", "tree")
+#: share of rejected attempts up to which nothing is said of noise that does not commute
+SELDOM = 0.02
 #: record slots that every method fills; HS, sosri
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.SPAN, rec.TRUNCATED,
@@ -123,8 +125,8 @@ def sdeint(
     began = time.perf_counter()
     if transforming():
         raise RuntimeError(
-            "torch.func cannot transform an SDE's solve, whose steps depend on numbers: use torch.autograd in the place "
-            "of torch.func.grad, and a batch in the place of vmap"
+            "torch.func cannot transform an SDE's solve, whose steps depend on numbers: use torch.autograd for "
+            "torch.func.grad, and a batch for vmap"
         )
     checks.state(y0)
     options.choice("adjoint", adjoint, ADJOINTS)
@@ -196,11 +198,25 @@ def _solved(plan: Plan, f: Coefficient, g: Coefficient, rows: Tensor, noises: in
         while loop.step():
             pass
         taken = loop.result()
+    _look_at_rejections(plan, g, rows, taken)
     again = Coefficient("drift", f.func, f.shape, f.coupled)
     counts = f.calls, g.calls, looked[0], again.count
     if plan.differentiate and not plan.coupled:
         taken = replay(replace(plan, f=again), rows, taken)
     return taken, counts
+
+
+def _look_at_rejections(plan: Plan, g: Coefficient, rows: Tensor, taken: Taken) -> None:
+    """UserWarning where attempts were rejected, more than a few, and the method's limit depends on there being none:
+    that of Ito methods for diagonal noise where it does not commute (`docs/sde.md`)."""
+    rejected, accepted = int(taken.done.nreject.sum()), int(taken.done.naccept.sum())
+    if plan.noise != "diagonal" or plan.method.interpretation != "ito" or rejected <= SELDOM * (rejected + accepted):
+        return
+    at, y = torch.full((1 if plan.coupled else len(rows),), float(plan.t[0])).to(rows), rows.detach()
+    with torch.no_grad():
+        g0 = g(at, y)
+    if mixes(g, at, y, g0, torch.isfinite(g0).all(1)):
+        warn_of_mixing(plan.method.name, rejected, rejected + accepted)
 
 
 def _times(t: Any) -> np.ndarray:

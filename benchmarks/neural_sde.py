@@ -18,7 +18,8 @@ on 20 batches of new paths (or test accuracy), and what was published, on other 
 Pal, Y. Ma, V. Shah, C. Rackauckas, ICML 2021, PMLR 139:8325, tables 5 and 6 with code RegNeuralDE.jl; A. Pal, A.
 Edelman, C. Rackauckas, ICML 2023, PMLR 202:26809.
 
-Unlike the published codes a step ends at every output time, of which spiral has 29: it never takes fewer steps.
+Unlike in the published codes a step ends at every output time, of which spiral has 29: it never takes fewer steps.
+Initial weights are torch's, not Flux's.
 """
 
 from __future__ import annotations

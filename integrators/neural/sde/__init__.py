@@ -1,0 +1,1 @@
+"""SDEs in torch."""

@@ -128,6 +128,8 @@ def solve_sde(
             raise OptionError(f"{' and '.join(wrong)} would have no effect with step_size: leave one of them out")
     else:
         check_law(controller, meth)
+        # one kernel for all laws of a form: their coefficients are data, and an attempt costs far more than they do
+        controller = controller.general() if hasattr(controller, "general") else controller
     scale = tolerance_scale.of(controller)
     (r,), (a,) = tolerances(rtol, atol, (1, problem.n), problem.y0, scale)
     tgrid = np.array([t1]) if t_eval is None else output_times(t_eval, t0, t1)[0]

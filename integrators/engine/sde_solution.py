@@ -85,7 +85,7 @@ def _summary(sol: SDESolution) -> Iterator[str]:
         stats = sol.stats
         rejected = stats.nreject.sum() / max(1, stats.naccept.sum() + stats.nreject.sum())
         yield (
-            f"  evaluations of the drift: {stats.nfev.mean():.1f} on average, of the diffusion {stats.ngev.mean():.1f}; "
-            f"{100 * rejected:.0f} % of the attempts rejected; {stats.wall_s / count:.2g} s a path"
+            f"  evaluations of the drift: {stats.nfev.mean():.1f} on average, of the diffusion {stats.ngev.mean():.1f}"
+            f"; {100 * rejected:.0f} % of the attempts rejected; {stats.wall_s / count:.2g} s a path"
         )
     yield "  " + ", ".join(f"{name} {getattr(sol, name).shape}" for name in ("t", "y", "W", "H"))

@@ -56,7 +56,7 @@ def _noise() -> dict[str, Callable]:
     """The functions of `noise` that kernels call."""
     from ...compile.lanes import inline
 
-    given = {"normal": normal.normal, "draw": bridge.draw, "split": bridge.split, "join": bridge.join}
+    given: dict[str, Callable] = {"normal": normal.normal, "draw": bridge.draw, "split": bridge.split, "join": bridge.join}
     return {name: bind(fn, {}, inline) for name, fn in given.items()}
 
 

@@ -1,5 +1,6 @@
-"""A nonlinear equation on (-1, 1) with a known solution, dX = -(a + b^2 X)(1 - X^2) dt + b (1 - X^2) dW (Ito), p = (a, b).
+"""A nonlinear equation on (-1, 1) with a known solution, p = (a, b), of Ito's kind:
 
+    dX = -(a + b^2 X)(1 - X^2) dt + b (1 - X^2) dW,
     X = ((1 + X0) E + X0 - 1)/((1 + X0) E + 1 - X0),   E = exp(-2 a t + 2 b W).
 
 P. E. Kloeden, E. Platen, Numerical Solution of Stochastic Differential Equations, Springer 1992, section 4.4, (4.4.46).

@@ -142,6 +142,27 @@ def solve_sde(
     return run_paths(problem, meth, controller, opts, a, path_keys(seed, np.arange(count)), tgrid, threads, scale)
 
 
+def prepared_parts(problem: SDEProblem) -> dict[str, Problem]:
+    """ "drift" and "diffusion" as kernels take them."""
+    parts = {}
+    for role in ROLES:
+        own = problem.part(role)
+        try:
+            parts[role] = prepared(own) if own.special else own
+        except Exception as error:
+            raise told(explained(error, own), role) from None
+    return parts
+
+
+def rows_of(part: Problem, values: np.ndarray | None) -> np.ndarray:
+    """Parameters of a prepared function, (1, m): its own; or (paths, m): `values`, and behind them what was added to
+    its own."""
+    if values is None:
+        return part.p[None]
+    more = np.broadcast_to(part.p[values.shape[1] :], (len(values), part.m - values.shape[1]))
+    return np.ascontiguousarray(np.hstack([values, more]))
+
+
 def run_paths(
     problem: SDEProblem,
     method: sde_methods.SDEMethod,
@@ -152,18 +173,17 @@ def run_paths(
     tgrid: np.ndarray,
     threads: int | None,
     scale: float,
+    starts: np.ndarray | None = None,
+    values: np.ndarray | None = None,
 ) -> SDESolution:
-    """Run the paths of keys (paths,) with checked options, `build.OPTIONS`."""
+    """Run the paths of keys (paths,) with checked options, `build.OPTIONS`.
+
+    starts (paths, n), values (paths, m): every path's own start and parameters; None: the problem's.
+    """
     from ..kernels.build import aligned
     from ..kernels.sde import build
 
-    parts = {}
-    for role in ROLES:
-        own = problem.part(role)
-        try:
-            parts[role] = prepared(own) if own.special else own
-        except Exception as error:
-            raise told(explained(error, own), role) from None
+    parts = prepared_parts(problem)
     kernel = sde_kernel_of(parts, problem.noise, method, controller)
     count, n, d = len(keys), problem.n, problem.motions
     y, w, h = (np.full((count, len(tgrid), size), np.nan) for size in (n, d, d))
@@ -172,8 +192,8 @@ def run_paths(
     cells = np.rint((tgrid - problem.t_span[0]) / (span or 1.0) * build.CELLS).astype(np.int64)
     params = np.zeros(0) if controller is None else controller.params
     args = (
-        params, problem.y0[None], parts["drift"].p[None], parts["diffusion"].p[None], atol, keys, opts, tgrid, cells,
-        y, w, h, y_end, stat,
+        params, problem.y0[None] if starts is None else starts, *(rows_of(parts[role], values) for role in ROLES), atol,
+        keys, opts, tgrid, cells, y, w, h, y_end, stat,
     )  # fmt: skip
     run = kernel.module.run
 

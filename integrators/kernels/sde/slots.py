@@ -38,5 +38,10 @@ PLAIN = MIXED = CHOOSES = STIFFNESS = False
 ORDER = DRIFTS = DIFFUSIONS = 1.0
 # status of a path: too many rejections
 ENDLESS = 0
+# of an environment: rows; places of observation and action in the controller's state, with their counts; ends of the
+# parts of a lane's row; the rewards by number
+ENTRY = ENDED = RETURN = LENGTH = WPAID = LOGW = BASEI = BASEE = 0
+OBS_AT = ACT_AT = N_OBS = N_ACT = PAST_BLOCK = PAST_NUMBERS = PAST_PILE = PAST_NODES = 1
+MATCHED = CONSTRAINT = 0
 # functions of the problem, of `noise`, and a method's step
 drift = diffusion = normal = draw = split = join = step = _compiled

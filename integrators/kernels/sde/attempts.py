@@ -21,9 +21,9 @@ SAME = {"gotta_go_fast": "stochastic_heun"}
 def step_source(method: SDEMethod, plain: bool) -> str:
     """`step(A, t, h)` and what it takes; plain: without the estimate where that is work of its own."""
     if method.sri is not None:
-        return text(steps.f, steps.g) + sri_source(method.sri, float(method.delta), plain)
+        return text(steps.f, steps.g, steps.at_start) + sri_source(method.sri, float(method.delta), plain)
     name = SAME.get(method.name, method.name)
-    source = text(steps.f, steps.g, steps.drift_at_euler_s_end, getattr(steps, name))
+    source = text(steps.f, steps.g, steps.at_start, steps.drift_at_euler_s_end, getattr(steps, name))
     return source + f"step = {name}\n\n\n"
 
 
@@ -37,8 +37,8 @@ def sri_source(sri: SRI, delta: float, plain: bool) -> str:
     same = sri.drift_stages()
     slopes = [f"K{k}" if k is not None else "" for k in same]
     noises = [f"GG{i}" for i in range(sri.stages)]
-    out = "@_inline\ndef step(A, t, h):\n    root = sqrt(h)\n"
-    for i in range(sri.stages):
+    out = "@_inline\ndef step(A, t, h):\n    root = sqrt(h)\n    at_start(A, t)\n"
+    for i in range(1, sri.stages):
         if same[i] == i:
             out += _stage(terms(sri.a0[i], slopes), terms(sri.b0[i], noises), "c2", f"U{i}")
             out += f"    f(A, t + {float(sri.c0[i])!r}*h, U{i}, K{i})\n"

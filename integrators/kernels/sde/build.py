@@ -76,7 +76,7 @@ def _layout(n: int, sizes: tuple[int, int], motions: int, n_state: int) -> Layou
     """The rows of a path's block."""
     lay = block_layout(1, n, sizes[0], 4, n_state, N_OUT)
     rows = {"S": n, "E": n, "EU": n, "BEFORE": n, "Q": max(sizes[1], 1), "TT": 1, "SPENT_F": 1, "SPENT_G": 1}
-    rows |= {f"GG{i}": n for i in range(4)} | {f"U{i}": n for i in range(4)}
+    rows |= {"READY": 1} | {f"GG{i}": n for i in range(4)} | {f"U{i}": n for i in range(4)}
     rows |= {name: motions for name in ("DW", "HL", "WT", "HT")}
     for name, count in rows.items():
         lay.add(name, count)

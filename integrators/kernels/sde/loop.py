@@ -77,6 +77,7 @@ from .slots import (
     ORDER,
     OUTPUT,
     PLAIN,
+    READY,
     SEEN,
     SPENT_F,
     SPENT_G,
@@ -112,7 +113,7 @@ def measure(A):
     err = sqrt(squares/N)
     A[R_ERR] = err
     A[R_ORDER] = ORDER
-    A[R_NF] = DRIFTS
+    A[R_NF] = DRIFTS - A[READY]
     A[R_ENORM] = largest/err if err > 0.0 else 1.0
     A[R_YNORM] = sqrt(states/N)
     A[R_FINITE] = 1.0 if bad + 0.0*err == 0.0 else 0.0
@@ -220,6 +221,7 @@ def advance(A, I, b, opts, tgrid, yout, wout, hout):
     A[HLAST] = A[HS]
     A[NACC] += 1.0
     A[STUCK] = 0.0
+    A[READY] = 0.0
     for i in range(N):
         A[Y + i] = A[YN + i]
         if MIXED:
@@ -254,8 +256,9 @@ def hold(A, I, pile, nodes, opts):
 def commit(A, I, pile, nodes, b, opts, tgrid, yout, wout, hout):
     """Carry out the decision."""
     finite = A[R_FINITE] == 1.0
-    A[SPENT_F] += DRIFTS
-    A[SPENT_G] += DIFFUSIONS
+    A[SPENT_F] += DRIFTS - A[READY]
+    A[SPENT_G] += DIFFUSIONS - A[READY]
+    A[READY] = 1.0
     if PLAIN:
         if finite:
             advance(A, I, b, opts, tgrid, yout, wout, hout)

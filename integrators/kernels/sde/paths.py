@@ -68,6 +68,7 @@ from .slots import (
     OUTPUT,
     PATH,
     PLAIN,
+    READY,
     SEEN,
     SPENT_F,
     SPENT_G,
@@ -125,6 +126,7 @@ def load(A, I, pile, nodes, b, params, y0, p, q, atol, keys, opts, tgrid, yout, 
     A[SPENT_F] = 0.0
     A[SPENT_G] = 0.0
     A[STUCK] = 0.0
+    A[READY] = 1.0  # `start` evaluates there
     A[STATUS] = SUCCESS if opts[O_T1] == opts[O_T0] else RUNNING
     I[KEY] = keys[b]
     I[DRAWN] = 0

@@ -3,7 +3,8 @@
 Blocks have one lane.  Rows: DW, HL the increment of the Brownian motions over an attempt and their Levy areas; WT, HT
 the same from the start of the span, and TT the time since; Q the diffusion's parameters; S the state of a stage; E the
 error estimate; EU Euler's end and BEFORE that of the last accepted step; GG0 ... the diffusion of the stages; U0 ...
-the states that their drift is taken at; SPENT_F, SPENT_G the evaluations of drift and diffusion.
+the states that their drift is taken at; SPENT_F, SPENT_G the evaluations of
+drift and diffusion; READY 1 where they are known at the start of the next attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def _compiled(*args: Any) -> Any:
 
 
 # rows of the block
-DW = HL = WT = HT = TT = Q = S = E = EU = BEFORE = GG0 = GG1 = GG2 = SPENT_F = SPENT_G = 0
+DW = HL = WT = HT = TT = Q = S = E = EU = BEFORE = GG0 = GG1 = GG2 = SPENT_F = SPENT_G = READY = 0
 # the rows of the two stages that the stiffness estimate compares: slopes, and the states that they belong to
 K_FIRST = K_SECOND = U_FIRST = U_SECOND = 0
 # places in the whole numbers of a path, array I: its key; normal numbers drawn so far; intervals ahead, and those that

@@ -5,7 +5,7 @@ OWN is 1 where every component has a Brownian motion of its own, else 0: the inc
 """
 
 from ..slots import DIM, K0, K1, NPAR, WIDTH, YN, N, P, Y, frozen, inline, sqrt, view
-from .slots import DW, EU, GG0, GG1, GG2, HL, NQ, OWN, PLAIN, E, Q, S, diffusion, drift
+from .slots import DW, EU, GG0, GG1, GG2, HL, NQ, OWN, PLAIN, READY, E, Q, S, diffusion, drift
 
 
 @inline
@@ -16,6 +16,14 @@ def f(A, t, state, slope):
 @inline
 def g(A, t, state, slope):
     diffusion(t, frozen(A, state, WIDTH, DIM), frozen(A, Q, WIDTH, NQ), view(A, slope, WIDTH, DIM))
+
+
+@inline
+def at_start(A, t):
+    """K0 and GG0, drift and diffusion at the start of the step, unless an attempt before was from there."""
+    if A[READY] == 0.0:
+        f(A, t, Y, K0)
+        g(A, t, Y, GG0)
 
 
 @inline
@@ -30,8 +38,7 @@ def drift_at_euler_s_end(A, t, h):
 
 @inline
 def euler_maruyama(A, t, h):
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     for i in range(N):
         A[YN + i] = A[Y + i] + h*A[K0 + i] + A[DW + i*OWN]*A[GG0 + i]
     if not PLAIN:
@@ -43,8 +50,7 @@ def euler_maruyama(A, t, h):
 
 @inline
 def euler_heun(A, t, h):
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     for i in range(N):
         A[S + i] = A[Y + i] + A[DW + i*OWN]*A[GG0 + i]
     g(A, t + h, S, GG1)
@@ -59,8 +65,7 @@ def euler_heun(A, t, h):
 @inline
 def milstein_ito(A, t, h):
     root = sqrt(h)
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     for i in range(N):
         A[S + i] = A[Y + i] + h*A[K0 + i] + root*A[GG0 + i]
     g(A, t + h, S, GG1)
@@ -77,8 +82,7 @@ def milstein_ito(A, t, h):
 @inline
 def milstein_stratonovich(A, t, h):
     root = sqrt(h)
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     for i in range(N):
         A[S + i] = A[Y + i] + root*A[GG0 + i]
     g(A, t, S, GG1)
@@ -102,8 +106,7 @@ def milstein_stratonovich(A, t, h):
 @inline
 def stochastic_heun(A, t, h):
     """EU is Euler's end, which `gotta_go_fast` scales by."""
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     for i in range(N):
         A[EU + i] = A[Y + i] + h*A[K0 + i] + A[DW + i*OWN]*A[GG0 + i]
     f(A, t + h, EU, K1)
@@ -117,8 +120,7 @@ def stochastic_heun(A, t, h):
 @inline
 def sra1(A, t, h):
     """c2 = W/2 + H, int W_s ds over the step being h c2."""
-    f(A, t, Y, K0)
-    g(A, t, Y, GG0)
+    at_start(A, t)
     g(A, t + h, Y, GG1)
     for i in range(N):
         c2 = 0.5*A[DW + i*OWN] + A[HL + i*OWN]

@@ -76,6 +76,18 @@ def test_bad_options(given, words) -> None:
         ss.solve_sde(GBM, **({"paths": 5} | given))
 
 
+def test_methods_for_sdes_are_pointed_to_their_solver() -> None:
+    problem = ss.problems.make("lorenz")
+    with pytest.raises(ValueError, match="solve_sde"):
+        ss.solve(problem, method="sosri")
+    with pytest.raises(ValueError, match="solve_sde"):
+        ss.envs.make_sb3("stepsmith/ODE-v0", family="lorenz", method="sosri")
+    with pytest.raises(ValueError, match="must be a Problem, got SDEProblem"):
+        ss.solve(GBM, method="tsit5")
+    with pytest.raises(ValueError, match="method for SDEs"):
+        ss.solve_sde(GBM, 5, "tsit5")
+
+
 def test_bad_functions() -> None:
     with pytest.raises(ValueError, match="SDEProblem"):
         ss.solve_sde(3)

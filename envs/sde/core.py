@@ -239,31 +239,45 @@ def make_core(
     Raises ValueError on unknown names, naming the nearest, and on bad values.
     """
     lanes = options.count("num_envs", lanes, high=MOST)
+    same_step = options.flag("same_step", same_step)
+    given = dict(
+        family=family, method=method, decision=decision, law=law, features=features, n_act=n_act, baseline=baseline,
+        rtol=rtol, atol_factor=atol_factor, pool_size=pool_size, paths=paths, split=split, pool_seed=pool_seed,
+        reward=reward, lagrange=lagrange, fail=fail, max_attempts=max_attempts,
+    )  # fmt: skip
+    fam, meth, one, span = checked(**given)
+    base = law_of(baseline, fam.name, "tsit5")
+    pool = _pool(fam, meth.name, base, pool_size, paths, split, pool_seed, span)
+    core = SDECore(
+        pool, one, lanes, reward, float(lagrange), float(fail), pool.span(span), max_attempts, same_step,
+        float(atol_factor),
+    )  # fmt: skip
+    kept = {"family": fam.name if fam.name in families.NAMES else fam, "method": meth.name, "decision": decision}
+    core.recipe = make_core, (lanes, same_step), given | kept
+    return core
+
+
+def checked(
+    family: Any, method: Any, law: Any, features: Any, n_act: Any, baseline: Any, rtol: Any, atol_factor: Any,
+    pool_size: Any, paths: Any, split: Any, pool_seed: Any, reward: Any, lagrange: Any, fail: Any, max_attempts: Any,
+    decision: Any = None,
+) -> tuple[SDEFamily, methods.SDEMethod, Decision, tuple[float, float]]:  # fmt: skip
+    """The family, the method, the decision and the range of tolerances that `make_core`'s options mean; raises as it
+    does, and draws no pool."""
     fam = families.family(family)
     meth = methods.get(fam.method if method is None else method)
-    problem = fam.problem()
     methods.check(meth, fam.noise, fam.interpretation, adaptive=True)
-    check_noise(problem, meth)
+    check_noise(fam.problem(), meth)
     options.choice("reward", reward, build.REWARDS)
-    lagrange = options.number("lagrange", lagrange, low=0.0)
-    if lagrange != 1.0 and reward != "constraint":
+    if options.number("lagrange", lagrange, low=0.0) != 1.0 and reward != "constraint":
         raise options.OptionError(f"lagrange has no effect on the reward {reward!r}: only 'constraint' uses it")
     span = tolerances_of(rtol)
-    given = {
-        "atol_factor": options.number("atol_factor", atol_factor, low=0.0),
-        "fail": options.number("fail", fail, low=0.0),
-        "max_attempts": options.count("max_attempts", max_attempts), "same_step": options.flag("same_step", same_step),
-    }  # fmt: skip
-    counts = options.count("pool_size", pool_size, high=MOST), options.count("paths", paths, high=MOST)
+    options.number("atol_factor", atol_factor, low=0.0)
+    options.number("fail", fail, low=0.0)
+    options.count("max_attempts", max_attempts)
+    options.count("pool_size", pool_size, high=MOST)
+    options.count("paths", paths, high=MOST)
     options.choice("split", split, [name for name in SPLITS if name != "sample"])
     options.count("pool_seed", pool_seed, low=0)
-    one = _decision(fam.name, decision, law, features, n_act, meth)
-    pool = _pool(fam, meth.name, law_of(baseline, fam.name, "tsit5"), *counts, split, pool_seed, span)
-    core = SDECore(pool, one, lanes, reward, lagrange, span=pool.span(span), **given)
-    core.recipe = make_core, (lanes, same_step), {
-        "family": fam.name if fam.name in families.NAMES else fam, "method": meth.name, "decision": one,
-        "baseline": baseline, "rtol": span, "atol_factor": atol_factor, "pool_size": pool_size, "paths": paths,
-        "split": split, "pool_seed": pool_seed, "reward": reward, "lagrange": lagrange, "fail": fail,
-        "max_attempts": max_attempts,
-    }  # fmt: skip
-    return core
+    law_of(baseline, fam.name, "tsit5")
+    return fam, meth, _decision(fam.name, decision, law, features, n_act, meth), span

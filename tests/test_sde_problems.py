@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 import stepsmith as ss
+from stepsmith.integrators.engine.sde_checks import warn_of_rejections
+from stepsmith.integrators.methods import sde as methods
 
 GBM = ss.sdes.make("gbm")
 
@@ -86,6 +90,17 @@ def test_methods_for_sdes_are_pointed_to_their_solver() -> None:
         ss.solve(GBM, method="tsit5")
     with pytest.raises(ValueError, match="method for SDEs"):
         ss.solve_sde(GBM, 5, "tsit5")
+
+
+def test_rejections_with_noise_that_does_not_commute_are_warned_of() -> None:
+    mixed, milstein = ss.SDEProblem(turn, crossed, [1.0, 0.0], (0.0, 1.0)), methods.get("milstein_ito")
+    with pytest.warns(UserWarning, match=r"30 of 100 attempts.*g\[0\] changes with y\[1\].*stochastic_heun"):
+        warn_of_rejections(mixed, milstein, 30, 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_rejections(mixed, milstein, 1, 100)  # seldom
+        warn_of_rejections(mixed, methods.get("stochastic_heun"), 30, 100)  # has the products
+        warn_of_rejections(GBM, milstein, 30, 100)  # commutes
 
 
 def test_bad_functions() -> None:

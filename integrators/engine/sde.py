@@ -27,7 +27,7 @@ from . import trained_method
 from .ensemble import shared_out
 from .explained import explained
 from .pace import Pace
-from .sde_checks import check_noise
+from .sde_checks import check_noise, warn_of_rejections
 from .sde_solution import SDESolution, SDEStats, counted
 
 __all__ = ["SOURCES", "SDESolution", "SDEStats", "sde_kernel_of", "solve_sde"]
@@ -109,7 +109,8 @@ def solve_sde(
     ends are rounded to a grid an eighth of the step wide or finer, and output times to 2^-50 of the span.  threads:
     None for all cores.
 
-    Raises OptionError on bad input.  A path that goes wrong keeps its last good state and says so (`message(i)`).
+    Raises OptionError on bad input; warns where rejections may spoil the limit (`sde_checks.warn_of_rejections`).  A
+    path that goes wrong keeps its last good state and says so (`message(i)`).
     """
     if not isinstance(problem, SDEProblem):
         raise OptionError(f"problem must be a stepsmith.SDEProblem, got {type(problem).__name__}")
@@ -139,7 +140,11 @@ def solve_sde(
         checked_limit(max_steps), SOURCES.index(source), 0.0,
     ])  # fmt: skip
     check_noise(problem, meth)
-    return run_paths(problem, meth, controller, opts, a, path_keys(seed, np.arange(count)), tgrid, threads, scale)
+    sol = run_paths(problem, meth, controller, opts, a, path_keys(seed, np.arange(count)), tgrid, threads, scale)
+    if adaptive:
+        rejected, accepted = int(sol.stats.nreject.sum()), int(sol.stats.naccept.sum())
+        warn_of_rejections(problem, meth, rejected, rejected + accepted)
+    return sol
 
 
 def prepared_parts(problem: SDEProblem) -> dict[str, Problem]:

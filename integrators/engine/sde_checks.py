@@ -1,4 +1,4 @@
-"""Does the diffusion of a problem keep to the kind of noise that it says it has?
+"""Does the diffusion of a problem keep to the kind of noise that it says it has, and to what methods take for granted?
 
 A diffusion that depends on the state but is called additive, or one whose components depend on each other where a
 method takes it that they do not, would lead to a wrong limit, and nothing would say so.  It is evaluated in plain
@@ -7,18 +7,21 @@ Python at some states near the first one; what differs there is refused, what ha
 
 from __future__ import annotations
 
+import warnings
 import weakref
 
 import numpy as np
 
 from ..checks.interpreted import interpreted
-from ..core.errors import OptionError
+from ..core.errors import OptionError, outside
 from ..methods.sde import SDEMethod
 from ..problems.sde.problem import SDEProblem
 
 #: methods whose limit is another one where g_i depends on other components than y_i
 OWN_COMPONENT = ("milstein_stratonovich",)
 PROBES = 4
+#: share of rejected attempts up to which nothing is said of noise that does not commute
+SELDOM = 0.02
 
 _FOUND: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -27,9 +30,7 @@ def check_noise(problem: SDEProblem, method: SDEMethod) -> None:
     """OptionError where the diffusion is not of the kind `problem.noise`, or not of one that the method takes."""
     if problem.noise == "scalar" or (problem.noise == "diagonal" and method.name not in OWN_COMPONENT):
         return
-    found = _FOUND.get(problem)
-    if found is None:
-        found = _FOUND[problem] = dependence(problem)
+    found = _found(problem)
     if problem.noise == "additive":
         if found.any():
             i, j = np.argwhere(found)[0]
@@ -37,12 +38,40 @@ def check_noise(problem: SDEProblem, method: SDEMethod) -> None:
                 f"noise='additive' says that the diffusion does not depend on the state, but g[{i}] changes with "
                 f"y[{j}]: use noise='diagonal'"
             )
-    elif (found & ~np.eye(problem.n, dtype=bool)).any():
-        i, j = np.argwhere(found & ~np.eye(problem.n, dtype=bool))[0]
+    elif (others := found & ~np.eye(problem.n, dtype=bool)).any():
+        i, j = np.argwhere(others)[0]
         raise OptionError(
             f"method {method.name!r} needs g[i] to depend on t and y[i] alone, but g[{i}] changes with y[{j}]: use "
             "euler_heun or stochastic_heun"
         )
+
+
+def warn_of_rejections(problem: SDEProblem, method: SDEMethod, rejected: int, attempts: int) -> None:
+    """UserWarning where more than a few attempts were rejected, and the method's limit depends on there being none:
+    that of methods for Ito equations with diagonal noise that does not commute.
+
+    These leave out the products W_i W_j, whose mean is zero, and is not where attempts are chosen by what the noise
+    does in them (docs/sde.md).
+    """
+    if problem.noise != "diagonal" or method.interpretation != "ito" or rejected <= SELDOM * attempts:
+        return
+    others = _found(problem) & ~np.eye(problem.n, dtype=bool)
+    if others.any():
+        i, j = np.argwhere(others)[0]
+        warnings.warn(
+            f"{rejected} of {attempts} attempts were rejected, and the noise does not commute (g[{i}] changes with "
+            f"y[{j}]): {method.name} may then have a wrong limit, however small the tolerance. Use stochastic_heun or "
+            "euler_heun with the drift of the Stratonovich equation, or steps of given size (step_size=)",
+            stacklevel=outside(),
+        )
+
+
+def _found(problem: SDEProblem) -> np.ndarray:
+    """`dependence`, remembered."""
+    found = _FOUND.get(problem)
+    if found is None:
+        found = _FOUND[problem] = dependence(problem)
+    return found
 
 
 def dependence(problem: SDEProblem) -> np.ndarray:

@@ -37,8 +37,8 @@ PROBLEMS = {
     "fitzhugh_nagumo": ("sra1", ("Heun", "SRA1", "ShARK"), 1e-3),
 }
 LAWS = ("i", "pi34", "pi42", "h211b")
-STEPS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-TOLERANCES = (0.5, 0.2, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+STEPS = (4, 8, 16, 32, 64, 128, 256, 512)
+TOLERANCES = (0.5, 0.2, 0.1, 0.03, 0.01, 3e-3)
 FOREIGN = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 
 
@@ -81,8 +81,7 @@ def our_runs(problem: Any, method: str, law: str | None, paths: int) -> Iterator
             given: dict[str, Any] = {"step_size": (problem.t_span[1] - problem.t_span[0]) / k}
         else:
             given = {"controller": law, "rtol": k, "atol": k}
-        runs = [solved(**given) for _ in range(2)]
-        sol = min(runs, key=lambda run: run.stats.wall_s)
+        sol = solved(**given)
         ref = fine if fine is not None else problem.exact(sol.t, sol.W, sol.H, problem.y0, problem.p)[:, 0]
         yield f"{k} steps" if law is None else f"{k:.2g}", (sol.y[:, 0], ref, sol.stats.nfev.mean(), sol.stats.wall_s)
 

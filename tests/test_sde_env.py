@@ -213,3 +213,17 @@ def test_ppo_trains_and_its_controller_solves(tmp_path) -> None:
 def test_refusals(given, words) -> None:
     with pytest.raises(ValueError, match=words):
         make_core(2, False, **(GIVEN | given))
+
+
+def test_a_config_trains_in_it(tmp_path) -> None:
+    from stepsmith.train import config as configs
+    from stepsmith.train import run as runs
+
+    given = {
+        "name": "toy", "algorithm": "ppo", "env": {"id": ID, **GIVEN, "rtol": [0.3, 0.05]}, "policy": {"hidden": [4]},
+        "evaluate": {"every": 512, "instances": 20},
+        "train": {"total_steps": 512, "num_envs": 32, "n_steps": 16, "batch_size": 256},
+    }  # fmt: skip
+    assert runs.train(configs.from_dict(given), out=tmp_path / "run", progress=False).name == "policy.zip"
+    with pytest.raises(ValueError, match="did you mean 'gbm'"):
+        runs.train(configs.from_dict(given | {"env": {"id": ID, "family": "gmb"}}), out=tmp_path / "no")

@@ -44,13 +44,14 @@ def drifts(xp: Any, name: str, ito: bool) -> tuple[Callable, Callable]:
         return stack((v - v * v * v / 3.0 - u + p[2]) / p[3], v + p[0] - p[1] * u)
 
     def g_decay(t: Any, y: Any, p: Any) -> Any:
-        return p[0] * p[1] / (1.0 + t) ** 0.5 + 0.0 * y
+        return p[0] * p[1] / (1.0 + t) ** 0.5 * xp.ones_like(y)  # diffrax looks for a use of y
 
     def g_volterra(t: Any, y: Any, p: Any) -> Any:
         return stack(p[4] * y[..., 0], p[5] * y[..., 1])
 
     def g_nagumo(t: Any, y: Any, p: Any) -> Any:
-        return stack(p[4] / p[3] ** 0.5 + 0.0 * y[..., 0], 0.0 * y[..., 1])
+        one = xp.ones_like(y[..., 0])
+        return stack(p[4] / p[3] ** 0.5 * one, 0.0 * one)
 
     return {
         "gbm": (gbm, lambda t, y, p: p[1] * y), "bounded": (bounded, lambda t, y, p: p[1] * (1.0 - y * y)),

@@ -81,6 +81,7 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         "step size on the way to a steady state, where only its end counts",
         steps=False,
     ),
+    EnvSpec("stepsmith/SDE-v0", ".sde", "SDE", "step size on paths of stochastic differential equations", steps=False),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -23,6 +23,7 @@ from .integrators.core.options import choice, flag, named
 
 if TYPE_CHECKING:
     from .integrators.engine.ensemble_solution import EnsembleSolution
+    from .integrators.engine.sde_solution import SDESolution
     from .integrators.engine.solve import Solution
 
 __version__ = "0.1.0"
@@ -35,6 +36,8 @@ _LAZY = {
     "Batch": (".integrators.problems.problem", "Batch"),
     "Family": (".integrators.problems.families", "Family"),
     "Solution": (".integrators.engine.solve", "Solution"),
+    "SDEProblem": (".integrators.problems.sde.problem", "SDEProblem"),
+    "sdes": (".integrators.problems.sde", None),
     "load_controller": (".controllers.file", "load_controller"),
     "consistent_start": (".integrators.engine.consistent", "consistent_start"),
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
@@ -51,7 +54,7 @@ _LAZY = {
     "neural": (".neural", None),
 }
 
-__all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", *_LAZY]
+__all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", "solve_sde", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
@@ -242,6 +245,41 @@ def solve_ensemble(
         sol = run(*given, report=None)
     _said_if_stiff(batch, method, sol)
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
+
+
+@named
+def solve_sde(
+    problem: Any,
+    paths: int = 1000,
+    method: str = "sosri",
+    controller: Any = None,
+    rtol: Any = 1e-2,
+    atol: Any = 1e-2,
+    seed: int = 0,
+    t_eval: Any = None,
+    step_size: float | None = None,
+    max_steps: int = 100_000,
+    source: str = "memory",
+    *,
+    first_step: float | None = None,
+    threads: int | None = None,
+) -> SDESolution:
+    """Integrate independent paths of a stochastic differential equation, an `SDEProblem`, compiled end to end.
+
+    controller: as for `solve`; None: "pi34", or none with `step_size`, a given size of all steps.  Arrays of the answer
+    are (paths, times, ...).  See `docs/sde_ensembles.md` and `stepsmith.integrators.engine.sde.solve_sde`.
+    """
+    from .integrators.engine import sde
+
+    if (controller is None and step_size is None) or controller == "auto":
+        controller = "pi34"
+    if isinstance(controller, (str, os.PathLike)):
+        if controller == "tuned":
+            raise OptionError("there are no tuned laws of stochastic differential equations: name a law or a file")
+        controller = _resolver()(os.fspath(controller), getattr(problem, "family", None), method)
+    return sde.solve_sde(
+        problem, paths, method, controller, rtol, atol, seed, t_eval, step_size, first_step, max_steps, source, threads
+    )  # fmt: skip
 
 
 def _follow(events: Any, *more: Any) -> Any:

@@ -14,7 +14,10 @@ from ..config import reading
 from .arguments import Json, Method, Seed, app
 from .show import table
 
-KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs")
+KINDS = (
+    "laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs", "sde-methods",
+    "sde-families",
+)  # fmt: skip
 
 
 @app.command("kernel")

@@ -11,9 +11,10 @@ import pytest
 import scipy.integrate
 import torch
 
-from stepsmith.flows import EDM, METHODS, VE, VP, FlowMatching, Model, edm_sigmas, fixed, mixture, sample, times
+from stepsmith.flows import EDM, VE, VP, FlowMatching, Model, edm_sigmas, fixed, mixture, sample, times
 
 PROCESSES = [FlowMatching(), VP(), VE(), EDM()]
+METHODS = tuple(fixed.RULES)
 MEANS, SCALES, WEIGHTS = [[1.5, -0.5], [-1.0, 0.7], [0.0, 2.0]], [0.3, 0.8, 0.5], [0.5, 0.2, 0.3]
 
 

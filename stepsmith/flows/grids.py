@@ -39,14 +39,20 @@ def edm_sigmas(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: f
 
 
 def times(
-    grid: Any, steps: int, source: Model | Process, denoise: bool | None = None, rho: float = 7.0, scale: float = 1.0
+    grid: Any,
+    steps: int,
+    source: Model | Process,
+    denoise: bool | None = None,
+    rho: float = 7.0,
+    scale: float = 1.0,
+    finite: bool = False,
 ) -> Tensor:
     """The times of a grid, float64, from noise to data.
 
     grid: a name of GRIDS, or the times themselves.  steps: how many evaluations a method with one a step makes, the one
     of the final estimate included.  source: the model, or the process alone.  denoise: whether the last step is
     Tweedie's estimate; None: where noise is left at the end.  rho: of "edm".  scale: the data's standard deviation, of
-    "cosine".
+    "cosine".  finite: whether flow matching too has its sigma in SIGMA_RANGE, and thus noise left at the end.
 
     Returns (steps + 1,) times, or (steps,) where the last step is Tweedie's estimate.  OptionError for an unknown grid,
     fewer than one step (two with an estimate), and for times that do not run from noise to data within the domain.
@@ -56,6 +62,8 @@ def times(
         return given(grid, process)
     name = options.choice("grid", grid, GRIDS)
     least, most = source.sigmas
+    if finite:
+        least, most = least or SIGMA_RANGE[0], SIGMA_RANGE[1] if math.isinf(most) else most
     estimated = least > 0.0 if denoise is None else options.flag("denoise", denoise)
     n = options.count("steps", steps, 2 if estimated else 1) + (0 if estimated else 1)
     if name == "uniform":
@@ -80,7 +88,7 @@ def t_of(process: Process, sigma: float, end: float) -> float:
 
 def _sigmas(name: str, n: int, least: float, most: float, rho: float) -> Tensor:
     """n falling values; with an end at zero, n - 1 of them and the zero."""
-    low, high = (least or SIGMA_RANGE[0]), min(most, SIGMA_RANGE[1]) if math.isinf(most) else most
+    low, high = least or SIGMA_RANGE[0], SIGMA_RANGE[1] if math.isinf(most) else most
     inner = n if least > 0.0 else n - 1
     if inner < 2:
         values = torch.full((inner,), high, dtype=torch.float64)

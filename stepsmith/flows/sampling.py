@@ -8,12 +8,18 @@ from typing import Any
 import torch
 
 from ..integrators.core import options
-from . import fixed, grids
+from ..integrators.methods import tableaus
+from ..integrators.methods.places import ALIASES
+from . import adaptive, fixed, grids, stochastic
 from .model import Model
 from .samples import Counter, Samples
 
 Tensor = torch.Tensor
-METHODS = tuple(fixed.RULES)
+#: rules on a grid, which take `steps` and `grid`
+ON_GRID = (*fixed.RULES, *stochastic.NAMES)
+#: pairs that solve the probability-flow ODE with steps that a controller chooses
+ADAPTIVE = (*tableaus.NAMES, *ALIASES)
+METHODS = (*ON_GRID, *ADAPTIVE)
 
 
 @options.named
@@ -31,45 +37,108 @@ def sample(
     *,
     denoise: bool | None = None,
     trajectory: bool = False,
+    per_sample: bool | None = None,
+    first_step: Any = None,
+    max_steps: int | None = None,
 ) -> Samples:
     """Turn noise into samples of a model's data; no gradient is kept.
 
     model       a `Model`; steps are taken in the time and the state of its process (`Model.as_process`).
     x           standard normal noise (B, *features), float32 or float64: the solve begins at s(t) x.
-    method      a rule on a grid: "euler", "ddim", "heun", "midpoint", "ab2", "ab3", "ab4", "dpmpp_2m" (`fixed`).
+    method      a rule on a grid: "euler", "ddim", "heun", "midpoint", "ab2", "ab3", "ab4", "dpmpp_2m" (`fixed`), or
+                with new noise in every step "ancestral", "euler_maruyama" (`stochastic`); or one that chooses its
+                steps: an explicit Runge-Kutta pair ("heun_euler", "bs32", "dopri5", "tsit5", ...) on the
+                probability-flow ODE.
     steps       how many steps, the final estimate included; None: 8.  "heun" and "midpoint" evaluate twice a step.
     grid        "uniform", "cosine", "edm", "log_snr" (`grids`), or the times from noise to data; None: "uniform".
+                With a pair the times of the trajectory, for which `trajectory` must be True.
     schedule    a learned schedule, which brings its own method and grid.
+    controller  of a pair: a law's name, the path of a controller file, or an object; None: "pi34".
+    rtol, atol  of a pair: the error allowed a step, as for `neural.odeint`; None: 1e-2.
+    seed        of the noise of a stochastic rule: the same seed, the same samples.
     denoise     whether the last step is Tweedie's estimate of the data; None: where noise is left at the end.
     trajectory  whether the states at all times are kept.
+    per_sample  of a pair: whether every sample has steps of its own; None: True.
+    first_step, max_steps
+                of a pair: as for `neural.odeint`; max_steps None: 10000.
 
-    Samples that turn NaN or infinite are marked as failed, and the others are not touched.  OptionError for options
-    that do not fit, ValueError for noise that does not.
+    Samples that turn NaN or infinite are marked as failed, and with steps of a rule or of each sample's own the others
+    are not touched.  OptionError for options that do not fit, ValueError for noise that does not.
     """
     noise = _noise(model, x)
     if schedule is not None:
         return _scheduled(schedule, model, noise, trajectory, method=method, steps=steps, grid=grid)
     options.choice("method", method, METHODS)
-    for name, value in (("controller", controller), ("rtol", rtol), ("atol", atol)):
+    keep = options.flag("trajectory", trajectory)
+    own = {"controller": controller, "rtol": rtol, "atol": atol, "per_sample": per_sample, "first_step": first_step,
+           "max_steps": max_steps}  # fmt: skip
+    if method in ADAPTIVE:
+        return _chosen_steps(model, noise, method, steps, grid, denoise, keep, own)
+    for name, value in own.items():
         if value is not None:
             raise options.OptionError(f"{name} means nothing to {method!r}, which has a grid and no error estimate")
-    chosen = grids.times("uniform" if grid is None else grid, 8 if steps is None else steps, model, denoise)
+    random = method in stochastic.NAMES
+    rule = stochastic.rule(method, options.count("seed", seed, 0)) if random else fixed.RULES[method]
+    name = "uniform" if grid is None else grid
+    chosen = grids.times(name, 8 if steps is None else steps, model, denoise, finite=method == "euler_maruyama")
     last = _estimated(model, chosen, denoise)
     if steps is not None and len(chosen) - 1 + last != steps:
         raise options.OptionError(f"steps must be left out, or {len(chosen) - 1 + last} as the grid has, got {steps}")
-    keep = options.flag("trajectory", trajectory)
     with torch.no_grad():
-        return on_grid(model, noise, chosen, method, last, keep)
+        return on_grid(model, noise, chosen, rule, last, keep)
+
+
+def _chosen_steps(
+    model: Model, noise: Tensor, method: str, steps: Any, grid: Any, denoise: Any, keep: bool, own: dict[str, Any]
+) -> Samples:
+    """Samples by a pair."""
+    if not keep and (grid is not None or steps is not None):
+        raise options.OptionError(
+            f"{'steps' if grid is None else 'grid'} means nothing to {method!r}, which chooses its steps: give rtol "
+            "and atol, or trajectory=True for the states at these times"
+        )
+    given = grid is not None and not isinstance(grid, str)
+    count = 1 if not keep else 8 if steps is None else steps
+    if not given and denoise is not False and not model.process.ends_clean:
+        count = options.count("steps", count) + 1  # the estimate is no time of the solve
+    times = grids.times("uniform" if grid is None else grid, count, model, denoise)
+    if steps is not None and given and len(times) - 1 != steps:
+        raise options.OptionError(f"steps must be left out, or {len(times) - 1} as the grid has, got {steps}")
+    last = _estimated(model, times, denoise)
+    _refuse_singular(model, times)
+    with torch.no_grad():
+        return adaptive.probability_flow(
+            model, scaled(model, noise, times[0]), times, method,
+            "pi34" if own["controller"] is None else own["controller"],
+            1e-2 if own["rtol"] is None else own["rtol"], 1e-2 if own["atol"] is None else own["atol"],
+            last, keep, True if own["per_sample"] is None else own["per_sample"], own["first_step"],
+            10_000 if own["max_steps"] is None else own["max_steps"],
+        )  # fmt: skip
+
+
+def _refuse_singular(model: Model, times: Tensor) -> None:
+    """OptionError where the ODE's slope does not exist at an end."""
+    for end in (float(times[0]), float(times[-1])):
+        if model.singular(end):
+            raise options.OptionError(
+                f"grid must end before t = {end:g}, where a network that predicts {model.predicts} gives no velocity, "
+                "for a method that evaluates there"
+            )
 
 
 def on_grid(
-    model: Model, noise: Tensor, times: Tensor, method: str, denoise: bool = False, trajectory: bool = False
+    model: Model,
+    noise: Tensor,
+    times: Tensor,
+    method: str | fixed.Rule,
+    denoise: bool = False,
+    trajectory: bool = False,
 ) -> Samples:
-    """Samples by a rule of `fixed` on these times; where gradients are on, they pass through x, the network and the
-    times."""
+    """Samples by a rule, or the name of one of `fixed`, on these times; where gradients are on, they pass through x,
+    the network and the times."""
     counter = Counter(model.net)
     counted = model.with_net(counter)
-    rule = fixed.RULES[method]
+    rule = fixed.RULES[method] if isinstance(method, str) else method
     moments: Sequence[Any] = list(times.unbind()) if times.requires_grad else times.tolist()
     x = scaled(model, noise, moments[0])
     good = torch.ones(len(x), dtype=torch.bool, device=x.device)

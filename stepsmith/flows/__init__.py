@@ -11,7 +11,9 @@ from __future__ import annotations
 from ..integrators.core import torch_needed as _torch_needed  # noqa: F401 (before torch)
 
 # isort: split
+from .cnf import CNF, LogDensity
 from .grids import GRIDS, edm_sigmas, times
+from .metrics import energy_distance, fine, paired_error
 from .mixture import Mixture, mixture
 from .model import PREDICTIONS, Model
 from .processes import EDM, PROCESSES, VE, VP, FlowMatching, Process, from_dict
@@ -19,6 +21,7 @@ from .samples import Samples
 from .sampling import METHODS, on_grid, sample
 
 __all__ = [
-    "EDM", "GRIDS", "METHODS", "PREDICTIONS", "PROCESSES", "VE", "VP", "FlowMatching", "Mixture", "Model", "Process",
-    "Samples", "edm_sigmas", "from_dict", "mixture", "on_grid", "sample", "times",
+    "CNF", "EDM", "GRIDS", "METHODS", "PREDICTIONS", "PROCESSES", "VE", "VP", "FlowMatching", "LogDensity", "Mixture",
+    "Model", "Process", "Samples", "edm_sigmas", "energy_distance", "fine", "from_dict", "mixture", "on_grid",
+    "paired_error", "sample", "times",
 ]  # fmt: skip

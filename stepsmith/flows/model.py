@@ -93,7 +93,7 @@ class Model:
 
     def _evaluated(self, x: Tensor, t: Any) -> tuple[Tensor, Tensor]:
         """The network's answer, and t as a float64 tensor () or (B,)."""
-        _check_state(x)
+        check_state(x)
         time = as_time(t).to(x.device)
         if time.shape not in ((), x.shape[:1]):
             raise ValueError(
@@ -181,7 +181,7 @@ class Changed(Model):
         return noise if kind == "noise" else -noise / broadcast(p.s(time), x)
 
     def predictions(self, x: Tensor, t: Any) -> tuple[Tensor, Tensor]:
-        _check_state(x)
+        check_state(x)
         time = as_time(t).to(x.device)
         self.process.check(time)
         there, factor = self._own(time)
@@ -203,7 +203,8 @@ def broadcast(number: Tensor, state: Tensor) -> Tensor:
     return number if number.ndim == 0 else number.reshape(-1, *[1] * (state.ndim - 1))
 
 
-def _check_state(x: Any) -> None:
+def check_state(x: Any) -> None:
+    """ValueError where x is no state (B, *features) of float32 or float64."""
     if not isinstance(x, Tensor) or x.ndim < 2 or x.dtype not in (torch.float32, torch.float64):
         got = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x must be a tensor (B, *features) of float32 or float64, got {got}")

@@ -165,6 +165,8 @@ def test_bad_input():
         Model(lambda x, t: x[:, :1], FlowMatching()).velocity(x, 0.5)
     with pytest.raises(ValueError, match="float32 or float64"):
         model.velocity(torch.zeros(3, 2, dtype=torch.int64), 0.5)
+    with pytest.raises(ValueError, match=r"x must be of shape \(B, 2\) for this mixture, got \(3, 5\)"):
+        mixture([[0.0, 1.0]], [1.0]).velocity(torch.zeros(3, 5), 0.5)
     with pytest.raises(ValueError, match="outside of what VE"):
         Model(lambda x, t: x, VE(), "denoised").as_process(EDM()).velocity(x, 60.0)
     with pytest.raises(ValueError, match="outside of what EDM"):

@@ -94,6 +94,10 @@ def test_a_run_resumes_to_the_same_numbers(tmp_path, short):
         flows.load(whole)
     with pytest.raises(ValueError, match="labels must be whole numbers from 0 to 1"):
         flows.load(whole, labels=2)
+    with pytest.raises(ValueError, match=r"labels must be one number or one a sample, \(4,\), got \(3,\)"):
+        flows.load(whole, labels=torch.tensor([0, 1, 1])).velocity(x, 0.3)
+    with pytest.raises(ValueError, match=r"x must be of shape \(B, 2\) for this network, got \(4, 3\)"):
+        sample(one, torch.randn(4, 3))
     with pytest.raises(ValueError, match="already holds a run"):
         flows.train(config, whole, progress=False)
 

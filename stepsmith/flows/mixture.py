@@ -29,6 +29,8 @@ class Mixture(Model):
 
     def _parts(self, x: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(log w_k N(x), x - a m_k, the variances), with the parts on axis 1: (B, K), (B, K, D), (B or 1, K, D)."""
+        if x.ndim != 2 or x.shape[1] != self.means.shape[1]:
+            raise ValueError(f"x must be of shape (B, {self.means.shape[1]}) for this mixture, got {tuple(x.shape)}")
         a, s = self.process.a(time).reshape(-1, 1, 1), self.process.s(time).reshape(-1, 1, 1)
         variances = a**2 * self.variances + s**2
         away = x.to(torch.float64)[:, None, :] - a * self.means

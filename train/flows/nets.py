@@ -38,6 +38,8 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*stack, nn.Linear(width, size))
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.size:
+            raise ValueError(f"x must be of shape (B, {self.size}) for this network, got {tuple(x.shape)}")
         p = self.process
         a, s = p.a(t).to(x.dtype)[:, None], p.s(t).to(x.dtype)[:, None]
         seen = level(p, t)[:, None]
@@ -53,4 +55,6 @@ class Perceptron(nn.Module):
 def _one_hot(labels: Tensor | None, classes: int, x: Tensor) -> Tensor:
     if labels is None:
         raise ValueError("the network of a conditional model must be told the classes: load(path, labels=...)")
+    if labels.ndim and len(labels) != len(x):
+        raise ValueError(f"labels must be one number or one a sample, ({len(x)},), got {tuple(labels.shape)}")
     return nn.functional.one_hot(labels.expand(len(x)), classes).to(x.dtype)

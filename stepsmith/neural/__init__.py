@@ -27,6 +27,8 @@ from ..integrators.neural.graphs import outside_graphs as _outside_graphs
 from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
+from ..integrators.neural.sde.api import sdeint as _sdeint
+from ..integrators.neural.sde.solution import SDESolution
 from ..integrators.neural.spectrum import log_growth as _log_growth
 from ..integrators.neural.spectrum import monitor as _monitor
 from ..integrators.neural.spectrum_report import Spectrum
@@ -40,9 +42,9 @@ from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing
 
 __all__ = [
-    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "Spectrum", "SteadyOutput",
-    "SteadySolution", "SteadyState", "calibrate", "log_growth", "monitor", "odeint", "regulariser", "regularisers",
-    "steady_state", "strength",
+    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "SDESolution", "Spectrum",
+    "SteadyOutput", "SteadySolution", "SteadyState", "calibrate", "log_growth", "monitor", "odeint", "regulariser",
+    "regularisers", "sdeint", "steady_state", "strength",
 ]  # fmt: skip
 
 
@@ -99,6 +101,44 @@ def _refuse_tolerance(tolerance: object, method: str) -> None:
     """ValueError for `tolerance` with a method on a grid."""
     if tolerance is not None:
         raise ValueError(f"tolerance means nothing to {method!r}, which has a grid and no error estimate")
+
+
+@_outside_graphs
+@_options.named
+def sdeint(
+    drift: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    diffusion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    y0: torch.Tensor,
+    t: Any,
+    method: str = "sosri",
+    controller: Any = "pi34",
+    rtol: float = 1e-2,
+    atol: float = 1e-2,
+    seed: int = 0,
+    noise: str = "diagonal",
+    *,
+    interpretation: str | None = None,
+    adjoint: str = "discrete",
+    per_sample: bool | None = None,
+    first_step: float | None = None,
+    min_step: float | None = None,
+    max_step: float | None = None,
+    step_size: float | None = None,
+    max_steps: int = 10_000,
+    brownian: Any = "memory",
+    revisit: bool = True,
+    sample_ids: Any = None,
+    heuristics: bool | str = True,
+) -> SDESolution:
+    """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW for a batch y0 (B, *features), or one system (D,), through the
+    times t.
+
+    `controller` is a name, the path of a controller file, or an object.  All else as for
+    `stepsmith.integrators.neural.sde.api.sdeint`, which says what the arguments are, what is raised, and what the
+    solution holds.
+    """
+    given = locals()
+    return _sdeint(**{**given, "controller": _resolve(controller)})
 
 
 class NeuralODE(_NeuralODE):

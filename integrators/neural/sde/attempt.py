@@ -1,0 +1,192 @@
+"""One trial step of every method for SDEs, over rows of a batch, in plain torch operations: differentiable as it stands.
+
+The formulas stand beside the methods' descriptions (`methods/sde/`).  With scalar noise W and H have one column, which
+broadcasts over the state's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ...methods.sde import SDEMethod
+from ...methods.sde.sri import SRI
+
+Tensor = torch.Tensor
+#: drift or diffusion: (t (lanes,), y (lanes, width)) -> (lanes, width)
+Field = Callable[[Tensor, Tensor], Tensor]
+#: the drift and the diffusion at the start of a step
+Start = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Trial:
+    """What a trial step leaves; all (rows, width).
+
+    y1      state at its end.
+    error   the estimate e that the tolerance is held against; None where none was asked for.
+    other   the state that the tolerance's size comes from beside y: y1, or Euler's where the method's scale is "max".
+    start   drift and diffusion at the step's start.
+    pair    differences k_j - k_i and H0_j - H0_i of the method's stiffness estimate; None without.
+    """
+
+    y1: Tensor
+    error: Tensor | None
+    other: Tensor
+    start: Start
+    pair: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step to be tried.
+
+    t      (lanes,) its start, in the dtype that fields take.
+    h      (lanes,) its size, in the state's dtype; `column`, as (lanes, 1).
+    w      (rows, noises) increment, `levy` its Levy area or None, in the state's dtype.
+    """
+
+    t: Tensor
+    h: Tensor
+    w: Tensor
+    levy: Tensor | None
+
+    @property
+    def column(self) -> Tensor:
+        return self.h[:, None]
+
+    def at(self, node: float) -> Tensor:
+        """The time t + node h."""
+        return self.t if node == 0.0 else self.t + (self.h if node == 1.0 else self.h * node)
+
+    @property
+    def c2(self) -> Tensor:
+        """W/2 + H: the integral of W over the step, by h."""
+        assert self.levy is not None  # the method asks for it
+        return 0.5 * self.w + self.levy
+
+
+def attempt(
+    method: SDEMethod, f: Field, g: Field, step: Step, y: Tensor, start: Start | None = None, estimate: bool = True
+) -> Trial:
+    """Try `step` from y (rows, width).  start: f and g at its start, where they are known.  estimate: make the error
+    estimate too."""
+    if start is None:
+        start = f(step.t, y), g(step.t, y)
+    if method.sri is not None:
+        return _sri(method, method.sri, f, g, step, y, start)
+    return _RULES[method.name](f, g, step, y, start, estimate)
+
+
+def _euler_maruyama(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h = start, s.column
+    ahead = y + h * f0
+    y1 = ahead + s.w * g0
+    if not estimate:
+        return Trial(y1, None, y1, start)
+    later = s.at(1.0)
+    return Trial(y1, 0.5 * h * (f(later, ahead) - f0) + 0.5 * s.w * (g(later, y) - g0), y1, start)
+
+
+def _euler_heun(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h, later = start, s.column, s.at(1.0)
+    g1 = g(later, y + s.w * g0)
+    y1 = y + h * f0 + 0.5 * s.w * (g0 + g1)
+    if not estimate:
+        return Trial(y1, None, y1, start)
+    return Trial(y1, 0.5 * h * (f(later, y + h * f0) - f0) + 0.5 * s.w * (g1 - g0), y1, start)
+
+
+def _milstein_ito(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h, later = start, s.column, s.at(1.0)
+    root, ahead = h.sqrt(), y + h * f0
+    term = (g(later, ahead + root * g0) - g0) * (0.5 * (s.w * s.w - h) / root)
+    y1 = ahead + s.w * g0 + term
+    return Trial(y1, 0.5 * h * (f(later, ahead) - f0) + term if estimate else None, y1, start)
+
+
+def _milstein_stratonovich(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h, later = start, s.column, s.at(1.0)
+    root, ahead = h.sqrt(), y + h * f0
+    slope = (g(s.t, y + root * g0) - g(s.t, y - root * g0)) / (2.0 * root)
+    term = 0.5 * s.w * s.w * slope
+    y1 = ahead + s.w * g0 + term
+    if not estimate:
+        return Trial(y1, None, y1, start)
+    error = 0.5 * h * (f(later, ahead) - f0) + term + 0.5 * s.w * (g(later, y) - g0)
+    return Trial(y1, error, y1, start)
+
+
+def _stochastic_heun(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h, later = start, s.column, s.at(1.0)
+    euler = y + h * f0 + s.w * g0
+    error = 0.5 * h * (f(later, euler) - f0) + 0.5 * s.w * (g(later, euler) - g0)
+    y1 = euler + error
+    return Trial(y1, error, y1, start)
+
+
+def _gotta_go_fast(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    trial = _stochastic_heun(f, g, s, y, start, estimate)
+    assert trial.error is not None  # Heun's always is
+    trial.other = trial.y1 - trial.error
+    return trial
+
+
+def _sra1(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+    (f0, g0), h = start, s.column
+    g1, k1 = g(s.at(1.0), y), h * f0
+    k2 = h * f(s.at(0.75), y + 0.75 * k1 + 1.5 * s.c2 * g1)
+    e2 = s.c2 * (g0 - g1)
+    y1 = y + (k1 + 2.0 * k2) / 3.0 + s.w * g1 + e2
+    return Trial(y1, k1 + k2 + e2 if estimate else None, y1, start)
+
+
+_RULES = {
+    "euler_maruyama": _euler_maruyama,
+    "euler_heun": _euler_heun,
+    "milstein_ito": _milstein_ito,
+    "milstein_stratonovich": _milstein_stratonovich,
+    "stochastic_heun": _stochastic_heun,
+    "gotta_go_fast": _gotta_go_fast,
+    "sra1": _sra1,
+}
+
+
+def _sri(method: SDEMethod, tab: SRI, f: Field, g: Field, s: Step, y: Tensor, start: Start) -> Trial:
+    h, c2, drift = s.column, s.c2, tab.drift_stages()
+    root = h.sqrt()
+    c1, c3 = 0.5 * (s.w * s.w - h) / root, s.w * (s.w * s.w - 3.0 * h) / (6.0 * h)
+    ks: list[Tensor | None] = [start[0]]
+    gs, states = [start[1]], [y]
+    for i in range(1, tab.stages):
+        states.append(_sum(y, (h, tab.a0[i], ks), (c2, tab.b0[i], gs)))
+        state1 = _sum(y, (h, tab.a1[i], ks), (root, tab.b1[i], gs))
+        same = drift[i]
+        ks.append(None if same is None else ks[same] if same < i else f(s.at(float(tab.c0[i])), states[i]))
+        gs.append(g(s.at(float(tab.c1[i])), state1))
+    e2 = _sum(None, (c2, tab.beta3, gs), (c3, tab.beta4, gs))
+    y1 = _sum(y, (h, tab.alpha, ks), (s.w, tab.beta1, gs), (c1, tab.beta2, gs)) + e2
+    size = _sum(None, (h, (float(method.delta),) * tab.error_terms, ks[: tab.error_terms]))
+    pair = None
+    if method.stiffness is not None:
+        i, j, _ = method.stiffness
+        first, last = ks[i], ks[j]
+        assert first is not None and last is not None  # the pair is of stages that are read
+        pair = last - first, states[j] - states[i]
+    return Trial(y1, size + e2, y1, start, pair)
+
+
+def _sum(y: Tensor | None, *parts: tuple) -> Tensor:
+    """y + sum over the parts (factor, coefficients, tensors) of factor * (sum of coefficient * tensor)."""
+    out = y
+    for factor, row, values in parts:
+        inner = None
+        for c, x in zip(row, values, strict=False):
+            if c and x is not None:
+                inner = float(c) * x if inner is None else inner + float(c) * x
+        if inner is not None:
+            out = factor * inner if out is None else out + factor * inner
+    assert out is not None  # no method has only zeros
+    return out

@@ -1,0 +1,71 @@
+"""Drift and diffusion as the solver calls them, and what is looked at before a solve: a diffusion that is not what the
+noise or the method takes it for would give a wrong solution without a word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..field import Field, check_callable
+from ..rows import check_rows
+from .attempt import Start
+
+Tensor = torch.Tensor
+
+
+class Coefficient(Field):
+    """`name`(t, y) over rows, of y's shape, with errors that say which of the two fields they mean."""
+
+    def __init__(self, name: str, func: Any, shape: tuple[int, ...], coupled: bool) -> None:
+        checked(name, func)
+        super().__init__(func, shape, coupled)
+        self.name = name
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        try:
+            return super().__call__(t, y)
+        except ValueError as error:
+            raise ValueError(str(error).replace("func", self.name)) from error
+
+
+def checked(name: str, func: Any) -> None:
+    """ValueError where `func`, the field `name`, cannot be called with t and y."""
+    try:
+        check_callable(func)
+    except ValueError as error:
+        raise ValueError(str(error).replace("func", name)) from error
+
+
+def look(
+    f: Coefficient, g: Coefficient, t: Tensor, y: Tensor, start: Start, ok: Tensor, noise: str, method: str
+) -> None:
+    """ValueError where rows depend on each other (with steps per sample), where additive noise depends on the state,
+    and where milstein_stratonovich meets a g_i that depends on other components.
+
+    t (lanes,), y (rows, width): the start; start: drift and diffusion there; ok (rows,): rows that are finite.
+    """
+    if not f.coupled and len(y) > 1:
+        for field, k in ((f, start[0]), (g, start[1])):
+            check_rows(field.func, lambda x, field=field: field(t, x), y, k.detach(), ok)  # type: ignore[misc]
+    with torch.no_grad():
+        moved, g0 = 1.25 * y + 0.5, start[1].detach()
+        if noise == "additive" and _differs(g(t, moved), g0, ok):
+            raise ValueError(
+                'the diffusion depends on the state, which noise="additive" says it does not: use noise="diagonal"'
+            )
+        if noise == "diagonal" and method == "milstein_stratonovich" and y.shape[1] > 1:
+            half = (torch.arange(y.shape[1], device=y.device) % 2 == 0)[None]
+            for keep in (half, ~half):
+                found = g(t, torch.where(keep, y, moved))
+                if _differs(torch.where(keep, found, g0), g0, ok):
+                    raise ValueError(
+                        "a component of the diffusion depends on other components of the state, which "
+                        "milstein_stratonovich would take for another equation: use stochastic_heun or euler_heun"
+                    )
+
+
+def _differs(a: Tensor, b: Tensor, ok: Tensor) -> bool:
+    """Whether rows that are finite differ by more than round-off."""
+    off = (a - b).abs() > 64 * torch.finfo(b.dtype).eps * b.abs().amax().nan_to_num(0.0, 0.0, 0.0)
+    return bool((off & ok[:, None] & torch.isfinite(a)).any())

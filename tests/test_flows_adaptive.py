@@ -182,3 +182,56 @@ def test_bad_input():
         sample(denoiser, z, "bs32")
     inside = times("uniform", 10, model)[:-1]
     assert sample(denoiser, z, "bs32", grid=inside, trajectory=True).denoised
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+def test_the_reverse_sde_gives_the_law_of_gaussian_data(process):
+    n = 3000
+    model = mixture(M[None], [C], None, process)
+    out = sample(model, noise(n), "gotta_go_fast", rtol=0.02, atol=0.02, seed=3)
+    assert out.success and out.denoised and out.nfe == float(out.nfe_per_sample.double().mean())
+    assert len(set(out.nfe_per_sample.tolist())) > 1
+    torch.testing.assert_close(out.y.mean(0), M, rtol=0.0, atol=5 * C / n**0.5 + 0.02)
+    torch.testing.assert_close(out.y.std(0), torch.full((2,), C, dtype=torch.float64), rtol=0.0, atol=0.06)
+
+
+@pytest.mark.parametrize("method", ["gotta_go_fast", "sra1"])
+def test_the_reverse_sde_of_a_mixture(method):
+    """Weights and spread of the parts, in VP; the same seed gives the same samples, whatever their companions."""
+    n = 2000
+    model = mixture([[2.0, 0.0], [-2.0, 0.0]], [0.3, 0.3], [0.7, 0.3], VP())
+    z = noise(n)
+    out = sample(model, z, method, rtol=0.05, atol=0.05, seed=3)
+    right = out.y[:, 0] > 0
+    assert float(right.double().mean()) == pytest.approx(0.7, abs=5 * (0.7 * 0.3 / n) ** 0.5 + 0.02)
+    assert float(out.y[right].std(0).max()) == pytest.approx(0.3, abs=0.06)
+    assert float(out.y[right][:, 0].mean()) == pytest.approx(2.0, abs=0.06)
+    few = sample(model, z[:5], method, rtol=0.05, atol=0.05, seed=3)
+    torch.testing.assert_close(few.y, out.y[:5], rtol=1e-9, atol=1e-9)
+    assert not torch.equal(sample(model, z[:5], method, rtol=0.05, atol=0.05, seed=4).y, few.y)
+
+
+def test_the_reverse_sde_takes_fewer_evaluations_at_looser_tolerances_and_any_controller():
+    model, z = mixture(MEANS, SCALES, WEIGHTS, VP()), noise(30).float()
+    work = [sample(model, z, "gotta_go_fast", rtol=tol, atol=tol).nfe for tol in (0.3, 0.05)]
+    assert work[0] < 0.7 * work[1]
+    for per_sample in (True, False):
+        out = sample(model, z, "gotta_go_fast", controller="i", per_sample=per_sample, rtol=0.1, atol=0.1)
+        assert out.success and out.y.dtype == torch.float32
+    assert len(set(out.nfe_per_sample.tolist())) == 1
+    way = sample(model, z, "sra1", grid=[1.0, 0.4, 0.01], rtol=0.1, atol=0.1, trajectory=True)
+    assert way.trajectory.shape == (3, 30, 2) and way.denoised
+
+
+def test_the_reverse_sde_refuses_what_does_not_fit():
+    model, z = mixture(MEANS, SCALES, WEIGHTS), noise()
+    with pytest.raises(ValueError, match="grid must begin where there is signal"):
+        sample(model, z, "sra1", grid=[0.0, 0.9], trajectory=True)
+    with pytest.raises(ValueError, match="steps means nothing to 'gotta_go_fast'"):
+        sample(model, z, "gotta_go_fast", steps=4)
+
+    def net(x, t):
+        return torch.where((t > 0.5)[:, None] & (torch.arange(len(x))[:, None] == 1), torch.nan, model.velocity(x, t))
+
+    out = sample(Model(net, FlowMatching()), z, "gotta_go_fast", rtol=0.2, atol=0.2)
+    assert not out.success and out.failed.tolist() == [i == 1 for i in range(6)] and torch.isnan(out.y[1]).all()

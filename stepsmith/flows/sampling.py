@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..integrators.core import options
-from ..integrators.methods import tableaus
+from ..integrators.methods import sde, tableaus
 from ..integrators.methods.places import ALIASES
 from . import adaptive, fixed, grids, stochastic
 from .model import Model
@@ -17,8 +17,10 @@ from .samples import Counter, Samples
 Tensor = torch.Tensor
 #: rules on a grid, which take `steps` and `grid`
 ON_GRID = (*fixed.RULES, *stochastic.NAMES)
-#: pairs that solve the probability-flow ODE with steps that a controller chooses
-ADAPTIVE = (*tableaus.NAMES, *ALIASES)
+#: methods that solve the reverse SDE with steps that a controller chooses
+REVERSE = tuple(name for name in sde.NAMES if name not in ON_GRID)
+#: methods whose steps a controller chooses: these, and pairs, which solve the probability-flow ODE
+ADAPTIVE = (*tableaus.NAMES, *ALIASES, *REVERSE)
 METHODS = (*ON_GRID, *ADAPTIVE)
 
 
@@ -48,19 +50,19 @@ def sample(
     method      a rule on a grid: "euler", "ddim", "heun", "midpoint", "ab2", "ab3", "ab4", "dpmpp_2m" (`fixed`), or
                 with new noise in every step "ancestral", "euler_maruyama" (`stochastic`); or one that chooses its
                 steps: an explicit Runge-Kutta pair ("heun_euler", "bs32", "dopri5", "tsit5", ...) on the
-                probability-flow ODE.
+                probability-flow ODE, or a method for SDEs ("gotta_go_fast", "sra1", "sosri", ...) on the reverse SDE.
     steps       how many steps, the final estimate included; None: 8.  "heun" and "midpoint" evaluate twice a step.
     grid        "uniform", "cosine", "edm", "log_snr" (`grids`), or the times from noise to data; None: "uniform".
-                With a pair the times of the trajectory, for which `trajectory` must be True.
+                With a method that chooses its steps the times of the trajectory, for which that must be True.
     schedule    a learned schedule, which brings its own method and grid.
-    controller  of a pair: a law's name, the path of a controller file, or an object; None: "pi34".
-    rtol, atol  of a pair: the error allowed a step, as for `neural.odeint`; None: 1e-2.
-    seed        of the noise of a stochastic rule: the same seed, the same samples.
+    controller  of chosen steps: a law's name, the path of a controller file, or an object; None: "pi34".
+    rtol, atol  of chosen steps: the error allowed a step, as for `neural.odeint`, `neural.sdeint`; None: 1e-2.
+    seed        of the noise of a stochastic method: the same seed, the same samples.
     denoise     whether the last step is Tweedie's estimate of the data; None: where noise is left at the end.
     trajectory  whether the states at all times are kept.
-    per_sample  of a pair: whether every sample has steps of its own; None: True.
+    per_sample  of chosen steps: whether every sample has its own; None: True.
     first_step, max_steps
-                of a pair: as for `neural.odeint`; max_steps None: 10000.
+                of chosen steps: as for `neural.odeint`; max_steps None: 10000.
 
     Samples that turn NaN or infinite are marked as failed, and with steps of a rule or of each sample's own the others
     are not touched.  OptionError for options that do not fit, ValueError for noise that does not.
@@ -70,10 +72,15 @@ def sample(
         return _scheduled(schedule, model, noise, trajectory, method=method, steps=steps, grid=grid)
     options.choice("method", method, METHODS)
     keep = options.flag("trajectory", trajectory)
+    if method in ADAPTIVE:
+        choice = adaptive.Choice(
+            method, "pi34" if controller is None else controller, (1e-2 if rtol is None else rtol,
+            1e-2 if atol is None else atol), True if per_sample is None else per_sample, first_step,
+            10_000 if max_steps is None else max_steps, options.count("seed", seed, 0),
+        )  # fmt: skip
+        return _chosen_steps(model, noise, choice, steps, grid, denoise, keep)
     own = {"controller": controller, "rtol": rtol, "atol": atol, "per_sample": per_sample, "first_step": first_step,
            "max_steps": max_steps}  # fmt: skip
-    if method in ADAPTIVE:
-        return _chosen_steps(model, noise, method, steps, grid, denoise, keep, own)
     for name, value in own.items():
         if value is not None:
             raise options.OptionError(f"{name} means nothing to {method!r}, which has a grid and no error estimate")
@@ -89,31 +96,33 @@ def sample(
 
 
 def _chosen_steps(
-    model: Model, noise: Tensor, method: str, steps: Any, grid: Any, denoise: Any, keep: bool, own: dict[str, Any]
+    model: Model, noise: Tensor, choice: adaptive.Choice, steps: Any, grid: Any, denoise: Any, keep: bool
 ) -> Samples:
-    """Samples by a pair."""
+    """Samples with steps that a controller chooses."""
+    method = choice.method
     if not keep and (grid is not None or steps is not None):
         raise options.OptionError(
             f"{'steps' if grid is None else 'grid'} means nothing to {method!r}, which chooses its steps: give rtol "
             "and atol, or trajectory=True for the states at these times"
         )
+    reverse = method in REVERSE
     given = grid is not None and not isinstance(grid, str)
     count = 1 if not keep else 8 if steps is None else steps
-    if not given and denoise is not False and not model.process.ends_clean:
+    if not given and denoise is not False and (reverse or not model.process.ends_clean):
         count = options.count("steps", count) + 1  # the estimate is no time of the solve
-    times = grids.times("uniform" if grid is None else grid, count, model, denoise)
+    times = grids.times("uniform" if grid is None else grid, count, model, denoise, finite=reverse)
     if steps is not None and given and len(times) - 1 != steps:
         raise options.OptionError(f"steps must be left out, or {len(times) - 1} as the grid has, got {steps}")
     last = _estimated(model, times, denoise)
-    _refuse_singular(model, times)
+    if reverse and float(model.process.a(times[0])) == 0.0:
+        raise options.OptionError(
+            f"grid must begin where there is signal, for {method!r}: at pure noise the reverse SDE has no finite drift"
+        )
+    if not reverse:
+        _refuse_singular(model, times)
+    solve = adaptive.reverse_sde if reverse else adaptive.probability_flow
     with torch.no_grad():
-        return adaptive.probability_flow(
-            model, scaled(model, noise, times[0]), times, method,
-            "pi34" if own["controller"] is None else own["controller"],
-            1e-2 if own["rtol"] is None else own["rtol"], 1e-2 if own["atol"] is None else own["atol"],
-            last, keep, True if own["per_sample"] is None else own["per_sample"], own["first_step"],
-            10_000 if own["max_steps"] is None else own["max_steps"],
-        )  # fmt: skip
+        return solve(model, scaled(model, noise, times[0]), times, choice, last, keep)
 
 
 def _refuse_singular(model: Model, times: Tensor) -> None:

@@ -235,3 +235,13 @@ def test_the_reverse_sde_refuses_what_does_not_fit():
 
     out = sample(Model(net, FlowMatching()), z, "gotta_go_fast", rtol=0.2, atol=0.2)
     assert not out.success and out.failed.tolist() == [i == 1 for i in range(6)] and torch.isnan(out.y[1]).all()
+
+
+def test_images_are_as_good_as_vectors():
+    target = torch.linspace(-1, 1, 12).reshape(3, 2, 2)
+    model = Model(lambda x, t: target.expand_as(x), VP(), "denoised")
+    z = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for method in ("bs32", "gotta_go_fast", "ancestral", "euler_maruyama"):
+        out = sample(model, z, method)
+        torch.testing.assert_close(out.y, target.expand(5, 3, 2, 2))
+        assert out.success and out.failed.shape == (5,)

@@ -1,14 +1,15 @@
 """Samplers of frozen generative models: error at 6, 8, 10 and 16 evaluations, and what adaptive steps take.
 
-    python benchmarks/samplers.py [--tasks digits checkerboard] [--process flow_matching] [--seeds 0 1 2]
-                                  [--models runs] [--noise 512] [--json] [--picture FOLDER]
+    python benchmarks/samplers.py [--tasks digits checkerboard] [--process flow_matching] [--view PROCESS]
+                                  [--seeds 0 1 2] [--models runs] [--noise 512] [--json] [--picture FOLDER]
 
 The models are those of `python -m stepsmith.train.flows TASK --seed S`, one a seed, in MODELS/<task>-<process>-s<seed>;
 the ones that are not there are trained first.  The error is that of the samples against the model's own fine solution
 ("tsit5" at 1e-5) from the same noise, in per cent of the fine solution's root mean square, on noise that nothing was
 fitted to; mean over the seeds, with the least and the largest.  "heun" and "midpoint" take half as many steps as
-evaluations.  The energy distance is that to data unseen in training: of flows it is a guard, of stochastic samplers,
-which have no fine solution from the same noise, the only measure.
+evaluations.  The energy distance is that of 2048 samples to data unseen in training: of flows it is a guard, of
+stochastic samplers, which have no fine solution from the same noise, the only measure.  --view samples the models in
+the time and the state of another process.
 
 --picture draws samplers_paths.png, samplers_grids.png and samplers_digits.png into a folder (`samplers_picture.py`).
 """
@@ -40,6 +41,7 @@ CLOCKS: dict[str, dict[str, Any]] = {
 }
 TOLERANCES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 STOCHASTIC = ("ancestral", "euler_maruyama")
+SAMPLES = 2048
 MANY = (8, 16, 32, 64, 128)
 REVERSE = ("gotta_go_fast", "sra1")
 LOOSE = (1.0, 0.3, 0.1, 0.03)
@@ -82,16 +84,17 @@ def measured(model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor) -> dict
     return {"rules": rules, "pairs": pairs}
 
 
-def distances(model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor, unseen: torch.Tensor) -> dict[str, float]:
+def distances(model: ss.flows.Model, z: torch.Tensor, unseen: torch.Tensor) -> dict[str, float]:
     """Energy distances to unseen data, {"what": distance}."""
     data = unseen[: len(z)]
-    found = {"fine solution": ss.flows.energy_distance(best, data)}
+    found = {"fine solution": ss.flows.energy_distance(ss.flows.fine(model, z), data)}
     for method in ("ddim", "ab2", "dpmpp_2m"):
         found[f"{method} uniform, 8"] = ss.flows.energy_distance(ss.flows.sample(model, z, method, 8).y, data)
     for method in STOCHASTIC:
-        for n in MANY:
-            out = ss.flows.sample(model, z, method, n, "edm" if method == "euler_maruyama" else "cosine", seed=n)
-            found[f"{method}, {n}"] = ss.flows.energy_distance(out.y, data)
+        for grid in ("uniform", "cosine", "edm"):
+            for n in MANY:
+                out = ss.flows.sample(model, z, method, n, grid, seed=n)
+                found[f"{method} {grid}, {n}"] = ss.flows.energy_distance(out.y, data)
     for method in REVERSE:
         for tol in LOOSE:
             out = ss.flows.sample(model, z, method, rtol=tol, atol=tol, seed=1)
@@ -108,9 +111,10 @@ def of_task(args: argparse.Namespace, task: str) -> dict[str, Any]:
     for seed, model in models(Path(args.models), task, args.process, args.seeds).items():
         print(f"{task}, seed {seed}", file=sys.stderr, flush=True)
         data = flows.data(task)
+        model = model if args.view is None else model.as_process(ss.flows.from_dict({"name": args.view}))
         z = noise(args.noise, data.size, seed)
-        best = ss.flows.fine(model, z)
-        found = measured(model, z, best) | {"distances": distances(model, z, best, data.unseen)}
+        many = noise(SAMPLES, data.size, 1000 + seed)
+        found = measured(model, z, ss.flows.fine(model, z)) | {"distances": distances(model, many, data.unseen)}
         for kind, named in found.items():
             for name, value in named.items():
                 rows[kind].setdefault(name, []).append(value)
@@ -134,20 +138,27 @@ def table(task: str, rows: dict[str, Any]) -> str:
     for name, seeds in rows["pairs"].items():
         cells = [f"{np.mean([s[i][0] for s in seeds]):.0f}: {np.mean([s[i][1] for s in seeds]):.2g}" for i in range(7)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "| samples | energy distance to unseen data |", "|---|---|"]
-    for name, values in rows["distances"].items():
+    return "\n".join([*lines, "", *guard(rows["distances"])])
+
+
+def guard(rows: dict[str, list[float]]) -> list[str]:
+    """The table of energy distances, in thousandths."""
+    lines = ["| samples | energy distance to unseen data, 1/1000 |", "|---|---|"]
+    for name, values in rows.items():
         if name.startswith("evaluations of"):
             continue
-        if (taken := rows["distances"].get(f"evaluations of {name}")) is not None:
-            name = f"{name}: {np.mean(taken):.0f} evaluations"
-        lines.append(f"| {name} | {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f}) |")
-    return "\n".join(lines)
+        taken = rows.get(f"evaluations of {name}")
+        shown = name if taken is None else f"{name}: {np.mean(taken):.0f} evaluations"
+        low, mean, high = (1e3 * f(values) for f in (min, np.mean, max))
+        lines.append(f"| {shown} | {mean:.1f} ({low:.1f} to {high:.1f}) |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["digits", "checkerboard"], choices=list(flows.TASKS))
     parser.add_argument("--process", default="flow_matching", choices=list(ss.flows.PROCESSES))
+    parser.add_argument("--view", choices=list(ss.flows.PROCESSES), help="process to sample in; default: the models'")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--models", default="runs", help="folder of the models")
     parser.add_argument("--noise", type=int, default=512, help="samples")
@@ -163,7 +174,8 @@ def main() -> None:
         return
     found = {task: of_task(args, task) for task in args.tasks}
     if args.json:
-        print(json.dumps({"process": args.process, "noise": args.noise, "seeds": args.seeds, "tasks": found}, indent=1))
+        about = {"process": args.process, "view": args.view, "noise": args.noise, "seeds": args.seeds}
+        print(json.dumps(about | {"tasks": found}, indent=1))
     else:
         print("\n\n".join(table(task, rows) for task, rows in found.items()))
 

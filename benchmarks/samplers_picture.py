@@ -75,7 +75,7 @@ def paths(path: Path, model: ss.flows.Model, noise: Noise) -> Path:
         ax.tick_params(labelsize=7, colors=QUIET)
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
-    fig.savefig(path, dpi=110, facecolor="white")
+    fig.savefig(path, dpi=110, facecolor="white", bbox_inches="tight")
     return path
 
 
@@ -126,5 +126,5 @@ def images(path: Path, model: ss.flows.Model, noise: Noise) -> Path:
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    fig.savefig(path, dpi=110, facecolor="white")
+    fig.savefig(path, dpi=110, facecolor="white", bbox_inches="tight")
     return path

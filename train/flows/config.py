@@ -8,12 +8,12 @@ from typing import Any
 from ... import flows
 from ...integrators.core import options
 
-#: task -> (width, layers, iterations) by default
-TASKS: dict[str, tuple[int, int, int]] = {
-    "checkerboard": (128, 3, 8000),
-    "moons": (128, 3, 4000),
-    "digits": (384, 4, 8000),
-    "mnist": (384, 4, 8000),
+#: task -> (width, layers, iterations, batch, learning rate) by default
+TASKS: dict[str, tuple[int, int, int, int, float]] = {
+    "checkerboard": (128, 3, 12_000, 512, 5e-3),
+    "moons": (128, 3, 4000, 512, 5e-3),
+    "digits": (384, 4, 8000, 256, 1e-3),
+    "mnist": (384, 4, 8000, 256, 1e-3),
 }
 
 
@@ -22,8 +22,8 @@ class FlowConfig:
     """A run.
 
     task: a name of TASKS.  process: flow_matching, vp, ve or edm; with it goes the loss (`losses`).  seed: of weights,
-    data and noise.  width, layers, iterations: None for the task's own.  conditional: whether the network is told the
-    class.  batch: items an iteration.  learning_rate: of Adam, at the start; it falls to zero along a cosine.
+    data and noise.  width, layers, iterations, batch (items an iteration), learning_rate (of Adam, at the start; it
+    falls to zero along a cosine): None for the task's own.  conditional: whether the network is told the class.
     average: the decay an iteration of the exponential mean of the weights, which is the model.
     """
 
@@ -34,33 +34,28 @@ class FlowConfig:
     layers: int | None = None
     iterations: int | None = None
     conditional: bool = False
-    batch: int = 256
-    learning_rate: float = 1e-3
+    batch: int | None = None
+    learning_rate: float | None = None
     average: float = 0.999
 
     def __post_init__(self) -> None:
         options.choice("task", self.task, TASKS)
         options.choice("process", self.process, flows.PROCESSES)
         options.count("seed", self.seed, 0)
-        for name in ("width", "layers", "iterations"):
+        for name in ("width", "layers", "iterations", "batch"):
             options.count(name, getattr(self, name), none=True)
         options.flag("conditional", self.conditional)
         if self.conditional and self.task == "checkerboard":
             raise options.OptionError("conditional must be False of 'checkerboard', which has no classes")
-        options.count("batch", self.batch)
-        options.positive("learning_rate", self.learning_rate)
+        options.positive("learning_rate", self.learning_rate, none=True)
         options.number("average", self.average, 0.0, below=1.0)
 
     @property
     def full(self) -> FlowConfig:
         """The same with the task's own numbers where None stood."""
-        width, layers, iterations = TASKS[self.task]
-        return replace(
-            self,
-            width=width if self.width is None else self.width,
-            layers=layers if self.layers is None else self.layers,
-            iterations=iterations if self.iterations is None else self.iterations,
-        )
+        names = ("width", "layers", "iterations", "batch", "learning_rate")
+        own: dict[str, Any] = dict(zip(names, TASKS[self.task], strict=True))
+        return replace(self, **{name: own[name] for name in names if getattr(self, name) is None})
 
     @property
     def name(self) -> str:

@@ -71,7 +71,7 @@ class _Training:
         self.net = build(config)
         self.mean = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
         self.total = config.iterations or 0
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate or 0.0)
         self.rate = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, self.total)
         self.generator = torch.Generator().manual_seed(2**41 + config.seed)
         self.iteration, self.seconds = 0, 0.0
@@ -101,7 +101,7 @@ class _Training:
         """Iterations up to the next row of the log; the mean of their losses."""
         began, total, n = time.perf_counter(), 0.0, 0
         while self.iteration < self.total and (n == 0 or self.iteration % EVERY):
-            items, labels = self.data.draw(self.config.batch, self.generator)
+            items, labels = self.data.draw(self.config.batch or 0, self.generator)
             told = labels if self.config.conditional else None
             value = loss(self.net, self.net.process, items, told, self.generator)
             if not bool(torch.isfinite(value)):

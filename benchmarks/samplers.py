@@ -1,13 +1,13 @@
 """Samplers of frozen generative models: error at 6, 8, 10 and 16 evaluations, and what adaptive steps take.
 
     python benchmarks/samplers.py [--tasks digits checkerboard] [--process flow_matching] [--view PROCESS]
-                                  [--seeds 0 1 2] [--models runs] [--noise 512] [--json] [--picture FOLDER]
+                                  [--seeds 0 1 2] [--models runs] [--noise 256] [--json] [--picture FOLDER]
 
 The models are those of `python -m stepsmith.train.flows TASK --seed S`, one a seed, in MODELS/<task>-<process>-s<seed>;
 the ones that are not there are trained first.  The error is that of the samples against the model's own fine solution
 ("tsit5" at 1e-5) from the same noise, in per cent of the fine solution's root mean square, on noise that nothing was
 fitted to; mean over the seeds, with the least and the largest.  "heun" and "midpoint" take half as many steps as
-evaluations.  The energy distance is that of 2048 samples to data unseen in training: of flows it is a guard, of
+evaluations.  The energy distance is that of 1024 samples to data unseen in training: of flows it is a guard, of
 stochastic samplers, which have no fine solution from the same noise, the only measure.  --view samples the models in
 the time and the state of another process.
 
@@ -39,12 +39,12 @@ CLOCKS: dict[str, dict[str, Any]] = {
     ", one clock": {"per_sample": False},
     ", one clock, bold": {"per_sample": False, "first_step": "bold"},
 }
-TOLERANCES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
+TOLERANCES = (1.0, 0.1, 0.03, 0.01, 3e-3)
 STOCHASTIC = ("ancestral", "euler_maruyama")
-SAMPLES = 2048
-MANY = (8, 16, 32, 64, 128)
+SAMPLES = 1024
+MANY = (8, 16, 32, 64)
 REVERSE = ("gotta_go_fast", "sra1")
-LOOSE = (1.0, 0.3, 0.1, 0.03)
+LOOSE = (1.0, 0.3, 0.1)
 TWICE = ("heun", "midpoint")
 
 
@@ -91,7 +91,7 @@ def distances(model: ss.flows.Model, z: torch.Tensor, unseen: torch.Tensor) -> d
     for method in ("ddim", "ab2", "dpmpp_2m"):
         found[f"{method} uniform, 8"] = ss.flows.energy_distance(ss.flows.sample(model, z, method, 8).y, data)
     for method in STOCHASTIC:
-        for grid in ("uniform", "cosine", "edm"):
+        for grid in ("uniform", "edm"):
             for n in MANY:
                 out = ss.flows.sample(model, z, method, n, grid, seed=n)
                 found[f"{method} {grid}, {n}"] = ss.flows.energy_distance(out.y, data)
@@ -136,7 +136,8 @@ def table(task: str, rows: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(spread([s[n] for s in seeds]) for n in EVALUATIONS) + " |")
     lines += ["", "| pair | " + " | ".join(f"{tol:g}" for tol in TOLERANCES) + " |", "|---|" + "---|" * len(TOLERANCES)]
     for name, seeds in rows["pairs"].items():
-        cells = [f"{np.mean([s[i][0] for s in seeds]):.0f}: {np.mean([s[i][1] for s in seeds]):.2g}" for i in range(7)]
+        mean = np.array(seeds).mean(0)  # (tolerances, 2)
+        cells = [f"{nfe:.0f}: {error:.2g}" for nfe, error in mean]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *guard(rows["distances"])])
 
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--view", choices=list(ss.flows.PROCESSES), help="process to sample in; default: the models'")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--models", default="runs", help="folder of the models")
-    parser.add_argument("--noise", type=int, default=512, help="samples")
+    parser.add_argument("--noise", type=int, default=256, help="samples")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--picture", help="folder for the pictures; nothing else is done then")
     args = parser.parse_args()

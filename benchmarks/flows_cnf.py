@@ -7,8 +7,8 @@ The field is a perceptron of (x, t) with two layers of 64 tanh units; Adam at 5e
 128, Tsit5 with steps of each sample's own at a tolerance of 1e-3 in training, and of 1e-5 for the figures.  "moons" and
 "checkerboard" draw new points for ever; of the tables, scikit-learn's wine (178 x 13) and breast cancer (569 x 30),
 standardised by the training rows, a fifth is kept for the figures.  Variants: the exact trace or Hutchinson's in
-training, with and without the error regulariser ("er_mean" times 100).  The figures are with the exact trace: mean negative log
-density, nats, and evaluations a sample; means over the seeds.  Seconds are of training, on one thread.
+training, with and without the error regulariser ("er_mean" times 100).  The figures are with the exact trace: mean
+negative log density, nats, and evaluations a sample; means over the seeds.  Seconds are of training, on one thread.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from stepsmith.train.evaluate.curves import log_work_at
 LEVELS = np.logspace(-7, -4, 25)
 TOLERANCES = 10.0 ** np.arange(-1.0, -8.01, -0.5)
 END = 1.0
+IMPLICIT = (("rodas5p", "rodas"), ("esdirk43", "radau5"), ("radau5", "radau5"))
+EXPLICIT = ("rkc", "tsit5", "dop853")
 
 
 def brusselator(side: int) -> tuple[Callable[..., None], np.ndarray, coo_array]:
@@ -87,7 +89,7 @@ def contestants(side: int, patience: int) -> dict[str, Callable[[float], np.ndar
 
     found = {
         f"stepsmith {m} {law}": ours(m, law)
-        for m, law in (("rodas5p", "rodas"), ("esdirk43", "radau5"), ("radau5", "radau5"))
+        for m, law in (*IMPLICIT, *((m, "auto") for m in EXPLICIT))
     }
     found |= {f"SciPy {m}": theirs(m, jac_sparsity=csc) for m in ("Radau", "BDF")}
     if len(y0) <= patience:

@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and how it refuses."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -52,6 +53,10 @@ def test_help_is_light():
 def test_no_command_is_help(run):
     code, out, err = run()
     assert code == 0 and "compare" in out and err == ""
+
+
+def test_version_is_that_of_the_installed_package(run):
+    assert run("--version") == (0, f"stepsmith {importlib.metadata.version('stepsmith')}\n", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -60,6 +60,11 @@ class Heuristics:
         return self._tableau or get_tableau(self.method)
 
     @property
+    def stability_radius(self) -> float:
+        """The length of the method's interval of stability on the negative real axis, in units of 1/(h S)."""
+        return self.tableau.stability_radius
+
+    @property
     def R_E(self) -> Tensor:
         """sum_j E_j |h_j|: (B,) with steps per sample, else 0-d."""
         return (self.E * self.h).sum(0)

@@ -28,6 +28,7 @@ from ..integrators.neural.module import NeuralODE as _NeuralODE
 from ..integrators.neural.module import NeuralOutput
 from ..integrators.neural.regularisers import REGULARISERS, Regulariser, regulariser
 from ..integrators.neural.sde.api import sdeint as _sdeint
+from ..integrators.neural.sde.module import NeuralSDE as _NeuralSDE
 from ..integrators.neural.sde.solution import SDESolution
 from ..integrators.neural.spectrum import log_growth as _log_growth
 from ..integrators.neural.spectrum import monitor as _monitor
@@ -42,9 +43,9 @@ from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing
 
 __all__ = [
-    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSolution", "SDESolution", "Spectrum",
-    "SteadyOutput", "SteadySolution", "SteadyState", "calibrate", "log_growth", "monitor", "odeint", "regulariser",
-    "regularisers", "sdeint", "steady_state", "strength",
+    "REGULARISERS", "Calibration", "NeuralODE", "NeuralOutput", "NeuralSDE", "NeuralSolution", "SDESolution",
+    "Spectrum", "SteadyOutput", "SteadySolution", "SteadyState", "calibrate", "log_growth", "monitor", "odeint",
+    "regulariser", "regularisers", "sdeint", "steady_state", "strength",
 ]  # fmt: skip
 
 
@@ -129,6 +130,7 @@ def sdeint(
     revisit: bool = True,
     sample_ids: Any = None,
     heuristics: bool | str = True,
+    keep_states: bool = False,
 ) -> SDESolution:
     """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW for a batch y0 (B, *features), or one system (D,), through the
     times t.
@@ -190,6 +192,26 @@ class NeuralODE(_NeuralODE):
         eased = _easing(even_steps, first_step, warm_start, steps)
         law = _as_in(tolerance, _resolve(controller, None, method), method, eased)
         super().__init__(**{**given, "controller": law})
+
+
+class NeuralSDE(_NeuralSDE):
+    """`stepsmith.integrators.neural.sde.module.NeuralSDE` with the controller a name, the path of a controller file, or
+    an object."""
+
+    def __init__(
+        self,
+        drift: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        diffusion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        method: str = "sosri",
+        controller: Any = "pi34",
+        rtol: float = 1e-2,
+        atol: float = 1e-2,
+        *,
+        strength: strength.Strength | float | str | None = None,
+        **options: Any,
+    ) -> None:
+        given = {"method": method, "controller": _resolve(controller), "rtol": rtol, "atol": atol}
+        super().__init__(drift, diffusion, strength=_as_strength(strength), **given, **options)
 
 
 @_outside_graphs

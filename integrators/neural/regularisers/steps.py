@@ -67,7 +67,7 @@ class StepRegulariser(Regulariser):
         if solution.y.requires_grad and estimate is not None and not estimate.requires_grad:
             raise ValueError(
                 f'{self.name} needs gradients through every step: solve with adjoint="discrete" and '
-                f'heuristics={self.estimates!r} or True'
+                f"heuristics={self.estimates!r} or True"
             )
         if len(solution.heuristics.E) == 0:
             # nobody took a step, so nobody reached the end
@@ -80,14 +80,15 @@ class StepRegulariser(Regulariser):
         return reading.mean(self._reduce(values, count))
 
     def _values(self, heuristics: Heuristics) -> Tensor:
-        self.check_method(heuristics.tableau)
+        if self.quantity == "sr" and heuristics.S is None:
+            raise no_stiffness(heuristics.method, f"{self.name}: ")
         if self.quantity == "er":
             return heuristics.E * heuristics.h
         if self.quantity == "er2":
             return heuristics.E * heuristics.E
         assert heuristics.S is not None  # the method has the estimate
         if self.reduction == "max":
-            return heuristics.S / heuristics.tableau.stability_radius
+            return heuristics.S / heuristics.stability_radius
         return heuristics.S * heuristics.h
 
     def _reduce(self, values: Tensor, count: Tensor) -> Tensor:

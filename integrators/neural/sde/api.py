@@ -17,9 +17,11 @@ from ...core.solver_options import checked_limit, checked_step, one_tolerance_ea
 from ...engine import trained_method
 from ...methods import sde
 from .. import checks
+from ..graphs import transforming
 from .brownian import Foreign, Memory, Source, Tree
-from .fields import Coefficient, look
-from .loop import Loop, Plan, Taken
+from .fields import Coefficient, look, mixes, warn_of_mixing
+from .loop import Loop
+from .plan import Plan, Taken
 from .replay import replay
 from .solution import SDESolution, solution_of
 from .steps import fixed_pass
@@ -27,6 +29,8 @@ from .steps import fixed_pass
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", "none")
 BROWNIANS = ("memory", "tree")
+#: share of rejected attempts up to which nothing is said of noise that does not commute
+SELDOM = 0.02
 #: record slots that every method fills; HS, sosri
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.SPAN, rec.TRUNCATED,
@@ -59,6 +63,7 @@ def sdeint(
     revisit: bool = True,
     sample_ids: Any = None,
     heuristics: bool | str = True,
+    keep_states: bool = False,
     resolve: Callable[[str], object] | None = None,
 ) -> SDESolution:
     """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW from y0 through the times t.
@@ -105,17 +110,24 @@ def sdeint(
                     and number alone, not on the other samples.
         heuristics  True: fill `.heuristics`, E and S (of sosri) with gradient where the solve has one.  "E", "S": that
                     one with gradient.  "values": numbers alone.  False: `.heuristics` is None, as with fixed steps.
+        keep_states True: keep the states that adaptive steps began at, `.states` of the solution.
         resolve     turns a controller's name into an object; `stepsmith.neural.sdeint` fills it in.
 
-    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at the
-    output times; `stats.ngev`, calls of the diffusion.  A sample that turns NaN or infinite, whose step size underflows,
-    or which runs out of max_steps, gets a negative status and NaN outputs from there on.
+    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at
+    the output times; `stats.ngev`, calls of the diffusion.  A sample that turns NaN or infinite, whose step size
+    underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on.
 
     Raises ValueError (an OptionError for types and ranges) for arguments that do not fit, adaptive steps by
     euler_maruyama with noise that is not additive, a diffusion that depends on the state where it must not, and rows
-    that depend on each other with steps per sample; TypeError for a controller that is not one.
+    that depend on each other with steps per sample; TypeError for a controller that is not one; RuntimeError under the
+    transforms of torch.func.
     """
     began = time.perf_counter()
+    if transforming():
+        raise RuntimeError(
+            "torch.func cannot transform an SDE's solve, whose steps depend on numbers: use torch.autograd for "
+            "torch.func.grad, and a batch for vmap"
+        )
     checks.state(y0)
     options.choice("adjoint", adjoint, ADJOINTS)
     chosen = sde.get(method)
@@ -155,6 +167,7 @@ def sdeint(
         heuristics=bool(heuristics) and adaptive,
         graph=graph if adaptive else "",
         differentiate=adjoint == "discrete" and torch.is_grad_enabled(),
+        keep_states=options.flag("keep_states", keep_states) and adaptive,
     )
     taken, counts = _solved(plan, f, g, rows, noises)
     return solution_of(plan, taken, y0, torch.as_tensor(t), counts, time.perf_counter() - began, scale)
@@ -185,11 +198,25 @@ def _solved(plan: Plan, f: Coefficient, g: Coefficient, rows: Tensor, noises: in
         while loop.step():
             pass
         taken = loop.result()
+    _look_at_rejections(plan, g, rows, taken)
     again = Coefficient("drift", f.func, f.shape, f.coupled)
     counts = f.calls, g.calls, looked[0], again.count
     if plan.differentiate and not plan.coupled:
         taken = replay(replace(plan, f=again), rows, taken)
     return taken, counts
+
+
+def _look_at_rejections(plan: Plan, g: Coefficient, rows: Tensor, taken: Taken) -> None:
+    """UserWarning where attempts were rejected, more than a few, and the method's limit depends on there being none:
+    that of Ito methods for diagonal noise where it does not commute (`docs/sde.md`)."""
+    rejected, accepted = int(taken.done.nreject.sum()), int(taken.done.naccept.sum())
+    if plan.noise != "diagonal" or plan.method.interpretation != "ito" or rejected <= SELDOM * (rejected + accepted):
+        return
+    at, y = torch.full((1 if plan.coupled else len(rows),), float(plan.t[0])).to(rows), rows.detach()
+    with torch.no_grad():
+        g0 = g(at, y)
+    if mixes(g, at, y, g0, torch.isfinite(g0).all(1)):
+        warn_of_mixing(plan.method.name, rejected, rejected + accepted)
 
 
 def _times(t: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One trial step of every method for SDEs, over rows of a batch, in plain torch operations: differentiable as it stands.
+"""One trial step of every method for SDEs, over rows of a batch, in plain torch operations, which are differentiable.
 
 The formulas stand beside the methods' descriptions (`methods/sde/`).  With scalar noise W and H have one column, which
 broadcasts over the state's.
@@ -155,38 +155,41 @@ _RULES = {
 
 
 def _sri(method: SDEMethod, tab: SRI, f: Field, g: Field, s: Step, y: Tensor, start: Start) -> Trial:
-    h, c2, drift = s.column, s.c2, tab.drift_stages()
-    root = h.sqrt()
-    c1, c3 = 0.5 * (s.w * s.w - h) / root, s.w * (s.w * s.w - 3.0 * h) / (6.0 * h)
+    h, c2, drift, row = s.column, s.c2, tab.drift_stages(), tab.floats
+    root, square = h.sqrt(), s.w * s.w
+    c1, c3 = 0.5 * (square - h) / root, s.w * (square - 3.0 * h) / (6.0 * h)
     ks: list[Tensor | None] = [start[0]]
-    gs, states = [start[1]], [y]
+    gs: list[Tensor | None] = [start[1]]
+    states = [y]
     for i in range(1, tab.stages):
-        states.append(_sum(y, (h, tab.a0[i], ks), (c2, tab.b0[i], gs)))
-        state1 = _sum(y, (h, tab.a1[i], ks), (root, tab.b1[i], gs))
         same = drift[i]
-        ks.append(None if same is None else ks[same] if same < i else f(s.at(float(tab.c0[i])), states[i]))
-        gs.append(g(s.at(float(tab.c1[i])), state1))
-    e2 = _sum(None, (c2, tab.beta3, gs), (c3, tab.beta4, gs))
-    y1 = _sum(y, (h, tab.alpha, ks), (s.w, tab.beta1, gs), (c1, tab.beta2, gs)) + e2
-    size = _sum(None, (h, (float(method.delta),) * tab.error_terms, ks[: tab.error_terms]))
+        if same is not None:
+            states.append(y if same < i else _add(_add(y, h, row["a0"][i], ks), c2, row["b0"][i], gs))
+        else:
+            states.append(y)
+        state1 = _add(_add(y, h, row["a1"][i], ks), root, row["b1"][i], gs)
+        ks.append(None if same is None else ks[same] if same < i else f(s.at(row["c0"][i]), states[i]))
+        gs.append(g(s.at(row["c1"][i]), state1))
+    e2 = _add(_add(None, c2, row["beta3"], gs), c3, row["beta4"], gs)
+    y1 = _add(_add(y, h, row["alpha"], ks), s.w, row["beta1"], gs)
+    y1 = _add(y1, c1, row["beta2"], gs) + e2
+    error = _add(e2, h, (float(method.delta),) * tab.error_terms, ks[: tab.error_terms])
     pair = None
     if method.stiffness is not None:
         i, j, _ = method.stiffness
         first, last = ks[i], ks[j]
         assert first is not None and last is not None  # the pair is of stages that are read
         pair = last - first, states[j] - states[i]
-    return Trial(y1, size + e2, y1, start, pair)
+    return Trial(y1, error, y1, start, pair)
 
 
-def _sum(y: Tensor | None, *parts: tuple) -> Tensor:
-    """y + sum over the parts (factor, coefficients, tensors) of factor * (sum of coefficient * tensor)."""
-    out = y
-    for factor, row, values in parts:
-        inner = None
-        for c, x in zip(row, values, strict=False):
-            if c and x is not None:
-                inner = float(c) * x if inner is None else inner + float(c) * x
-        if inner is not None:
-            out = factor * inner if out is None else out + factor * inner
-    assert out is not None  # no method has only zeros
-    return out
+def _add(y: Tensor | None, factor: Tensor, row: tuple[float, ...], values: list[Tensor | None]) -> Tensor:
+    """y + factor * (sum of coefficient * tensor): two operations, and one for each further term.  y None: 0."""
+    inner: Tensor | None = None
+    for c, x in zip(row, values, strict=False):
+        if c != 0.0 and x is not None:
+            inner = c * x if inner is None else torch.add(inner, x, alpha=c)
+    if inner is None:
+        assert y is not None  # no method has a sum of zeros there
+        return y
+    return factor * inner if y is None else torch.addcmul(y, factor.expand_as(inner), inner)

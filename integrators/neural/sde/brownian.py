@@ -127,9 +127,7 @@ class Memory:
         """Split the pieces at `place` (n,) of the rows (n,) at `until` (n,)."""
         self._cut(rows, place, now, until, self._names(rows))
 
-    def _cut(
-        self, rows: np.ndarray, place: np.ndarray, now: np.ndarray, middle: np.ndarray, names: np.ndarray
-    ) -> None:
+    def _cut(self, rows: np.ndarray, place: np.ndarray, now: np.ndarray, middle: np.ndarray, names: np.ndarray) -> None:
         pieces = self.pieces
         start, end = pieces.start(rows, place, now), pieces.end[rows, place]
         a, b = self._length(middle - start), self._length(end - middle)

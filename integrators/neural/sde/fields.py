@@ -3,10 +3,12 @@ noise or the method takes it for would give a wrong solution without a word."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 
+from ...core.errors import outside
 from ..field import Field, check_callable
 from ..rows import check_rows
 from .attempt import Start
@@ -54,15 +56,34 @@ def look(
             raise ValueError(
                 'the diffusion depends on the state, which noise="additive" says it does not: use noise="diagonal"'
             )
-        if noise == "diagonal" and method == "milstein_stratonovich" and y.shape[1] > 1:
-            half = (torch.arange(y.shape[1], device=y.device) % 2 == 0)[None]
-            for keep in (half, ~half):
-                found = g(t, torch.where(keep, y, moved))
-                if _differs(torch.where(keep, found, g0), g0, ok):
-                    raise ValueError(
-                        "a component of the diffusion depends on other components of the state, which "
-                        "milstein_stratonovich would take for another equation: use stochastic_heun or euler_heun"
-                    )
+        if noise == "diagonal" and method == "milstein_stratonovich" and mixes(g, t, y, g0, ok):
+            raise ValueError(
+                "a component of the diffusion depends on other components of the state, which "
+                "milstein_stratonovich would take for another equation: use stochastic_heun or euler_heun"
+            )
+
+
+def mixes(g: Coefficient, t: Tensor, y: Tensor, g0: Tensor, ok: Tensor) -> bool:
+    """Whether components of the diffusion depend on other components of the state; arguments as for `look`, and g0 its
+    value.  Two evaluations; a dependence among every second component alone is not seen."""
+    half = (torch.arange(y.shape[1], device=y.device) % 2 == 0)[None]
+    with torch.no_grad():
+        for keep in (half, ~half) if y.shape[1] > 1 else ():
+            found = g(t, torch.where(keep, y, 1.25 * y + 0.5))
+            if _differs(torch.where(keep, found, g0), g0, ok):
+                return True
+    return False
+
+
+def warn_of_mixing(method: str, rejected: int, tried: int) -> None:
+    """UserWarning that rejections spoil the limit of a method for noise that commutes."""
+    warnings.warn(
+        f"components of the diffusion depend on other components of the state, and {rejected} of {tried} attempts were "
+        f"rejected: steps by {method} that are chosen by the noise in them may then converge to a wrong solution, "
+        "however small the tolerance. Use stochastic_heun or euler_heun on the Stratonovich equation, or fixed steps "
+        "(step_size=), or a controller that is seldom rejected",
+        stacklevel=outside(),
+    )
 
 
 def _differs(a: Tensor, b: Tensor, ok: Tensor) -> bool:

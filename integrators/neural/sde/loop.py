@@ -11,8 +11,6 @@ are logged, with their increments, and `replay` takes them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,106 +20,18 @@ from ...core import record as rec
 from ...core.contract import ACCEPT, LOG_FACTOR
 from ...core.runner import Runner, slots_read
 from ...kernels.layout import RUNNING
-from ...methods.sde import SDEMethod
 from ..grid import GridLog
 from ..outputs import Outputs, rows_of
+from ..rows import Draws
 from ..sizes import choose, record_of, resolved
-from ..totals import Pass, Totals
+from ..totals import Totals
 from .ahead import Ahead
-from .attempt import Field, Start, Step, Trial, attempt
-from .brownian import Source
-from .estimates import Scale, measure
+from .attempt import Start, Step, Trial, attempt
+from .estimates import measure
+from .plan import Plan, Taken
 from .start import first_size
 
 Tensor = torch.Tensor
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be solved; every option has been checked.
-
-    method, noise   the method, and the kind of noise.
-    f, g            drift and diffusion over rows.
-    t               (T,) float64, increasing: the start, the output times and the end.
-    controller      an object of the controller contract; None for steps of given size.
-    rtol, atol      tolerances.
-    coupled         one step for the whole batch.
-    source          where increments come from.
-    first_step      size of the first attempt; None for the automatic choice.
-    min_step, max_step   limits of an attempt's size; None for none.
-    step_size       of steps of given size; None with a controller.
-    max_steps       attempts that a lane may make.
-    revisit         steps end at the times that rejected attempts have looked at (`ahead`).
-    heuristics      E and S of the accepted steps are wanted.
-    graph           which of them are wanted with gradient: "", "E", "S" or "ES".
-    differentiate   a gradient is wanted.
-    check           what looks at the fields once, given the start (rows), drift and diffusion there, and which rows
-                    are finite; None for nothing.
-    """
-
-    method: SDEMethod
-    noise: str
-    f: Field
-    g: Field
-    t: np.ndarray
-    controller: Any
-    rtol: float
-    atol: float
-    coupled: bool
-    source: Source
-    first_step: float | None
-    min_step: float | None
-    max_step: float | None
-    step_size: float | None
-    max_steps: int
-    revisit: bool
-    heuristics: bool
-    graph: str
-    differentiate: bool
-    check: Callable[[Tensor, Start, Tensor], None] | None = None
-
-    @property
-    def scale(self) -> Scale:
-        """How errors are scaled."""
-        return Scale(self.method, self.rtol, self.atol, self.coupled)
-
-    @property
-    def span(self) -> float:
-        """Length of the whole interval."""
-        return float(self.t[-1] - self.t[0])
-
-    def held(self, h: np.ndarray) -> np.ndarray:
-        """Sizes h (lanes,) between the limits."""
-        h = h if self.max_step is None else np.minimum(h, self.max_step)
-        return h if self.min_step is None else np.maximum(h, self.min_step)
-
-    def step(self, t: np.ndarray, h: np.ndarray, w: Tensor, levy: Tensor | None, y: Tensor) -> Step:
-        """A step (lanes,) as attempts take it; w, levy float64."""
-        times, sizes = (torch.from_numpy(np.ascontiguousarray(x)).to(y) for x in (t, h))
-        return Step(times, sizes, w.to(y.dtype), None if levy is None else levy.to(y.dtype))
-
-
-@dataclass
-class Taken:
-    """What a pass leaves.
-
-    done      statuses, counts, the grid of accepted steps.
-    y, path   (T, samples, width) outputs and (T, samples, noises) float64 the Brownian motion at them; y with its
-              gradient where the pass has one.
-    err, stiff   (steps, lanes) E and S with gradient; None where the pass has none of it.
-    w, levy   (steps, samples, noises) increments of the accepted steps, zero behind a sample's last; None where they
-              are not wanted.
-    drawn     evaluations of the diffusion that each lane needed, (lanes,).
-    """
-
-    done: Pass
-    y: Tensor
-    path: Tensor
-    err: Tensor | None
-    stiff: Tensor | None
-    w: Tensor | None
-    levy: Tensor | None
-    drawn: np.ndarray
 
 
 class Loop:
@@ -130,6 +40,7 @@ class Loop:
     def __init__(self, plan: Plan, y0: Tensor, noises: int) -> None:
         self.plan, self.y0, self.samples = plan, y0, len(y0)
         self.lanes = 1 if plan.coupled else self.samples
+        self.order: Any = plan.method.order(plan.noise)
         self.direct = plan.coupled and plan.differentiate
         self.slots = slots_read(plan.controller)
         if plan.heuristics and plan.method.stiffness is not None:
@@ -138,6 +49,7 @@ class Loop:
         self.t, self.span = np.full(self.lanes, plan.t[0]), np.full(self.lanes, plan.span)
         self.y = self.before = y0 if self.direct else y0.detach()
         self.start: Start | None = self._fields()
+        self.draws: Draws | None = Draws(y0.device)
         ok = self._finite(y0, *self.start)
         if plan.check is not None:
             plan.check(y0.detach(), self.start, torch.from_numpy(self.wide(ok).copy()).to(y0.device))
@@ -151,7 +63,13 @@ class Loop:
         self.finite, self.known = np.ones(self.lanes, dtype=bool), np.ones(self.lanes, dtype=bool)
         self.ahead, self.log, self.outputs = Ahead(self.lanes), GridLog(self.lanes), Outputs(plan.t, self.samples)
         self.at = torch.zeros(self.samples, noises, dtype=torch.float64, device=y0.device)
-        self.paths, self.kept, self.err, self.stiff = Outputs(plan.t, self.samples), [], [], []  # type: ignore[var-annotated]
+        self.paths = Outputs(plan.t, self.samples)
+        self.err: list[Tensor] = []
+        self.stiff: list[Tensor] = []
+        #: which samples accept at each attempt, and what is kept of it
+        self.took: list[np.ndarray] = []
+        self.kept: list[tuple[Tensor, Tensor | None]] = []
+        self.states: list[Tensor] = []
 
     # -- before the first attempt --------------------------------------------------------------------------------------
 
@@ -170,8 +88,8 @@ class Loop:
         plan = self.plan
         assert self.start is not None  # evaluated before
         start = self.start[0].detach(), self.start[1].detach()
-        t, order = torch.from_numpy(self.t).to(self.y), plan.method.order(plan.noise)
-        size = first_size(plan.f, t, self.y.detach(), start, plan.scale, order, plan.span)
+        t = torch.from_numpy(self.t).to(self.y)
+        size = first_size(plan.f, t, self.y.detach(), start, plan.scale, self.order, plan.span)
         return np.where(ok & np.isfinite(size), size, plan.span)
 
     def wide(self, x: np.ndarray) -> np.ndarray:
@@ -195,13 +113,15 @@ class Loop:
         sizes.left, sizes.truncated = plan.t[-1] - self.t, sizes.truncated | (limited & (end < self.t + sizes.want))
         w, levy = plan.source.increment(self.wide(self.t), self.wide(end), self.wide(self.run))
         trial = self._try(plan.step(self.t, sizes.size, w, levy, self.y))
+        if self.draws is not None:
+            self.draws.warn()
+            self.draws = None
         with torch.no_grad():
             seen = measure(plan.scale, trial, self.y, self.before, sizes.size, self.slots)
         cost = plan.method.nf - self.known.astype(np.int64)
-        order: Any = plan.method.order(plan.noise)
-        out = self.control.decide(record_of(seen, sizes, order, cost, plan.rtol, self.span))
+        out = self.control.decide(record_of(seen, sizes, self.order, cost, plan.rtol, self.span))
         self.finite = seen[rec.FINITE] == 1.0
-        forced = False if plan.min_step is None else sizes.size <= plan.min_step
+        forced = False if plan.min_step is None else sizes.size <= plan.min_step * (1.0 + 1e-10)
         accept = self.run & self.finite & ((out[ACCEPT] > 0.5) | forced)
         self.drawn = self.drawn + np.where(self.run, plan.method.ng - self.known, 0)
         if accept.any():
@@ -255,8 +175,11 @@ class Loop:
         self.log.add(self.ids, accept, self.t, end, size, seen[rec.ERR], seen.get(rec.HS, size))
         wide = self.wide(accept)
         mask = torch.from_numpy(wide.copy()).to(device)[:, None]
+        self.took.append(wide)
         if not plan.coupled and plan.differentiate:
-            self.kept.append((wide, w, levy))
+            self.kept.append((w, levy))
+        if plan.keep_states:
+            self.states.append(self.y.detach())
         with torch.set_grad_enabled(self.direct):
             if self.direct and "E" in plan.graph:
                 self.err.append(plan.scale.error(trial, self.y, self.before))
@@ -307,24 +230,27 @@ class Loop:
             )
         grid = self.log.grid(np.full(self.lanes, plan.t[0]), rec.HS in self.slots)
         done = self.totals.result(grid, self.y.detach(), None, 0)
-        w, levy = self._increments(grid.count) if self.kept else (None, None)
-        return Taken(done, y, self.paths.assemble(lead), err, stiff, w, levy, self.drawn)
+        w = levy = states = None
+        if self.kept:
+            w = self._in_steps([dw for dw, _ in self.kept], torch.zeros_like(self.at))
+            levies = [dh for _, dh in self.kept if dh is not None]
+            levy = self._in_steps(levies, torch.zeros_like(self.at)) if levies else None
+        if plan.keep_states:
+            states = self._in_steps(self.states, self.y0.detach())
+        return Taken(done, y, self.paths.assemble(lead), err, stiff, w, levy, self.drawn, states)
 
-    def _increments(self, count: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """The increments of the accepted steps in the order of the grid."""
-        place, found = np.zeros(self.samples, dtype=np.int64), []
-        shape = int(count.max(initial=0)), *self.at.shape
-        levy = self.kept[0][2] is not None
-        w, h = self.at.new_zeros(shape), self.at.new_zeros(shape) if levy else None
-        for accept, dw, dh in self.kept:
-            rows = np.flatnonzero(accept)
-            found.append(rows)
-            step, row = (torch.from_numpy(x).to(w.device) for x in (place[rows], rows))
-            w[step, row] = dw[row]
-            if h is not None:
-                h[step, row] = dh[row]
-            place[rows] += 1
-        return w, h
+    def _in_steps(self, rows: list[Tensor], blank: Tensor) -> Tensor:
+        """What was kept of attempts in which some accepted, each (samples, k), in the order of each sample's steps:
+        (steps, samples, k), `blank` (samples, k) behind its last one."""
+        count = np.zeros(self.samples, dtype=np.int64)
+        index = np.full((len(rows), self.samples), len(rows))
+        for i, accept in enumerate(self.took):
+            some = np.flatnonzero(accept)
+            index[count[some], some] = i
+            count[some] += 1
+        whole = torch.stack([*rows, blank])
+        step, sample = index[: count.max(initial=0)], np.arange(self.samples)
+        return whole[torch.from_numpy(step).to(whole.device), torch.from_numpy(sample).to(whole.device)]
 
 
 def _stacked(rows: list[Tensor], y0: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 
 from ..outputs import Outputs, rows_of
 from .attempt import attempt
-from .loop import Plan, Taken
+from .plan import Plan, Taken
 
 Tensor = torch.Tensor
 

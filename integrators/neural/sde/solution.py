@@ -9,7 +9,7 @@ import torch
 
 from ...kernels.layout import MESSAGES, SUCCESS, message
 from ..solution import CallCount, Heuristics, NeuralSolution, NeuralStats
-from .loop import Plan, Taken
+from .plan import Plan, Taken
 
 Tensor = torch.Tensor
 
@@ -20,6 +20,11 @@ class SDEHeuristics(Heuristics):
 
     method: a name of `methods.sde`.  S is None but for sosri.
     """
+
+    @property
+    def stability_radius(self) -> float:
+        """1: S counts in units of it already."""
+        return 1.0
 
     @property
     def R_S(self) -> Tensor:
@@ -51,6 +56,15 @@ class SDESolution(NeuralSolution):
     """
 
     w: Tensor | None = None
+    _states: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def states(self) -> Tensor:
+        """(n_steps, B, *features) the states that the accepted steps began at, without gradient; behind a sample's last
+        step its y0.  ValueError where they were not kept."""
+        if self._states is None:
+            raise ValueError("the states of the steps were not kept: solve with keep_states=True")
+        return self._states
 
     def detach(self) -> SDESolution:
         """The same solution without gradient, which holds no graph.  No copy is made."""
@@ -83,6 +97,7 @@ def solution_of(
         heuristics=_heuristics(plan, taken) if plan.heuristics else None,
         tolerance_scale=scale,
         w=path,
+        _states=None if taken.states is None else taken.states.reshape(-1, *y0.shape),
     )
 
 

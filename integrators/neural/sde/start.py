@@ -21,9 +21,7 @@ from .estimates import Scale
 Tensor = torch.Tensor
 
 
-def first_size(
-    f: Field, t: Tensor, y: Tensor, start: Start, scale: Scale, order: float, span: float
-) -> np.ndarray:
+def first_size(f: Field, t: Tensor, y: Tensor, start: Start, scale: Scale, order: float, span: float) -> np.ndarray:
     """The first size (lanes,).  order: p + 1/2.  One evaluation of the drift."""
     weight = (y.abs() * scale.rtol + scale.atol).clamp(min=torch.finfo(y.dtype).tiny)
 

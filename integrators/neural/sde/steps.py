@@ -9,7 +9,7 @@ from ...kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS
 from ..grid import Grid
 from ..totals import Pass
 from .attempt import attempt
-from .loop import Plan, Taken
+from .plan import Plan, Taken
 
 Tensor = torch.Tensor
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 
 Number = Fraction | float
 Row = tuple[Number, ...]
@@ -54,32 +53,19 @@ class SRI:
         """Number of stages."""
         return len(self.alpha)
 
-    @cached_property
+    @property
     def c0(self) -> Row:
         """Nodes of the drift."""
         return tuple(sum(row, Fraction(0)) for row in self.a0)
 
-    @cached_property
+    @property
     def c1(self) -> Row:
         """Nodes of the diffusion."""
         return tuple(sum(row, Fraction(0)) for row in self.a1)
 
-    @cached_property
-    def floats(self) -> dict[str, tuple]:
-        """All rows by name, those of nodes too, as floats."""
-        rows = {name: getattr(self, name) for name in ("alpha", "beta1", "beta2", "beta3", "beta4", "c0", "c1")}
-        found: dict[str, tuple] = {name: tuple(map(float, row)) for name, row in rows.items()}
-        for name in ("a0", "a1", "b0", "b1"):
-            found[name] = tuple(tuple(map(float, row)) for row in getattr(self, name))
-        return found
-
     def drift_stages(self) -> tuple[int | None, ...]:
         """For every stage the stage whose slope is its k: itself; the first, where H0 is y at time t; None where no
         formula reads it."""
-        return self._drift_stages
-
-    @cached_property
-    def _drift_stages(self) -> tuple[int | None, ...]:
         found: list[int | None] = []
         for i in range(self.stages):
             later = range(i + 1, self.stages)

@@ -6,11 +6,13 @@ broadcasts over the state's.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from ...methods import sde
 from ...methods.sde import SDEMethod
 from ...methods.sde.sri import SRI
 
@@ -154,8 +156,20 @@ _RULES = {
 }
 
 
+@functools.cache
+def _plain(name: str) -> tuple[tuple[int | None, ...], dict[str, tuple]]:
+    """The drift's stages of a method, and the rows of its table by name as floats."""
+    tab = sde.get(name).sri
+    assert tab is not None  # asked of methods that have one
+    one = {row: getattr(tab, row) for row in ("alpha", "beta1", "beta2", "beta3", "beta4", "c0", "c1")}
+    found: dict[str, tuple] = {row: tuple(map(float, values)) for row, values in one.items()}
+    for row in ("a0", "a1", "b0", "b1"):
+        found[row] = tuple(tuple(map(float, values)) for values in getattr(tab, row))
+    return tab.drift_stages(), found
+
+
 def _sri(method: SDEMethod, tab: SRI, f: Field, g: Field, s: Step, y: Tensor, start: Start) -> Trial:
-    h, c2, drift, row = s.column, s.c2, tab.drift_stages(), tab.floats
+    h, c2, (drift, row) = s.column, s.c2, _plain(method.name)
     root, square = h.sqrt(), s.w * s.w
     c1, c3 = 0.5 * (square - h) / root, s.w * (square - 3.0 * h) / (6.0 * h)
     ks: list[Tensor | None] = [start[0]]

@@ -85,6 +85,25 @@ def test_a_trajectory_at_given_times():
         assert len(named.trajectory) == len(named.t) == 6 and named.denoised is not process.ends_clean
 
 
+@pytest.mark.parametrize("process", [VP(), EDM()], ids=lambda p: p.name)
+def test_a_model_in_the_time_of_flow_matching(process):
+    """Where the network does not know the ends of flow matching, the solve begins and ends within, with an estimate."""
+    model, z = mixture(MEANS, SCALES, WEIGHTS, process), noise()
+    there = model.as_process(FlowMatching())
+    assert there.sigmas == pytest.approx(process.sigmas) and not there.process.sigmas[0]
+    own = sample(model, z, "tsit5", rtol=1e-7, atol=1e-7)
+    other = sample(there, z, "tsit5", rtol=1e-7, atol=1e-7)
+    assert own.denoised and other.denoised and 0.0 < other.t[0] < other.t[-1] < 1.0
+    torch.testing.assert_close(other.y, own.y, rtol=1e-4, atol=1e-4)
+    for method, more in (("ab2", {"steps": 400}), ("gotta_go_fast", {}), ("ancestral", {}), ("euler_maruyama", {})):
+        out = sample(there, z, method, **more)
+        assert out.success and out.denoised and torch.isfinite(out.y).all()
+        if method == "ab2":
+            torch.testing.assert_close(out.y, own.y, rtol=0.0, atol=2e-3)
+    twice = sample(mixture(MEANS, SCALES, WEIGHTS), z, "bs32", denoise=True)
+    assert twice.denoised and twice.success
+
+
 def test_a_score_that_is_not_finite_fails_its_sample_alone():
     model = mixture(MEANS, SCALES, WEIGHTS)
     z = noise()

@@ -108,7 +108,8 @@ def _chosen_steps(
     reverse = method in REVERSE
     given = grid is not None and not isinstance(grid, str)
     count = 1 if not keep else 8 if steps is None else steps
-    if not given and denoise is not False and (reverse or not model.process.ends_clean):
+    noisy = reverse or model.sigmas[0] > 0.0  # at the end
+    if not given and (noisy if denoise is None else options.flag("denoise", denoise)):
         count = options.count("steps", count) + 1  # the estimate is no time of the solve
     times = grids.times("uniform" if grid is None else grid, count, model, denoise, finite=reverse)
     if steps is not None and given and len(times) - 1 != steps:

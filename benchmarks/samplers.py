@@ -1,7 +1,8 @@
-"""Samplers of frozen generative models: error at 6, 8, 10 and 16 evaluations, and what adaptive steps take.
+"""Samplers of frozen generative models: error at a few evaluations, and what adaptive steps take.
 
     python benchmarks/samplers.py [--tasks digits checkerboard] [--process flow_matching] [--view PROCESS]
-                                  [--seeds 0 1 2] [--models runs] [--noise 256] [--json] [--picture FOLDER]
+                                  [--seeds 0 1 2] [--models runs] [--noise 256] [--evaluations 6 8 10 16]
+                                  [--rules-only] [--json] [--picture FOLDER]
 
 The models are those of `python -m stepsmith.train.flows TASK --seed S`, one a seed, in MODELS/<task>-<process>-s<seed>;
 the ones that are not there are trained first.  The error is that of the samples against the model's own fine solution
@@ -65,15 +66,22 @@ def noise(n: int, size: int, seed: int) -> torch.Tensor:
     return torch.randn(n, size, generator=torch.Generator().manual_seed(2**42 + seed))
 
 
-def measured(model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor) -> dict[str, Any]:
-    """Errors of rules on grids, {"method grid": {evaluations: error}}, and of pairs, {"method": [(nfe, error), ..]}."""
+def of_rules(
+    model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor, evaluations: list[int]
+) -> dict[str, dict[int, float]]:
+    """Errors of rules on grids, {"method grid": {evaluations: error}}."""
     rules: dict[str, dict[int, float]] = {}
     for method in METHODS:
         for grid in GRIDS:
             row = rules.setdefault(f"{method} {grid}", {})
-            for n in EVALUATIONS:
+            for n in evaluations:
                 out = ss.flows.sample(model, z, method, n // 2 if method in TWICE else n, grid)
                 row[n] = ss.flows.paired_error(out.y, best)
+    return rules
+
+
+def of_pairs(model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor) -> dict[str, list[tuple[float, float]]]:
+    """Evaluations and errors of pairs, {"method": [(nfe, error), ...]}."""
     pairs: dict[str, list[tuple[float, float]]] = {}
     for method in PAIRS:
         for name, more in CLOCKS.items():
@@ -81,7 +89,7 @@ def measured(model: ss.flows.Model, z: torch.Tensor, best: torch.Tensor) -> dict
             for tol in TOLERANCES:
                 out = ss.flows.sample(model, z, method, rtol=tol, atol=tol, **more)
                 row_.append((out.nfe, ss.flows.paired_error(out.y, best)))
-    return {"rules": rules, "pairs": pairs}
+    return pairs
 
 
 def distances(model: ss.flows.Model, z: torch.Tensor, unseen: torch.Tensor) -> dict[str, float]:
@@ -114,7 +122,10 @@ def of_task(args: argparse.Namespace, task: str) -> dict[str, Any]:
         model = model if args.view is None else model.as_process(ss.flows.from_dict({"name": args.view}))
         z = noise(args.noise, data.size, seed)
         many = noise(SAMPLES, data.size, 1000 + seed)
-        found = measured(model, z, ss.flows.fine(model, z)) | {"distances": distances(model, many, data.unseen)}
+        best = ss.flows.fine(model, z)
+        found: dict[str, Any] = {"rules": of_rules(model, z, best, args.evaluations)}
+        if not args.rules_only:
+            found |= {"pairs": of_pairs(model, z, best), "distances": distances(model, many, data.unseen)}
         for kind, named in found.items():
             for name, value in named.items():
                 rows[kind].setdefault(name, []).append(value)
@@ -129,11 +140,14 @@ def spread(values: list[float]) -> str:
 
 
 def table(task: str, rows: dict[str, Any]) -> str:
-    """The three tables of a task in Markdown."""
-    lines = [f"### {task}", "", "| method, grid | " + " | ".join(str(n) for n in EVALUATIONS) + " |"]
-    lines.append("|---|" + "---|" * len(EVALUATIONS))
+    """The tables of a task in Markdown."""
+    evaluations = list(next(iter(rows["rules"].values()))[0])
+    lines = [f"### {task}", "", "| method, grid | " + " | ".join(str(n) for n in evaluations) + " |"]
+    lines.append("|---|" + "---|" * len(evaluations))
     for name, seeds in rows["rules"].items():
-        lines.append(f"| {name} | " + " | ".join(spread([s[n] for s in seeds]) for n in EVALUATIONS) + " |")
+        lines.append(f"| {name} | " + " | ".join(spread([s[n] for s in seeds]) for n in evaluations) + " |")
+    if not rows["pairs"]:
+        return "\n".join(lines)
     lines += ["", "| pair | " + " | ".join(f"{tol:g}" for tol in TOLERANCES) + " |", "|---|" + "---|" * len(TOLERANCES)]
     for name, seeds in rows["pairs"].items():
         mean = np.array(seeds).mean(0)  # (tolerances, 2)
@@ -162,6 +176,8 @@ def main() -> None:
     parser.add_argument("--view", choices=list(ss.flows.PROCESSES), help="process to sample in; default: the models'")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--models", default="runs", help="folder of the models")
+    parser.add_argument("--evaluations", nargs="+", type=int, default=list(EVALUATIONS))
+    parser.add_argument("--rules-only", action="store_true", help="leave out pairs and energy distances")
     parser.add_argument("--noise", type=int, default=256, help="samples")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--picture", help="folder for the pictures; nothing else is done then")

@@ -17,7 +17,7 @@ class Samples:
                 in samples that failed.
     nfe         evaluations of the network for a sample: of a method with steps of each sample's own, the mean.
     t           the times (N,), float64, in the time of the model's process; of a method that chooses its steps, the two
-                ends.
+                ends, or those that were asked for.
     trajectory  (N, B, *features), the states at `t`, or None where it was not asked for.
     success     whether every sample is finite and reached the end.
     message     one line saying what happened.

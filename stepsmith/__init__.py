@@ -52,6 +52,7 @@ _LAZY = {
     "policies": (".policies", None),
     "train": (".train", None),
     "neural": (".neural", None),
+    "flows": (".flows", None),
 }
 
 __all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", "solve_sde", *_LAZY]

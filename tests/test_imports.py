@@ -22,7 +22,8 @@ BELOW = {
 }
 SOURCES = sorted(file for room in BELOW for file in (ROOT / room).rglob("*.py"))
 OTHERS = sorted(
-    [*(ROOT / "stepsmith").glob("*.py"), *(ROOT / "stepsmith" / "neural").glob("*.py")]
+    [*(ROOT / "stepsmith").glob("*.py")]
+    + [file for folder in ("neural", "flows") for file in (ROOT / "stepsmith" / folder).glob("*.py")]
     + [file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")]
 )
 MAX_LINES = 350

@@ -26,9 +26,10 @@ def packages_in(tree: Path) -> dict[str, str]:
         for init in (tree / room).rglob("__init__.py"):
             folder = init.parent.relative_to(tree).as_posix()
             found["stepsmith." + folder.replace("/", ".")] = folder
-    for init in (tree / "stepsmith" / "neural").rglob("__init__.py"):
-        folder = init.parent.relative_to(tree).as_posix()
-        found[folder.replace("/", ".")] = folder
+    for own in ("neural", "flows"):
+        for init in (tree / "stepsmith" / own).rglob("__init__.py"):
+            folder = init.parent.relative_to(tree).as_posix()
+            found[folder.replace("/", ".")] = folder
     return found
 
 

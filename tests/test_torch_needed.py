@@ -9,7 +9,13 @@ BLOCKED = "import sys; sys.modules['torch'] = None\nimport stepsmith as ss, gymn
 
 
 @pytest.mark.parametrize(
-    "code", ["ss.neural.odeint", "ss.load_controller('regularization')", "gym.make('stepsmith/Regularization-v0')"]
+    "code",
+    [
+        "ss.neural.odeint",
+        "ss.flows.sample",
+        "ss.load_controller('regularization')",
+        "gym.make('stepsmith/Regularization-v0')",
+    ],
 )
 def test_torch_is_asked_for_by_the_command_that_installs_it(code):
     done = subprocess.run([sys.executable, "-c", BLOCKED + code], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def sample(
     steps       how many steps, the final estimate included; None: 8.  "heun" and "midpoint" evaluate twice a step.
     grid        "uniform", "cosine", "edm", "log_snr" (`grids`), or the times from noise to data; None: "uniform".
                 With a method that chooses its steps the times of the trajectory, for which that must be True.
-    schedule    a learned schedule, which brings its own method and grid.
+    schedule    a learned `Schedule`, or the path of its file, which brings its own method and grid.
     controller  of chosen steps: a law's name, the path of a controller file, or an object; None: "pi34".
     rtol, atol  of chosen steps: the error allowed a step, as for `neural.odeint`, `neural.sdeint`; None: 1e-2.
     seed        of the noise of a stochastic method: the same seed, the same samples.
@@ -203,10 +204,12 @@ def _noise(model: Any, x: Any) -> Tensor:
 
 def _scheduled(schedule: Any, model: Model, noise: Tensor, trajectory: bool, **given: Any) -> Samples:
     """Samples by a learned schedule."""
-    run = getattr(schedule, "sample", None)
-    if not callable(run):
-        raise options.refuse("schedule", "a flows.Schedule", schedule)
+    from .schedule import Schedule  # which makes `Samples` itself
+
+    schedule = Schedule.load(schedule) if isinstance(schedule, (str, os.PathLike)) else schedule
+    if not isinstance(schedule, Schedule):
+        raise options.refuse("schedule", "a flows.Schedule or the path of its file", schedule)
     for name in ("steps", "grid"):
         if given[name] is not None:
             raise options.OptionError(f"{name} comes with the schedule, got {options.shown(given[name])}")
-    return run(model, noise, trajectory=trajectory)
+    return schedule.sample(model, noise, trajectory)

@@ -1,0 +1,75 @@
+"""A hypersolver of a model's flow: a network that adds what a step of Euler's method or of AB2 leaves out.
+
+`stepsmith.flows.hypersolver` has the idea and the source.  The network sees a sample's state, its velocity and the
+share of the way, and is fitted to the residuals of the base method along the fine solver's way; the iterate with the
+least error of the samples on the validation noise is kept.  It is of the size of a sample, so that it belongs to the
+model that it was trained with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ...integrators.core import options
+from ..hypersolver import residual
+from ..linear import Rows, run, sampler
+from ..network import Network, dense, of_module
+from ..schedule import Corrected
+from .task import Task
+
+Tensor = torch.Tensor
+ORDERS = {"euler": 1, "ab2": 2}
+LOOK = 50
+
+
+def fit(
+    task: Task, base: str = "ab2", width: int = 64, rate: float = 3e-3, iterations: int = 1000
+) -> tuple[Rows, dict[str, Any], Network]:
+    """The rows of the base method, facts for the provenance, and the correction."""
+    order = ORDERS[options.choice("base", base, ORDERS)]
+    rows = sampler(base)(task.times())
+    seen, wanted = residuals(task, rows, order)
+    size = wanted.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        net = dense([seen.shape[1], options.count("width", width), width, size], torch.nn.Tanh).to(seen)
+    adam = torch.optim.Adam(net.parameters(), lr=rate)
+    best, kept, done = math.inf, of_module("correction", net, order + 1), 0
+    for i in range(iterations + 1):
+        last = i == iterations or (task.over and i > 0)
+        if i % LOOK == 0 or last:
+            found = of_module("correction", net, order + 1)
+            error = task.error(lambda x: run(task.field, x, rows, True, Corrected(found, task.span, x))[0])  # noqa: B023
+            if error < best:
+                best, kept, done = error, found, i
+            task.say(f"iteration {i}: {error:.3f} % on the validation noise, best {best:.3f}")
+        if last:
+            break
+        picked = torch.randint(len(seen), (task.batch,), generator=task.generator)
+        loss = (net(seen[picked]) - wanted[picked]).square().mean()
+        for group in adam.param_groups:
+            group["lr"] = rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * task.share(i / iterations))))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    numbers = sum(p.numel() for p in net.parameters())
+    return rows, {"base": base, "iterations": i, "best_iteration": done, "numbers": numbers}, kept
+
+
+@torch.no_grad()
+def residuals(task: Task, rows: Rows, order: int) -> tuple[Tensor, Tensor]:
+    """What the network sees (N B, 2 size + 1) and R (N B, size), along the fine solver's way."""
+    states = [task.state_at(t) for t in rows.times]
+    slopes, seen, wanted = list[Tensor](), [], []
+    for i in range(rows.evaluations):
+        t, h = rows.times[i], float(rows.times[i + 1] - rows.times[i])
+        slopes.append(task.field(states[i], t))
+        move = sum(float(rows.slopes[i, j]) * slopes[j] for j in range(i + 1) if rows.slopes[i, j] != 0)
+        wanted.append(residual(states[i], states[i + 1], move / h, h, order).flatten(1))
+        share = float((t - task.span[0]) / (task.span[1] - task.span[0]))
+        one = wanted[-1].new_full((len(wanted[-1]), 1), share)
+        seen.append(torch.cat([states[i].flatten(1), slopes[i].flatten(1), one], 1))
+    return torch.cat(seen), torch.cat(wanted)

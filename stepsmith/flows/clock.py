@@ -27,34 +27,33 @@ TINY = 1e-12
 
 @dataclass
 class Walk:
-    """Where samples are: x (B, ...), t (B,), and what the last step left; `step` counts the steps of N = `steps`."""
+    """Where samples are, each at a step of its own: x (B, ...), t (B,), `step` (B,) int64 of N = `steps`, and what the
+    last step left, its size h (B,) and its velocity `slope` (B, ...), which mean nothing at step 0."""
 
     x: Tensor
     t: Tensor
+    step: Tensor
+    h: Tensor
+    slope: Tensor
+    first_norm: Tensor
     span: tuple[float, float]
     steps: int
-    first_norm: Tensor
-    step: int = 0
-    h: Tensor | None = None
-    slope: Tensor | None = None
 
     @classmethod
     def start(cls, x: Tensor, span: tuple[float, float], steps: int) -> Walk:
         """At the noise x (B, ...)."""
-        return cls(x, torch.full((len(x),), span[0], dtype=x.dtype, device=x.device), span, steps, norm(x))
+        t = torch.full((len(x),), span[0], dtype=x.dtype, device=x.device)
+        step = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return cls(x, t, step, torch.ones_like(t), torch.zeros_like(x), norm(x), span, steps)
 
     def go(self, u: Tensor, action: Tensor) -> None:
         """One step of AB2, the first of Euler, along the velocity u at (x, t), to the time that `action` (B,) asks
         for."""
-        end = self.span[1]
-        t = next_time(self.t, action, end, self.steps - self.step)
+        t = next_time(self.t, action, self.span[1], self.steps - self.step)
         h = t - self.t
-        move = u
-        if self.slope is not None and self.h is not None:
-            move = u + wide(h / self.h / 2, u) * (u - self.slope)
-        self.x = self.x + wide(h, u) * move
-        self.t, self.h, self.slope = t, h, u
-        self.step += 1
+        lean = torch.where(self.step > 0, h / self.h / 2, torch.zeros_like(h))
+        self.x = self.x + wide(h, u) * (u + wide(lean, u) * (u - self.slope))
+        self.t, self.h, self.slope, self.step = t, h, u, self.step + 1
 
 
 def norm(x: Tensor) -> Tensor:
@@ -67,36 +66,30 @@ def wide(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def next_time(t: Tensor, action: Tensor, end: float, left: int) -> Tensor:
-    """The time after the next step, of those t (B,) with `left` steps to go.
+def next_time(t: Tensor, action: Tensor, end: float, left: Tensor) -> Tensor:
+    """The time after the next step, of those t (B,) with `left` (B,) steps to go.
 
     action 0 divides what is left of the way evenly; the last step goes to the end exactly.
     """
-    if left == 1:
-        return torch.full_like(t, end)
-    odds = torch.exp(SCALE * action.clamp(-1.0, 1.0)) / (left - 1)
-    return t + (end - t) * (odds / (1 + odds))
+    odds = torch.exp(SCALE * action.clamp(-1.0, 1.0)) / (left - 1).clamp(min=1)
+    return torch.where(left > 1, t + (end - t) * (odds / (1 + odds)), torch.full_like(t, end))
 
 
 def observe(walk: Walk, u: Tensor) -> Tensor:
     """(B, 7): `FEATURES` of every sample, with the velocity u at (x, t)."""
     begin, end = walk.span
-    size, speed = norm(walk.x), norm(u)
-    one = torch.ones_like(size)
-    found: list[Tensor] = [
+    size, speed, last = norm(walk.x), norm(u), norm(walk.slope)
+    even = torch.full_like(size, abs(end - begin) / walk.steps)
+    later = (walk.step > 0).to(size.dtype)
+    found = [
         (walk.t - begin) / (end - begin),
-        one * (walk.step / walk.steps),
-        _zero(one),
+        walk.step.to(size.dtype) / walk.steps,
+        later * _log(walk.h.abs(), even),
         _log(speed * abs(end - begin), size),
-        _zero(one),
-        _zero(one),
+        later * _log(norm(u - walk.slope), speed),
+        later * (u * walk.slope).flatten(1).mean(1) / (speed * last + TINY),
         _log(size, walk.first_norm),
     ]
-    if walk.slope is not None and walk.h is not None:
-        last = norm(walk.slope)
-        found[2] = _log(walk.h.abs(), one * abs(end - begin) / walk.steps)
-        found[4] = _log(norm(u - walk.slope), speed)
-        found[5] = (u * walk.slope).flatten(1).mean(1) / (speed * last + TINY)
     return torch.nan_to_num(torch.stack(found, 1), 0.0, BOUND, -BOUND).clamp(-BOUND, BOUND)
 
 
@@ -119,7 +112,3 @@ def sample(field: Any, x: Tensor, span: tuple[float, float], steps: int, network
 
 def _log(a: Tensor, b: Tensor) -> Tensor:
     return torch.log((a + TINY) / (b + TINY))
-
-
-def _zero(one: Tensor) -> Tensor:
-    return torch.zeros_like(one)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..integrators.core import options
-from ..integrators.neural import odeint
+from ..neural import odeint
 from .network import dense
 
 Tensor = torch.Tensor

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from ...integrators.core import options
-from ..mixture import Mixture
 from ..model import Model
 from ..schedule import MOST, Schedule
+from .shapes import shape_of
 from .task import Task, to_stderr
 
 #: kind -> what it is, in one line; each is a module of this package with a function `fit`
@@ -103,16 +103,3 @@ def learn(
 
 #: options of every kind
 COMMON = tuple(p.name for p in inspect.signature(learn).parameters.values() if p.kind is not p.VAR_KEYWORD)
-
-
-def shape_of(model: Model, shape: Any) -> tuple[int, ...]:
-    """Of one sample; OptionError where it is not known."""
-    if shape is None:
-        shape = (model.means.shape[1],) if isinstance(model, Mixture) else getattr(model, "shape", None)
-    if shape is None:
-        raise options.OptionError("shape must be given, that of one sample such as (64,): this model does not know it")
-    sizes = [shape] if isinstance(shape, int) else shape
-    try:
-        return tuple(options.count("shape", n) for n in sizes)
-    except TypeError:
-        raise options.refuse("shape", "whole numbers of at least 1, such as (64,)", shape) from None

@@ -28,7 +28,7 @@ Field = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """times (N+1,), the last being that of the sample; start a (N,), state c (N,), slopes b (N, N), lower triangular."""
+    """times (N+1,), the last that of the sample; start a (N,), state c (N,), slopes b (N, N), lower triangular."""
 
     times: Tensor
     start: Tensor
@@ -123,9 +123,7 @@ def paired(times: Tensor, p: Tensor, q: Tensor, r: Tensor, s: Tensor, w: Tensor)
 
 def _steps(times: Tensor) -> int:
     if len(times) % 2 == 0:
-        raise options.OptionError(
-            f"steps of two evaluations need an even number of evaluations, got {len(times) - 1}"
-        )
+        raise options.OptionError(f"steps of two evaluations need an even number of evaluations, got {len(times) - 1}")
     return (len(times) - 1) // 2
 
 

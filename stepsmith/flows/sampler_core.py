@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..envs.lane_rows import Layout, Rows
-from ..envs.state import Stateful, digest, total
+from ..envs.state import Stateful, total
 from ..integrators.core import options
 from . import clock
 from .learners.task import Task
@@ -102,15 +102,16 @@ class SamplerCore(Stateful):
         """New episodes in the lanes `at`."""
         if not len(at):
             return
+        most = len(self.noise)
         drawn = [
-            np.random.Generator(np.random.Philox(key=[int(self.keys[i]), int(self.episodes[i])])).integers(len(self.noise))
+            int(np.random.Generator(np.random.Philox(key=[int(self.keys[i]), int(self.episodes[i])])).integers(most))
             for i in at
         ]
         self.episodes[at] += 1
         self._blocks[at] = 0.0
         self._blocks[at, self.at["instance"]] = drawn
         self._blocks[at, self.at["h"]], self._blocks[at, self.at["t"]] = 1.0, self.span[0]
-        x = self.noise[drawn].flatten(0, 1)
+        x = self.noise[torch.tensor(drawn)].flatten(0, 1)
         self._put(at, "x", x)
         first = clock.norm(x).reshape(len(at), -1).numpy()
         self._blocks[at, self.at["first"] : self.at["first"] + self.samples] = first

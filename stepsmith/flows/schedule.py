@@ -96,8 +96,10 @@ class Schedule:
     @classmethod
     def of(cls, kind: str, rows: Rows, **facts: Any) -> Schedule:
         """From rows of torch tensors."""
-        arrays = (part.detach().cpu().numpy() for part in (rows.times, rows.start, rows.state, rows.slopes))
-        return cls(kind, *arrays, **facts)
+        times, start, state, slopes = (
+            part.detach().cpu().numpy() for part in (rows.times, rows.start, rows.state, rows.slopes)
+        )
+        return cls(kind, times, start, state, slopes, **facts)
 
     @property
     def evaluations(self) -> int:
@@ -149,7 +151,7 @@ class Schedule:
             return y, states, torch.tensor(self.times)
         if self.network.role == "clock":
             if keep:
-                raise options.OptionError("a schedule with a clock keeps no trajectory: its samples have different times")
+                raise options.OptionError("a schedule with a clock keeps no trajectory: each sample has its times")
             y, _ = clock.sample(velocity, x, self.span, self.evaluations, self.network)
             return y, [], torch.tensor(self.span, dtype=torch.float64)
         corrected = Corrected(self.network, self.span, x)

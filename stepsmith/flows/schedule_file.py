@@ -92,14 +92,13 @@ def parse(data: bytes) -> Schedule:
     if not isinstance(span, list) or len(span) != 2:
         raise ValueError(f"span must be a list of two times, got {shown(span)}")
     layers = tuple((arrays[f"layers.{i}.weight"], arrays[f"layers.{i}.bias"], s[2]) for i, s in enumerate(shapes))
+    first, last = (number(x, f"span[{i}]", -LARGEST, LARGEST) for i, x in enumerate(span))
     return Schedule(
-        text(doc["kind"], "kind"),
-        *(arrays[name] for name in ARRAYS),
-        _process(doc["process"]),
-        tuple(number(x, f"span[{i}]", -LARGEST, LARGEST) for i, x in enumerate(span)),  # type: ignore[arg-type]
-        _network(doc["network"], layers),
-        *(mapping(doc[k], k) for k in ("trained_on", "provenance", "measured")),
-    )
+        text(doc["kind"], "kind"), arrays["times"], arrays["start"], arrays["state"], arrays["slopes"],
+        _process(doc["process"]), (first, last), _network(doc["network"], layers),
+        mapping(doc["trained_on"], "trained_on"), mapping(doc["provenance"], "provenance"),
+        mapping(doc["measured"], "measured"),
+    )  # fmt: skip
 
 
 def _process(found: Any) -> dict[str, Any]:

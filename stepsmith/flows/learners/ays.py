@@ -12,8 +12,8 @@ many; over nodes it is the length of a path, whose least is found exactly (`dp.s
 The bound is of a stochastic sampler, while what is trained here is a deterministic one, and of distributions instead of
 samples.  At sigma = 0 it is infinite: `sigma_min` is where it stops, and the last step goes on to the end.
 
-Source: A. Sabour, S. Fidler, K. Kreis, "Align Your Steps: Optimizing Sampling Schedules in Diffusion Models", ICML 2024,
-arXiv:2404.14507, section 3.
+Source: A. Sabour, S. Fidler, K. Kreis, "Align Your Steps: Optimizing Sampling Schedules in Diffusion Models", ICML
+2024, arXiv:2404.14507, section 3.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fit(
     low, high = task.model.sigmas
     low, high = max(low, options.positive("sigma_min", sigma_min)), min(high, options.positive("sigma_max", sigma_max))
     if low >= high:
-        raise options.OptionError(f"sigma_min must be below sigma_max, got {low:g} and {high:g} within the model's range")
+        raise options.OptionError(f"sigma_min must be below sigma_max, got {low:g} and {high:g} in the model's range")
     levels = np.geomspace(high, low, nodes)
     gaps = differences(task, levels)
     costs = klub(levels, gaps)

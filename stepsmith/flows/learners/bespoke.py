@@ -67,7 +67,5 @@ def fit(task: Task, rate: float = 0.01, iterations: int = 300) -> tuple[Rows, di
         scale = torch.cat([torch.zeros(1, dtype=torch.float64), log_scale])
         return rows_of(monotone(logits, task.span), scale, quotient * torch.exp(stretch), scale_slope)
 
-    found, facts = train(
-        task, [logits, log_scale, stretch, scale_slope], build, rate=rate, iterations=iterations
-    )
+    found, facts = train(task, [logits, log_scale, stretch, scale_slope], build, rate=rate, iterations=iterations)
     return found, {"rate": rate, **facts}

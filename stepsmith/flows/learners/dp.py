@@ -6,8 +6,8 @@ time j would miss:
     c_ij = |x*_i + (t_j - t_i) u*_i - x*_j|                                        Euler
     c_pij = |x*_i + h ((1 + r/2) u*_i - r/2 u*_p) - x*_j|, r = h / (t_i - t_p)     AB2 after a step from p
 
-as root mean squares over samples and numbers, no evaluation being needed beyond those of the fine solver.  The grid of N
-steps with the least of
+as root mean squares over samples and numbers, no evaluation being needed beyond those of the fine solver.  The grid of
+N steps with the least of
 
     V_1(j) = c_0j,    V_k(j) = min_i [c_ij + growth V_{k-1}(i)]
 
@@ -98,9 +98,8 @@ def ab2_costs(times: np.ndarray, gram: np.ndarray, relative: bool) -> np.ndarray
         parts = [np.ones_like(h), -np.ones_like(h), h * (1 + lean), -h * lean]
         places = [np.full_like(h, i, int), np.broadcast_to(j, h.shape), np.full_like(h, m + 1 + i, int),
                   np.broadcast_to((m + 1 + p)[:, None], h.shape)]  # fmt: skip
-        square = sum(
-            a * b * gram[at, to] for a, at in zip(parts, places, strict=True) for b, to in zip(parts, places, strict=True)
-        )
+        both = list(zip(parts, places, strict=True))
+        square = sum(a * b * gram[at, to] for a, at in both for b, to in both)
         found[:i, i, i + 1 :] = np.sqrt(np.maximum(square, 0.0)) / size[j]
     return found
 
@@ -135,4 +134,3 @@ def pair_path(first: np.ndarray, costs: np.ndarray, steps: int, growth: float = 
     for before in reversed(came):
         places.append(int(before[places[-1], places[-2]]))
     return list(reversed(places))
-

@@ -66,7 +66,8 @@ def fit(
             break
         kept = people[:parents]
         new = [mutated(kept[rng.integers(len(kept))], m, change, rng) for _ in range(population // 2)]
-        new += [crossed(*(kept[k] for k in rng.integers(len(kept), size=2)), m, rng) for _ in range(population // 4)]
+        pairs = rng.integers(len(kept), size=(population // 4, 2))
+        new += [crossed(kept[a], kept[b], m, rng) for a, b in pairs]
         people = [*kept, *new]
     facts = {"population": population, "generations": done, "parents": parents, "change": change}
     return make(times[list(best)]), {"solver": solver, "candidates": len(known), **facts}

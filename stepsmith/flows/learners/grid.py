@@ -17,7 +17,5 @@ def fit(task: Task, solver: str = "ab2", rate: float = 0.03, iterations: int = 3
     """The rows, and facts for the provenance."""
     make = sampler(solver)
     logits = logits_of(task.times())
-    found, facts = train(
-        task, [logits], lambda: make(monotone(logits, task.span)), rate=rate, iterations=iterations
-    )
+    found, facts = train(task, [logits], lambda: make(monotone(logits, task.span)), rate=rate, iterations=iterations)
     return found, {"solver": solver, "rate": rate, **facts}

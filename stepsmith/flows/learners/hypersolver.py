@@ -67,7 +67,7 @@ def residuals(task: Task, rows: Rows, order: int) -> tuple[Tensor, Tensor]:
     for i in range(rows.evaluations):
         t, h = rows.times[i], float(rows.times[i + 1] - rows.times[i])
         slopes.append(task.field(states[i], t))
-        move = sum(float(rows.slopes[i, j]) * slopes[j] for j in range(i + 1) if rows.slopes[i, j] != 0)
+        move = torch.stack([float(rows.slopes[i, j]) * slopes[j] for j in range(i + 1)]).sum(0)
         wanted.append(residual(states[i], states[i + 1], move / h, h, order).flatten(1))
         share = float((t - task.span[0]) / (task.span[1] - task.span[0]))
         one = wanted[-1].new_full((len(wanted[-1]), 1), share)

@@ -38,8 +38,8 @@ def fit(
     """
     try:
         from stable_baselines3 import PPO
-    except ImportError as error:
-        raise ModuleNotFoundError("kind 'policy' needs stable-baselines3: pip install 'stepsmith[train]'") from error
+    except ImportError as missing:
+        raise ModuleNotFoundError("kind 'policy' needs stable-baselines3: pip install 'stepsmith[train]'") from missing
     from ...envs import make_sb3
 
     samples, lanes = options.count("samples", samples), options.count("lanes", lanes)
@@ -52,14 +52,14 @@ def fit(
     )  # fmt: skip
     threads = torch.get_num_threads()
     ppo = PPO(
-        "MlpPolicy", env, learning_rate=rate, n_steps=2 * max(1, task.steps - 1), batch_size=min(512, lanes), n_epochs=8,
-        gamma=1.0, gae_lambda=1.0, ent_coef=0.0, seed=task.seed, device="cpu",
+        "MlpPolicy", env, learning_rate=rate, n_steps=2 * max(1, task.steps - 1), batch_size=min(512, lanes),
+        n_epochs=8, gamma=1.0, gae_lambda=1.0, ent_coef=0.0, seed=task.seed, device="cpu",
         policy_kwargs={"net_arch": [width, width], "log_std_init": -1.0},
     )  # fmt: skip
     torch.set_num_threads(threads)
     with torch.no_grad():  # even steps to begin with
-        ppo.policy.action_net.weight.zero_()
-        ppo.policy.action_net.bias.zero_()
+        for part in ppo.policy.action_net.parameters():
+            part.zero_()
     shared, best, kept, done = samples > 1, math.inf, _clock(ppo, samples > 1), 0
     rollout = lanes * ppo.n_steps
     for i in range(0, timesteps + rollout, rollout):
@@ -91,4 +91,5 @@ class Counter:
 
 def _clock(ppo: Any, shared: bool) -> Network:
     """The deterministic policy as a network."""
-    return of_module("clock", torch.nn.Sequential(*ppo.policy.mlp_extractor.policy_net, ppo.policy.action_net), 0, shared)
+    layers = torch.nn.Sequential(*ppo.policy.mlp_extractor.policy_net, ppo.policy.action_net)
+    return of_module("clock", layers, 0, shared)

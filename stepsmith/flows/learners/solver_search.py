@@ -5,8 +5,8 @@
 The sum makes every step exact for a constant velocity.  Trained from AB2 on the mean square distance to the fine
 solver's way at all times plus 1000 times the Huber loss (threshold 0.001) of the samples.
 
-Source: S. Wang, Z. Li, T. Wang, X. Song, L. Wang, "Differentiable Solver Search for Fast Diffusion Sampling", ICML 2025,
-arXiv:2505.21114, and its code, MCG-NJU/NeuralSolver.
+Source: S. Wang, Z. Li, T. Wang, X. Song, L. Wang, "Differentiable Solver Search for Fast Diffusion Sampling", ICML
+2025, arXiv:2505.21114, and its code, MCG-NJU/NeuralSolver.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def rows_of(times: Tensor, weights: Tensor) -> Rows:
 def path_error(task: Task, picked: Tensor, rows: Rows) -> Tensor:
     """The loss of the module's text."""
     _, states, _ = run(task.field, task.training[picked], rows, keep=True)
-    on_way = sum(
-        (states[i] - task.state_at(rows.times[i])[picked]).square().mean() for i in range(1, rows.evaluations)
-    )
+    on_way = sum((states[i] - task.state_at(rows.times[i])[picked]).square().mean() for i in range(1, rows.evaluations))
     end = torch.nn.functional.huber_loss(states[-1], task.target[picked], delta=THRESHOLD)
     return on_way + END * end
 

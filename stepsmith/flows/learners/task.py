@@ -158,9 +158,7 @@ def generator(seed: int, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 4 + stream) % 2**63)
 
 
-def noise(
-    n: int, shape: tuple[int, ...], seed: int, stream: int, dtype: torch.dtype, device: Any = None
-) -> Tensor:
+def noise(n: int, shape: tuple[int, ...], seed: int, stream: int, dtype: torch.dtype, device: Any = None) -> Tensor:
     """n samples of standard normal noise, from a stream of a seed."""
     return torch.randn((n, *shape), generator=generator(seed, stream), dtype=torch.float64).to(device, dtype)
 

@@ -118,7 +118,8 @@ def fit(
     for done in range(1, rounds + 1):
         best = sorted(known, key=known.__getitem__)[:10]
         new = {genes_mutated(best[rng.integers(len(best))], kinds, 0.15, rng) for _ in range(offspring // 2)}
-        new |= {genes_crossed(*(best[k] for k in rng.integers(len(best), size=2)), rng) for _ in range(offspring // 2)}
+        pairs = rng.integers(len(best), size=(offspring // 2, 2))
+        new |= {genes_crossed(best[a], best[b], rng) for a, b in pairs}
         fresh = sorted(new - known.keys())
         predicted = predictor(list(known), list(known.values()), kinds, task.seed)(fresh)
         for k in np.argsort(predicted)[:tried]:

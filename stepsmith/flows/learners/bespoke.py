@@ -11,7 +11,7 @@ first, where it is 1.  With s = 1, t = r it is the midpoint rule.  A step is lin
 the sampler is rows of two evaluations a step, exactly.  Trained on the error of the samples instead of the bound on it
 that the paper sums over the steps.
 
-Source: N. Shaul, J. Perez, R. T. Q. Chen, A. Thabet, A. Pumarola, Y. Lipman, "Bespoke Solvers for Generative Flow
+Source: N. Shaul et al., "Bespoke Solvers for Generative Flow
 Models", ICLR 2024, arXiv:2310.19075, section 2 and appendix (RK2-Bespoke).
 """
 

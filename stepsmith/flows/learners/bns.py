@@ -4,7 +4,7 @@ With c_i = 1 kept, which loses nothing since x_i is itself a sum of x_0 and the 
 are trained from AB2 on the base grid through the N evaluations.  Where `fit_last` says so the last row is then fitted
 to the samples by least squares, which has one exact answer since the error is linear in it.
 
-Source: N. Shaul, U. Singer, R. T. Q. Chen, M. Le, A. Thabet, A. Pumarola, Y. Lipman, "Bespoke Non-Stationary Solvers
+Source: N. Shaul et al., "Bespoke Non-Stationary Solvers
 for Fast Sampling of Diffusion and Flow Models", ICML 2024, arXiv:2403.01329.
 """
 

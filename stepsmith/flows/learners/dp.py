@@ -15,7 +15,7 @@ is found exactly, for AB2 with pairs of times in the place of times.  `growth` i
 the steps after it.  With relative=True c is divided by the RMS of x*_j: for data N(0, c^2), where an error of Euler's
 grows as the state does, a growth of 1 then finds the best grid there is (equal angles arctan(sigma/c)).
 
-Source: D. Chen, Z. Zhou, C. Wang, C. Shen, S. Lyu, "On the Trajectory Regularity of ODE-based Diffusion Sampling",
+Source: D. Chen et al., "On the Trajectory Regularity of ODE-based Diffusion Sampling",
 ICML 2024, arXiv:2405.11326 (GITS): Euler's cost, growth 1.15, on 61 times.  AB2's own cost is added here.
 """
 

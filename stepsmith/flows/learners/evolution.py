@@ -5,7 +5,7 @@ Each candidate is the N + 1 places of a subset of the fine solver's grid with bo
 probability `change`).  Fitness is the error of the sampler on a part of the training noise, where the paper has the FID
 of 1000 to 5000 images.
 
-Source: L. Li, H. Li, X. Zheng, J. Wu, X. Xiao, R. Wang, M. Zheng, X. Pan, F. Chao, R. Ji, "AutoDiffusion: Training-Free
+Source: L. Li et al., "AutoDiffusion: Training-Free
 Optimization of Time Steps and Architectures for Automated Diffusion Model Acceleration", ICCV 2023, arXiv:2309.10438:
 a population of 50, 25 mutations, 10 to 15 crossings, 10 generations, change 0.25.
 """

@@ -5,7 +5,7 @@
 The sum makes every step exact for a constant velocity.  Trained from AB2 on the mean square distance to the fine
 solver's way at all times plus 1000 times the Huber loss (threshold 0.001) of the samples.
 
-Source: S. Wang, Z. Li, T. Wang, X. Song, L. Wang, "Differentiable Solver Search for Fast Diffusion Sampling", ICML
+Source: S. Wang et al., "Differentiable Solver Search for Fast Diffusion Sampling", ICML
 2025, arXiv:2505.21114, and its code, MCG-NJU/NeuralSolver.
 """
 

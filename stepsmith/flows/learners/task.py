@@ -12,6 +12,7 @@ import torch
 
 from ..grids import times as grid_times
 from ..linear import Rows, adams, run
+from ..metrics import paired_error
 from ..model import Model
 from ..processes import EDM
 from ..sampling import scaled
@@ -192,6 +193,6 @@ def fine(field: Any, x: Tensor, times: Tensor, model: Model) -> tuple[list[Tenso
 
 
 def percent(found: Tensor, wanted: Tensor) -> float:
-    """The root mean square difference in per cent of the RMS of what is wanted; infinite where it is not finite."""
-    error = float((found - wanted).double().square().mean().sqrt() / wanted.double().square().mean().sqrt()) * 100
+    """`paired_error`, infinite where a sample is not finite."""
+    error = paired_error(found, wanted)
     return error if math.isfinite(error) else math.inf

@@ -211,13 +211,14 @@ class Schedule:
 class Corrected:
     """What a correction adds to the end of a step, of samples like x (B, ...): see `Network`."""
 
-    def __init__(self, network: Network, span: Sequence[float], x: Tensor) -> None:
+    def __init__(self, network: Network, span: Sequence[float], x: Tensor, call: Any = None) -> None:
+        """call: what is trained in the place of the network's layers."""
         size = x[0].numel()
         if network.inputs != 2 * size + 1 or network.outputs != size:
             raise options.OptionError(
                 f"this schedule's correction is for samples of {network.outputs} numbers, got {size}"
             )
-        self.call, self.order, self.span = network.on(x), network.order, span
+        self.call, self.order, self.span = call or network.on(x), network.order, span
 
     def __call__(self, x: Tensor, u: Tensor, t: Any, end: Any) -> Tensor:
         t, end = float(t), float(end)

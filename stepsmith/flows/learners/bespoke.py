@@ -49,7 +49,7 @@ def rows_of(times: Tensor, log_scale: Tensor, time_slope: Tensor, scale_slope: T
     )
 
 
-def fit(task: Task, rate: float = 0.01, iterations: int = 300) -> tuple[Rows, dict[str, Any]]:
+def fit(task: Task, rate: float = 0.01, iterations: int = 400) -> tuple[Rows, dict[str, Any]]:
     """The rows, and facts for the provenance.  OptionError for an odd number of evaluations."""
     if task.steps % 2:
         raise options.OptionError(f"kind 'bespoke' has steps of two evaluations: steps must be even, got {task.steps}")

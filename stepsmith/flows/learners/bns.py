@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from ...integrators.core import options
 from ..linear import Rows, adams, run
+from . import solver_search
 from .gradient import logits_of, monotone, train
 from .task import Task
 
@@ -23,24 +25,35 @@ Tensor = torch.Tensor
 CUT = 1e-7
 
 
-def fit(task: Task, rate: float = 0.005, iterations: int = 400, fit_last: bool = True) -> tuple[Rows, dict[str, Any]]:
-    """The rows, and facts for the provenance."""
-    n = task.steps
-    logits = logits_of(task.times())
-    first = adams(task.times(), 2)
-    # in units of an even step, so that all numbers are about 1
-    unit = (task.span[1] - task.span[0]) / n
-    start, slopes = torch.zeros(n, dtype=torch.float64), (first.slopes / unit).clone()
-    below = torch.tril(torch.ones(n, n, dtype=torch.float64))
+def rows_of(times: Tensor, weights: Tensor, start: Tensor, excess: Tensor) -> Rows:
+    """Rows of weights (N, N) as `solver_search.rows_of` has them, a (N,), and what their sums exceed one by (N,)."""
+    held = solver_search.rows_of(times, weights)
+    steps = times[1:] - times[:-1]
+    return Rows(times, start, held.state, held.slopes + torch.diag(steps * excess))
 
-    def build() -> Rows:
-        return Rows(monotone(logits, task.span), start, torch.ones(n, dtype=torch.float64), slopes * below * unit)
 
+def fit(
+    task: Task, rate: float = 0.01, iterations: int = 400, fit_last: bool = True, loss: str = "end"
+) -> tuple[Rows, dict[str, Any]]:
+    """The rows, and facts for the provenance.
+
+    loss: "path", that of `solver_search`, or "end", the logarithm of the mean square error of the samples.
+    """
+    measure = solver_search.path_error if options.choice("loss", loss, ("path", "end")) == "path" else None
+    times, n = task.times(), task.steps
+    logits = logits_of(times)
+    weights = adams(times, 2).slopes / (times[1:] - times[:-1])[:, None]
+    start, excess = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
     found, facts = train(
-        task, [logits, start, slopes], build, rate=rate, iterations=iterations,
+        task,
+        [logits, weights, start, excess],
+        lambda: rows_of(monotone(logits, task.span), weights, start, excess),
+        rate=rate,
+        iterations=iterations,
+        loss=measure,
         polish=(lambda rows: last_row(task, rows)) if fit_last else None,
-    )  # fmt: skip
-    return found, {"rate": rate, "fit_last": fit_last, **facts}
+    )
+    return found, {"rate": rate, "fit_last": fit_last, "loss": loss, **facts}
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def learn(
     kind: str = "bns",
     steps: int = 8,
     seed: int = 0,
-    n_train: int = 512,
+    n_train: int = 1024,
     minutes: float | None = None,
     *,
     shape: Any = None,

@@ -40,7 +40,7 @@ def path_error(task: Task, picked: Tensor, rows: Rows) -> Tensor:
     return on_way + END * end
 
 
-def fit(task: Task, rate: float = 0.005, iterations: int = 400) -> tuple[Rows, dict[str, Any]]:
+def fit(task: Task, rate: float = 0.01, iterations: int = 400) -> tuple[Rows, dict[str, Any]]:
     """The rows, and facts for the provenance."""
     times = task.times()
     logits = logits_of(times)

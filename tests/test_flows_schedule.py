@@ -16,6 +16,7 @@ import stepsmith as ss
 from stepsmith.controllers.file.layout import digest
 from stepsmith.flows import EDM, VE, VP, FlowMatching, Schedule, linear, mixture, sample, times
 from stepsmith.flows.network import Network
+from stepsmith.train.cli import program as cli
 
 PAGE = Path(__file__).parents[1] / "docs" / "learned_samplers.md"
 MEANS, SCALES, WEIGHTS = [[1.5, -0.5], [-1.0, 0.7], [0.0, 2.0]], [0.3, 0.8, 0.5], [0.5, 0.2, 0.3]
@@ -291,8 +292,12 @@ def test_damage_is_refused(tmp_path):
             Schedule.load(bad)
 
 
-def test_other_readers_say_what_it_is(tmp_path):
+def test_other_readers_say_what_it_is(tmp_path, capsys):
     path = random_schedule().save(tmp_path / "s.safetensors")
+    for more, said in (([], "learned sampler, 5 evaluations"), (["--json"], '"evaluations": 5')):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["inspect", str(path), *more])
+        assert stop.value.code == 0 and said in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"holds a learned sampler.*ss\.flows\.sample"):
         ss.load_controller(path)
     with pytest.raises(ValueError, match="must end in .safetensors"):

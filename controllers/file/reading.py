@@ -99,6 +99,16 @@ def load_learned(name_or_path: str | os.PathLike[str]) -> Learned:
         raise ValueError(f"{name} of the zoo: {e}") from None
 
 
+def is_sampler(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether it is the path of a file that says it holds a learned sampler (`stepsmith.flows.Schedule`)."""
+    if _is_name(name_or_path) or not os.path.isfile(name_or_path):
+        return False
+    try:
+        return format_of(read_bytes(name_or_path, "controller file", MAX_FILE)) == SAMPLER
+    except ValueError:
+        return False
+
+
 def _is_name(name_or_path: Any) -> TypeGuard[str]:
     """Whether it is a name of the zoo, and no path."""
     return (

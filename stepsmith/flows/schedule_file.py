@@ -22,6 +22,7 @@ from ..controllers.file.reading import check_arrays
 from ..integrators.core.errors import shown
 from ..integrators.core.reading import read_bytes
 from .network import ACTIVATIONS, Network
+from .processes import from_dict
 from .schedule import LARGEST, MOST, Schedule
 
 WHAT = "file of a learned sampler"
@@ -52,6 +53,8 @@ def to_bytes(schedule: Schedule) -> bytes:
         arrays[f"layers.{i}.weight"] = np.ascontiguousarray(weight, np.float64)
         arrays[f"layers.{i}.bias"] = np.ascontiguousarray(bias, np.float64)
     data = pack(document(schedule), arrays)
+    if len(data) > MAX_FILE:
+        raise ValueError(f"a {WHAT} must have at most {MAX_FILE} bytes, this one has {len(data)}")
     parse(data)  # what cannot be read back is not written
     return data
 
@@ -107,6 +110,7 @@ def _process(found: Any) -> dict[str, Any]:
     for key, value in found.items():
         if key != "name" and not isinstance(value, str | bool):
             number(value, f"process.{shown(key)}", -LARGEST, LARGEST)
+    from_dict(found)
     return found
 
 

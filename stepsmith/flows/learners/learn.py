@@ -6,6 +6,7 @@ import importlib
 import inspect
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,8 +98,7 @@ def learn(
     measured = {"error_percent": error, "ab2_percent": task.error_of(task.start())}
     task.say(f"{error:.3f} % on the validation noise, AB2 on the base grid {measured['ab2_percent']:.3f}")
     finite = {key: value for key, value in measured.items() if value < float("inf")}
-    object.__setattr__(made, "measured", finite)
-    return made
+    return replace(made, measured=finite)
 
 
 #: options of every kind

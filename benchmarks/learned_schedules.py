@@ -45,6 +45,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 #: of the noise that is tested on
 TEST_SEED = 2**45
 TESTED = 1024
+#: most evaluations of AB2 that learned samplers are compared with
+MOST_PLAIN = 32
 
 
 class Tested:
@@ -97,8 +99,9 @@ def main() -> None:
 def measured(where: str, given: argparse.Namespace, out: Path, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results of one model, learned where they are not known."""
     one, others, rows = Tested(where), [Tested(other) for other in given.transfer], list[dict[str, Any]]()
+    plain = {n: one.plain(n) for n in sorted({*given.steps, *range(2, MOST_PLAIN + 1)})}
     for steps in given.steps:
-        rows.append({"model": one.name, "kind": "AB2", "steps": steps, "error": one.plain(steps)})
+        rows.append({"model": one.name, "kind": "AB2", "steps": steps, "error": plain[steps]})
         for kind in given.kinds:
             for seed in given.seeds:
                 same = {"model": one.name, "kind": kind, "steps": steps, "seed": seed}
@@ -111,7 +114,7 @@ def measured(where: str, given: argparse.Namespace, out: Path, known: list[dict[
                     out.parent.mkdir(parents=True, exist_ok=True)
                     with out.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-                rows.append(row)
+                rows.append({**row, "equal": next((n for n, e in plain.items() if e <= row["error"]), None)})
     return rows
 
 
@@ -136,10 +139,11 @@ def learned(one: Tested, others: list[Tested], same: dict[str, Any]) -> dict[str
 
 
 def table(name: str, rows: list[dict[str, Any]], steps: list[int]) -> str:
-    """Markdown: errors by kind and evaluations, their share of AB2's at 8, and what the training cost."""
+    """Markdown: errors by kind and evaluations, their share of AB2's at 8, the evaluations with which AB2 is as good as 8
+    of these, and what the training cost."""
     lines = [
-        f"\n{name}\n", "| sampler | " + " | ".join(f"{n} evaluations" for n in steps) + " | of AB2 | training |",
-        "|---|" + "---|" * (len(steps) + 2),
+        f"\n{name}\n", "| sampler | " + " | ".join(f"{n} evaluations" for n in steps) + " | of AB2 at 8 | AB2 as good | training |",
+        "|---|" + "---|" * (len(steps) + 3),
     ]  # fmt: skip
     plain = {row["steps"]: row["error"] for row in rows if row["kind"] == "AB2"}
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -152,10 +156,12 @@ def table(name: str, rows: list[dict[str, Any]], steps: list[int]) -> str:
             cells.append(f"{mean:.2f}{spread}" if errors else "")
         share = [row["error"] / plain[8] for row in own if row["steps"] == 8]
         share_text = f"{sum(share) / len(share):.2f}" if share else ""
+        equal = [row["equal"] or MOST_PLAIN + 1 for row in own if row["steps"] == 8 and "equal" in row]
+        as_good = f"{sum(equal) / len(equal):.3g}" if equal else ""
         cost = [row for row in own if "seconds" in row]
         seconds = f"{sum(r['seconds'] for r in cost) / len(cost):.0f} s" if cost else ""
         million = f", {sum(r['evaluations'] for r in cost) / len(cost) / 1e6:.2f} M" if cost else ""
-        lines.append(f"| {kind} | " + " | ".join(cells) + f" | {share_text} | {seconds}{million} |")
+        lines.append(f"| {kind} | " + " | ".join(cells) + f" | {share_text} | {as_good} | {seconds}{million} |")
     lines.append(f"\ntraining: mean seconds, {os.cpu_count()} cores of which one is used, and evaluations of the model")
     return "\n".join(lines)
 

@@ -50,6 +50,9 @@ def test_rows_are_measured_once_and_told(bench, models, monkeypatch, capsys, tmp
     mean = sum(row["error"] for row in rows if row["kind"] == "dp" and row["steps"] == 8) / 2
     line = next(line for line in again.out.splitlines() if line.startswith("| dp |"))
     assert f"| {mean / plain:.2f} |" in line and f"{mean:.2f} (" in line
+    last = next(row for row in rows if row["kind"] == "dp" and row["steps"] == 8)
+    one, equal = bench.Tested(str(models[0])), last["equal"]
+    assert one.plain(equal) <= last["error"] < one.plain(equal - 1)
 
 
 def test_schedules_are_tried_on_other_models(bench, models, monkeypatch, capsys, tmp_path):

@@ -139,12 +139,10 @@ def learned(one: Tested, others: list[Tested], same: dict[str, Any]) -> dict[str
 
 
 def table(name: str, rows: list[dict[str, Any]], steps: list[int]) -> str:
-    """Markdown: errors by kind and evaluations, their share of AB2's at 8, the evaluations with which AB2 is as good as 8
-    of these, and what the training cost."""
-    lines = [
-        f"\n{name}\n", "| sampler | " + " | ".join(f"{n} evaluations" for n in steps) + " | of AB2 at 8 | AB2 as good | training |",
-        "|---|" + "---|" * (len(steps) + 3),
-    ]  # fmt: skip
+    """Markdown: errors by kind and evaluations, their share of AB2's at 8, with how many evaluations AB2 is as good as
+    they are with 8, and what the training cost."""
+    heads = ["sampler", *(f"{n} evaluations" for n in steps), "of AB2 at 8", "AB2 as good", "training"]
+    lines = [f"\n{name}\n", f"| {' | '.join(heads)} |", "|---|" + "---|" * (len(heads) - 1)]
     plain = {row["steps"]: row["error"] for row in rows if row["kind"] == "AB2"}
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]

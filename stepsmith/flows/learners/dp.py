@@ -12,12 +12,12 @@ N steps with the least of
     V_1(j) = c_0j,    V_k(j) = min_i [c_ij + growth V_{k-1}(i)]
 
 is found exactly, for AB2 with pairs of times in the place of times, with c squared where squares=True: errors of
-different steps then add up like independent ones.  `growth` is how much they are taken to grow in the steps after.  With relative=True c is divided by the RMS of x*_j: for data N(0, c^2), where an error of Euler's
-grows as the state does, a growth of 1 then finds the best grid there is (equal angles arctan(sigma/c)).
+different steps then add up like independent ones.  `growth` is how much they are taken to grow in the steps after.
+With relative=True c is divided by the RMS of x*_j: for data N(0, c^2), where an error of Euler's grows as the state
+does, a growth of 1 then finds the best grid there is (equal angles arctan(sigma/c)).
 
-Source: D. Chen et al., "On the Trajectory Regularity of ODE-based Diffusion Sampling",
-ICML 2024, arXiv:2405.11326 (GITS): Euler's cost, not squared, not relative, growth 1.15, on 61 times.  The rest is added
-here.
+Source: D. Chen et al., "On the Trajectory Regularity of ODE-based Diffusion Sampling", ICML 2024, arXiv:2405.11326
+(GITS): Euler's cost, not squared, not relative, growth 1.15, on 61 times.  The rest is added here.
 """
 
 from __future__ import annotations

@@ -178,8 +178,9 @@ def test_what_does_not_fit_is_refused():
     schedule = random_schedule()
     with pytest.raises(ValueError, match="for the process"):
         sample(mixture(MEANS, SCALES, WEIGHTS, VP()), noise(), schedule=schedule)
-    with pytest.raises(ValueError, match="steps comes with the schedule"):
-        sample(MODEL, noise(), schedule=schedule, steps=3)
+    for name, value in (("steps", 3), ("method", "ddim"), ("rtol", 0.1), ("denoise", True), ("grid", "edm")):
+        with pytest.raises(ValueError, match=f"{name} means nothing beside a schedule"):
+            sample(MODEL, noise(), schedule=schedule, **{name: value})
     wrong = [
         ({"times": np.zeros(3)}, "times of a schedule must have shape"),
         ({"start": np.full(5, np.nan)}, "start of a schedule must be finite"),

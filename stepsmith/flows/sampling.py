@@ -70,7 +70,12 @@ def sample(
     """
     noise = _noise(model, x)
     if schedule is not None:
-        return _scheduled(schedule, model, noise, trajectory, method=method, steps=steps, grid=grid)
+        given = {
+            "method": None if method == "ab2" else method, "steps": steps, "grid": grid, "controller": controller,
+            "rtol": rtol, "atol": atol, "denoise": denoise, "per_sample": per_sample, "first_step": first_step,
+            "max_steps": max_steps,
+        }  # fmt: skip
+        return _scheduled(schedule, model, noise, options.flag("trajectory", trajectory), given)
     options.choice("method", method, METHODS)
     keep = options.flag("trajectory", trajectory)
     if method in ADAPTIVE:
@@ -202,14 +207,14 @@ def _noise(model: Any, x: Any) -> Tensor:
     return x
 
 
-def _scheduled(schedule: Any, model: Model, noise: Tensor, trajectory: bool, **given: Any) -> Samples:
-    """Samples by a learned schedule."""
+def _scheduled(schedule: Any, model: Model, noise: Tensor, trajectory: bool, given: dict[str, Any]) -> Samples:
+    """Samples by a learned schedule, beside which no other option of the steps may be `given`."""
     from .schedule import Schedule  # which makes `Samples` itself
 
     schedule = Schedule.load(schedule) if isinstance(schedule, (str, os.PathLike)) else schedule
     if not isinstance(schedule, Schedule):
         raise options.refuse("schedule", "a flows.Schedule or the path of its file", schedule)
-    for name in ("steps", "grid"):
-        if given[name] is not None:
-            raise options.OptionError(f"{name} comes with the schedule, got {options.shown(given[name])}")
+    for name, value in given.items():
+        if value is not None:
+            raise options.OptionError(f"{name} means nothing beside a schedule, which has its own steps")
     return schedule.sample(model, noise, trajectory)

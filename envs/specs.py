@@ -82,6 +82,11 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         steps=False,
     ),
     EnvSpec("stepsmith/SDE-v0", ".sde", "SDE", "step size on paths of stochastic differential equations", steps=False),
+    EnvSpec(
+        "stepsmith/Sampler-v0", "stepsmith.flows.sampler_env", "Sampler",
+        "times at which a flow or diffusion model is evaluated on the way from noise to data",
+        steps=False,
+    ),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -36,6 +36,7 @@ from .layout import (
     MAX_FILE,
     MAX_LAYERS,
     MAX_WIDTH,
+    SAMPLER,
     STRENGTH,
     SUFFIX,
     TOLERANCE,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 #: what a file of a strength is refused with where a step-size controller is wanted
 NO_STEPS = "holds a strength of a regulariser, no step-size controller: NeuralODE(..., strength=load_controller(...))"
+#: and a file of a learned sampler
+NO_CONTROLLER = "holds a learned sampler, no step-size controller: ss.flows.sample(..., schedule=PATH)"
 
 
 def load(path: str | os.PathLike[str]) -> Learned:
@@ -96,6 +99,16 @@ def load_learned(name_or_path: str | os.PathLike[str]) -> Learned:
         raise ValueError(f"{name} of the zoo: {e}") from None
 
 
+def is_sampler(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether it is the path of a file that says it holds a learned sampler (`stepsmith.flows.Schedule`)."""
+    if _is_name(name_or_path) or not os.path.isfile(name_or_path):
+        return False
+    try:
+        return format_of(read_bytes(name_or_path, "controller file", MAX_FILE)) == SAMPLER
+    except ValueError:
+        return False
+
+
 def _is_name(name_or_path: Any) -> TypeGuard[str]:
     """Whether it is a name of the zoo, and no path."""
     return (
@@ -112,8 +125,9 @@ def _strength(name: str) -> Strength:
 
 def parse(data: bytes) -> Learned:
     """The controller in the bytes of a file; ValueError naming what is wrong with them."""
-    if format_of(data) == STRENGTH:
-        raise ValueError(f"this file {NO_STEPS}")
+    found = format_of(data)
+    if found in (STRENGTH, SAMPLER):
+        raise ValueError(f"this file {NO_STEPS if found == STRENGTH else NO_CONTROLLER}")
     return _build(*unpack(data, FORMAT, "controller file"))
 
 

@@ -251,6 +251,12 @@ SDE: Rules = {
     "pool_size": instances, "paths": instances, "split": choice("train", "validation", "test"), "pool_seed": seed,
     "reward": text, "lagrange": number(0.0), "fail": number(0.0), "max_attempts": count(),
 }  # fmt: skip
+#: [env] of `Sampler-v0`, `stepsmith.flows.sampler_env.make_core`, of its own mixture: a model is no text
+SAMPLER: Rules = {
+    "id": text, "split": choice("train", "validation", "test"), "steps": count(2, 1000), "samples": count(1, 65_536),
+    "pool_size": instances, "pool_seed": seed, "max_attempts": count(1, 1_000_000),
+    "dtype": choice("float32", "float64"),
+}  # fmt: skip
 STRENGTH_ID = "stepsmith/Regularization-v0"
 NEURAL_ODE_ID = "stepsmith/NeuralODE-v0"
 STEADY_STATE_ID = "stepsmith/SteadyState-v0"
@@ -258,7 +264,7 @@ SDE_ID = "stepsmith/SDE-v0"
 #: [env] by id, of those that are no `ODE`
 ENVIRONMENTS: Mapping[str, Rules] = {
     "stepsmith/ThreeBodyPaper-v0": PAPER, STRENGTH_ID: REGULARIZATION, NEURAL_ODE_ID: NEURAL_ODE,
-    STEADY_STATE_ID: STEADY_STATE, SDE_ID: SDE,
+    STEADY_STATE_ID: STEADY_STATE, SDE_ID: SDE, "stepsmith/Sampler-v0": SAMPLER,
 }  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def test_a_part_that_always_kills_its_worker_is_named(tmp_path):
         spread(
             dies, [(0, 0), (1, 0), (2, 99)], executor, shared=str(tmp_path), what="run", named=lambda i: f"seed {i}"
         )
-    assert str(caught.value).startswith(f"run 3 of 3 (seed 2) was lost {RETRIES + 1} times: the worker that had it died")
+    assert str(caught.value).startswith(f"run 3 of 3 (seed 2) was lost {RETRIES + 1} times: the worker that had it")
     assert len(list(tmp_path.glob("2-*"))) == RETRIES + 1
 
 

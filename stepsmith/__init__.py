@@ -272,7 +272,8 @@ def _spread(follow: Any, executor: Any) -> Any:
     """`solve_ensemble` by an executor."""
     from .integrators.engine import spread, spread_ensemble
 
-    return functools.partial(spread_ensemble.solve_spread_ensemble, follow=follow, executor=spread.checked(executor))
+    chosen: Any = spread.checked(executor)
+    return functools.partial(spread_ensemble.solve_spread_ensemble, follow=follow, executor=chosen)
 
 
 def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:

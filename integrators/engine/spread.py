@@ -97,7 +97,7 @@ def workers(executor: Executor) -> int:
         found = getattr(executor, name, None)
         if isinstance(found, int) and found > 0:
             return found
-    client = getattr(executor, "_client", None)  # of Dask
+    client: Any = getattr(executor, "_client", None)  # of Dask
     cores = sum(client.ncores().values()) if hasattr(client, "ncores") else 0
     return cores or UNTOLD
 

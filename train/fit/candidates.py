@@ -150,6 +150,11 @@ def published(split: Split, rtols: Array, max_steps: int, only: Sequence[str] | 
     ]
 
 
+def label_of(method: str, only: Sequence[str] | None) -> str:
+    """What the step of a method under some laws, or all published ones, is called."""
+    return f"{method}: {'a few laws' if only else 'all published laws'}"
+
+
 def published_of(
     asked: Sequence[tuple[Split, Sequence[str] | None]], rtols: Array, max_steps: int, executor: Executor
 ) -> list[list[Candidate]]:

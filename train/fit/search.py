@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,17 @@ from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import clock
 from .against import against_default, against_scipy
-from .candidates import FIRST, Candidate, cheapest, method_names, published, published_of, settle, sweep
+from .candidates import (
+    FIRST,
+    Candidate,
+    cheapest,
+    label_of,
+    method_names,
+    published,
+    published_of,
+    settle,
+    sweep,
+)  # fmt: skip
 from .notes import Notes
 from .report import Fit, Row
 
@@ -49,17 +59,6 @@ TOLERANCES = 24
 MAX_STEPS = 50_000  # attempts of a solve in a sweep
 DEFAULT = ("tsit5", "universal_law")
 NEAR = 1.5  # methods within this factor of the least work are clocked
-
-
-@dataclass
-class _Clock:
-    """What is left of the time."""
-
-    end: float
-
-    @property
-    def left(self) -> float:
-        return self.end - time.monotonic()
 
 
 @options.named
@@ -100,14 +99,13 @@ def fit(
     given = [resolve.controller(str(c), fam.name, fam.method) if isinstance(c, (str, Path)) else c for c in controllers]
     out = Path("fits") / fam.name if out is None else Path(out)
     notes = Notes(out, fam, error, seed, minutes)
-    return _Search(
-        fam, error, _Clock(time.monotonic() + 60.0 * minutes), notes, seed, count, given, base, progress, executor
-    ).run()
+    left = clock.TimeLeft(time.monotonic() + 60.0 * minutes)
+    return _Search(fam, error, left, notes, seed, count, given, base, progress, executor).run()
 
 
 class _Search:
     def __init__(
-        self, fam: Family, error: float, clock_: _Clock, notes: Notes, seed: int, count: int, guests: list[Any],
+        self, fam: Family, error: float, clock_: clock.TimeLeft, notes: Notes, seed: int, count: int, guests: list[Any],
         base: Any, progress: bool, executor: Executor | None = None,
     ) -> None:  # fmt: skip
         self.fam, self.error, self.clock, self.notes, self.seed = fam, error, clock_, notes, seed
@@ -152,7 +150,7 @@ class _Search:
         if self.clock.left > 0.0:
             self.side_by_side(others, FIRST)
         for method in [*first, *others]:
-            if method not in first and _label(method, FIRST) not in self.tried and self.clock.left < 0.0:
+            if method not in first and label_of(method, FIRST) not in self.tried and self.clock.left < 0.0:
                 self.skipped.append(method)
                 continue
             best = self.published(method, FIRST)
@@ -188,7 +186,7 @@ class _Search:
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
         """The cheapest published law of a method, on validation instances."""
-        label = _label(method, only)
+        label = label_of(method, only)
         kept = self.notes.get(label)
         if kept is not None:
             return None if kept["law"] is None else self.candidate(method, kept["law"])
@@ -204,11 +202,11 @@ class _Search:
 
     def side_by_side(self, names: Sequence[str], only: Sequence[str] | None) -> None:
         """Try methods by the workers of the executor, where there is one, as `published` does."""
-        open_ = [name for name in names if self.notes.get(_label(name, only)) is None]
+        open_ = [name for name in names if self.notes.get(label_of(name, only)) is None]
         if self.executor is not None and open_:
             asked = [(self.split(name), only) for name in open_]
             found = published_of(asked, self.rtols, MAX_STEPS, self.executor)
-            self.tried |= zip([_label(name, only) for name in open_], found, strict=True)
+            self.tried |= zip([label_of(name, only) for name in open_], found, strict=True)
 
     def candidate(self, method: str, law: str) -> Candidate:
         split = self.split(method)
@@ -352,8 +350,3 @@ class _Search:
         """The solver that runs where nothing is asked for, at its tolerance for the wanted error."""
         plain = next((c for c, _ in timed if (c.method, c.name) == DEFAULT), None)
         return plain or self.settled(self.candidate(*DEFAULT))
-
-
-def _label(method: str, only: Sequence[str] | None) -> str:
-    """What the step of a method under some laws, or all published ones, is called."""
-    return f"{method}: {'a few laws' if only else 'all published laws'}"

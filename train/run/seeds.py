@@ -17,6 +17,13 @@ from .progress import Progress
 from .rundir import folder_of
 
 
+def first_seeds(config: str | Path | Config, seed: int | None, count: int) -> list[int]:
+    """`count` seeds from `seed` on, or where that is None from the config's."""
+    if seed is None:
+        seed = config.seed if isinstance(config, Config) else int(configs.read(config).get("seed", 0))
+    return [seed + i for i in range(count)]
+
+
 def train_seeds(
     config: str | Path | Config,
     seeds: Sequence[int],

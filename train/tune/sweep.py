@@ -292,23 +292,23 @@ def _run_together(study: Any, optuna: Any, space: Space, path: Path, numbers: ra
 
 def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
     """The best validation of a run, which goes to `trial` as it comes, and may end the run by TrialPruned."""
-    return train_apart(data, folder, None if trial is None else _Watch(trial))
+    seen = 0
+
+    def watch(found: list[float]) -> None:
+        nonlocal seen
+        seen = _report(trial, found, seen)
+
+    return train_apart(data, folder, None if trial is None else watch)
 
 
-class _Watch:
-    """Tells Optuna of a trial's validations as they come, and ends the run by TrialPruned where it says so."""
+def _report(trial: Any, found: list[float], seen: int) -> int:
+    import optuna
 
-    def __init__(self, trial: Any) -> None:
-        self.trial, self.seen = trial, 0
-
-    def __call__(self, found: list[float]) -> None:
-        import optuna
-
-        for step in range(self.seen, len(found)):
-            self.trial.report(min(found[: step + 1]), step)
-            self.seen = step + 1
-            if self.trial.should_prune():
-                raise optuna.TrialPruned
+    for step in range(seen, len(found)):
+        trial.report(min(found[: step + 1]), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return len(found)
 
 
 def _trials(study: Any) -> list[Trial]:

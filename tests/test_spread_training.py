@@ -182,7 +182,7 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["train", "three_body_ppo"], "a training by 'ppo' is one process, which executor (--cluster) cannot share out"),
+        (["train", "three_body_ppo"], "a training by 'ppo' is one process, which executor (--cluster)"),
         (["train", "regularization_es"], "by 'es' in stepsmith/Regularization-v0 is one process"),
         (["train", "neural_digits"], "a training of a neural network is one process"),
         (["train", "neural_digits", "--seeds", "2"], "several seeds at once are for configs of controllers"),

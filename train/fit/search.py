@@ -38,19 +38,10 @@ from ..evaluate.curves import Array
 from ..evaluate.splits import Split, draw
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
+from . import candidates as tries
 from . import clock
 from .against import against_default, against_scipy
-from .candidates import (
-    FIRST,
-    Candidate,
-    cheapest,
-    label_of,
-    method_names,
-    published,
-    published_of,
-    settle,
-    sweep,
-)  # fmt: skip
+from .candidates import FIRST, Candidate, cheapest, method_names, published, settle, sweep
 from .notes import Notes
 from .report import Fit, Row
 
@@ -150,7 +141,7 @@ class _Search:
         if self.clock.left > 0.0:
             self.side_by_side(others, FIRST)
         for method in [*first, *others]:
-            if method not in first and label_of(method, FIRST) not in self.tried and self.clock.left < 0.0:
+            if method not in first and tries.label_of(method, FIRST) not in self.tried and self.clock.left < 0.0:
                 self.skipped.append(method)
                 continue
             best = self.published(method, FIRST)
@@ -186,7 +177,7 @@ class _Search:
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
         """The cheapest published law of a method, on validation instances."""
-        label = label_of(method, only)
+        label = tries.label_of(method, only)
         kept = self.notes.get(label)
         if kept is not None:
             return None if kept["law"] is None else self.candidate(method, kept["law"])
@@ -202,11 +193,11 @@ class _Search:
 
     def side_by_side(self, names: Sequence[str], only: Sequence[str] | None) -> None:
         """Try methods by the workers of the executor, where there is one, as `published` does."""
-        open_ = [name for name in names if self.notes.get(label_of(name, only)) is None]
+        open_ = [name for name in names if self.notes.get(tries.label_of(name, only)) is None]
         if self.executor is not None and open_:
             asked = [(self.split(name), only) for name in open_]
-            found = published_of(asked, self.rtols, MAX_STEPS, self.executor)
-            self.tried |= zip([label_of(name, only) for name in open_], found, strict=True)
+            found = tries.published_of(asked, self.rtols, MAX_STEPS, self.executor)
+            self.tried |= zip([tries.label_of(name, only) for name in open_], found, strict=True)
 
     def candidate(self, method: str, law: str) -> Candidate:
         split = self.split(method)

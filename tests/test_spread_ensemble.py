@@ -86,6 +86,20 @@ def test_states_in_their_own_shape_and_functions_of_a_script(pool):
     equal(ens, ss.solve_ensemble(batch))
 
 
+class Model:
+    rate = {"fast": 2.0}
+
+    def slope(self, t, y):
+        return [y[1], -self.rate["fast"] * y[0]]
+
+
+@pytest.mark.filterwarnings("ignore:.*runs as plain Python")
+def test_plain_python_goes_along(pool):
+    problem = ss.Problem(Model().slope, y0=[1.0, 0.0], t_span=(0.0, 1.0), compiled=False)
+    batch = problem.batch(y0=np.arange(10.0).reshape(5, 2))
+    equal(ss.solve_ensemble(batch, executor=pool, chunk=3), ss.solve_ensemble(batch))
+
+
 def test_progress_counts_trajectories(pool, capsys):
     ss.solve_ensemble(BATCH, executor=pool, chunk=10, progress=True)
     assert "37/37" in capsys.readouterr().err

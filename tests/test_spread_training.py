@@ -198,12 +198,19 @@ def test_what_is_one_process_is_refused(tmp_path, capsys, monkeypatch, args, say
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["config.json", "runs"]
 
 
-def test_a_sweep_that_prunes_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("sampler", "new", "says"),
+    [
+        ("grid", "prune = true", "sweep.prune = true stops a trial"),
+        ("tpe", "seeds = 1", "draws each trial from the results of those before"),
+    ],
+)
+def test_a_sweep_whose_trials_wait_for_each_other_is_refused(tmp_path, capsys, sampler, new, says):
     pytest.importorskip("optuna")
-    file = sweep_file(tmp_path)
-    file.write_text(file.read_text().replace("seeds = 2", "prune = true"))
+    file = sweep_file(tmp_path, sampler)
+    file.write_text(file.read_text().replace("seeds = 2", new))
     code, lines = command(capsys, "sweep", file, "--out", tmp_path / "o", "--cluster", "processes:1")
-    assert code == 2 and "sweep.prune = true stops a trial" in lines[0] and not (tmp_path / "o").exists()
+    assert code == 2 and says in lines[0] and not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("name", ["fit", "tune", "compare"])

@@ -38,7 +38,8 @@ def test_a_card_says_what_the_file_says(name):
     controller, text = load_controller(name), zoo.card(name)
     made, methods = controller.provenance, section(text, "Methods.")
     trained = made.get("methods") or [controller.trained_method]
-    found = re.match(r"Trained with (.*?)\. It reads (\d+) features? of the attempt record and decides (.*?)\. ", methods)
+    form = r"Trained with (.*?)\. It reads (\d+) features? of the attempt record and decides (.*?)\. "
+    found = re.match(form, methods)
     assert found is not None
     assert sorted(found[1].split(" and ")) == sorted(trained)
     assert int(found[2]) == len(controller.decision.observation.features)

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from .. import methods
 from ..core import options, tolerance_scale
 from ..core.follow_options import Follow, stops
-from ..core.solver_options import checked_step, output_grid, tolerances
+from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..problems.batches import given_batch
 from ..problems.problem import Batch
 from . import follow_ensemble, reduce
 from .ensemble import longest, solve_ensemble
 from .ensemble_solution import EnsembleSolution
+from .solve import check_controller
 from .spread import EACH, spread, workers
 
 
@@ -70,11 +72,11 @@ def solve_spread_ensemble(
     stops(follow.tstops, batch.t0, batch.t1)
     size = checked_step(first_step, longest(batch))
     solve = _Solve(method, controller, size, max_steps, threads, output, chunk, follow)
-    none = _rows(batch, rtol, atol, t_eval, follow.tstops, np.zeros(0, np.int64))
+    checked_limit(max_steps)
+    options.count("threads", threads, none=True)
+    check_controller(controller, methods.get(method), batch)
     if count == 0:
-        return _part(solve, none)
-    # says what does not fit together
-    _part(dataclasses.replace(solve, first_step=None, output=None, follow=Follow()), none)
+        return _part(solve, (batch, rtol, atol, t_eval, follow.tstops))
     each = chunk or max(-(-count // (EACH * workers(executor))), 1)
     each = each if chunk or each <= reduce.ROUND else -(-each // reduce.ROUND) * reduce.ROUND
     starts = range(0, count, each)

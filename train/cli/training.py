@@ -64,8 +64,8 @@ def train(
             print(run(config, seed, out, resume, algo=algo, changes=change or (), executor=executor))
             return
         several = first_seeds(config, seed, seeds)
-        given = {"algo": algo, "changes": change or (), "executor": executor}
-        print(*train_seeds(config, several, out, resume, **given), sep="\n")
+        done = train_seeds(config, several, out, resume, algo=algo, changes=change or (), executor=executor)
+        print(*done, sep="\n")
 
 
 @app.command("export")

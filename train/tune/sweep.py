@@ -108,7 +108,7 @@ def sweep(
     trial from the results of those before, the seeds of one trial.  The folder must be on a disk that they share.
 
     Raises ValueError on a bad file, on a folder that holds another sweep, where every trial fails, and for an executor
-    with `prune = true`; ModuleNotFoundError without Optuna.
+    with `prune = true`, or with "tpe" and one seed; ModuleNotFoundError without Optuna.
     """
     executor = checked(executor)
     reading.folder("out", out)
@@ -122,6 +122,11 @@ def sweep(
         raise OptionError(
             "sweep.prune = true stops a trial by what the trials before it gave, one after the other: set it to false "
             "to share trials out (executor, --cluster)"
+        )
+    if executor is not None and space.sampler == "tpe" and space.seeds == 1:
+        raise OptionError(
+            'sweep.sampler = "tpe" draws each trial from the results of those before, one after the other: with seeds '
+            '= 1 there is nothing to share out (executor, --cluster); take "random" or "grid", or more seeds'
         )
     try:
         import optuna

@@ -1,7 +1,11 @@
 """Workers by their name on the command line, and Ray's as an executor."""
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,41 @@ def test_none_is_no_executor_and_processes_are_spawned():
     assert np.array_equal(found.y, ss.solve_ensemble(BATCH).y)
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(os.getpid)
+
+
+INTERRUPTED = """
+import time
+from stepsmith.integrators.engine.spread import spread
+from stepsmith.train.machines import cluster
+
+def slow(shared, part):
+    open(f"{shared}/{part}", "w").close()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    with cluster("processes:2") as pool:
+        spread(slow, range(8), pool, shared="begun")
+"""
+
+
+def test_ctrl_c_ends_the_workers(tmp_path):
+    """An interrupt of all processes of the terminal, as the keys send it, in the midst of two parts."""
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    run = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    try:
+        while len(list((tmp_path / "begun").iterdir())) < 2 and run.poll() is None:
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert said.strip().endswith("KeyboardInterrupt") and run.returncode != 0
+    assert len(list((tmp_path / "begun").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["processes", "processes:", "processes:0", "processes:-1", "ray:", "ray://", "x", ""])

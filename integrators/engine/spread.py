@@ -102,6 +102,16 @@ def workers(executor: Executor) -> int:
     return cores or UNTOLD
 
 
+def stop(executor: Executor) -> None:
+    """End an executor at once: parts that have not begun are taken back, and processes are ended where they are."""
+    for each in (executor, _INSTEAD.get(executor)):
+        if each is not None:
+            processes = list((getattr(each, "_processes", None) or {}).values())
+            each.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+
+
 def spread(
     function: Callable[[Any, Any], Any],
     parts: Sequence[Any],
@@ -177,7 +187,7 @@ class _Spread:
         if isinstance(executor, ThreadPoolExecutor):  # the same memory: nothing is packed
             call: tuple[Any, ...] = (_here, self.function, self.shared.value, self.parts[i])
         else:
-            call = (_there, _pack((self.function, self.parts[i])), *self.shared.packed)
+            call = (_there, _pack((self.function, self.parts[i])), *self.shared.packed, self.lost[i])
         try:
             future = executor.submit(*call)
         except BrokenExecutor as error:
@@ -242,8 +252,11 @@ def _here(function: Callable[[Any, Any], Any], shared: Any, part: Any) -> tuple[
         return False, error, traceback.format_exc()
 
 
-def _there(task: bytes, digest: str, shared: bytes) -> bytes:
-    """As `_here`, in another process: a packed function and part, and what is shared."""
+def _there(task: bytes, digest: str, shared: bytes, tried: int) -> bytes:
+    """As `_here`, in another process: a packed function and part, and what is shared.
+
+    tried: how often the part was lost; Dask takes two calls with the same arguments for one.
+    """
     try:
         function, part = _unpack(task)
         if digest not in _UNPACKED:

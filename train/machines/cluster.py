@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError
+from ...integrators.engine.spread import stop
 
 MOST_PROCESSES = 4096
 TAKES = "processes:N, ray (a cluster of this machine's cores), ray://HOST:PORT or ray://auto"
@@ -32,7 +34,7 @@ def cluster(name: str | None) -> Iterator[Executor | None]:
     kind, _, rest = str(name).partition(":")
     if kind == "processes" and rest.isascii() and rest.isdigit() and 1 <= int(rest) <= MOST_PROCESSES:
         # spawned, not forked: a fork would take the locks of this process's threads along
-        pool = ProcessPoolExecutor(int(rest), multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(int(rest), multiprocessing.get_context("spawn"), initializer=_uninterrupted)
         with ended(pool):
             yield pool
     elif name == "ray" or (kind == "ray" and rest.startswith("//") and len(rest) > 2):
@@ -46,10 +48,15 @@ def cluster(name: str | None) -> Iterator[Executor | None]:
 
 @contextmanager
 def ended(executor: Any) -> Iterator[None]:
-    """Close the executor when the block ends; by an error or an interrupt without the parts that have not begun."""
+    """Close the executor when the block ends; by an error or an interrupt at once."""
     try:
         yield
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
+        stop(executor)
         raise
     executor.shutdown()
+
+
+def _uninterrupted() -> None:
+    """Leave interrupts (ctrl-C), which a terminal sends to all processes, to the one that asks: it ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

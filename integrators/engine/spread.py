@@ -201,7 +201,9 @@ class _Spread:
         if good:
             return value
         value.add_note(f"raised in {self.name(i)}")
-        raise value from (_There(there) if there else value.__cause__)
+        if isinstance(answer, tuple):  # of a thread: its traceback is here
+            raise value
+        raise value from _There(there)
 
     def name(self, i: int) -> str:
         """What part i is called."""

@@ -95,7 +95,7 @@ def connected(address: str | None) -> Iterator[RayExecutor]:
             where = {"address": "auto" if address == AUTO else address}
         try:
             ray.init(**where, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, ImportError) as error:
             raise OptionError(
                 f"the Ray cluster {address or 'of this machine'} cannot be reached: {options.shown(str(error), 300)}"
             ) from error

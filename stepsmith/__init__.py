@@ -194,6 +194,7 @@ def solve_ensemble(
     max_step: float | None = None,
     min_step: float | None = None,
     tstops: Any = None,
+    executor: Any = None,
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
@@ -208,6 +209,9 @@ def solve_ensemble(
     progress: whether a line on standard error says how many trajectories are done, how many a second, and the time
     left.
     events, dense, max_step, min_step, tstops: as for `solve`, on the CPU; tstops may be (B, k) too.
+    executor: a `concurrent.futures.Executor` (processes, threads, Dask, MPI, Ray) that solves parts of the ensemble, to
+    the same numbers (`docs/many_machines.md`); chunk is then the size of a part, and threads are those of a part, None
+    for one.
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
@@ -224,6 +228,8 @@ def solve_ensemble(
             raise OptionError("events, dense, max_step, min_step and tstops are for device 'cpu'")
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
+        if executor is not None:
+            raise OptionError("executor is for device 'cpu': a GPU is used by this process")
         run, own = cuda.solve_ensemble, 64 if block is None else block
     else:
         from .integrators.engine import ensemble
@@ -231,7 +237,9 @@ def solve_ensemble(
         if block is not None:
             raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
         run, own = ensemble.solve_ensemble, threads
-        if follow.asked:
+        if executor is not None:
+            run = _spread(follow, executor)
+        elif follow.asked:
             from .integrators.engine.follow_ensemble import solve_followed_ensemble
 
             run = functools.partial(solve_followed_ensemble, follow=follow)
@@ -297,6 +305,14 @@ def _followed(problem: Any, *more: Any) -> Solution:
     from .integrators.engine.solve import problem_of
 
     return solve_followed(problem_of(problem), *more)
+
+
+def _spread(follow: Any, executor: Any) -> Any:
+    """`solve_ensemble` by an executor."""
+    from .integrators.engine import spread, spread_ensemble
+
+    chosen: Any = spread.checked(executor)
+    return functools.partial(spread_ensemble.solve_spread_ensemble, follow=follow, executor=chosen)
 
 
 def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:

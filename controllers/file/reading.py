@@ -16,8 +16,8 @@ from ...integrators.core.activations import ACTIVATIONS, leaky
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
-from ...integrators.core.reading import read_bytes
-from .. import zoo
+from .. import hub, zoo
+from ..hub import bytes_of
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
 from ..learned import products
@@ -54,12 +54,12 @@ NO_CONTROLLER = "holds a learned sampler, no step-size controller: ss.flows.samp
 
 
 def load(path: str | os.PathLike[str]) -> Learned:
-    """Read a controller file: a regular file of at most `MAX_FILE` bytes.
+    """Read a controller file: a regular file of at most `MAX_FILE` bytes, or one on the Hub by its name (`hub`).
 
     Raises ValueError naming what is wrong with a file that is truncated, altered, of another schema or not a
     controller, and FileNotFoundError where there is none.
     """
-    data = read_bytes(path, "controller file", MAX_FILE)
+    data = bytes_of(path, "controller file", MAX_FILE)
     try:
         return parse(data)
     except ValueError as e:
@@ -67,15 +67,17 @@ def load(path: str | os.PathLike[str]) -> Learned:
 
 
 def load_controller(name_or_path: str | os.PathLike[str]) -> Learned | Strength:
-    """A step-size controller, or a strength of a regulariser at the beginning of a training run, of the zoo by name or
-    from a file.
+    """A step-size controller, or a strength of a regulariser at the beginning of a training run, of the zoo by name,
+    from a file, or from the Hugging Face Hub.
 
-    Anything that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming
-    the nearest) and as `load` does; ModuleNotFoundError for a strength where torch is missing.
+    "hf:OWNER/REPO[/FILE][@REVISION]#sha256=HEX" names a file of the Hub and its digest (`controllers.hub`).  Anything
+    else that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming the
+    nearest) and as `load` does; ModuleNotFoundError for a strength where torch is missing, and for a name on the Hub
+    without `huggingface_hub`.
     """
     if _is_name(name_or_path):
         return _strength(name_or_path) if name_or_path in zoo.strengths() else load_learned(name_or_path)
-    data = read_bytes(name_or_path, "controller file", MAX_FILE)
+    data = bytes_of(name_or_path, "controller file", MAX_FILE)
     try:
         if format_of(data) != STRENGTH:
             return parse(data)
@@ -111,9 +113,8 @@ def is_sampler(name_or_path: str | os.PathLike[str]) -> bool:
 
 def _is_name(name_or_path: Any) -> TypeGuard[str]:
     """Whether it is a name of the zoo, and no path."""
-    return (
-        isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path)
-    )
+    named = isinstance(name_or_path, str) and not hub.is_hub(name_or_path)
+    return named and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path)
 
 
 def _strength(name: str) -> Strength:

@@ -13,7 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File
+
+LOG = get_plugin_logger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 BROUGHT = {"benchmarks/README.md": "benchmarks.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -56,6 +59,24 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f"]({posixpath.relpath(place, posixpath.dirname(name) or '.')}{anchor})"
 
     return LINK.sub(in_site, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Turn the links of notebooks, which stay paths of files otherwise, into addresses of the site."""
+    name = page.file.src_uri
+    if not name.endswith(".ipynb"):
+        return html
+    home = posixpath.dirname(f"docs/{name}")
+
+    def address(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(home, link[1]))
+        target = files.get_file_from_path(PLACES.get(path, path.removeprefix("docs/")))
+        if target is None:
+            LOG.warning("%s: the link %s leads nowhere", name, link[1])
+            return link[0]
+        return f'href="{target.url_relative_to(page.file)}{link[2] or ""}"'
+
+    return re.sub(r'href="([^":#]+\.(?:md|ipynb))(#[^"]*)?"', address, html)
 
 
 def on_post_build(config: Any) -> None:

@@ -13,9 +13,13 @@ import griffe
 
 START = r"(?:^|(?<=\n)|(?<=[.;)]  )|(?<=[.;)] )|(?<=[.;)]\n))"
 
+PLACEHOLDER = re.compile(r"<(?=[a-z]+>)(?=[^`]*(?:`[^`]*`[^`]*)*$)")
+"""The beginning of a `<name>` outside of code, which Markdown would take for HTML."""
+
 
 def laid_out(text: str, names: list[str]) -> str:
     """The docstring's text with every explained argument as an item of a list."""
+    text = PLACEHOLDER.sub(r"&lt;", text)
     if not names:
         return text
     name = r"\*{0,2}(?:" + "|".join(sorted(map(re.escape, names), key=len, reverse=True)) + ")"

@@ -19,10 +19,16 @@ from mkdocs.structure.files import File
 LOG = get_plugin_logger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
-BROUGHT = {"benchmarks/README.md": "benchmarks.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+BROUGHT = {
+    "benchmarks/README.md": "benchmarks.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 """Files of the repository that become pages of the site, by their names there."""
 PLACES = {"README.md": "index.md", "LICENSE": "index.md", **BROUGHT}
 """Where a link to a file outside docs/ leads in the site."""
+NESTED = re.compile(r"^  - ", re.MULTILINE)
+"""A list within a list: GitHub takes two spaces for it, and MkDocs four."""
 LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -43,7 +49,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn relative paths in the repository into relative paths in the site."""
+    """Turn relative paths in the repository into relative paths in the site, and indent lists within lists."""
     name = page.file.src_uri
     homes = {site: source for source, site in BROUGHT.items()}
     home = posixpath.dirname(homes.get(name, f"docs/{name}"))
@@ -58,7 +64,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return link[0]  # strict mode names a link that leads nowhere
         return f"]({posixpath.relpath(place, posixpath.dirname(name) or '.')}{anchor})"
 
-    return LINK.sub(in_site, markdown)
+    return LINK.sub(in_site, NESTED.sub("    - ", markdown))
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:

@@ -25,10 +25,11 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["stepsmith.train.evaluate.compare"], "EVALUATIONS", 60)
 
 
-def run(page, **smaller):
+def run(page, texts=None):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
-        return pages.run(page, smaller.get("texts", {}))
+        warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)  # no episode has ended yet
+        return pages.run(page, texts or {})
 
 
 def test_the_scientist(capsys):
@@ -79,8 +80,7 @@ def test_the_researcher(capsys):
         },
     )
     said = capsys.readouterr().out
-    assert "against tuned" in said or "against " in said
-    assert "under mine" in said and "attempts" in said
+    assert "under mine" in said and "against " in said and "attempts" in said
 
 
 def test_its_notebook_by_stable_baselines(capsys):

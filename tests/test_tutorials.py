@@ -28,7 +28,7 @@ def small(tmp_path, monkeypatch):
 def run(page, texts=None):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
-        warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)  # no episode has ended yet
+        warnings.filterwarnings("ignore", "Mean of empty|invalid value", RuntimeWarning)  # no episode has ended yet
         return pages.run(page, texts or {})
 
 

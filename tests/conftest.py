@@ -31,7 +31,8 @@ SLOW = (
     "test_sb3", "test_scientist", "test_sensitivity", "test_solve", "test_sparse", "test_sparsity", "test_spread",
     "test_steps",
     "test_stiff", "test_styles", "test_suites", "test_sweep", "test_tableaus_implicit", "test_tableaus_rosenbrock",
-    "test_templates", "test_time", "test_train", "test_tune", "test_uncompiled", "test_vanishing", "test_vec",
+    "test_templates", "test_time", "test_train", "test_tune", "test_tutorials", "test_uncompiled", "test_vanishing",
+    "test_vec",
     "test_zero_atol",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from ...integrators.core.activations import ACTIVATIONS, leaky
 from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
+from ...integrators.core.reading import read_bytes
 from .. import hub, zoo
 from ..hub import bytes_of
 from ..laws.coefficients import SPECS

@@ -43,8 +43,9 @@ def own_family(asked: Mapping[str, Any]) -> str | None:
     and a config without a family.
     """
     env = asked.get("env")
-    named = isinstance(env, Mapping) and "family" in env and env.get("id") != SDE_ID  # whose families ship
-    name = suites.called(env["family"]) if named else None
+    if not isinstance(env, Mapping) or env.get("id") == SDE_ID:  # its families ship
+        return None
+    name = suites.called(env["family"]) if "family" in env else None
     if name is None or suites.is_suite(name) or problems.ships(name):
         return None
     return fingerprint(problems.family(name))

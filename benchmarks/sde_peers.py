@@ -34,7 +34,7 @@ PROBLEMS = {
     "bounded": ("sosri", ("Heun",), 5e-3),
     "lotka_volterra": ("sosri", ("Heun",), 1e-2),
     "additive_decay": ("sra1", ("Heun", "SRA1", "ShARK"), 1e-4),
-    "fitzhugh_nagumo": ("sra1", ("Heun", "SRA1", "ShARK"), 1e-3),
+    "fitzhugh_nagumo": ("sra1", ("Heun", "SRA1", "ShARK"), 0.2),
 }
 LAWS = ("i", "pi34", "pi42", "h211b")
 STEPS = (4, 8, 16, 32, 64, 128, 256, 512)

@@ -1,4 +1,4 @@
-# make demo | test | quick | test-cudasim | fuzz | lint | bench | clean
+# make demo | test | quick | test-cudasim | fuzz | lint | docs | bench | clean
 #
 # Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
 #   make test PYTEST_ARGS="-k lorenz"      one part of the tests
@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test quick test-cudasim fuzz lint bench clean
+.PHONY: help demo test quick test-cudasim fuzz lint docs docs-serve bench clean
 help:
 	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
@@ -55,6 +55,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p stepsmith
 
+# The documentation site, into site/.  A warning (a link or an anchor that leads nowhere, a page in no list) is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 # Without benchmarks/peers_*.py, whose compilation and scans of tolerances take long: run them by name.
 # numbalsoda has no wheels: it is compiled where there is a Fortran compiler, and left out, with a word, where not.
 FC_FOUND := $(shell command -v gfortran)
@@ -65,7 +72,7 @@ bench: $(VENV)/.bench $(if $(FC_FOUND),$(VENV)/.bench-fortran)
 	done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site .cache *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
@@ -79,8 +86,8 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.venv
 	$(PIP) $(TORCH_PIP_ARGS) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
-# .demo, .test, .dev, .bench, .bench-fortran: the extra of that name, and the package itself in editable form
-EXTRAS := demo test dev bench bench-fortran
+# .demo, .test, .dev, .docs, .bench, .bench-fortran: the extra of that name, and the package itself in editable form
+EXTRAS := demo test dev docs bench bench-fortran
 $(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "== installing stepsmith[$*]"
 	$(PIP) -e '.[$*]'

@@ -11,6 +11,7 @@ from ..integrators import methods
 from ..integrators.core.names import unknown
 from ..integrators.methods.method import UNIVERSAL
 from ..integrators.methods.tableaus import ExplicitTableau
+from .hub import is_hub
 from .laws import registry
 from .laws.law import Law
 
@@ -22,8 +23,9 @@ def controller(name: str, family: str | None = None, method: str | ExplicitTable
     """The controller called `name`.
 
     That is a law, "auto" (the law that the method has where no controller is named; without a method that of explicit
-    ones), "tuned" (the law that `stepsmith tune` found for the family and method), a name of the zoo, or the path of a
-    controller file (`.safetensors`) or of a tuned law (`.json`).  Raises ValueError naming the nearest.
+    ones), "tuned" (the law that `stepsmith tune` found for the family and method), a name of the zoo or of the Hub
+    (`hub`: "hf:OWNER/REPO#sha256=HEX"), or the path of a controller file (`.safetensors`) or of a tuned law (`.json`).
+    Raises ValueError naming the nearest.
     """
     if name == AUTO:
         return _by_name(UNIVERSAL if method is None else methods.get(method).own_law())
@@ -35,6 +37,10 @@ def controller(name: str, family: str | None = None, method: str | ExplicitTable
                 "controller 'tuned' belongs to a family; this problem has none: name a law or a controller file"
             )
         return tuned(family, method)
+    if is_hub(name):
+        from .file import load_learned
+
+        return load_learned(name)
     if name.endswith(".json"):
         from .laws.tuned import read
 

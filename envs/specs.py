@@ -81,6 +81,12 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
         "step size on the way to a steady state, where only its end counts",
         steps=False,
     ),
+    EnvSpec("stepsmith/SDE-v0", ".sde", "SDE", "step size on paths of stochastic differential equations", steps=False),
+    EnvSpec(
+        "stepsmith/Sampler-v0", "stepsmith.flows.sampler_env", "Sampler",
+        "times at which a flow or diffusion model is evaluated on the way from noise to data",
+        steps=False,
+    ),
 )}  # fmt: skip
 
 _SHIPPED = frozenset(SPECS)

@@ -23,6 +23,7 @@ from .integrators.core.options import choice, flag, named
 
 if TYPE_CHECKING:
     from .integrators.engine.ensemble_solution import EnsembleSolution
+    from .integrators.engine.sde_solution import SDESolution
     from .integrators.engine.solve import Solution
 
 __version__ = "0.1.0"
@@ -35,6 +36,8 @@ _LAZY = {
     "Batch": (".integrators.problems.problem", "Batch"),
     "Family": (".integrators.problems.families", "Family"),
     "Solution": (".integrators.engine.solve", "Solution"),
+    "SDEProblem": (".integrators.problems.sde.problem", "SDEProblem"),
+    "sdes": (".integrators.problems.sde", None),
     "load_controller": (".controllers.file", "load_controller"),
     "consistent_start": (".integrators.engine.consistent", "consistent_start"),
     "check_jacobian": (".integrators.checks.jacobian_check", "check_jacobian"),
@@ -52,7 +55,7 @@ _LAZY = {
     "flows": (".flows", None),
 }
 
-__all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", *_LAZY]
+__all__ = ["controller", "solve", "solve_ensemble", "solve_ivp", "solve_sde", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
@@ -191,6 +194,7 @@ def solve_ensemble(
     max_step: float | None = None,
     min_step: float | None = None,
     tstops: Any = None,
+    executor: Any = None,
 ) -> EnsembleSolution:
     """Integrate every instance of a batch, in SIMD lanes on all cores (device "cpu") or on a GPU ("cuda").
 
@@ -205,6 +209,9 @@ def solve_ensemble(
     progress: whether a line on standard error says how many trajectories are done, how many a second, and the time
     left.
     events, dense, max_step, min_step, tstops: as for `solve`, on the CPU; tstops may be (B, k) too.
+    executor: a `concurrent.futures.Executor` (processes, threads, Dask, MPI, Ray) that solves parts of the ensemble, to
+    the same numbers (`docs/many_machines.md`); chunk is then the size of a part, and threads are those of a part, None
+    for one.
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
@@ -221,6 +228,8 @@ def solve_ensemble(
             raise OptionError("events, dense, max_step, min_step and tstops are for device 'cpu'")
         if threads is not None:
             raise OptionError(f"threads belongs to device 'cpu', not to 'cuda' (use block), got {threads!r}")
+        if executor is not None:
+            raise OptionError("executor is for device 'cpu': a GPU is used by this process")
         run, own = cuda.solve_ensemble, 64 if block is None else block
     else:
         from .integrators.engine import ensemble
@@ -228,7 +237,9 @@ def solve_ensemble(
         if block is not None:
             raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
         run, own = ensemble.solve_ensemble, threads
-        if follow.asked:
+        if executor is not None:
+            run = _spread(follow, executor)
+        elif follow.asked:
             from .integrators.engine.follow_ensemble import solve_followed_ensemble
 
             run = functools.partial(solve_followed_ensemble, follow=follow)
@@ -245,6 +256,41 @@ def solve_ensemble(
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
 
 
+@named
+def solve_sde(
+    problem: Any,
+    paths: int = 1000,
+    method: str = "sosri",
+    controller: Any = None,
+    rtol: Any = 1e-2,
+    atol: Any = 1e-2,
+    seed: int = 0,
+    t_eval: Any = None,
+    step_size: float | None = None,
+    max_steps: int = 100_000,
+    source: str = "memory",
+    *,
+    first_step: float | None = None,
+    threads: int | None = None,
+) -> SDESolution:
+    """Integrate independent paths of a stochastic differential equation, an `SDEProblem`, compiled end to end.
+
+    controller: as for `solve`; None: "pi34", or none with `step_size`, a given size of all steps.  Arrays of the answer
+    are (paths, times, ...).  See `docs/sde_ensembles.md` and `stepsmith.integrators.engine.sde.solve_sde`.
+    """
+    from .integrators.engine import sde
+
+    if (controller is None and step_size is None) or controller == "auto":
+        controller = "pi34"
+    if isinstance(controller, (str, os.PathLike)):
+        if controller == "tuned":
+            raise OptionError("there are no tuned laws of stochastic differential equations: name a law or a file")
+        controller = _resolver()(os.fspath(controller), getattr(problem, "family", None), method)
+    return sde.solve_sde(
+        problem, paths, method, controller, rtol, atol, seed, t_eval, step_size, first_step, max_steps, source, threads
+    )  # fmt: skip
+
+
 def _follow(events: Any, *more: Any) -> Any:
     """The options of a solve that follows its trajectory, checked."""
     from .integrators.core.follow_options import checked
@@ -259,6 +305,14 @@ def _followed(problem: Any, *more: Any) -> Solution:
     from .integrators.engine.solve import problem_of
 
     return solve_followed(problem_of(problem), *more)
+
+
+def _spread(follow: Any, executor: Any) -> Any:
+    """`solve_ensemble` by an executor."""
+    from .integrators.engine import spread, spread_ensemble
+
+    chosen: Any = spread.checked(executor)
+    return functools.partial(spread_ensemble.solve_spread_ensemble, follow=follow, executor=chosen)
 
 
 def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:

@@ -24,12 +24,15 @@ SLOW = (
     "test_env", "test_evolution", "test_examples", "test_export", "test_extending", "test_families", "test_family",
     "test_fit", "test_fused", "test_fuzz", "test_hermite", "test_host_diffrax", "test_host_scipy", "test_host_torch",
     "test_hosts", "test_implicit", "test_jacobian",
-    "test_kernel", "test_lanes", "test_learned", "test_lift", "test_moved", "test_nbody", "test_neural",
+    "test_kernel", "test_lanes", "test_learned", "test_lift", "test_machines", "test_moved", "test_nbody",
+    "test_neural",
     "test_newton", "test_not_fsal", "test_oracle", "test_own", "test_packaging", "test_paper", "test_pool",
     "test_problems", "test_processes", "test_reference", "test_reward", "test_rhs", "test_rosenbrock", "test_run",
-    "test_sb3", "test_scientist", "test_sensitivity", "test_solve", "test_sparse", "test_sparsity", "test_steps",
+    "test_sb3", "test_scientist", "test_sensitivity", "test_solve", "test_sparse", "test_sparsity", "test_spread",
+    "test_steps",
     "test_stiff", "test_styles", "test_suites", "test_sweep", "test_tableaus_implicit", "test_tableaus_rosenbrock",
-    "test_templates", "test_time", "test_train", "test_tune", "test_uncompiled", "test_vanishing", "test_vec",
+    "test_templates", "test_time", "test_train", "test_tune", "test_tutorials", "test_uncompiled", "test_vanishing",
+    "test_vec",
     "test_zero_atol",
 )  # fmt: skip
 

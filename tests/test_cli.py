@@ -67,6 +67,8 @@ def test_lists(run, kind):
     expected = {
         "laws": "pi34",
         "methods": "tsit5",
+        "sde-methods": "sosri",
+        "sde-families": "gbm",
         "families": "three_body",
         "envs": "stepsmith/ODE-v0",
         "rewards": "matched",

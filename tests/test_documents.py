@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("", "docs", "benchmarks", "controllers/zoo", "examples")
+FOLDERS = (
+    "", "docs", "docs/tutorials", "docs/howto", "docs/reference", "benchmarks", "controllers/zoo", "examples",
+)  # fmt: skip
 DOCUMENTS = [path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.md"))]
 ROOMS = ("integrators", "controllers", "policies", "envs", "train")
 WIDTH = 120

@@ -20,6 +20,8 @@ def options(spec):
     given = {"pool_size": 8, "steps" if spec.prefix == "ThreeBodyPaper" else "max_attempts": CUT}
     if spec.prefix == "NeuralODE":  # the decision on the first size is none of the attempts; no solve ends within two
         given |= {"max_attempts": CUT - 1, "rtol": (1e-6, 1e-6)}
+    if spec.prefix == "SDE":  # kernels that its own tests have compiled
+        given |= {"method": "milstein_ito", "paths": 4}
     if spec.fixed.get("n_act") == 4:
         given["costs"] = {"jacobian": 2.0, "lu": 1.0, "solve": 0.5}
     return given

@@ -23,7 +23,7 @@ BELOW = {
 SOURCES = sorted(file for room in BELOW for file in (ROOT / room).rglob("*.py"))
 OTHERS = sorted(
     [*(ROOT / "stepsmith").glob("*.py")]
-    + [file for folder in ("neural", "flows") for file in (ROOT / "stepsmith" / folder).glob("*.py")]
+    + [file for folder in ("neural", "flows") for file in (ROOT / "stepsmith" / folder).rglob("*.py")]
     + [file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")]
 )
 MAX_LINES = 350

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,14 @@ def test_every_package_is_listed() -> None:
 def test_every_folder_with_code_is_a_package() -> None:
     folders = {file.parent for room in ROOMS for file in (ROOT / room).rglob("*.py")}
     assert not [str(folder) for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def test_the_version_stands_alike_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = dict(re.findall(r"^([\w-]+): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    (package,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "stepsmith/__init__.py").read_text(), re.MULTILINE)
+    assert citation["version"] == project["version"] == package
+    assert citation["license"] == project["license"] == "MIT"
 
 
 def test_rooms_are_links_in_the_package_folder() -> None:

@@ -278,12 +278,15 @@ def test_what_an_ended_search_leaves_goes_to_those_after_it(monkeypatch):
             self.evaluations += 1
             return 1.0
 
+        def many(self, laws):
+            return [self(law) for law in laws]
+
     given = []
 
     def search(space, evaluate, x0, sigma, inject, budget, seed, report):
         given.append(budget)
         for _ in range(4 if len(given) == 1 else budget):  # the first ends early
-            evaluate(x0)
+            evaluate([x0])
         return x0, 1.0, x0, len(given) == 1
 
     monkeypatch.setattr(candidate_searches, "_cma", search)

@@ -7,11 +7,10 @@ values, `table`, all float64.
 
 from .description import describe
 from .layout import FORMAT, MAX_DOCUMENT, MAX_FILE, MAX_LAYERS, MAX_TEXT, MAX_WIDTH, SCHEMA, SUFFIX, document, tensors
-from .reading import load, load_controller, load_learned
+from .reading import is_sampler, load, load_controller, load_learned
 from .writing import save
 
 __all__ = [
     "FORMAT", "MAX_DOCUMENT", "MAX_FILE", "MAX_LAYERS", "MAX_TEXT", "MAX_WIDTH", "SCHEMA", "SUFFIX", "describe",
-    "document", "load",
-    "load_controller", "load_learned", "save", "tensors",
+    "document", "is_sampler", "load", "load_controller", "load_learned", "save", "tensors",
 ]  # fmt: skip

@@ -21,6 +21,8 @@ from ..learned.residual import SHRINK, SLACK
 FORMAT = "stepsmith-controller"
 #: that of a strength of a regulariser (`controllers.strengths.policy_file`)
 STRENGTH = "stepsmith-strength"
+#: that of a learned sampler of a few steps (`stepsmith.flows.schedule_file`)
+SAMPLER = "stepsmith-sampler"
 SCHEMA = 1
 SUFFIX = ".safetensors"
 

@@ -17,7 +17,8 @@ from ...integrators.core.contract import ACCEPT_MAX
 from ...integrators.core.errors import shown
 from ...integrators.core.names import unknown
 from ...integrators.core.reading import read_bytes
-from .. import zoo
+from .. import hub, zoo
+from ..hub import bytes_of
 from ..laws.coefficients import SPECS
 from ..laws.law import Law
 from ..learned import products
@@ -36,6 +37,7 @@ from .layout import (
     MAX_FILE,
     MAX_LAYERS,
     MAX_WIDTH,
+    SAMPLER,
     STRENGTH,
     SUFFIX,
     TOLERANCE,
@@ -48,15 +50,17 @@ if TYPE_CHECKING:
 
 #: what a file of a strength is refused with where a step-size controller is wanted
 NO_STEPS = "holds a strength of a regulariser, no step-size controller: NeuralODE(..., strength=load_controller(...))"
+#: and a file of a learned sampler
+NO_CONTROLLER = "holds a learned sampler, no step-size controller: ss.flows.sample(..., schedule=PATH)"
 
 
 def load(path: str | os.PathLike[str]) -> Learned:
-    """Read a controller file: a regular file of at most `MAX_FILE` bytes.
+    """Read a controller file: a regular file of at most `MAX_FILE` bytes, or one on the Hub by its name (`hub`).
 
     Raises ValueError naming what is wrong with a file that is truncated, altered, of another schema or not a
     controller, and FileNotFoundError where there is none.
     """
-    data = read_bytes(path, "controller file", MAX_FILE)
+    data = bytes_of(path, "controller file", MAX_FILE)
     try:
         return parse(data)
     except ValueError as e:
@@ -64,15 +68,17 @@ def load(path: str | os.PathLike[str]) -> Learned:
 
 
 def load_controller(name_or_path: str | os.PathLike[str]) -> Learned | Strength:
-    """A step-size controller, or a strength of a regulariser at the beginning of a training run, of the zoo by name or
-    from a file.
+    """A step-size controller, or a strength of a regulariser at the beginning of a training run, of the zoo by name,
+    from a file, or from the Hugging Face Hub.
 
-    Anything that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming
-    the nearest) and as `load` does; ModuleNotFoundError for a strength where torch is missing.
+    "hf:OWNER/REPO[/FILE][@REVISION]#sha256=HEX" names a file of the Hub and its digest (`controllers.hub`).  Anything
+    else that ends in .safetensors or has a folder in it is a path.  Raises ValueError for an unknown name (naming the
+    nearest) and as `load` does; ModuleNotFoundError for a strength where torch is missing, and for a name on the Hub
+    without `huggingface_hub`.
     """
     if _is_name(name_or_path):
         return _strength(name_or_path) if name_or_path in zoo.strengths() else load_learned(name_or_path)
-    data = read_bytes(name_or_path, "controller file", MAX_FILE)
+    data = bytes_of(name_or_path, "controller file", MAX_FILE)
     try:
         if format_of(data) != STRENGTH:
             return parse(data)
@@ -96,11 +102,20 @@ def load_learned(name_or_path: str | os.PathLike[str]) -> Learned:
         raise ValueError(f"{name} of the zoo: {e}") from None
 
 
+def is_sampler(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether it is the path of a file that says it holds a learned sampler (`stepsmith.flows.Schedule`)."""
+    if _is_name(name_or_path) or not os.path.isfile(name_or_path):
+        return False
+    try:
+        return format_of(read_bytes(name_or_path, "controller file", MAX_FILE)) == SAMPLER
+    except ValueError:
+        return False
+
+
 def _is_name(name_or_path: Any) -> TypeGuard[str]:
     """Whether it is a name of the zoo, and no path."""
-    return (
-        isinstance(name_or_path, str) and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path)
-    )
+    named = isinstance(name_or_path, str) and not hub.is_hub(name_or_path)
+    return named and not name_or_path.endswith(SUFFIX) and not os.path.dirname(name_or_path)
 
 
 def _strength(name: str) -> Strength:
@@ -112,8 +127,9 @@ def _strength(name: str) -> Strength:
 
 def parse(data: bytes) -> Learned:
     """The controller in the bytes of a file; ValueError naming what is wrong with them."""
-    if format_of(data) == STRENGTH:
-        raise ValueError(f"this file {NO_STEPS}")
+    found = format_of(data)
+    if found in (STRENGTH, SAMPLER):
+        raise ValueError(f"this file {NO_STEPS if found == STRENGTH else NO_CONTROLLER}")
     return _build(*unpack(data, FORMAT, "controller file"))
 
 

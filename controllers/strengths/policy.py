@@ -24,6 +24,7 @@ from ...integrators.neural.strength import Ratio, Strength, auto, ratio
 from ...integrators.neural.strength.base import Seen
 from .. import zoo
 from ..file.layout import SUFFIX
+from ..hub import is_hub
 from .observation import OFF, observed, ratio_of
 from .policy_file import StrengthNetwork, read
 
@@ -152,6 +153,6 @@ def as_strength(given: Any) -> Any:
         return given
     if given == "auto":
         return auto()
-    if not given.endswith(SUFFIX) and not os.path.dirname(given) and given not in zoo.strengths():
+    if not is_hub(given) and not given.endswith(SUFFIX) and not os.path.dirname(given) and given not in zoo.strengths():
         raise unknown("strength", given, ["auto", *zoo.strengths()])
     return trained(given)

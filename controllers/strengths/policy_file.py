@@ -16,12 +16,13 @@ import numpy as np
 
 from ...integrators.core import dense, options
 from ...integrators.core.names import unknown
-from ...integrators.core.reading import line, read_bytes
+from ...integrators.core.reading import line
 from .. import in_place, zoo
 from ..file.checks import keys, mapping, number, text
 from ..file.container import pack, unpack
 from ..file.layout import MAX_FILE, SCHEMA, STRENGTH, SUFFIX, digest, layer_of, plain
 from ..file.reading import check_arrays, layers_of
+from ..hub import bytes_of, is_hub
 from .observation import BOUND, MOST, OBSERVED, OFF, action_of
 
 WHAT = "file of a trained strength"
@@ -180,14 +181,15 @@ def save(network: StrengthNetwork, path: str | os.PathLike[str]) -> Path:
 
 
 def read(name_or_path: str | os.PathLike[str]) -> StrengthNetwork:
-    """A trained strength of the zoo by name, or from a file; what ends in .safetensors or has a folder in it is a path.
+    """A trained strength of the zoo by name, or from a file; what ends in .safetensors or has a folder in it is a path,
+    and a name on the Hub begins with hf: (`controllers.hub`).
 
     ValueError for an unknown name and for a file that is damaged or something else; FileNotFoundError where there is
     none.
     """
     name = os.fspath(name_or_path)
-    if name.endswith(SUFFIX) or os.path.dirname(name):
-        data = read_bytes(name_or_path, WHAT, MAX_FILE)
+    if is_hub(name) or name.endswith(SUFFIX) or os.path.dirname(name):
+        data = bytes_of(name_or_path, WHAT, MAX_FILE)
     elif name in zoo.strengths():
         data = zoo.read(name + zoo.STRENGTH)
     else:

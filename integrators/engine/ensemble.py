@@ -23,6 +23,7 @@ from ..methods.tableaus import ExplicitTableau
 from ..problems.batches import given_batch
 from ..problems.foreign import reraise
 from ..problems.problem import Batch, Problem
+from .cores import available_cores
 from .ensemble_solution import EnsembleSolution, EnsembleStats, from_kernel
 from .explained import explained
 from .pace import Pace
@@ -50,11 +51,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # the threads of a pool do not exist in a forked process
     os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ensemble_kernel(source: Any, method: methods.Method, controller: Any, width: int | None = None) -> Any:

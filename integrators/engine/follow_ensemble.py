@@ -114,7 +114,7 @@ def solve_followed_ensemble(
         return sol
 
     sol = in_chunks(part, count, per_chunk, what, times)
-    return _whole(sol, found, what.reducer is None)
+    return whole(sol, found, what.reducer is None)
 
 
 def _run(
@@ -170,7 +170,7 @@ def _with_logs(sol: EnsembleSolution, ready: Followed, follow: Follow, logs: Log
     return replace(sol, **changed) if changed else sol
 
 
-def _whole(sol: EnsembleSolution, found: list[EnsembleSolution], dense: bool) -> EnsembleSolution:
+def whole(sol: EnsembleSolution, found: list[EnsembleSolution], dense: bool) -> EnsembleSolution:
     """The solution of all chunks with the events and the dense output of each."""
     changed: dict[str, Any] = {"dense": None}
     for name in ("t_events", "y_events"):

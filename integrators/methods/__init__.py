@@ -116,6 +116,13 @@ def named(method: Any) -> str | ExplicitTableau:
         if method in _OF_SCIPY:
             here = _OF_SCIPY[method]
             raise ValueError(f"unknown method {method!r}, SciPy's: {here}; known: {', '.join(names())}")
+        from . import sde
+
+        if method in sde.NAMES:
+            raise ValueError(
+                f"method {method!r} is for stochastic differential equations: stepsmith.solve_sde takes it, "
+                f"stepsmith.neural.sdeint, and the environment stepsmith/SDE-v0; here: {', '.join(names())}"
+            )
         raise unknown("method", method, [*names(), *ALIASES])
     return method
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def sample(
     steps       how many steps, the final estimate included; None: 8.  "heun" and "midpoint" evaluate twice a step.
     grid        "uniform", "cosine", "edm", "log_snr" (`grids`), or the times from noise to data; None: "uniform".
                 With a method that chooses its steps the times of the trajectory, for which that must be True.
-    schedule    a learned schedule, which brings its own method and grid.
+    schedule    a learned `Schedule`, or the path of its file, which brings its own method and grid.
     controller  of chosen steps: a law's name, the path of a controller file, or an object; None: "pi34".
     rtol, atol  of chosen steps: the error allowed a step, as for `neural.odeint`, `neural.sdeint`; None: 1e-2.
     seed        of the noise of a stochastic method: the same seed, the same samples.
@@ -69,7 +70,12 @@ def sample(
     """
     noise = _noise(model, x)
     if schedule is not None:
-        return _scheduled(schedule, model, noise, trajectory, method=method, steps=steps, grid=grid)
+        given = {
+            "method": None if method == "ab2" else method, "steps": steps, "grid": grid, "controller": controller,
+            "rtol": rtol, "atol": atol, "denoise": denoise, "per_sample": per_sample, "first_step": first_step,
+            "max_steps": max_steps,
+        }  # fmt: skip
+        return _scheduled(schedule, model, noise, options.flag("trajectory", trajectory), given)
     options.choice("method", method, METHODS)
     keep = options.flag("trajectory", trajectory)
     if method in ADAPTIVE:
@@ -201,12 +207,14 @@ def _noise(model: Any, x: Any) -> Tensor:
     return x
 
 
-def _scheduled(schedule: Any, model: Model, noise: Tensor, trajectory: bool, **given: Any) -> Samples:
-    """Samples by a learned schedule."""
-    run = getattr(schedule, "sample", None)
-    if not callable(run):
-        raise options.refuse("schedule", "a flows.Schedule", schedule)
-    for name in ("steps", "grid"):
-        if given[name] is not None:
-            raise options.OptionError(f"{name} comes with the schedule, got {options.shown(given[name])}")
-    return run(model, noise, trajectory=trajectory)
+def _scheduled(schedule: Any, model: Model, noise: Tensor, trajectory: bool, given: dict[str, Any]) -> Samples:
+    """Samples by a learned schedule, beside which no other option of the steps may be `given`."""
+    from .schedule import Schedule  # which makes `Samples` itself
+
+    schedule = Schedule.load(schedule) if isinstance(schedule, (str, os.PathLike)) else schedule
+    if not isinstance(schedule, Schedule):
+        raise options.refuse("schedule", "a flows.Schedule or the path of its file", schedule)
+    for name, value in given.items():
+        if value is not None:
+            raise options.OptionError(f"{name} means nothing beside a schedule, which has its own steps")
+    return schedule.sample(model, noise, trajectory)

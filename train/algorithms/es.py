@@ -5,6 +5,7 @@ to bottom.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,21 @@ from .validate import Validator, Validators
 FIRST_SCALE = 0.1
 
 
-def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
+def train(
+    config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True,
+    executor: Executor | None = None,
+) -> Path:  # fmt: skip
     """Train as `config` says; returns the path of the exported controller.
 
     The run folder keeps the config, what made it, a log, tensorboard events, the last checkpoint and the controller
-    that was best on the validation split.  resume: go on from the last checkpoint.
+    that was best on the validation split.  resume: go on from the last checkpoint.  executor: its workers share the
+    candidates of a generation; None: one after the other here.
     """
     with opened(config, out) as path:
-        return _train(config, RunDir(config, path, resume), resume, progress)
+        return _train(config, RunDir(config, path, resume), resume, progress, executor)
 
 
-def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
+def _train(config: Config, run: RunDir, resume: bool, progress: bool, executor: Executor | None) -> Path:
     state = run.restored() if resume else None
 
     # 1. what is learnt on: training instances of every family
@@ -53,7 +58,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     shared: Callable[[Law], Law] = Law.general if methods.get(method).implicit else Law.specialised
     baseline = shared(resolve.base_law(env.get("baseline", "pi34"), family, method))
     drawn = pools(run, env, names, method)
-    fitness = Together([Fitness(split, baseline, settings) for split in drawn])
+    fitness = Together([Fitness(split, baseline, settings) for split in drawn], executor)
     costs = {split.family.name: c for split in drawn if (c := costs_of(split)) is not None}
     if costs:
         run.write("costs.json", costs)

@@ -18,7 +18,7 @@ nothing is compiled twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from ...integrators.engine.ensemble import available_cores, solve_ensemble
 from ...integrators.engine.measure import errors, sweep
+from ...integrators.engine.spread import Shared, spread
 from ..config.algorithms import ES
 from ..config.settings import check
 from ..evaluate import curves
@@ -93,7 +94,7 @@ class Scores(Protocol):
 
     It has `settings`, counts `attempts`, fixes the instances of the coming generations by `draw`, and scores a
     controller when it is called; less is better.  One that scores a whole generation at once has `generation` too,
-    which takes its controllers and returns their scores.
+    which takes its controllers and returns their scores; one that shares them out has `scores`, which does the same.
     """
 
     @property
@@ -108,6 +109,48 @@ class Scores(Protocol):
     def draw(self, rng: np.random.Generator) -> None: ...
 
     def __call__(self, controller: Any) -> float: ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The instances of some generations, ready to be solved: what a candidate's score depends on, and nothing else.
+
+    row, tol    (R,) of every run, its instance's number among those drawn and its tolerance's
+    batch, ref, times, rtol    of every run
+    base        (I, L) log work of the baseline at the error levels, by drawn instance
+    """
+
+    family: Any
+    method: str
+    costs: Any
+    tolerances: np.ndarray
+    row: np.ndarray
+    tol: np.ndarray
+    batch: Any
+    ref: np.ndarray
+    times: np.ndarray
+    rtol: np.ndarray
+    base: np.ndarray
+    max_steps: int
+    miss: float
+
+    def score(self, controller: Any, threads: int | None = None) -> tuple[float, int]:
+        """A controller's score, less is better, and the attempts that it took."""
+        fam = self.family
+        sol = solve_ensemble(
+            self.batch, self.method, controller, self.rtol, (self.rtol * fam.atol_factor)[:, None], t_eval=self.times,
+            max_steps=self.max_steps, threads=threads,
+        )  # fmt: skip
+        assert sol.y_eval is not None  # t_eval was given
+        shape = (len(self.base), len(self.tolerances))
+        err, work = np.full(shape, np.inf), np.ones(shape)
+        err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
+        work[self.row, self.tol] = self.costs.work(sol.stats)
+        own = curves.log_work_at(err, work, fam.error_levels, looser=True)
+        own = np.where(np.isfinite(own), own, np.log(work.max(axis=1))[:, None] + self.miss)
+        gap = np.where(np.isfinite(self.base), own - self.base, np.nan)
+        attempts = int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
+        return float(np.nanmean(np.nanmean(gap, axis=1))), attempts
 
 
 class Fitness:
@@ -139,47 +182,35 @@ class Fitness:
 
     def draw(self, rng: np.random.Generator) -> None:
         """Draw the instances of the coming generations."""
-        self.instances = rng.permutation(self.pick)[: self.settings.instances]
-        row, tol = np.nonzero(self.use[self.instances])
+        instances = rng.permutation(self.pick)[: self.settings.instances]
+        row, tol = np.nonzero(self.use[instances])
         # longest runs first: lanes are refilled from the queue, and a long run at its end would leave the others idle
-        order = np.argsort(-self.cost[self.instances[row], tol], kind="stable")
-        self.row, self.tol = row[order], tol[order]
-        index = self.instances[self.row]
-        self.batch, self.ref = self.split.batch[index], self.split.ref[index]
-        self.times = self.batch.times(self.split.family.fractions)
-        self.rtol = self.tolerances[self.tol]
+        order = np.argsort(-self.cost[instances[row], tol], kind="stable")
+        row, tol = row[order], tol[order]
+        index = instances[row]
+        split, s = self.split, self.settings
+        self.drawn = Drawn(
+            split.family, split.method, split.costs, self.tolerances, row, tol, split.batch[index], split.ref[index],
+            split.batch[index].times(split.family.fractions), self.tolerances[tol], self.base[instances], s.max_steps,
+            s.miss,
+        )  # fmt: skip
 
     def __call__(self, controller: Any, threads: int | None = None) -> float:
-        s, fam = self.settings, self.split.family
-        atol = (self.rtol * fam.atol_factor)[:, None]
-        sol = solve_ensemble(
-            self.batch,
-            self.split.method,
-            controller,
-            self.rtol,
-            atol,
-            t_eval=self.times,
-            max_steps=s.max_steps,
-            threads=threads,
-        )
-        self.attempts += int(sol.stats.naccept.sum() + sol.stats.nreject.sum())
-        assert sol.y_eval is not None  # t_eval was given
-        shape = (len(self.instances), len(self.tolerances))
-        err, work = np.full(shape, np.inf), np.ones(shape)
-        err[self.row, self.tol] = errors(fam, self.batch, sol.y_eval, self.ref, sol.success)
-        work[self.row, self.tol] = self.split.costs.work(sol.stats)
-        own = curves.log_work_at(err, work, fam.error_levels, looser=True)
-        own = np.where(np.isfinite(own), own, np.log(work.max(axis=1))[:, None] + s.miss)
-        base = self.base[self.instances]
-        return float(np.nanmean(np.nanmean(np.where(np.isfinite(base), own - base, np.nan), axis=1)))
+        score, attempts = self.drawn.score(controller, threads)
+        self.attempts += attempts
+        return score
 
 
 class Together:
-    """The mean fitness over several splits."""
+    """The mean fitness over several splits.
 
-    def __init__(self, members: Sequence[Fitness]) -> None:
+    executor: scores the candidates of a generation side by side, to the same numbers; None: one after the other here.
+    """
+
+    def __init__(self, members: Sequence[Fitness], executor: Executor | None = None) -> None:
         self.members = list(members)
         self.settings = self.members[0].settings
+        self.executor = executor
 
     @property
     def attempts(self) -> int:
@@ -196,6 +227,15 @@ class Together:
         """Draw the instances of the coming generations."""
         for m in self.members:
             m.draw(rng)
+        self.shared = Shared([m.drawn for m in self.members])
+
+    def scores(self, controllers: Sequence[Any]) -> list[float]:
+        """The scores of several controllers, which the executor's workers share."""
+        if self.executor is None:
+            return [self(c) for c in controllers]
+        found = spread(_scored, controllers, self.executor, shared=self.shared, what="candidate")
+        self.members[0].attempts += sum(attempts for _, attempts in found)
+        return [score for score, _ in found]
 
     def __call__(self, controller: Any) -> float:
         if len(self.members) == 1:
@@ -205,8 +245,16 @@ class Together:
             return float(np.mean(list(pool.map(lambda m: m(controller, threads=1), self.members))))
 
 
-def _scores(fitness: Scores, candidates: list[Any]) -> list[float]:
-    together = getattr(fitness, "generation", None)
+def _scored(drawn: list[Drawn], controller: Any) -> tuple[float, int]:
+    """The mean score of a controller over several splits, and the attempts that it took."""
+    found = [each.score(controller) for each in drawn]
+    scores = [score for score, _ in found]
+    return scores[0] if len(scores) == 1 else float(np.mean(scores)), sum(attempts for _, attempts in found)
+
+
+def scores_of(fitness: Scores, candidates: list[Any]) -> list[float]:
+    """The scores of a generation, or of any controllers on the same instances."""
+    together = getattr(fitness, "generation", None) or getattr(fitness, "scores", None)
     return [fitness(c) for c in candidates] if together is None else [float(score) for score in together(candidates)]
 
 
@@ -265,7 +313,7 @@ def evolve(
         if generation == start or generation % s.redraw == 0:
             fitness.draw(np.random.default_rng([seed, 77, generation // s.redraw]))
         xs = es.ask()
-        scores = _scores(fitness, [learned.with_weights(x) for x in xs])
+        scores = scores_of(fitness, [learned.with_weights(x) for x in xs])
         costs = [score + s.decay * float(np.mean(np.square(x))) for score, x in zip(scores, xs, strict=True)]
         es.tell(xs, costs)
         last = s.last(generation + 1, fitness.attempts)

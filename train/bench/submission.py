@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ...controllers import resolve
+from ...controllers import hub, resolve
+from ...controllers.file import MAX_FILE
 from ...integrators import methods
 from ...integrators.core import contract, tolerance_scale
 from ...integrators.core.errors import OptionError, shown
@@ -86,6 +87,9 @@ def _found(given: Any, protocol: Protocol) -> tuple[str, str | None, Any]:
         return text, _digest(Path(file)), _member(Path(file), member)
     if text.endswith(".py"):
         raise BenchError(f"{text}: name what is to be evaluated in it, as in {text}:act")
+    if hub.is_hub(text):
+        controller = resolve.controller(text)  # refused before its digest is taken
+        return text, hashlib.sha256(hub.bytes_of(text, "controller file", MAX_FILE)).hexdigest(), controller
     sha256 = _digest(Path(text)) if text.endswith((".safetensors", ".json")) else None
     return text, sha256, resolve.controller(text, protocol.name, protocol.method)
 

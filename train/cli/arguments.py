@@ -33,3 +33,7 @@ def _program(
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=LARGEST_SEED)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Method = Annotated[str | None, typer.Option(help="Integration method (default: the family's).")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="Workers that share the work: processes:N, ray, ray://HOST:PORT or ray://auto (default: none)."),
+]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..config import reading
-from .arguments import Json, Seed, app
+from .arguments import Cluster, Json, Seed, app
 from .show import table
 
 
@@ -28,14 +28,20 @@ def fit(
     ] = None,
     n: Annotated[int | None, typer.Option(help="Test instances (default 48).", min=2)] = None,
     seed: Seed = 0,
+    cluster: Cluster = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results (default: fits/<family>).")] = None,
     as_json: Json = False,
 ) -> None:
     """Find the method, law, tolerance and controller that reach an error on a family in the least time."""
     from ..fit import fit as run
+    from ..machines import cluster as workers
 
     reading.folder("--out", out)
-    found = run(family, error, minutes, controllers=controller or [], baseline=baseline, out=out, seed=seed, n=n)
+    with workers(cluster) as executor:
+        found = run(
+            family, error, minutes, controllers=controller or [], baseline=baseline, out=out, seed=seed, n=n,
+            executor=executor,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
         return

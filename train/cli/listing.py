@@ -35,6 +35,20 @@ def _families() -> list[tuple[str, str]]:
     return [(name, problems.family(name).doc) for name in problems.names()]
 
 
+def _sde_methods() -> list[tuple[str, str]]:
+    from ...integrators.methods import sde
+
+    found = [sde.get(name) for name in sde.NAMES]
+    return [(m.name, f"strong order {m.strong}, {' or '.join(m.noises)} noise: {m.doc}") for m in found]
+
+
+def _sde_families() -> list[tuple[str, str]]:
+    from ...integrators.problems import sde
+
+    found = [sde.family(name) for name in sde.names()]
+    return [(f.name, f"{f.doc}, {f.noise} noise; method {f.method}") for f in found]
+
+
 def _envs() -> list[tuple[str, str]]:
     from ...envs.specs import SPECS
 
@@ -112,4 +126,5 @@ def _purpose(tables: dict[str, Any]) -> str:
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned,
     "rewards": _rewards, "features": _features, "actions": _actions, "configs": _configs,
+    "sde-methods": _sde_methods, "sde-families": _sde_families,
 }  # fmt: skip

@@ -11,7 +11,7 @@ import typer
 from ...controllers.laws.values import json_values
 from ..config import reading
 from ..config.settings import MOST_INSTANCES
-from .arguments import Json, Method, Seed, app
+from .arguments import Cluster, Json, Method, Seed, app
 from .show import console, table
 
 #: laws that are shown of a search
@@ -75,6 +75,7 @@ def tune(
         str | None,
         typer.Option(help="Learned controller (name, file, run folder): search on as many instances and attempts."),
     ] = None,
+    cluster: Cluster = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the law (default: where `--controller tuned` finds it).")
     ] = None,
@@ -90,6 +91,8 @@ def tune(
     first = _start(start)
     if budget_of is not None and all(_is_run(folder) for folder in family.split(",")):
         raise ValueError("--budget-of belongs to a family or a suite, not to folders of training runs")
+    if cluster is not None and all(_is_run(folder) for folder in family.split(",")):
+        raise ValueError("--cluster belongs to a family or a suite: a law for training runs is searched in one process")
     if all(_is_run(folder) for folder in family.split(",")):
         if out is None or validation is None:
             raise ValueError(
@@ -106,12 +109,14 @@ def tune(
             f"--warm, --even, --batch and --validation belong to folders of training runs, and {family!r} is none"
         )
     else:
+        from ..machines import cluster as workers
         from ..tune.search import tune as run
 
-        result = run(
-            family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
-            budget_of=budget_of,
-        )  # fmt: skip
+        with workers(cluster) as executor:
+            result = run(
+                family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
+                budget_of=budget_of, executor=executor,
+            )  # fmt: skip
     _show_tuned(family, result, result.save(out), as_json)
 
 
@@ -152,6 +157,7 @@ def compare(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds of timing; one has no interval.", min=1)] = 5,
     oracle: OracleInstances = 0,
+    cluster: Cluster = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -159,6 +165,7 @@ def compare(
     from ...integrators.problems import suites
     from ..evaluate.compare import compare as run
     from ..evaluate.suite_compare import compare_suite as run_suite
+    from ..machines import cluster as workers
 
     reading.folder("--out", out)
     for name in ",".join(controller or []).split(","):
@@ -172,13 +179,18 @@ def compare(
             raise ValueError(
                 "--headline and --oracle belong to a family; a suite is compared with one learned controller"
             )
-        report = run_suite(family, given, seed, n or 24, method=method, wall=wall, single=bool(single), repeats=repeats)
+        with workers(cluster) as executor:
+            report = run_suite(
+                family, given, seed, n or 24, method=method, wall=wall, single=bool(single), repeats=repeats,
+                executor=executor,
+            )  # fmt: skip
         name, drawn = report.method, report.controller is not None  # without one there is nothing to draw
     else:
-        report = run(
-            family, method, given, seed, n or 200, headline=headline, wall=wall, single=single, repeats=repeats,
-            oracle=oracle,
-        )
+        with workers(cluster) as executor:
+            report = run(
+                family, method, given, seed, n or 200, headline=headline, wall=wall, single=single, repeats=repeats,
+                oracle=oracle, executor=executor,
+            )  # fmt: skip
         name, drawn = report.comparison.method, True
     text = json.dumps(report.to_json(), indent=2, allow_nan=False)
     files = [] if out is None else _write(report, text, out, f"{family}-{name}", drawn)

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from ...integrators.core.errors import shown
+from ...integrators.engine.spread import PartLost
 from . import (  # noqa: F401 (a command is registered where it is defined)
     benching,
     distilling,
@@ -48,6 +49,8 @@ def main(args: list[str] | None = None) -> None:
             f"{shown(error.filename, 200)}: {error.strerror}" if error.filename and error.strerror else str(error)
         )
     except ValueError as error:
+        code = _fail("; ".join([str(error), *getattr(error, "__notes__", ())]))
+    except PartLost as error:
         code = _fail(str(error))
     except MemoryError as error:
         code = _fail(f"not enough memory for what was asked for: {error}")

@@ -39,6 +39,7 @@ def rescale(
     Writes a new controller file, in which solvers work at that many times the tolerances asked for.
     """
     from ...controllers.file import load_learned, save
+    from ...controllers.hub import is_hub
     from ...integrators import problems
     from ...policies.tolerance_scale import TOLERANCES, matched_scale
     from ..run.provenance import provenance
@@ -46,7 +47,8 @@ def rescale(
     learned = load_learned(controller)
     if out is not None and out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {out.name!r}")
-    out = Path(f"{Path(controller).stem}-rescaled.safetensors") if out is None else out
+    stem = learned.name if is_hub(controller) else Path(controller).stem
+    out = Path(f"{stem}-rescaled.safetensors") if out is None else out
     reading.file("--out", out)
     if family is None and learned.family not in problems.names():
         raise ValueError(f"{controller} was trained on {learned.family or 'nothing it names'}: --family must name one")

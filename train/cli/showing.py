@@ -14,7 +14,10 @@ from ..config import reading
 from .arguments import Json, Method, Seed, app
 from .show import table
 
-KINDS = ("laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs")
+KINDS = (
+    "laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs", "sde-methods",
+    "sde-families",
+)  # fmt: skip
 
 
 @app.command("kernel")
@@ -46,7 +49,8 @@ def inspect(
     file: Annotated[str, typer.Argument(help="Controller file, tuned law (.json) or zoo name.")],
     as_json: Json = False,
 ) -> None:
-    """Say what is in a controller file: network, base law, observation, provenance, measured figures."""
+    """Say what is in a controller file, or in that of a learned sampler: what it decides by, provenance, measured
+    figures."""
     if file.endswith(".json"):
         from ...controllers.laws.tuned import read
 
@@ -58,9 +62,15 @@ def inspect(
         title = f"{facts.get('family')}, {facts.get('method')}: tuned law, base {facts.get('base')}"
         table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])
         return
-    from ...controllers.file import describe, document, load_controller
+    from ...controllers.file import describe, document, is_sampler, load_controller
     from ...controllers.learned.network import Learned
 
+    if is_sampler(file):
+        from ...flows import schedule_file
+
+        schedule = schedule_file.load(file)
+        print(json.dumps(schedule_file.document(schedule), indent=2) if as_json else schedule.describe())
+        return
     controller = load_controller(file)
     if not isinstance(controller, Learned):
         from ...controllers.strengths import policy_file

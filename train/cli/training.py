@@ -10,7 +10,7 @@ import typer
 
 from ..config import reading
 from ..config.settings import LARGEST_SEED
-from .arguments import Json, Seed, app
+from .arguments import Cluster, Json, Seed, app
 from .show import table
 
 ALGO = (
@@ -47,13 +47,25 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Setting, in the place of the config's: train.total_steps=5000. Repeatable."),
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Train so many seeds, from the first one on, each in a folder of its own.", min=1)
+    ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Train a controller (PPO, SAC, TD3, DDPG, DQN or an evolution strategy) or, by a config with a \\[task], a neural
     ODE.
     """
+    from ..machines import cluster as workers
     from ..run.run import train as run
+    from ..run.seeds import first_seeds, train_seeds
 
-    print(run(config, seed, out, resume, algo=algo, changes=change or ()))
+    with workers(cluster) as executor:
+        if seeds is None:
+            print(run(config, seed, out, resume, algo=algo, changes=change or (), executor=executor))
+            return
+        several = first_seeds(config, seed, seeds)
+        done = train_seeds(config, several, out, resume, algo=algo, changes=change or (), executor=executor)
+        print(*done, sep="\n")
 
 
 @app.command("export")
@@ -91,12 +103,15 @@ def sweep(
         int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Sweep folder (default: runs/<name>-<algorithm>-sweep).")] = None,
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Train many times over a space of settings; goes on where an earlier call was interrupted."""
+    from ..machines import cluster as workers
     from ..tune.sweep import sweep as run
 
-    result = run(config, out, seed)
+    with workers(cluster) as executor:
+        result = run(config, out, seed, executor=executor)
     if as_json:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
         return

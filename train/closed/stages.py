@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -268,10 +268,10 @@ class Search:
         # one kernel for all of them: a product is tried by its weight
         wide = closed_form.selected(found.controller, [*names, *pairs])
         costs = [self.log_cost(closed_form.selected(found.controller, [*names, pair])) for pair in pairs]
+        asked = [(i, pair, weight) for i, pair in enumerate(pairs) for weight in TRIED]
+        scores = evolution.scores_of(self.fitness, [_weighted(wide, len(names) + i, weight) for i, _, weight in asked])
         tries = sorted(
-            (self.fitness(_weighted(wide, len(names) + i, weight)) + costs[i], pair, weight)
-            for i, pair in enumerate(pairs)
-            for weight in TRIED
+            (score + costs[i], pair, weight) for score, (i, pair, weight) in zip(scores, asked, strict=True)
         )
         taken: dict[str, float] = {}
         for _, pair, weight in tries:
@@ -339,3 +339,7 @@ class _Stretch:
 
     def __call__(self, controller: Any) -> float:
         return self.fitness(controller)
+
+    def scores(self, controllers: Sequence[Any]) -> list[float]:
+        """The scores of several controllers."""
+        return evolution.scores_of(self.fitness, list(controllers))

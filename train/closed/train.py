@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,19 @@ from .feature_costs import FeatureCosts, measured
 from .stages import Found, Search, Settings
 
 
-def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
+def train(
+    config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True,
+    executor: Executor | None = None,
+) -> Path:  # fmt: skip
     """Search as `config` says; returns the path of the controller that was best on the validation split.
 
-    resume: go on after the last finished stage.
+    resume: go on after the last finished stage.  executor: its workers share the candidates of a generation.
     """
     with opened(config, out) as path:
-        return _train(config, RunDir(config, path, resume), resume, progress)
+        return _train(config, RunDir(config, path, resume), resume, progress, executor)
 
 
-def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
+def _train(config: Config, run: RunDir, resume: bool, progress: bool, executor: Executor | None) -> Path:
     state = run.restored() if resume else None
 
     # 1. what is learnt on
@@ -49,7 +53,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
     implicit = methods.get(method).implicit
     baseline = _kernel_of(resolve.base_law(env.get("baseline", "pi34"), family, method), implicit)
     splits = pools(run, env, names, method)
-    fitness = Together([Fitness(split, baseline, settings) for split in splits])
+    fitness = Together([Fitness(split, baseline, settings) for split in splits], executor)
     algebra = {split.family.name: c for split in splits if (c := costs_of(split)) is not None}
     if algebra:
         run.write("costs.json", algebra)

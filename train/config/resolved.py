@@ -48,7 +48,8 @@ def resolved(config: Config) -> dict[str, Any]:
     env = {k: v.default for k, v in inspect.signature(make).parameters.items() if k in env_keys(config)} | fixed
     _known("key in [env]", config.env, {*env, "id"})
     env |= config.env
-    if {"family", "method"} <= env.keys():  # what the environment takes from its family
+    ordinary = {"family", "method"} <= env.keys() and ident(config) != settings.SDE_ID  # its families are others
+    if ordinary:  # what the environment takes from its family
         env["family"] = suites.called(env["family"])
         if suites.is_suite(env["family"]) and config.algorithm not in WHOLE:
             several = " and ".join(WHOLE)
@@ -63,7 +64,7 @@ def resolved(config: Config) -> dict[str, Any]:
     _known("key in [train]", config.train, defaults)
     algorithms.together(config.algorithm, config.train, defaults)
     _policy(config)
-    decision = _names(config, env) if {"family", "method"} <= env.keys() else None
+    decision = _names(config, env) if ordinary else None
     _apart(config, env)
     if ident(config) == settings.STRENGTH_ID:
         _strength(config, env)
@@ -117,7 +118,8 @@ def ident(config: Config) -> str:
 def env_arguments(config: Config) -> dict[str, Any]:
     """What `make_core` is called with: the config's [env], and what its id fixes."""
     found = environment(config)[1] | {k: v for k, v in config.env.items() if k != "id"}
-    return found | ({"family": suites.called(found["family"])} if "family" in found else {})
+    of_problems = "family" in found and ident(config) != settings.SDE_ID  # whose families are those of SDEs
+    return found | ({"family": suites.called(found["family"])} if of_problems else {})
 
 
 def env_keys(config: Config) -> set[str]:
@@ -188,6 +190,10 @@ def _apart(config: Config, env: Mapping[str, Any]) -> None:
         from ...envs.steady_state.instances import SPLITS
 
         options.count("[env] pool_size", env["pool_size"], high=len(SPLITS[env["split"]]), none=True)
+    if name == settings.SDE_ID:
+        from ...envs.sde.core import checked as checked_sde
+
+        checked_sde(**{key: value for key, value in env.items() if key != "id"})
 
 
 def _strength(config: Config, env: Mapping[str, Any]) -> None:
@@ -253,7 +259,8 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
 
     That is references with the baseline's runs on them, and what an algorithm keeps.
     """
-    for name in suites.members(env["family"], env["method"])[0] if "family" in env else ():
+    ordinary = "family" in env and ident(config) != settings.SDE_ID
+    for name in suites.members(env["family"], env["method"])[0] if ordinary else ():
         family = problems.family(name)
         check_size("[env] pool_size", env["pool_size"], family)
         check_size("[evaluate] instances", config.evaluate.instances, family)

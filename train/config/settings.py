@@ -244,13 +244,27 @@ STEADY_STATE: Rules = {
     "id": text, "split": choice("train", "validation", "test"), "tol": number(1e-10, 1e-2),
     "first_step": number(1e-4, 1e4), "fail": number(0.0), "max_attempts": count(1, 1_000_000), "pool_size": instances,
 }  # fmt: skip
+#: [env] of `SDE-v0`, `envs.sde.make_core`
+SDE: Rules = {
+    "id": text, "family": text, "method": text, "law": law, "features": _names, "n_act": choice(1, 2), "baseline": text,
+    "rtol": many(number(above=0.0, high=1.0), "numbers, loose and tight", 2, 2), "atol_factor": number(0.0),
+    "pool_size": instances, "paths": instances, "split": choice("train", "validation", "test"), "pool_seed": seed,
+    "reward": text, "lagrange": number(0.0), "fail": number(0.0), "max_attempts": count(),
+}  # fmt: skip
+#: [env] of `Sampler-v0`, `stepsmith.flows.sampler_env.make_core`, of its own mixture: a model is no text
+SAMPLER: Rules = {
+    "id": text, "split": choice("train", "validation", "test"), "steps": count(2, 1000), "samples": count(1, 65_536),
+    "pool_size": instances, "pool_seed": seed, "max_attempts": count(1, 1_000_000),
+    "dtype": choice("float32", "float64"),
+}  # fmt: skip
 STRENGTH_ID = "stepsmith/Regularization-v0"
 NEURAL_ODE_ID = "stepsmith/NeuralODE-v0"
 STEADY_STATE_ID = "stepsmith/SteadyState-v0"
+SDE_ID = "stepsmith/SDE-v0"
 #: [env] by id, of those that are no `ODE`
 ENVIRONMENTS: Mapping[str, Rules] = {
     "stepsmith/ThreeBodyPaper-v0": PAPER, STRENGTH_ID: REGULARIZATION, NEURAL_ODE_ID: NEURAL_ODE,
-    STEADY_STATE_ID: STEADY_STATE,
+    STEADY_STATE_ID: STEADY_STATE, SDE_ID: SDE, "stepsmith/Sampler-v0": SAMPLER,
 }  # fmt: skip
 
 

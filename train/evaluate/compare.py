@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from ...controllers.laws import registry
@@ -23,6 +24,7 @@ from ...controllers.laws import tuned as tuned_files
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.engine.solve import check_controller
+from ...integrators.engine.spread import checked
 from ...integrators.methods import tableaus
 from ...integrators.problems.families import Family
 from ..config import settings
@@ -63,6 +65,7 @@ def compare(
     validation_seed: int = 0,
     max_steps: int = MAX_STEPS,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> Report:
     """Compare controllers on `n` test instances of a family, drawn with `seed`.
 
@@ -78,10 +81,13 @@ def compare(
                    best sequences without designed cancellation on all small instances
     n_validation, validation_seed    the split that chooses the denominator
     max_steps      attempts a run may make
+    executor       its workers share the runs, to the same figures; clocks are read in this process, one side at a time
+                   (`docs/many_machines.md`)
 
     A family without a tuned law is tuned first (`EVALUATIONS` candidates), and the law is kept in the user's folder.
     Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
     """
+    executor = checked(executor)
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
         controllers = list(controllers)
     asked = method is not None
@@ -98,7 +104,7 @@ def compare(
     facts: dict[str, Any] | None = None
     notes: list[str] = []
     if any(e.by_tolerance for e in laws):
-        law, facts, notes = _tuned(family, test.method, progress)
+        law, facts, notes = _tuned(family, test.method, progress, executor)
         laws.append(contestants.by_tolerance("tuned", "tuned", law, test))
     for g in guests:
         notes += shortfalls(facts or {}, of_provenance(g.name, getattr(g.seeds[0], "provenance", {})))
@@ -109,7 +115,7 @@ def compare(
     clocks = [name for name, on in zip(CLOCKS, (wall, single), strict=True) if on]
     turns = repeats * (wall * (len(laws) + len(learned) + 1) + single * len(learned))
     bar = Progress(f"compare {family}, {test.method}", sweeps + turns, "sweeps", progress)
-    found = Measured(test, valid, max_steps, bar)
+    found = Measured(test, valid, max_steps, bar, executor=executor)
     try:
         found.run_laws(laws)
         found.run_learned(learned)
@@ -195,12 +201,14 @@ def _check(
     return fam, chosen
 
 
-def _tuned(family: str, method: str, progress: bool) -> tuple[Any, dict[str, Any], list[str]]:
+def _tuned(
+    family: str, method: str, progress: bool, executor: Executor | None
+) -> tuple[Any, dict[str, Any], list[str]]:
     path, said = tuned_files.find(family, method), []
     if path is None:
         from ..tune.search import tune
 
-        path = tune(family, method, evaluations=EVALUATIONS, progress=progress).save()
+        path = tune(family, method, evaluations=EVALUATIONS, progress=progress, executor=executor).save()
         said = [f"no tuned law was there: tuned first with {EVALUATIONS} candidates, kept in {path.name}"]
     law, facts = tuned_files.read(path)
     budget = facts["budget"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...controllers.laws import registry
 from ...controllers.laws.law import Law
 from ...integrators import methods
 from ...integrators.core import contract, options, tolerance_scale
+from ...integrators.engine.spread import spread
 from .curves import Array
 from .rates import Rate
 from .runs import Runs
@@ -78,6 +80,30 @@ class Contestant:
 
 #: a contestant and what it did on a split
 Entry = tuple[Contestant, Sweep]
+
+
+def sweeps(
+    asked: Sequence[tuple[Contestant, Split]], max_steps: int, executor: Executor | None, done: Callable[[], None]
+) -> list[Sweep]:
+    """What every contestant does on its split, in their order; done: called whenever one is through.
+
+    executor: its workers share the sweeps, to the same numbers; None: one after the other here.
+    """
+    splits: list[Split] = []
+    for _, split in asked:
+        if not any(split is known for known in splits):
+            splits.append(split)
+    parts = [(e, next(i for i, known in enumerate(splits) if known is split)) for e, split in asked]
+    return spread(
+        _sweep, parts, executor, shared=(splits, max_steps), what="sweep", named=lambda i: asked[i][0].name,
+        taken=lambda i, sweep: done(),
+    )  # fmt: skip
+
+
+def _sweep(shared: tuple[list[Split], int], part: tuple[Contestant, int]) -> Sweep:
+    splits, max_steps = shared
+    contestant, split = part
+    return contestant.sweep(splits[split], max_steps)
 
 
 def laws(split: Split) -> list[Contestant]:

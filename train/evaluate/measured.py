@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from ..run.progress import Progress
@@ -33,6 +34,7 @@ class Measured:
     clocks      by clock, the law that is fastest on the validation split
     mixed       learned controllers whose training seeds differ in what they compute
     said        sentences on how the clocks were read
+    executor    its workers share the runs, to the same numbers; the clocks are read here
     """
 
     test: Split
@@ -48,6 +50,7 @@ class Measured:
     clocks: dict[str, str] = field(default_factory=dict)
     mixed: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    executor: Executor | None = None
 
     @property
     def base(self) -> Runs:
@@ -61,19 +64,22 @@ class Measured:
 
     def run_laws(self, laws: Sequence[Contestant]) -> None:
         """Choose the denominator on the validation split, and run all laws and a constant step on the test split."""
-        self.on_valid = [(e, self._sweep(e, self.valid)) for e in laws if e.kind in DENOMINATOR_KINDS]
+        chosen = [e for e in laws if e.kind in DENOMINATOR_KINDS]
+        swept = self._sweeps([*((e, self.valid) for e in chosen), *((e, self.test) for e in laws)])
+        self.on_valid = list(zip(chosen, swept, strict=False))
         runs = [e.runs(self.valid, s) for e, s in self.on_valid]
         self.against, self.validation = choose_denominator(runs, self.test.family.error_levels)
-        self.table = [(e, self._sweep(e, self.test)) for e in laws]
+        self.table = list(zip(laws, swept[len(chosen) :], strict=True))
         constant = contestants.constant(self.test, self.fewest.attempts)
-        self.table.append((constant, self._sweep(constant, self.test)))
+        self.table += zip([constant], self._sweeps([(constant, self.test)]), strict=True)
 
     def run_learned(self, learned: Sequence[Guest]) -> None:
         """Run every training seed of the learned controllers; the median seed gets the row."""
         base = self.base
-        for g in learned:
-            several = [contestants.by_tolerance(g.name, g.kind, c, self.test) for c in g.seeds]
-            pairs = [(e, self._sweep(e, self.test)) for e in several]
+        every = [[contestants.by_tolerance(g.name, g.kind, c, self.test) for c in g.seeds] for g in learned]
+        swept = iter(self._sweeps([(e, self.test) for several in every for e in several]))
+        for g, several in zip(learned, every, strict=True):
+            pairs = [(e, next(swept)) for e in several]
             runs = [e.runs(self.test, s) for e, s in pairs]
             levels = self.test.family.error_levels
             median, _ = across_seeds({i: point_ratio(r, base, levels) for i, r in enumerate(runs)})
@@ -128,10 +134,9 @@ class Measured:
             self.across[name] = [charged(r, by_name[name]) for r in several]
         return out
 
-    def _sweep(self, e: Contestant, split: Split) -> Sweep:
-        swept = e.sweep(split, self.max_steps)
-        self.bar.advance()
-        return swept
+    def _sweeps(self, asked: Sequence[tuple[Contestant, Split]]) -> list[Sweep]:
+        """What every contestant does on its split, in their order."""
+        return contestants.sweeps(asked, self.max_steps, self.executor, self.bar.advance)
 
 
 def charged(r: Runs, timed: Runs) -> Runs:

@@ -15,6 +15,7 @@ one law a run can do better.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ...controllers.laws import registry
 from ...controllers.laws import tuned as tuned_files
 from ...integrators import problems
 from ...integrators.core import options
+from ...integrators.engine.spread import checked
 from ...integrators.problems import suites
 from ..config import settings
 from ..run.progress import Progress
@@ -60,6 +62,7 @@ def compare_suite(
     validation_seed: int = 0,
     max_steps: int = MAX_STEPS,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> SuiteReport:
     """Compare one learned controller (a list: its training seeds) with the laws on `n` test instances of every family
     of a suite.
@@ -73,6 +76,7 @@ def compare_suite(
     single           the same by single solves; every family needs kernels of its own for them
     n_validation, validation_seed    instances of every family that choose the denominator, and what draws them
     max_steps        attempts a run may make
+    executor         its workers share the runs, to the same figures; clocks are read in this process
 
     Raises ValueError for unknown names and for more than one learned controller.
     """
@@ -92,7 +96,7 @@ def compare_suite(
         notes += shortfalls(facts, of_provenance(guest.name, getattr(first, "provenance", {})))
     sweeps = (len(suite.families) + len(suite.unseen)) * (3 if wall else 2)
     bar = Progress(f"compare {name}, {method}", sweeps, "sweeps", progress)
-    found = MeasuredSuite(method, suite.families, suite.unseen, max_steps, bar)
+    found = MeasuredSuite(method, suite.families, suite.unseen, max_steps, bar, executor=checked(executor))
     try:
         found.measure(tuned, [guest] if guest else [], n, seed, n_validation, validation_seed)
         against, validation = best_law(found.valid, {f: found.families[f].levels for f in found.seen})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,7 @@ class MeasuredSuite:
     families: dict[str, MeasuredFamily] = field(default_factory=dict)
     valid: dict[str, dict[str, Runs]] = field(default_factory=dict)
     on_valid: dict[str, tuple[Split, list[Entry]]] = field(default_factory=dict)
+    executor: Executor | None = None
 
     def measure(
         self, tuned: Any, guests: Sequence[Guest], n: int, seed: int, n_validation: int, validation_seed: int
@@ -141,7 +143,9 @@ class MeasuredSuite:
         return best_law(timed, {name: self.families[name].levels for name in timed}, clock)[0]
 
     def _sweeps(self, split: Split, entries: Iterable[Contestant]) -> list[Entry]:
-        return [(e, e.sweep(split, self.max_steps)) for e in entries]
+        every = list(entries)
+        swept = contestants.sweeps([(e, split) for e in every], self.max_steps, self.executor, lambda: None)
+        return list(zip(every, swept, strict=True))
 
 
 def rows_of(

@@ -12,6 +12,7 @@ There more than nine of ten instances must have the error, as many as it takes t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from scipy import stats
 
 from ...controllers.laws.law import Law
 from ...integrators import methods
+from ...integrators.engine.spread import spread
 from ...integrators.methods.places import UNASKED
 from ...integrators.problems.families import Family
 from ..evaluate.contestants import HOSTS, laws
@@ -146,6 +148,24 @@ def published(split: Split, rtols: Array, max_steps: int, only: Sequence[str] | 
         for e in laws(split)
         if e.by_tolerance and e.name not in HOSTS and (only is None or e.name in only)
     ]
+
+
+def label_of(method: str, only: Sequence[str] | None) -> str:
+    """What the step of a method under some laws, or all published ones, is called."""
+    return f"{method}: {'a few laws' if only else 'all published laws'}"
+
+
+def published_of(
+    asked: Sequence[tuple[Split, Sequence[str] | None]], rtols: Array, max_steps: int, executor: Executor
+) -> list[list[Candidate]]:
+    """What `published` finds for every method, a split and the laws that are tried, by the executor's workers."""
+    return spread(
+        _published, asked, executor, shared=(rtols, max_steps), what="method", named=lambda i: asked[i][0].method
+    )
+
+
+def _published(shared: tuple[Array, int], part: tuple[Split, Sequence[str] | None]) -> list[Candidate]:
+    return published(part[0], *shared, part[1])
 
 
 def cheapest(candidates: Sequence[Candidate], error: float) -> Candidate | None:

@@ -43,6 +43,17 @@ def jacobian(t, y, p):
 """
 
 
+@dataclass
+class TimeLeft:
+    """What is left of the time that a fit may take, in seconds; end: by the monotonic clock."""
+
+    end: float
+
+    @property
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+
 @dataclass(frozen=True)
 class Ratio:
     """Time of one side over that of another: geometric mean over instances and its 95 % interval."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from ...integrators.core import options, tolerance_scale
 from ...integrators.core.errors import OptionError
 from ...integrators.core.solver_options import LARGEST_RTOL
 from ...integrators.engine.costs import NONE
+from ...integrators.engine.spread import checked
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..evaluate.curves import Array
 from ..evaluate.splits import Split, draw
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
+from . import candidates as tries
 from . import clock
 from .against import against_default, against_scipy
 from .candidates import FIRST, Candidate, cheapest, method_names, published, settle, sweep
@@ -47,17 +50,6 @@ TOLERANCES = 24
 MAX_STEPS = 50_000  # attempts of a solve in a sweep
 DEFAULT = ("tsit5", "universal_law")
 NEAR = 1.5  # methods within this factor of the least work are clocked
-
-
-@dataclass
-class _Clock:
-    """What is left of the time."""
-
-    end: float
-
-    @property
-    def left(self) -> float:
-        return self.end - time.monotonic()
 
 
 @options.named
@@ -72,6 +64,7 @@ def fit(
     seed: int = 0,
     n: int | None = None,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> Fit:
     """The fastest solver found for a family at a wanted error.
 
@@ -85,6 +78,7 @@ def fit(
     Raises ValueError for unknown names and values that do not fit, and where no method reaches the wanted error: the
     message says what the best one reached.
     """
+    executor = checked(executor)
     fam = problems.family(problems.named(family))  # known by its name from here on: costs are measured by it
     error = fam.wanted if wanted_error is None else options.number("wanted_error", wanted_error, above=0.0, below=1.0)
     minutes = options.number("minutes", minutes, above=0.0)
@@ -96,26 +90,18 @@ def fit(
     given = [resolve.controller(str(c), fam.name, fam.method) if isinstance(c, (str, Path)) else c for c in controllers]
     out = Path("fits") / fam.name if out is None else Path(out)
     notes = Notes(out, fam, error, seed, minutes)
-    return _Search(
-        fam, error, _Clock(time.monotonic() + 60.0 * minutes), notes, seed, count, given, base, progress
-    ).run()
+    left = clock.TimeLeft(time.monotonic() + 60.0 * minutes)
+    return _Search(fam, error, left, notes, seed, count, given, base, progress, executor).run()
 
 
 class _Search:
     def __init__(
-        self,
-        fam: Family,
-        error: float,
-        clock_: _Clock,
-        notes: Notes,
-        seed: int,
-        count: int,
-        guests: list[Any],
-        base: Any,
-        progress: bool,
-    ) -> None:
+        self, fam: Family, error: float, clock_: clock.TimeLeft, notes: Notes, seed: int, count: int, guests: list[Any],
+        base: Any, progress: bool, executor: Executor | None = None,
+    ) -> None:  # fmt: skip
         self.fam, self.error, self.clock, self.notes, self.seed = fam, error, clock_, notes, seed
         self.count, self.guests, self.base, self.progress = count, guests, base, progress
+        self.executor, self.tried = executor, {}  # type: tuple[Executor | None, dict[str, list[Candidate]]]
         tight, loose = fam.tolerances[-1], fam.tolerances[0]
         # a chaotic family makes errors much larger than the tolerance
         loose, tight = max(loose, min(0.1, 10.0 * error)), max(min(tight, 1e-5 * error), 1e-13)
@@ -150,8 +136,12 @@ class _Search:
         found: list[Candidate] = []
         # the default's method always, the family's own, and one of the other kind, however short the time is
         first = list(dict.fromkeys([DEFAULT[0], tried[0], *check]))
-        for method in [*first, *(name for name in tried if name not in first)]:
-            if method not in first and self.clock.left < 0.0:
+        self.side_by_side(first, FIRST)
+        others = [name for name in tried if name not in first]
+        if self.clock.left > 0.0:
+            self.side_by_side(others, FIRST)
+        for method in [*first, *others]:
+            if method not in first and tries.label_of(method, FIRST) not in self.tried and self.clock.left < 0.0:
                 self.skipped.append(method)
                 continue
             best = self.published(method, FIRST)
@@ -166,6 +156,8 @@ class _Search:
             for c in found
             if self.work(c) <= NEAR * least or methods.get(c.method).implicit != methods.get(found[0].method).implicit
         ]
+        if self.clock.left > 0.0:
+            self.side_by_side([c.method for c in close], None)
         out = [self.published(c.method, None) if self.clock.left > 0.0 else c for c in close]
         # what is recommended must not be slower than what runs where nothing is asked for
         by_name = {(c.method, c.name): c for c in [*out, self.candidate(*DEFAULT)] if c is not None}
@@ -185,12 +177,12 @@ class _Search:
 
     def published(self, method: str, only: Sequence[str] | None) -> Candidate | None:
         """The cheapest published law of a method, on validation instances."""
-        label = f"{method}: {'a few laws' if only else 'all published laws'}"
+        label = tries.label_of(method, only)
         kept = self.notes.get(label)
         if kept is not None:
             return None if kept["law"] is None else self.candidate(method, kept["law"])
         start = time.monotonic()
-        found = published(self.split(method), self.rtols, MAX_STEPS, only)
+        found = self.tried.pop(label, None) or published(self.split(method), self.rtols, MAX_STEPS, only)
         best = cheapest(found, self.error)
         self.notes.put(label, {"law": None if best is None else best.name})
         point = None if best is None else best.at(self.error)
@@ -198,6 +190,14 @@ class _Search:
             f"{best.name} {point.nfev:.0f} f-evaluations at rtol {point.rtol:.1e}")  # fmt: skip
         self.say(f"  {label}: {what} ({time.monotonic() - start:.1f} s)")
         return best
+
+    def side_by_side(self, names: Sequence[str], only: Sequence[str] | None) -> None:
+        """Try methods by the workers of the executor, where there is one, as `published` does."""
+        open_ = [name for name in names if self.notes.get(tries.label_of(name, only)) is None]
+        if self.executor is not None and open_:
+            asked = [(self.split(name), only) for name in open_]
+            found = tries.published_of(asked, self.rtols, MAX_STEPS, self.executor)
+            self.tried |= zip([tries.label_of(name, only) for name in open_], found, strict=True)
 
     def candidate(self, method: str, law: str) -> Candidate:
         split = self.split(method)
@@ -262,8 +262,9 @@ class _Search:
                 self.skipped.append("tuned law")
                 return []
             result = tune_splits(
-                self.fam.name, [train], [self.split(method)], budget, self.seed, restarts=2, progress=self.progress
-            )
+                self.fam.name, [train], [self.split(method)], budget, self.seed, restarts=2, progress=self.progress,
+                executor=self.executor,
+            )  # fmt: skip
             result.save(path)
         law = resolve.controller(str(path))
         found = self.settled(sweep(self.split(method), "tuned", "tuned", law, self.rtols, MAX_STEPS))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from ...integrators.core.errors import OptionError
+from ...integrators.engine.spread import checked
 from ..config import config as configs
 from ..config import overrides, reading, settings
 from ..config.config import Config
@@ -22,6 +25,7 @@ def train(
     progress: bool = True,
     algo: str | None = None,
     changes: Sequence[str] = (),
+    executor: Executor | None = None,
 ) -> Path:
     """Train by a config; returns the path of the exported controller, or the run folder of a neural differential
     equation (a config with a [task] table, `train.neural.config`).
@@ -34,9 +38,12 @@ def train(
     algo        in the place of the config's algorithm, with [train] of the shipped config of that algorithm
                 (`overrides.with_algorithm`)
     changes     settings in the place of the config's, "train.total_steps=5000" for instance; after `algo`
+    executor    of algorithms "es" and "closed_form": its workers share the candidates of a generation, to the same
+                numbers.  Other trainings are one process; several seeds of them can be shared out (`seeds.train_seeds`)
 
     Raises ValueError on a bad config or a folder that already holds a run.
     """
+    executor = checked(executor)
     if seed is not None:
         settings.seed("seed", seed)
     reading.folder("out", out)
@@ -44,6 +51,8 @@ def train(
         config = configs.from_dict(_changed(config.as_dict(), algo, changes))
     if not isinstance(config, Config):
         tables = _changed(configs.read(config), algo, changes)
+        if executor is not None and ("task" in tables or "fields" in tables):
+            raise _one_process("of a neural network")
         if "task" in tables:
             from ..neural.config import from_dict
             from ..neural.loop import train as train_task
@@ -58,6 +67,8 @@ def train(
     cfg = config
     if seed is not None:
         cfg = dataclasses.replace(cfg, seed=seed)
+    if executor is not None and not _shares(cfg):
+        raise _one_process(f"by {cfg.algorithm!r}" + (f" in {cfg.env['id']}" if cfg.algorithm == "es" else ""))
     with leaving_nothing(folder_of(cfg, out)):
         if cfg.algorithm == "es" and cfg.env.get("id") == settings.STRENGTH_ID:
             from ..algorithms.strength_es import train as train_strength
@@ -66,14 +77,27 @@ def train(
         if cfg.algorithm == "es":
             from ..algorithms.es import train as train_es
 
-            return train_es(cfg, out, resume, progress)
+            return train_es(cfg, out, resume, progress, executor)
         if cfg.algorithm == "closed_form":
             from ..closed.train import train as train_closed
 
-            return train_closed(cfg, out, resume, progress)
+            return train_closed(cfg, out, resume, progress, executor)
         from ..algorithms.sb3 import train as train_sb3
 
         return train_sb3(cfg, out, resume, progress)
+
+
+def _shares(cfg: Config) -> bool:
+    """Whether a training has candidates that workers can share."""
+    return cfg.algorithm == "closed_form" or (cfg.algorithm == "es" and cfg.env.get("id") != settings.STRENGTH_ID)
+
+
+def _one_process(what: str) -> OptionError:
+    """The error of a training that an executor was given for and that has nothing to share out."""
+    return OptionError(
+        f"a training {what} is one process, which executor (--cluster) cannot share out: the candidates of algorithms "
+        "'es' and 'closed_form' can be shared, several seeds (--seeds), and the trials of a sweep"
+    )
 
 
 def _changed(tables: dict[str, Any], algo: str | None, changes: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ...integrators import problems
 from ...integrators.problems import suites
 from ...integrators.problems.fingerprint import fingerprint
 from ..config.resolved import resolved
+from ..config.settings import SDE_ID
 from .checkpoint import Checkpoint, digest
 from .lock import held
 from .provenance import changes, provenance
@@ -42,7 +43,9 @@ def own_family(asked: Mapping[str, Any]) -> str | None:
     and a config without a family.
     """
     env = asked.get("env")
-    name = suites.called(env["family"]) if isinstance(env, Mapping) and "family" in env else None
+    if not isinstance(env, Mapping) or env.get("id") == SDE_ID:  # its families ship
+        return None
+    name = suites.called(env["family"]) if "family" in env else None
     if name is None or suites.is_suite(name) or problems.ships(name):
         return None
     return fingerprint(problems.family(name))

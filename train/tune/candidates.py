@@ -67,8 +67,8 @@ def candidates(
         # what a search leaves that ends early is shared by those after it
         share = (evaluations - objective.evaluations) // (len(starts) + 1 - k)
 
-        def evaluate(vector: np.ndarray, base: str = base) -> float:
-            return objective(_law(space, vector, laws[base]))
+        def evaluate(vectors: list[np.ndarray], base: str = base) -> list[float]:
+            return objective.many([_law(space, vector, laws[base]) for vector in vectors])
 
         def report(value: float) -> None:
             nonlocal lowest
@@ -81,7 +81,7 @@ def candidates(
         label = f"{base}/{k + 1}"
         out.append(Candidate(label, _law(space, vector, laws[base], label), value, base, stopped))
         law = _law(space, mean, laws[base], f"{label}m")
-        out.append(Candidate(law.name, law, evaluate(mean), base, stopped))
+        out.append(Candidate(law.name, law, evaluate([mean])[0], base, stopped))
     return out
 
 
@@ -108,7 +108,7 @@ def _distinct(space: search.SearchSpace, laws: dict[str, Law], count: int) -> li
 
 def _cma(
     space: search.SearchSpace,
-    evaluate: Callable[[np.ndarray], float],
+    evaluate: Callable[[list[np.ndarray]], list[float]],
     x0: np.ndarray,
     sigma: float,
     inject: list[np.ndarray],
@@ -119,7 +119,7 @@ def _cma(
     """One search in the box, which is scaled to 0..1: (best vector, its value, final mean, whether it ended before its
     budget did).
 
-    evaluate: cost of a vector.  x0: where it begins.  inject: vectors that stand in the first generation, in the place
+    evaluate: costs of vectors.  x0: where it begins.  inject: vectors that stand in the first generation, in the place
     of random draws.  budget: evaluations.  report: told the least value after every generation.
     """
     import cma
@@ -134,7 +134,7 @@ def _cma(
         "maxfevals": max(budget, 1),
     }
     es = cma.CMAEvolutionStrategy(np.clip((x0 - space.low) / width, 0.0, 1.0), sigma, given)
-    best, lowest = np.array(x0, dtype=float), evaluate(x0)
+    best, lowest = np.array(x0, dtype=float), evaluate([x0])[0]
     spent = 1
     first = [np.clip((v - space.low) / width, 0.0, 1.0) for v in inject]
     while spent + es.popsize <= budget and not es.stop():
@@ -142,7 +142,7 @@ def _cma(
         for i, v in enumerate(first[: es.popsize - 2]):
             asked[i] = v
         first = []
-        values = [evaluate(space.low + width * np.clip(u, 0.0, 1.0)) for u in asked]
+        values = evaluate([space.low + width * np.clip(u, 0.0, 1.0) for u in asked])
         spent += len(values)
         es.tell(asked, values)
         k = int(np.argmin(values))

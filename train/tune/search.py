@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ...controllers.laws.values import json_values
 from ...integrators import methods, problems
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError
+from ...integrators.engine.spread import checked
 from ...integrators.problems import suites
 from ...integrators.problems.families import Family
 from ...integrators.problems.fingerprint import fingerprint
@@ -90,6 +92,7 @@ def tune(
     validation_seed: int = 0,
     budget_of: Any = None,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> Tuned:
     """Tune the general linear law on `n` training instances of a family, or of every family of a suite.
 
@@ -107,6 +110,7 @@ def tune(
                    as many training instances, unless n says otherwise, and so many candidates that it makes as many
                    attempted steps, by what the published laws take; never fewer than `evaluations`, and less only
                    where searches stop improving
+    executor       its workers share the candidates of a generation, to the same result (`docs/many_machines.md`)
 
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws,
     and a `start` that the method cannot drive.
@@ -131,7 +135,7 @@ def tune(
     valid = [draw(name, method, "validation", n_validation, validation_seed) for name in names]
     return tune_splits(
         family, train, valid, evaluations, seed, restarts=restarts, sigma=sigma, start=start, budget=budget,
-        progress=progress,
+        progress=progress, executor=executor,
     )  # fmt: skip
 
 
@@ -147,6 +151,7 @@ def tune_splits(
     start: Law | None = None,
     budget: Training | None = None,
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> Tuned:
     """As `tune`, on splits of one's own, each of which counts the same.
 
@@ -156,7 +161,7 @@ def tune_splits(
     check_search(evaluations, seed, restarts, sigma, start, progress)
     method = train[0].method
     names = check_laws(method, evaluations, start)
-    objective = Objective(train)
+    objective = Objective(train, executor=checked(executor))
     pool = {label: registry.get(label) for label in names}
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
     try:
@@ -174,8 +179,8 @@ def tune_splits(
         bar.close()
     pool |= {c.label: c.law for c in found}
     cost |= {c.label: c.cost for c in found}
-    check = Objective(valid)
-    score = {label: check(law) for label, law in pool.items()}
+    check = Objective(valid, executor=executor)
+    score = dict(zip(pool, check.many(list(pool.values())), strict=True))
     chosen = min(score, key=lambda label: (score[label], label))
     ranked = sorted(score.items(), key=lambda kv: kv[1])
     ratios = {label: float(np.exp(value - score[chosen])) for label, value in ranked}
@@ -213,11 +218,11 @@ def _fingerprint(name: str) -> dict[str, str]:
 
 def _costs(objective: Objective, pool: Mapping[str, Law], bar: Progress) -> dict[str, float]:
     """What every law of the pool costs."""
-    cost: dict[str, float] = {}
-    for label, law in pool.items():
-        cost[label] = objective(law)
-        bar.update(objective.evaluations, best=min(cost.values()))
-    return cost
+
+    def report(least: float) -> None:
+        bar.update(objective.evaluations, best=least)
+
+    return dict(zip(pool, objective.many(list(pool.values()), report), strict=True))
 
 
 def _sizes(splits: Sequence[Sweepable]) -> dict[str, int]:

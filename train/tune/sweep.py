@@ -14,12 +14,11 @@ A sweep file is a training config (`train.config`) with one more table:
     "train.n_epochs" = {low = 2, high = 10}         # whole numbers
     "policy.hidden" = [[8], [16], [16, 16]]         # choices
 
-Every training run is an ordinary run folder, `trial-007/s0`, made by a process of its own: what it leaves behind cannot
-touch the next, it can be stopped, and it ends with the sweep, whatever ends that (it watches a pipe that the sweep
-holds open).  The figure of a run is the best validation in its log.  `sweep.journal` is Optuna's storage
-(`optuna-dashboard` reads it), `sweep.json` the summary.  A sweep that was interrupted goes on where it stopped, runs
-from their last checkpoint; `trials` may grow between, nothing else may change.  Trial n is drawn from a seed of its
-own, so stopping and going on draws the same settings.
+Every training run is an ordinary run folder, `trial-007/s0`, made by a process of its own (`run.apart`).  The figure of
+a run is the best validation in its log.  `sweep.journal` is Optuna's storage (`optuna-dashboard` reads it),
+`sweep.json` the summary.  A sweep that was interrupted goes on where it stopped, runs from their last checkpoint;
+`trials` may grow between, nothing else may change.  Trial n is drawn from a seed of its own, so stopping and going on
+draws the same settings, and so do trials that are run side by side.
 
 Akiba et al. 2019, Optuna, doi 10.1145/3292500.3330701; Bergstra et al. 2011, Algorithms for hyper-parameter
 optimization (TPE).
@@ -27,29 +26,24 @@ optimization (TPE).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
-import os
-import subprocess
-import sys
-import threading
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import config as configs
+from ...integrators.core.errors import OptionError
+from ...integrators.engine.spread import checked
 from ..config import reading, settings
-from ..run.lock import held, wait_free
+from ..run.apart import Failed, train_all, train_apart
+from ..run.lock import held
 from ..run.progress import Progress
-from ..run.runfiles import plain, read_json, read_log, write_json
+from ..run.runfiles import plain, read_json, write_json
 from .sweep_space import Space, load, with_values
 
-POLL = 0.2  # seconds between looks at a run's log
 HOPELESS = 3  # failures with no success before that end a sweep
-ORPHAN = 30.0  # seconds that a trainer whose sweep was killed has to end
 
 
 @dataclass(frozen=True)
@@ -103,12 +97,20 @@ def _row(t: Trial) -> tuple[str, ...]:
     return (str(t.number), t.state, value, *drawn, t.folder)
 
 
-def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = None, progress: bool = True) -> Result:
+def sweep(
+    config: str | Path, out: str | Path | None = None, seed: int | None = None, progress: bool = True,
+    executor: Executor | None = None,
+) -> Result:  # fmt: skip
     """Run, or go on with, the sweep of a file; a folder belongs to one process at a time.
 
-    seed overrides the config's; out: sweep folder (default runs/<name>-<algorithm>-sweep).  Raises ValueError on a bad
-    file, on a folder that holds another sweep, and where every trial fails; ModuleNotFoundError without Optuna.
+    seed overrides the config's; out: sweep folder (default runs/<name>-<algorithm>-sweep).  executor: its workers share
+    the trials, to the same draws and figures: of samplers "random" and "grid" all of them, of "tpe", which draws a
+    trial from the results of those before, the seeds of one trial.  The folder must be on a disk that they share.
+
+    Raises ValueError on a bad file, on a folder that holds another sweep, where every trial fails, and for an executor
+    with `prune = true`, or with "tpe" and one seed; ModuleNotFoundError without Optuna.
     """
+    executor = checked(executor)
     reading.folder("out", out)
     if seed is not None:
         settings.seed("seed", seed)
@@ -116,6 +118,16 @@ def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = 
     if seed is not None:
         space = dataclasses.replace(space, base={**space.base, "seed": seed})
     cfg = space.config
+    if executor is not None and space.prune:
+        raise OptionError(
+            "sweep.prune = true stops a trial by what the trials before it gave, one after the other: set it to false "
+            "to share trials out (executor, --cluster)"
+        )
+    if executor is not None and space.sampler == "tpe" and space.seeds == 1:
+        raise OptionError(
+            'sweep.sampler = "tpe" draws each trial from the results of those before, one after the other: with seeds '
+            '= 1 there is nothing to share out (executor, --cluster); take "random" or "grid", or more seeds'
+        )
     try:
         import optuna
         from optuna.storages.journal import JournalFileBackend
@@ -131,12 +143,13 @@ def sweep(config: str | Path, out: str | Path | None = None, seed: int | None = 
         "prune": space.prune,
     }
     with held(path):
-        return _sweep(space, cfg, path, plain(asked), optuna, JournalFileBackend, progress)
+        return _sweep(space, cfg, path, plain(asked), optuna, JournalFileBackend, progress, executor)
 
 
 def _sweep(
-    space: Space, cfg: Any, path: Path, asked: dict[str, Any], optuna: Any, backend: Any, progress: bool
-) -> Result:
+    space: Space, cfg: Any, path: Path, asked: dict[str, Any], optuna: Any, backend: Any, progress: bool,
+    executor: Executor | None,
+) -> Result:  # fmt: skip
     given = path / "config.json"
     if given.exists() and read_json(given) != asked:
         raise ValueError(
@@ -157,14 +170,12 @@ def _sweep(
     try:
         while (done := len(_trials(study))) < space.count:
             bar.update(done, best=_best(study))
-            # a sampler that starts anew for every trial draws the same after an interruption
-            study.sampler = (optuna.samplers.TPESampler if space.sampler == "tpe" else optuna.samplers.RandomSampler)(
-                seed=(cfg.seed * 100_003 + done) % 2**32)  # fmt: skip
-            if space.sampler == "grid" and not study.get_trials(
-                deepcopy=False, states=(optuna.trial.TrialState.WAITING,)
-            ):
-                study.enqueue_trial(space.point(done))
-            _run(study, optuna, space, path, progress)
+            if executor is None:
+                _run(study, optuna, space, path, done)
+            else:
+                # what is hopeless is seen by the first ones
+                most = 1 if space.sampler == "tpe" else HOPELESS - done if done < HOPELESS else space.count - done
+                _run_together(study, optuna, space, path, range(done, min(done + most, space.count)), executor)
             trials = _trials(study)
             _write(path, cfg.name, trials)
             if len(trials) >= min(HOPELESS, space.count) and all(t.state == "failed" for t in trials):
@@ -193,17 +204,33 @@ def _take_up(study: Any, optuna: Any) -> None:
         study._storage.set_trial_state_values(old._trial_id, optuna.trial.TrialState.FAIL)
 
 
-def _run(study: Any, optuna: Any, space: Space, path: Path, progress: bool) -> None:
-    """One trial: its runs, one after the other, and what Optuna is told."""
-    state = optuna.trial.TrialState
+def _asked(study: Any, optuna: Any, space: Space, number: int) -> tuple[Any, dict[str, Any], str]:
+    """Trial `number` as Optuna draws it, or one that waits, its settings and its folder."""
+    # a sampler that starts anew for every trial draws the same after an interruption
+    study.sampler = (optuna.samplers.TPESampler if space.sampler == "tpe" else optuna.samplers.RandomSampler)(
+        seed=(space.config.seed * 100_003 + number) % 2**32
+    )
+    waiting = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+    if space.sampler == "grid" and not waiting:
+        study.enqueue_trial(space.point(number))
     trial = study.ask()
     values = space.suggest(trial)
     folder = trial.user_attrs.get("folder", f"trial-{trial.number:03d}")
     trial.set_user_attr("folder", folder)
+    return trial, values, folder
+
+
+def _seeds(space: Space) -> list[int]:
+    return [int(space.base.get("seed", 0)) + i for i in range(space.seeds)]
+
+
+def _run(study: Any, optuna: Any, space: Space, path: Path, number: int) -> None:
+    """One trial: its runs, one after the other, and what Optuna is told."""
+    state = optuna.trial.TrialState
+    trial, values, folder = _asked(study, optuna, space, number)
     start, figures = time.time(), []
     try:
-        for i in range(space.seeds):
-            seed = int(space.base.get("seed", 0)) + i
+        for i, seed in enumerate(_seeds(space)):
             figure = trial.user_attrs.get(f"run {seed}")
             if figure is None:
                 data = {**with_values(space.base, values), "seed": seed}
@@ -213,51 +240,70 @@ def _run(study: Any, optuna: Any, space: Space, path: Path, progress: bool) -> N
     except optuna.TrialPruned:
         trial.set_user_attr("seconds", time.time() - start)
         study.tell(trial, state=state.PRUNED)
-    except _Failed as error:
-        trial.set_user_attr("seconds", time.time() - start)
-        trial.set_user_attr("error", str(error))
-        study.tell(trial, state=state.FAIL)
+    except Failed as error:
+        _failed(study, optuna, trial, start, str(error))
     else:
         trial.set_user_attr("seconds", time.time() - start)
         study.tell(trial, sum(figures) / len(figures))
 
 
-class _Failed(Exception):
-    """A run that ended without a figure."""
+def _failed(study: Any, optuna: Any, trial: Any, start: float, why: str) -> None:
+    trial.set_user_attr("seconds", time.time() - start)
+    trial.set_user_attr("error", why)
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _run_together(study: Any, optuna: Any, space: Space, path: Path, numbers: range, executor: Executor) -> None:
+    """Several trials: their runs side by side, and what Optuna is told once all runs of a trial are through."""
+    trials = [_asked(study, optuna, space, number) for number in numbers]
+    start, seeds = time.time(), _seeds(space)
+    where = [(k, seed) for k in range(len(trials)) for seed in seeds]
+    found: dict[tuple[int, int], tuple[float | None, str]] = {
+        (k, seed): (trials[k][0].user_attrs[f"run {seed}"], "")
+        for k, seed in where
+        if f"run {seed}" in trials[k][0].user_attrs
+    }
+    open_ = [place for place in where if place not in found]
+    told: set[int] = set()
+
+    def tell(k: int) -> None:
+        """Tell Optuna of trial k, if that can be done: as `_run` does, which stops at the first run that fails."""
+        if k in told or any((k, seed) not in found for seed in seeds):
+            return
+        told.add(k)
+        trial, figures = trials[k][0], []
+        for seed in seeds:
+            figure, why = found[k, seed]
+            if figure is None:
+                _failed(study, optuna, trial, start, why)
+                return
+            trial.set_user_attr(f"run {seed}", figure)
+            figures.append(figure)
+        trial.set_user_attr("seconds", time.time() - start)
+        study.tell(trial, sum(figures) / len(figures))
+
+    def taken(i: int, answer: tuple[float | None, str]) -> None:
+        found[open_[i]] = answer
+        tell(open_[i][0])
+
+    for k in range(len(trials)):
+        tell(k)
+    runs = [
+        ({**with_values(space.base, trials[k][1]), "seed": seed}, path / trials[k][2] / f"s{seed}")
+        for k, seed in open_
+    ]
+    train_all(runs, executor, taken)
 
 
 def _train(data: dict[str, Any], folder: Path, trial: Any | None) -> float:
-    """Train once in a process of its own; returns the best validation.
+    """The best validation of a run, which goes to `trial` as it comes, and may end the run by TrialPruned."""
+    seen = 0
 
-    Validations go to `trial` as they come, which may end the run by TrialPruned.  `_Failed` where there is no figure.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    wait_free(folder, ORPHAN)  # of a sweep that was killed a moment ago
-    said = folder.with_suffix(".log")
-    with said.open("a") as f:
-        command = [sys.executable, "-c", f"from {__name__} import _child; _child()", str(folder)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=f, stderr=f, text=True)
-    feed: Any = process.stdin
-    try:
-        with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
-            feed.write(json.dumps(data) + "\n")
-            feed.flush()  # and it stays open: the trainer ends when it is closed
-        seen = 0
-        while process.poll() is None:
-            time.sleep(POLL)
-            if trial is not None:
-                seen = _report(trial, _validations(folder), seen)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            feed.close()
-    found = _validations(folder)
-    if process.returncode != 0 or not found:
-        lines = said.read_text().strip().splitlines()
-        raise _Failed(lines[-1] if lines else f"exit code {process.returncode}")
-    return min(found)
+    def watch(found: list[float]) -> None:
+        nonlocal seen
+        seen = _report(trial, found, seen)
+
+    return train_apart(data, folder, None if trial is None else watch)
 
 
 def _report(trial: Any, found: list[float], seen: int) -> int:
@@ -268,35 +314,6 @@ def _report(trial: Any, found: list[float], seen: int) -> int:
         if trial.should_prune():
             raise optuna.TrialPruned
     return len(found)
-
-
-def _validations(folder: Path) -> list[float]:
-    """Validation figures in a run's log so far; a line that is being written is left for the next look."""
-    found = [row.get("validation") for row in read_log(folder / "log.jsonl")[0]]
-    return [float(v) for v in found if v is not None and math.isfinite(v)]
-
-
-def _child() -> None:
-    """Train in this process: the config comes on standard input, the folder is the argument.
-
-    The run goes on from the folder's checkpoint where it holds one.
-    """
-    from ..run.run import train
-
-    folder = Path(sys.argv[1])
-    data = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
-    train(configs.from_dict(data), out=folder, resume=(folder / "config.json").exists(), progress=False)
-
-
-def _end_with_the_sweep() -> None:
-    """End this process when the pipe's other end is closed, as that of a killed process is too.
-
-    That may be at any moment: files are put in place whole.
-    """
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
 
 
 def _trials(study: Any) -> list[Trial]:

@@ -269,3 +269,15 @@ def test_rejections_where_the_noise_does_not_commute(method, right):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert off(solve(step_size=0.25)) < 4.0
+
+
+def test_the_warning_of_rejections_comes_once_in_a_loop():
+    y0 = torch.tensor([[1.0, 0.5]], dtype=torch.float64).repeat(50, 1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for seed in range(4):
+            ss.neural.sdeint(
+                lambda t, y: torch.zeros_like(y), lambda t, y: y.flip(-1), y0, [0.0, 1.0], method="milstein_ito",
+                rtol=0.1, atol=0.1, controller="i", first_step=1.0, adjoint="none", seed=seed,
+            )  # fmt: skip
+    assert len(seen) == 1

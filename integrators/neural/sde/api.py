@@ -30,7 +30,7 @@ Tensor = torch.Tensor
 ADJOINTS = ("discrete", "none")
 BROWNIANS = ("memory", "tree")
 #: share of rejected attempts up to which nothing is said of noise that does not commute
-SELDOM = 0.02
+SELDOM = 0.05
 #: record slots that every method fills; HS, sosri
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.SPAN, rec.TRUNCATED,
@@ -216,7 +216,7 @@ def _look_at_rejections(plan: Plan, g: Coefficient, rows: Tensor, taken: Taken) 
     with torch.no_grad():
         g0 = g(at, y)
     if mixes(g, at, y, g0, torch.isfinite(g0).all(1)):
-        warn_of_mixing(plan.method.name, rejected, rejected + accepted)
+        warn_of_mixing(plan.method.name)
 
 
 def _times(t: Any) -> np.ndarray:

@@ -75,10 +75,11 @@ def mixes(g: Coefficient, t: Tensor, y: Tensor, g0: Tensor, ok: Tensor) -> bool:
     return False
 
 
-def warn_of_mixing(method: str, rejected: int, tried: int) -> None:
-    """UserWarning that rejections spoil the limit of a method for noise that commutes."""
+def warn_of_mixing(method: str) -> None:
+    """UserWarning that rejections spoil the limit of a method for noise that commutes.  The text has no numbers of the
+    solve, so that Python shows it once a line of code and not once an iteration."""
     warnings.warn(
-        f"components of the diffusion depend on other components of the state, and {rejected} of {tried} attempts were "
+        "components of the diffusion depend on other components of the state, and more than one attempt in twenty was "
         f"rejected: steps by {method} that are chosen by the noise in them may then converge to a wrong solution, "
         "however small the tolerance. Use stochastic_heun or euler_heun on the Stratonovich equation, or fixed steps "
         "(step_size=), or a controller that is seldom rejected",

@@ -72,10 +72,12 @@ def test_every_public_name_of_the_package_is_in_the_reference():
     import stepsmith as ss
 
     headings = {heading for page in REFERENCE for _, heading, _ in ENTRY.findall(page.read_text(encoding="utf-8"))}
-    rooms = {"problems", "envs", "controllers", "integrators", "policies", "train", "neural"}
+    rooms = {"problems", "sdes", "envs", "controllers", "integrators", "policies", "train", "neural", "flows"}
     assert {f"ss.{name}" for name in ss.__all__ if name not in rooms} <= headings
     kinds = {"REGULARISERS", "regularisers", "strength"}  # a table and two modules, whose members have entries
     assert {f"ss.neural.{name}" for name in ss.neural.__all__ if name not in kinds} <= headings
+    tables = {"GRIDS", "KINDS", "METHODS", "PREDICTIONS", "PROCESSES"}
+    assert {f"ss.flows.{name}" for name in ss.flows.__all__ if name not in tables} <= headings
 
 
 def command_rows(group, before=""):

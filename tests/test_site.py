@@ -11,10 +11,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
+import commands
 import pages
-from stepsmith.train.cli import app
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -80,25 +79,10 @@ def test_every_public_name_of_the_package_is_in_the_reference():
     assert {f"ss.flows.{name}" for name in ss.flows.__all__ if name not in tables} <= headings
 
 
-def command_rows(group, before=""):
-    """The rows of the page on the command line, from the program."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from command_rows(command, f"{before}{name} ")
-            continue
-        arguments = [
-            (p.metavar or p.name.upper()).strip("[]") for p in command.params if p.param_type_name == "argument"
-        ]
-        options = [max(p.opts, key=len) for p in command.params if p.param_type_name == "option"]
-        shown = " ".join(f"`{option}`" for option in options if option != "--help")
-        called = " ".join(["stepsmith", before + name, *arguments])
-        yield f"| `{called}` | {command.get_short_help_str(400)} | {shown} |"
-
-
 def test_the_page_on_the_command_line_is_the_programs():
-    text = (ROOT / "docs" / "reference" / "command_line.md").read_text(encoding="utf-8")
-    rows = list(command_rows(typer.main.get_command(app)))
-    assert [line for line in text.splitlines() if line.startswith("| `stepsmith ")] == rows
+    lines = commands.PAGE.read_text(encoding="utf-8").splitlines()
+    said = "python tests/helpers/commands.py writes the table anew"
+    assert [line for line in lines if line.startswith("| `stepsmith ")] == list(commands.rows()), said
 
 
 @pytest.mark.parametrize("page", ADDRESSED)

@@ -11,10 +11,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
+import commands
 import pages
-from stepsmith.train.cli import app
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -72,33 +71,18 @@ def test_every_public_name_of_the_package_is_in_the_reference():
     import stepsmith as ss
 
     headings = {heading for page in REFERENCE for _, heading, _ in ENTRY.findall(page.read_text(encoding="utf-8"))}
-    rooms = {"problems", "envs", "controllers", "integrators", "policies", "train", "neural", "flows"}
+    rooms = {"problems", "sdes", "envs", "controllers", "integrators", "policies", "train", "neural", "flows"}
     assert {f"ss.{name}" for name in ss.__all__ if name not in rooms} <= headings
-    tables = {"GRIDS", "KINDS", "METHODS", "PREDICTIONS", "PROCESSES"}
-    assert {f"ss.flows.{name}" for name in ss.flows.__all__ if name not in tables} <= headings
     kinds = {"REGULARISERS", "regularisers", "strength"}  # a table and two modules, whose members have entries
     assert {f"ss.neural.{name}" for name in ss.neural.__all__ if name not in kinds} <= headings
-
-
-def command_rows(group, before=""):
-    """The rows of the page on the command line, from the program."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from command_rows(command, f"{before}{name} ")
-            continue
-        arguments = [
-            (p.metavar or p.name.upper()).strip("[]") for p in command.params if p.param_type_name == "argument"
-        ]
-        options = [max(p.opts, key=len) for p in command.params if p.param_type_name == "option"]
-        shown = " ".join(f"`{option}`" for option in options if option != "--help")
-        called = " ".join(["stepsmith", before + name, *arguments])
-        yield f"| `{called}` | {command.get_short_help_str(400)} | {shown} |"
+    tables = {"GRIDS", "KINDS", "METHODS", "PREDICTIONS", "PROCESSES"}
+    assert {f"ss.flows.{name}" for name in ss.flows.__all__ if name not in tables} <= headings
 
 
 def test_the_page_on_the_command_line_is_the_programs():
-    text = (ROOT / "docs" / "reference" / "command_line.md").read_text(encoding="utf-8")
-    rows = list(command_rows(typer.main.get_command(app)))
-    assert [line for line in text.splitlines() if line.startswith("| `stepsmith ")] == rows
+    lines = commands.PAGE.read_text(encoding="utf-8").splitlines()
+    said = "python tests/helpers/commands.py writes the table anew"
+    assert [line for line in lines if line.startswith("| `stepsmith ")] == list(commands.rows()), said
 
 
 @pytest.mark.parametrize("page", ADDRESSED)

@@ -13,13 +13,16 @@ import griffe
 
 START = r"(?:^|(?<=\n)|(?<=[.;)]  )|(?<=[.;)] )|(?<=[.;)]\n))"
 
-PLACEHOLDER = re.compile(r"<(?=[a-z]+>)(?=[^`]*(?:`[^`]*`[^`]*)*$)")
+OUTSIDE = r"(?=[^`]*(?:`[^`]*`[^`]*)*$)"
+PLACEHOLDER = re.compile(r"<(?=[a-z]+>)" + OUTSIDE)
 """The beginning of a `<name>` outside of code, which Markdown would take for HTML."""
+BRACKETS = re.compile(r"\](?=\[)" + OUTSIDE)
+"""Between two brackets outside of code, `[a][b]`, which Markdown would take for a link."""
 
 
 def laid_out(text: str, names: list[str]) -> str:
     """The docstring's text with every explained argument as an item of a list."""
-    text = PLACEHOLDER.sub(r"&lt;", text)
+    text = BRACKETS.sub(r"]\\", PLACEHOLDER.sub(r"&lt;", text))
     if not names:
         return text
     name = r"\*{0,2}(?:" + "|".join(sorted(map(re.escape, names), key=len, reverse=True)) + ")"

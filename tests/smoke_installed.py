@@ -13,13 +13,13 @@ from pathlib import Path
 
 # what the extras bring; a core install may fail to import a module that needs one of these, but no package
 OPTIONAL = {
-    "cma", "diffrax", "equinox", "jax", "onnx", "optuna", "rebound", "sklearn", "stable_baselines3", "tensorboard",
-    "torch", "torchdiffeq", "torchode",
+    "cma", "diffrax", "equinox", "huggingface_hub", "jax", "onnx", "optuna", "ray", "rebound", "sklearn",
+    "stable_baselines3", "tensorboard", "torch", "torchdiffeq", "torchode",
 }  # fmt: skip
 # the packages that are PyTorch through and through
 TORCH_PACKAGES = {
-    "stepsmith.controllers.strengths", "stepsmith.envs.regularization", "stepsmith.integrators.neural",
-    "stepsmith.neural",
+    "stepsmith.controllers.strengths", "stepsmith.envs.regularization", "stepsmith.flows",
+    "stepsmith.integrators.neural", "stepsmith.neural", "stepsmith.train.flows",
 }  # fmt: skip
 ROOMS = ("integrators", "controllers", "policies", "envs", "train")
 

@@ -10,7 +10,7 @@ except ModuleNotFoundError as problem:
     if problem.name != "torch":  # torch is there, and lacks something itself
         raise
     raise ModuleNotFoundError(
-        "stepsmith.neural, and what is trained or played with it, needs torch, which is not installed: "
+        "stepsmith.neural, stepsmith.flows, and what is trained with them, need torch, which is not installed: "
         "pip install 'stepsmith[neural]'",
         name="torch",
     ) from None

@@ -1,5 +1,6 @@
 """Ensembles in parts by an executor: the same numbers as one solve, whoever does the work."""
 
+import dataclasses
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -71,6 +72,15 @@ def test_events_dense_output_and_stops(pool):
     equal(parts, whole)
     assert parts.t_events[0].counts.max() > 0
     assert np.array_equal(parts([0.5, 1.5]), whole([0.5, 1.5]))
+
+
+@pytest.mark.parametrize("follow", [{}, {"max_step": 2.0}])
+def test_a_first_step_is_held_to_the_longest_span_of_all(follow):
+    """Not to that of a part, in which all spans may be shorter."""
+    ends = np.where(np.arange(37) < 20, BATCH.t0 + 0.5, BATCH.t1)
+    batch, options = dataclasses.replace(BATCH, t1=ends), {"first_step": 1.0, **follow}
+    with ThreadPoolExecutor(2) as threads:
+        equal(ss.solve_ensemble(batch, executor=threads, chunk=5, **options), ss.solve_ensemble(batch, **options))
 
 
 def test_an_ensemble_of_none(pool):

@@ -165,7 +165,7 @@ class _Spread:
         #: parts that wait for their turn, and those whose last try is made while no other part is under way
         self.todo, self.alone = deque(range(len(parts))), deque[int]()
         self.under_way: dict[Future[Any], tuple[int, Executor]] = {}
-        #: those under way that are through, by their callbacks: `concurrent.futures.wait` is never told of the ones that
+        #: those under way that are through, by their callbacks: `concurrent.futures.wait` is never told of those that
         #: an executor cancels as it is shut down
         self.through: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 

@@ -74,7 +74,7 @@ def test_events_dense_output_and_stops(pool):
     assert np.array_equal(parts([0.5, 1.5]), whole([0.5, 1.5]))
 
 
-@pytest.mark.parametrize("follow", [{}, {"max_step": 2.0}])
+@pytest.mark.parametrize("follow", [{}, {"events": crossing, "dense": True}])
 def test_a_first_step_is_held_to_the_longest_span_of_all(follow):
     """Not to that of a part, in which all spans may be shorter."""
     ends = np.where(np.arange(37) < 20, BATCH.t0 + 0.5, BATCH.t1)

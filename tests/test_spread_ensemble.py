@@ -56,7 +56,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_processes_give_the_same_numbers(pool, options):
-    equal(ss.solve_ensemble(BATCH, executor=pool, **options), ss.solve_ensemble(BATCH, **options))
+    equal(ss.solve_ensemble(BATCH, **options), ss.solve_ensemble(BATCH, executor=pool, **options))
 
 
 @pytest.mark.parametrize("options", OPTIONS[1:6:2])
@@ -68,7 +68,7 @@ def test_threads_give_the_same_numbers(options):
 def test_events_dense_output_and_stops(pool):
     stops = np.sort(np.random.default_rng(0).uniform(0.5, 2.0, (37, 2)), axis=1)
     options = {"events": crossing, "dense": True, "tstops": stops}
-    parts, whole = ss.solve_ensemble(BATCH, executor=pool, chunk=8, **options), ss.solve_ensemble(BATCH, **options)
+    whole, parts = ss.solve_ensemble(BATCH, **options), ss.solve_ensemble(BATCH, executor=pool, chunk=8, **options)
     equal(parts, whole)
     assert parts.t_events[0].counts.max() > 0
     assert np.array_equal(parts([0.5, 1.5]), whole([0.5, 1.5]))
@@ -91,9 +91,9 @@ def test_states_in_their_own_shape_and_functions_of_a_script(pool):
     factor = -0.5  # closed over: such functions go by value
     problem = ss.Problem(lambda t, y: factor * y, y0=np.ones((2, 2)), t_span=(0.0, 1.0))
     batch = problem.batch(y0=np.arange(24.0).reshape(6, 2, 2))
-    ens = ss.solve_ensemble(batch, executor=pool, chunk=4)
+    whole, ens = ss.solve_ensemble(batch), ss.solve_ensemble(batch, executor=pool, chunk=4)
     assert ens.y.shape == (6, 2, 2)
-    equal(ens, ss.solve_ensemble(batch))
+    equal(ens, whole)
 
 
 class Model:
@@ -107,7 +107,7 @@ class Model:
 def test_plain_python_goes_along(pool):
     problem = ss.Problem(Model().slope, y0=[1.0, 0.0], t_span=(0.0, 1.0), compiled=False)
     batch = problem.batch(y0=np.arange(10.0).reshape(5, 2))
-    equal(ss.solve_ensemble(batch, executor=pool, chunk=3), ss.solve_ensemble(batch))
+    equal(ss.solve_ensemble(batch), ss.solve_ensemble(batch, executor=pool, chunk=3))
 
 
 def test_progress_counts_trajectories(pool, capsys):

@@ -4,10 +4,10 @@
     hf:OWNER/REPO[/FILE]@COMMIT
 
 FILE is `controller.safetensors` where it is left out; REVISION is a branch or a tag (`main` where it is left out), and
-COMMIT all 40 digits of a commit.  HEX is the SHA-256 digest of the file, which is compared before a byte of it is read
-as a controller.  A name that pins nothing is taken only where the file is in the Hub's cache on this machine already,
-and is what the cache says it is; it is never fetched: whoever may write to a repository could otherwise change what
-steps a solver takes.
+COMMIT all 40 digits of a commit, in lower case: a branch or a tag of such a name is refused, since it may move.  HEX is
+the SHA-256 digest of the file, which is compared before a byte of it is read as a controller.  A name that pins nothing
+is taken only where the file is in the Hub's cache on this machine already, and is what the cache says it is; it is
+never fetched: whoever may write to a repository could otherwise change what steps a solver takes.
 
 A file is fetched by `huggingface_hub` (the extra `hub`), which keeps it in its cache; what is there and matches is used
 without a connection.  Only safetensors is read, and reading executes nothing (`controllers.file`).
@@ -76,11 +76,14 @@ def place(name: str) -> Place:
     file, pin = found["file"] or DEFAULT_FILE, found["pin"]
     if not file.endswith(SUFFIX) or any(part in ("", ".", "..") for part in file.split("/")):
         raise OptionError(f"{shown(name, 200)}: the file must be a {SUFFIX} of the repository, got {shown(file)}")
+    revision = found["revision"] or "main"
+    if any(part in ("", ".", "..") for part in revision.split("/")):
+        raise OptionError(f"{shown(name, 200)}: @ must be followed by a branch, tag or commit, got {shown(revision)}")
     digest = None if pin is None else _DIGEST.fullmatch(pin)
     if pin is not None and digest is None:
         raise OptionError(f"{shown(name, 200)}: what follows # must be sha256= and 64 digits, got {shown(pin)}")
     return Place(
-        name, f"{found['owner']}/{found['repo']}", file, found["revision"] or "main",
+        name, f"{found['owner']}/{found['repo']}", file, revision,
         None if digest is None else digest["hex"].lower(),
     )  # fmt: skip
 
@@ -102,10 +105,15 @@ def read(wanted: Place, what: str, most: int) -> bytes:
     there is none, and where the Hub cannot be reached; ModuleNotFoundError without `huggingface_hub`.
     """
     hub = _library()
-    held = hub.try_to_load_from_cache(wanted.repo, wanted.file, revision=wanted.revision)
-    if isinstance(held, str):
+    held = _held(hub, wanted)
+    if held is not None:
         data = read_bytes(held, what, most)
-        if _digest_of(data) == wanted.sha256 if wanted.sha256 is not None else wanted.pinned or _whole(held, data):
+        if wanted.sha256 is not None:
+            if _digest_of(data) == wanted.sha256:
+                return data
+        elif wanted.pinned:
+            return _of_commit(wanted, held, data)
+        elif _whole(held, data):
             return data
     if not wanted.pinned:
         raise HubError(
@@ -113,11 +121,43 @@ def read(wanted: Place, what: str, most: int) -> bytes:
             "digits of its SHA-256 (its repository shows them; sha256sum FILE prints them), or @ and the 40 digits of "
             "a commit"
         )
-    data = read_bytes(_fetched(hub, wanted), what, most)
-    if wanted.sha256 is not None and (found := _digest_of(data)) != wanted.sha256:
+    path = _fetched(hub, wanted)
+    data = read_bytes(path, what, most)
+    if wanted.sha256 is None:
+        return _of_commit(wanted, path, data)
+    if (found := _digest_of(data)) != wanted.sha256:
         raise HubError(
             f"{wanted.name}: the file's SHA-256 is {found}, and the name says {wanted.sha256}: it is another file than "
             "the one that was meant, and is not loaded"
+        )
+    return data
+
+
+def _held(hub: Any, wanted: Place) -> str | None:
+    """The path of the file in the cache, or None; HubError for a name that no repository can have."""
+    try:
+        held = hub.try_to_load_from_cache(wanted.repo, wanted.file, revision=wanted.revision)
+    except ValueError as error:  # the library's rules for names
+        raise HubError(f"{wanted.name}: {shown(str(error), 200)}") from error
+    return held if isinstance(held, str) else None
+
+
+def _of_commit(wanted: Place, path: str, data: bytes) -> bytes:
+    """`data` of the file at `path` in the cache, where that is the file of the commit that the name says.
+
+    HubError where the Hub, or the cache, takes the 40 digits for a branch or a tag of another commit, which it keeps in
+    the folder of that commit; and for a file that changed since it was fetched.
+    """
+    parts = ("snapshots", wanted.revision, *wanted.file.split("/"))
+    if Path(path).parts[-len(parts) :] != parts:
+        raise HubError(
+            f"{wanted.name}: {wanted.revision} names a branch or a tag of {wanted.repo}, which may move, and not a "
+            "commit: it pins nothing, and is not loaded"
+        )
+    if Path(path).is_symlink() and not _whole(path, data):  # without links the cache says nothing of the content
+        raise HubError(
+            f"{wanted.name}: the file in the cache is not what the cache calls it, so that it changed since it was "
+            f"fetched: remove {path}, or add #sha256= and the 64 digits of its SHA-256"
         )
     return data
 
@@ -148,10 +188,11 @@ def _digest_of(data: bytes) -> str:
 
 def _whole(held: str, data: bytes) -> bool:
     """Whether a file of the cache is what the cache calls it: a file's blob has the name of its SHA-256, or of its
-    digest by git.
+    digest by git.  That blob may be a link in turn, to what several repositories share.
     """
+    blob = Path(os.readlink(held) if os.path.islink(held) else held).name
     git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return Path(held).resolve().name in (_digest_of(data), git)
+    return blob in (_digest_of(data), git)
 
 
 def _library() -> Any:

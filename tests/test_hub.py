@@ -45,11 +45,15 @@ class Stub(types.ModuleType):
 
     def __init__(self, folder):
         super().__init__("huggingface_hub")
-        self.blobs, self.remote, self.cache, self.asked, self.error = folder, {}, {}, [], None
+        self.blobs, self.remote, self.cache, self.asked, self.error, self.files = folder, {}, {}, [], None, 0
 
     def put(self, where, data, key=("someone/orbits", "controller.safetensors", "main"), name=None):
-        path = self.blobs / (name or hashlib.sha256(data).hexdigest())
-        path.write_bytes(data)
+        blob = self.blobs / (name or hashlib.sha256(data).hexdigest())
+        blob.write_bytes(data)
+        self.files += 1
+        path = self.blobs / str(self.files) / "snapshots" / key[2] / key[1]
+        path.parent.mkdir(parents=True)
+        path.symlink_to(blob)
         where[key] = str(path)
 
     def try_to_load_from_cache(self, repo_id, filename, revision=None):
@@ -92,6 +96,8 @@ def test_what_a_name_says():
         ("hf:../orbits", "is named hf:OWNER/REPO"),
         (f"{NAME}/weights.pkl", "must be a .safetensors of the repository"),
         (f"{NAME}/a/../b.safetensors", "must be a .safetensors of the repository"),
+        (f"{NAME}@a/../../b#sha256={SHA}", "@ must be followed by a branch"),
+        (f"{NAME}@a//b#sha256={SHA}", "@ must be followed by a branch"),
         (f"{NAME}#sha256=abc", "must be sha256= and 64 digits"),
         (f"{NAME}#md5={SHA}", "must be sha256= and 64 digits"),
         (f"{NAME}#", "must be sha256= and 64 digits"),
@@ -128,6 +134,24 @@ def test_what_pins_nothing_is_taken_from_the_cache_where_it_is_whole(stub):
     with pytest.raises(hub.HubError, match="is not fetched"):
         ss.load_controller(NAME)
     assert stub.asked == []
+
+
+@pytest.mark.parametrize("where", ["cache", "remote"])
+def test_a_branch_that_is_called_like_a_commit_pins_nothing(stub, where):
+    """The library keeps its file in the folder of the commit that the branch is at."""
+    key, at = (("someone/orbits", "controller.safetensors", revision) for revision in (COMMIT, "f" * 40))
+    files = getattr(stub, where)
+    stub.put(files, DATA, at)
+    files[key] = files[at]
+    with pytest.raises(hub.HubError, match=f"{COMMIT} names a branch or a tag of someone/orbits, which may move"):
+        ss.load_controller(f"{NAME}@{COMMIT}")
+    assert same(ss.load_controller(f"{NAME}@{COMMIT}#sha256={SHA}"))
+
+
+def test_a_file_of_a_commit_that_changed_in_the_cache_is_refused(stub):
+    stub.put(stub.cache, zoo.read("three-body"), ("someone/orbits", "controller.safetensors", COMMIT), name=SHA)
+    with pytest.raises(hub.HubError, match="not what the cache calls it, so that it changed"):
+        ss.load_controller(f"{NAME}@{COMMIT}")
 
 
 def test_another_file_is_refused_with_both_digests(stub):
@@ -222,7 +246,10 @@ def test_the_library_itself_offline(tmp_path):
     blob.write_bytes(DATA)
     (snapshot / "controller.safetensors").symlink_to(Path("../../blobs") / SHA)
     (repo / "refs" / "main").write_text(COMMIT)
-    names = [NAME, f"{NAME}#sha256={SHA}", f"{NAME}@{COMMIT}", f"{NAME}#sha256={SHA[::-1]}", f"hf:no/one@{COMMIT}"]
+    branch = COMMIT[::-1]
+    (repo / "refs" / branch).write_text(COMMIT)
+    names = [NAME, f"{NAME}#sha256={SHA}", f"{NAME}@{COMMIT}", f"{NAME}#sha256={SHA[::-1]}", f"hf:no/one@{COMMIT}",
+             f"{NAME}@{branch}", f"hf:no--one/orbits@{COMMIT}"]  # fmt: skip
     code = (
         "import json, sys, stepsmith as ss\n"
         "def tried(name):\n"
@@ -234,6 +261,8 @@ def test_the_library_itself_offline(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, json.dumps(names)], capture_output=True, text=True, env=env)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
+    assert found[5].startswith("HubError: ") and "names a branch or a tag" in found[5]
+    assert found[6].startswith("HubError: hf:no--one/orbits@")
     assert found[:3] == ["three-body-formula"] * 3
     assert found[3].startswith("HubError: ") and f"the name says {SHA[::-1]}" in found[3]
     assert found[4].startswith("HubError: hf:no/one@") and "cannot be reached" in found[4]

@@ -170,3 +170,51 @@ def test_an_executor_that_is_closed_says_so():
     executor.shutdown()
     with pytest.raises(RuntimeError, match="after shutdown"):
         spread(later_is_earlier, [3], executor, shared=2)
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_an_executor_that_is_shut_down_meanwhile_says_so(kind):
+    """`concurrent.futures.wait` would wait for ever for the parts that the shutdown cancels."""
+    executor, found = kind(1), []
+
+    def shared_out():
+        try:
+            spread(later_is_earlier, [2] * 40, executor, shared=1, taken=first, what="law")
+        except RuntimeError as error:
+            found.append(str(error))
+
+    def first(i, result):
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    thread = threading.Thread(target=shared_out, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(found) == 1 and "of 40 was cancelled: the executor was shut down" in found[0]
+
+
+def test_what_is_shared_is_unpacked_once_by_threads_of_one_worker(monkeypatch):
+    """Dask's workers run several parts in threads; with room for one value, each thread throws out the others'."""
+    monkeypatch.setattr(module, "_KEPT", 1)
+    calls = [(module._pack((later_is_earlier, 3)), *Shared(k).packed, 0) for k in range(8)] * 100
+    with ThreadPoolExecutor(8) as threads:
+        found = [module._unpack(answer) for answer in threads.map(lambda call: module._there(*call), calls)]
+    assert [value for _, value, _ in found] == [3 * k for k in range(8)] * 100
+
+
+def test_threads_pack_at_once_and_a_callers_registration_stays(tmp_path, monkeypatch):
+    import cloudpickle
+
+    from stepsmith.integrators.problems import places
+
+    (tmp_path / "own.py").write_text("def twice(shared, part):\n    return 2 * part\n")
+    own = places.file_module(str(tmp_path / "own.py"))
+    with ThreadPoolExecutor(8) as threads:
+        packed = list(threads.map(module._pack, [own.twice] * 400))
+    assert all(b"own.twice" not in data for data in packed) and not cloudpickle.list_registry_pickle_by_value()
+    cloudpickle.register_pickle_by_value(own)
+    try:
+        module._pack(own.twice)
+        assert cloudpickle.list_registry_pickle_by_value() == {own.__name__}
+    finally:
+        cloudpickle.unregister_pickle_by_value(own)

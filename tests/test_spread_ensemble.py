@@ -1,5 +1,6 @@
 """Ensembles in parts by an executor: the same numbers as one solve, whoever does the work."""
 
+import dataclasses
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -55,7 +56,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_processes_give_the_same_numbers(pool, options):
-    equal(ss.solve_ensemble(BATCH, executor=pool, **options), ss.solve_ensemble(BATCH, **options))
+    equal(ss.solve_ensemble(BATCH, **options), ss.solve_ensemble(BATCH, executor=pool, **options))
 
 
 @pytest.mark.parametrize("options", OPTIONS[1:6:2])
@@ -67,10 +68,19 @@ def test_threads_give_the_same_numbers(options):
 def test_events_dense_output_and_stops(pool):
     stops = np.sort(np.random.default_rng(0).uniform(0.5, 2.0, (37, 2)), axis=1)
     options = {"events": crossing, "dense": True, "tstops": stops}
-    parts, whole = ss.solve_ensemble(BATCH, executor=pool, chunk=8, **options), ss.solve_ensemble(BATCH, **options)
+    whole, parts = ss.solve_ensemble(BATCH, **options), ss.solve_ensemble(BATCH, executor=pool, chunk=8, **options)
     equal(parts, whole)
     assert parts.t_events[0].counts.max() > 0
     assert np.array_equal(parts([0.5, 1.5]), whole([0.5, 1.5]))
+
+
+@pytest.mark.parametrize("follow", [{}, {"events": crossing, "dense": True}])
+def test_a_first_step_is_held_to_the_longest_span_of_all(follow):
+    """Not to that of a part, in which all spans may be shorter."""
+    ends = np.where(np.arange(37) < 20, BATCH.t0 + 0.5, BATCH.t1)
+    batch, options = dataclasses.replace(BATCH, t1=ends), {"first_step": 1.0, **follow}
+    with ThreadPoolExecutor(2) as threads:
+        equal(ss.solve_ensemble(batch, executor=threads, chunk=5, **options), ss.solve_ensemble(batch, **options))
 
 
 def test_an_ensemble_of_none(pool):
@@ -81,9 +91,9 @@ def test_states_in_their_own_shape_and_functions_of_a_script(pool):
     factor = -0.5  # closed over: such functions go by value
     problem = ss.Problem(lambda t, y: factor * y, y0=np.ones((2, 2)), t_span=(0.0, 1.0))
     batch = problem.batch(y0=np.arange(24.0).reshape(6, 2, 2))
-    ens = ss.solve_ensemble(batch, executor=pool, chunk=4)
+    whole, ens = ss.solve_ensemble(batch), ss.solve_ensemble(batch, executor=pool, chunk=4)
     assert ens.y.shape == (6, 2, 2)
-    equal(ens, ss.solve_ensemble(batch))
+    equal(ens, whole)
 
 
 class Model:
@@ -97,7 +107,7 @@ class Model:
 def test_plain_python_goes_along(pool):
     problem = ss.Problem(Model().slope, y0=[1.0, 0.0], t_span=(0.0, 1.0), compiled=False)
     batch = problem.batch(y0=np.arange(10.0).reshape(5, 2))
-    equal(ss.solve_ensemble(batch, executor=pool, chunk=3), ss.solve_ensemble(batch))
+    equal(ss.solve_ensemble(batch), ss.solve_ensemble(batch, executor=pool, chunk=3))
 
 
 def test_progress_counts_trajectories(pool, capsys):

@@ -91,6 +91,8 @@ def solve_ensemble(
     output: str | Reducer | None = None,
     chunk: int | None = None,
     report: Callable[[int], None] | None = None,
+    *,
+    span: float | None = None,
 ) -> EnsembleSolution:
     """Integrate every instance of `batch`: a `Batch`, a list or tuple of `Problem`s of one kind (`Batch.of`), or one
     `Problem`.
@@ -113,7 +115,8 @@ def solve_ensemble(
 
     chunk: trajectories that are solved and reduced at a time, which changes no result.  None: all of them where nothing
     is reduced, else as many as keep their states at t_eval below 256 MB.  report: called with the number of
-    trajectories done so far, by the thread that has done some, never by two at once.
+    trajectories done so far, by the thread that has done some, never by two at once.  span: the longest span, which
+    first_step must not exceed, of the trajectories that these are a part of; None: of these.
 
     Raises OptionError on bad input.
     """
@@ -127,7 +130,7 @@ def solve_ensemble(
     scale = tolerance_scale.of(controller)
     r, a = tolerances(rtol, atol, (count, n), batch.y0, scale)
     tgrid = output_grid(t_eval, batch.t0, batch.t1)
-    size, limit = checked_step(first_step, longest(batch)), checked_limit(max_steps)
+    size, limit = checked_step(first_step, longest(batch) if span is None else span), checked_limit(max_steps)
     options.count("threads", threads, none=True)
     what = kept(output, t_eval)
     grid = tgrid if what.evaluates else np.empty((1, 0))

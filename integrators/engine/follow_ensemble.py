@@ -47,6 +47,8 @@ def solve_followed_ensemble(
     chunk: int | None,
     report: Callable[[int], None] | None,
     follow: Follow,
+    *,
+    span: float | None = None,
 ) -> EnsembleSolution:
     """`ensemble.solve_ensemble` with the options `follow`.  tstops: (k,) for all, or (B, k).
 
@@ -67,7 +69,7 @@ def solve_followed_ensemble(
     scale = tolerance_scale.of(controller)
     r, a = tolerances(rtol, atol, (count, n), given.y0, scale)
     tgrid = output_grid(t_eval, given.t0, given.t1)
-    size, limit = checked_step(first_step, longest(given)), checked_limit(max_steps)
+    size, limit = checked_step(first_step, longest(given) if span is None else span), checked_limit(max_steps)
     options.count("threads", threads, none=True)
     what = kept(output, t_eval)
     grid = tgrid if what.evaluates else np.empty((1, 0))

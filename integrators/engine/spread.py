@@ -7,7 +7,8 @@
 - results in the order of the parts, whatever the order in which they come;
 - a part whose worker died is taken up again; where it is lost too often, one error says which it is;
 - an exception of a part is raised here as it was raised there, with a note that names the part;
-- an error or an interrupt (ctrl-C) takes back the parts that have not begun.
+- an error or an interrupt (ctrl-C) takes back the parts that have not begun;
+- an executor that is shut down meanwhile is an error, not an endless wait.
 
 Functions and parts are pickled by cloudpickle, so that functions of a script or a notebook go along by value.  A part
 runs on one core of its worker; a function that is told how many threads to use does so.
@@ -17,19 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import queue
+import threading
 import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
@@ -51,6 +47,19 @@ _DIED = {
 #: what a worker has unpacked of `Shared`, the last ones by their digest
 _UNPACKED: dict[str, Any] = {}
 _KEPT = 4
+#: a worker may run several parts in threads (Dask), and several threads may share out work at once
+_UNPACKING, _PACKING = threading.Lock(), threading.RLock()
+
+
+def _free() -> None:
+    """New locks in a process that was forked: nobody is there to release those that another thread held."""
+    global _UNPACKING, _PACKING
+    _UNPACKING, _PACKING = threading.Lock(), threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free)
+
 #: an executor that broke, and the one that works in its place
 _INSTEAD: weakref.WeakKeyDictionary[Executor, Executor] = weakref.WeakKeyDictionary()
 
@@ -156,6 +165,9 @@ class _Spread:
         #: parts that wait for their turn, and those whose last try is made while no other part is under way
         self.todo, self.alone = deque(range(len(parts))), deque[int]()
         self.under_way: dict[Future[Any], tuple[int, Executor]] = {}
+        #: those under way that are through, by their callbacks: `concurrent.futures.wait` is never told of those that
+        #: an executor cancels as it is shut down
+        self.through: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def results(self) -> list[Any]:
         """The results in the order of the parts."""
@@ -166,9 +178,13 @@ class _Spread:
                     self.submit(self.todo.popleft())
                 if not self.under_way:
                     self.submit(self.alone.popleft())
-                done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
+                done = [self.through.get()]
+                while not self.through.empty():
+                    done.append(self.through.get())
                 for future in sorted(done, key=lambda f: self.under_way[f][0]):
                     i, executor = self.under_way.pop(future)
+                    if future.cancelled():
+                        raise RuntimeError(f"{self.name(i)} was cancelled: the executor was shut down meanwhile")
                     if (error := future.exception()) is None:
                         found[i] = self.opened(i, future.result())
                         if self.taken is not None:
@@ -194,6 +210,7 @@ class _Spread:
             self.replace(executor, error)
             future = (executor := _INSTEAD[self.given]).submit(*call)
         self.under_way[future] = i, executor
+        future.add_done_callback(self.through.put)
 
     def opened(self, i: int, answer: Any) -> Any:
         """The result of part i, or its exception."""
@@ -261,11 +278,7 @@ def _there(task: bytes, digest: str, shared: bytes, tried: int) -> bytes:
     """
     try:
         function, part = _unpack(task)
-        if digest not in _UNPACKED:
-            while len(_UNPACKED) >= _KEPT:
-                del _UNPACKED[next(iter(_UNPACKED))]
-            _UNPACKED[digest] = _unpack(shared)
-        answer = _here(function, _UNPACKED[digest], part)
+        answer = _here(function, _unpacked(digest, shared), part)
     except Exception as error:
         answer = False, error, traceback.format_exc()
     with contextlib.suppress(Exception):  # an exception or a result that cannot be pickled, or not be unpickled again
@@ -277,18 +290,31 @@ def _there(task: bytes, digest: str, shared: bytes, tried: int) -> bytes:
     return _pack((False, RuntimeError(said), answer[2]))
 
 
+def _unpacked(digest: str, shared: bytes) -> Any:
+    """What `shared` holds, unpacked once while it is among the last `_KEPT`."""
+    with _UNPACKING:
+        if digest not in _UNPACKED:
+            value = _unpack(shared)
+            while len(_UNPACKED) >= _KEPT:
+                del _UNPACKED[next(iter(_UNPACKED))]
+            _UNPACKED[digest] = value
+        return _UNPACKED[digest]
+
+
 def _pack(value: Any) -> bytes:
     """A pickle of `value`; functions of scripts, and of files that a family was found in, go by value."""
     import cloudpickle
 
-    modules = places.modules()
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        return cloudpickle.dumps(value)
-    finally:
+    with _PACKING:  # what goes by value is told to the whole process
+        known = cloudpickle.list_registry_pickle_by_value()
+        modules = [module for module in places.modules() if module.__name__ not in known]
         for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            return cloudpickle.dumps(value)
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 def _unpack(data: bytes) -> Any:

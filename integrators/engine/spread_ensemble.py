@@ -38,6 +38,7 @@ class _Solve:
     output: Any
     chunk: int | None
     follow: Follow
+    span: float
 
 
 def solve_spread_ensemble(
@@ -70,8 +71,8 @@ def solve_spread_ensemble(
     tolerances(rtol, atol, (count, n), batch.y0, tolerance_scale.of(controller))
     grid = output_grid(t_eval, batch.t0, batch.t1)
     stops(follow.tstops, batch.t0, batch.t1)
-    size = checked_step(first_step, longest(batch))
-    solve = _Solve(method, controller, size, max_steps, threads, output, chunk, follow)
+    size = checked_step(first_step, span := longest(batch))
+    solve = _Solve(method, controller, size, max_steps, threads, output, chunk, follow, span)
     checked_limit(max_steps)
     options.count("threads", threads, none=True)
     check_controller(controller, methods.get(method), batch)
@@ -118,9 +119,9 @@ def _part(solve: _Solve, part: tuple[Any, ...]) -> EnsembleSolution:
         solve.output, solve.chunk, None,
     )  # fmt: skip
     if not solve.follow.asked:
-        return solve_ensemble(*given)
+        return solve_ensemble(*given, span=solve.span)
     follow = dataclasses.replace(solve.follow, tstops=tstops)
-    return follow_ensemble.solve_followed_ensemble(*given, follow)
+    return follow_ensemble.solve_followed_ensemble(*given, follow, span=solve.span)
 
 
 def _made(sol: EnsembleSolution) -> Any:

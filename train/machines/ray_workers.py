@@ -6,10 +6,10 @@ whose worker died again; here that is left to `integrators.engine.spread`, which
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Executor, Future
 from typing import Any
 
 from ...integrators.core import options
@@ -50,7 +50,8 @@ class RayExecutor(Executor):
             if cancel_futures:
                 future.cancel()
             elif wait:
-                future.exception()
+                with contextlib.suppress(CancelledError):  # taken back meanwhile
+                    future.exception()
 
     def _forget(self, future: Future[Any], task: Any) -> None:
         with self._lock:
@@ -79,7 +80,7 @@ def _raised_there(error: BaseException) -> bool:
     return "RayTaskError" in kinds and isinstance(getattr(error, "cause", None), BaseException)
 
 
-@contextmanager
+@contextlib.contextmanager
 def connected(address: str | None) -> Iterator[RayExecutor]:
     """Workers of the cluster at `address` ("ray://HOST:PORT", `AUTO`), or of one of this machine's cores that begins
     and ends with the block (None); where Ray is connected already, of that cluster.

@@ -151,10 +151,11 @@ def on_grid(
     trajectory: bool = False,
 ) -> Samples:
     """Samples by a rule, or the name of one of `fixed`, on these times; where gradients are on, they pass through x,
-    the network and the times."""
+    the network and the times.  OptionError for times that do not fit, as of `times`, and for an unknown rule."""
+    times = grids.given(times, model.process)
     counter = Counter(model.net)
     counted = model.with_net(counter)
-    rule = fixed.RULES[method] if isinstance(method, str) else method
+    rule = fixed.RULES[options.choice("method", method, fixed.RULES)] if isinstance(method, str) else method
     moments: Sequence[Any] = list(times.unbind()) if times.requires_grad else times.tolist()
     x = scaled(model, noise, moments[0])
     good = torch.ones(len(x), dtype=torch.bool, device=x.device)

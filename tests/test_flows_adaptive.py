@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from stepsmith.flows import EDM, VE, VP, FlowMatching, Model, mixture, sample, times
+from stepsmith.flows import EDM, VE, VP, FlowMatching, Model, mixture, sample, stochastic, times
 
 PROCESSES = [FlowMatching(), VP(), VE(), EDM()]
 M, C = torch.tensor([0.4, -1.0], dtype=torch.float64), 0.6
@@ -156,7 +156,7 @@ def test_published_steps():
     """One step each: DDIM's equation 16 with eta = 1 in alpha-bar, and the reverse SDE of VP in beta."""
     model, z, process = mixture(MEANS, SCALES, WEIGHTS, VP()), noise(), VP()
     now, end = 0.6, 0.4
-    drawn = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(7))
+    drawn = torch.randn(z.shape, dtype=z.dtype, generator=stochastic.stream(7))
     start = process.s(now) * z
     bar, bar_end = float(process.a(now)) ** 2, float(process.a(end)) ** 2
     eps = model.noise(start, now)
@@ -176,6 +176,19 @@ def test_seeds():
     for method in ("ancestral", "euler_maruyama"):
         one, two, other = (sample(model, z, method, 5, seed=s).y for s in (3, 3, 4))
         assert one.dtype == torch.float32 and torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_noise_of_the_same_seed_does_not_come_again():
+    """Noise is often drawn by torch.manual_seed(0), and 0 is the default of `sample`: of data that are one point, the
+    state after a first step of DDPM's in VP is a sum of that noise and new noise, independent of it."""
+    n, process, now, end = 20_000, VP(), 0.6, 0.5
+    for dtype in (torch.float32, torch.float64):
+        z = torch.randn(n, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
+        model = Model(lambda x, t: torch.zeros_like(x), process, "denoised")
+        out = sample(model, z, "ancestral", grid=[now, end], denoise=False)
+        torch.testing.assert_close(float(out.y.std()), float(process.s(end)), rtol=0.02, atol=0.0)
+    for seed in (2**63 - 1, 2**63):
+        assert isinstance(stochastic.stream(seed), torch.Generator)
 
 
 def test_bad_input():

@@ -137,6 +137,30 @@ def test_training_with_the_error_regulariser():
         assert float(flow.eval()(data).penalty) == 0.0
 
 
+def test_a_velocity_without_a_graph_is_refused():
+    """Its divergence would be taken for zero."""
+    field, x = Linear(A), points()
+
+    def detached(x, t):
+        return field(x.detach(), t)
+
+    @torch.no_grad()
+    def frozen(x, t):
+        return field(x, t)
+
+    for trace in ("exact", "hutchinson"):
+        for velocity in (detached, frozen):
+            with pytest.raises(ValueError, match="velocity must be differentiable in x"):
+                CNF(velocity, trace=trace).log_prob(x)
+        with torch.inference_mode(), pytest.raises(ValueError, match="velocity must be differentiable in x"):
+            CNF(field, trace=trace).log_prob(x)
+        # a velocity that is the same everywhere has none to lose
+        for shift in (torch.ones(3, dtype=torch.float64), torch.nn.Parameter(torch.ones(3, dtype=torch.float64))):
+            found = CNF(lambda x, t, shift=shift: shift.expand_as(x), trace=trace).log_prob(x)
+            normal = torch.distributions.Normal(0.0, 1.0)
+            torch.testing.assert_close(found, normal.log_prob(x - 1.0).sum(1), rtol=1e-6, atol=1e-6)
+
+
 def test_images_and_models_with_parameters():
     net = torch.nn.Linear(4, 4).double()
 

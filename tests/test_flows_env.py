@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 
 import gymnasium as gym
 import numpy as np
@@ -182,6 +183,7 @@ def test_a_schedule_walks_as_its_environment():
 def test_a_clock_learns(samples):
     pytest.importorskip("stable_baselines3")
     model = mixture([[1.5, -0.5], [-1.0, 0.7], [0.0, 2.0]], [0.3, 0.4, 0.2], None, ss.flows.VP())
+    before = torch.get_rng_state(), random.getstate()
     schedule = learn(
         model, kind="policy", steps=5, samples=samples, timesteps=4000, lanes=64, pool_size=128, n_train=64,
         n_validate=64, dtype=torch.float64,
@@ -195,3 +197,4 @@ def test_a_clock_learns(samples):
     out = sample(model, z, schedule=schedule)
     assert task.percent(out.y, wanted) < 0.8 * task.percent(plain, wanted) and out.nfe == 5
     assert schedule.network.shared == (samples > 1)
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]

@@ -80,4 +80,19 @@ def test_diffusers_walks_the_same_way():
     for i, t in enumerate(theirs.timesteps):
         theirs.scale_model_input(x, t)
         x = theirs.step(model.noise(x, theirs.sigmas[i].double()), t, x).prev_sample
-    torch.testing.assert_close(x.double(), sample(model, noise(), schedule=schedule).y, rtol=1e-3, atol=1e-3)
+    wanted = sample(model, noise(), schedule=schedule).y
+    torch.testing.assert_close(x.double(), wanted, rtol=1e-3, atol=1e-3)
+    theirs = diffusers.EDMEulerScheduler()
+    theirs.set_timesteps(sigmas=torch.from_numpy(schedule.sigmas("edm")))
+    x = 80.0 * noise()
+    for i, t in enumerate(theirs.timesteps):
+        seen, sigma = theirs.scale_model_input(x, t), theirs.sigmas[i].double()
+        data = theirs.config.sigma_data  # their network's answer is preconditioned: put the denoised data into it
+        skip, out = data**2 / (sigma**2 + data**2), sigma * data / (sigma**2 + data**2).sqrt()
+        assert seen.shape == x.shape
+        x = theirs.step((model.denoised(x, sigma) - skip * x) / out, t, x).prev_sample
+    torch.testing.assert_close(x.double(), wanted, rtol=1e-3, atol=1e-3)
+    theirs, schedule = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), euler_schedule(FlowMatching(), grid)
+    theirs.set_timesteps(timesteps=schedule.timesteps("flow").tolist())
+    with pytest.raises(AssertionError):  # as the page says: a shift goes over the sigmas, not over the time steps
+        np.testing.assert_allclose(theirs.sigmas[:-1], schedule.sigmas("flow"), rtol=1e-3)

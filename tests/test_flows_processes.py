@@ -132,7 +132,35 @@ def test_the_ends_of_flow_matching():
     assert not model.singular(1.0) and denoiser.singular(1.0) and not denoiser.singular(0.0)
     assert mixture(MEANS, SCALES, WEIGHTS, VP()).singular(0.0)
     assert Model(lambda x, t: x, FlowMatching(), "noise").singular(0.0)
+    assert all(Model(lambda x, t: x, VP(), kind).singular(0.0) for kind in ("velocity", "denoised", "noise", "score"))
+    assert not any(Model(lambda x, t: x, VP(), kind).singular(1e-3) for kind in ("velocity", "denoised", "noise"))
     assert denoiser.as_process(EDM()).singular(0.0) and not denoiser.as_process(EDM()).singular(0.002)
+
+
+def test_a_noise_network_of_vp_down_to_the_clean_end():
+    """There s' is infinite: Heun's last step is Euler's, and a pair is refused."""
+    exact = mixture(MEANS, SCALES, WEIGHTS, VP())
+    model = Model(exact.noise, VP(), "noise")
+    z = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    grid = [*torch.linspace(1.0, 0.1, 40).tolist(), 0.01, 1e-3, 1e-4, 0.0]
+    out = ss.flows.sample(model, z, "heun", grid=grid)
+    assert out.success and not out.denoised
+    wanted = ss.flows.sample(exact, z, "tsit5", rtol=1e-6, atol=1e-6).y
+    torch.testing.assert_close(out.y, wanted, rtol=0.0, atol=0.05)
+    with pytest.raises(ValueError, match="grid must end before t = 0"):
+        ss.flows.sample(model, z, "bs32", grid=[1.0, 0.0], trajectory=True)
+
+
+def test_round_off_beyond_an_end_is_taken_off():
+    """Such as a float32 time of EDM just below zero, which is no noise level."""
+    model, x = mixture(MEANS, SCALES, WEIGHTS, EDM()), torch.randn(4, 2, dtype=torch.float64)
+    for view, beyond, end in ((model, -5e-5, 0.0), (mixture(MEANS, SCALES, WEIGHTS), 1.0 + 5e-7, 1.0)):
+        assert torch.equal(view.denoised(x, beyond), view.denoised(x, end))
+        other = VP() if view is model else EDM()
+        assert torch.equal(view.as_process(VE()).denoised(x, 1.0 + 5e-7), view.as_process(VE()).denoised(x, 1.0))
+        assert torch.isfinite(view.as_process(other).denoised(x, 0.5)).all()
+    times = ss.flows.times([80.0, 1.0, -5e-5], 1, EDM())
+    assert times.tolist() == [80.0, 1.0, 0.0]
 
 
 def test_float32_keeps_its_type_and_takes_a_time_a_sample():
@@ -158,6 +186,9 @@ def test_bad_input():
     model = Model(lambda x, t: x, FlowMatching())
     for wrong in (1.5, -0.1, math.nan, torch.tensor([0.5, 0.5, 2.0])):
         with pytest.raises(ValueError, match="t must be from 0 to 1, the times of FlowMatching"):
+            model.velocity(x, wrong)
+    for wrong in ("a", None, [0.1, [0.2]]):
+        with pytest.raises(ValueError, match="t must be a number, or a tensor of numbers"):
             model.velocity(x, wrong)
     with pytest.raises(ValueError, match="one a sample"):
         model.velocity(x, torch.zeros(2))

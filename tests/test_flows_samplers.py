@@ -11,7 +11,7 @@ import pytest
 import scipy.integrate
 import torch
 
-from stepsmith.flows import EDM, VE, VP, FlowMatching, Model, edm_sigmas, fixed, mixture, sample, times
+from stepsmith.flows import EDM, VE, VP, FlowMatching, Model, edm_sigmas, fixed, mixture, on_grid, sample, times
 
 PROCESSES = [FlowMatching(), VP(), VE(), EDM()]
 METHODS = tuple(fixed.RULES)
@@ -253,5 +253,14 @@ def test_bad_input():
         sample(model, z, rtol=1e-3)
     with pytest.raises(ValueError, match="schedule must be a flows.Schedule"):
         sample(model, z, schedule=3)
+    for method in ("ab2", "ddim", "ancestral"):
+        with pytest.raises(ValueError, match="grid must begin after t = 0, where a network that predicts noise"):
+            sample(Model(model.noise, FlowMatching(), "noise"), z, method)
+    assert sample(Model(model.noise, FlowMatching(), "noise"), z, grid=[0.01, 0.5, 1.0]).success
+    with pytest.raises(ValueError, match="grid must rise strictly"):
+        on_grid(model, z, [0.0, 0.5, 0.5], "ab2")
+    with pytest.raises(ValueError, match="unknown method 'ab5'"):
+        on_grid(model, z, [0.0, 0.5, 1.0], "ab5")
+    assert torch.equal(on_grid(model, z, [0.0, 0.5, 1.0], "ab2").y, sample(model, z, grid=[0.0, 0.5, 1.0]).y)
     with pytest.raises(ValueError, match="net must return a tensor of x's shape"):
         sample(Model(lambda x, t: x[:1], FlowMatching()), z)

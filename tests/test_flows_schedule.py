@@ -187,6 +187,10 @@ def test_what_does_not_fit_is_refused():
         ({"slopes": np.ones((5, 5))}, "zero above the diagonal"),
         ({"times": np.linspace(0, 1.1, 6)}, "must lie in the span"),
         ({"span": (1.0, 1.0)}, "two different times"),
+        ({"span": (1.0, 0.0)}, "must run from noise to data"),
+        ({"span": (-1.0, 1.0)}, "span of a schedule must be from 0 to 1"),
+        ({"process": {"name": "vp"}}, "must run from noise to data"),
+        ({"process": {"name": "vpp"}}, "unknown process"),
     ]
     facts = {n: getattr(schedule, n) for n in ("kind", "times", "start", "state", "slopes", "process", "span")}
     for change, said in wrong:

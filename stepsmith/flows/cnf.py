@@ -72,18 +72,23 @@ class _Augmented(torch.nn.Module):
             if v.shape != x.shape:
                 raise ValueError(f"velocity must return x's shape {tuple(x.shape)}, got {tuple(v.shape)}")
             trace = self._divergence(x, v, kept)
+            if trace is None:
+                self._check_flat(x, v, t)
+                trace = v.new_zeros(len(v))
         out = torch.cat([v.reshape(len(v), -1), trace[:, None]], 1)
         return out if kept else out.detach()
 
-    def _divergence(self, x: Tensor, v: Tensor, kept: bool) -> Tensor:
-        """div v (B,) at every sample, with a graph where `kept`."""
+    def _divergence(self, x: Tensor, v: Tensor, kept: bool) -> Tensor | None:
+        """div v (B,) at every sample, with a graph where `kept`; None where v has no graph that leads to x."""
         if not v.requires_grad:
-            return v.new_zeros(len(v))
+            return None
         if self.trace == "hutchinson":
             assert self.probes is not None
             total = v.new_zeros(len(v))
             for probe in self.probes:
                 product = _pulled(v, x, probe, kept)
+                if product is None:
+                    return None
                 total = total + (product * probe).flatten(1).sum(1)
             return total / len(self.probes)
         flat = v.flatten(1)
@@ -91,14 +96,26 @@ class _Augmented(torch.nn.Module):
         for j in range(flat.shape[1]):
             unit = torch.zeros_like(flat)
             unit[:, j] = 1.0
-            total = total + _pulled(v, x, unit.reshape(v.shape), kept).flatten(1)[:, j]
+            product = _pulled(v, x, unit.reshape(v.shape), kept)
+            if product is None:
+                return None
+            total = total + product.flatten(1)[:, j]
         return total
 
+    def _check_flat(self, x: Tensor, v: Tensor, t: Tensor) -> None:
+        """ValueError where a velocity that has no graph leading to x depends on x all the same: its divergence would
+        be taken for zero."""
+        moved = x.detach() + (1.0 + x.detach().abs())
+        if not torch.equal(self.velocity(moved, t.reshape(-1).expand(len(x))), v):
+            raise ValueError(
+                "velocity must be differentiable in x for its divergence, and was computed without a graph: take away "
+                "torch.no_grad, torch.inference_mode or detach"
+            )
 
-def _pulled(v: Tensor, x: Tensor, weight: Tensor, kept: bool) -> Tensor:
-    """weight' J, (B, *features)."""
-    found = torch.autograd.grad(v, x, weight, create_graph=kept, retain_graph=True, allow_unused=True)[0]
-    return torch.zeros_like(x) if found is None else found
+
+def _pulled(v: Tensor, x: Tensor, weight: Tensor, kept: bool) -> Tensor | None:
+    """weight' J, (B, *features); None where v's graph does not lead to x."""
+    return torch.autograd.grad(v, x, weight, create_graph=kept, retain_graph=True, allow_unused=True)[0]
 
 
 class _OfModel(torch.nn.Module):

@@ -108,7 +108,7 @@ def given(grid: Any, process: Process) -> Tensor:
     found = grid.to(torch.float64)
     if found.ndim != 1 or len(found) < 2:
         raise options.refuse("grid", "at least two times (n,)", grid)
-    process.check(found, "grid")
+    found = process.inside(found, "grid")
     if not bool((torch.diff(found.detach()) * process.towards_data > 0).all()):
         word = "rise" if process.towards_data > 0 else "fall"
         raise options.OptionError(f"grid must {word} strictly, from noise to data in the time of {process}")

@@ -8,12 +8,14 @@ solver="euler" on the Euler schedulers.
 
     scheduler   class                               sigmas
     "flow"      FlowMatchEulerDiscreteScheduler     s / (a + s), in [0, 1], N of them: it appends 0 itself, and it
-                                                    applies its `shift`, which is undone here
+                                                    applies its `shift`, which is undone here (of dynamic shifting with
+                                                    a mu, shift=exp(mu))
     "euler"     EulerDiscreteScheduler              s / a, N + 1 of them, the last being that of the sample
-    "edm"       EDMEulerScheduler                   N of them, as a share of its Karras range: 0 is sigma_max, 1 is
-                                                    sigma_min; it appends 0 itself
+    "edm"       EDMEulerScheduler                   N of them, as a share of its Karras range, rising: 0 is sigma_max, 1
+                                                    is sigma_min; it appends 0 itself, and takes a torch tensor alone
 
-Time steps are 1000 s / (a + s) for "flow".  For "ddpm", which stands for all schedulers of a network with discrete
+Time steps are 1000 s / (a + s) for "flow"; a scheduler with a shift applies it to the sigmas that it makes of them, so
+that it is to be given `sigmas` too, or alone.  For "ddpm", which stands for all schedulers of a network with discrete
 steps, they are places in its `alphas_cumprod`, found by interpolating log(s / a).
 
 Source: huggingface/diffusers at 58eb52c0, src/diffusers/schedulers/scheduling_{flow_match_euler_discrete,
@@ -45,7 +47,7 @@ def sigmas(
     sigma_max: float = 80.0,
     rho: float = 7.0,
 ) -> np.ndarray:
-    """Float64 noise levels, falling, in the convention of `scheduler` (see the module's text).
+    """Float64 noise levels, from noise to data, in the convention of `scheduler` (see the module's text).
 
     shift: of "flow".  sigma_min, sigma_max, rho: of "edm".  OptionError where the times do not fall in noise, where the
     schedule has no times of its own, and where a noise level is infinite (the begin of flow matching has no signal).

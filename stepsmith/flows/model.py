@@ -73,9 +73,11 @@ class Model:
 
     def singular(self, t: float) -> bool:
         """Whether the velocity cannot be had at time t: from denoised data where there is no noise, from noise or score
-        where there is no signal, and where it is infinite itself."""
+        where there is no signal, and where a' or s' is infinite (VP at t = 0)."""
+        if not math.isfinite(float(self.process.wronskian(t))):
+            return True
         if self.predicts == "velocity":
-            return not math.isfinite(float(self.process.wronskian(t)))
+            return False
         return float((self.process.s if self.predicts == "denoised" else self.process.a)(t)) == 0.0
 
     @property
@@ -99,7 +101,7 @@ class Model:
             raise ValueError(
                 f"t must be a number or of shape {tuple(x.shape[:1])}, one a sample, got {tuple(time.shape)}"
             )
-        self.process.check(time)
+        time = self.process.inside(time)
         raw = self.net(x, time.to(x.dtype).expand(x.shape[0]))
         if not isinstance(raw, Tensor) or raw.shape != x.shape:
             got = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
@@ -173,7 +175,8 @@ class Changed(Model):
 
     def _as(self, kind: str, x: Tensor, t: Any) -> Tensor:
         denoised, noise = self.predictions(x, t)
-        time, p = as_time(t).to(x.device), self.process
+        p = self.process
+        time = p.inside(t).to(x.device)
         if kind == "velocity":
             return broadcast(p.da(time), x) * denoised + broadcast(p.ds(time), x) * noise
         if kind == "denoised":
@@ -182,8 +185,7 @@ class Changed(Model):
 
     def predictions(self, x: Tensor, t: Any) -> tuple[Tensor, Tensor]:
         check_state(x)
-        time = as_time(t).to(x.device)
-        self.process.check(time)
+        time = self.process.inside(t).to(x.device)
         there, factor = self._own(time)
         low, high = self.base.process.domain
         slack = 1e-6 * max(abs(low), abs(high))

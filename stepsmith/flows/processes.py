@@ -27,8 +27,13 @@ Tensor = torch.Tensor
 
 
 def as_time(t: Any) -> Tensor:
-    """`t`, a number or a tensor, in float64; a tensor keeps its graph."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+    """`t`, a number or a tensor, in float64; a tensor keeps its graph.  OptionError for what is no number."""
+    if isinstance(t, Tensor):
+        return t.to(torch.float64)
+    try:
+        return torch.tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise options.refuse("t", "a number, or a tensor of numbers", t) from None
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,11 @@ class Process:
         if not bool(inside.all()):
             wrong = float(times[~inside].flatten()[0])
             raise ValueError(f"{name} must be from {low:g} to {high:g}, the times of {self}, got {wrong:g}")
+
+    def inside(self, t: Any, name: str = "t") -> Tensor:
+        """`t` as float64 within `domain`, its round-off beyond an end taken off; ValueError as of `check`."""
+        self.check(t, name)
+        return as_time(t).clamp(*self.domain)
 
     def as_dict(self) -> dict[str, Any]:
         """The name and the parameters as plain data, for a file; `from_dict` reads it."""

@@ -100,7 +100,8 @@ class SamplerEnv(Single):
     ## Rewards
 
     At the end log(e_even / e), clipped to [-3, 3], e being the RMS distance to a fine solver's samples and e_even that
-    of AB2 on even steps from the same noise; nothing before.  Samples that are not finite pay -3.
+    of AB2 on even steps (of an EDM process on its authors' grid) from the same noise; nothing before.  Samples that are
+    not finite pay -3.
 
     ## Starting State
 

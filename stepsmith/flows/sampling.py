@@ -95,6 +95,7 @@ def sample(
     name = "uniform" if grid is None else grid
     chosen = grids.times(name, 8 if steps is None else steps, model, denoise, finite=method == "euler_maruyama")
     last = _estimated(model, chosen, denoise)
+    _refuse_singular(model, chosen, False)
     if steps is not None and len(chosen) - 1 + last != steps:
         raise options.OptionError(f"steps must be left out, or {len(chosen) - 1 + last} as the grid has, got {steps}")
     with torch.no_grad():
@@ -132,12 +133,13 @@ def _chosen_steps(
         return solve(model, scaled(model, noise, times[0]), times, choice, last, keep)
 
 
-def _refuse_singular(model: Model, times: Tensor) -> None:
-    """OptionError where the ODE's slope does not exist at an end."""
-    for end in (float(times[0]), float(times[-1])):
+def _refuse_singular(model: Model, times: Tensor, last: bool = True) -> None:
+    """OptionError where the ODE's slope does not exist at the beginning or, with `last`, at the end."""
+    for end in (float(times[0]), float(times[-1]))[: 1 + last]:
         if model.singular(end):
+            where = "begin after" if end == float(times[0]) else "end before"
             raise options.OptionError(
-                f"grid must end before t = {end:g}, where a network that predicts {model.predicts} gives no velocity, "
+                f"grid must {where} t = {end:g}, where a network that predicts {model.predicts} gives no velocity, "
                 "for a method that evaluates there"
             )
 
@@ -151,10 +153,11 @@ def on_grid(
     trajectory: bool = False,
 ) -> Samples:
     """Samples by a rule, or the name of one of `fixed`, on these times; where gradients are on, they pass through x,
-    the network and the times."""
+    the network and the times.  OptionError for times that do not fit, as of `times`, and for an unknown rule."""
+    times = grids.given(times, model.process)
     counter = Counter(model.net)
     counted = model.with_net(counter)
-    rule = fixed.RULES[method] if isinstance(method, str) else method
+    rule = fixed.RULES[options.choice("method", method, fixed.RULES)] if isinstance(method, str) else method
     moments: Sequence[Any] = list(times.unbind()) if times.requires_grad else times.tolist()
     x = scaled(model, noise, moments[0])
     good = torch.ones(len(x), dtype=torch.bool, device=x.device)

@@ -18,6 +18,7 @@ from . import clock
 from .linear import Rows, run
 from .model import Model
 from .network import Network
+from .processes import from_dict
 from .samples import Counter, Samples
 from .sampling import scaled
 
@@ -88,6 +89,10 @@ class Schedule:
     def _check_span(self) -> None:
         if len(self.span) != 2 or not all(abs(x) <= LARGEST for x in self.span) or self.span[0] == self.span[1]:
             raise ValueError(f"span of a schedule must be two different times, got {self.span}")
+        process = from_dict(dict(self.process))
+        process.check(self.span, "span of a schedule")
+        if (self.span[1] - self.span[0]) * process.towards_data <= 0.0:
+            raise ValueError(f"span of a schedule must run from noise to data, in the time of {process}: {self.span}")
         low, high = min(self.span), max(self.span)
         room = NEAR * (high - low)
         if not ((self.times >= low - room) & (self.times <= high + room)).all():
@@ -159,7 +164,8 @@ class Schedule:
         return y, states if keep else [], torch.tensor(self.times)
 
     def sigmas(self, scheduler: str = "euler", **options_: float) -> np.ndarray:
-        """The noise levels at which the model is evaluated, for `scheduler.set_timesteps(sigmas=...)` of diffusers.
+        """The noise levels at which the model is evaluated, for `scheduler.set_timesteps(sigmas=...)` of diffusers: of
+        "edm" as `torch.from_numpy(schedule.sigmas("edm"))`.
 
         See `hand_over.sigmas`.
         """

@@ -24,11 +24,19 @@ from .model import Model
 
 Tensor = torch.Tensor
 NAMES = ("ancestral", "euler_maruyama")
+#: of the seed: an odd factor and an offset, which make the stream another one than that of torch.manual_seed(seed)
+_FACTOR, _OFFSET = 0x9E3779B97F4A7C15, 0x5851F42D4C957F2D
+
+
+def stream(seed: int) -> torch.Generator:
+    """Draws of a seed that are not those of torch.manual_seed(seed), with which the noise itself is often drawn: the
+    first step's noise would be that noise again."""
+    return torch.Generator().manual_seed((seed * _FACTOR + _OFFSET) % 2**64)
 
 
 def rule(method: str, seed: int) -> Rule:
     """The rule `method` of NAMES with its own generator: the same seed gives the same samples."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed)
 
     def normal(x: Tensor) -> Tensor:
         return torch.randn(x.shape, dtype=x.dtype, generator=generator).to(x.device)

@@ -53,7 +53,8 @@ def learn(
     model       a `Model`; its weights are not changed.
     kind        one of `KINDS`; other options are those of its module's `fit`, such as iterations, rate or solver.
     steps       evaluations of the model for one sample, 2 to 1000.
-    seed        of the noise and of all draws: the same seed, the same numbers.
+    seed        of the noise and of all draws: the same seed, the same numbers.  Noise for a test needs another seed: in
+                float64 that of torch.manual_seed(4 seed) is what is trained on here.
     n_train     samples of noise to train on; n_validate: to choose the best iterate by; batch: of an iteration.
     minutes     that the training may take, None for as long as its iterations last.
     shape       of one sample, such as (64,); None where the model knows it (a mixture, or an attribute `shape`).

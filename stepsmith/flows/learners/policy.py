@@ -11,8 +11,12 @@ arXiv:1707.06347, by Stable-Baselines3.
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...integrators.core import options
@@ -22,6 +26,19 @@ from ..network import Network, of_module
 from .task import Task
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """The global generators of Python, NumPy and torch, which PPO seeds, go on afterwards where they were."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (PPO's)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        torch.set_rng_state(kept[2])
+
+
+@undisturbed()
 def fit(
     task: Task,
     samples: int = 1,

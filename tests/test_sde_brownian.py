@@ -269,3 +269,9 @@ def test_rejections_where_the_noise_does_not_commute(method, right):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert off(solve(step_size=0.25)) < 4.0
+
+
+def test_the_tree_refuses_outputs_that_it_does_not_tell_apart():
+    y0, t = torch.ones(2, 1, dtype=torch.float64), [0.0, 0.5, 0.5 + 2.0**-52, 1.0]
+    with pytest.raises(ValueError, match="closer"):
+        ss.neural.sdeint(lambda t, y: -y, lambda t, y: 0.1 * y, y0, t, brownian="tree")

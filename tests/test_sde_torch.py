@@ -326,27 +326,3 @@ def test_transforms_of_torch_func_are_refused():
 
     with pytest.raises(RuntimeError, match="torch.autograd"):
         torch.func.grad(loss)(torch.tensor(1.0, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(
-    ("method", "noise", "diffusion", "start"),
-    [
-        ("sra1", "additive", lambda t, y: y * y, -2.0),
-        ("sra1", "additive", lambda t, y: t.reshape(-1, 1) * y, 1.0),
-        ("milstein_stratonovich", "diagonal", lambda t, y: y.flip(-1), 1.0),
-        ("milstein_stratonovich", "diagonal", lambda t, y: t.reshape(-1, 1) * y.flip(-1), 1.0),
-    ],
-)
-@pytest.mark.parametrize("step", [None, 0.1])
-def test_diffusions_are_looked_at_at_a_second_time_and_state(method, noise, diffusion, start, step):
-    """The first has no dependence on a state that 1.25 y + 0.5 moves, the flipped ones mix every second component."""
-    y0 = torch.full((2, 3), start, dtype=torch.float64)
-    with pytest.raises(ValueError, match="depends on"):
-        ss.neural.sdeint(lambda t, y: -y, diffusion, y0, [0.0, 1.0], method=method, noise=noise, step_size=step)
-
-
-def test_the_tree_refuses_outputs_that_it_does_not_tell_apart():
-    drift, diffusion, _ = ADDITIVE
-    y0, t = starts(0.3, 2), [0.0, 0.5, 0.5 + 2.0**-52, 1.0]
-    with pytest.raises(ValueError, match="closer"):
-        ss.neural.sdeint(drift, diffusion, y0, t, noise="additive", brownian="tree")

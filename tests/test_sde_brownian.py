@@ -207,6 +207,10 @@ def test_torchsdes_interval_drives_the_same_solver():
         ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.0], brownian=interval)
     with pytest.raises(ValueError, match="noise here"):
         ss.neural.sdeint(drift, diffusion, y0[:5], [0.0, 1.0], brownian=interval, per_sample=False)
+    with pytest.raises(ValueError, match="noise here"):
+        ss.neural.sdeint(drift, diffusion, y0.reshape(2, 100), [0.0, 1.0], brownian=interval, per_sample=False)
+    with pytest.raises(ValueError, match="brownian spans 0 to 1"):
+        ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.5], brownian=interval, per_sample=False)
     plain = torchsde.BrownianInterval(t0=0.0, t1=1.0, size=(200, 1), levy_area_approximation="none")
     with pytest.raises(ValueError, match="space-time"):
         ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.0], brownian=plain, per_sample=False)

@@ -288,8 +288,13 @@ def _source(
     if not coupled:
         raise ValueError("a BrownianInterval has one clock for all samples: use per_sample=False, or brownian='tree'")
     size = getattr(given, "shape", None)
-    if size is not None and int(np.prod(tuple(size))) != len(y) * width:
+    if size is not None and (int(np.prod(tuple(size))) != len(y) * width or len(y) not in (1, size[0])):
         raise ValueError(f"brownian has shape {tuple(size)}, and the noise here {(len(y), width)}")
+    ends = float(getattr(given, "_start", t[0])), float(getattr(given, "_end", t[-1]))
+    slack = 1e-6 * (t[-1] - t[0])  # ends in float32
+    if ends[0] > t[0] + slack or t[-1] - slack > ends[1]:
+        # torchsde would go on with the ends, and so with too little noise
+        raise ValueError(f"brownian spans {ends[0]:g} to {ends[1]:g}, and t {t[0]:g} to {t[-1]:g}")
     kind = getattr(given, "levy_area_approximation", None)
     if levy and kind == "none":
         raise ValueError('the method needs the Levy area: BrownianInterval(..., levy_area_approximation="space-time")')

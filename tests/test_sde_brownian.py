@@ -97,7 +97,7 @@ def test_the_solvers_own_rejections_leave_the_law_alone(controller):
     for revisit in (True, False):
         sol = run(revisit)
         assert sol.stats.nreject > 0.03 * sol.stats.naccept
-        assert within(sol.w[-1, :, 0], 1.0)
+        assert within(sol.W[-1, :, 0], 1.0)
 
 
 def test_the_solver_shows_the_bias_of_drawing_anew(monkeypatch):
@@ -109,7 +109,7 @@ def test_the_solver_shows_the_bias_of_drawing_anew(monkeypatch):
         lambda t, y: 0.5 * y, lambda t, y: y, y0, [0.0, 1.0], method="milstein_ito", rtol=0.1, atol=0.1,
         controller="i", first_step=1.0, adjoint="none", heuristics=False, seed=3, revisit=False,
     )  # fmt: skip
-    assert sol.success and not within(sol.w[-1, :, 0], 1.0, errors=10.0)
+    assert sol.success and not within(sol.W[-1, :, 0], 1.0, errors=10.0)
 
 
 @pytest.mark.parametrize("kind", ["memory", "tree"])
@@ -163,7 +163,7 @@ def test_a_sample_has_its_path_whoever_else_is_in_the_batch(brownian):
     whole = ss.neural.sdeint(drift, diffusion, y0, [0.0, 0.4, 1.0], **options)
     for rows in ([3], [5, 1]):
         part = ss.neural.sdeint(drift, diffusion, y0[rows], [0.0, 0.4, 1.0], sample_ids=rows, **options)
-        assert torch.equal(part.w, whole.w[:, rows])
+        assert torch.equal(part.W, whole.W[:, rows])
         torch.testing.assert_close(part.y, whole.y[:, rows], rtol=1e-14, atol=0)
         assert np.array_equal(part.stats.naccept_per_sample, whole.stats.naccept_per_sample[rows])
 
@@ -175,7 +175,7 @@ def test_seeds_name_paths():
     assert torch.equal(runs[0].y, runs[1].y)
     assert not torch.equal(runs[0].y, runs[2].y)
     # components and samples differ
-    assert len(torch.unique(runs[0].w[-1])) == 8
+    assert len(torch.unique(runs[0].W[-1])) == 8
 
 
 def test_a_wider_tolerance_sees_the_same_tree():
@@ -184,7 +184,7 @@ def test_a_wider_tolerance_sees_the_same_tree():
     paths = [
         ss.neural.sdeint(
             drift, diffusion, y0, [0.0, 0.3, 1.0], method=m, rtol=tol, atol=tol, brownian="tree", adjoint="none"
-        ).w
+        ).W
         for m, tol in (("sosri", 1e-1), ("sosri", 1e-2), ("milstein_ito", 1e-2))
     ]
     for path in paths[1:]:
@@ -201,12 +201,16 @@ def test_torchsdes_interval_drives_the_same_solver():
     sol = ss.neural.sdeint(
         drift, diffusion, y0, [0.0, 1.0], rtol=2e-2, atol=2e-2, brownian=interval, per_sample=False, adjoint="none"
     )
-    torch.testing.assert_close(sol.w[-1], interval(0.0, 1.0), rtol=0, atol=1e-9)
-    assert float((sol.y[-1] - solution(1.0, sol.w[-1], y0)).abs().mean()) < 1e-3
+    torch.testing.assert_close(sol.W[-1], interval(0.0, 1.0), rtol=0, atol=1e-9)
+    assert float((sol.y[-1] - solution(1.0, sol.W[-1], y0)).abs().mean()) < 1e-3
     with pytest.raises(ValueError, match="per_sample=False"):
         ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.0], brownian=interval)
     with pytest.raises(ValueError, match="noise here"):
         ss.neural.sdeint(drift, diffusion, y0[:5], [0.0, 1.0], brownian=interval, per_sample=False)
+    with pytest.raises(ValueError, match="noise here"):
+        ss.neural.sdeint(drift, diffusion, y0.reshape(2, 100), [0.0, 1.0], brownian=interval, per_sample=False)
+    with pytest.raises(ValueError, match="brownian spans 0 to 1"):
+        ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.5], brownian=interval, per_sample=False)
     plain = torchsde.BrownianInterval(t0=0.0, t1=1.0, size=(200, 1), levy_area_approximation="none")
     with pytest.raises(ValueError, match="space-time"):
         ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.0], brownian=plain, per_sample=False)
@@ -281,3 +285,9 @@ def test_the_warning_of_rejections_comes_once_in_a_loop():
                 rtol=0.1, atol=0.1, controller="i", first_step=1.0, adjoint="none", seed=seed,
             )  # fmt: skip
     assert len(seen) == 1
+
+
+def test_the_tree_refuses_outputs_that_it_does_not_tell_apart():
+    y0, t = torch.ones(2, 1, dtype=torch.float64), [0.0, 0.5, 0.5 + 2.0**-52, 1.0]
+    with pytest.raises(ValueError, match="closer"):
+        ss.neural.sdeint(lambda t, y: -y, lambda t, y: 0.1 * y, y0, t, brownian="tree")

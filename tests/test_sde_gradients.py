@@ -126,7 +126,7 @@ def test_the_replay_gives_what_the_pass_gave():
     torch.testing.assert_close(again.heuristics.E.detach(), plain.heuristics.E, rtol=1e-8, atol=1e-12)
     torch.testing.assert_close(again.heuristics.S.detach(), plain.heuristics.S, rtol=1e-8, atol=1e-12)
     assert again.stats.nfev_replay > 0 and again.y.requires_grad and not plain.y.requires_grad
-    assert not again.w.requires_grad and again.detach().heuristics.E.requires_grad is False
+    assert not again.W.requires_grad and again.detach().heuristics.E.requires_grad is False
 
 
 def test_a_failed_sample_does_not_reach_the_gradient_of_the_others():
@@ -163,3 +163,19 @@ def test_no_graph_is_made_where_none_is_wanted():
         assert not solved(a, b, y0, "diagonal").y.requires_grad
     assert not solved(a, b, y0, "diagonal", adjoint="none").y.requires_grad
     assert not solved(a, b, y0, "diagonal", adjoint="none", step_size=0.1).y.requires_grad
+
+
+def test_a_sample_that_is_done_early_leaves_no_infinite_derivatives():
+    """A step of the whole span from the first sample's start would overflow float32."""
+    scale = torch.tensor(1.0, requires_grad=True)
+
+    def drift(t, y):
+        x, kind = y[:, 0], y[:, 2]
+        return torch.stack([-scale * x**5, 20.0 * kind * torch.cos(20.0 * t.reshape(-1)), 0.0 * kind], 1)
+
+    y0 = torch.tensor([[20.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    sol = ss.neural.sdeint(drift, lambda t, y: 0.01 * torch.ones_like(y), y0, [0.0, 1.0], rtol=0.1, atol=0.1)
+    first, second = sol.stats.naccept_per_sample
+    assert sol.success and first < second
+    sol.y[-1].sum().backward()
+    assert torch.isfinite(scale.grad) and scale.grad < 0.0

@@ -177,6 +177,25 @@ def test_failures_are_raised_masked_or_warned_of():
         assert torch.isnan(module("warn")(y0, T).y[-1, 1]).all()
 
 
+@pytest.mark.parametrize("regulariser", ["er_sum", "local_unbiased", "local_biased"])
+def test_a_failed_sample_does_not_spoil_the_gradient_of_the_penalty(regulariser):
+    net = torch.nn.Linear(2, 2)
+    module = ss.neural.NeuralSDE(
+        lambda t, y: torch.tanh(net(y)),
+        lambda t, y: 0.2 * y,
+        per_sample=True,
+        regulariser=regulariser,
+        on_failure="mask",
+    )
+    y0 = torch.zeros(3, 2)
+    y0[1] = torch.nan
+    with pytest.warns(UserWarning, match="out.mask"):
+        out = module(y0, [-1.0, 0.0], seed=1)
+    (out.y[-1][out.mask].sum() + out.penalty).backward()
+    assert out.mask.tolist() == [True, False, True] and float(out.penalty) > 0.0
+    assert torch.isfinite(net.weight.grad).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

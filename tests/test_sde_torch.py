@@ -80,9 +80,9 @@ def test_scalar_noise_drives_all_components():
         sol = ss.neural.sdeint(
             drift, diffusion, y0, [0.0, 1.0], method=name, noise="scalar", rtol=1e-2, atol=1e-2, adjoint="none"
         )
-        assert sol.w.shape == (2, 50, 1)
+        assert sol.W.shape == (2, 50, 1)
         torch.testing.assert_close(sol.y[-1, :, 1], 2.0 * sol.y[-1, :, 0], rtol=1e-9, atol=0)
-        assert float((sol.y[-1] - solution(1.0, sol.w[-1], y0)).abs().mean()) < 0.05
+        assert float((sol.y[-1] - solution(1.0, sol.W[-1], y0)).abs().mean()) < 0.05
 
 
 @pytest.mark.parametrize("name", sde.NAMES)
@@ -99,7 +99,7 @@ def test_adaptive_steps_follow_the_solution(name, per_sample):
             per_sample=per_sample, adjoint="none", brownian="tree", max_steps=20_000,
         )  # fmt: skip
         assert sol.success and sol.message == "reached the end of the span"
-        errors.append(float((sol.y[-1] - solution(1.0, sol.w[-1], y0)).abs().mean()))
+        errors.append(float((sol.y[-1] - solution(1.0, sol.W[-1], y0)).abs().mean()))
         steps.append(sol.stats.naccept)
         # Lamba's estimate does not see what the noise does in the drift, an error of order h^(3/2) a step
         assert errors[-1] < (6.0 if name == "euler_maruyama" else 2.0) * tol
@@ -114,7 +114,7 @@ def test_every_law_chooses_steps(law):
     law = registry.get("constant", h=0.05) if law == "constant" else law
     sol = ss.neural.sdeint(drift, diffusion, y0, [0.0, 1.0], controller=law, rtol=0.05, atol=0.05, adjoint="none")
     assert sol.success
-    assert float((sol.y[-1] - solution(1.0, sol.w[-1], y0)).abs().mean()) < 0.06
+    assert float((sol.y[-1] - solution(1.0, sol.W[-1], y0)).abs().mean()) < 0.06
 
 
 def test_learned_controllers_run():
@@ -177,11 +177,11 @@ def test_outputs_are_at_their_times_and_in_the_form_of_y0():
     t = torch.tensor([0.0, 0.21, 0.8, 1.0])
     y0 = 0.1 * torch.ones(3, 2, 2, dtype=torch.float64)
     sol = ss.neural.sdeint(drift, diffusion, y0, t, rtol=1e-2, atol=1e-2)
-    assert sol.y.shape == (4, 3, 2, 2) and sol.w.shape == (4, 3, 4) and sol.t is t
-    exact = solution(t.double(), sol.w.reshape(4, 3, 2, 2).permute(1, 2, 3, 0), 0.1 * torch.ones(1).double())
+    assert sol.y.shape == (4, 3, 2, 2) and sol.W.shape == (4, 3, 4) and sol.t is t
+    exact = solution(t.double(), sol.W.reshape(4, 3, 2, 2).permute(1, 2, 3, 0), 0.1 * torch.ones(1).double())
     assert float((sol.y.permute(1, 2, 3, 0) - exact).abs().max()) < 0.02
     one = ss.neural.sdeint(drift, diffusion, y0[0].reshape(-1), t, rtol=1e-2, atol=1e-2)
-    assert one.y.shape == (4, 4) and one.w.shape == (4, 4) and one.heuristics.E.dim() == 1
+    assert one.y.shape == (4, 4) and one.W.shape == (4, 4) and one.heuristics.E.dim() == 1
     single = ss.neural.sdeint(drift, diffusion, y0.float(), t)
     assert single.y.dtype == torch.float32 and single.success
 
@@ -236,7 +236,7 @@ def test_gotta_go_fast_has_its_own_scale():
         max_step=0.05, first_step=0.05, brownian="tree", controller="i",
     )  # fmt: skip
     h, t0 = float(sol.heuristics.h[0, 0]), torch.zeros(1, dtype=torch.float64)
-    w = ss.neural.sdeint(drift, diffusion, y0, [0.0, h, 1.0], noise="additive", step_size=h, brownian="tree").w[1]
+    w = ss.neural.sdeint(drift, diffusion, y0, [0.0, h, 1.0], noise="additive", step_size=h, brownian="tree").W[1]
     euler = y0 + h * drift(t0, y0) + w * diffusion(t0, y0)
     error = 0.5 * (h * (drift(t0 + h, euler) - drift(t0, y0)) + w * (diffusion(t0 + h, y0) - diffusion(t0, y0)))
     delta = torch.maximum(torch.tensor(0.02), 0.1 * torch.maximum(euler.abs(), y0.abs()))

@@ -1,10 +1,12 @@
-"""One trial step against the same step as StochasticDiffEq.jl and torchsde write it by hand."""
+"""One trial step against the same step as StochasticDiffEq.jl and torchsde write it by hand, and what is looked at before
+the first one."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+import stepsmith as ss
 from stepsmith.integrators.methods import sde
 from stepsmith.integrators.neural.sde.attempt import Step, attempt
 from stepsmith.integrators.neural.sde.estimates import Scale
@@ -112,3 +114,20 @@ def test_steps_are_torchsdes(name, method, kind, tol):
     times = torch.tensor([T0, T0 + H], dtype=torch.float64)
     theirs = torchsde.sdeint(Field(), y, times, bm=Path(), method=method, dt=2 * H)[-1]
     torch.testing.assert_close(attempt(sde.get(name), f, g, step, y).y1, theirs, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize(
+    ("method", "noise", "diffusion", "start"),
+    [
+        ("sra1", "additive", lambda t, y: y * y, -2.0),
+        ("sra1", "additive", lambda t, y: t.reshape(-1, 1) * y, 1.0),
+        ("milstein_stratonovich", "diagonal", lambda t, y: y.flip(-1), 1.0),
+        ("milstein_stratonovich", "diagonal", lambda t, y: t.reshape(-1, 1) * y.flip(-1), 1.0),
+    ],
+)
+@pytest.mark.parametrize("step", [None, 0.1])
+def test_diffusions_are_looked_at_at_a_second_time_and_state(method, noise, diffusion, start, step):
+    """The first has no dependence on a state that 1.25 y + 0.5 moves, the flipped ones mix every second component."""
+    y0 = torch.full((2, 3), start, dtype=torch.float64)
+    with pytest.raises(ValueError, match="depends on"):
+        ss.neural.sdeint(lambda t, y: -y, diffusion, y0, [0.0, 1.0], method=method, noise=noise, step_size=step)

@@ -255,3 +255,9 @@ def test_pickles_forks_and_threads_of_the_caller() -> None:
     for worker in workers:
         worker.join()
     assert all(np.array_equal(found[k], here) for k in range(3))
+
+
+@pytest.mark.parametrize("t_eval", [[0.5, 0.5 + 2.0**-52, 1.0], [1.0 - 2.0**-53]])
+def test_the_tree_refuses_outputs_that_it_does_not_tell_apart(t_eval) -> None:
+    with pytest.raises(OptionError, match="closer"):
+        ss.solve_sde(GBM, 2, source="tree", t_eval=t_eval)

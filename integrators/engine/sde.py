@@ -134,6 +134,8 @@ def solve_sde(
     scale = tolerance_scale.of(controller)
     (r,), (a,) = tolerances(rtol, atol, (1, problem.n), problem.y0, scale)
     tgrid = np.array([t1]) if t_eval is None else output_times(t_eval, t0, t1)[0]
+    if source == "tree" and (np.diff(_cells(problem, np.unique([t0, *tgrid, t1]))) < 1).any():
+        raise OptionError("t_eval holds times closer to each other or to the span's ends than source='tree' resolves")
     seed = options.count("seed", seed, low=0)
     opts = np.array([
         t0, t1, r, np.nan if size is None or not adaptive else size, np.nan if adaptive else size,
@@ -145,6 +147,14 @@ def solve_sde(
         rejected, accepted = int(sol.stats.nreject.sum()), int(sol.stats.naccept.sum())
         warn_of_rejections(problem, meth, rejected, rejected + accepted)
     return sol
+
+
+def _cells(problem: SDEProblem, t: np.ndarray) -> np.ndarray:
+    """The tree's cells (k,) that times t (k,) are rounded to."""
+    from ..kernels.sde.build import CELLS
+
+    t0, t1 = problem.t_span
+    return np.rint((t - t0) / ((t1 - t0) or 1.0) * CELLS).astype(np.int64)
 
 
 def prepared_parts(problem: SDEProblem) -> dict[str, Problem]:
@@ -193,12 +203,10 @@ def run_paths(
     count, n, d = len(keys), problem.n, problem.motions
     y, w, h = (np.full((count, len(tgrid), size), np.nan) for size in (n, d, d))
     y_end, stat = np.empty((count, n)), np.empty((count, len(build.STATS)))
-    span = problem.t_span[1] - problem.t_span[0]
-    cells = np.rint((tgrid - problem.t_span[0]) / (span or 1.0) * build.CELLS).astype(np.int64)
     params = np.zeros(0) if controller is None else controller.params
     args = (
         params, problem.y0[None] if starts is None else starts, *(rows_of(parts[role], values) for role in ROLES), atol,
-        keys, opts, tgrid, cells, y, w, h, y_end, stat,
+        keys, opts, tgrid, _cells(problem, tgrid), y, w, h, y_end, stat,
     )  # fmt: skip
     run = kernel.module.run
 

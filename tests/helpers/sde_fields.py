@@ -59,5 +59,5 @@ def strong_errors(sdeint, case, method, counts, y0, noise="diagonal", seed=3):
             drift, diffusion, y0, [0.0, 1.0], method=method, step_size=1.0 / n, brownian="tree", adjoint="none",
             seed=seed, noise=noise,
         )  # fmt: skip
-        found.append(float((sol.y[-1] - solution(1.0, sol.w[-1], y0)).abs().mean()))
+        found.append(float((sol.y[-1] - solution(1.0, sol.W[-1], y0)).abs().mean()))
     return found

@@ -9,7 +9,8 @@ arXiv:2311.14201), and what a rejected attempt has seen is kept (the rejection s
 Nie, DCDS-B 22 (2017) 2731).
 
 From a tree.  W is a function of the key and the time: the span is halved again and again, down to 2^-50 of it, each
-interval with the normal numbers of its own place.  `nodes` (2 DEPTH, 2) holds the cells where intervals begin and end.
+interval with the normal numbers of its own place.  `nodes` (2 DEPTH, 3) holds the cells where intervals begin and end,
+and in its last column the SEEN ends that rejected attempts have considered and no step has reached yet.
 """
 
 from ..slots import inline

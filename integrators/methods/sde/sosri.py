@@ -3,6 +3,8 @@
 Published coefficients are decimals, by which the order conditions hold to about 1e-14.  The stiffness estimate divides
 by 10.6, the size of the region of stability that StochasticDiffEq.jl gives the method's sister SOSRI2 (alg_utils.jl).
 
+The drift is taken at t - 0.042 h, t + 0.790 h and t + 3.750 h besides t, some of which lie outside the step.
+
 Source: C. Rackauckas, Q. Nie, Stability-optimized high order methods and stiffness detection for pathwise stiff
 stochastic differential equations, IEEE HPEC 2020 (arXiv:1804.04344); coefficients: StochasticDiffEq.jl
 (tableaus.jl, constructSRIOpt1).

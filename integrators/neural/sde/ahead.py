@@ -1,8 +1,8 @@
 """Times ahead that rejected attempts have looked at, which later steps must not skip.
 
 An attempt shows the controller something of the path up to its end.  A step that went past such a time would be chosen
-by what is known of its own increment, and methods need not converge then; one that ends there is not.  Steps up to the
-nearest such time are equal ones, no longer than the controller asks for.
+by what is known of its own increment, and methods need not converge then; one that ends there is not.  So an attempt
+that would go past the nearest such time ends at it.
 
 J. Foster, A. Jelincic, On the convergence of adaptive approximations for stochastic differential equations,
 arXiv:2311.14201, section 3 ("revisit").
@@ -24,16 +24,10 @@ class Ahead:
         found = self.times[np.arange(len(self.count)), np.maximum(self.count - 1, 0)]
         return np.where(self.count > 0, found, np.inf)
 
-    def limited(self, t: np.ndarray, end: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of steps from t that would end at `end`, of size `want`, and which of them are limited; each
-        (lanes,)."""
+    def limited(self, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of steps that would end at `end`, and which of them are limited; each (lanes,)."""
         near = self.nearest()
-        limited = near <= end
-        if not limited.any():
-            return end, limited
-        left = np.where(limited, near - t, 0.0)
-        count = np.ceil(left / want * (1.0 - 1e-10))
-        return np.where(limited, np.where(count <= 1.0, near, t + left / np.maximum(count, 1.0)), end), limited
+        return np.minimum(near, end), near <= end
 
     def keep(self, lanes: np.ndarray, end: np.ndarray) -> None:
         """The `lanes` (lanes,) have looked up to `end` (lanes,) and rejected it."""

@@ -31,6 +31,8 @@ ADJOINTS = ("discrete", "none")
 BROWNIANS = ("memory", "tree")
 #: share of rejected attempts up to which nothing is said of noise that does not commute
 SELDOM = 0.05
+#: where in the span the diffusion is looked at besides its start
+LATER = 0.4375
 #: record slots that every method fills; HS, sosri
 FILLS = frozenset({
     rec.ERR, rec.H, rec.H_FREE, rec.ORDER, rec.YNORM, rec.ENORM, rec.NF, rec.T_LEFT, rec.SPAN, rec.TRUNCATED,
@@ -113,7 +115,7 @@ def sdeint(
         keep_states True: keep the states that adaptive steps began at, `.states` of the solution.
         resolve     turns a controller's name into an object; `stepsmith.neural.sdeint` fills it in.
 
-    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `w`, the Brownian motion at
+    Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `W`, the Brownian motion at
     the output times; `stats.ngev`, calls of the diffusion.  A sample that turns NaN or infinite, whose step size
     underflows, or which runs out of max_steps, gets a negative status and NaN outputs from there on.
 
@@ -178,8 +180,9 @@ def _solved(plan: Plan, f: Coefficient, g: Coefficient, rows: Tensor, noises: in
     looked = [0]
 
     def check_fields(y: Tensor, start: Any, ok: Tensor) -> None:
-        before, at = f.calls, torch.full((1 if plan.coupled else len(y),), float(plan.t[0])).to(y)
-        look(f, g, at, y, start, ok, plan.noise, plan.method.name)
+        before, one = f.calls, torch.ones(1 if plan.coupled else len(y)).to(y)
+        at, later = one * float(plan.t[0]), one * float(plan.t[0] + LATER * plan.span)
+        look(f, g, at, later, y, start, ok, plan.noise, plan.method.name)
         looked[0] += f.calls - before
 
     plan = replace(plan, check=check_fields)
@@ -212,7 +215,8 @@ def _look_at_rejections(plan: Plan, g: Coefficient, rows: Tensor, taken: Taken) 
     rejected, accepted = int(taken.done.nreject.sum()), int(taken.done.naccept.sum())
     if plan.noise != "diagonal" or plan.method.interpretation != "ito" or rejected <= SELDOM * (rejected + accepted):
         return
-    at, y = torch.full((1 if plan.coupled else len(rows),), float(plan.t[0])).to(rows), rows.detach()
+    one, y = torch.ones(1 if plan.coupled else len(rows)).to(rows), rows.detach()
+    at = one * float(plan.t[0] + LATER * plan.span)
     with torch.no_grad():
         g0 = g(at, y)
     if mixes(g, at, y, g0, torch.isfinite(g0).all(1)):
@@ -275,14 +279,22 @@ def _source(
     if isinstance(given, str):
         if options.choice("brownian", given, BROWNIANS) == "memory":
             return Memory(seed, ids, width, levy, y.device)
-        return Tree(seed, ids, width, y.device, float(t[0]), float(t[-1] - t[0]))
+        tree = Tree(seed, ids, width, y.device, float(t[0]), float(t[-1] - t[0]))
+        if (np.diff(tree.units(t)) < 1.0).any():
+            raise ValueError("t holds times that are closer than brownian='tree' resolves, 2^-48 of the span")
+        return tree
     if not callable(given):
         raise options.refuse("brownian", '"memory", "tree" or a torchsde BrownianInterval', given)
     if not coupled:
         raise ValueError("a BrownianInterval has one clock for all samples: use per_sample=False, or brownian='tree'")
     size = getattr(given, "shape", None)
-    if size is not None and int(np.prod(tuple(size))) != len(y) * width:
+    if size is not None and (int(np.prod(tuple(size))) != len(y) * width or len(y) not in (1, size[0])):
         raise ValueError(f"brownian has shape {tuple(size)}, and the noise here {(len(y), width)}")
+    ends = float(getattr(given, "_start", t[0])), float(getattr(given, "_end", t[-1]))
+    slack = 1e-6 * (t[-1] - t[0])  # ends in float32
+    if ends[0] > t[0] + slack or t[-1] - slack > ends[1]:
+        # torchsde would go on with the ends, and so with too little noise
+        raise ValueError(f"brownian spans {ends[0]:g} to {ends[1]:g}, and t {t[0]:g} to {t[-1]:g}")
     kind = getattr(given, "levy_area_approximation", None)
     if levy and kind == "none":
         raise ValueError('the method needs the Levy area: BrownianInterval(..., levy_area_approximation="space-time")')

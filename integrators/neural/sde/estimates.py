@@ -34,15 +34,21 @@ class Scale:
         """x (rows, width) as (lanes, numbers of a lane)."""
         return x.reshape(1, -1) if self.coupled else x
 
+    def size(self, trial: Trial, y: Tensor, before: Tensor) -> Tensor:
+        """What the components of the estimate are divided by, (rows, width); arguments as for `error`."""
+        if self.method.scale == "max":
+            size = (torch.maximum(trial.other.abs(), before.abs()) * self.rtol).clamp(min=self.atol)
+        else:
+            size = torch.maximum(y.abs(), trial.y1.abs()) * self.rtol + self.atol
+        return size.clamp(min=torch.finfo(y.dtype).tiny)
+
     def error(self, trial: Trial, y: Tensor, before: Tensor) -> Tensor:
         """E of a trial from y, (lanes,), differentiable.  before: `Trial.other` of the last accepted step (rows,
         width)."""
         assert trial.error is not None  # asked for
         e = self.lanes(trial.error)
         if self.method.scale == "max":
-            size = torch.maximum(trial.other.abs(), before.abs()) * self.rtol
-            size = size.clamp(min=max(self.atol, torch.finfo(y.dtype).tiny))
-            return safe_norm(e / self.lanes(size), mean=True)
+            return safe_norm(e / self.lanes(self.size(trial, y, before)), mean=True)
         return ScaledError.apply(e, self.lanes(y), self.lanes(trial.y1), self.rtol, self.atol)
 
     def stiffness(self, trial: Trial, region: bool = True) -> Tensor:
@@ -67,8 +73,7 @@ def measure(
     largest = scale.lanes(trial.y1).abs().amax(1) + scale.lanes(trial.error).abs().amax(1)
     found = {rec.ERR: error, rec.FINITE: largest}
     if rec.ENORM in slots or rec.YNORM in slots:
-        size = torch.maximum(y.abs(), trial.y1.abs()) * scale.rtol + scale.atol
-        size = size.clamp(min=torch.finfo(y.dtype).tiny)
+        size = scale.size(trial, y, before)
         found[rec.ENORM] = torch.linalg.vector_norm(scale.lanes(trial.error / size), ord=torch.inf, dim=1)
         found[rec.YNORM] = safe_norm(scale.lanes(y / size), mean=True)
     if rec.HS in slots and trial.pair is not None:

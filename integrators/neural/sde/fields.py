@@ -40,23 +40,35 @@ def checked(name: str, func: Any) -> None:
 
 
 def look(
-    f: Coefficient, g: Coefficient, t: Tensor, y: Tensor, start: Start, ok: Tensor, noise: str, method: str
+    f: Coefficient,
+    g: Coefficient,
+    t: Tensor,
+    later: Tensor,
+    y: Tensor,
+    start: Start,
+    ok: Tensor,
+    noise: str,
+    method: str,
 ) -> None:
     """ValueError where rows depend on each other (with steps per sample), where additive noise depends on the state,
     and where milstein_stratonovich meets a g_i that depends on other components.
 
-    t (lanes,), y (rows, width): the start; start: drift and diffusion there; ok (rows,): rows that are finite.
+    t (lanes,), y (rows, width): the start; start: drift and diffusion there; later (lanes,): a time within the span; ok
+    (rows,): rows that are finite.
     """
     if not f.coupled and len(y) > 1:
         for field, k in ((f, start[0]), (g, start[1])):
             check_rows(field.func, lambda x, field=field: field(t, x), y, k.detach(), ok)  # type: ignore[misc]
     with torch.no_grad():
-        moved, g0 = 1.25 * y + 0.5, start[1].detach()
-        if noise == "additive" and _differs(g(t, moved), g0, ok):
+        g0 = start[1].detach()
+        # at the start a diffusion may be zero, or not yet depend on the state: one that grows with time
+        if noise == "additive" and (
+            _differs(g(t, _moved(y)), g0, ok) or _differs(g(later, _moved(y)), g(later, y), ok)
+        ):
             raise ValueError(
                 'the diffusion depends on the state, which noise="additive" says it does not: use noise="diagonal"'
             )
-        if noise == "diagonal" and method == "milstein_stratonovich" and mixes(g, t, y, g0, ok):
+        if noise == "diagonal" and method == "milstein_stratonovich" and mixes(g, later, y, g(later, y), ok):
             raise ValueError(
                 "a component of the diffusion depends on other components of the state, which "
                 "milstein_stratonovich would take for another equation: use stochastic_heun or euler_heun"
@@ -65,14 +77,22 @@ def look(
 
 def mixes(g: Coefficient, t: Tensor, y: Tensor, g0: Tensor, ok: Tensor) -> bool:
     """Whether components of the diffusion depend on other components of the state; arguments as for `look`, and g0 its
-    value.  Two evaluations; a dependence among every second component alone is not seen."""
-    half = (torch.arange(y.shape[1], device=y.device) % 2 == 0)[None]
+    value at t.  Two components differ in a digit of their numbers: for every binary digit those that have it are moved
+    while the others are looked at, and the other way round."""
+    place = torch.arange(y.shape[1], device=y.device)
     with torch.no_grad():
-        for keep in (half, ~half) if y.shape[1] > 1 else ():
-            found = g(t, torch.where(keep, y, 1.25 * y + 0.5))
-            if _differs(torch.where(keep, found, g0), g0, ok):
-                return True
+        for digit in range((y.shape[1] - 1).bit_length()):
+            some = ((place >> digit) & 1 == 0)[None]
+            for keep in (some, ~some):
+                found = g(t, torch.where(keep, y, _moved(y)))
+                if _differs(torch.where(keep, found, g0), g0, ok):
+                    return True
     return False
+
+
+def _moved(y: Tensor) -> Tensor:
+    """Another state, all components of which differ from those of y."""
+    return y + 0.25 * y.abs() + 0.5
 
 
 def warn_of_mixing(method: str) -> None:
@@ -90,4 +110,4 @@ def warn_of_mixing(method: str) -> None:
 def _differs(a: Tensor, b: Tensor, ok: Tensor) -> bool:
     """Whether rows that are finite differ by more than round-off."""
     off = (a - b).abs() > 64 * torch.finfo(b.dtype).eps * b.abs().amax().nan_to_num(0.0, 0.0, 0.0)
-    return bool((off & ok[:, None] & torch.isfinite(a)).any())
+    return bool((off & ok[:, None] & torch.isfinite(a) & torch.isfinite(b)).any())

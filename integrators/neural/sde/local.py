@@ -82,7 +82,11 @@ def penalty(
         rows = torch.where(live.view(-1, *(1,) * (state.dim() - 1)), state.detach(), y0)
     end = float(solution.t[-1])
     size = np.minimum(np.take_along_axis(sizes, chosen[None], axis=0)[0], np.maximum(end - t, 0.0))
-    size = np.where(size > 0.0, size, 1e-6 * abs(end))
+    size = np.where(size > 0.0, size, 1e-6 * (end - float(solution.t[0])))
+    if not coupled:
+        # another's step for samples that failed, whose own may not be finite: what comes of it is dropped
+        whose = np.where(ok.numpy(), np.arange(len(ok)), int(np.argmax(ok.numpy())))
+        t, size, rows = t[whose], size[whose], rows[torch.from_numpy(whose).to(rows.device)]
     values = _one_step(local, fields, options, coupled, t, size, rows, seed)
     return values[0] if coupled else values[live].mean()
 

@@ -107,7 +107,7 @@ class Loop:
             return False
         goal = plan.t[np.minimum(self.outputs.next[self.ids], len(plan.t) - 1)]
         sizes = choose(self.t, plan.held(self.h), hmin, goal, np.ones(self.lanes), False)
-        end, limited = self._end(sizes.size, sizes.want, sizes.lands, goal)
+        end, limited = self._end(sizes.size, sizes.lands, goal)
         sizes.lands, sizes.size = end == goal, np.where(self.run, end - self.t, plan.span)
         # a step that was rounded down by the source is no shortened one
         sizes.left, sizes.truncated = plan.t[-1] - self.t, sizes.truncated | (limited & (end < self.t + sizes.want))
@@ -140,16 +140,12 @@ class Loop:
             self.totals.underflow(self.ids[ended], self.finite[ended])
             self.run = self.run & ~ended
 
-    def _end(
-        self, size: np.ndarray, want: np.ndarray, lands: np.ndarray, goal: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _end(self, size: np.ndarray, lands: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where attempts end, and which of them are limited by what was looked at before; each (lanes,)."""
         end, limited = np.where(lands, goal, self.t + size), np.zeros(self.lanes, dtype=bool)
-        exact = lands
         if self.plan.revisit:
-            end, limited = self.ahead.limited(self.t, end, want)
-            exact = np.where(limited, end == self.ahead.nearest(), lands)
-        return np.where(exact, end, self.plan.source.snapped(self.t, end)), limited
+            end, limited = self.ahead.limited(end)
+        return np.where(lands | limited, end, self.plan.source.snapped(self.t, end)), limited
 
     def _try(self, step: Step) -> Trial:
         """The trial step, with its graph where the pass has one."""

@@ -1,8 +1,8 @@
 """The accepted steps of a pass taken again with gradient: the discrete adjoint of steps per sample.
 
-Sizes and increments are constants.  A sample that is done, or that failed, lends itself the start of a healthy one,
-cut from the graph, where drift and diffusion are known to be finite, and what comes of it is dropped: a zero gradient
-times an infinite derivative would be NaN.
+Sizes and increments are constants.  A sample that is done takes its first step again meanwhile, cut from the graph, and
+one that never took a step takes another's: these are known to be finite, and what comes of them is dropped.  Of a step
+that is not finite, a longer one for instance, a zero gradient times an infinite derivative would be NaN.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ def replay(plan: Plan, y0: Tensor, taken: Taken) -> Taken:
     stiffs: list[Tensor] = []
     if taken.w is None:  # nobody moved
         return replace(taken, y=outputs.assemble(y0))
-    rest = _rest(taken.done.start_ok, y0.detach())
+    whose = _whose(grid.count)
+    rest = y0.detach()[torch.from_numpy(whose).to(y0.device)]
     start = y = before = y0
     for i in range(len(grid.t)):
         live = i < grid.count
         mask = torch.from_numpy(live).to(y.device)[:, None]
-        t, h = np.where(live, grid.t[i], plan.t[0]), np.where(live, grid.h[i], plan.span)
-        levy = None if taken.levy is None else taken.levy[i]
+        t, h = np.where(live, grid.t[i], grid.t[0][whose]), np.where(live, grid.h[i], grid.h[0][whose])
+        w, levy = (None if x is None else _rested(x, i, mask, whose) for x in (taken.w, taken.levy))
+        assert w is not None  # somebody moved
         start = y if live.all() else torch.where(mask, y, rest)
-        trial = attempt(plan.method, plan.f, plan.g, plan.step(t, h, taken.w[i], levy, start), start)
+        step = plan.step(t, h, w, levy, start)
+        trial = attempt(plan.method, plan.f, plan.g, step, start)
         for wanted, found, values in (("E", plan.scale.error, errs), ("S", plan.scale.stiffness, stiffs)):
             if wanted in plan.graph:
                 value = found(trial, start, before) if wanted == "E" else found(trial)  # type: ignore[call-arg,arg-type]
@@ -47,10 +50,12 @@ def replay(plan: Plan, y0: Tensor, taken: Taken) -> Taken:
     return replace(taken, y=outputs.assemble(y0), err=err, stiff=stiff)
 
 
-def _rest(ok: np.ndarray, y0: Tensor) -> Tensor:
-    """Starts (samples, width) that are finite: those of failed ones are another's."""
-    if ok.all() or not ok.any():
-        return y0
-    mask = torch.from_numpy(ok).to(y0.device)[:, None]
-    healthy = int(np.argmax(ok))
-    return torch.where(mask, y0, y0[healthy : healthy + 1])
+def _whose(count: np.ndarray) -> np.ndarray:
+    """(samples,) whose first step each sample takes while it rests: its own, or, where it has none, another's; count
+    (samples,) of steps."""
+    return np.where(count > 0, np.arange(len(count)), int(np.argmax(count > 0)))
+
+
+def _rested(x: Tensor, i: int, live: Tensor, whose: np.ndarray) -> Tensor:
+    """Step i of x (steps, samples, noises), and the first one of `whose` where a sample is not `live` (samples, 1)."""
+    return torch.where(live, x[i], x[0][torch.from_numpy(whose).to(x.device)])

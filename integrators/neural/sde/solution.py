@@ -51,11 +51,11 @@ class SDEStats(NeuralStats):
 class SDESolution(NeuralSolution):
     """Solution of a batch of stochastic differential equations: a NeuralSolution, and
 
-    w    (T, B, D) float64 (or (T, B, 1) with scalar noise, without B of one system) the Brownian motion at the output
+    W    (T, B, D) float64 (or (T, B, 1) with scalar noise, without B of one system) the Brownian motion at the output
          times, zero at the first one, without gradient.
     """
 
-    w: Tensor | None = None
+    W: Tensor | None = None
     _states: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -96,7 +96,7 @@ def solution_of(
         stats=_stats(taken, batch, counts, wall_s),
         heuristics=_heuristics(plan, taken) if plan.heuristics else None,
         tolerance_scale=scale,
-        w=path,
+        W=path,
         _states=None if taken.states is None else taken.states.reshape(-1, *y0.shape),
     )
 

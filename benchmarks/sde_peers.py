@@ -4,6 +4,7 @@ torchsde, on one thread.
     python benchmarks/sde_peers.py                    tables in Markdown, some minutes
     python benchmarks/sde_peers.py --json FILE        all runs, too
     python benchmarks/sde_peers.py --only gbm bounded --paths 500 --own
+    python benchmarks/sde_peers.py --estimates        work by the error estimates published / difference
 
 The strong error is the mean of |y - y*| at the end over the mean of |y*|, y* on the same Brownian motion: exact where
 there is a solution (gbm, bounded, additive_decay), else by small equal steps of the same solver.  The weak error is
@@ -39,6 +40,8 @@ PROBLEMS = {
 LAWS = ("i", "pi34", "pi42", "h211b")
 STEPS = (4, 8, 16, 32, 64, 128, 256, 512)
 TOLERANCES = (0.5, 0.2, 0.1, 0.03, 0.01, 3e-3)
+#: of estimates that are differences, at which errors are larger
+TIGHTER = (0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 FOREIGN = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 
 
@@ -66,7 +69,9 @@ def for_heun(problem: Any) -> Any:
     )  # fmt: skip
 
 
-def our_runs(problem: Any, method: str, law: str | None, paths: int) -> Iterator[tuple[str, Run]]:
+def our_runs(
+    problem: Any, method: str, law: str | None, paths: int, estimate: str = "published"
+) -> Iterator[tuple[str, Run]]:
     """Runs of `solve_sde` by a law, or, None, by equal steps; from the tree where the reference needs the same path."""
     source = "tree" if problem.exact is None else "memory"
 
@@ -76,11 +81,11 @@ def our_runs(problem: Any, method: str, law: str | None, paths: int) -> Iterator
     fine = None
     if problem.exact is None:
         fine = solved(step_size=(problem.t_span[1] - problem.t_span[0]) / (4 * FINE)).y[:, 0]
-    for k in STEPS if law is None else TOLERANCES:
+    for k in STEPS if law is None else TOLERANCES if estimate == "published" else TIGHTER:
         if law is None:
             given: dict[str, Any] = {"step_size": (problem.t_span[1] - problem.t_span[0]) / k}
         else:
-            given = {"controller": law, "rtol": k, "atol": k}
+            given = {"controller": law, "rtol": k, "atol": k, "estimate": estimate}
         sol = solved(**given)
         ref = fine if fine is not None else problem.exact(sol.t, sol.W, sol.H, problem.y0, problem.p)[:, 0]
         yield f"{k} steps" if law is None else f"{k:.2g}", (sol.y[:, 0], ref, sol.stats.nfev.mean(), sol.stats.wall_s)
@@ -123,8 +128,7 @@ def table(name: str, rows: list[dict[str, Any]], level: float) -> str:
     for kind in kinds:
         own = [r for r in rows if r["what"] == kind]
         work, us = at_level(own, level, "work"), at_level(own, level, "us")
-        near = min(own, key=lambda r: abs(np.log(max(r["strong"], 1e-300) / level)))
-        weak = f"{near['weak']:.1e} +- {near['weak_se']:.0e}"
+        weak = weak_at(own, level)
         cells = ["-" if v != v else f"{v:.3g}" for v in (work, work / base, us, us / base_us)]
         lines.append(f"| {kind} | {' | '.join(cells)} | {weak} |")
     return "\n".join(lines) + "\n"
@@ -171,16 +175,55 @@ def runs_of(name: str, paths: int, own: bool) -> Iterator[tuple[str, str, Run]]:
         yield f"torchsde srk, {'equal steps' if 'steps' in k else 'adaptive'}", k, run
 
 
+def weak_at(rows: list[dict[str, Any]], level: float) -> str:
+    """The weak error of the run nearest to an error level."""
+    near = min(rows, key=lambda r: abs(np.log(max(r["strong"], 1e-300) / level)))
+    return f"{near['weak']:.1e} +- {near['weak_se']:.0e}"
+
+
+def estimates(name: str, paths: int) -> tuple[list[str], list[dict[str, Any]]]:
+    """Lines of the table of our two error estimates, those of a problem, and all runs."""
+    problem, level, lines, kept = ss.sdes.make(name), PROBLEMS[name][2], [], []
+    for method in ("sra1",) if PROBLEMS[name][0] == "sra1" else ("sosri", "sriw1"):
+        equal = [row(f"{method}, equal steps", k, run) for k, run in our_runs(problem, method, None, paths)]
+        base = at_level(equal, level, "work")
+        cells, weak, kept = [], {}, kept + equal
+        for law in LAWS:
+            both = []
+            for estimate in methods.ESTIMATES:
+                found = our_runs(problem, method, law, paths, estimate)
+                rows = [row(f"{method}, {law}, {estimate}", k, run) for k, run in found]
+                ratio = at_level(rows, level, "work") / base
+                both.append("-" if ratio != ratio else f"{ratio:.2f}")
+                weak[law, estimate], kept = weak_at(rows, level), kept + rows
+            cells.append(" / ".join(both))
+        biases = [weak_at(equal, level), *(weak["pi34", estimate] for estimate in methods.ESTIMATES)]
+        lines.append(f"| {name}, {level:g} | {method} | {base:.3g} | {' | '.join(cells)} | {' / '.join(biases)} |")
+    return lines, kept
+
+
+def print_estimates(names: list[str], paths: int) -> dict[str, list[dict[str, Any]]]:
+    """Print the table of our two error estimates; all runs."""
+    print(f"| problem, strong error | method | equal steps | {' | '.join(LAWS)} | weak error: equal / pi34, both |")
+    print("|---" * (4 + len(LAWS)) + "|")
+    kept = {}
+    for name in names:
+        lines, kept[name] = estimates(name, paths)
+        print("\n".join(lines), flush=True)
+    return kept
+
+
 def main() -> None:
     """Run the problems and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=[*PROBLEMS, "bias"], default=[*PROBLEMS, "bias"])
     parser.add_argument("--paths", type=int, default=2000)
     parser.add_argument("--own", action="store_true", help="stepsmith alone")
+    parser.add_argument("--estimates", action="store_true", help="our error estimates, instead of the peers")
     parser.add_argument("--json", type=Path, help="where all runs are written")
     given = parser.parse_args()
-    kept = {}
-    for name in given.only:
+    kept = print_estimates([n for n in given.only if n != "bias"], given.paths) if given.estimates else {}
+    for name in () if given.estimates else given.only:
         if name == "bias":
             print(bias(20 * given.paths), flush=True)
             continue

@@ -272,11 +272,13 @@ def solve_sde(
     *,
     first_step: float | None = None,
     threads: int | None = None,
+    estimate: str = "published",
 ) -> SDESolution:
     """Integrate independent paths of a stochastic differential equation, an `SDEProblem`, compiled end to end.
 
-    controller: as for `solve`; None: "pi34", or none with `step_size`, a given size of all steps.  Arrays of the answer
-    are (paths, times, ...).  See `docs/sde_ensembles.md` and `stepsmith.integrators.engine.sde.solve_sde`.
+    controller: as for `solve`; None: "pi34", or none with `step_size`, a given size of all steps.  estimate: that of
+    the error, "published" or "difference".  Arrays of the answer are (paths, times, ...).  See `docs/sde_ensembles.md`
+    and `stepsmith.integrators.engine.sde.solve_sde`.
     """
     from .integrators.engine import sde
 
@@ -287,7 +289,8 @@ def solve_sde(
             raise OptionError("there are no tuned laws of stochastic differential equations: name a law or a file")
         controller = _resolver()(os.fspath(controller), getattr(problem, "family", None), method)
     return sde.solve_sde(
-        problem, paths, method, controller, rtol, atol, seed, t_eval, step_size, first_step, max_steps, source, threads
+        problem, paths, method, controller, rtol, atol, seed, t_eval, step_size, first_step, max_steps, source, threads,
+        estimate,
     )  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def sde_kernel_of(parts: dict[str, Problem], noise: str, method: sde_methods.SDE
     functions = {role: parts[role].rhs for role in ROLES}
     n, sizes = parts["drift"].n, (parts["drift"].m, parts["diffusion"].m)
     structure = (law.key, getattr(law, "known", ()), law.n_state, controller is None)
-    key = (method.name, noise, *(digest.identity(fn) for fn in functions.values()), n, sizes, structure)
+    told_apart = (method.name, method.estimate)
+    key = (told_apart, noise, *(digest.identity(fn) for fn in functions.values()), n, sizes, structure)
 
     def make() -> Any:
         for role in ROLES:
@@ -95,6 +96,7 @@ def solve_sde(
     max_steps: int = 100_000,
     source: str = "memory",
     threads: int | None = None,
+    estimate: str = "published",
 ) -> SDESolution:
     """Integrate `paths` independent paths of a problem.
 
@@ -107,7 +109,8 @@ def solve_sde(
     source: "memory" draws the motion as steps ask for it, and keeps what rejected attempts have seen; "tree" makes it a
     function of seed, path and time, the same for every method, controller and tolerance, at a higher cost; its step
     ends are rounded to a grid an eighth of the step wide or finer, and output times to 2^-50 of the span.  threads:
-    None for all cores.
+    None for all cores.  estimate: "published", or "difference" to an embedded solution of lower order, which differs
+    from it with sosri, sriw1 and sra1 (`methods.sde.method`).
 
     Raises OptionError on bad input; warns where rejections may spoil the limit (`sde_checks.warn_of_rejections`).  A
     path that goes wrong keeps its last good state and says so (`message(i)`).
@@ -115,7 +118,7 @@ def solve_sde(
     if not isinstance(problem, SDEProblem):
         raise OptionError(f"problem must be a stepsmith.SDEProblem, got {type(problem).__name__}")
     count = options.count("paths", paths)
-    meth = sde_methods.get(method)
+    meth = sde_methods.get(method, estimate)
     adaptive = step_size is None
     sde_methods.check(meth, problem.noise, problem.interpretation, adaptive)
     options.choice("source", source, SOURCES)
@@ -124,7 +127,8 @@ def solve_sde(
     span = t1 - t0
     size = checked_step(step_size if first_step is None else first_step, span)
     if not adaptive:
-        given = {"controller": controller, "first_step": first_step}
+        other = None if estimate == "published" else estimate
+        given = {"controller": controller, "first_step": first_step, "estimate": other}
         if wrong := [name for name, value in given.items() if value is not None]:
             raise OptionError(f"{' and '.join(wrong)} would have no effect with step_size: leave one of them out")
     else:

@@ -131,6 +131,7 @@ def sdeint(
     sample_ids: Any = None,
     heuristics: bool | str = True,
     keep_states: bool = False,
+    estimate: str = "published",
 ) -> SDESolution:
     """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW for a batch y0 (B, *features), or one system (D,), through the
     times t.

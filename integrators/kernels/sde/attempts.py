@@ -21,10 +21,12 @@ SAME = {"gotta_go_fast": "stochastic_heun"}
 def step_source(method: SDEMethod, plain: bool) -> str:
     """`step(A, t, h)` and what it takes; plain: without the estimate where that is work of its own."""
     if method.sri is not None:
-        return text(steps.f, steps.g, steps.at_start) + sri_source(method.sri, float(method.delta), plain)
+        return text(steps.f, steps.g, steps.at_start) + sri_source(method.sri, method, plain)
     name = SAME.get(method.name, method.name)
     source = text(steps.f, steps.g, steps.at_start, steps.drift_at_euler_s_end, getattr(steps, name))
-    return source + f"step = {name}\n\n\n"
+    # of sra1 alone
+    weights = f"D0, D1 = {', '.join(repr(float(s)) for s in method.slopes)}\n\n\n" if method.slopes else ""
+    return weights + source + f"step = {name}\n\n\n"
 
 
 def terms(weights: Sequence[Any], rows: Sequence[str]) -> str:
@@ -32,7 +34,7 @@ def terms(weights: Sequence[Any], rows: Sequence[str]) -> str:
     return " + ".join(f"{float(w)!r}*A[{r} + i]" for w, r in zip(weights, rows, strict=False) if float(w) != 0.0)
 
 
-def sri_source(sri: SRI, delta: float, plain: bool) -> str:
+def sri_source(sri: SRI, method: SDEMethod, plain: bool) -> str:
     """`step` of an SRI method."""
     same = sri.drift_stages()
     slopes = [f"K{k}" if k is not None else "" for k in same]
@@ -52,8 +54,9 @@ def sri_source(sri: SRI, delta: float, plain: bool) -> str:
         f" + c1*({terms(sri.beta2, noises)}) + e2)\n"
     )
     if not plain:
-        size = " + ".join(f"A[{slope} + i]" for slope in slopes[: sri.error_terms])
-        out += f"        A[E + i] = {delta!r}*h*({size}) + e2\n"
+        pairs = [(float(s), f"A[{slope} + i]") for s, slope in zip(method.slopes, slopes, strict=True) if s]
+        size = " + ".join(value if s == 1.0 else f"{s!r}*{value}" for s, value in pairs)
+        out += f"        A[E + i] = {float(method.delta)!r}*h*({size}) + e2\n"
     return out + "\n\n"
 
 

@@ -37,6 +37,8 @@ MOTIONS = OWN = NQ = DEPTH = CELLS = 1
 PLAIN = MIXED = CHOOSES = STIFFNESS = False
 # what controllers divide their exponents by; evaluations of an attempt
 ORDER = DRIFTS = DIFFUSIONS = 1.0
+# weights of the drift in the estimate of `sra1`
+D0 = D1 = 1.0
 # status of a path: too many rejections
 ENDLESS = 0
 # of an environment: rows; places of observation and action in the controller's state, with their counts; ends of the

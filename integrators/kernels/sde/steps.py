@@ -5,7 +5,7 @@ OWN is 1 where every component has a Brownian motion of its own, else 0: the inc
 """
 
 from ..slots import DIM, K0, K1, NPAR, WIDTH, YN, N, P, Y, frozen, inline, sqrt, view
-from .slots import DW, EU, GG0, GG1, GG2, HL, NQ, OWN, PLAIN, READY, E, Q, S, diffusion, drift
+from .slots import D0, D1, DW, EU, GG0, GG1, GG2, HL, NQ, OWN, PLAIN, READY, E, Q, S, diffusion, drift
 
 
 @inline
@@ -119,7 +119,7 @@ def stochastic_heun(A, t, h):
 
 @inline
 def sra1(A, t, h):
-    """c2 = W/2 + H, int W_s ds over the step being h c2."""
+    """c2 = W/2 + H, int W_s ds over the step being h c2; D0 and D1 are the method's `slopes`."""
     at_start(A, t)
     g(A, t + h, Y, GG1)
     for i in range(N):
@@ -130,4 +130,4 @@ def sra1(A, t, h):
         w = A[DW + i*OWN]
         e2 = (0.5*w + A[HL + i*OWN])*(A[GG0 + i] - A[GG1 + i])
         A[YN + i] = A[Y + i] + h*(A[K0 + i] + 2.0*A[K1 + i])/3.0 + w*A[GG1 + i] + e2
-        A[E + i] = h*(A[K0 + i] + A[K1 + i]) + e2
+        A[E + i] = h*(D0*A[K0 + i] + D1*A[K1 + i]) + e2

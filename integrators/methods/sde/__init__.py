@@ -9,11 +9,12 @@ import functools
 import importlib
 from typing import Any
 
+from ...core import options
 from ...core.errors import OptionError, refuse
 from ...core.names import unknown
-from .method import INTERPRETATIONS, NOISES, SDEMethod
+from .method import ESTIMATES, INTERPRETATIONS, NOISES, SDEMethod
 
-__all__ = ["INTERPRETATIONS", "NAMES", "NOISES", "SDEMethod", "check", "get"]
+__all__ = ["ESTIMATES", "INTERPRETATIONS", "NAMES", "NOISES", "SDEMethod", "check", "get"]
 
 NAMES = (
     "euler_maruyama", "euler_heun", "milstein_ito", "milstein_stratonovich", "stochastic_heun", "sriw1", "sosri",
@@ -21,19 +22,20 @@ NAMES = (
 )  # fmt: skip
 
 
-def get(name: Any) -> SDEMethod:
-    """The method called `name`; ValueError naming the nearest where there is none."""
+def get(name: Any, estimate: Any = "published") -> SDEMethod:
+    """The method called `name`, with the error estimate of `ESTIMATES`; ValueError naming the nearest where there is
+    none."""
     if not isinstance(name, str):
         raise refuse("method", f"the name of a method for SDEs ({', '.join(NAMES)})", name)
     if name not in NAMES:
         raise unknown("method for SDEs", name, NAMES)
-    return _read(name)
+    return _read(name, options.choice("estimate", estimate, ESTIMATES))
 
 
 @functools.cache
-def _read(name: str) -> SDEMethod:
+def _read(name: str, estimate: str) -> SDEMethod:
     method: SDEMethod = importlib.import_module(f".{name}", __name__).METHOD
-    return method
+    return method.against_embedded() if estimate == "difference" else method
 
 
 def check(method: SDEMethod, noise: Any, interpretation: Any, adaptive: bool) -> None:

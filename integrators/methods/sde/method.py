@@ -20,17 +20,34 @@ order 1/2; milstein_stratonovich, whose W_i^2 stands for the products W_i W_j, h
 The scaled error of a step, with e the estimate that each file states and y, y1 the states at its ends, is
 
     E = rms( e / (atol + rtol max(|y|, |y1|)) ).
+
+Two estimates.  The published one of the methods of strong order 1.5 has a size of the drift in it, h |k_1 + ... + k_4|,
+which is of order h.  `estimate="difference"` puts h sum_i (alpha_i - alpha^_i) k_i in its place, alpha^ = (1, 0, ...):
+with the noise's part, which stays, e is then the difference y1 - y^ to the embedded solution
+
+    y^ = y + h k_1 + W sum_i beta1_i g_i + c1 sum_i beta2_i g_i
+
+of strong order 1 (`sri`; in `sra1`, Euler-Maruyama's step).  y1 - y^ is I_(1,0) f' g and I_(0,1), I_(1,1,1) times
+derivatives of g to leading order: its root mean square is of order h^(3/2), and of order h^2 where the noise is small.
+Controllers divide their exponents by 2, the strong order plus 1/2, as with the published estimate.  Where the noise is
+small that is the estimate's own order.  Where it is not, they answer an error with three quarters of the change that
+would undo it: e is then a random number times h^(3/2), and a full answer would follow the chance in it.  By 3/2 the
+answer to an error of order h^2 would be four thirds of that change, which makes sizes swing.  Two stages of the drift,
+as sriw1 and sra1 have them, allow no other alpha^ of sum 1 but alpha itself and those on the line through it and
+(1, 0), which scale e.  The published estimates of the other methods are differences already, and serve under both
+names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from .sri import SRI
+from .sri import SRI, Row
 
 NOISES = ("diagonal", "scalar", "additive")
 INTERPRETATIONS = ("ito", "stratonovich")
+ESTIMATES = ("published", "difference")
 HALF = Fraction(1, 2)
 
 
@@ -50,10 +67,14 @@ class SDEMethod:
     nf_plain, ng_plain  those of a step of given size, without estimate.
     adaptive        kinds of noise with which its steps may be adaptive.
     estimate        which error estimate it has: "sri" (delta e1 + e2, e1 a size of the drift), "lamba" (drift at
-                    Euler's end, and the part of the noise that is of second order), "embedded" (against Euler's step).
+                    Euler's end, and the part of the noise that is of second order), "embedded" (against Euler's step,
+                    or another solution of lower order).
     scale           what the estimate is divided by: "sum", atol + rtol max(|y|, |y1|); "max", max(atol, rtol
                     max(|y'|, |y'_before|)), see `gotta_go_fast`.
     delta           weight of e1 in "sri".
+    slopes          weights s of the slopes in the drift's part of the estimate, e1 = h sum_i s_i k_i, of the methods of
+                    strong order 1.5; () for the others.
+    difference      those of estimate="difference", alpha - alpha^; () where there is one estimate alone.
     sri             Roessler coefficients of "sriw1" and "sosri"; None for the others.
     stiffness       (i, j) stages, counted from 0, and the width s of the stability region for the estimate
                     S = ||k_j - k_i|| / ||H0_j - H0_i|| / s; None where the method has none.
@@ -75,9 +96,17 @@ class SDEMethod:
     estimate: str
     scale: str = "sum"
     delta: Fraction = Fraction(1)
+    slopes: Row = ()
+    difference: Row = ()
     sri: SRI | None = None
     stiffness: tuple[int, int, float] | None = None
 
     def order(self, noise: str) -> float:
         """What a controller divides its exponents by (record slot ORDER): the strong order plus 1/2."""
         return float((self.strong_additive if noise == "additive" else self.strong) + HALF)
+
+    def against_embedded(self) -> SDEMethod:
+        """The method with estimate="difference"; itself where its one estimate is a difference."""
+        if not self.difference:
+            return self
+        return replace(self, slopes=self.difference, difference=(), delta=Fraction(1), estimate="embedded")

@@ -13,7 +13,7 @@ stochastic differential equations, IEEE HPEC 2020 (arXiv:1804.04344); coefficien
 from fractions import Fraction
 
 from .method import SDEMethod
-from .sri import SRI
+from .sri import SRI, against_first, fractions
 
 TABLEAU = SRI(
     a0=(
@@ -45,7 +45,6 @@ TABLEAU = SRI(
     beta2=(0.4969658141589478, -0.5771202869753592, -0.12919702470322217, 0.2093514975196336),
     beta3=(2.8453464565104425, -2.688764531100725, 0.2523866501071322, -0.40896857551684945),
     beta4=(0.11522663875443433, -0.57877086147738, 0.2857851028163886, 0.17775911990655704),
-    error_terms=4,
 )
 
 METHOD = SDEMethod(
@@ -63,6 +62,8 @@ METHOD = SDEMethod(
     ng_plain=4,
     adaptive=("diagonal", "scalar", "additive"),
     estimate="sri",
+    slopes=fractions(1, 1, 1, 1),
+    difference=against_first(TABLEAU.alpha),
     sri=TABLEAU,
     stiffness=(2, 3, 10.6),
 )

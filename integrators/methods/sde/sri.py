@@ -10,10 +10,11 @@ nodes being the sums of rows, c0 = a0 e and c1 = a1 e, and the step and its esti
 
     e2 = c2 sum_i beta3_i g_i + c3 sum_i beta4_i g_i,
     y1 = y + h sum_i alpha_i k_i + W sum_i beta1_i g_i + c1 sum_i beta2_i g_i + e2,
-    e  = delta h sum_i k_i + e2        (the sum over the first `error_terms` stages).
+    e  = delta h sum_i s_i k_i + e2.
 
-The first part of e is a size of the drift, not a difference, so that a tolerance bounds the step itself: the estimate
-is cautious.
+s_i is 1 for the stages that are read, or, with estimate="difference", delta is 1 and s = alpha - (1, 0, 0, 0), which
+makes e the difference to a solution of strong order 1 (`method`).  The first part of the published e is a size of the
+drift, not a difference, so that a tolerance bounds the step itself: that estimate is cautious.
 
 Sources: A. Roessler, Runge-Kutta methods for the strong approximation of solutions of stochastic differential
 equations, SIAM J. Numer. Anal. 48 (2010) 922, section 6; the estimate: C. Rackauckas, Q. Nie, Adaptive methods for
@@ -32,10 +33,7 @@ Row = tuple[Number, ...]
 
 @dataclass(frozen=True)
 class SRI:
-    """Coefficients as in the file's formulas; row i of a0, a1, b0, b1 holds i entries.
-
-    error_terms   stages that the drift's part of the estimate sums over.
-    """
+    """Coefficients as in the file's formulas; row i of a0, a1, b0, b1 holds i entries."""
 
     a0: tuple[Row, ...]
     a1: tuple[Row, ...]
@@ -46,7 +44,6 @@ class SRI:
     beta2: Row
     beta3: Row
     beta4: Row
-    error_terms: int
 
     @property
     def stages(self) -> int:
@@ -69,10 +66,15 @@ class SRI:
         found: list[int | None] = []
         for i in range(self.stages):
             later = range(i + 1, self.stages)
-            read = self.alpha[i] or i < self.error_terms or any(self.a0[j][i] or self.a1[j][i] for j in later)
+            read = self.alpha[i] or any(self.a0[j][i] or self.a1[j][i] for j in later)
             same = not any(self.a0[i]) and not any(self.b0[i])
             found.append(None if not read else 0 if same else i)
         return tuple(found)
+
+
+def against_first(alpha: Row) -> Row:
+    """alpha - (1, 0, 0, ...): weights of the drift's slopes in the difference to a solution that reads the first."""
+    return alpha[0] - 1, *alpha[1:]
 
 
 def fractions(*values: str | int) -> Row:

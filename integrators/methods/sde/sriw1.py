@@ -7,7 +7,7 @@ Source: A. Roessler, SIAM J. Numer. Anal. 48 (2010) 922, table 6.1; delta = 1/6 
 from fractions import Fraction
 
 from .method import SDEMethod
-from .sri import SRI, fractions
+from .sri import SRI, against_first, fractions
 
 TABLEAU = SRI(
     a0=((), fractions("3/4"), fractions(0, 0), fractions(0, 0, 0)),
@@ -19,7 +19,6 @@ TABLEAU = SRI(
     beta2=fractions(-1, "4/3", "-1/3", 0),
     beta3=fractions(2, "-4/3", "-2/3", 0),
     beta4=fractions(-2, "5/3", "-2/3", 1),
-    error_terms=2,
 )
 
 METHOD = SDEMethod(
@@ -38,5 +37,7 @@ METHOD = SDEMethod(
     adaptive=("diagonal", "scalar", "additive"),
     estimate="sri",
     delta=Fraction(1, 6),
+    slopes=fractions(1, 1, 0, 0),
+    difference=against_first(TABLEAU.alpha),
     sri=TABLEAU,
 )

@@ -66,6 +66,7 @@ def sdeint(
     sample_ids: Any = None,
     heuristics: bool | str = True,
     keep_states: bool = False,
+    estimate: str = "published",
     resolve: Callable[[str], object] | None = None,
 ) -> SDESolution:
     """Solve dY = drift(t, Y) dt + diffusion(t, Y) dW from y0 through the times t.
@@ -113,6 +114,8 @@ def sdeint(
         heuristics  True: fill `.heuristics`, E and S (of sosri) with gradient where the solve has one.  "E", "S": that
                     one with gradient.  "values": numbers alone.  False: `.heuristics` is None, as with fixed steps.
         keep_states True: keep the states that adaptive steps began at, `.states` of the solution.
+        estimate    "published", or "difference": the error estimate of sosri, sriw1 and sra1 is the difference to an
+                    embedded solution of lower order (`methods.sde.method`).  Other methods have one for both words.
         resolve     turns a controller's name into an object; `stepsmith.neural.sdeint` fills it in.
 
     Returns an SDESolution: y of shape (T, *y0.shape), and what `odeint` returns besides; `W`, the Brownian motion at
@@ -132,7 +135,7 @@ def sdeint(
         )
     checks.state(y0)
     options.choice("adjoint", adjoint, ADJOINTS)
-    chosen = sde.get(method)
+    chosen = sde.get(method, estimate)
     adaptive = step_size is None
     sde.check(chosen, noise, interpretation, adaptive)
     single = y0.dim() == 1

@@ -79,6 +79,8 @@ def attempt(
         start = f(step.t, y), g(step.t, y)
     if method.sri is not None:
         return _sri(method, method.sri, f, g, step, y, start)
+    if method.name == "sra1":
+        return _sra1(method, f, g, step, y, start, estimate)
     return _RULES[method.name](f, g, step, y, start, estimate)
 
 
@@ -136,13 +138,14 @@ def _gotta_go_fast(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimat
     return trial
 
 
-def _sra1(f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
+def _sra1(method: SDEMethod, f: Field, g: Field, s: Step, y: Tensor, start: Start, estimate: bool) -> Trial:
     (f0, g0), h = start, s.column
     g1, k1 = g(s.at(1.0), y), h * f0
     k2 = h * f(s.at(0.75), y + 0.75 * k1 + 1.5 * s.c2 * g1)
     e2 = s.c2 * (g0 - g1)
     y1 = y + (k1 + 2.0 * k2) / 3.0 + s.w * g1 + e2
-    return Trial(y1, k1 + k2 + e2 if estimate else None, y1, start)
+    d1, d2 = (float(s) for s in method.slopes)
+    return Trial(y1, d1 * k1 + d2 * k2 + e2 if estimate else None, y1, start)
 
 
 _RULES = {
@@ -152,7 +155,6 @@ _RULES = {
     "milstein_stratonovich": _milstein_stratonovich,
     "stochastic_heun": _stochastic_heun,
     "gotta_go_fast": _gotta_go_fast,
-    "sra1": _sra1,
 }
 
 
@@ -187,7 +189,7 @@ def _sri(method: SDEMethod, tab: SRI, f: Field, g: Field, s: Step, y: Tensor, st
     e2 = _add(_add(None, c2, row["beta3"], gs), c3, row["beta4"], gs)
     y1 = _add(_add(y, h, row["alpha"], ks), s.w, row["beta1"], gs)
     y1 = _add(y1, c1, row["beta2"], gs) + e2
-    error = _add(e2, h, (float(method.delta),) * tab.error_terms, ks[: tab.error_terms])
+    error = _add(e2, h, tuple(float(method.delta * s) for s in method.slopes), ks)
     pair = None
     if method.stiffness is not None:
         i, j, _ = method.stiffness

@@ -102,7 +102,7 @@ def _one_step(
     seed: int,
 ) -> Tensor:
     """E h or S h (lanes,) of steps of `size` (lanes,) from y (B, *features) at t (lanes,)."""
-    method, noise = sde.get(options["method"]), options["noise"]
+    method, noise = sde.get(options["method"], options["estimate"]), options["noise"]
     flat, lanes = y.reshape(len(y), -1), len(y)
     f, g = (
         Coefficient(name, x, (-1, *y.shape[1:]), coupled)

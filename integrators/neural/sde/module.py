@@ -55,7 +55,7 @@ class NeuralSDE(torch.nn.Module):
         on_failure  "raise": a RuntimeError where samples do not reach the end.  "mask": a warning, `out.mask`, and y0
                     in the place of what they did not reach.  "warn": a warning, and NaN.
         options     method, controller, rtol, atol, noise, interpretation, first_step, min_step, max_step, step_size,
-                    max_steps, brownian, revisit and resolve as for `sdeint`.
+                    max_steps, brownian, revisit, estimate and resolve as for `sdeint`.
 
     Raises ValueError for what `sdeint` would refuse at the first solve of its names and numbers, for other
     regularisers, and for a regulariser with fixed steps (step_size), which have no estimates.

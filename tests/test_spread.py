@@ -1,6 +1,8 @@
 """A function over parts by an executor: order, lost parts, exceptions, interrupts."""
 
+import hashlib
 import os
+import pickle
 import signal
 import threading
 import time
@@ -193,13 +195,28 @@ def test_an_executor_that_is_shut_down_meanwhile_says_so(kind):
     assert len(found) == 1 and "of 40 was cancelled: the executor was shut down" in found[0]
 
 
-def test_what_is_shared_is_unpacked_once_by_threads_of_one_worker(monkeypatch):
-    """Dask's workers run several parts in threads; with room for one value, each thread throws out the others'."""
-    monkeypatch.setattr(module, "_KEPT", 1)
-    calls = [(module._pack((later_is_earlier, 3)), *Shared(k).packed, 0) for k in range(8)] * 100
-    with ThreadPoolExecutor(8) as threads:
-        found = [module._unpack(answer) for answer in threads.map(lambda call: module._there(*call), calls)]
-    assert [value for _, value, _ in found] == [3 * k for k in range(8)] * 100
+class Counted:
+    """Takes its time to be unpacked, and counts how often that was done."""
+
+    times = 0
+
+    def __reduce__(self):
+        return Counted.unpacked, ()
+
+    @staticmethod
+    def unpacked():
+        time.sleep(0.05)
+        Counted.times += 1
+        return Counted()
+
+
+def test_what_is_shared_is_unpacked_once_by_the_threads_of_a_worker(monkeypatch):
+    """Dask's workers run several parts in threads."""
+    monkeypatch.setattr(Counted, "times", 0)
+    packed = hashlib.sha256(b"of this test").hexdigest(), pickle.dumps(Counted())
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda k: module._unpacked(*packed), range(4)))
+    assert Counted.times == 1 and all(value is found[0] for value in found)
 
 
 def test_threads_pack_at_once_and_a_callers_registration_stays(tmp_path, monkeypatch):

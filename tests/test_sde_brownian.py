@@ -291,3 +291,17 @@ def test_the_tree_refuses_outputs_that_it_does_not_tell_apart():
     y0, t = torch.ones(2, 1, dtype=torch.float64), [0.0, 0.5, 0.5 + 2.0**-52, 1.0]
     with pytest.raises(ValueError, match="closer"):
         ss.neural.sdeint(lambda t, y: -y, lambda t, y: 0.1 * y, y0, t, brownian="tree")
+
+
+def test_a_step_of_the_tree_that_rounds_onto_an_output_time_ends_there():
+    """The grid's time and the output's differ by one rounding: what is left between them is no step."""
+    t = [1.2, 1.55, 1.9]
+    size = math.nextafter(t[1] - t[0], 0.0)
+    while t[0] + size >= t[1]:
+        size = math.nextafter(size, 0.0)
+    y0 = torch.ones(1, 1, dtype=torch.float64)
+    sol = ss.neural.sdeint(
+        lambda t, y: -0.1 * y, lambda t, y: 0.01 * y, y0, t, rtol=1.0, atol=1.0, first_step=size, max_step=size,
+        brownian="tree",
+    )  # fmt: skip
+    assert sol.success and torch.isfinite(sol.W).all()

@@ -1,5 +1,5 @@
-"""One trial step against the same step as StochasticDiffEq.jl and torchsde write it by hand, and what is looked at before
-the first one."""
+"""One trial step against the same step as StochasticDiffEq.jl and torchsde write it by hand, and what is looked at
+before the first one."""
 
 from __future__ import annotations
 

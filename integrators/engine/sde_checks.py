@@ -14,14 +14,12 @@ import numpy as np
 
 from ..checks.interpreted import interpreted
 from ..core.errors import OptionError, outside
-from ..methods.sde import SDEMethod
+from ..methods.sde import SELDOM, SDEMethod
 from ..problems.sde.problem import SDEProblem
 
 #: methods whose limit is another one where g_i depends on other components than y_i
 OWN_COMPONENT = ("milstein_stratonovich",)
 PROBES = 4
-#: share of rejected attempts up to which nothing is said of noise that does not commute
-SELDOM = 0.02
 
 _FOUND: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 

@@ -12,9 +12,9 @@ from typing import Any
 from ...core import options
 from ...core.errors import OptionError, refuse
 from ...core.names import unknown
-from .method import ESTIMATES, INTERPRETATIONS, NOISES, SDEMethod
+from .method import ESTIMATES, INTERPRETATIONS, NOISES, SELDOM, SDEMethod
 
-__all__ = ["ESTIMATES", "INTERPRETATIONS", "NAMES", "NOISES", "SDEMethod", "check", "get"]
+__all__ = ["ESTIMATES", "INTERPRETATIONS", "NAMES", "NOISES", "SELDOM", "SDEMethod", "check", "get"]
 
 NAMES = (
     "euler_maruyama", "euler_heun", "milstein_ito", "milstein_stratonovich", "stochastic_heun", "sriw1", "sosri",

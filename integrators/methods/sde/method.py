@@ -49,6 +49,8 @@ NOISES = ("diagonal", "scalar", "additive")
 INTERPRETATIONS = ("ito", "stratonovich")
 ESTIMATES = ("published", "difference")
 HALF = Fraction(1, 2)
+#: share of rejected attempts up to which solves say nothing of noise that does not commute
+SELDOM = 0.05
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,6 @@ from .steps import fixed_pass
 Tensor = torch.Tensor
 ADJOINTS = ("discrete", "none")
 BROWNIANS = ("memory", "tree")
-#: share of rejected attempts up to which nothing is said of noise that does not commute
-SELDOM = 0.05
 #: where in the span the diffusion is looked at besides its start
 LATER = 0.4375
 #: record slots that every method fills; HS, sosri
@@ -216,7 +214,11 @@ def _look_at_rejections(plan: Plan, g: Coefficient, rows: Tensor, taken: Taken) 
     """UserWarning where attempts were rejected, more than a few, and the method's limit depends on there being none:
     that of Ito methods for diagonal noise where it does not commute (`docs/sde.md`)."""
     rejected, accepted = int(taken.done.nreject.sum()), int(taken.done.naccept.sum())
-    if plan.noise != "diagonal" or plan.method.interpretation != "ito" or rejected <= SELDOM * (rejected + accepted):
+    if (
+        plan.noise != "diagonal"
+        or plan.method.interpretation != "ito"
+        or rejected <= sde.SELDOM * (rejected + accepted)
+    ):
         return
     one, y = torch.ones(1 if plan.coupled else len(rows)).to(rows), rows.detach()
     at = one * float(plan.t[0] + LATER * plan.span)

@@ -142,10 +142,15 @@ class Loop:
 
     def _end(self, size: np.ndarray, lands: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where attempts end, and which of them are limited by what was looked at before; each (lanes,)."""
-        end, limited = np.where(lands, goal, self.t + size), np.zeros(self.lanes, dtype=bool)
+        source, end, limited = self.plan.source, np.where(lands, goal, self.t + size), np.zeros(self.lanes, dtype=bool)
+        stop = goal
         if self.plan.revisit:
             end, limited = self.ahead.limited(end)
-        return np.where(lands | limited, end, self.plan.source.snapped(self.t, end)), limited
+            stop = np.minimum(goal, self.ahead.nearest())
+        snapped = source.snapped(self.t, end)
+        # what is left to the next stop must not be too short for the source
+        snapped = np.where(stop - snapped < 0.5 * source.finest, stop, snapped)
+        return np.where(lands | limited, end, snapped), limited
 
     def _try(self, step: Step) -> Trial:
         """The trial step, with its graph where the pass has one."""

@@ -147,7 +147,7 @@ def test_the_module_takes_it_and_bad_words_are_refused():
 
 
 def test_rejections_by_the_difference_lose_half_an_order_and_a_cautious_law_keeps_it():
-    """GBM's exact solution; with a safety of 0.9 a tenth or more of the attempts are rejected, with 0.5 next to none."""
+    """With a safety of 0.9 a tenth or more of the attempts are rejected, with 0.5 next to none."""
     gbm, slopes = ss.sdes.make("gbm"), {}
     for safety in (0.9, 0.5):
         law, errors, work = ss.controller("pi34").replace(safety=safety), [], []

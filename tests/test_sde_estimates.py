@@ -144,3 +144,17 @@ def test_the_module_takes_it_and_bad_words_are_refused():
         ss.solve_sde(gbm, 2, estimate=1)
     with pytest.raises(OptionError, match="estimate would have no effect with step_size"):
         ss.solve_sde(gbm, 2, step_size=0.1, estimate="difference")
+
+
+def test_rejections_by_the_difference_lose_half_an_order_and_a_cautious_law_keeps_it():
+    """With a safety of 0.9 a tenth or more of the attempts are rejected, with 0.5 next to none."""
+    gbm, slopes = ss.sdes.make("gbm"), {}
+    for safety in (0.9, 0.5):
+        law, errors, work = ss.controller("pi34").replace(safety=safety), [], []
+        for tol in (1e-3, 3e-4, 1e-4, 3e-5):
+            sol = ss.solve_sde(gbm, 400, "sriw1", law, tol, tol, 7, estimate="difference", threads=1)
+            exact = gbm.exact(sol.t, sol.W, sol.H, gbm.y0, gbm.p)
+            errors.append(np.abs(sol.y - exact).mean())
+            work.append(sol.stats.naccept.mean())
+        slopes[safety] = -np.polyfit(np.log(work), np.log(errors), 1)[0]
+    assert slopes[0.9] < 1.25 < 1.35 < slopes[0.5]

@@ -10,6 +10,7 @@ matching it runs from sigma = 80 to sigma = 0.002, and Tweedie's estimate ends i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from .model import Model, broadcast
 from .samples import Samples
 
 Tensor = torch.Tensor
+Field = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ def probability_flow(
     return _samples(model, sol, times, denoise, trajectory)
 
 
-def reverse_sde(
-    model: Model, start: Tensor, times: Tensor, choice: Choice, denoise: bool, trajectory: bool
-) -> Samples:
-    """Samples (B, *features) from the state `start` at times[0], by `neural.sdeint`; the other times are outputs."""
+def reverse_equation(model: Model, times: Tensor) -> tuple[Field, Field]:
+    """Drift and diffusion of the reverse SDE from times[0] on, as `neural.sdeint` takes them.
+
+    They are functions of tau, the time since times[0], and of x (B, *features)."""
     process = model.process
     sign, begin = process.towards_data, float(times[0])
 
@@ -66,15 +68,21 @@ def reverse_sde(
         t = moment(tau)
         denoised, noise = model.predictions(x, t)
         pull = process.wronskian(t).abs() / process.a(t)
-        return (
-            broadcast(sign * process.da(t), x) * denoised + broadcast(sign * process.ds(t) - pull, x) * noise
-        )
+        return broadcast(sign * process.da(t), x) * denoised + broadcast(sign * process.ds(t) - pull, x) * noise
 
     def diffusion(tau: Tensor, x: Tensor) -> Tensor:
         t = moment(tau)
         spread = torch.sqrt(2.0 * process.s(t) * process.wronskian(t).abs() / process.a(t))
         return broadcast(spread, x).expand_as(x)
 
+    return drift, diffusion
+
+
+def reverse_sde(
+    model: Model, start: Tensor, times: Tensor, choice: Choice, denoise: bool, trajectory: bool
+) -> Samples:
+    """Samples (B, *features) from the state `start` at times[0], by `neural.sdeint`; the other times are outputs."""
+    drift, diffusion = reverse_equation(model, times)
     sol = neural.sdeint(
         drift, diffusion, start, (times - times[0]).abs(), method=choice.method, controller=choice.controller,
         rtol=choice.tol[0], atol=choice.tol[1], seed=choice.seed, noise="additive", adjoint="none",

@@ -105,3 +105,8 @@ def test_questions_and_answers():
     sol = ss.solve(names["problem"], tstops=[10.0, 10.1])
     assert sol.y[-1, 0] == pytest.approx(after + 1e-3 * np.exp(-10.0), rel=1e-5)
     assert ss.solve(names["problem"]).y[-1, 0] < 1e-3 * after
+
+
+def test_the_notebook_of_samplers(capsys):
+    run("docs/notebooks/samplers.ipynb", texts={"steps=8, seed=0": "steps=8, seed=0, iterations=20"})
+    assert "learned" in capsys.readouterr().out

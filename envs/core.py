@@ -22,6 +22,7 @@ from ..integrators.kernels.build import Kernel, aligned, lanes_for
 from ..integrators.kernels.environment import env as kernel_env
 from ..integrators.kernels.environment import places, rewards, series_rows
 from ..integrators.methods.tableaus import ExplicitTableau
+from .actions import checked_actions
 from .pool import ERROR_GRID, Pool
 from .state import Stateful, digest, total
 
@@ -291,14 +292,10 @@ class Core(Stateful):
         """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions)
+        actions = checked_actions(actions, self.lanes, self.n_act)
         if actions.dtype != np.float32:
-            if actions.dtype.kind not in "fiu":
-                raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
             with np.errstate(over="ignore"):  # beyond float32 is beyond 1
                 actions = actions.astype(np.float32)
-        if actions.shape != (self.lanes, self.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
         return self.kernel.module.env_step(
             self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated,
             self.truncated, self.final_obs, self.stats, self.ended,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...controllers.strengths.observation import OFF, ratio_of
 from ...integrators.core import options
+from ..actions import checked_actions
 from ..core import MOST
 from ..lane_rows import Layout, Rows
 from ..state import Stateful
@@ -127,11 +128,7 @@ class TrainingCore(Stateful):
         """Carry out `actions` (lanes, n_act) in [-1, 1] and fill the buffers; returns how many episodes ended."""
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions)
-        if actions.dtype.kind not in "fiu":
-            raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
-        if actions.shape != (self.lanes, self.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
+        actions = checked_actions(actions, self.lanes, self.n_act)
         kept = [(a, a.copy()) for a in (self._blocks, self.episodes, self.obs, self.reward, self.terminated)]
         try:
             return self._step(np.asarray(actions, np.float64))

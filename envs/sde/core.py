@@ -23,6 +23,7 @@ from ...integrators.kernels.sde import build
 from ...integrators.methods import sde as methods
 from ...integrators.problems import sde as families
 from ...integrators.problems.sde.family import SPLITS, SDEFamily
+from ..actions import checked_actions
 from ..core import MOST
 from ..lane_rows import Layout, Rows
 from ..ode import law_of, tolerances_of
@@ -127,14 +128,10 @@ class SDECore(Stateful):
         """
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions)
+        actions = checked_actions(actions, self.lanes, self.n_act)
         if actions.dtype != np.float32:
-            if actions.dtype.kind not in "fiu":
-                raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
             with np.errstate(over="ignore"):  # beyond float32 is beyond 1
                 actions = actions.astype(np.float32)
-        if actions.shape != (self.lanes, self.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
         return self._module.env_step(
             self._blocks, actions, *self._pool, self.obs, self.reward, self.terminated, self.truncated, self.final_obs,
             self.stats, self.ended,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...integrators.core import options
+from ..actions import checked_actions
 from ..core import MOST
 from ..lane_rows import Layout, Rows
 from ..state import Stateful, total
@@ -114,11 +115,7 @@ class SteadyCore(Stateful):
         """Carry out `actions` (lanes, 1) in [-1, 1] and fill the buffers; returns how many episodes ended."""
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        actions = np.ascontiguousarray(actions)
-        if actions.dtype.kind not in "fiu":
-            raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {actions.dtype}")
-        if actions.shape != (self.lanes, self.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {actions.shape}")
+        actions = checked_actions(actions, self.lanes, self.n_act)
         given = actions[:, 0].astype(np.float64)
         wrong = ~(np.abs(given) <= 1.0 + NEAR)
         given = np.clip(np.where(wrong, 0.0, given), -1.0, 1.0)

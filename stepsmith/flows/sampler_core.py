@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..envs.actions import checked_actions
 from ..envs.lane_rows import Layout, Rows
 from ..envs.state import Stateful, total
-from ..integrators.core import options
 from . import clock
 from .learners.task import Task
 from .linear import run
@@ -160,12 +160,7 @@ class SamplerCore(Stateful):
         """Carry out `actions` (lanes, 1) in [-1, 1] and fill the buffers; returns how many episodes ended."""
         if not self._started:
             raise RuntimeError("reset() must be called before step()")
-        given = np.asarray(actions)
-        if given.dtype.kind not in "fiu":
-            raise options.OptionError(f"actions must be real numbers in [-1, 1], got dtype {given.dtype}")
-        if given.shape != (self.lanes, self.n_act):
-            raise ValueError(f"actions must have shape ({self.lanes}, {self.n_act}), got {given.shape}")
-        given = given[:, 0].astype(np.float64)
+        given = checked_actions(actions, self.lanes, self.n_act)[:, 0].astype(np.float64)
         wrong = ~(np.abs(given) <= 1.0 + NEAR)
         given = np.clip(np.where(wrong, 0.0, given), -1.0, 1.0)
         self.reward[:], self.terminated[:], self.truncated[:] = 0.0, False, False

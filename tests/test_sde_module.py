@@ -196,6 +196,29 @@ def test_a_failed_sample_does_not_spoil_the_gradient_of_the_penalty(regulariser)
     assert torch.isfinite(net.weight.grad).all()
 
 
+@pytest.mark.parametrize("method", ["euler_maruyama", "sosri"])
+def test_a_sample_that_overflows_with_fixed_steps_does_not_spoil_the_gradient(method):
+    rate = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
+    module = ss.neural.NeuralSDE(
+        lambda t, y: rate * torch.where(y > 5.0, torch.exp(y * y), y),
+        lambda t, y: 0.1 * y,
+        method=method,
+        step_size=0.1,
+        on_failure="mask",
+    )
+    y0 = torch.tensor([[0.5], [40.0], [0.7]], dtype=torch.float64, requires_grad=True)
+    with pytest.warns(UserWarning, match="out.mask"):
+        out = module(y0, T, seed=1)
+    assert out.mask.tolist() == [True, False, True]
+    got = torch.autograd.grad(out.y[-1][out.mask].sum(), (rate, y0))
+    # sample 1 does not touch the others: alone they have the same paths, and these gradients
+    bounded = ss.neural.NeuralSDE(lambda t, y: rate * y, lambda t, y: 0.1 * y, method=method, step_size=0.1)
+    apart = bounded(torch.where(y0 > 5.0, 0.0, y0), T, seed=1)
+    torch.testing.assert_close(out.y[:, out.mask], apart.y[:, out.mask])
+    wanted = torch.autograd.grad(apart.y[-1][out.mask].sum(), (rate, y0))
+    torch.testing.assert_close(got, wanted)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,6 +1,13 @@
-"""Steps of a given size, equal ones between the output times: no estimate, no controller, and the graph as it comes."""
+"""Steps of a given size, equal ones between the output times: no estimate, no controller, and the graph as it comes.
+
+Where samples turned infinite, and gradients are wanted, the same steps are taken once more for the graph, in which a
+sample takes a good sample's steps in the place of its own from its first bad one on, and what comes of them is dropped:
+of the bad step itself a zero gradient times an infinite derivative would be NaN.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,7 +15,7 @@ import torch
 from ...kernels.layout import BAD_START, MAX_STEPS, NON_FINITE, SUCCESS
 from ..grid import Grid
 from ..totals import Pass
-from .attempt import attempt
+from .attempt import Step, attempt
 from .plan import Plan, Taken
 
 Tensor = torch.Tensor
@@ -22,6 +29,7 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
     counts = np.maximum(np.ceil(np.diff(plan.t) / size * (1.0 - 1e-10)), 1.0)
     outputs, at = [y0], torch.zeros(samples, noises, dtype=torch.float64, device=y0.device)
     paths, bad, steps = [at], False, 0
+    moves: list[tuple[Step, Tensor] | None] = []  # a step and its end, and None where an output is
     for a, b, count in zip(plan.t[:-1], plan.t[1:], counts, strict=True):
         times = a + (b - a) * np.arange(count + 1) / count
         times[-1] = b
@@ -33,6 +41,9 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
             plan.source.accept(everyone)
             step = plan.step(np.full(samples, t), np.full(samples, end - t), w, levy, y)
             y, at, steps = attempt(plan.method, plan.f, plan.g, step, y, estimate=False).y1, at + w, steps + 1
+            if torch.is_grad_enabled():
+                moves.append((step, y.detach()))
+        moves.append(None)
         outputs.append(torch.full_like(y, torch.nan) if bad else y)
         paths.append(torch.full_like(at, torch.nan) if bad else at)
     whole = torch.stack(outputs)
@@ -40,6 +51,8 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
     status = np.where(finite.all(0), SUCCESS, MAX_STEPS if bad else NON_FINITE)
     status = np.where(torch.isfinite(y0.detach()).all(1).cpu().numpy(), status, BAD_START)
     last = np.maximum(np.where(finite.all(0), len(plan.t), finite.argmin(0)) - 1, 0)
+    if torch.is_grad_enabled() and not finite.all() and not bad:
+        whole = _again(plan, y0, whole.detach(), moves)
     return Taken(
         _account(plan, status, last, steps, whole),
         whole,
@@ -50,6 +63,24 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
         None,
         np.full(samples, steps * plan.method.ng_plain),
     )
+
+
+def _again(plan: Plan, y0: Tensor, found: Tensor, moves: list[tuple[Step, Tensor] | None]) -> Tensor:
+    """`found` (T, samples, width) with the gradient of what is finite in it."""
+    everyone = torch.arange(len(y0), device=y0.device)
+    outputs, y, live = [y0], y0, torch.isfinite(y0.detach()).all(1)
+    for move in moves:
+        if move is None:
+            outputs.append(torch.where(live[:, None], y, found[len(outputs)]))
+            continue
+        step, end = move
+        live = live & torch.isfinite(end).all(1)
+        if live.any():
+            whose = torch.where(live, everyone, int(live.int().argmax()))
+            start = torch.where(live[:, None], y, y.detach()[whose])
+            same = replace(step, w=step.w[whose], levy=None if step.levy is None else step.levy[whose])
+            y = torch.where(live[:, None], attempt(plan.method, plan.f, plan.g, same, start, estimate=False).y1, y)
+    return torch.stack(outputs)
 
 
 def _account(plan: Plan, status: np.ndarray, last: np.ndarray, steps: int, y: Tensor) -> Pass:

@@ -59,6 +59,11 @@ def test_a_learner_gains_on_unseen_noise(kind):
     assert (schedule.times[0], schedule.times[-1]) == (1.0, 1e-3) and (np.diff(schedule.times) < 0).all()
 
 
+def test_a_sampler_that_is_worse_than_plain_steps_says_so():
+    with pytest.warns(UserWarning, match=r"AB2 on the base grid.*method='ab2'"):
+        learn(MODEL, kind="ays", steps=6, solver="euler", **SMALL)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
     found = [learn(MODEL, kind="bns", steps=4, seed=s, iterations=25, **SMALL).slopes for s in (1, 1, 2)]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])

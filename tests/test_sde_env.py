@@ -68,6 +68,24 @@ def test_with_zero_actions_an_episode_is_the_law_s_path() -> None:
         assert episode["instance"] == entry[k] // 4 and episode["rtol"] == rtol[k]
 
 
+def test_the_error_estimate_is_the_one_that_was_asked_for() -> None:
+    core = begun(3, family="additive_decay", method="sra1", estimate="difference")
+    found, _, entry, rtol = played(core)
+    pool, law = core.pool, ss.controller("i").general()
+    for k in range(core.lanes):
+        given = {"t0": 0.0, "t1": pool.family.t_span[1], "rtol": rtol[k], "first": np.nan, "fixed": np.nan,
+                 "max_steps": 1e5, "tree": 1.0}  # fmt: skip
+        opts, rows = np.array([given.get(name, 0.0) for name in OPTIONS]), slice(entry[k], entry[k] + 1)
+        work = {}
+        for estimate in methods.ESTIMATES:
+            sol = run_paths(
+                ss.sdes.make("additive_decay"), methods.get("sra1", estimate), law, opts,
+                np.full(pool.family.n, rtol[k]), pool.path_keys[rows], np.array([given["t1"]]), 1, 1.0, pool.y0[rows], pool.p[rows],
+            )  # fmt: skip
+            work[estimate] = sol.stats.nfev[0] + sol.stats.ngev[0]
+        assert found[k]["nfev"] == work["difference"] != work["published"]
+
+
 def test_rewards_are_what_they_say() -> None:
     for reward in ("matched", "matched_end"):
         found, paid, *_ = played(begun(6, reward=reward))
@@ -95,8 +113,8 @@ def test_references_of_equal_steps_agree_with_the_exact_solution() -> None:
     from dataclasses import replace
 
     family = ss.sdes.family("gbm")
-    make = partial(make_pool, method="milstein_ito", baseline=ss.controller("pi34"), size=2, paths=4, split="train",
-                   seed=0, rtol=(0.3, 0.1), points=2)  # fmt: skip
+    make = partial(make_pool, method=methods.get("milstein_ito"), baseline=ss.controller("pi34"), size=2, paths=4,
+                   split="train", seed=0, rtol=(0.3, 0.1), points=2)  # fmt: skip
     exact, stepped = make(family), make(replace(family, exact=None))
     assert exact.dropped == stepped.dropped == 0
     np.testing.assert_allclose(stepped.ref, exact.ref, rtol=5e-3)
@@ -197,6 +215,7 @@ def test_ppo_trains_and_its_controller_solves(tmp_path) -> None:
         ({"family": "gmb"}, "did you mean 'gbm'"),
         ({"method": "euler_maruyama"}, "step_size="),
         ({"method": "sra1"}, "additive"),
+        ({"estimate": "guess"}, "estimate"),
         ({"reward": "gold"}, "reward"),
         ({"lagrange": 2.0}, "no effect"),
         ({"n_act": 4}, "n_act"),

@@ -48,12 +48,12 @@ class SDECore(Stateful):
             "span": span, "max_attempts": max_attempts, "same_step": same_step, "atol_factor": atol_factor,
         }  # fmt: skip
         self.pool, self.decision, self.lanes, self.same_step = pool, decision, lanes, same_step
-        self.method, self.n_act, self.n_obs = pool.method, decision.n_act, decision.n_obs
+        self.method, self.n_act, self.n_obs = pool.method.name, decision.n_act, decision.n_obs
         self.priced = reward == "constraint"
         family = pool.family
         self._problem = family.at(pool.y0[0], pool.p[0])
         parts = prepared_parts(self._problem)
-        kernel, count = _kernel(family, parts, methods.get(pool.method), decision)
+        kernel, count = _kernel(family, parts, pool.method, decision)
         self._module, self._at = kernel.module, kernel.layout.rows
         self.kernel = Rows(Layout(self._at, count))
         self._blocks = np.zeros((lanes, count))
@@ -85,9 +85,9 @@ class SDECore(Stateful):
         pool = self.pool
         rule = {k: self._made[k] for k in ("reward", "fail", "max_attempts", "same_step", "atol_factor")}
         return {
-            **rule, "family": pool.family.name, "method": pool.method, "decision": repr(self.decision),
-            "decision's parameters": digest(self.decision.key, self.decision.params), "paths": len(pool.y0),
-            "paths' values": digest(pool.y0, pool.p, pool.path_keys),
+            **rule, "family": pool.family.name, "method": pool.method.name, "estimate": pool.method.estimate,
+            "decision": repr(self.decision), "decision's parameters": digest(self.decision.key, self.decision.params),
+            "paths": len(pool.y0), "paths' values": digest(pool.y0, pool.p, pool.path_keys),
         }  # fmt: skip
 
     def _computed(self) -> dict[str, float]:
@@ -158,8 +158,8 @@ def _kernel(family: SDEFamily, parts: Any, method: Any, decision: Decision) -> A
     functions = {role: parts[role].rhs for role in ROLES}
     sizes = (parts["drift"].m, parts["diffusion"].m)
     key = (
-        method.name, family.noise, *(identity(fn) for fn in functions.values()), family.n, sizes, decision.key,
-        decision.law.known, decision.n_state,
+        method.name, method.estimate, family.noise, *(identity(fn) for fn in functions.values()), family.n, sizes,
+        decision.key, decision.law.known, decision.n_state,
     )  # fmt: skip
     if key not in _KERNELS:
         _KERNELS[key] = build.env_kernel(method, family.noise, functions, family.n, sizes, decision)
@@ -168,8 +168,9 @@ def _kernel(family: SDEFamily, parts: Any, method: Any, decision: Decision) -> A
 
 @functools.lru_cache(maxsize=8)
 def _pool(
-    family: SDEFamily, method: str, law: Law, size: int, paths: int, split: str, seed: int, rtol: tuple[float, float]
-) -> SDEPool:
+    family: SDEFamily, method: methods.SDEMethod, law: Law, size: int, paths: int, split: str, seed: int,
+    rtol: tuple[float, float],
+) -> SDEPool:  # fmt: skip
     return make_pool(family, method, law, size, paths, split, seed, rtol)
 
 
@@ -212,6 +213,7 @@ def make_core(
     lagrange: float = 1.0,
     fail: float = 1.0,
     max_attempts: int = 20_000,
+    estimate: str = "published",
 ) -> SDECore:
     """Build the batch core that an environment's arguments describe.
 
@@ -232,6 +234,7 @@ def make_core(
     reward      "matched", "matched_end" or "constraint", with its weights lagrange and fail.
     max_attempts
                 attempts after which an episode is truncated.
+    estimate    of a step's error, "published" or "difference", as in `solve_sde`.
 
     Raises ValueError on unknown names, naming the nearest, and on bad values.
     """
@@ -240,11 +243,11 @@ def make_core(
     given = dict(
         family=family, method=method, decision=decision, law=law, features=features, n_act=n_act, baseline=baseline,
         rtol=rtol, atol_factor=atol_factor, pool_size=pool_size, paths=paths, split=split, pool_seed=pool_seed,
-        reward=reward, lagrange=lagrange, fail=fail, max_attempts=max_attempts,
+        reward=reward, lagrange=lagrange, fail=fail, max_attempts=max_attempts, estimate=estimate,
     )  # fmt: skip
     fam, meth, one, span = checked(**given)
     base = law_of(baseline, fam.name, "tsit5")
-    pool = _pool(fam, meth.name, base, pool_size, paths, split, pool_seed, span)
+    pool = _pool(fam, meth, base, pool_size, paths, split, pool_seed, span)
     core = SDECore(
         pool, one, lanes, reward, float(lagrange), float(fail), pool.span(span), max_attempts, same_step,
         float(atol_factor),
@@ -257,12 +260,12 @@ def make_core(
 def checked(
     family: Any, method: Any, law: Any, features: Any, n_act: Any, baseline: Any, rtol: Any, atol_factor: Any,
     pool_size: Any, paths: Any, split: Any, pool_seed: Any, reward: Any, lagrange: Any, fail: Any, max_attempts: Any,
-    decision: Any = None,
+    decision: Any = None, estimate: Any = "published",
 ) -> tuple[SDEFamily, methods.SDEMethod, Decision, tuple[float, float]]:  # fmt: skip
     """The family, the method, the decision and the range of tolerances that `make_core`'s options mean; raises as it
     does, and draws no pool."""
     fam = families.family(family)
-    meth = methods.get(fam.method if method is None else method)
+    meth = methods.get(fam.method if method is None else method, estimate)
     methods.check(meth, fam.noise, fam.interpretation, adaptive=True)
     check_noise(fam.problem(), meth)
     options.choice("reward", reward, build.REWARDS)

@@ -36,7 +36,7 @@ class SDEPool:
     """
 
     family: SDEFamily
-    method: str
+    method: methods.SDEMethod
     y0: np.ndarray
     p: np.ndarray
     path_keys: np.ndarray
@@ -53,7 +53,7 @@ class SDEPool:
 
 
 def make_pool(
-    family: SDEFamily, method: str, baseline: Law, size: int, paths: int, split: str, seed: int,
+    family: SDEFamily, method: methods.SDEMethod, baseline: Law, size: int, paths: int, split: str, seed: int,
     rtol: tuple[float, float], points: int = 12,
 ) -> SDEPool:  # fmt: skip
     """Draw `size` instances of a split with `paths` paths each, and solve their ends and the baseline at `points`
@@ -79,7 +79,7 @@ def make_pool(
         raise ValueError(f"no instance of family {family.name!r} has ends that pass their self-check")
     rows = np.repeat(keep, paths)
     log_err, log_work = log_err[keep], log_work[keep]
-    slope = 1.0 / methods.get(method).order(family.noise)
+    slope = 1.0 / method.order(family.noise)
     table = envelope_table(log_err, log_work, slope)
     at_tol = np.stack([log_work, np.where(np.isfinite(log_err), log_err, np.log(LARGEST))])
     return SDEPool(
@@ -94,7 +94,8 @@ def _means(values: np.ndarray, size: int, paths: int) -> np.ndarray:
 
 
 def _solved(
-    family: SDEFamily, method: str, law: Law | None, value: float, y0: np.ndarray, p: np.ndarray, path_keys: np.ndarray
+    family: SDEFamily, method: methods.SDEMethod, law: Law | None, value: float, y0: np.ndarray, p: np.ndarray,
+    path_keys: np.ndarray,
 ):  # fmt: skip
     """The paths from the tree: by a law at a relative tolerance, or, law None, by equal steps."""
     problem = family.at(y0[0], p[0])
@@ -108,12 +109,12 @@ def _solved(
     atol = np.full(family.n, value if adaptive else 1.0)
     one = law.general() if law is not None else None
     return run_paths(
-        problem, methods.get(method), one, opts, atol, path_keys, np.array([t1]), None, 1.0, y0, p
+        problem, method, one, opts, atol, path_keys, np.array([t1]), None, 1.0, y0, p
     )  # fmt: skip
 
 
 def _ends(
-    family: SDEFamily, method: str, solved, y0: np.ndarray, p: np.ndarray, path_keys: np.ndarray
+    family: SDEFamily, method: methods.SDEMethod, solved, y0: np.ndarray, p: np.ndarray, path_keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """States at the end of the span (paths, n), and which of them are known.  solved: any solution of these paths."""
     if family.exact is not None and np.isfinite(solved.W).all():

@@ -250,6 +250,7 @@ SDE: Rules = {
     "rtol": many(number(above=0.0, high=1.0), "numbers, loose and tight", 2, 2), "atol_factor": number(0.0),
     "pool_size": instances, "paths": instances, "split": choice("train", "validation", "test"), "pool_seed": seed,
     "reward": text, "lagrange": number(0.0), "fail": number(0.0), "max_attempts": count(),
+    "estimate": choice("published", "difference"),
 }  # fmt: skip
 #: [env] of `Sampler-v0`, `stepsmith.flows.sampler_env.make_core`, of its own mixture: a model is no text
 SAMPLER: Rules = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import platform
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ...integrators.core import options
+from ...integrators.core.errors import outside
 from ..model import Model
 from ..schedule import MOST, Schedule
 from .shapes import shape_of
@@ -62,8 +64,9 @@ def learn(
     progress    whether lines on standard error say how it goes, or a function that is given each line.
 
     Returns a `Schedule` whose `measured` has the error in per cent of the samples' RMS on the validation noise, and
-    that of AB2 on the base grid; `provenance` has the seconds and the evaluations of the training.  OptionError for
-    options that do not fit; ValueError where the model's samples are not finite.
+    that of AB2 on the base grid; `provenance` has the seconds and the evaluations of the training.  UserWarning where
+    the first is the larger one.  OptionError for options that do not fit; ValueError where the model's samples are not
+    finite.
     """
     if not isinstance(model, Model):
         raise options.refuse("model", "a flows.Model", model)
@@ -98,6 +101,13 @@ def learn(
     error = task.error(lambda x: made.follow(model.velocity, x)[0])
     measured = {"error_percent": error, "ab2_percent": task.error_of(task.start())}
     task.say(f"{error:.3f} % on the validation noise, AB2 on the base grid {measured['ab2_percent']:.3f}")
+    if error > measured["ab2_percent"]:
+        warnings.warn(
+            f"the learned sampler (kind={kind!r}) errs more than AB2 on the base grid, {error:.3g} % against "
+            f"{measured['ab2_percent']:.3g} % of the samples' RMS on the validation noise: use that (method='ab2'), or "
+            "kind='bns'",
+            stacklevel=outside(),
+        )
     finite = {key: value for key, value in measured.items() if value < float("inf")}
     return replace(made, measured=finite)
 

@@ -80,7 +80,8 @@ def test_the_error_estimate_is_the_one_that_was_asked_for() -> None:
         for estimate in methods.ESTIMATES:
             sol = run_paths(
                 ss.sdes.make("additive_decay"), methods.get("sra1", estimate), law, opts,
-                np.full(pool.family.n, rtol[k]), pool.path_keys[rows], np.array([given["t1"]]), 1, 1.0, pool.y0[rows], pool.p[rows],
+                np.full(pool.family.n, rtol[k]), pool.path_keys[rows], np.array([given["t1"]]), 1, 1.0,
+                pool.y0[rows], pool.p[rows],
             )  # fmt: skip
             work[estimate] = sol.stats.nfev[0] + sol.stats.ngev[0]
         assert found[k]["nfev"] == work["difference"] != work["published"]

@@ -14,8 +14,15 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: 
     "stepsmith/ThreeBodyPaper-v0".  seed: of lane 0, lane i
     gets seed + i (None: drawn).  kwargs: the environment's options; `stepsmith.envs.ode.make_core` (three-body paper:
     `stepsmith.envs.three_body_paper.make_core`) says which, with their defaults.  ValueError on unknown names and bad
-    values.
+    values; ModuleNotFoundError, with the command that installs it, without Stable-Baselines3.
     """
-    from .sb3 import make_sb3 as make
+    try:
+        from .sb3 import make_sb3 as make
+    except ModuleNotFoundError as error:
+        if error.name not in ("stable_baselines3", "torch"):
+            raise
+        raise ModuleNotFoundError(
+            f"make_sb3 needs {error.name}, which is not installed: pip install 'stepsmith[train]'", name=error.name
+        ) from None
 
     return make(env_id, num_envs, seed, **kwargs)

@@ -55,7 +55,10 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
     # of an env that is given, the answers are compared on its observations
     if known or normalised is False or (found is not None and env is not None):
         return found
-    if wrapper is None and _under_normalize(model):
+    under = wrapper is None and _under_normalize(model)
+    if under is None:
+        raise ValueError(f"nothing says whether the model has learned under a VecNormalize: {_SHOW}")
+    if under:
         raise ValueError(
             "the model was trained under a VecNormalize, whose statistics it does not hold: without them it would be "
             f"shown observations that it was not trained on; {_SHOW}"
@@ -73,12 +76,20 @@ def statistics(model: Any, normaliser: Any, normalised: bool | None, env: Any) -
     return found
 
 
-def _under_normalize(model: Any) -> bool:
-    """Whether the model has learned under a VecNormalize.
+def _under_normalize(model: Any) -> bool | None:
+    """Whether the model has learned under a VecNormalize; None where nothing says.
 
-    SB3 then keeps observations as they were before it, in the model's zip too.
+    SB3 then keeps observations as they were before it, in the model's zip too.  Algorithms with a replay buffer (SAC,
+    TD3, DDPG, DQN, TQC, CrossQ) keep some in any case: of those the environment in which they last learned says it.
+    One that was put in its place by `set_env` or `load` says nothing; SB3 has forgotten the last observation then.
     """
-    return getattr(model, "_last_original_obs", None) is not None
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+    if getattr(model, "_last_original_obs", None) is None:
+        return False
+    if not isinstance(model, OffPolicyAlgorithm) or model.get_vec_normalize_env() is not None:
+        return True
+    return None if model.get_env() is None or model._last_obs is None else False
 
 
 def _enough(model: Any, source: Any) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .integrators.engine.sde_solution import SDESolution
     from .integrators.engine.solve import Solution
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _moved.install()
 

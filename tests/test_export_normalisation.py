@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from normalised_models import bare, decision_of, make, stir
@@ -194,3 +194,38 @@ def test_damaged_statistics_are_refused_or_read(trained):
 def test_bad_statistics(source, message):
     with pytest.raises(ValueError, match=message):
         Statistics.of(source)
+
+
+def learnt_sac(venv):
+    """SAC after a few random steps, in `venv`."""
+    model = SAC("MlpPolicy", venv, learning_starts=1000, buffer_size=100, device="cpu", seed=0,
+                policy_kwargs={"net_arch": [8]})  # fmt: skip
+    model.learn(64)
+    return stir(model)
+
+
+def test_a_replay_buffer_is_no_sign_of_normalised_observations(tmp_path):
+    """SB3's algorithms with a replay buffer keep the last observation as it was before a VecNormalize without one too.
+    """
+    venv = bare()
+    model = learnt_sac(venv)
+    decision = decision_of(venv)
+    raw = venv.reset()
+    theirs, _ = model.predict(raw, deterministic=True)
+    for kw in ({}, {"normalised": False}, {"env": venv}):
+        np.testing.assert_allclose(answers(from_sb3(model, decision, **kw), raw.astype(float)), theirs, atol=1e-5)
+    model.save(tmp_path / "m.zip")
+    loaded = SAC.load(tmp_path / "m.zip", env=venv, device="cpu")
+    for kw in ({}, {"env": venv}):
+        with pytest.raises(ValueError, match="nothing says whether the model has learned under a VecNormalize"):
+            from_sb3(loaded, decision, **kw)
+    learned = from_sb3(loaded, decision, normalised=False)
+    np.testing.assert_allclose(answers(learned, raw.astype(float)), theirs, rtol=0, atol=1e-5)
+
+
+def test_a_replay_buffer_under_a_vecnormalize():
+    venv = VecNormalize(bare())
+    model = learnt_sac(venv)
+    is_right(from_sb3(model, decision_of(venv)), model, venv)
+    with pytest.raises(ValueError, match="normalised=False, but there are statistics"):
+        from_sb3(model, decision_of(venv), normalised=False)

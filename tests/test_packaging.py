@@ -98,12 +98,26 @@ def test_every_folder_with_code_is_a_package() -> None:
     assert not [str(folder) for folder in folders if not (folder / "__init__.py").is_file()]
 
 
-def test_the_version_stands_alike_everywhere() -> None:
+def test_the_version_stands_alike_everywhere(wheel: zipfile.ZipFile) -> None:
+    """It stands in the package; the metadata are read from there, and what repeats it by hand says the same."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = dict(re.findall(r"^([\w-]+): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    assert "version" not in project and SETUPTOOLS["dynamic"]["version"] == {"attr": "stepsmith.__version__"}
     (package,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "stepsmith/__init__.py").read_text(), re.MULTILINE)
-    assert citation["version"] == project["version"] == package
-    assert citation["license"] == project["license"] == "MIT"
+    citation = dict(re.findall(r"^([\w-]+): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    entries = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert entries[0] == ("Unreleased", "") and entries[1] == (package, citation["date-released"])
+    (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    assert metadata == f"stepsmith-{package}.dist-info/METADATA"
+    assert f"\nVersion: {package}\n" in wheel.read(metadata).decode()
+    assert citation["version"] == package and citation["license"] == project["license"] == "MIT"
+
+
+def test_the_command_says_the_version() -> None:
+    import stepsmith
+
+    run = subprocess.run([sys.executable, "-m", "stepsmith", "--version"], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["stepsmith", stepsmith.__version__]
 
 
 def test_rooms_are_links_in_the_package_folder() -> None:

@@ -35,6 +35,7 @@ app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them
 _USAGE: Any = typer.BadParameter.__mro__[2]
 LONGEST = 2000  # characters of an error message
+EXTRAS = {"demo": "demo", "sweep": "sweep"}  # by command; "train" is that of all others
 
 
 def main(args: list[str] | None = None) -> None:
@@ -57,14 +58,17 @@ def main(args: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("stepsmith"):
             raise
-        known = "pip install" in str(error)
-        code = _fail(
-            str(error) if known else f"{error}: install what brings it, for instance pip install 'stepsmith[train]'"
-        )
+        code = _fail(str(error) if "pip install" in str(error) else f"{error}: {_brought_by(args)}")
     except (KeyboardInterrupt, typer.Abort):
         print("stepsmith: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _brought_by(args: list[str]) -> str:
+    """What to install where a command misses a library and nothing has said which extra brings it."""
+    extra = next((EXTRAS[word] for word in args[:1] if word in EXTRAS), "train")
+    return f"install what brings it, pip install 'stepsmith[{extra}]'"
 
 
 def _fail(message: str) -> int:

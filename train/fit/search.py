@@ -14,6 +14,7 @@ Steps, each only where time is left, every step kept in the folder so that a fit
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -252,6 +253,9 @@ class _Search:
         """The law tuned on training instances, in half of the time that is left."""
         method, path = best.method, self.notes.folder / f"tuned-{best.method}.json"
         if not path.is_file():
+            if importlib.util.find_spec("cma") is None:
+                self.say("  no tuned law: that search needs pycma, pip install 'stepsmith[train]'")
+                return []
             train = self.split(method, "train", TRAIN)
             start = time.monotonic()
             train.sweep(registry.get(FIRST[0]).general(), threads=1)

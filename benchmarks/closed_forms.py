@@ -17,6 +17,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from figures.save import parsed
+
 from stepsmith.controllers import resolve
 from stepsmith.controllers.zoo import names as zoo_names
 from stepsmith.integrators import methods, problems
@@ -77,7 +79,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="rounds of timing")
     parser.add_argument("--seed", type=int, default=0, help="what draws the test instances")
     parser.add_argument("--out", type=Path, help="JSON file to write")
-    asked = parser.parse_args()
+    asked = parsed(parser)
     rows, objects = [], []
     for family, method, controllers in [given(text) for text in asked.families] or shipped():
         report = compare(

@@ -5,8 +5,10 @@
 
 A page says where a table or a figure stands by markers, which are comments and show as nothing:
 
-    <!-- table NAME -->                       NAME is that of a file in benchmarks/results, or of a view (figures/views.py);
-                                              the marker, the table and the end marker are set apart by empty lines
+    <!-- table NAME -->
+
+    (NAME is that of a file in benchmarks/results, or of a view of several, figures/views.py)
+
     <!-- end -->
 
     .. takes <!-- figure NAME.figure -->.90 [.88, .92]<!-- end --> of ..

@@ -6,7 +6,8 @@ a "range" (the sign between its ends: "..", " to " or "-") low and high are the 
 else they are the ends of an interval.  An "aside" is a second number, in parentheses: "1.27 (.67)".
 
 House style: no zero before the decimal point, brackets for intervals (".90 [.88, .92]"), parentheses for ranges
-(".61 (.57...69)", that is .57 to .69).  A number is shown with the digits that stand in the file, unless digits are asked for.
+(".61 (.57...69)", that is .57 to .69).  A number is shown with the digits that stand in the file, unless digits are
+asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 """A number as programs and pages write it."""
 CELL = re.compile(
     rf"(?P<before>[^\d\[\]()]*?)(?P<value>{NUMBER})"
-    rf"(?: \[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]| \((?P<least>{NUMBER})(?P<to>\.\.| to |-)(?P<most>{NUMBER})\)| \((?P<aside>{NUMBER})\))?"
+    rf"(?: \[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]"
+    rf"| \((?P<least>{NUMBER})(?P<to>\.\.| to |-)(?P<most>{NUMBER})\)"
+    rf"| \((?P<aside>{NUMBER})\))?"
     r"(?P<after>[^\d]*)"
 )
 

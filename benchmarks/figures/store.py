@@ -79,8 +79,8 @@ def markdown(table: dict[str, Any]) -> str:
     above: dict[str, Any] = {}
     for row in table["rows"]:
         if not row.get("hidden"):
-            same = [c.get("merge", False) and row.get(c["key"]) == above.get(c["key"]) for c in columns]
-            cells = ["" if again else shown(row.get(c["key"]), digits(c)) for again, c in zip(same, columns, strict=True)]
+            new = [not c.get("merge") or row.get(c["key"]) != above.get(c["key"]) for c in columns]
+            cells = [shown(row.get(c["key"]), digits(c)) if n else "" for n, c in zip(new, columns, strict=True)]
             lines.append("| " + " | ".join(cells) + " |")
             above = row
     return "\n".join(re.sub(r"\|  (?=\|)", "| ", line) for line in lines)

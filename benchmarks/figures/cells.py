@@ -78,8 +78,9 @@ def number(value: Number, digits: int | None = None, sign: bool = False) -> str:
     """A number in the house style, with as many digits after the point as asked for (None: as written)."""
     text = str(value)
     if digits is not None:
-        text = str(value.decimal.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
-    zero = not value.decimal
+        rounded = value.decimal.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+        text = str(rounded if rounded else abs(rounded))
+    zero = not Decimal(text)
     text = "+" + text if sign and not text.startswith("-") else text
     if zero or "e" in text.lower():
         return text

@@ -2,6 +2,7 @@
 
     python benchmarks/pages.py             # or make pages: writes them anew
     python benchmarks/pages.py --check     # or make pages-check: names what is not up to date, exit code 1
+    python benchmarks/pages.py --store NAME REPORT.json --command "stepsmith compare ..."     # figures/report.py
 
 A page says where a table or a figure stands by markers, which are comments and show as nothing:
 
@@ -25,7 +26,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from figures import store, views
+from figures import report, store, views
 from figures.wrap import wrapped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +85,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the pages anew, or check them; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing, and fail where a page is out of date")
-    check, stale = parser.parse_args(arguments).check, []
+    parser.add_argument("--store", nargs=2, metavar=("NAME", "REPORT"), help="store a report of `stepsmith compare`")
+    parser.add_argument("--command", help="the command that wrote the report")
+    parser.add_argument("--other-jobs", choices=("yes", "no"), help="whether other jobs ran beside it")
+    args = parser.parse_args(arguments)
+    if args.store:
+        if not args.command:
+            parser.error("--store needs --command")
+        beside = None if args.other_jobs is None else args.other_jobs == "yes"
+        try:
+            print(report.stored(args.store[0], Path(args.store[1]), args.command, beside))
+        except (OSError, ValueError, KeyError) as error:
+            parser.error(str(error))
+        return 0
+    check, stale = args.check, []
     for path in pages():
         text, where = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
         try:

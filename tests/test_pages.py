@@ -7,6 +7,8 @@ import argparse
 import contextlib
 import importlib.util
 import io
+import json
+import os
 import re
 import runpy
 import shlex
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from figures import cells, save, store, views
+from figures import cells, report, save, store, views
 from figures.cells import Number
 from figures.wrap import wrapped
 
@@ -70,8 +72,13 @@ def options_parse(script: Path, arguments: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     monkeypatch.syspath_prepend(script.parent)
-    with pytest.raises(Parsed):
-        runpy.run_path(str(script), run_name="__main__")
+    before = dict(os.environ)
+    try:
+        with pytest.raises(Parsed):
+            runpy.run_path(str(script), run_name="__main__")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -235,3 +242,23 @@ def test_views_need_nothing_but_the_store():
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert pages.main(["--check"]) == 0
     assert "up to date" in out.getvalue()
+
+
+def test_a_report_of_compare_is_stored(results, tmp_path):
+    ratio = {"ratio": 0.9, "low": 0.85, "high": 0.95}
+    rows = [{"name": "a", "nfev": ratio}, {"name": "c", "nfev": ratio}, {"name": "b", "nfev": {**ratio, "ratio": 2.0}}]
+    file = tmp_path / "report.txt"
+    file.write_text(json.dumps({"commit": "def", "rows": rows}), encoding="utf-8")
+    with pytest.raises(ValueError, match="from"):
+        report.stored("mine", file, "stepsmith compare lorenz", None)
+    table = store.load("mine")
+    for column, place in zip(table["columns"], ("name", "nfev"), strict=True):
+        column["from"] = place
+    store.write("mine", table)
+    report.stored("mine", file, "stepsmith compare lorenz", False)
+    table = store.load("mine")
+    assert [row["law"] for row in table["rows"]] == ["a", "b"] and table["rows"][1]["hidden"]
+    assert table["rows"][0]["work"] == ["0.900", "0.850", "0.950"] and table["stepsmith"]["commit"] == "def"
+    assert store.figure(table, "ratio") == ".450"
+    with pytest.raises(ValueError, match="nosuch"):
+        report.cell(rows[0], "nosuch")

@@ -6,8 +6,9 @@
     stepsmith    {"version": ..., "commit": ...}; several commits in one text
     machine      processor and cores, in general words; no names of hosts, no paths
     other_jobs   whether other jobs ran beside it: true, false, or null where nobody wrote it down
-    columns      [{"key": ..., "title": ..., and where wanted "printed", "digits", "merge"}, ...]
-                 "printed" is the title that the program prints, "digits" the digits behind the point on the page;
+    columns      [{"key": ..., "title": ..., and where wanted "printed", "digits", "merge", "from"}, ..]
+                 "printed" is the title that the program prints, "from" the place in its JSON (report.py), "digits" the
+                 digits behind the point on the page;
                  with "merge": true a cell that is the same as the one above it is shown as empty
     rows         [{key: cell, ...}, ...]; a row with "hidden": true stands in no table, but figures may refer to it
     figures      {name: {"row": ..., "column": ..., and where wanted "digits", "part", "over", "as"}}
@@ -65,7 +66,7 @@ def check(name: str, table: dict[str, Any]) -> None:
     if len(set(keys)) < len(keys):
         raise ValueError(f"benchmarks/results/{name}.json: two columns have one key")
     for column in table["columns"]:
-        if unknown := column.keys() - {"key", "title", "printed", "digits", "merge"}:
+        if unknown := column.keys() - {"key", "title", "printed", "digits", "merge", "from"}:
             raise ValueError(f"benchmarks/results/{name}.json: a column has unknown fields {sorted(unknown)}")
     for row in table["rows"]:
         if unknown := row.keys() - {*keys, "hidden"}:

@@ -21,6 +21,8 @@ from figures import cells, report, save, store, views
 from figures.cells import Number
 from figures.wrap import wrapped
 
+from stepsmith.controllers.laws.table import LAWS
+from stepsmith.integrators import problems
 from stepsmith.train.cli.program import app
 
 ROOT = Path(__file__).parents[1]
@@ -262,3 +264,10 @@ def test_a_report_of_compare_is_stored(results, tmp_path):
     assert store.figure(table, "ratio") == ".450"
     with pytest.raises(ValueError, match="nosuch"):
         report.cell(rows[0], "nosuch")
+
+
+def test_the_readme_counts_what_is_there():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = re.search(r"(\d+) families ship.*problems and families \((\d+),.*: (\d+) laws with their own", text)
+    assert found is not None
+    assert [int(count) for count in found.groups()] == [len(problems.names()), len(problems.names()), len(LAWS)]

@@ -232,6 +232,15 @@ def test_printed_tables_are_stored(results, monkeypatch):
     assert table["rows"] == [{"law": "a", "work": ["0.8", "0.7", "0.9"]}]
     assert table["command"] == "python benchmarks/hosts.py scipy --n 8" and table["other_jobs"] is True
     assert table["title"] == "a table" and "ratio" in table["figures"]
+    table["columns"][0] |= {"printed": Number("1"), "labels": {"c": "see"}}
+    table["columns"][1]["printed"] = Number("0")
+    store.write("mine", table)
+    save.stored("| x | x | rest |\n|---|---|---|\n| 2 | c | - |\n| 3 | a | - |\n", ["mine+"], None)
+    table = store.load("mine")
+    assert table["rows"] == [{"law": "a", "work": "3"}, {"law": "see", "work": "2"}]
+    assert store.markdown(table).splitlines()[2:] == ["| a | 3.00 |", "| see | 2.00 |"]
+    del table["columns"][0]["printed"], table["columns"][1]["printed"]
+    store.write("mine", table)
     for text, word in ((printed, "2 tables"), ("| law | time |\n|---|---|\n| a | 1 |\n", "time")):
         with pytest.raises(ValueError, match=word):
             save.stored(text, ["mine"], None)

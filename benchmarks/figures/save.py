@@ -4,7 +4,8 @@
 
 What is printed is read along, and stored when the program ends without an error: one name a table, in the order in
 which they are printed, `-` for a table that is not wanted.  Of a file that is there title, columns and figures stay;
-its rows, command, date, commit and machine are replaced.  Printed columns are found by their titles (or "printed").
+its rows, command, date, commit and machine are replaced.  `NAME+` keeps the rows that were not printed.  Printed
+columns are found by their titles, or by "printed" of the stored column (a title, or a place from 0 on).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     if args.save:
         for name in args.save.split(","):
-            if name != "-" and not re.fullmatch(r"[a-z]\w*", name):
+            if name != "-" and not re.fullmatch(r"[a-z]\w*\+?", name):
                 parser.error(f"--save: {name!r} is no name: letters, digits and underscores, a letter first")
         tee, beside = Tee(sys.stdout), os.getloadavg()[0] > BUSY
         sys.stdout = tee
@@ -76,7 +77,8 @@ def stored(text: str, names: list[str], beside: bool | None) -> list[Path]:
     found = [table[0] for table in TABLE.finditer(text)]
     if len(found) != len(names):
         raise ValueError(f"{len(found)} tables were printed, and {len(names)} names given")
-    made = {name: _table(name, block, beside) for name, block in zip(names, found, strict=True) if name != "-"}
+    wanted = {name: block for name, block in zip(names, found, strict=True) if name != "-"}
+    made = {n.rstrip("+"): _table(n.rstrip("+"), b, beside, n.endswith("+")) for n, b in wanted.items()}
     return [store.write(name, table) for name, table in made.items()]
 
 
@@ -89,29 +91,55 @@ def rows_of(block: str) -> tuple[list[str], list[list[str]]]:
     return lines[0], lines[2:]
 
 
-def _table(name: str, block: str, beside: bool | None) -> dict[str, Any]:
-    """The stored table that a printed one becomes."""
+def _table(name: str, block: str, beside: bool | None, add: bool) -> dict[str, Any]:
+    """The stored table that a printed one becomes; `add` keeps the stored rows whose keys were not printed."""
     titles, rows = rows_of(block)
     known = store.load(name) if (store.RESULTS / f"{name}.json").is_file() else {}
     columns = known.get("columns") or [{"key": _key(title, i), "title": title} for i, title in enumerate(titles)]
-    printed = [column.get("printed", column["title"]) for column in columns]
-    if sorted(printed) != sorted(titles) or len(set(titles)) < len(titles):
-        if len(printed) != len(titles) or set(printed) - set(titles) and len(set(titles)) == len(titles):
-            raise ValueError(f"{name}: the columns {titles} were printed, and {printed} are stored")
-        order = list(range(len(titles)))  # titles that stand twice: by their places
-    else:
-        order = [titles.index(title) for title in printed]
+    places = _places(name, columns, titles)
+    made = [
+        {c["key"]: c.get("labels", {}).get(row[i], cells.parsed(row[i])) for c, i in zip(columns, places, strict=True)}
+        for row in rows
+    ]
+    if add:
+        keys = known.get("keys", [columns[0]["key"]])
+        place = {tuple(row.get(k) for k in keys): i for i, row in enumerate(known.get("rows", []))}
+        stored_rows = list(known.get("rows", []))
+        for row in made:
+            at = place.get(tuple(row.get(k) for k in keys))
+            stored_rows = [*stored_rows, row] if at is None else [*stored_rows[:at], row, *stored_rows[at + 1 :]]
+        made = stored_rows
+    before = known.get("command") if add else None
+    commands = [before] if isinstance(before, str) else list(before or [])
+    commands = [*(c for c in commands if c != command(sys.argv)), command(sys.argv)]
     return {
         "title": known.get("title", name.replace("_", " ")),
-        "command": command(sys.argv),
+        "command": commands if len(commands) > 1 else commands[0],
         "measured": datetime.date.today().isoformat(),
         "stepsmith": version(),
         "machine": machine(),
         "other_jobs": beside,
+        **{field: known[field] for field in ("note", "keys") if field in known},
         "columns": columns,
-        "rows": [{c["key"]: cells.parsed(row[i]) for c, i in zip(columns, order, strict=True)} for row in rows],
+        "rows": made,
         **{field: known[field] for field in ("figures",) if field in known},
     }
+
+
+def _places(name: str, columns: list[dict[str, Any]], titles: list[str]) -> list[int]:
+    """For every stored column the place of the printed one; printed columns that nobody stores are left out."""
+    places = []
+    for column in columns:
+        wanted = column.get("printed", column["title"])
+        if isinstance(wanted, cells.Number) and int(wanted) < len(titles):
+            places.append(int(wanted))
+        elif titles.count(wanted) == 1:
+            places.append(titles.index(wanted))
+        elif titles.count(wanted) > 1 and [c["title"] for c in columns] == titles:
+            places.append(len(places))
+        else:
+            raise ValueError(f"{name}: the columns {titles} were printed, and none of them, or several, are {wanted!r}")
+    return places
 
 
 def _key(title: str, place: int) -> str:

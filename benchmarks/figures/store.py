@@ -6,11 +6,14 @@
     stepsmith    {"version": ..., "commit": ...}; several commits in one text
     machine      processor and cores, in general words; no names of hosts, no paths
     other_jobs   whether other jobs ran beside it: true, false, or null where nobody wrote it down
-    columns      [{"key": ..., "title": ..., and where wanted "printed", "digits", "merge", "from"}, ..]
-                 "printed" is the title that the program prints, "from" the place in its JSON (report.py), "digits" the
-                 digits behind the point on the page;
-                 with "merge": true a cell that is the same as the one above it is shown as empty
+    columns      [{"key": ..., "title": ..., and where wanted "printed", "digits", "merge", "from", "labels"}, ..]
+                 "printed" is the title that the program prints, or the place of the column there (0, 1, ...)
+                 "digits" the digits behind the point on the page
+                 "merge" true: a cell that is the same as the one above it is shown as empty
+                 "from" the place in a report's rows (report.py)
+                 "labels" {cell as the program prints it: cell as the page shows it}
     rows         [{key: cell, ...}, ...]; a row with "hidden": true stands in no table, but figures may refer to it
+    keys         where wanted, the columns by which a row is found when `--save NAME+` replaces it (default: the first)
     figures      {name: {"row": ..., "column": ..., and where wanted "digits", "part", "over", "as"}}
 
 A figure is one cell.  "row" is the text in the first column, or {key: text, ...} where that is not enough.  "over" is
@@ -32,7 +35,7 @@ FIELDS = {
     "title": str, "command": (str, list), "measured": str, "stepsmith": dict, "machine": str,
     "other_jobs": (bool, type(None)), "columns": list, "rows": list,
 }  # fmt: skip
-OPTIONAL = {"figures", "note"}
+OPTIONAL = {"figures", "note", "keys"}
 PARTS = ("all", "value", "bracketed", "interval", "low", "high", "aside")
 AS = ("percent_above", "percent_below")
 
@@ -66,7 +69,7 @@ def check(name: str, table: dict[str, Any]) -> None:
     if len(set(keys)) < len(keys):
         raise ValueError(f"benchmarks/results/{name}.json: two columns have one key")
     for column in table["columns"]:
-        if unknown := column.keys() - {"key", "title", "printed", "digits", "merge", "from"}:
+        if unknown := column.keys() - {"key", "title", "printed", "digits", "merge", "from", "labels"}:
             raise ValueError(f"benchmarks/results/{name}.json: a column has unknown fields {sorted(unknown)}")
     for row in table["rows"]:
         if unknown := row.keys() - {*keys, "hidden"}:

@@ -1,4 +1,4 @@
-# make demo | test | quick | test-cudasim | fuzz | lint | docs | bench | clean
+# make demo | test | quick | test-cudasim | fuzz | lint | docs | bench | pages | pages-check | clean
 #
 # Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
 #   make test PYTEST_ARGS="-k lorenz"      one part of the tests
@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test quick test-cudasim fuzz lint docs docs-serve bench clean
+.PHONY: help demo test quick test-cudasim fuzz lint docs docs-serve bench pages pages-check clean
 help:
 	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
@@ -67,9 +67,16 @@ docs-serve: $(VENV)/.docs
 FC_FOUND := $(shell command -v gfortran)
 bench: $(VENV)/.bench $(if $(FC_FOUND),$(VENV)/.bench-fortran)
 	@$(if $(FC_FOUND),:,echo "== numbalsoda is left out: no gfortran found")
-	@for script in $(sort $(filter-out benchmarks/peers_%,$(wildcard benchmarks/[a-z]*.py))); do \
+	@for script in $(sort $(filter-out benchmarks/peers_% benchmarks/pages.py,$(wildcard benchmarks/[a-z]*.py))); do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(BENCH_ARGS); \
 	done
+
+# Tables and figures of the pages from benchmarks/results/*.json; needs nothing but Python.
+pages:
+	@$(PYTHON) benchmarks/pages.py
+
+pages-check:
+	@$(PYTHON) benchmarks/pages.py --check
 
 clean:
 	rm -rf $(VENV) build dist site .cache *.egg-info .pytest_cache .ruff_cache .mypy_cache

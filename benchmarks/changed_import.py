@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from figures.save import parsed
 from foreign_training import ratio
 
 FOLDER = Path(__file__).parent / "examples"
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", default="out/changed_import", help="folder of the runs' JSON")
     parser.add_argument("--iterations", type=int, help="of every script, in the place of its own number")
-    args = parser.parse_args()
+    args = parsed(parser)
     scripts, seeds = args.scripts.split(","), [int(seed) for seed in args.seeds.split(",")]
     if unknown := set(scripts) - set(SCRIPTS):
         parser.error(f"--scripts are of {', '.join(SCRIPTS)}; got {', '.join(sorted(unknown))}")

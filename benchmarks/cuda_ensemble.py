@@ -15,6 +15,7 @@ import sys
 import time
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine import cuda
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--trajectories", type=int, default=100_000, help="on the GPU (default 100000)")
     parser.add_argument("--cpu-trajectories", type=int, default=10_000, help="on one CPU thread (default 10000)")
     parser.add_argument("--repeats", type=int, default=5, help="runs, the best counts (default 5)")
-    options = parser.parse_args()
+    options = parsed(parser)
     if min(options.trajectories, options.cpu_trajectories, options.repeats) < 1:
         parser.error("counts must be at least 1")
     lack = cuda.missing()

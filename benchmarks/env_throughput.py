@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers.learned.observation import NBODY, TIER0
 
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=3.0, help="time a measurement")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     rows: dict[str, Any] = {}
     for name, (env_id, kwargs) in CASES.items():
         rows[name] = measure(env_id, kwargs, args.lanes, args.seconds)
@@ -120,11 +121,14 @@ def main() -> None:
             )
         )
         return
-    print(f"{args.lanes} lanes, one core, million steps a second\n{'':48s}{'adapter':>9s}{'core':>9s}{'ns/step':>9s}")
+    print(f"{args.lanes} lanes, one core, million steps a second:\n")
+    print("| environment | adapter | core | ns a step |\n|---|---|---|---|")
     for name, row in rows.items():
-        print(f"{name:48s}{row['steps_per_s'] / 1e6:9.2f}{row['core_steps_per_s'] / 1e6:9.2f}{row['ns_per_step']:9.1f}")
-        if "integrator_steps_per_s" in row:
-            print(f"{'  its Hermite steps':48s}{row['integrator_steps_per_s'] / 1e6:9.2f}")
+        steps = row.get("integrator_steps_per_s")
+        inner = "" if steps is None else f" ({steps / 1e6:.1f} M Hermite steps)"
+        rates = f"{row['steps_per_s'] / 1e6:.2f} | {row['core_steps_per_s'] / 1e6:.2f} | {row['ns_per_step']:.0f}"
+        print(f"| {name}{inner} | {rates} |")
+    print()
     print(
         f"one lane under DummyVecEnv: {single / 1e3:.1f} thousand steps a second, {first['steps_per_s'] / single:.0f} "
         "times fewer"

@@ -35,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torchdiffeq
+from figures.save import parsed
 from scipy.integrate import solve_ivp
 from twenty.fields import Case, cases, file_of, makers
 
@@ -241,7 +242,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=tuple(LEAST), default="float64")
     parser.add_argument("--fields", nargs="+", choices=tuple(makers()))
     parser.add_argument("--floor", action="store_true", help="the floor of rtol in float32 instead")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with torch.no_grad():

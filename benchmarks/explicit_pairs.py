@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 
@@ -67,7 +68,7 @@ def main() -> None:
     """Print the table of `docs/methods.md`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trajectories", type=int, default=4000)
-    count = parser.parse_args().trajectories
+    count = parsed(parser).trajectories
     drawn = ss.problems.sample("lorenz", n=count, seed=1)
     batch = ss.Batch(drawn.rhs, drawn.y0, drawn.p, drawn.t0, drawn.t0 + 1.0, name="lorenz")
     exact = ss.solve_ensemble(batch, method="vern9", rtol=3e-14, atol=1e-16).y

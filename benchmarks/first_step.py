@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from equal_tolerance import equal_error, error, reference
+from figures.save import parsed
 from twenty.fields import cases
 
 import stepsmith as ss
@@ -35,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where fields and references are kept")
     parser.add_argument("--methods", nargs="+", default=["dopri5"])
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     print("| method | factor | work at equal error | worst field | rejected |\n|" + "---|" * 5)
     for method in args.methods:

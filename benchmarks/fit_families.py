@@ -15,6 +15,8 @@ import json
 import math
 from pathlib import Path
 
+from figures.save import parsed
+
 import stepsmith as ss
 
 FAMILIES = (
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--errors", default="1e-4,1e-8")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--out", type=Path, default=Path("fits/families"))
-    args = parser.parse_args()
+    args = parsed(parser)
     rows, ratios, hosts = [], [], []
     for error in map(float, args.errors.split(",")):
         for family in args.families.split(","):

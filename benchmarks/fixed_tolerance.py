@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers import resolve
 from stepsmith.controllers.laws.law import Law
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--as-is", action="store_true", help="set no scale where the file has none")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.rounds < 5:
         parser.error("--rounds must be at least 5: an interval of fewer rounds of timing is too narrow")
     rtols, all_found = np.array([float(r) for r in args.rtol.split(",")]), []

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.train import flows
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for name in args.sets:

@@ -34,6 +34,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from figures.save import parsed
+
 SCRIPTS = Path(__file__).parent / "foreign"
 TASKS, HOSTS = ("mnist", "spirals", "pbcseq"), ("torchdiffeq", "torchode", "diffrax")
 #: seconds after which a run is given up
@@ -137,7 +139,7 @@ def main() -> None:
     parser.add_argument("--rtol", type=float, help="in the place of the scripts' own tolerances")
     parser.add_argument("--atol", type=float)
     parser.add_argument("--quick", action="store_true", help="three iterations each, in a folder of their own")
-    args = parser.parse_args()
+    args = parsed(parser)
     for name, known in (("tasks", TASKS), ("hosts", HOSTS)):
         unknown = set(getattr(args, name).split(",")) - set(known)
         if unknown:

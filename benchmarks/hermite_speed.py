@@ -16,6 +16,7 @@ import sys
 import time
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators.engine.ensemble import solve_ensemble
@@ -68,7 +69,7 @@ def main() -> int:
     parser.add_argument(
         "--max-steps", type=int, default=25_000, help="attempts an instance, 0: no limit (default 25000)"
     )
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.lanes < 1 or options.repeats < 1 or options.max_steps < 0:
         parser.error("--lanes and --repeats must be at least 1, --max-steps at least 0")
     limit = options.max_steps or 10_000_000

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.controllers.laws import registry, tuned
@@ -269,7 +270,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out")
-    args = parser.parse_args()
+    args = parsed(parser)
     levels = error_levels(*ss.problems.family(args.family).levels[::-1])
     out: dict[str, Any] = {"provenance": provenance(), "arguments": vars(args), "hosts": {}}
     print("| host | controller | evaluations | accepted | rejected | evaluations, ratio | time, ratio |")

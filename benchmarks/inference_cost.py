@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers.laws import registry
 from stepsmith.controllers.learned.decision import Decision
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=["three_body", "arenstorf"])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--rtol", type=float, default=1e-6)
-    args = parser.parse_args()
+    args = parsed(parser)
     for family in args.families:
         found = measured(family, args.rounds, args.rtol)
         base = found["PI34"][0]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.flows.learners.task import base_times, fine, percent
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--transfer", nargs="*", default=[], metavar="OTHER", help="models to try the schedules on")
     parser.add_argument("--out", default="runs/learned_schedules.jsonl")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(1)
     out = Path(given.out)
     known = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import numpy as np
+from figures.save import parsed
 from scipy.integrate import solve_ivp
 
 import stepsmith as ss
@@ -107,20 +109,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-6, 1e-8, 1e-10])
     parser.add_argument("--start", choices=("point", "box"), default="point")
-    args = parser.parse_args()
+    args = parsed(parser)
     y0 = starts(args.start, args.count)
     exact = reference(y0[:50])
     print(f"{args.count} Lorenz trajectories, t in [0, 1], starts: {args.start}")
-    print(
-        f"{'tolerance':>10} {'library':>10} {'median error':>13} {'us a trajectory':>16} {'million a CPU-second':>21}"
-    )
+    print("\n| tolerance | library | median error | us a trajectory | million a CPU-second |\n|---|---|---|---|---|")
     for tol in args.tolerances:
         runs: dict[str, Run] = {}
         for make in (stepsmith, heyoka, diffrax):
             try:
                 runs[make.__name__] = make(y0, tol)
             except ImportError:
-                print(f"{make.__name__}: not installed")
+                print(f"{make.__name__}: not installed", file=sys.stderr)
         error, best = {}, dict.fromkeys(runs, np.inf)
         for name, run in runs.items():  # compiles
             error[name] = np.median(np.linalg.norm(run()[:50] - exact, axis=1) / np.linalg.norm(exact, axis=1))
@@ -133,7 +133,7 @@ def main() -> None:
                 best[name] = min(best[name], time.process_time() - start)
         for name in runs:
             each = best[name] / args.count
-            print(f"{tol:>10.0e} {name:>10} {error[name]:>13.1e} {each * 1e6:>16.3f} {1e-6 / each:>21.3f}")
+            print(f"| {tol:.0e} | {name} | {error[name]:.1e} | {each * 1e6:.3f} | {1e-6 / each:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
+from figures.save import parsed
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/neural_memory.png"))
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     if args.one:
         print(json.dumps(one(args.one[0], int(args.one[1]), args.one[2])))

@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators.core import record as rec
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     law, power = registry.get("pi34"), 1.0 / get_tableau(METHOD).order
     found = [i for run in args.runs for i in fields.instances(run, "test", args.batch)]

@@ -37,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.controllers import resolve
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0, help="of the subjects")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     table = contestants(args.controller)
     laws = [row for row in table if row[1] in ("classical", "tuned")]

@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.integrators.core.contract import LOG_FACTOR
@@ -87,7 +88,7 @@ def rows(lanes: int, name: str) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 64, 512])
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     print("| lanes | controller | decide | measure | record | attempt | compiled | same bits |")

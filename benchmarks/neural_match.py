@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.controllers.laws import registry
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument(
         "--at", nargs="+", type=float, default=[1e-5, 1e-6, 1e-7], help="tolerances of torchdiffeq's default"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     instances = [i for run in args.runs for i in fields.instances(run, "validation", args.batch, 1, args.seed)]
     base, work = curves(instances, registry.get("torchdiffeq"), "dopri5")

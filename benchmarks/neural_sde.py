@@ -35,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.train.data.mnist import mnist5k
@@ -210,7 +211,7 @@ def main() -> None:
     parser.add_argument("--strength", type=float, help="in the place of the published ones")
     parser.add_argument("--controller", default="pi34")
     parser.add_argument("--json", type=Path, help="file for all numbers")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     found = {}
     for task in args.task:

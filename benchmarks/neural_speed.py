@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 import torchdiffeq
 import torchode
+from figures.save import parsed
 
 import stepsmith as ss
 
@@ -179,7 +180,7 @@ def main() -> None:
     parser.add_argument("--field", choices=[*SIZES, "all"], default="all")
     parser.add_argument("--dtype", choices=["float32", "float64", "all"], default="all")
     parser.add_argument("--stiff", action="store_true", help="the table of one fast sample instead")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     print("load of the machine:", " ".join(f"{x:.1f}" for x in os.getloadavg()), "on", os.cpu_count(), "cores")
     for name in SIZES if args.field == "all" else [args.field]:

@@ -17,6 +17,7 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 
@@ -82,7 +83,7 @@ def train(name: str, solves: int, options: dict) -> tuple[list[int], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solves", type=int, default=200)
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "rtol = 1e-07 is near")
     print("| training | way | f-evaluations a solve | of plain | from 40 | error |")

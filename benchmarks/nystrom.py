@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 from explicit_pairs import LEVELS, TOLERANCES, at_levels, orbit
+from figures.save import parsed
 
 import stepsmith as ss
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-clock", action="store_true")
-    given = parser.parse_args()
+    given = parsed(parser)
     repeats = 0 if given.no_clock else given.repeats
     kinds = ("evaluations",) if given.no_clock else ("evaluations", "single, us", "lanes, us")
     heads = [f"{kind}, {level:.0e}" if k == 0 else f"{level:.0e}" for kind in kinds for k, level in enumerate(LEVELS)]

@@ -27,6 +27,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.controllers.online import ChebCB, EpsilonGreedy, TsallisINF
@@ -225,7 +226,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5000, help="linear systems of sequence 1")
     parser.add_argument("--solves", type=int, default=2000, help="solves of sequences 2 and 3")
     parser.add_argument("--picture", help="file to draw")
-    args = parser.parse_args()
+    args = parsed(parser)
     if min(args.rounds, args.solves) < 2 * FIRST or args.seeds < 1:
         parser.error(f"--rounds and --solves must be at least {2 * FIRST}, --seeds at least 1")
     start, seeds = time.perf_counter(), range(args.seeds)

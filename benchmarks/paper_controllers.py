@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers import file
 from stepsmith.controllers.laws import registry
@@ -211,7 +212,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/paper"), help="of trained controllers and policies")
     parser.add_argument("--generations", type=int, default=80, help="of the evolution strategy (default 80)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of timing (default 3)")
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.seeds < 2 or options.repeats < 1 or options.generations < 1:
         parser.error("--seeds must be at least 2, --repeats and --generations at least 1")
     batch = instances(range(options.seeds))

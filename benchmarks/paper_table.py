@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers.laws import registry
 from stepsmith.integrators import methods
@@ -141,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=100, help="seeds 0, 1, ... (default 100)")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
-    options = parser.parse_args()
+    options = parsed(parser)
     if options.seeds < 1:
         parser.error("--seeds must be at least 1")
     text, fine = table(options.seeds)

@@ -17,6 +17,8 @@ Stepsmith's time over the peer's: below 1 Stepsmith is faster.  Libraries that a
 
 from __future__ import annotations
 
+from figures.save import parsed
+
 from peers import one_thread  # isort: skip  (before NumPy and JAX)
 
 import argparse
@@ -79,7 +81,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(lanes.STEPSMITH), help="of Stepsmith")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="few trajectories, whole decades, one repeat")
-    args = parser.parse_args()
+    args = parsed(parser)
     warnings.simplefilter("ignore")  # tolerances near the precision of float64 are asked for on purpose
     print(f"Stepsmith {ss.__version__}, {one_thread.bind()}; microseconds of CPU time.")
     if absent := [name for name in args.methods if name not in methods.names()]:

@@ -16,6 +16,8 @@ problem has one.  Libraries that are not installed are left out.
 
 from __future__ import annotations
 
+from figures.save import parsed
+
 from peers import one_thread  # isort: skip  (before NumPy and JAX)
 
 import argparse
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--libraries", nargs="+", default=list(calls.LIBRARIES)[1:], choices=list(calls.LIBRARIES)[1:])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="whole decades, one repeat")
-    args = parser.parse_args()
+    args = parsed(parser)
     warnings.simplefilter("ignore")  # tolerances near the precision of float64 are asked for on purpose
     print(f"Stepsmith {ss.__version__}, {one_thread.bind()}; microseconds of CPU time.")
     ratios: dict[str, dict[str, np.ndarray]] = {}

@@ -16,6 +16,7 @@ import argparse
 import json
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.envs.ode import make_core
 
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--lanes", type=int, default=1024)
     parser.add_argument("--json", action="store_true")
-    a = parser.parse_args()
+    a = parsed(parser)
     rows = []
     for reward, discount in REWARDS:
         core = make_core(a.lanes, True, a.family, a.method, law=a.law, baseline=a.law, band=True, reward=reward)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import samplers_picture
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.train import flows
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--noise", type=int, default=256, help="samples")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--picture", help="folder for the pictures; nothing else is done then")
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     if args.picture:
         board, digits = (models(Path(args.models), t, args.process, args.seeds[:1]) for t in ("checkerboard", "digits"))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 from sde_foreign import FINE, Run, diffrax_runs, torchsde_runs
 
 import stepsmith as ss
@@ -221,7 +222,7 @@ def main() -> None:
     parser.add_argument("--own", action="store_true", help="stepsmith alone")
     parser.add_argument("--estimates", action="store_true", help="our error estimates, instead of the peers")
     parser.add_argument("--json", type=Path, help="where all runs are written")
-    given = parser.parse_args()
+    given = parsed(parser)
     kept = print_estimates([n for n in given.only if n != "bias"], given.paths) if given.estimates else {}
     for name in () if given.estimates else given.only:
         if name == "bias":

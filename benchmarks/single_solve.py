@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import numba
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.integrators.problems.nonstiff import lorenz, lotka_volterra
@@ -137,8 +139,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-6, 1e-8])
-    args = parser.parse_args()
-    print(f"{'problem':>8} {'tolerance':>10} {'library':>18} {'error':>9} {'microseconds':>13}")
+    args = parsed(parser)
+    print("| problem | tolerance | library | error | microseconds |\n|---|---|---|---|---|")
     for name, (_, exact) in PROBLEMS.items():
         for tol in args.tolerances:
             runs: dict[str, Run] = {}
@@ -146,7 +148,7 @@ def main() -> None:
                 try:
                     runs[make.__name__] = make(name, tol)
                 except ImportError:
-                    print(f"{make.__name__}: not installed")
+                    print(f"{make.__name__}: not installed", file=sys.stderr)
             # compiles
             error = {
                 key: np.linalg.norm(run() - exact) / np.linalg.norm(exact) for key, run in runs.items()
@@ -156,7 +158,7 @@ def main() -> None:
                 for key, run in runs.items():
                     best[key] = min(best[key], timed(run))
             for key in runs:
-                print(f"{name:>8} {tol:>10.0e} {key:>18} {error[key]:>9.1e} {best[key] * 1e6:>13.1f}")
+                print(f"| {name} | {tol:.0e} | {key} | {error[key]:.1e} | {best[key] * 1e6:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.train.data.mnist import mnist5k
@@ -126,7 +127,7 @@ def main() -> None:
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.01, 10.0])
     parser.add_argument("--method", default="tsit5")
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
-    args = parser.parse_args()
+    args = parsed(parser)
     torch.set_num_threads(1)
     print("| start | calls | evaluations a sample | test accuracy, % | CPU seconds | backward products |")
     print("|" + "---|" * 6)

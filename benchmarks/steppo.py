@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.controllers import resolve
@@ -256,7 +257,7 @@ def main() -> None:
     parser.add_argument("--guests", nargs="*", default=[], help="controllers by zoo name or path")
     parser.add_argument("--no-diffrax", action="store_true")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.match:
         found, targets = match(args.points, args.guests)
         print(json.dumps({"targets": targets, "laws": found}, indent=1) if args.json else matched_table(found, targets))

@@ -33,6 +33,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numba
 import numpy as np
+from figures.save import parsed
 from scipy.integrate import solve_ivp
 
 import stepsmith as ss
@@ -183,7 +184,7 @@ def main() -> None:
     parser.add_argument("--jacobian", action="store_true", help="analytic Jacobians, in every solver")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     found = {}
     for name in args.systems:
         for n in args.unknowns:
@@ -196,6 +197,12 @@ def main() -> None:
                     print(f"{cells}  (at 1e-6: {row['at 1e-6']})", flush=True)
     if args.json:
         print(json.dumps(found, indent=1))
+        return
+    labels = list(next(iter(found.values()))["rows"])
+    print(f"\n| system, unknowns | {' | '.join(labels)} | {AGAINST}, ms |\n|{'---|' * (len(labels) + 2)}")
+    for name, result in found.items():
+        cells = " | ".join(f"{result['rows'][k]['ratio']:.3f}" if k in result["rows"] else "-" for k in labels)
+        print(f"| {name} | {cells} | {result['rows'][AGAINST]['ms']:.2f} |")
 
 
 if __name__ == "__main__":

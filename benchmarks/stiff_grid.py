@@ -23,6 +23,7 @@ from functools import cache
 
 import numba
 import numpy as np
+from figures.save import parsed
 from scipy.integrate import solve_ivp
 from scipy.sparse import coo_array
 
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--full", type=int, default=512, help="most unknowns for solvers with full matrices")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     table: dict[str, dict[str, float]] = {}
     for side in args.sides:
         rhs, y0, pattern = brusselator(side)
@@ -132,6 +133,12 @@ def main() -> None:
                 print(f"{2 * side * side:6d} unknowns  {name:28s} {1e3 * row[name]:9.2f} ms", flush=True)
     if args.json:
         print(json.dumps(table, indent=1))
+        return
+    names = list(dict.fromkeys(name for row in table.values() for name in row))
+    print(f"\n| unknowns | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
+    for unknowns, row in table.items():
+        cells = " | ".join(f"{1e3 * row[name]:.2f}" if name in row else "-" for name in names)
+        print(f"| {unknowns.split()[0]} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import argparse
 import json
 
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.integrators import methods, problems
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(LAWS), choices=list(LAWS))
     parser.add_argument("--picture")
     parser.add_argument("--json", action="store_true", help="the errors themselves")
-    args = parser.parse_args()
+    args = parsed(parser)
     found: dict[str, dict[str, list[float]]] = {}
     if not args.json:
         print("slope of log error against log tolerance; least error\n")

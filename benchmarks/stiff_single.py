@@ -26,6 +26,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import numba
 import numpy as np
+from figures.save import parsed
 
 import stepsmith as ss
 from stepsmith.integrators import problems
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--patience", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     found = {}
     for name in args.problems:
         found[name] = measure(Case(name), args.repeats, args.patience, args.solvers)
@@ -279,6 +280,10 @@ def main() -> None:
             )
     if args.json:
         print(json.dumps(found, indent=1))
+        return
+    print(f"\n| problem | {' | '.join(args.solvers)} |\n|{'---|' * (len(args.solvers) + 1)}")
+    for name, rows in found.items():
+        print(f"| {name} | " + " | ".join(f"{rows[k]['us']:.0f}" if k in rows else "-" for k in args.solvers) + " |")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures.save import parsed
 
 from stepsmith.controllers import resolve
 from stepsmith.controllers.file import save
@@ -291,7 +292,7 @@ def main() -> None:
             one.add_argument("--rtols", default="1e-2,1e-3,1e-6")
         else:
             one.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+    args = parsed(parser)
     warnings.filterwarnings("ignore", message="controller .* was trained with method")  # that is the test
     args.run(args)
 

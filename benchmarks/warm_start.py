@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 
+from figures.save import parsed
+
 IMPORT = "import stepsmith as ss\n"
 REGISTERED = IMPORT + "sol = ss.solve(ss.problems.make('lotka_volterra', seed=0)); assert sol.success\n"
 OWN = IMPORT + """
@@ -53,7 +55,7 @@ def seconds(program: str, cache: str, runs: int) -> tuple[float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", help="folder of the cache (default: a new one)")
-    args = parser.parse_args()
+    args = parsed(parser)
     cache = args.cache or tempfile.mkdtemp(prefix="stepsmith-bench-")
     plan = (
         ("import", IMPORT, 3, 0.5),
@@ -67,11 +69,11 @@ def main() -> int:
         ("own right-hand side, radau5, cold", implicit("radau5"), 1, 6.0),
     )
     good = True
-    print(f"{'':>40} {'CPU s':>8} {'wall s':>8} {'limit':>8}")
+    print("| | CPU s | wall s | limit |\n|---|---|---|---|")
     for label, program, runs, limit in plan:
         cpu, wall = seconds(program, cache, runs)
         good &= cpu < limit
-        print(f"{label:>40} {cpu:>8.2f} {wall:>8.2f} {limit:>8.2g}")
+        print(f"| {label} | {cpu:.2f} | {wall:.2f} | {'' if limit == float('inf') else f'{limit:g}'} |", flush=True)
     return 0 if good else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("STEPSMITH_QUIET", "1")  # no word of compiling: a cold cache changes no output
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # where its scripts find what they share
 
 # Numba chooses between compiler and CUDA simulator once, at import: its tests get a process of their own
 collect_ignore = [] if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else ["cuda_sim"]

@@ -1,0 +1,1 @@
+"""Measured figures as data, and the pages that show them."""

@@ -123,7 +123,7 @@ def test_a_local_penalty_has_its_gradient_without_an_adjoint():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"method": "dorpi5"}, "dorpi5.*nearest: dopri5"),
+    ({"method": "dorpi5"}, "dorpi5.*did you mean .dopri5."),
     ({"rtol": -1e-3}, "rtol must be a finite number of at least 0 and at most 1, got -0.001"),
     ({"rtol": 0.0, "atol": 0.0}, "must not be both zero"),
     ({"rtol": "1e-3"}, "rtol must be a finite number .*, got '1e-3'"),

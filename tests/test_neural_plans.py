@@ -151,7 +151,7 @@ def test_weights_must_be_positive_and_parts_regularisers():
     ("rnode", {"jacobian": 0.0}, "weight must be a positive finite number"),
     ("local_unbiased", {"step": "own"}, "unknown local: step 'own': known: automatic, taken"),
     ("local_biased", {"of": "stiffness", "method": "bs32"}, "bs32.*no stage-based stiffness"),
-    ("local_biased", {"method": "dorpi5"}, "nearest: dopri5"),
+    ("local_biased", {"method": "dorpi5"}, "did you mean 'dopri5'"),
     ("local_biased", {"rtol": -1.0}, "rtol must be a finite number of at least 0"),
 ])  # fmt: skip
 def test_names_and_options_that_do_not_fit(name, options, message):

@@ -106,6 +106,15 @@ def test_tables_name_the_error_the_denominator_and_every_row(whole):
     assert "denominator tuned" in out
 
 
+def test_a_narrow_comparison_fits_a_terminal(whole):
+    narrow, wide = (report.as_text(report.render(whole, wide), 100_000) for wide in (False, True))
+    rows = [line.rstrip() for line in narrow.splitlines() if "classical" in line or "learned  " in line or "──" in line]
+    assert len(rows) > 20 and max(map(len, rows)) <= 100
+    for column in ("one tol., mean err", "slope (ideal)"):
+        assert column in wide and column not in narrow
+    assert "--wide" in narrow and "clock, lanes" in narrow
+
+
 def test_headline_says_gain_or_none_plainly(whole):
     assert report.headline_sentence(whole).startswith("mine against tuned at equal error: 0.")
     assert report.headline_sentence(whole).endswith("(cheaper)")

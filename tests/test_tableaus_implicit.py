@@ -51,7 +51,7 @@ def test_registry():
     for name in IMPLICIT:
         assert implicit(name).name == name
         assert implicit(name) is implicit(name)
-    with pytest.raises(ValueError, match="unknown implicit method 'kvaerno'; nearest: kvaerno5"):
+    with pytest.raises(ValueError, match="unknown implicit method 'kvaerno': did you mean 'kvaerno5'"):
         implicit("kvaerno")
     with pytest.raises(ValueError, match="unknown implicit method 'tsit5'"):
         implicit("tsit5")

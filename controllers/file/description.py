@@ -54,7 +54,7 @@ def describe(controller: Learned) -> str:
             lines.append("             z(x) is x by the normaliser in the file, (x - shift) scale")
     several = f", of the last {controller.frames} attempts" if controller.frames > 1 else ""
     lines.append(f"observation  {d.n_obs} features{several}, tier {d.observation.tier}")
-    lines += [f"             {f.name}: {f.doc}" for f in d.observation.table]
+    lines += [f"             {f.name}: {' '.join(f.doc.split())}" for f in d.observation.table]
     changed = [f"{k}={v:.6g}" for k, v in d.law.as_dict().items() if v != SPECS[d.law.kind][k].default]
     lines.append(f"law differs  {', '.join(changed) or 'in nothing'} (from the defaults of its kind)")
     for title, part in (("provenance", doc["provenance"]), ("measured", doc["measured"])):

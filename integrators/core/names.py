@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from . import elsewhere
+
 
 def nearest(name: str, options: Iterable[str]) -> str:
     """Return the option closest to `name`, or "" where none resembles it.
@@ -19,11 +21,12 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return folded[close[0]] if close else ""
 
 
-def unknown(kind: str, name: object, options: Iterable[str]) -> ValueError:
+def unknown(kind: str, name: object, options: Iterable[str], called: str | None = None) -> ValueError:
     """Return (not raise) the error for a `name` that is not among `options`.
 
     `kind` is the noun that a user would say: "method", "controller", "family".  The message holds the name as
-    given (its first 80 characters), the nearest option where one resembles it, and all options in sorted order:
+    given (its first 80 characters), what another library's name is here (`elsewhere`), or else the nearest option where
+    one resembles it, and all options in sorted order.  called: how the message calls it, where that is not `kind`:
 
     >>> raise unknown("method", "dorpi5", ["bs32", "dopri5"])
     Traceback (most recent call last):
@@ -31,11 +34,12 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> ValueError:
     ValueError: unknown method 'dorpi5': did you mean 'dopri5'? known: bs32, dopri5
     """
     known = sorted(options)
-    close = nearest(name, known) if isinstance(name, str) else ""
-    hint = f"did you mean {close!r}? " if close else ""
+    hint = elsewhere.hint(kind, name, known) if isinstance(name, str) else ""
+    close = nearest(name, known) if isinstance(name, str) and not hint else ""
+    hint = f"did you mean {close!r}? " if close else hint
     given = repr(name)
     given = given if len(given) <= 80 else f"{given[:77]}..."
-    return ValueError(f"unknown {kind} {given}: {hint}known: {', '.join(known) or 'none'}")
+    return ValueError(f"unknown {called or kind} {given}: {hint}known: {', '.join(known) or 'none'}")
 
 
 def _fold(name: str) -> str:

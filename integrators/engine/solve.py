@@ -17,7 +17,7 @@ from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..compile.watch import Watch
-from ..core import contract, options, record, tolerance_scale
+from ..core import contract, elsewhere, options, record, tolerance_scale
 from ..core.errors import OptionError, shown
 from ..core.solver_options import checked_limit, checked_step, output_times, plain, tolerances, unmet
 from ..kernels import layout
@@ -58,8 +58,10 @@ def check_controller(controller: Any, method: methods.Method, source: Any) -> No
     `source`; a warning where it was trained with another method.
     """
     if contract.missing(controller):
+        said = elsewhere.of_object("controller", controller)  # another library's, as diffrax.PIDController
         raise ValueError(
             f"not a controller: {controller!r}; stepsmith.solve takes a name, a path or a controller object"
+            + (f"; {said}" if said else "")
         )
     mass_check.check_method(source, method)
     if missing := unmet(controller, method.fills):

@@ -11,6 +11,7 @@ import importlib
 from dataclasses import fields
 from typing import Any
 
+from ..core import elsewhere
 from ..core.errors import OptionError, refuse, shown
 from ..core.names import unknown
 from ..core.options import text
@@ -90,17 +91,6 @@ def _built(method: str | ExplicitTableau) -> Method:
     )
 
 
-#: what somebody who comes from SciPy is told
-_OF_SCIPY = {
-    "RK23": "it is 'bs32' here",
-    "RK45": "it is 'dopri5' here",
-    "DOP853": "it is 'dop853' here",
-    "Radau": "it is 'radau5' here",
-    "BDF": "it is 'bdf' here",
-    "LSODA": "its two kinds are 'adams' and 'bdf' here, and none changes from one to the other",
-}
-
-
 def named(method: Any) -> str | ExplicitTableau:
     """`method` as every host passes it on, checked: the first name of a method, or a caller's own tableau (a shipped
     one's becomes its name).
@@ -109,13 +99,12 @@ def named(method: Any) -> str | ExplicitTableau:
         shipped = method.name in tableaus.NAMES and method == tableaus.get(method.name)
         return method.name if shipped else tableaus.get(method)
     if not isinstance(method, str):
-        raise refuse("method", f"a method's name ({', '.join(names())}) or an ExplicitTableau", method)
+        error = refuse("method", f"a method's name ({', '.join(names())}) or an ExplicitTableau", method)
+        said = elsewhere.of_object("method", method, names())  # another library's solver, as SciPy's class RK45
+        raise OptionError(f"{error}; {said}") if said else error
     if method in ALIASES:
         return ALIASES[method]
     if method not in PLACES and method not in _REGISTERED:
-        if method in _OF_SCIPY:
-            here = _OF_SCIPY[method]
-            raise ValueError(f"unknown method {method!r}, SciPy's: {here}; known: {', '.join(names())}")
         from . import sde
 
         if method in sde.NAMES:

@@ -7,11 +7,11 @@ Radau), `IMPLICIT` lists those.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..core.errors import OptionError, refuse
+from ..core.names import unknown
 from .explicit.tableau import ExplicitTableau
 from .places import ALIASES, PLACES
 
@@ -67,6 +67,5 @@ def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
 
 def _known(name: str, names: tuple[str, ...], kind: str) -> str:
     if not isinstance(name, str) or name not in names:
-        near = get_close_matches(str(name).lower(), names, n=3, cutoff=0.5) or names
-        raise ValueError(f"unknown {kind} method {name!r}; nearest: {', '.join(near)}")
+        raise unknown("method", name, names, f"{kind} method")
     return name

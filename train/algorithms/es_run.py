@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...controllers.file import load
+from ..run.board import Board, Clock, tags
 from ..run.progress import Progress
 from ..run.provenance import provenance
 from ..run.rundir import RunDir
@@ -56,6 +57,7 @@ def evolve_run(
     seed: int,
     name: str,
     progress: bool,
+    validated: str = "ratio",
 ) -> None:
     """Evolve `first` to the last generation, or on from `state`, and keep what is best on validation in the run folder.
 
@@ -64,23 +66,23 @@ def evolve_run(
     keep       saves the best so far: of the generation's mean, what made it (env steps, generation) and its measured
                figure
     seed       of the strategy;   name: of the run, for the progress bar
+    validated  what `ratio` is: "ratio", or "minus_return", a mean return with its sign turned
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     s = fitness.settings
     total, unit = (s.total_steps, "attempts") if s.total_steps else (s.generations, "generations")
     bar = Progress(f"es {name}", total, unit, progress)
-    # events behind the checkpoint are written again
-    purge = None if state is None else int(state["attempts"]) + 1
-    board = SummaryWriter(str(run.path / "tensorboard"), purge_step=purge)
+    before = None if state is None else int(state["attempts"])
+    board, clock = Board(run.path, before), Clock(before or 0)
     best, logged = run.best, {row.get("generation") for row in run.logged()}
     try:
         for generation, attempts, cost, mean in evolution.evolve(first, fitness, seed, run.checkpoint, state):
-            board.add_scalar("train/fitness", cost, attempts)
+            # an episode is a whole solve, and its reward what the strategy lowers, with the sign turned
+            trained = {"train/loss": cost, "rollout/ep_rew_mean": -cost, "time/iterations": generation}
+            board.add(attempts, {**trained, **clock.now(attempts)})
             if (due(generation, attempts) or s.last(generation, attempts)) and generation not in logged:
                 due.made(attempts)
                 figure = ratio(mean)
-                board.add_scalar("validation/ratio", figure, attempts)
+                board.add(attempts, tags(validated, figure, min(figure, best)))
                 if figure < best:
                     best = figure
                     made = {"env_steps": attempts, "generation": generation}

@@ -9,6 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ..config.config import Config
+from ..run.board import OURS, Clock, tags
 from ..run.progress import Progress
 from ..run.rundir import RunDir, least
 from ..run.runfiles import RunError, plain, say
@@ -32,7 +33,8 @@ class Validate(BaseCallback):
         self.saved = -1  # validations at the last checkpoint
         self.finished = False
         self.bar = Progress(f"{config.algorithm} {config.name}", total, "env steps", progress)
-        self.episodes: list[tuple[float, float]] = []
+        self.episodes: list[tuple[float, float, float]] = []  # returns, shares of rejections, lengths
+        self.clock = Clock()
 
     @property
     def best(self) -> float:
@@ -42,7 +44,9 @@ class Validate(BaseCallback):
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.due, self.made, self.finished = int(state["due"]), int(state["validations"]), bool(state["finished"])
-        self.episodes = [(float(a), float(b)) for a, b in state["episodes"]]
+        # checkpoints of earlier versions hold no lengths
+        self.episodes = [(float(e[0]), float(e[1]), float(e[2]) if len(e) > 2 else np.nan) for e in state["episodes"]]
+        self.clock = Clock(int(state["model"]["counters"]["num_timesteps"]))
         if len(self.rows) < self.made:
             say(
                 f"{self.run.path / 'log.jsonl'}: lines of {self.made - len(self.rows)} "
@@ -57,16 +61,15 @@ class Validate(BaseCallback):
             return
         self.run.checkpoint.save({
             "model": state_of(model, self.core), "due": self.due, "validations": self.made, "finished": self.finished,
-            "episodes": np.array(self.episodes).reshape(-1, 2),
+            "episodes": np.array(self.episodes).reshape(-1, 3),
         })  # fmt: skip
         self.saved = self.made
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if info:
-                self.episodes.append(
-                    (info["episode"]["r"], info["episode"].get("nreject", 0.0) / max(info["episode"]["l"], 1))
-                )
+                ended = info["episode"]
+                self.episodes.append((ended["r"], ended.get("nreject", 0.0) / max(ended["l"], 1), ended["l"]))
         if self.num_timesteps >= self.due:
             self.due = self.num_timesteps + self.config.evaluate.every
             self.validate(self.model)
@@ -80,7 +83,7 @@ class Validate(BaseCallback):
         Where the log has this validation already, which a resumed run repeats, nothing is measured.
         """
         steps = int(model.num_timesteps)
-        episodes = np.array(self.episodes[-2000:]) if self.episodes else np.full((1, 2), np.nan)
+        episodes = np.array(self.episodes[-2000:]) if self.episodes else np.full((1, 3), np.nan)
         self.episodes.clear()
         if self.made < len(self.rows):
             if self.rows[self.made].get("env_steps") != steps:
@@ -97,14 +100,14 @@ class Validate(BaseCallback):
                    "episode_return": mean[0], "rejected": mean[1]}  # fmt: skip
             self.run.log(**row)
             self.rows.append(plain(row))
-            self._show(figure, mean, steps)
+            self._show(figure, row["best"], mean, steps)
         self.made += 1
         self.bar.update(steps, validation=self.best)
 
-    def _show(self, figure: float, mean: np.ndarray, steps: int) -> None:
-        self.logger.record(f"validation/{self.check.name}", figure)
-        self.logger.record("rollout/episode_return", mean[0])
-        self.logger.record("rollout/rejected_share", mean[1])
+    def _show(self, figure: float, best: float, mean: np.ndarray, steps: int) -> None:
+        said = {"rollout/ep_rew_mean": mean[0], "rollout/ep_len_mean": mean[2], f"{OURS}/rejected_share": mean[1]}
+        for tag, value in {**said, **tags(self.check.name, figure, best), **self.clock.now(steps)}.items():
+            self.logger.record(tag, value)
         self.logger.dump(steps)
 
     def finish(self, model: BaseAlgorithm) -> None:

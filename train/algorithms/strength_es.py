@@ -100,7 +100,8 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool) -> Path:
         )  # fmt: skip
 
     due = EveryAttempts(run.due(config.evaluate.every), config.evaluate.every)
-    evolve_run(run, first, fitness, state, due, figure, keep, config.seed, config.name, progress)
+    evolve_run(run, first, fitness, state, due, figure, keep, config.seed, config.name, progress,
+               "minus_return")  # fmt: skip
     return run.strength
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from ...integrators.core import options
 from ...integrators.core.names import unknown
 from ..config import reading
+from ..run.interrupted import Kept, keeping
 from ..run.lock import held
 from ..run.run import train
-from ..run.runfiles import read_log, say, write_json
+from ..run.runfiles import RunFailed, read_log, say, write_json
 from . import rows
 from .evaluation import evaluate
 from .instance_file import BenchError
@@ -31,7 +32,7 @@ MOST_SEEDS = 1000
 LEAST_STEPS = 1024
 
 
-class NoController(BenchError):
+class NoController(BenchError, RunFailed):
     """A training run has kept no controller."""
 
 
@@ -83,16 +84,20 @@ def run(
     for cell in cells:  # what was asked for must be known to be sound before the first of them trains
         if cell.row not in rows.FIXED:
             rows.config(protocols[cell.protocol], cell.row, cell.seed, steps)
-    with held(folder):
+    with held(folder), keeping(lambda: _kept(folder, cells)):
         return _run(protocols, cells, folder, steps, progress)
+
+
+def _kept(folder: Path, cells: list[Cell]) -> Kept:
+    """What an interrupted run left."""
+    done = sum((cell.folder(folder) / FILE).exists() for cell in cells)
+    return Kept(str(folder), f"{done} of {len(cells)} cells are finished", True)
 
 
 def _run(
     protocols: dict[str, Protocol], cells: list[Cell], folder: Path, steps: int | None, progress: bool
 ) -> list[Path]:
-    asked = {
-        name: Asked(name, p.digest, p.env_steps if steps is None else steps) for name, p in protocols.items()
-    }
+    asked = {name: Asked(name, p.digest, p.env_steps if steps is None else steps) for name, p in protocols.items()}
     done = [c for c in cells if _finished(c, folder, asked[c.protocol])]
     if progress and done:
         say(f"bench: {len(done)} of {len(cells)} cells are finished already")

@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 
 from ..config import reading
-from .arguments import Json, app
+from .arguments import PLAIN, Json, Wide, app
 from .show import table
 
 bench = typer.Typer(
     help="A frozen benchmark: train and measure rows, evaluate a submission, make the leaderboard.",
-    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True, **PLAIN,
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 
+COLUMNS = ("protocol", "row", "seed", "ratio", "verdict", "lost")
 Name = Annotated[str, typer.Argument(help="Protocol or suite (see `stepsmith bench list`).")]
 
 
@@ -52,6 +53,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Name of the row (default: the controller's).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that the record goes to.")] = None,
     clock: Annotated[bool, typer.Option(help="Time a controller's solves as well.")] = False,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Measure a submission on a protocol's test instances."""
@@ -63,7 +65,7 @@ def evaluate(
         print(json.dumps(found, indent=2, allow_nan=False))
         return
     rows = [(r["protocol"], r["row"], str(r["seed"]), *_said(r)) for r in found]
-    table("work at equal error over the protocol's law", ("protocol", "row", "seed", "ratio", "verdict", "lost"), rows)
+    table("work at equal error over the protocol's law", COLUMNS, rows, wide, ("seed", "lost"))
 
 
 @bench.command("table")
@@ -80,7 +82,7 @@ def make_table(
 
 
 @bench.command("list")
-def show() -> None:
+def show(wide: Wide = False) -> None:
     """Name all protocols and suites, with their digests."""
     from ..bench.protocol import load, members, names
 
@@ -90,10 +92,10 @@ def show() -> None:
         if parts == (name,):
             p = load(name)
             sizes = ", ".join(f"{p.size(s)} {s}" for s in ("train", "validation", "test"))
-            rows.append((name, p.doc, f"{sizes}; {p.env_steps:,} env steps", p.digest[:12]))
+            rows.append((name, p.doc, f"{p.env_steps:,}", p.digest[:12], sizes))
         else:
-            rows.append((name, " + ".join(parts), "", ""))
-    table("protocols", ("name", "what", "instances and budget", "digest"), rows)
+            rows.append((name, " + ".join(parts), "", "", ""))
+    table("protocols", ("name", "what", "env steps", "digest", "instances"), rows, wide, ("instances",))
 
 
 def _said(record: dict) -> tuple[str, str, str]:

@@ -21,6 +21,7 @@ from ..evaluate.headline import Comparison
 from ..evaluate.metric import Row
 from ..evaluate.report import as_text, by_ratio, headline_sentence, interval_text, render
 from ..run.runfiles import read_log
+from .show import UNBOUND
 
 BEST = 3
 TABLE_WIDTH = 200
@@ -59,10 +60,7 @@ def short_table(comparison: Comparison) -> Table:
     algebra = any(r.work.get("work") is not r.work["nfev"] for r in rows)
     timed = any(r.work.get("wall") is not None for r in rows)
     about = f"work at equal error ({c.error}), ratio to {c.against}, {c.instances} instances, seed {c.seed}"
-    below = (
-        "mean ratio [95 % interval], below 1 is cheaper; "
-        "one tol.: one tolerance for all, at the mean error and at the 90 % error"
-    )
+    below = "mean ratio [95 % interval], below 1 is cheaper"
     table = Table(
         title=f"{c.family}, {c.method}: {about}",
         caption=below if algebra else f"{below}; weighted work is f-evaluations: no linear algebra",
@@ -71,7 +69,7 @@ def short_table(comparison: Comparison) -> Table:
     )  # fmt: skip
     columns = ["f-evaluations", *(["weighted work"] if algebra else []), *(["clock, lanes"] if timed else [])]
     table.add_column("controller", no_wrap=True, header_style="dim")
-    for name in (*columns, "one tol., mean", "one tol., 90 %", "worst", "loses on"):
+    for name in (*columns, "worst", "loses on"):
         table.add_column(name, justify="right", header_style="dim", no_wrap=True)
     for row in rows:
         first = row.work["nfev"]
@@ -89,11 +87,9 @@ def _figure(value: float | None) -> str:
 
 def _cells(row: Row, algebra: bool, timed: bool) -> list[Text]:
     """A row's figures as coloured text; "-" where a measure is missing."""
-    first = row.work["nfev"]
-    assert first is not None  # every Runs has "nfev"
     measures = ["nfev", *(["work"] if algebra else []), *(["wall"] if timed else [])]
     works = [row.work.get(m) for m in measures]
-    figures = [None if w is None else w.figure for w in works] + [first.matched["gmean"], first.matched["q90"]]
+    figures = [None if w is None else w.figure for w in works]
     colour = {"cheaper": "green", "dearer": "red"}
     return [Text("-", "dim") if f is None else Text(interval_text(f), colour.get(f.verdict, "")) for f in figures]
 
@@ -115,7 +111,8 @@ class Teller:
     def __init__(self, json: bool) -> None:
         stream = sys.stderr if json else sys.stdout
         # a pipe has no width of its own: tables stay whole
-        self.console = Console(file=stream) if stream.isatty() else Console(file=stream, width=150)
+        plain: dict[str, Any] = {"file": stream, "markup": False, "emoji": False}
+        self.console = Console(**plain) if stream.isatty() else Console(width=UNBOUND, **plain)
 
     def say(self, *what: Any) -> None:
         """Print anything that rich can print, a line each."""

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from ..config import reading
-from .arguments import Cluster, Json, Seed, app
-from .show import table
+from .arguments import Cluster, Json, Seed, Wide, app
+from .show import say, table
+
+#: columns that a narrow table leaves out, the last one first
+FIT_MORE = ("rtol", "f-evaluations", "error (9 of 10)")
 
 
 @app.command("fit")
@@ -30,6 +33,7 @@ def fit(
     seed: Seed = 0,
     cluster: Cluster = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results (default: fits/<family>).")] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Find the method, law, tolerance and controller that reach an error on a family in the least time."""
@@ -46,6 +50,6 @@ def fit(
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
         return
     head, *rows = found.table()
-    table(f"{found.family.name}: at an error of {found.error:.0e}, test instances", head, rows)
-    print(found.sentence)
+    table(f"{found.family.name}: at an error of {found.error:.0e}, test instances", head, rows, wide, FIT_MORE)
+    say(found.sentence, wide)
     print(found.folder / "recommended.toml")

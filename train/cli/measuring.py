@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ...controllers.laws import tuned as files
 from ...controllers.laws.values import json_values
 from ..config import reading
 from ..config.settings import MOST_INSTANCES
-from .arguments import Cluster, Json, Method, Seed, app
+from .arguments import Cluster, Json, Method, Seed, Wide, app
 from .show import console, table
 
 #: laws that are shown of a search
@@ -35,7 +36,8 @@ Subjects = Annotated[
 Controllers = Annotated[
     list[str] | None,
     typer.Option(
-        "--controller", "-c",
+        "--controller",
+        "-c",
         help="Name or path; a,b,c are training seeds of one. Repeatable. Default: the zoo's of the family; none: none.",
     ),  # fmt: skip
 ]
@@ -87,37 +89,47 @@ def tune(
 
     Of training runs (n batches a kept set of weights, default 1) the file is the controller.
     """
+    from ..tune.unfinished import saving
+
     reading.file("--out", out)
     first = _start(start)
     if budget_of is not None and all(_is_run(folder) for folder in family.split(",")):
         raise ValueError("--budget-of belongs to a family or a suite, not to folders of training runs")
     if cluster is not None and all(_is_run(folder) for folder in family.split(",")):
         raise ValueError("--cluster belongs to a family or a suite: a law for training runs is searched in one process")
-    if all(_is_run(folder) for folder in family.split(",")):
-        if out is None or validation is None:
-            raise ValueError(
-                "of training runs: --validation must name other runs to choose the law on, and --out where it is to go"
-            )
-        from ..neural.fields import tune_fields
-
-        result = tune_fields(
-            family.split(","), validation.split(","), method or "tsit5", n or 1, evaluations, seed, batch=batch or 32,
-            warm=warm, even=even, n_validation=n_validation or 1, restarts=restarts, start=first,
-        )  # fmt: skip
-    elif warm or even or validation or batch is not None:
+    runs = all(_is_run(folder) for folder in family.split(","))
+    if runs and (out is None or validation is None):
+        raise ValueError(
+            "of training runs: --validation must name other runs to choose the law on, and --out where it is to go"
+        )
+    if not runs and (warm or even or validation or batch is not None):
         raise ValueError(
             f"--warm, --even, --batch and --validation belong to folders of training runs, and {family!r} is none"
         )
-    else:
-        from ..machines import cluster as workers
-        from ..tune.search import tune as run
+    with saving(lambda lowest: _unfinished(lowest, out)):
+        if runs:
+            from ..neural.fields import tune_fields
 
-        with workers(cluster) as executor:
-            result = run(
-                family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
-                budget_of=budget_of, executor=executor,
+            result = tune_fields(
+                family.split(","), str(validation).split(","), method or "tsit5", n or 1, evaluations, seed,
+                batch=batch or 32, warm=warm, even=even, n_validation=n_validation or 1, restarts=restarts, start=first,
             )  # fmt: skip
+        else:
+            from ..machines import cluster as workers
+            from ..tune.search import tune as run
+
+            with workers(cluster) as executor:
+                result = run(
+                    family, method, n, evaluations, seed, restarts=restarts, start=first, n_validation=n_validation,
+                    budget_of=budget_of, executor=executor,
+                )  # fmt: skip
     _show_tuned(family, result, result.save(out), as_json)
+
+
+def _unfinished(lowest: Any, out: Path | None) -> Path:
+    """Where the best law of an interrupted search goes: beside the file that the search was to write."""
+    name = Path(files.file_name(lowest.name, lowest.method)) if out is None else out
+    return name.with_name(f"{name.stem}.unfinished.json")
 
 
 def _start(file: Path | None) -> Any:
@@ -159,6 +171,7 @@ def compare(
     oracle: OracleInstances = 0,
     cluster: Cluster = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON object and the picture.")] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Compare controllers with the best classical laws by matched-error work."""
@@ -197,7 +210,7 @@ def compare(
     if as_json:
         print(text)
         return
-    console().print(report.table())
+    console(wide).print(report.table(wide))
     if files:
         print(*files, sep="\n")
 

@@ -1,8 +1,8 @@
 """The command line: `stepsmith demo | fit | train | tune | compare | rescale | enjoy | export | distill | inspect |
 list | kernel | sweep | effects | bench`.
 
-Bad input ends in one line on standard error and exit code 2.  Tables and JSON go to standard output, progress to
-standard error. Every command imports what it needs when it runs, so that `--help` answers at once.
+Bad input ends in one line on standard error; exit codes are those of `run.ending`.  Tables and JSON go to standard
+output, progress to standard error.  Every command imports what it needs when it runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
-from ...integrators.core.errors import shown
-from ...integrators.engine.spread import PartLost
+from ..run import ending
+from ..run.interrupted import Kept
 from . import (  # noqa: F401 (a command is registered where it is defined)
     benching,
     distilling,
@@ -34,44 +34,42 @@ app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them
 _USAGE: Any = typer.BadParameter.__mro__[2]
-LONGEST = 2000  # characters of an error message
-EXTRAS = {"demo": "demo", "sweep": "sweep"}  # by command; "train" is that of all others
+#: extra of the package that brings what a command may miss; "train" is that of all others
+EXTRAS = {"demo": "demo", "sweep": "sweep"}
+#: commands that go on where they were interrupted, and what they take to do so
+GOES_ON: dict[str, tuple[str, ...]] = {
+    "train": ("--resume",), "fit": (), "sweep": (), "effects": (), "bench": (), "tune": (),
+}  # fmt: skip
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the program with `args` (default: sys.argv) and exit."""
-    args = sys.argv[1:] if args is None else args
+    given = sys.argv[1:] if args is None else args
+    extra = next((EXTRAS[word] for word in given[:1] if word in EXTRAS), "train")
+    sys.exit(ending.code_of(lambda: _run(given), lambda kept: _again(given, kept), extra))
+
+
+def _run(args: list[str]) -> Any:
+    program = typer.main.get_command(app)
+    # not program.main, which makes exit codes of its own of interruptions and closed pipes
     try:
-        code = typer.main.get_command(app).main(args or ["--help"], prog_name="stepsmith", standalone_mode=False)
+        with program.make_context("stepsmith", args or ["--help"]) as context:
+            return program.invoke(context)
     except _USAGE as error:
-        code = _fail(error.format_message())
-    except OSError as error:
-        code = _fail(
-            f"{shown(error.filename, 200)}: {error.strerror}" if error.filename and error.strerror else str(error)
-        )
-    except ValueError as error:
-        code = _fail("; ".join([str(error), *getattr(error, "__notes__", ())]))
-    except PartLost as error:
-        code = _fail(str(error))
-    except MemoryError as error:
-        code = _fail(f"not enough memory for what was asked for: {error}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("stepsmith"):
-            raise
-        code = _fail(str(error) if "pip install" in str(error) else f"{error}: {_brought_by(args)}")
-    except (KeyboardInterrupt, typer.Abort):
-        print("stepsmith: interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands alone, as `stepsmith bench`
+            print(error.format_message())
+            return 0
+        return ending.fail(error.format_message())
+    except typer.Exit as stop:  # --help and --version
+        return stop.exit_code
 
 
-def _brought_by(args: list[str]) -> str:
-    """What to install where a command misses a library and nothing has said which extra brings it."""
-    extra = next((EXTRAS[word] for word in args[:1] if word in EXTRAS), "train")
-    return f"install what brings it, pip install 'stepsmith[{extra}]'"
-
-
-def _fail(message: str) -> int:
-    text = " ".join("".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in message).split())
-    print("stepsmith: " + (text if len(text) <= LONGEST else f"{text[:LONGEST]}..."), file=sys.stderr)
-    return 2
+def _again(args: list[str], kept: tuple[Kept, ...]) -> str:
+    """The command that goes on after an interruption, or begins anew."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    program = ["python", "-m", "stepsmith"] if spec is not None and spec.name == "stepsmith.__main__" else ["stepsmith"]
+    name = args[0] if args else ""
+    if name not in GOES_ON or not any(one.resumes for one in kept):
+        return f"begin anew with: {ending.command(program, args)}"
+    more = (*GOES_ON[name], *(option for one in kept for option in one.options))
+    return f"go on with: {ending.command(program, args, more)}"

@@ -10,7 +10,7 @@ import typer
 
 from ..config import reading
 from ..config.settings import MOST_INSTANCES
-from .arguments import Json, Method, Seed, app
+from .arguments import Json, Method, Seed, Wide, app
 from .show import table
 
 
@@ -32,6 +32,7 @@ def rescale(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write (default: NAME-rescaled.safetensors).")
     ] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Set a controller's tolerance scale, so that at the tolerance you know its error is that of the law you know.
@@ -62,10 +63,10 @@ def rescale(
     if as_json:
         print(json.dumps({**found.facts(), **made, "file": str(path)}, indent=2, allow_nan=False))
         return
-    _show(found, path)
+    _show(found, path, wide)
 
 
-def _show(found: Any, path: Path) -> None:
+def _show(found: Any, path: Path, wide: bool) -> None:
     title = (
         f"{found.family}, {found.method}: geometric-mean errors of {found.instances} validation instances, "
         f"{found.against} and the controller at {found.scale:g} times the tolerance"
@@ -79,5 +80,5 @@ def _show(found: Any, path: Path) -> None:
         )
         for v in found.levels
     ]  # fmt: skip
-    table(title, columns, rows)
+    table(title, columns, rows, wide, ("failed", "at 90 %", "unscaled"))
     print(f"tolerance_scale {found.scale:g}\n{path}")

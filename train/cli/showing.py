@@ -11,8 +11,8 @@ import typer
 from ...controllers.laws.values import json_values
 from ...integrators.core.names import unknown
 from ..config import reading
-from .arguments import Json, Method, Seed, app
-from .show import table
+from .arguments import Json, Method, Seed, Wide, app
+from .show import lines, table
 
 KINDS = (
     "laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs", "sde-methods",
@@ -47,6 +47,7 @@ def kernel(
 @app.command("inspect")
 def inspect(
     file: Annotated[str, typer.Argument(help="Controller file, tuned law (.json) or zoo name.")],
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Say what is in a controller file, or in that of a learned sampler: what it decides by, provenance, measured
@@ -60,7 +61,7 @@ def inspect(
             print(json.dumps({**facts, "law": json_values(law.as_dict())}, indent=2, allow_nan=False))
             return
         title = f"{facts.get('family')}, {facts.get('method')}: tuned law, base {facts.get('base')}"
-        table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()])
+        table(title, ("coefficient", "value"), [(k, f"{v:.6g}") for k, v in law.values.items()], wide)
         return
     from ...controllers.file import describe, document, is_sampler, load_controller
     from ...controllers.learned.network import Learned
@@ -69,16 +70,25 @@ def inspect(
         from ...flows import schedule_file
 
         schedule = schedule_file.load(file)
-        print(json.dumps(schedule_file.document(schedule), indent=2) if as_json else schedule.describe())
+        if as_json:
+            print(json.dumps(schedule_file.document(schedule), indent=2))
+        else:
+            lines(schedule.describe(), wide)
         return
     controller = load_controller(file)
     if not isinstance(controller, Learned):
         from ...controllers.strengths import policy_file
 
         network = policy_file.read(file)
-        print(json.dumps(policy_file.document(network), indent=2) if as_json else policy_file.describe(network))
+        if as_json:
+            print(json.dumps(policy_file.document(network), indent=2))
+        else:
+            lines(policy_file.describe(network), wide)
         return
-    print(json.dumps(document(controller), indent=2) if as_json else describe(controller))
+    if as_json:
+        print(json.dumps(document(controller), indent=2))
+    else:
+        lines(describe(controller), wide)
 
 
 @app.command("enjoy")
@@ -123,6 +133,7 @@ def enjoy(
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """List what there is, by kind, with a line on each."""
@@ -134,4 +145,4 @@ def list_(
     if as_json:
         print(json.dumps([{"name": name, "doc": doc} for name, doc in rows], indent=2))
     else:
-        table(kind, ("name", ""), rows)
+        table(kind, ("name", ""), rows, wide)

@@ -10,11 +10,11 @@ import typer
 
 from ..config import reading
 from ..config.settings import LARGEST_SEED
-from .arguments import Cluster, Json, Seed, app
+from .arguments import Cluster, Json, Seed, Wide, app
 from .show import table
 
 ALGO = (
-    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn or es. \\[train] is then that of the "
+    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn or es. [train] is then that of the "
     "algorithm's shipped config."
 )
 
@@ -40,7 +40,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>\\[-<algorithm>]-s<seed>).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/<name>[-<algorithm>]-s<seed>).")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     algo: Annotated[str | None, typer.Option(help=ALGO)] = None,
     change: Annotated[
@@ -52,7 +52,7 @@ def train(
     ] = None,
     cluster: Cluster = None,
 ) -> None:
-    """Train a controller (PPO, SAC, TD3, DDPG, DQN or an evolution strategy) or, by a config with a \\[task], a neural
+    """Train a controller (PPO, SAC, TD3, DDPG, DQN or an evolution strategy) or, by a config with a [task], a neural
     ODE.
     """
     from ..machines import cluster as workers
@@ -98,12 +98,13 @@ def export(
 
 @app.command("sweep")
 def sweep(
-    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a \\[sweep] table.")],
+    config: Annotated[Path, typer.Argument(help="Sweep file: a training config with a [sweep] table.")],
     seed: Annotated[
         int | None, typer.Option(help="Seed, in the place of the config's.", min=0, max=LARGEST_SEED)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Sweep folder (default: runs/<name>-<algorithm>-sweep).")] = None,
     cluster: Cluster = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Train many times over a space of settings; goes on where an earlier call was interrupted."""
@@ -120,7 +121,8 @@ def sweep(
         f"{result.name}: best validation of each trial",
         ("trial", "state", "validation", *names, "folder"),
         result.rows(),
-    )
+        wide, names,
+    )  # fmt: skip
     print(f"best: {result.path / result.best.folder}\n{result.path / 'sweep.json'}")
 
 
@@ -134,12 +136,13 @@ def effects(
         typer.Option(help="Training seed, in place of the file's. Repeatable.", min=0, max=LARGEST_SEED),
     ] = None,
     run: Annotated[bool, typer.Option(help="Run what is missing; --no-run: the table of what is there.")] = True,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Train neural ODEs with and without regularisers or controllers, and compare quality, f-evaluations and time."""
     from ..neural import effects as module
     from ..neural.effects_picture import picture
-    from ..neural.effects_table import COLUMNS, summary, texts
+    from ..neural.effects_table import COLUMNS, MORE, summary, texts
     from ..neural.strengths_picture import pictures
 
     spec = module.load(comparison, seed)
@@ -155,4 +158,4 @@ def effects(
     if as_json:
         print(json.dumps({"table": rows, "runs": module.collect(spec, out)}, indent=2, allow_nan=False))
     else:
-        table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(rows))
+        table(f"{spec.name}: against {spec.baseline}", COLUMNS, texts(rows), wide, MORE)

@@ -23,6 +23,7 @@ from ..algorithms.evolution import Fitness, Together
 from ..algorithms.validate import Validator, Validators
 from ..config.config import Config
 from ..config.resolved import decision_of, env_arguments
+from ..run.board import OURS, Board, Clock, tags
 from ..run.progress import Progress
 from ..run.rundir import RunDir, least, opened
 from ..tune.objective import costs_of
@@ -83,6 +84,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool, executor: 
     if state is not None:
         last, fitness.attempts = Found.restored(state["found"], first), int(state["attempts"])
     best = least([row for row in run.logged() if row["numbers"] <= settings.most_numbers])
+    board, clock = Board(run.path, fitness.attempts or None), Clock(fitness.attempts)
     bar = Progress(f"closed form {config.name}", 2 * decision.n_obs + settings.products + 5, "stages", progress)
     try:
         for found in search.stages(last):
@@ -108,12 +110,21 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool, executor: 
                 stage=found.what, env_steps=fitness.attempts, fitness=found.objective, validation=figure, work=work,
                 numbers=closed_form.numbers(found.controller), best=best, law=law,
             )  # fmt: skip
+            board.add(fitness.attempts, _events(found, work, figure, best) | clock.now(fitness.attempts))
             told = {"attempts": fitness.attempts, "costs": costs.as_dict(), "law": law}
             run.checkpoint.save({"found": found.state(), **told})
             bar.advance()
     finally:
         bar.close()
+        board.close()
     return run.controller
+
+
+def _events(found: Found, work: float, figure: float, best: float) -> dict[str, float]:
+    """Tags of a stage for tensorboard; an episode is a whole solve, and its reward what the search lowers."""
+    numbers = closed_form.numbers(found.controller)
+    trained = {"train/loss": found.objective, "rollout/ep_rew_mean": -found.objective}
+    return {**trained, **tags("ratio", work, best), f"{OURS}/with_cost": figure, f"{OURS}/numbers": numbers}
 
 
 def _kernel_of(law: Law, implicit: bool) -> Law:

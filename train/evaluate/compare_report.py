@@ -56,11 +56,11 @@ class Report:
         out["tuned"] = None if self.tuned is None else {k: self.tuned[k] for k in told}
         return out | tail
 
-    def table(self) -> Any:
-        """The tables as one rich renderable."""
+    def table(self, wide: bool = True) -> Any:
+        """The tables as one rich renderable; wide: all columns, which take more than 100 of a terminal's."""
         from .report import render
 
-        return render(self.comparison)
+        return render(self.comparison, wide)
 
     def plot(self, path: str | Path, measure: str = "work") -> Path:
         """Draw the work-precision picture into `path` (.png, .svg, .pdf)."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -17,20 +18,26 @@ from .headline import Comparison
 from .metric import MEASURES, Figure, Row, WorkRatio
 
 NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "clock, lanes", "single": "clock, single"}
+#: columns of one tolerance for the whole family, and what is said of them
+TOLERANCES = ("one tol., mean err", "one tol., 90 % err")
+ONE = "one tol.: one tolerance for the family"
 #: how a clock is called in a sentence
 SPOKEN = {"wall": "time in lanes", "single": "time of single solves"}
 
 
-def render(comparison: Comparison) -> Group:
-    """The headline, the ratios, the tails and the notes, as one rich renderable."""
+def render(comparison: Comparison, wide: bool = True) -> Group:
+    """The headline, the ratios, the tails and the notes, as one rich renderable.
+
+    wide: all columns; else those that fit into 100 of a terminal's: work, clocks, and who loses.
+    """
     c = comparison
     parts: list[Any] = [
         Text(headline_sentence(c), style="bold"),
         Text(second_sentence(c)),
         "",
-        _ratios(c),
+        *_ratios(c, wide),
         "",
-        _tails(c),
+        *_tails(c, wide),
         "",
     ]
     parts += [Text(f"  {note}", style="dim") for note in (*lost_lines(c), *c.notes)]
@@ -59,7 +66,7 @@ def lost_lines(comparison: Comparison) -> list[str]:
 
 def as_text(renderable: Any, width: int) -> str:
     """Anything that rich can print, as plain text of so many columns."""
-    console = Console(width=width, color_system=None)
+    console = Console(width=width, color_system=None, markup=False, emoji=False)
     with console.capture() as text:
         console.print(renderable)
     return text.get()
@@ -67,7 +74,7 @@ def as_text(renderable: Any, width: int) -> str:
 
 def print_report(comparison: Comparison, console: Console | None = None) -> None:
     """Print `render(comparison)`."""
-    (console or Console()).print(render(comparison))
+    (console or Console(markup=False, emoji=False)).print(render(comparison))
 
 
 def headline_sentence(comparison: Comparison) -> str:
@@ -130,32 +137,33 @@ def second_sentence(comparison: Comparison) -> str:
     return f"with one tolerance for the family: {mean} at equal mean error, {most} at equal 90 % error"
 
 
-def _ratios(c: Comparison) -> Table:
-    table = Table(
-        title=f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
-        f"{c.instances} instances, seed {c.seed}",
-        caption="mean ratio [95 % interval]; below 1 is cheaper; one tol.: one tolerance for the family" + _to(c),
-        title_justify="left",
-        caption_justify="left",
-    )
+def _ratios(c: Comparison, wide: bool) -> list[Any]:
+    """The table of ratios between what stands above and below it."""
+    title = f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
+    below = "mean ratio [95 % interval]; below 1 is cheaper"
+    below += f"; {ONE}" if wide else f"; left out, --wide shows it: {ONE}"
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("controller", no_wrap=True)
     measures = [m for m in MEASURES if m not in SPOKEN or m in c.clocks]
-    for name in (*(NAMES[m] for m in measures), "one tol., mean err", "one tol., 90 % err"):
+    if not wide:  # f-evaluations and weighted work are the same where there is no linear algebra
+        measures = [m for m in measures if m != ("work" if measured_in(c) == NAMES["nfev"] else "nfev")]
+    for name in (*(NAMES[m] for m in measures), *(TOLERANCES if wide else ())):
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
-        table.add_row(_name(row, c), *_ratio_cells(row, measures))
+        table.add_row(_name(row, c), *_ratio_cells(row, measures, wide))
         if row.here is not None:
             same = Text(f"  {row.here.name} on the same {len(_work(row).instances)} instances", style="italic")
-            table.add_row(same, *_ratio_cells(row.here, measures))
-    return table
+            table.add_row(same, *_ratio_cells(row.here, measures, wide))
+    return [Text(f"{title}{c.instances} instances, seed {c.seed}", "italic"), table, Text(below + _to(c), "dim italic")]
 
 
-def _ratio_cells(row: Row, measures: Sequence[str]) -> list[Text]:
+def _ratio_cells(row: Row, measures: Sequence[str], wide: bool) -> list[Text]:
     """A row's figures in the table of ratios; "-" where a measure is missing."""
     first = _work(row)
     cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
-    return [*cells, *(_cell(first.matched[s]) for s in ("gmean", "q90")), Text(f"{100 * first.share_lost:.1f} %")]
+    matched = [_cell(first.matched[s]) for s in ("gmean", "q90")] if wide else []
+    return [*cells, *matched, Text(f"{100 * first.share_lost:.1f} %")]
 
 
 def _to(c: Comparison) -> str:
@@ -164,15 +172,11 @@ def _to(c: Comparison) -> str:
     return "".join(f"; {said}" for said in other)
 
 
-def _tails(c: Comparison) -> Table:
-    table = Table(
-        title=f"Tails, {measured_in(c)}",
-        caption="not reached: instances with less than 80 % of the error levels that the other reaches (charged)",
-        title_justify="left",
-        caption_justify="left",
-    )
+def _tails(c: Comparison, wide: bool) -> list[Any]:
+    below = "not reached: instances with less than 80 % of the error levels that the other reaches (charged)"
+    table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("controller", no_wrap=True)
-    for name in ("worst 1 %", "worst", "not reached", "rejected", "failed runs", "slope (ideal)"):
+    for name in ("worst 1 %", "worst", "not reached", "rejected", "failed runs", *(["slope (ideal)"] if wide else [])):
         table.add_column(name, justify="right")
     for row in by_ratio(c):
         first = _work(row)
@@ -184,9 +188,9 @@ def _tails(c: Comparison) -> Table:
             str(len(first.lost)),
             "-" if math.isnan(row.rejected_share) else f"{100 * row.rejected_share:.1f} %",
             f"{row.failures} of {row.runs}",
-            "-" if math.isnan(row.slope) else f"{row.slope:.2f}{ideal}",
+            *(["-" if math.isnan(row.slope) else f"{row.slope:.2f}{ideal}"] if wide else []),
         )
-    return table
+    return [Text(f"Tails, {measured_in(c)}", "italic"), table, Text(below, "dim italic")]
 
 
 def by_ratio(c: Comparison, measure: str = "work") -> list[Row]:

@@ -17,6 +17,8 @@ COLUMNS = (
     "family", "instances", "f-evaluations", "weighted work", "clock, lanes", "clock, single", "worst", "rejected",
     "best law here", "to it", "hindsight",
 )  # fmt: skip
+#: of them, those that a table of 100 columns leaves out
+MORE = ("f-evaluations", "clock, single", "worst", "best law here", "to it", "hindsight")
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ class SuiteReport:
             "hindsight": None if np.isnan(self.hindsight) else self.hindsight,
         }  # fmt: skip
 
-    def table(self) -> Any:
-        """The figures, the rows and the notes as one rich renderable."""
+    def table(self, wide: bool = True) -> Any:
+        """The figures, the rows and the notes as one rich renderable; wide: all columns."""
         from rich.console import Group
         from rich.text import Text
 
@@ -131,24 +133,26 @@ class SuiteReport:
             Text(f"{name} of {self.suite}: {interval_text(f)} ({f.verdict})", style="bold")
             for name, f in self.figures.items()
         ]
-        rows = self._laws_table() if self.controller is None else self._families_table()
+        rows = self._laws_table() if self.controller is None else self._families_table(wide)
         return Group(*heads, rows, *(Text(f"  {note}", style="dim") for note in notes))
 
-    def _families_table(self) -> Any:
+    def _families_table(self, wide: bool) -> Any:
         """One line a family: the learned controller against the suite's denominator."""
+        from rich.box import SIMPLE
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         from .report import interval_text
 
-        table = Table(
-            title=f"{self.suite}, {self.method}: work at equal error, ratio to {self.against}", title_justify="left"
-        )
-        for name in COLUMNS:
+        shown = [i for i, name in enumerate(COLUMNS) if wide or name not in MORE]
+        table = Table(box=SIMPLE, pad_edge=False)
+        for name in (COLUMNS[i] for i in shown):
             left = name in ("family", "best law here")
             table.add_column(name, justify="left" if left else "right", no_wrap=name == "family")
         for r in self.rows:
             main = r.work.get("work")
-            table.add_row(
+            cells = (
                 r.family + (" (unseen)" if r.unseen else ""),
                 str(r.instances),
                 *("-" if (w := r.work.get(m)) is None else interval_text(w.figure) for m in MEASURES),
@@ -158,20 +162,25 @@ class SuiteReport:
                 interval_text(r.against_best),
                 f"{r.hindsight:.2f}",
             )
-        return table
+            table.add_row(*(cells[i] for i in shown))
+        title = f"{self.suite}, {self.method}: work at equal error, ratio to {self.against}"
+        below = "" if wide else f"left out, --wide shows them: {', '.join(MORE)}"
+        return Group(Text(title, "italic"), table, *([Text(below, "dim italic")] if below else []))
 
     def _laws_table(self) -> Any:
         """One line a law: its work over the denominator's, on both splits."""
+        from rich.box import SIMPLE
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(
-            title=f"{self.suite}, {self.method}: weighted work of laws over {self.against}'s", title_justify="left"
-        )
+        table = Table(box=SIMPLE, pad_edge=False)
         for name in ("law", "test", "validation"):
             table.add_column(name, justify="left" if name == "law" else "right")
         for name, ratio in self.laws.items():
             table.add_row(name, f"{ratio:.3f}", f"{self.validation[name]:.3f}")
-        return table
+        title = f"{self.suite}, {self.method}: weighted work of laws over {self.against}'s"
+        return Group(Text(title, "italic"), table)
 
     def __str__(self) -> str:
         from .report import as_text

@@ -37,6 +37,7 @@ from ...integrators.problems.families import Family
 from ..config import settings
 from ..evaluate.curves import Array
 from ..evaluate.splits import Split, draw
+from ..run.interrupted import in_folder, keeping
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import candidates as tries
@@ -92,7 +93,8 @@ def fit(
     out = Path("fits") / fam.name if out is None else Path(out)
     notes = Notes(out, fam, error, seed, minutes)
     left = clock.TimeLeft(time.monotonic() + 60.0 * minutes)
-    return _Search(fam, error, left, notes, seed, count, given, base, progress, executor).run()
+    with keeping(lambda: in_folder(notes.folder)):
+        return _Search(fam, error, left, notes, seed, count, given, base, progress, executor).run()
 
 
 class _Search:

@@ -10,14 +10,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from ... import flows
+from ..run import ending
+from ..run.interrupted import Kept
 from .config import TASKS, FlowConfig
 from .training import train
 
+PROGRAM = ("python", "-m", "stepsmith.train.flows")
+
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command."""
+    """Run the command and exit, with the codes of `run.ending`."""
+    given = sys.argv[1:] if args is None else args
+    sys.exit(ending.code_of(lambda: _run(given), lambda kept: _again(given, kept)))
+
+
+def _again(args: list[str], kept: tuple[Kept, ...]) -> str:
+    if not any(one.resumes for one in kept):
+        return f"begin anew with: {ending.command(PROGRAM, args)}"
+    return f"go on with: {ending.command(PROGRAM, args, ['--resume'])}"
+
+
+def _run(args: list[str]) -> Any:
     parser = argparse.ArgumentParser(
         prog="python -m stepsmith.train.flows", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -32,13 +48,10 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     given = parser.parse_args(args)
-    try:
-        config = FlowConfig(
-            given.task, given.process, given.seed, given.width, given.layers, given.iterations, given.classes
-        )
-        print(train(config, given.out, given.resume, not given.quiet))
-    except (ValueError, ModuleNotFoundError) as error:
-        sys.exit(f"stepsmith: {error}")
+    config = FlowConfig(
+        given.task, given.process, given.seed, given.width, given.layers, given.iterations, given.classes
+    )
+    print(train(config, given.out, given.resume, not given.quiet))
 
 
 if __name__ == "__main__":

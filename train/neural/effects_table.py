@@ -29,6 +29,8 @@ COLUMNS = (
     "training NFE",
     "training time", "CPU time", "prediction time",
 )  # fmt: skip
+#: columns that a narrow table leaves out, the last one first
+MORE = ("training NFE", "rejected", "CPU time", "prediction time", "training time")
 
 
 def bootstrap(

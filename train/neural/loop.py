@@ -42,7 +42,9 @@ import torch
 
 from ... import neural
 from ...integrators.neural.strength import Strength
+from ..run.board import OURS, Board
 from ..run.progress import Progress
+from ..run.runfiles import RunFailed
 from ..run.threads import torch_threads
 from .config import NeuralConfig, take_direction
 from .folder import NeuralRun, opened
@@ -50,7 +52,7 @@ from .observed import NAMES, log_stiffness, observed
 from .tasks import Task, build, check
 
 
-class Diverged(ValueError):
+class Diverged(RunFailed):
     """Training ended: a solve failed or the loss is not finite.  The run folder holds the last finished epoch."""
 
 
@@ -151,11 +153,9 @@ class _Training:
             self._restore(state)
 
     def run(self, progress: bool) -> Path:
-        from torch.utils.tensorboard import SummaryWriter
-
         cfg, total = self.config.train, self.config.train.epochs
         bar = Progress(f"{self.config.name} s{self.config.seed}", total, "epochs", progress)
-        board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.epoch + 1 if self.epoch else None)
+        board = Board(self.folder.path, self.epoch or None)
         try:
             if self.epoch == 0:
                 self._save()
@@ -274,10 +274,10 @@ class _Training:
             "predict_s": round(counts["seconds"], 4),
         }
         self.folder.log(row)
-        for name, value in row.items():
-            if isinstance(value, (int, float)) and name not in ("epoch", "iteration"):
-                where = "train" if name in NAMES or name in ("field_calls", "train_s", "train_cpu_s") else "evaluation"
-                board.add_scalar(f"{where}/{name}", value, self.epoch)
+        rate = self.optimiser.param_groups[0]["lr"]
+        theirs = {"train/loss": row["loss"], "train/learning_rate": rate, "time/total_timesteps": self.iteration}
+        ours = {f"{OURS}/{k}": v for k, v in row.items() if k not in ("epoch", "iteration", "loss")}
+        board.add(self.epoch, {**theirs, **ours})
         self.tally, self.counted = dict.fromkeys(NAMES, 0.0), 0
 
     def _finish(self) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .interrupted import in_folder, keeping
 from .runfiles import RunError, say
 
 try:
@@ -48,7 +49,7 @@ def held(path: Path, tidy: tuple[str, ...] = ()) -> Iterator[None]:
     except OSError as error:
         raise _told(path, error) from error
     try:
-        with _quiet_threads():
+        with _quiet_threads(), keeping(lambda: in_folder(path)):
             yield
     except Exception as error:
         if fresh and not any((path / name).exists() for name in ("log.jsonl", "checkpoint.npz", "checkpoint.pt")):

@@ -22,6 +22,10 @@ class RunError(ValueError):
     """A run folder cannot be used as it is; the message names the file, and what to do."""
 
 
+class RunFailed(ValueError):
+    """Work that was asked for rightly, and failed: the command line ends with exit code 1, not with 2."""
+
+
 def say(text: str) -> None:
     """A line on standard error about something that did not go the usual way."""
     print(f"stepsmith: {text}", file=sys.stderr, flush=True)

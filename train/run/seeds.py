@@ -13,8 +13,10 @@ from ..config import config as configs
 from ..config import overrides, reading, settings
 from ..config.config import Config
 from .apart import train_all
+from .interrupted import Kept, in_folder, keeping
 from .progress import Progress
 from .rundir import folder_of
+from .runfiles import RunFailed
 
 
 def first_seeds(config: str | Path | Config, seed: int | None, count: int) -> list[int]:
@@ -63,10 +65,17 @@ def train_seeds(
         raise OptionError(f"seeds must differ, got {list(seeds)}")
     bar = Progress(f"train {first.name}", len(runs), "seeds", progress)
     try:
-        found = train_all(runs, executor, lambda i, answer: bar.advance())
+        with keeping(lambda: _kept([folder for _, folder in runs])):
+            found = train_all(runs, executor, lambda i, answer: bar.advance())
     finally:
         bar.close()
     for seed, (figure, why), (_, folder) in zip(seeds, found, runs, strict=True):
         if figure is None:
-            raise ValueError(f"seed {seed} failed: {why} (see {folder.with_suffix('.log')})")
+            raise RunFailed(f"seed {seed} failed: {why} (see {folder.with_suffix('.log')})")
     return [folder for _, folder in runs]
+
+
+def _kept(folders: Sequence[Path]) -> Kept:
+    """What interrupted trainings of several seeds left."""
+    begun = [folder for folder in folders if in_folder(folder) is not None]
+    return Kept(str(folders[0].parent), f"{len(begun)} of {len(folders)} runs, finished or begun", bool(begun))

@@ -16,6 +16,7 @@ from ...controllers.laws.law import Law
 from ...integrators import methods
 from ..run.progress import Progress
 from .objective import Objective
+from .unfinished import Lowest
 
 #: published laws that stand in the first generation of every search from one of them
 INJECTED = 6
@@ -45,6 +46,7 @@ def candidates(
     sigma: float,
     seed: int,
     bar: Progress,
+    seen: Lowest | None = None,
 ) -> list[Candidate]:
     """What the searches find, two candidates each: the best vector and the final mean.
 
@@ -53,6 +55,7 @@ def candidates(
     evaluations    candidates in all, those that the objective has counted already among them
     restarts       searches from as many laws that differ; one more goes on around the best of all
     sigma          first step of a search, in units of the box
+    seen           is shown every candidate
     """
     space = search.search_space(objective.implicit)
     fills = methods.get(objective.method).fills
@@ -68,7 +71,12 @@ def candidates(
         share = (evaluations - objective.evaluations) // (len(starts) + 1 - k)
 
         def evaluate(vectors: list[np.ndarray], base: str = base) -> list[float]:
-            return objective.many([_law(space, vector, laws[base]) for vector in vectors])
+            asked = [_law(space, vector, laws[base]) for vector in vectors]
+            costs = objective.many(asked)
+            if seen is not None:
+                for law, cost in zip(asked, costs, strict=True):
+                    seen.see(law, base, cost)
+            return costs
 
         def report(value: float) -> None:
             nonlocal lowest

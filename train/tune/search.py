@@ -37,6 +37,7 @@ from ..run.provenance import provenance
 from .budget import Training, training_of
 from .candidates import candidates
 from .objective import Objective, grid_of, grids_of
+from .unfinished import Lowest
 
 MOST_RESTARTS = 1000
 #: evaluations that a search needs beside those of the published laws
@@ -164,8 +165,11 @@ def tune_splits(
     objective = Objective(train, executor=checked(executor))
     pool = {label: registry.get(label) for label in names}
     bar = Progress(f"tune {name}, {method}", evaluations, "laws", progress)
+    seen = Lowest(name, method, seed)
     try:
         cost = _costs(objective, pool, bar)
+        for label, law in pool.items():
+            seen.see(law, label, cost[label])
         if budget is not None and budget.attempts is not None:
             each = objective.attempts / objective.evaluations
             evaluations = max(evaluations, math.ceil(budget.attempts / each))
@@ -174,13 +178,15 @@ def tune_splits(
             pool["start"], cost["start"] = start, objective(start)
         order = sorted(pool, key=lambda label: (label != "start", cost[label], label))
         ordered = {label: pool[label] for label in order}
-        found = candidates(objective, ordered, min(cost.values()), evaluations, restarts, sigma, seed, bar)
+        with seen.noted():
+            found = candidates(objective, ordered, min(cost.values()), evaluations, restarts, sigma, seed, bar, seen)
     finally:
         bar.close()
     pool |= {c.label: c.law for c in found}
     cost |= {c.label: c.cost for c in found}
     check = Objective(valid, executor=executor)
-    score = dict(zip(pool, check.many(list(pool.values())), strict=True))
+    with seen.noted():
+        score = dict(zip(pool, check.many(list(pool.values())), strict=True))
     chosen = min(score, key=lambda label: (score[label], label))
     ranked = sorted(score.items(), key=lambda kv: kv[1])
     ratios = {label: float(np.exp(value - score[chosen])) for label, value in ranked}

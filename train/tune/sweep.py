@@ -40,7 +40,7 @@ from ..config import reading, settings
 from ..run.apart import Failed, train_all, train_apart
 from ..run.lock import held
 from ..run.progress import Progress
-from ..run.runfiles import plain, read_json, write_json
+from ..run.runfiles import RunFailed, plain, read_json, write_json
 from .sweep_space import Space, load, with_values
 
 HOPELESS = 3  # failures with no success before that end a sweep
@@ -179,7 +179,7 @@ def _sweep(
             trials = _trials(study)
             _write(path, cfg.name, trials)
             if len(trials) >= min(HOPELESS, space.count) and all(t.state == "failed" for t in trials):
-                raise ValueError(
+                raise RunFailed(
                     f"{cfg.name}: all of the first {len(trials)} trials failed: {trials[-1].error} (see {path})"
                 )
         bar.update(done, best=_best(study))
@@ -187,7 +187,7 @@ def _sweep(
         bar.close()
     trials = _trials(study)
     if not any(t.state == "complete" for t in trials):
-        raise ValueError(f"{path}: no trial of this sweep is complete")
+        raise RunFailed(f"{path}: no trial of this sweep is complete")
     _write(path, cfg.name, trials)
     return Result(path, cfg.name, tuple(trials))
 
@@ -289,8 +289,7 @@ def _run_together(study: Any, optuna: Any, space: Space, path: Path, numbers: ra
     for k in range(len(trials)):
         tell(k)
     runs = [
-        ({**with_values(space.base, trials[k][1]), "seed": seed}, path / trials[k][2] / f"s{seed}")
-        for k, seed in open_
+        ({**with_values(space.base, trials[k][1]), "seed": seed}, path / trials[k][2] / f"s{seed}") for k, seed in open_
     ]
     train_all(runs, executor, taken)
 

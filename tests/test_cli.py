@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and how it refuses."""
 
+import importlib
 import importlib.metadata
 import json
 import subprocess
@@ -53,6 +54,16 @@ def test_help_is_light():
 def test_no_command_is_help(run):
     code, out, err = run()
     assert code == 0 and "compare" in out and err == ""
+
+
+@pytest.mark.parametrize(("command", "rest"), [("compare", ""), ("fit", "; the same command goes on where it was")])
+def test_an_interruption_says_so_and_how_to_go_on(run, monkeypatch, command, rest):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    place = {"compare": "stepsmith.train.evaluate.compare", "fit": "stepsmith.train.fit"}[command]
+    monkeypatch.setattr(importlib.import_module(place), command, stop)
+    assert run(command, FAMILY) == (130, "", f"stepsmith: interrupted{rest}\n")
 
 
 def test_version_is_that_of_the_installed_package(run):

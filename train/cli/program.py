@@ -35,6 +35,13 @@ app.registered_commands.sort(key=lambda command: ORDER.index(str(command.name)))
 # what a wrong command line raises: click's exception, which newer versions of typer carry inside them
 _USAGE: Any = typer.BadParameter.__mro__[2]
 LONGEST = 2000  # characters of an error message
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+#: how to take up again what was interrupted
+GOES_ON = {
+    "train": ("the same command with --resume goes on from the last checkpoint",),
+    "fit": ("the same command goes on where it was",),
+    "sweep": ("the same command goes on where it was",),
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -62,8 +69,9 @@ def main(args: list[str] | None = None) -> None:
             str(error) if known else f"{error}: install what brings it, for instance pip install 'stepsmith[train]'"
         )
     except (KeyboardInterrupt, typer.Abort):
-        print("stepsmith: interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # newer versions of typer make this code of a KeyboardInterrupt, without a word
+        print("; ".join(("stepsmith: interrupted", *GOES_ON.get(args[0] if args else "", ()))), file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

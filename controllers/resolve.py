@@ -12,6 +12,7 @@ from ..integrators.core.names import unknown
 from ..integrators.methods.method import UNIVERSAL
 from ..integrators.methods.tableaus import ExplicitTableau
 from .hub import is_hub
+from .kept import kept
 from .laws import registry
 from .laws.law import Law
 
@@ -46,11 +47,11 @@ def controller(name: str, family: str | None = None, method: str | ExplicitTable
 
         if not os.path.exists(name):
             raise ValueError(f"{name}: there is no such file")
-        return read(name)[0]
+        return kept(name, lambda path: read(path)[0])
     if name.endswith(".safetensors") or os.sep in name:
         from .file import load_learned
 
-        return load_learned(name)
+        return kept(name, load_learned)
     return _by_name(name)
 
 

@@ -1,5 +1,6 @@
 """The command line: what it prints, where it writes, and how it refuses."""
 
+import importlib
 import importlib.metadata
 import json
 import subprocess

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import stepsmith as ss
 from stepsmith.integrators.compile import progress
 
 FIRST = "stepsmith: compiling tsit5 for mine (first use on this machine; kept on disk)...\n"
@@ -51,6 +52,22 @@ def test_failures_and_what_cannot_be_kept(capfd):
     assert "in this process; it cannot be kept on disk" in first and "failed after" in second
 
 
+def test_an_interruption_is_no_failure(capfd):
+    with pytest.raises(KeyboardInterrupt), progress.told("tsit5 for mine"):
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+    assert capfd.readouterr().err.splitlines()[1].startswith("stepsmith: ... interrupted after ")
+
+
+def test_a_name_that_was_given_comes_before_that_of_the_function():
+    def kinetics(t, y, p):
+        return [-y[0]]
+
+    problem = ss.Problem(kinetics, [1.0], (0.0, 1.0))
+    assert progress.whose(problem) == progress.whose(problem.batch(t1=[1.0, 2.0])) == "kinetics"
+    assert progress.whose(ss.Problem(kinetics, [1.0], (0.0, 1.0), name="decay")) == "decay"
+
+
 def test_without_stderr(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     with progress.told("tsit5 for mine"):
@@ -79,12 +96,12 @@ import stepsmith as ss
 from stepsmith.integrators.compile import cache
 cache._import_lanes()
 
-def rhs(t, y, p, dy):
+def kinetics(t, y, p, dy):
     dy[0] = -0.04*y[0] + 1e4*y[1]*y[2]
     dy[1] = 0.04*y[0] - 1e4*y[1]*y[2] - 3e7*y[1]*y[1]
     dy[2] = 3e7*y[1]*y[1]
 
-problem = ss.Problem(rhs, [1.0, 0.0, 0.0], (0.0, 1.0), name="kinetics")
+problem = ss.Problem(kinetics, [1.0, 0.0, 0.0], (0.0, 1.0))
 print("start", file=sys.stderr, flush=True)
 ss.solve(problem, "radau5")
 """
@@ -97,7 +114,7 @@ def test_a_first_solve_says_so_and_the_next_process_does_not(tmp_cache, tmp_path
     seen = [(time.perf_counter(), line) for line in process.stderr]
     assert process.wait() == 0 and len(seen) == 3, seen
     (start, _), (first, words), (_, last) = seen
-    assert words == FIRST.replace("tsit5 for mine", "radau5 for kinetics")
+    assert words == FIRST.replace("tsit5 for mine", "radau5 under radau5 for kinetics")
     assert 1.9 < first - start < 4.5  # after two seconds of compiling; the thread waits for its turn
     assert last.startswith("stepsmith: ... done in ")
     again = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)

@@ -144,6 +144,10 @@ def test_what_is_recommended_reaches_the_error_and_is_not_slower_than_the_defaul
     default = found.against["default"]
     assert default["reached"] and default["wall"]["ratio"] < 1.1  # the clock of a busy machine
     assert found.rows[0].wall_ratio.ratio == 1.0
+    # the sentence and the table say the same of the default
+    name = (default["method"], default["controller"])
+    for ratio in [row.wall_ratio for row in found.rows[1:] if (row.method, row.controller) == name]:
+        assert default["wall"] == {"ratio": 1 / ratio.ratio, "low": 1 / ratio.high, "high": 1 / ratio.low}
 
 
 def test_scipy_is_measured_at_its_own_error(found):

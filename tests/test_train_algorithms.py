@@ -123,6 +123,8 @@ def test_settings_are_changed_one_by_one():
     changed = overrides.with_settings(data, ["train.total_steps=5_000", "env.law = pi34", "policy.hidden=[]"])
     assert changed["train"] == {"total_steps": 5000} and changed["env"]["law"] == "pi34"
     assert changed["policy"] == {"hidden": []} and data == {"name": "toy", "algorithm": "td3", "env": ENV}
+    assert overrides.with_settings(data, ["name = mine"]) == {**data, "name": "mine"}
+    assert overrides.with_settings(data, ["name=7"])["name"] == "7"
     for bad in ("total_steps=3", "train.total_steps", "train.=3", "run.x=3"):
         with pytest.raises(ValueError, match="KEY=VALUE"):
             overrides.with_settings(data, [bad])

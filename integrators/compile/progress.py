@@ -1,6 +1,6 @@
 """A line on stderr where a compilation takes long, so that nobody takes a first call for a hanging one.
 
-    stepsmith: compiling tsit5 for lorenz (first use on this machine; kept on disk)...
+    stepsmith: compiling tsit5 under pi34 for lorenz (first use on this machine; kept on disk)...
     stepsmith: ... done in 4.2 s
 
 The first line comes after `PATIENCE_S`, from a thread of its own, and the second at the end; a compilation that ends
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 PATIENCE_S = 2.0
 
@@ -22,6 +23,16 @@ PATIENCE_S = 2.0
 def quiet() -> bool:
     """Whether the environment asks for silence."""
     return os.environ.get("STEPSMITH_QUIET", "").strip() not in ("", "0")
+
+
+def solver(method: Any, controller: Any) -> str:
+    """The words for a method under a controller; a kernel is compiled for the two together."""
+    return f"{method.name} under {controller.name}"
+
+
+def whose(source: Any) -> str:
+    """The name of a Problem or Batch: its own, or where none was given that of its right-hand side."""
+    return str(source.name if source.name != "user" else getattr(source.rhs, "__name__", "user"))
 
 
 @contextlib.contextmanager
@@ -46,6 +57,9 @@ def told(what: str, lasts: bool = True) -> Iterator[None]:
     try:
         yield
         end = "done in"
+    except KeyboardInterrupt:
+        end = "interrupted after"
+        raise
     finally:
         timer.cancel()
         with lock:

@@ -16,6 +16,7 @@ from .. import methods
 from ..checks import jacobian_check, mass_check, rhs_check, second_order
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
+from ..compile.progress import solver, whose
 from ..core import options, tolerance_scale
 from ..core.solver_options import checked_limit, checked_step, output_grid, tolerances
 from ..kernels import layout
@@ -153,7 +154,8 @@ def solve_ensemble(
         )  # fmt: skip
         tally = None if report is None else Tally(report, kernel.width, lo)
         try:
-            wall = run_ranges(kernel, params, args, held, threads, tally, f"{meth.name} for ensembles of {batch.name}")
+            said = f"{solver(meth, controller)} for ensembles of {whose(batch)}"
+            wall = run_ranges(kernel, params, args, held, threads, tally, said)
         except Exception as error:
             if not discard_damaged(kernel.module.run):
                 raise explained(error, batch) from None

@@ -14,6 +14,7 @@ import numpy as np
 from .. import methods
 from ..compile.cache import discard_damaged
 from ..compile.prepared import prepared
+from ..compile.progress import solver, whose
 from ..core import options, tolerance_scale
 from ..core.errors import OptionError
 from ..core.follow_options import Follow
@@ -97,7 +98,8 @@ def solve_followed_ensemble(
         here = ready if len(ready.stops) == 1 else replace(ready, stops=ready.stops[rows])
         tally = None if report is None else Tally(report, ready.kernel.width, lo)
         try:
-            logs, wall = _run(here, controller.params, args, held, threads, tally, budget, f"{meth.name} {given.name}")
+            said = f"{solver(meth, controller)} for ensembles of {whose(given)} with events or stops"
+            logs, wall = _run(here, controller.params, args, held, threads, tally, budget, said)
         except OptionError:
             raise
         except Exception as error:
@@ -124,7 +126,7 @@ def _run(
     budget: Budget, what: str,
 ) -> tuple[Logs, float]:  # fmt: skip
     """The logs of all trajectories, and seconds."""
-    following.warm(ready, params, args, f"{what}, an ensemble with events or stops")
+    following.warm(ready, params, args, what)
     every: list[Logs] = []
 
     def work(span: tuple[int, int], stop: threading.Event) -> None:

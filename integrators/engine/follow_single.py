@@ -12,6 +12,7 @@ from ..checks import jacobian_check
 from ..compile import separate
 from ..compile.cache import discard_damaged
 from ..compile.prepared import prepared
+from ..compile.progress import solver, whose
 from ..core import options, tolerance_scale
 from ..core.errors import OptionError, shown
 from ..core.follow_options import Follow
@@ -66,7 +67,7 @@ def solve_followed(
         source.y0[None], source.p[None], np.array([t0]), np.array([t1]), r, a,
         np.array([np.nan if size is None else size]), tgrid, yout, float(limit), yend, stat,
     )  # fmt: skip
-    logs, wall = _run(ready, controller.params, args, t_eval is None, log, problem, meth.name)
+    logs, wall = _run(ready, controller.params, args, t_eval is None, log, problem, solver(meth, controller))
     reraise(given)
     ready.reraise()
     sol = _solution(given, ready, follow, stat[0], yend[0], tgrid, yout[0], t_eval is None, logs, log, wall, scale)
@@ -79,7 +80,7 @@ def _run(
     ready: following.Followed, params: np.ndarray, args: tuple, states: bool, log: bool, problem: Problem, name: str
 ) -> tuple[Logs, float]:
     """The logs, and seconds of the run, compilation not counted."""
-    what = f"{name} for {problem.name} with events or stops"
+    what = f"{name} for {whose(problem)} with events or stops"
     for attempt in range(2):
         logs = Logs()
         try:

@@ -16,6 +16,7 @@ from ..checks import jacobian_check, mass_check, rhs_check, second_order
 from ..compile import digest, separate
 from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
+from ..compile.progress import whose
 from ..compile.watch import Watch
 from ..core import contract, elsewhere, options, record, tolerance_scale
 from ..core.errors import OptionError, shown
@@ -206,7 +207,9 @@ def solve(
         room = (*room[:2], np.empty((256, record.N_RECORD + 4)))
     paused: list[stiff.Step] | None = None if t_eval is None else []
     name = method if isinstance(method, str) else method.name
-    ts, ys, rows, wall = _integrate(kernel, problem, controller.params, pack, tgrid, yout, room, paused, name)
+    ts, ys, rows, wall = _integrate(
+        kernel, problem, controller.params, pack, tgrid, yout, room, paused, f"{name} under {controller.name}"
+    )
     if problem is not given:
         reraise(given)
     if t_eval is None:
@@ -240,7 +243,7 @@ def _integrate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Run the kernel to its end: room for steps' times, their states and records, grown as it was needed, and the
     seconds it took.  paused: a list that takes the time, the state and the next step wherever the kernel returned to
-    Python before the end, and there.  what: the method's name.
+    Python before the end, and there.  what: the method's name and the controller's.
     """
     block = np.zeros(kernel.layout.size)
     ts, ys, rows = room
@@ -249,7 +252,7 @@ def _integrate(
     while True:
         try:
             if not run.overloads:
-                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows, what=f"{what} for {problem.name}")
+                compiled(run, block, params, pack, tgrid, yout, ts, ys, rows, what=f"{what} for {whose(problem)}")
                 start = time.perf_counter()
             full = run(block, params, pack, tgrid, yout, ts, ys, rows)
         except Exception as error:

@@ -175,8 +175,11 @@ class Fitness:
         cost = np.where(self.use, work, 0.0).sum(axis=1)
         self.pick = np.flatnonzero((cost <= settings.dearest) & np.isfinite(self.base).any(axis=1) & near.any(1))
         if self.pick.size == 0:
+            known = cost[np.isfinite(self.base).any(axis=1) & near.any(1)]
+            least = f"the cheapest costs {known.min():.3g}" if known.size else "none comes near the family's errors"
             raise ValueError(
-                f"no training instance costs the baseline at most {settings.dearest:g} (work, in right-hand sides)"
+                f"no training instance costs the baseline at most {settings.dearest:g} (work in right-hand sides, over "
+                f"all tolerances near the family's errors; {least}): set dearest in [train]"
             )
         self.cost = work
 

@@ -22,7 +22,7 @@ def fit(
     error: Annotated[
         float | None, typer.Option(help="Relative error that nine of ten instances may have (default: the family's).")
     ] = None,
-    minutes: Annotated[float, typer.Option(help="What the search may take.")] = 10.0,
+    minutes: Annotated[float, typer.Option(help="What the search may take; the last measurements come on top.")] = 10.0,
     controller: Annotated[
         list[str] | None, typer.Option("--controller", "-c", help="A controller to try as well. Repeatable.")
     ] = None,

@@ -14,8 +14,8 @@ from .arguments import Cluster, Json, Seed, Wide, app
 from .show import table
 
 ALGO = (
-    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn or es. [train] is then that of the "
-    "algorithm's shipped config."
+    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn, es or closed_form. [train] is then that of "
+    "the algorithm's shipped config."
 )
 
 
@@ -45,7 +45,11 @@ def train(
     algo: Annotated[str | None, typer.Option(help=ALGO)] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting, in the place of the config's: train.total_steps=5000. Repeatable."),
+        typer.Option(
+            "--set",
+            help="Setting, in the place of the config's: train.total_steps=5000, env.family=mine.py:FAMILY, name=mine. "
+            "Repeatable.",
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Train so many seeds, from the first one on, each in a folder of its own.", min=1)

@@ -26,6 +26,7 @@ from ..config.resolved import decision_of, env_arguments
 from ..run.board import OURS, Board, Clock, tags
 from ..run.progress import Progress
 from ..run.rundir import RunDir, least, opened
+from ..run.runfiles import say
 from ..tune.objective import costs_of
 from .feature_costs import FeatureCosts, measured
 from .stages import Found, Search, Settings
@@ -65,7 +66,7 @@ def _train(config: Config, run: RunDir, resume: bool, progress: bool, executor: 
     first = first.replace(decision=decision, name=config.name, family=family)
     if config.policy.start is not None:
         first = _from(config.policy.start, first)
-    costs = _costs(state, splits[0], first)
+    costs = _costs(state, splits[0], first, progress)
 
     # 3. stages, each of them validated
     check = config.evaluate
@@ -154,8 +155,11 @@ def _from(path: str, first: Learned) -> Learned:
     )
 
 
-def _costs(state: Any, split: Any, first: Learned) -> FeatureCosts:
-    """What the features cost: as the run was begun with, or measured."""
+def _costs(state: Any, split: Any, first: Learned, progress: bool) -> FeatureCosts:
+    """What the features cost: as the run was begun with, or measured, which a line says where progress is shown."""
     if state is not None:
         return FeatureCosts.restored(state["costs"])
+    if progress:
+        say(f"timing what an attempt on {split.family.name} costs with and without each of {first.decision.n_obs} "
+            "features; the first stage comes after it")
     return FeatureCosts.restored(measured(split, first).as_dict())  # rounded, as a resumed run reads them

@@ -99,7 +99,7 @@ def _choices(env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_settings(tables: Mapping[str, Any], given: Sequence[str]) -> dict[str, Any]:
-    """The tables with settings put in: "train.total_steps=5000", the value as TOML would have it.
+    """The tables with settings put in: "train.total_steps=5000", the value as TOML would have it; "name=mine" too.
 
     What is no TOML is taken for a string, so that quotes may be left out.  OptionError for what is no such setting.
     """
@@ -107,8 +107,12 @@ def with_settings(tables: Mapping[str, Any], given: Sequence[str]) -> dict[str, 
     for text in given:
         name, equals, value = text.partition("=")
         section, _, key = name.strip().partition(".")
+        if equals and name.strip() == "name":
+            found = _value(value.strip())
+            data["name"] = found if isinstance(found, str) else value.strip()
+            continue
         if not equals or section not in TABLES or not key:
-            known = ", ".join(f"{s}.KEY" for s in TABLES)
+            known = ", ".join(("name", *(f"{s}.KEY" for s in TABLES)))
             raise options.refuse("set", f"KEY=VALUE with one of {known} as its KEY", text)
         table = data.setdefault(section, {})
         if isinstance(table, dict):  # otherwise it is refused where the config is read

@@ -9,6 +9,7 @@ import numpy as np
 from ..evaluate.splits import Split
 from . import clock
 from .candidates import Candidate
+from .report import Row
 
 
 def against_default(chosen: Candidate, plain: Candidate, mine: Split, theirs: Split, error: float) -> dict[str, Any]:
@@ -33,6 +34,16 @@ def against_default(chosen: Candidate, plain: Candidate, mine: Split, theirs: Sp
         "nfev": clock.ratio(counts[0], counts[1]).to_json(),
         "wall": clock.ratio(times["ours"], times["theirs"]).to_json(),
         "seconds": float(np.exp(np.log(times["theirs"]).mean())),
+    }  # fmt: skip
+
+
+def against_row(row: Row) -> dict[str, Any]:
+    """As `against_default`, from the default solver's own row of the table: one measurement, told once as this ratio
+    and once as its inverse.
+    """
+    return {
+        "method": row.method, "controller": row.controller, "reached": True, "rtol": row.rtol, "error": row.error,
+        "nfev": row.nfev_ratio.inverse().to_json(), "wall": row.wall_ratio.inverse().to_json(), "seconds": row.seconds,
     }  # fmt: skip
 
 

@@ -62,6 +62,10 @@ class Ratio:
     low: float
     high: float
 
+    def inverse(self) -> Ratio:
+        """The other side's over this one's."""
+        return Ratio(1.0 / self.ratio, 1.0 / self.high, 1.0 / self.low)
+
     def to_json(self) -> dict[str, float | None]:
         """As JSON; what is not finite becomes null."""
         return {k: v if np.isfinite(v) else None for k, v in vars(self).items()}

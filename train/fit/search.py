@@ -42,7 +42,7 @@ from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import candidates as tries
 from . import clock
-from .against import against_default, against_scipy
+from .against import against_default, against_row, against_scipy
 from .candidates import FIRST, Candidate, cheapest, method_names, published, settle, sweep
 from .notes import Notes
 from .report import Fit, Row
@@ -128,7 +128,10 @@ class _Search:
 
     def run(self) -> Fit:
         """All steps."""
-        self.say(f"fit {self.fam.name}: error {self.error:.1e} wanted, at most {self.clock.left / 60:.3g} minutes")
+        self.say(
+            f"fit {self.fam.name}: error {self.error:.1e} wanted; the search takes at most {self.clock.left / 60:.3g} "
+            "minutes, and the last measurements come on top"
+        )
         timed = self.by_clock(self.by_method())
         return self.measured(self.step_up(timed), timed)
 
@@ -306,7 +309,11 @@ class _Search:
         assert point is not None
         rows = self.rows([chosen, *others])
         mine, theirs = (self.split(method, "test", self.count) for method in (chosen.method, DEFAULT[0]))
-        against = {"default": against_default(chosen, self.default(timed), mine, theirs, self.error)}
+        default = next((row for row in rows[1:] if (row.method, row.controller) == DEFAULT), None)
+        against = {
+            "default": against_row(default) if default is not None
+            else against_default(chosen, self.default(timed), mine, theirs, self.error)
+        }  # fmt: skip
         if self.base is not None:
             against[f"scipy:{self.base[0]}"] = against_scipy(
                 self.base, chosen, self.split(chosen.method), mine, self.error, float(self.rtols[-1])

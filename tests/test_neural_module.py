@@ -1,6 +1,7 @@
 """NeuralODE: what it solves in training and in eval mode, what it hands out, and which combinations it refuses."""
 
 import copy
+import inspect
 import math
 
 import pytest
@@ -201,6 +202,22 @@ def test_total_is_the_loss_with_the_penalty_by_the_modules_strength():
     assert out.total(loss) is loss and ode.strength.iteration == 1
 
 
+def test_results_show_large_arrays_by_their_shape():
+    out = NeuralODE(Field(mlp()), regulariser="er_mean")(state(), T)
+    text = repr(out)
+    assert f"y=<float64 of shape {tuple(out.y.shape)}>" in text and "reached" in text and len(text) < 2500
+    assert f"nfev={out.solution.stats.nfev}" in repr(out.solution.stats) and "_gradient_calls" not in text
+    many = ss.neural.odeint(lambda t, y: -y, torch.ones(400, 2), [0.0, 1.0])
+    assert "nfev_per_sample=<int64 of shape (400,)>" in repr(many.stats) and len(repr(many)) < 2500
+    tuples = ss.neural.odeint(lambda t, y: {"a": -y["a"]}, {"a": torch.ones(40)}, [0.0, 1.0])
+    assert "y={'a': <float32 of shape (2, 40)>}" in repr(tuples)
+
+
+def test_help_says_what_the_arguments_are():
+    for thing, word in ((NeuralODE, "on_failure"), (ss.neural.odeint, "checkpoint_every"), (ss.neural.sdeint, "seed")):
+        assert f"\n    {word}" in f"\n{inspect.getdoc(thing)}".replace(f", {word}", f"\n    {word}")
+
+
 def test_a_number_is_a_constant_strength_and_none_has_no_total():
     ode = NeuralODE(Field(mlp()), rtol=1e-5, atol=1e-5, regulariser="er_mean", strength=2.0)
     out = ode(state(), T)
@@ -210,6 +227,8 @@ def test_a_number_is_a_constant_strength_and_none_has_no_total():
     plain = NeuralODE(Field(mlp()), regulariser="er_mean")
     with pytest.raises(ValueError, match="needs a strength"):
         plain(state(), T).total(loss)
+    alone = torch.tensor(3.0, dtype=F64)
+    assert NeuralODE(Field(mlp()))(state(), T).total(alone) is alone
     with pytest.raises(ValueError, match="there is none: pass regulariser too"):
         NeuralODE(Field(mlp()), strength=1.0)
     with pytest.raises(ValueError, match="unknown strength 'much'.*auto"):

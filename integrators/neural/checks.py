@@ -77,7 +77,9 @@ def state(y0: Any, name: str = "y0") -> None:
             "torch.view_as_real(y0), with torch.view_as_complex in func"
         )
     if y0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} must be float32 or float64, got {y0.dtype}")
+        half = y0.dtype in (torch.bfloat16, torch.float16)
+        why = ", whose rounding would choose the steps: keep it float32, and evaluate func under torch.autocast"
+        raise ValueError(f"{name} must be float32 or float64, got {y0.dtype}" + (why if half else ""))
     if y0.dim() == 0:
         raise ValueError(f"{name} must have a batch axis, (B, *features), or be one system, (D,); got a 0-d tensor")
     if y0.numel() == 0:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ..core import options
+from ..core.brief import Brief
 from ..core.errors import outside
 from ..kernels.layout import SUCCESS
 from ..methods.tableaus import ExplicitTableau
@@ -42,8 +43,8 @@ from .transforms import through
 Tensor = torch.Tensor
 
 
-@dataclass(frozen=True)
-class NeuralOutput:
+@dataclass(frozen=True, repr=False)
+class NeuralOutput(Brief):
     """What a NeuralODE gives.
 
     y           (T, B, *features), or (T, D) of one system, in y0's form, each part with T first: the states at the
@@ -65,11 +66,12 @@ class NeuralOutput:
     _weigh: Callable[..., Tensor] | None = field(default=None, repr=False)
 
     def total(self, loss: Tensor, parameters: Any = None, context: float | None = None) -> Tensor:
-        """loss + lambda * penalty by the module's strength, 0-d; the loss alone in eval mode and without gradient.
+        """loss + lambda * penalty by the module's strength, 0-d; the loss alone in eval mode, without gradient, and
+        where the module has no regulariser.
 
         parameters: what the strength measures gradients in, if it does; None: the module's own.  context: as for
         `Strength.total`.  Call it once for every solve that is trained on: it is an iteration of the strength.
-        ValueError where the module has no strength.
+        ValueError where the module has a regulariser and no strength.
         """
         if self._weigh is None:
             raise ValueError("total() needs a strength: NeuralODE(func, regulariser=..., strength=...)")
@@ -210,10 +212,12 @@ class NeuralODE(Remembering):
             y = filled(y, y0, mask if form.per_sample else None)
         if solution.heuristics is not None and not self.open_heuristics:
             solution = replace(solution, heuristics=solution.heuristics.detach())
-        return NeuralOutput(y, penalty, solution, mask, None if self.strength is None else self._weighed)
+        weigh = self._weighed if self.strength is not None or self.regulariser is None else None
+        return NeuralOutput(y, penalty, solution, mask, weigh)
 
     def _weighed(self, loss: Tensor, penalty: Tensor, parameters: Any, **seen: Any) -> Tensor:
-        assert self.strength is not None  # the caller's condition
+        if self.strength is None:  # there is no regulariser
+            return loss
         return self.strength.total(loss, penalty, self if parameters is None else parameters, **seen)
 
     def _planned(self, y0: Any, t: Any, generator: torch.Generator | None, form: Form) -> Task:

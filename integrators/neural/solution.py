@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
+from ..core.brief import Brief
 from ..methods.tableaus import ExplicitTableau
 from ..methods.tableaus import get as get_tableau
 
@@ -32,8 +33,8 @@ def no_stiffness(method: str, who: str = "") -> ValueError:
     return ValueError(f"{who}method {method!r} has no stage-based stiffness estimate; use dopri5, tsit5 or dop853")
 
 
-@dataclass(frozen=True)
-class Heuristics:
+@dataclass(frozen=True, repr=False)
+class Heuristics(Brief):
     """Numbers of every accepted step: (n_steps, B) with steps per sample, zero behind a sample's last step, else
     (n_steps,).
 
@@ -103,8 +104,8 @@ class CallCount:
         self.calls = 0
 
 
-@dataclass(frozen=True)
-class NeuralStats:
+@dataclass(frozen=True, repr=False)
+class NeuralStats(Brief):
     """Counts of a solve.
 
     nfev            calls of func in the adaptive pass, each for the whole batch (or what is left of it), those of
@@ -155,8 +156,8 @@ class NeuralStats:
         return self._gradient_calls.calls if self._continuous else 0
 
 
-@dataclass(frozen=True)
-class NeuralSolution:
+@dataclass(frozen=True, repr=False)
+class NeuralSolution(Brief):
     """Solution of a batched initial-value problem.
 
     t           output times (T,), or (T, B), as given.

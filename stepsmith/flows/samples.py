@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from ..integrators.core.brief import Brief
+
 Tensor = torch.Tensor
 
 
-@dataclass(frozen=True)
-class Samples:
+@dataclass(frozen=True, repr=False)
+class Samples(Brief):
     """Samples and how they were made.
 
     y           (B, *features) in the noise's dtype: the states at the last time, or Tweedie's estimates from them; NaN

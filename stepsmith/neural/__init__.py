@@ -39,6 +39,7 @@ from ..integrators.neural.steady_module import SteadyOutput
 from ..integrators.neural.steady_module import SteadyState as _SteadyState
 from . import strength
 from .calibration import Calibration, calibrate
+from .told import told as _told
 from .tolerance import as_in as _as_in
 from .tolerance import easing as _easing
 
@@ -331,3 +332,10 @@ def log_growth(
     `controller` as for `monitor`; all else as for `stepsmith.integrators.neural.spectrum.log_growth`.
     """
     return _log_growth(**locals(), resolve=lambda name: _resolve(name, None, method))
+
+
+for _outer, _inner in (
+    (odeint, _odeint), (sdeint, _sdeint), (NeuralODE, _NeuralODE), (NeuralSDE, _NeuralSDE),
+    (steady_state, _steady_state), (SteadyState, _SteadyState), (monitor, _monitor), (log_growth, _log_growth),
+):  # fmt: skip
+    _told(_outer, _inner)

@@ -148,10 +148,12 @@ class NeuralSDE(torch.nn.Module):
         y = y if place is None else y[torch.tensor(place, device=y.device)]
         if self.on_failure == "mask" and not solution.success:
             y = filled(y, y0, mask if y0.dim() > 1 else None)
-        return NeuralOutput(y, penalty, _closed(solution), mask, None if self.strength is None else self._weighed)
+        weigh = self._weighed if self.strength is not None or self.regulariser is None else None
+        return NeuralOutput(y, penalty, _closed(solution), mask, weigh)
 
     def _weighed(self, loss: Tensor, penalty: Tensor, parameters: Any, **seen: Any) -> Tensor:
-        assert self.strength is not None  # the caller's condition
+        if self.strength is None:  # there is no regulariser
+            return loss
         return self.strength.total(loss, penalty, self if parameters is None else parameters, **seen)
 
     def _penalty(

@@ -14,7 +14,7 @@ from .plan import Plan, Taken
 Tensor = torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SDEHeuristics(Heuristics):
     """E and S of the accepted steps as in `Heuristics`; S is divided by the size of the method's region of stability.
 
@@ -34,7 +34,7 @@ class SDEHeuristics(Heuristics):
         return (self.S * self.h).sum(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SDEStats(NeuralStats):
     """Counts of a solve as in `NeuralStats`, where nfev counts the drift.
 
@@ -47,7 +47,7 @@ class SDEStats(NeuralStats):
     ngev_per_sample: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SDESolution(NeuralSolution):
     """Solution of a batch of stochastic differential equations: a NeuralSolution, and
 

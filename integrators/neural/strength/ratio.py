@@ -199,6 +199,7 @@ def auto() -> Ratio:
     """What strength="auto" is: `ratio(0.1)`, a cautious constant.
 
     In `benchmarks/README.md` it saved f-evaluations on every task, without a loss of quality that could be told from
-    chance; on classifiers a ratio of 1 saved more.
+    chance; on classifiers a ratio of 1 saved more.  A training that rests on a plateau at first it can keep there
+    (`benchmarks/neural_plateau.py`): take `ratio(0.1, every=4)` then, or a `warm_up` with `ceiling`.
     """
     return ratio(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,13 @@ def against_default(chosen: Candidate, plain: Candidate, mine: Split, theirs: Sp
     }  # fmt: skip
 
 
-def against_row(row: Row) -> dict[str, Any]:
-    """As `against_default`, from the default solver's own row of the table: one measurement, told once as this ratio
-    and once as its inverse.
+def against_row(rows: Sequence[Row], default: tuple[str, str]) -> dict[str, Any] | None:
+    """As `against_default`, from the row of the `default` method and law in the table, None where there is none: one
+    measurement, told once as this ratio and once as its inverse.
     """
+    row = next((row for row in rows if (row.method, row.controller) == default), None)
+    if row is None:
+        return None
     return {
         "method": row.method, "controller": row.controller, "reached": True, "rtol": row.rtol, "error": row.error,
         "nfev": row.nfev_ratio.inverse().to_json(), "wall": row.wall_ratio.inverse().to_json(), "seconds": row.seconds,

@@ -47,8 +47,7 @@ from .candidates import FIRST, Candidate, cheapest, method_names, published, set
 from .notes import Notes
 from .report import Fit, Row
 
-TRAIN, VALIDATION, TEST = 48, 32, 48
-TOLERANCES = 24
+TRAIN, VALIDATION, TEST, TOLERANCES = 48, 32, 48, 24
 MAX_STEPS = 50_000  # attempts of a solve in a sweep
 DEFAULT = ("tsit5", "universal_law")
 NEAR = 1.5  # methods within this factor of the least work are clocked
@@ -128,10 +127,8 @@ class _Search:
 
     def run(self) -> Fit:
         """All steps."""
-        self.say(
-            f"fit {self.fam.name}: error {self.error:.1e} wanted; the search takes at most {self.clock.left / 60:.3g} "
-            "minutes, and the last measurements come on top"
-        )
+        most = f"at most {self.clock.left / 60:.3g} minutes; the last measurements come on top"
+        self.say(f"fit {self.fam.name}: error {self.error:.1e} wanted, {most}")
         timed = self.by_clock(self.by_method())
         return self.measured(self.step_up(timed), timed)
 
@@ -309,11 +306,8 @@ class _Search:
         assert point is not None
         rows = self.rows([chosen, *others])
         mine, theirs = (self.split(method, "test", self.count) for method in (chosen.method, DEFAULT[0]))
-        default = next((row for row in rows[1:] if (row.method, row.controller) == DEFAULT), None)
-        against = {
-            "default": against_row(default) if default is not None
-            else against_default(chosen, self.default(timed), mine, theirs, self.error)
-        }  # fmt: skip
+        default = against_row(rows[1:], DEFAULT)
+        against = {"default": default or against_default(chosen, self.default(timed), mine, theirs, self.error)}
         if self.base is not None:
             against[f"scipy:{self.base[0]}"] = against_scipy(
                 self.base, chosen, self.split(chosen.method), mine, self.error, float(self.rtols[-1])

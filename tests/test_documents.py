@@ -24,7 +24,11 @@ MARKER = re.compile(r"<!-- (?:(?:table|figure) \S+|end) -->")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|json|safetensors|png)|[\w.-]+(?:/[\w.-]+)+/?|[\w-]+/")
-TAGS = {"train/loss", "train/fitness", "train/learning_rate", "train/..."}  # of TensorBoard
+#: tags of TensorBoard, which look like files (docs/training.md)
+TAGS = {
+    "train/loss", "train/fitness", "train/learning_rate", "train/...", "stepsmith/...", "stepsmith/validation_ratio",
+    "stepsmith/best", "stepsmith/rejected_share", "stepsmith/with_cost", "stepsmith/numbers",
+}  # fmt: skip
 ENVIRONMENT = re.compile(r".+-v\d+")
 MODULE = re.compile(r"stepsmith(?:\.[A-Za-z_]\w*)+")
 TOP = {*ROOMS, "stepsmith", "benchmarks", "docs", "examples", "tests", ".ci"}

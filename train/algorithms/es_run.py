@@ -73,12 +73,14 @@ def evolve_run(
     bar = Progress(f"es {name}", total, unit, progress)
     before = None if state is None else int(state["attempts"])
     board, clock = Board(run.path, before), Clock(before or 0)
-    best, logged = run.best, {row.get("generation") for row in run.logged()}
+    best, logged = run.best, {row.get("generation"): row for row in run.logged()}
     try:
         for generation, attempts, cost, mean in evolution.evolve(first, fitness, seed, run.checkpoint, state):
             # an episode is a whole solve, and its reward what the strategy lowers, with the sign turned
             trained = {"train/loss": cost, "rollout/ep_rew_mean": -cost, "time/iterations": generation}
             board.add(attempts, {**trained, **clock.now(attempts)})
+            if (made_before := logged.get(generation, {}).get("validation")) is not None:  # its events were purged
+                board.add(attempts, tags(validated, made_before, logged[generation]["best"]))
             if (due(generation, attempts) or s.last(generation, attempts)) and generation not in logged:
                 due.made(attempts)
                 figure = ratio(mean)

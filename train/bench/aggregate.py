@@ -8,7 +8,8 @@ of the statistical precipice", arXiv:2108.13264), of work ratios: less is better
     better    probability that a run costs less than the law, mean over protocols; a tie counts a half
 
 Intervals are percentiles over stratified resamples: the seeds of each protocol are drawn anew.  They say how much the
-figures depend on the training seeds, for these protocols.  With few seeds they are too narrow; five are few.
+figures depend on the training seeds, for these protocols.  With few seeds they are too narrow; five are few.  One seed
+says nothing about others: the ends are then NaN.
 
 These are the published formulas of the package rliable, written out: rliable 1.2.0 needs arch < 8, which does not
 import beside pandas 3, and draws from NumPy's global generator whatever seed it is given.
@@ -27,7 +28,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with the ends of its interval."""
+    """A figure with the ends of its interval, which are NaN where there is one seed."""
 
     value: float
     low: float
@@ -82,6 +83,8 @@ def estimates(ratios: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> 
         tail = 50.0 * (1.0 - LEVEL)
         with np.errstate(invalid="ignore"):
             low, high = np.percentile(figure(again), [tail, 100.0 - tail], method="linear")
+        if len(ratios) == 1:
+            low = high = np.nan
         found[name] = Estimate(float(figure(ratios)), float(low), float(high))
     return found
 

@@ -98,14 +98,16 @@ def _intervals(ax: Axes, table: Table, colours: dict[str, str]) -> None:
     for i, (row, found) in enumerate(ordered):
         e = found["iqm"]
         value, low, high = (min(v, LARGEST) if np.isfinite(v) else LARGEST for v in (e.value, e.low, e.high))
-        ax.plot([low, high], [-i, -i], color=colours[row], lw=5, alpha=0.45, solid_capstyle="butt")
+        if len(table.seeds) > 1:
+            ax.plot([low, high], [-i, -i], color=colours[row], lw=5, alpha=0.45, solid_capstyle="butt")
         ax.plot([value], [-i], "|", color=colours[row], ms=15, mew=2.4)
     ax.set_yticks(-np.arange(len(ordered)), [row for row, _ in ordered])
     ax.set_ylim(-len(ordered) + 0.4, 0.6)
     ax.axvline(1.0, color=LAW, lw=1.0)
     ax.set_xscale("log")
     _ratio_ticks(ax.xaxis, *ax.get_xlim())
-    ax.set_title("interquartile mean of all runs, 95 % interval", loc="left", fontsize=11, color=INK)
+    told = ", 95 % interval" if len(table.seeds) > 1 else ""
+    ax.set_title(f"interquartile mean of all runs{told}", loc="left", fontsize=11, color=INK)
     ax.set_xlabel(f"work ratio on test instances (left of 1: cheaper; {LARGEST:g}: or more)", color=QUIET)
     _quiet(ax)
 

@@ -49,10 +49,24 @@ class Table:
         """(seeds, protocols) work ratios of a row; one that is not finite is inf."""
         return np.array([[_ratio(self.records[p, row, s]) for p in self.protocols] for s in self.seeds])
 
+    def uncharged(self, row: str) -> np.ndarray:
+        """The same without the charge for lost instances (`uncharged`); NaN where nothing is left."""
+        return np.array([[uncharged(self.records[p, row, s])[0] for p in self.protocols] for s in self.seeds])
+
 
 def _ratio(record: dict[str, Any]) -> float:
     value = record["ratio"]["ratio"]
     return math.inf if value is None else float(value)
+
+
+def uncharged(record: dict[str, Any]) -> tuple[float, int, int]:
+    """A record's ratio over the instances that neither side lost (NaN where there are none), how many the submission
+    lost, and how many the law lost; an instance that both lost counts on both sides.
+    """
+    each = record["instances"].values()
+    logs = [v["log_ratio"] for v in each if not v["lost"] and not v["lost_by_law"] and v["log_ratio"] is not None]
+    ratio = math.exp(sum(logs) / len(logs)) if logs else math.nan
+    return ratio, sum(bool(v["lost"]) for v in each), sum(bool(v["lost_by_law"]) for v in each)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -51,9 +51,10 @@ def markdown(table: Table) -> str:
     """The leaderboard's text: aggregates, ratios by protocol, and what made them."""
     ordered = by_iqm(table)
     seeds = f"{len(table.seeds)} training seed{'s' if len(table.seeds) != 1 else ''}"
+    told = "95 % intervals over seeds" if len(table.seeds) > 1 else "too few for intervals"
     lines = [
         "Work at equal error over that of the protocol's law, below 1 is cheaper: "
-        f"{', '.join(table.protocols)}; {seeds} a row, 95 % intervals over seeds.",
+        f"{', '.join(table.protocols)}; {seeds} a row, {told}.",
         "",
         *_rows(["row", *(title for _, title in COLUMNS)],
                [[row, *(_interval(found[key]) for key, _ in COLUMNS)] for row, found in ordered]),
@@ -61,6 +62,10 @@ def markdown(table: Table) -> str:
         "By protocol: the median seed, and the range over the seeds.",
         "",
         *_rows(["row", *table.protocols], [[row, *_by_protocol(table, row)] for row, _ in ordered]),
+        "",
+        "Without the charge for lost instances: the median seed, and the most instances that a seed and the law lost.",
+        "",
+        *_rows(["row", *table.protocols], [[row, *_without_charge(table, row)] for row, _ in ordered]),
         "",
         *(f"- {line}" for line in _made(table)),
     ]  # fmt: skip
@@ -71,10 +76,11 @@ def as_json(table: Table) -> dict[str, Any]:
     """The same as plain data, with every ratio by row, protocol and seed."""
     rows = {}
     for row, found in by_iqm(table):
-        each = table.ratios(row)
+        each, fair = table.ratios(row), table.uncharged(row)
         rows[row] = {
             "aggregates": {k: vars(v) for k, v in found.items()},
             "ratios": {p: each[:, k].tolist() for k, p in enumerate(table.protocols)},
+            "uncharged": {p: fair[:, k].tolist() for k, p in enumerate(table.protocols)},
         }
     return plain({"protocols": table.protocols, "seeds": table.seeds, "rows": rows, "made": _made(table)})
 
@@ -85,6 +91,16 @@ def _by_protocol(table: Table, row: str) -> list[str]:
         ordered = np.sort(column)
         middle = ordered[(len(ordered) - 1) // 2]
         cells.append(f"{_number(middle)} ({_number(ordered[0])} to {_number(ordered[-1])})")
+    return cells
+
+
+def _without_charge(table: Table, row: str) -> list[str]:
+    cells = []
+    for p in table.protocols:
+        found = [records.uncharged(table.records[p, row, s]) for s in table.seeds]
+        ratios = sorted(math.inf if math.isnan(f[0]) else f[0] for f in found)
+        lost, by_law = (max(f[k] for f in found) for k in (1, 2))
+        cells.append(f"{_number(ratios[(len(ratios) - 1) // 2])} ({lost}, {by_law})")
     return cells
 
 
@@ -122,6 +138,8 @@ def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _interval(e: Estimate) -> str:
+    if math.isnan(e.low):  # one seed
+        return _number(e.value)
     return f"{_number(e.value)} [{_number(e.low)}, {_number(e.high)}]"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ bench = typer.Typer(
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 
-COLUMNS = ("protocol", "row", "seed", "ratio", "verdict", "lost")
+COLUMNS = ("protocol", "row", "seed", "ratio", "verdict", "without charges", "lost", "lost by the law")
 Name = Annotated[str, typer.Argument(help="Protocol or suite (see `stepsmith bench list`).")]
 
 
@@ -65,7 +66,7 @@ def evaluate(
         print(json.dumps(found, indent=2, allow_nan=False))
         return
     rows = [(r["protocol"], r["row"], str(r["seed"]), *_said(r)) for r in found]
-    table("work at equal error over the protocol's law", COLUMNS, rows, wide, ("seed", "lost"))
+    table("work at equal error over the protocol's law", COLUMNS, rows, wide, ("seed", "lost", "lost by the law"))
 
 
 @bench.command("table")
@@ -98,9 +99,13 @@ def show(wide: Wide = False) -> None:
     table("protocols", ("name", "what", "env steps", "digest", "instances"), rows, wide, ("instances",))
 
 
-def _said(record: dict) -> tuple[str, str, str]:
-    """Ratio with its interval, the verdict, and how many instances were lost."""
+def _said(record: dict) -> tuple[str, ...]:
+    """Ratio with its interval, the verdict, the ratio over instances that nobody lost, and how many either side lost."""
+    from ..bench.records import uncharged
+
     r = record["ratio"]
     cells = ["inf" if v is None else f"{v:.3f}" for v in (r["ratio"], r["low"], r["high"])]
-    lost = sum(v["lost"] for v in record["instances"].values())
-    return f"{cells[0]} [{cells[1]}, {cells[2]}]", record["verdict"], f"{lost} of {len(record['instances'])}"
+    fair, lost, by_law = uncharged(record)
+    of = f"of {len(record['instances'])}"
+    told = "none left" if math.isnan(fair) else f"{fair:.3f}"
+    return f"{cells[0]} [{cells[1]}, {cells[2]}]", record["verdict"], told, f"{lost} {of}", f"{by_law} {of}"

@@ -116,7 +116,10 @@ class Single(_Options, gym.Env):
         core = self.core
         if not self._keyed or core.waiting(0):
             raise gym.error.ResetNeeded("reset() must be called before step() and after an episode has ended")
-        core.step(np.asarray(action)[None])
+        action = np.asarray(action)
+        if isinstance(self.action_space, gym.spaces.Box) and action.shape != self.action_space.shape:
+            raise ValueError(f"actions must have shape {self.action_space.shape}, got {action.shape}")
+        core.step(action[None])
         self._note()
         info = {}
         if core.terminated[0] or core.truncated[0]:

@@ -5,6 +5,7 @@ it takes.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -200,8 +201,9 @@ def test_actions_that_hold_no_real_numbers_are_refused(bad):
     sb3.reset()
     with pytest.raises(OptionError, match="actions must be"):
         sb3.step_wait()  # without step_async
-    with pytest.raises(ValueError, match="actions must have shape"):
-        env.step(np.zeros((1, 2), np.float32))
+    for wrong in (np.zeros((1, 2), np.float32), np.zeros(3, np.float32), 0.5):
+        with pytest.raises(ValueError, match=rf"actions must have shape \(2,\), got {re.escape(str(np.shape(wrong)))}"):
+            env.step(wrong)  # the shape of this environment's own space, not of a batch of one
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF, 1.5, -1.0001, 1e300])

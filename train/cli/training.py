@@ -56,8 +56,8 @@ def train(
     ] = None,
     cluster: Cluster = None,
 ) -> None:
-    """Train a controller (PPO, SAC, TD3, DDPG, DQN or an evolution strategy) or, by a config with a [task], a neural
-    ODE.
+    """Train a controller (PPO, SAC, TD3, DDPG, DQN, an evolution strategy or the search of a closed form) or, by a
+    config with a [task], a neural ODE.
     """
     from ..machines import cluster as workers
     from ..run.run import train as run

@@ -256,7 +256,7 @@ def _denominator(levels: ArrayLike, validation: Sequence[Runs] | None, against: 
         chosen, _ = choose_denominator(validation, levels)
         return chosen, f"denominator {chosen}: best law on the validation split"
     if validation is None and against is not None:
-        return against, f"denominator {against}: named by the caller as best on the validation split"
+        return against, f"denominator {against}: chosen beforehand, as best on the validation split"
     raise ValueError("give either the validation runs or the name of the denominator chosen on them")
 
 

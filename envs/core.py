@@ -13,6 +13,7 @@ import numpy as np
 
 from ..integrators import methods
 from ..integrators.checks import rhs_check, second_order
+from ..integrators.compile.cache import compiled_together
 from ..integrators.compile.digest import identity
 from ..integrators.compile.unrolled import unrolled
 from ..integrators.core import options
@@ -277,9 +278,14 @@ class Core(Stateful):
             if mask is not None and not np.all(mask):
                 raise ValueError("the first reset must cover every lane")
             mask = np.ones(self.lanes, np.bool_)
-        self._started = True
+        reset = self._blocks, self.lanes, self._params, mask, *self._pool, self.obs
         try:
-            self.kernel.module.env_reset(self._blocks, self.lanes, self._params, mask, *self._pool, self.obs)
+            if not self._started:
+                acted = np.zeros((self.lanes, self.n_act), np.float32)
+                calls = {self.kernel.module.env_reset: reset, self.kernel.module.env_step: self._step_arguments(acted)}
+                compiled_together(calls, f"{methods.get(self.method).name} for environments of {self.pool.family.name}")
+            self._started = True
+            self.kernel.module.env_reset(*reset)
         except Exception as error:  # the compiler's, at the first call
             raise explained(error, self.pool.batch) from None
         return self.obs
@@ -296,7 +302,10 @@ class Core(Stateful):
         if actions.dtype != np.float32:
             with np.errstate(over="ignore"):  # beyond float32 is beyond 1
                 actions = actions.astype(np.float32)
-        return self.kernel.module.env_step(
+        return self.kernel.module.env_step(*self._step_arguments(actions))
+
+    def _step_arguments(self, actions: np.ndarray) -> tuple[Any, ...]:
+        return (
             self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated,
             self.truncated, self.final_obs, self.stats, self.ended,
         )  # fmt: skip

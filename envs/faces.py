@@ -117,7 +117,8 @@ class Single(_Options, gym.Env):
         if not self._keyed or core.waiting(0):
             raise gym.error.ResetNeeded("reset() must be called before step() and after an episode has ended")
         action = np.asarray(action)
-        if isinstance(self.action_space, gym.spaces.Box) and action.shape != self.action_space.shape:
+        numbers = action.dtype.kind in "fiu" and isinstance(self.action_space, gym.spaces.Box)
+        if numbers and action.shape != self.action_space.shape:
             raise ValueError(f"actions must have shape {self.action_space.shape}, got {action.shape}")
         core.step(action[None])
         self._note()

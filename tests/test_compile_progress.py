@@ -119,3 +119,37 @@ def test_a_first_solve_says_so_and_the_next_process_does_not(tmp_cache, tmp_path
     assert last.startswith("stepsmith: ... done in ")
     again = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
     assert again.returncode == 0 and again.stderr == "start\n"
+
+
+def test_an_environment_tells_of_its_kernels(capfd, monkeypatch):
+    from stepsmith.envs.ode import ODEEnv
+
+    env = ODEEnv(family="lotka_volterra", pool_size=2)
+    module, seen = env.core.kernel.module, []
+
+    class Slow:
+        """A kernel that takes long to compile."""
+
+        def __init__(self, function):
+            self.function, self.py_func = function, function.py_func
+
+        def compile(self, signature):
+            seen.append(self.function)
+            time.sleep(0.2)
+            return self.function.compile(signature)
+
+        def __call__(self, *args):
+            return self.function(*args)
+
+        def __getattr__(self, name):
+            return getattr(self.function, name)
+
+    for name in ("env_reset", "env_step"):
+        monkeypatch.setattr(module, name, Slow(getattr(module, name)))
+    capfd.readouterr()
+    for _ in range(2):  # the second time without a word
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.startswith(f"stepsmith: compiling {env.core.method} for environments of lotka_volterra (first use")
+    assert second.startswith("stepsmith: ... done in") and len(seen) == 2

@@ -27,7 +27,7 @@ import threading
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +225,7 @@ def _warn_unwritten(folder: Path, error: OSError) -> None:
         _UNWRITTEN.add(str(folder))
         warnings.warn(
             f"compiled kernels cannot be stored in {folder} ({error.strerror or error}): every process will compile "
-            "them anew; "
-            "free space there or set STEPSMITH_CACHE_DIR to another directory",
+            "them anew; free space there or set STEPSMITH_CACHE_DIR to another directory",
             stacklevel=2,
         )
 
@@ -240,19 +239,24 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def compiled(function: Any, *args: Any, what: str = "a kernel") -> None:
-    """Compile a kernel's `function` for `args`, or load its machine code, without running it: what a clock then times
-    is the run.  what: for whom, if it takes long (`progress`).
-    """
+    """Compile a kernel's `function` for `args`, or load its code, without running it; what: for whom (`progress`)."""
+    compiled_together({function: args}, what)
+
+
+def compiled_together(calls: Mapping[Any, Sequence[Any]], what: str) -> None:
+    """The same for several functions with their arguments; pieces that they share are compiled once."""
     from numba import typeof
 
     from . import inner
 
-    lasts = _lasts(function)
+    lasts = all(_lasts(function) for function in calls)
     if not lasts:
         _FLEETING.add(what)
     with _LOCK, progress.told(what, lasts), _uncollected():
-        function.compile(tuple(typeof(a) for a in args))
-        inner.forget(function)
+        for function, args in calls.items():
+            function.compile(tuple(typeof(a) for a in args))
+        for function in calls:
+            inner.forget(function)
 
 
 #: see `fleeting`
@@ -291,7 +295,6 @@ def _import_lanes() -> None:
 
 class Recent(OrderedDict):
     """A dict of the `most` entries that were used last, for kernels: an ordinary one would keep every kernel for ever.
-
     Safe to use from several threads.
     """
 

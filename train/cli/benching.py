@@ -100,7 +100,7 @@ def show(wide: Wide = False) -> None:
 
 
 def _said(record: dict) -> tuple[str, ...]:
-    """Ratio with its interval, the verdict, the ratio over instances that nobody lost, and how many either side lost."""
+    """Ratio with its interval, verdict, ratio over the instances that nobody lost, how many either side lost."""
     from ..bench.records import uncharged
 
     r = record["ratio"]

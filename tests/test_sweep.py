@@ -148,7 +148,7 @@ def test_keys_of_the_other_algorithms_are_known(tmp_path, algorithm, key, values
 
 def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert run("sweep", write(tmp_path), "--out", tmp_path / "o") == 2
+    assert run("sweep", write(tmp_path), "--out", tmp_path / "o") == 1
     assert "stepsmith[sweep]" in capsys.readouterr().err
 
 

@@ -344,5 +344,5 @@ def test_components_at_zero_without_an_absolute_tolerance():
 
 
 def test_scipys_name_is_answered():
-    with pytest.raises(ValueError, match="it is 'bdf' here"):
+    with pytest.raises(ValueError, match="is 'bdf' here"):
         methods.get("BDF")

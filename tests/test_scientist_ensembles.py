@@ -242,7 +242,7 @@ def test_slips_are_told_in_one_clear_error():
         ss.Problem(f, [1.0, 0.0], (0, 1))
     with pytest.raises(ValueError, match="tsit5"):
         ss.solve(ss.Problem(f, [1.0, 0.0], (0, 1), p=[1.0]), method="tsti5")
-    with pytest.raises(ValueError, match="RK45.*it is 'dopri5' here"):
+    with pytest.raises(ValueError, match="RK45 is 'dopri5' here"):
         ss.solve(ss.Problem(f, [1.0, 0.0], (0, 1), p=[1.0]), method="RK45")
     with pytest.raises(ValueError, match=r"write ss.Problem\(rhs, y0, t_span"):
         ss.solve(f, [1.0, 0.0], (0, 1))

@@ -106,12 +106,14 @@ def test_a_run_resumes_to_the_same_numbers(tmp_path, short):
 def test_the_command(tmp_path, process, capsys, short):
     out = tmp_path / process
     asked = ["checkerboard", "--process", process, "--width", "8", "--layers", "1", "--iterations", "20", "--quiet"]
-    main([*asked, "--out", str(out)])
-    assert capsys.readouterr().out.strip() == str(out)
+    with pytest.raises(SystemExit) as done:
+        main([*asked, "--out", str(out)])
+    assert done.value.code == 0 and capsys.readouterr().out.strip() == str(out)
     model = flows.load(out)
     assert model.process.name == process and sample(model, torch.randn(5, 2), "ddim", 4, "edm").success
-    with pytest.raises(SystemExit, match="already holds a run"):
+    with pytest.raises(SystemExit) as done:
         main([*asked, "--out", str(out)])
+    assert done.value.code == 2 and "already holds a run" in capsys.readouterr().err
 
 
 def test_bad_input(tmp_path):

@@ -156,7 +156,11 @@ def test_quick_demo_writes_what_it_says(quick):
     assert load_controller(result["controller"]).name == "trained-live"
     for key, live in (("three_body", "trained live"), ("field", "trained live (orbits)")):
         assert {r["name"] for r in result[key]["rows"]} >= {"tuned", "pi34", live}
-        assert len(result["sentences"][key]) == 2 and result["sentences"][key][0][:40] in text
+        assert result["sentences"][key][0][:40] in text
+    assert [len(result["sentences"][key]) for key in ("three_body", "field", "torchdiffeq")] == [3, 2, 4]
+    first, same = result["torchdiffeq"][:2]
+    ratio = f"{same['evaluations'] / first['evaluations']:.2f} of the f-evaluations"
+    assert ratio in result["sentences"]["torchdiffeq"][0] and ratio in text
     assert result["three_body"]["headline"]["controller"] == "trained live"
     assert result["field"]["headline"]["controller"] == "neural-field"
     assert result["solve"]["nfev"] > 0 and result["solve"]["energy_drift"] < 1e-2

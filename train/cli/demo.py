@@ -8,9 +8,9 @@
     4  a neural ODE trained on scikit-learn's digits, and controllers compared on its trained field
     5  the same neural ODE trained through torchdiffeq, as it is and with one added line
 
-A few minutes on two cores, kernels included.  What a minute and a half of training gives (a sixth of the shipped config's env
-steps) stands beside what ships; gains and losses are printed as they come out.  The same seed and versions give the same
-numbers, the clock apart.
+A few minutes on two cores, kernels included.  What a minute and a half of training gives (a sixth of the shipped
+config's env steps) stands beside what ships; gains and losses are printed as they come out.  The same seed and versions
+give the same numbers, the clock apart.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class _Lines:
     def _say(self) -> None:
         self.said = self.last
         (done, notes), now = self.last, time.monotonic()
-        said = [f"{self.title}: {done:,.0f} of {self.total:,} {self.unit}", *notes]
+        said = [f"{self.title}: {done:,.0f} of {max(self.total, done):,.0f} {self.unit}", *notes]
         if self.first is not None:
             said.append(f"{_clock(now - self.began)} so far")
             before, then = self.first

@@ -61,7 +61,7 @@ class Budget:
     pool: int = 512
     every: int = 500_000
     validation: int = 100
-    instances: int = 100
+    instances: int = 80
     choose: int = 48
     rounds: int = 2
     epochs: int = 12

@@ -219,6 +219,39 @@ def test_a_sample_that_overflows_with_fixed_steps_does_not_spoil_the_gradient(me
     torch.testing.assert_close(got, wanted)
 
 
+def test_an_overflow_before_the_steps_run_out_does_not_spoil_the_gradient():
+    def solve(start, drift):
+        return ss.neural.sdeint(
+            drift, lambda t, y: 0.1 * y, start, torch.linspace(0.0, 1.0, 5), "euler_maruyama", step_size=0.1, seed=1,
+            max_steps=8,
+        )  # fmt: skip
+
+    rate = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
+    y0 = torch.tensor([[0.5], [40.0]], dtype=torch.float64, requires_grad=True)
+    out = solve(y0, lambda t, y: rate * torch.where(y.abs() > 5.0, torch.exp(y * y), y))
+    assert out.status.tolist() == [-1, -3] and torch.isfinite(out.y[:, 0, 0]).tolist() == [True] * 3 + [False] * 2
+    assert out.stats.nfev == out.stats.ngev == 8  # the steps that are taken again for the gradient count apart
+    assert out.stats.nfev_replay > 0
+    alone = solve(y0[:1], lambda t, y: rate * y)
+    got, wanted = (torch.autograd.grad(sol.y[2, 0, 0], (rate, y0)) for sol in (out, alone))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_fixed_steps_whose_gradient_begins_late():
+    rate = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
+    y0 = torch.tensor([[0.5], [4.0]], dtype=torch.float64)
+
+    def drift(t, y):
+        return torch.where(y > 5.0, torch.exp(y * y), y) * (2.0 if t < 0.5 else rate)
+
+    def end(rows):
+        return ss.neural.sdeint(drift, lambda t, y: 0.1 * y, rows, T, "euler_maruyama", step_size=0.125, seed=1).y
+
+    got, wanted = (torch.autograd.grad(end(rows)[-1, 0, 0], rate) for rows in (y0, y0[:1]))
+    assert not torch.isfinite(end(y0)[-1, 1]).all()
+    torch.testing.assert_close(got, wanted)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -146,7 +146,6 @@ def hint(kind: str, name: str, options: Iterable[str]) -> str:
     return f"did you mean {found.here!r}? {whose} is not here, and that is the nearest{note}; "
 
 
-
 def of_object(kind: str, value: Any, options: Iterable[str] | None = None) -> str:
     """As `hint`, of a class of another library or an object of one (`scipy.integrate.RK45`, `diffrax.Tsit5()`).
 

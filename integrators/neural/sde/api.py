@@ -195,8 +195,9 @@ def _solved(plan: Plan, f: Coefficient, g: Coefficient, rows: Tensor, noises: in
                 ok = torch.stack([torch.isfinite(x).all(1) for x in found]).all(0)
                 check_fields(rows.detach(), found, ok)
         with torch.set_grad_enabled(plan.differentiate):
-            taken = fixed_pass(plan, rows, noises)
-        return taken, (f.calls, g.calls, looked[0], Coefficient("drift", f.func, f.shape, f.coupled).count)
+            f2, g2 = (Coefficient(x.name, x.func, x.shape, x.coupled) for x in (f, g))
+            taken = fixed_pass(plan, replace(plan, f=f2, g=g2), rows, noises)
+        return taken, (f.calls, g.calls, looked[0], f2.count)
     with torch.no_grad():
         loop = Loop(plan, rows, noises)
         while loop.step():

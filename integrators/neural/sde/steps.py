@@ -21,15 +21,19 @@ from .plan import Plan, Taken
 Tensor = torch.Tensor
 
 
-def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
-    """Solve from y0 (samples, width) by steps of at most `plan.step_size`."""
+def fixed_pass(plan: Plan, again: Plan, y0: Tensor, noises: int) -> Taken:
+    """Solve from y0 (samples, width) by steps of at most `plan.step_size`.
+
+    again: the plan whose drift and diffusion are called where the steps are taken once more.
+    """
     assert plan.step_size is not None  # the caller's condition
     samples, y, size = len(y0), y0, plan.step_size
     everyone = np.ones(samples, dtype=bool)
     counts = np.maximum(np.ceil(np.diff(plan.t) / size * (1.0 - 1e-10)), 1.0)
     outputs, at = [y0], torch.zeros(samples, noises, dtype=torch.float64, device=y0.device)
     paths, bad, steps = [at], False, 0
-    moves: list[tuple[Step, Tensor] | None] = []  # a step and its end, and None where an output is
+    moves: list[tuple[Step, Tensor] | None] = []  # a step with a gradient and its end, and None where an output is
+    began, before = y0, 1  # the state that the first of them begins at, and the outputs before it
     for a, b, count in zip(plan.t[:-1], plan.t[1:], counts, strict=True):
         times = a + (b - a) * np.arange(count + 1) / count
         times[-1] = b
@@ -40,19 +44,24 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
             w, levy = plan.source.increment(np.full(samples, t), np.full(samples, end), everyone)
             plan.source.accept(everyone)
             step = plan.step(np.full(samples, t), np.full(samples, end - t), w, levy, y)
-            y, at, steps = attempt(plan.method, plan.f, plan.g, step, y, estimate=False).y1, at + w, steps + 1
-            if torch.is_grad_enabled():
+            start, y = y, attempt(plan.method, plan.f, plan.g, step, y, estimate=False).y1
+            at, steps = at + w, steps + 1
+            if y.requires_grad:
+                if not moves:
+                    began, before = start, len(outputs)
                 moves.append((step, y.detach()))
-        moves.append(None)
+        if moves:
+            moves.append(None)
         outputs.append(torch.full_like(y, torch.nan) if bad else y)
         paths.append(torch.full_like(at, torch.nan) if bad else at)
     whole = torch.stack(outputs)
     finite = torch.isfinite(whole.detach()).all(2).cpu().numpy()
-    status = np.where(finite.all(0), SUCCESS, MAX_STEPS if bad else NON_FINITE)
+    held = torch.isfinite(y.detach()).all(1).cpu().numpy()  # what has turned infinite stays so
+    status = np.where(finite.all(0), SUCCESS, np.where(held, MAX_STEPS, NON_FINITE))
     status = np.where(torch.isfinite(y0.detach()).all(1).cpu().numpy(), status, BAD_START)
     last = np.maximum(np.where(finite.all(0), len(plan.t), finite.argmin(0)) - 1, 0)
-    if torch.is_grad_enabled() and not finite.all() and not bad:
-        whole = _again(plan, y0, whole.detach(), moves)
+    if moves and not held.all():
+        whole = _again(again, began, outputs[:before], whole.detach(), moves)
     return Taken(
         _account(plan, status, last, steps, whole),
         whole,
@@ -65,13 +74,19 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
     )
 
 
-def _again(plan: Plan, y0: Tensor, found: Tensor, moves: list[tuple[Step, Tensor] | None]) -> Tensor:
-    """`found` (T, samples, width) with the gradient of what is finite in it."""
-    everyone = torch.arange(len(y0), device=y0.device)
-    outputs, y, live = [y0], y0, torch.isfinite(y0.detach()).all(1)
+def _again(
+    plan: Plan, y: Tensor, outputs: list[Tensor], found: Tensor, moves: list[tuple[Step, Tensor] | None]
+) -> Tensor:
+    """`found` (T, samples, width) with the gradient of what is finite in it.
+
+    y (samples, width): where the first of `moves` begins; outputs: those before it.
+    """
+    everyone = torch.arange(len(y), device=y.device)
+    live = torch.isfinite(y.detach()).all(1)
     for move in moves:
         if move is None:
-            outputs.append(torch.where(live[:, None], y, found[len(outputs)]))
+            there = found[len(outputs)]  # NaN where the steps did not suffice
+            outputs.append(torch.where((live & torch.isfinite(there).all(1))[:, None], y, there))
             continue
         step, end = move
         live = live & torch.isfinite(end).all(1)

@@ -81,7 +81,8 @@ def _under_normalize(model: Any) -> bool | None:
 
     SB3 then keeps observations as they were before it, in the model's zip too.  Algorithms with a replay buffer (SAC,
     TD3, DDPG, DQN, TQC, CrossQ) keep some in any case: of those the environment in which they last learned says it.
-    One that was put in its place by `set_env` or `load` says nothing; SB3 has forgotten the last observation then.
+    One that was put in its place by `set_env` or `load` says nothing; SB3 has forgotten the last observation then, or,
+    with force_reset=False, a loaded model has an empty buffer.
     """
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
@@ -89,7 +90,9 @@ def _under_normalize(model: Any) -> bool | None:
         return False
     if not isinstance(model, OffPolicyAlgorithm) or model.get_vec_normalize_env() is not None:
         return True
-    return None if model.get_env() is None or model._last_obs is None else False
+    buffer = model.replay_buffer
+    seen = buffer is not None and buffer.size() > 0
+    return False if seen and model.get_env() is not None and model._last_obs is not None else None
 
 
 def _enough(model: Any, source: Any) -> None:

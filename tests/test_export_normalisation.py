@@ -223,9 +223,13 @@ def test_a_replay_buffer_is_no_sign_of_normalised_observations(tmp_path):
     np.testing.assert_allclose(answers(learned, raw.astype(float)), theirs, rtol=0, atol=1e-5)
 
 
-def test_a_replay_buffer_under_a_vecnormalize():
+def test_a_replay_buffer_under_a_vecnormalize(tmp_path):
     venv = VecNormalize(bare())
     model = learnt_sac(venv)
     is_right(from_sb3(model, decision_of(venv)), model, venv)
     with pytest.raises(ValueError, match="normalised=False, but there are statistics"):
         from_sb3(model, decision_of(venv), normalised=False)
+    model.save(tmp_path / "m.zip")
+    loaded = SAC.load(tmp_path / "m.zip", env=bare(), device="cpu", force_reset=False)
+    with pytest.raises(ValueError, match="nothing says whether the model has learned under a VecNormalize"):
+        from_sb3(loaded, decision_of(venv))

@@ -4,16 +4,16 @@
 
 A pendulum with friction is swung up and held by a torque u of at most 5: q'' = 9.81 sin q - .2 q' + u, with q = 0
 upright.  A network sees (cos q, sin q, q') at the beginning of every step and holds its torque during the step.  It is
-trained by gradients through the solver: the cost is the mean over the horizon of q^2 about upright (as 2 - 2 cos q), .1
-q'^2 and .001 u^2, and ten times the first two at the end.  Each row trains the same network, from the same weights and
-starts, through another solver with steps of .15 over 3 time units; "fine" is the classical method of order 4 with 5
-steps in the place of each.  The hypersolver is Euler's method with a correction that was fitted before, on random
-states and torques (`stepsmith.flows.Hypersolver` on the state with u beside it, whose derivative is zero).
+trained by gradients through the solver: the cost is the mean over the steps of q^2 about upright (as 2 - 2 cos q), .1
+q'^2 and .001 u^2, where the first two at the end weigh ten steps more.  Each row trains the same network, from the same
+weights and starts, through another solver with steps of .15 over 3 time units; "fine" is the classical method of order
+4 with 5 steps in the place of each.  The hypersolver is Euler's method with a correction that was fitted before, on
+random states and torques (`stepsmith.flows.Hypersolver` on the state with u beside it, whose derivative is zero).
 
 Columns: evaluations of the field in a rollout; the error of the final state on unseen starts under random torques, in
 per cent of its RMS; the cost that training saw and the one on the true pendulum, the "fine" one, from unseen starts;
-seconds of training.  Setting after M. Poli et al., "Neural Solvers for Fast and Accurate Numerical Optimal Control",
-ICLR 2022, whose hypersolvers are of this kind.
+seconds of training, without those of the hypersolver's fit.  Setting after M. Poli et al., "Neural Solvers for Fast and
+Accurate Numerical Optimal Control", ICLR 2022, whose hypersolvers are of this kind.
 """
 
 from __future__ import annotations

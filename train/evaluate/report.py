@@ -141,12 +141,15 @@ def _ratios(c: Comparison, wide: bool) -> list[Any]:
     """The table of ratios between what stands above and below it."""
     title = f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
     below = "mean ratio [95 % interval]; below 1 is cheaper"
-    below += f"; {ONE}" if wide else f"; left out, --wide shows it: {ONE}"
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("controller", no_wrap=True)
     measures = [m for m in MEASURES if m not in SPOKEN or m in c.clocks]
-    if not wide:  # f-evaluations and weighted work are the same where there is no linear algebra
-        measures = [m for m in measures if m != ("work" if measured_in(c) == NAMES["nfev"] else "nfev")]
+    if wide:
+        below += f"; {ONE}"
+    else:  # f-evaluations and weighted work are the same where there is no linear algebra
+        drop = "work" if measured_in(c) == NAMES["nfev"] else "nfev"
+        measures = [m for m in measures if m != drop]
+        below += f"; left out, --wide shows them: {NAMES[drop]}, {ONE}"
     for name in (*(NAMES[m] for m in measures), *(TOLERANCES if wide else ())):
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
@@ -174,6 +177,7 @@ def _to(c: Comparison) -> str:
 
 def _tails(c: Comparison, wide: bool) -> list[Any]:
     below = "not reached: instances with less than 80 % of the error levels that the other reaches (charged)"
+    below += "" if wide else "; left out, --wide shows it: slope"
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("controller", no_wrap=True)
     for name in ("worst 1 %", "worst", "not reached", "rejected", "failed runs", *(["slope (ideal)"] if wide else [])):

@@ -60,6 +60,10 @@ def cut(monkeypatch):
     return lambda n: left.__setitem__(0, n)
 
 
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 def again(lines, begins):
     """The arguments of the command that the last line tells, after `begins`."""
     before, _, command = lines[-1].partition(" with: ")
@@ -110,10 +114,7 @@ def events(folder):
 def test_a_training_that_has_kept_nothing_says_so(call, cut, tmp_path, monkeypatch):
     from stepsmith.train.run import run
 
-    def early(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "folder_of", early)
+    monkeypatch.setattr(run, "folder_of", interrupt)
     code, _, lines = call(program.main, "train", "three_body_ppo")
     assert code == 130 and lines == [
         "stepsmith: interrupted", "stepsmith: nothing was kept",
@@ -121,8 +122,8 @@ def test_a_training_that_has_kept_nothing_says_so(call, cut, tmp_path, monkeypat
     ]  # fmt: skip
 
 
-def test_a_search_keeps_its_best_law_and_goes_on_from_it(call, cut, tmp_path):
-    from stepsmith.train.tune import published
+def test_a_search_keeps_its_best_law_and_goes_on_from_it(call, cut, tmp_path, monkeypatch):
+    from stepsmith.train.tune import published, search
 
     args = ["tune", "lotka_volterra", "--method", "tsit5", "--n", 4, "--n-validation", 4, "--evaluations", 120]
     cut(len(published("tsit5")) + 2)  # in the second generation of the first search
@@ -134,6 +135,10 @@ def test_a_search_keeps_its_best_law_and_goes_on_from_it(call, cut, tmp_path):
     assert facts["unfinished"] is True and facts["family"] == "lotka_volterra" and law.kind == "linear"
     assert not (tmp_path / "law.json").exists()
     cut(0)
+    with monkeypatch.context() as early:  # interrupted again before it has tried anything: the law stays
+        early.setattr(search, "candidates", interrupt)
+        assert call(program.main, *on)[0] == 130
+    assert tuned.read(tmp_path / "law.unfinished.json")[0].values == law.values
     code, _, _ = call(program.main, *on)
     assert code == 0 and "start" in json.loads((tmp_path / "law.json").read_text())
 

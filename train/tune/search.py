@@ -176,6 +176,7 @@ def tune_splits(
         best = min(cost, key=lambda label: (cost[label], label))
         if start is not None:
             pool["start"], cost["start"] = start, objective(start)
+            seen.see(start, "start", cost["start"])  # the best of an interrupted search, which may have written it
         order = sorted(pool, key=lambda label: (label != "start", cost[label], label))
         ordered = {label: pool[label] for label in order}
         with seen.noted():

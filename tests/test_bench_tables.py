@@ -43,7 +43,7 @@ def test_nothing_is_left_without_charges(tmp_path):
     each = {"by-hand-v1/0": {"log_ratio": LAW_LOST, "lost": False, "lost_by_law": True}}
     assert math.isnan(records.uncharged(put(tmp_path, "mine", 0, each))[0])
     text, files = leaderboard(tmp_path, picture=False)
-    assert "\n| mine | inf (0, 1) |" in text
+    assert "\n| mine | none left (0, 1) |" in text
     assert json.loads(files[1].read_text())["rows"]["mine"]["uncharged"]["by-hand-v1"] == [None]
 
 

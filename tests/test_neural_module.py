@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import stepsmith as ss
+from stepsmith.integrators.core.brief import brief
 from torch_fields import F64, field_of, mlp, odeint, state
 
 NeuralODE = ss.neural.NeuralODE
@@ -211,6 +212,10 @@ def test_results_show_large_arrays_by_their_shape():
     assert "nfev_per_sample=<int64 of shape (400,)>" in repr(many.stats) and len(repr(many)) < 2500
     tuples = ss.neural.odeint(lambda t, y: {"a": -y["a"]}, {"a": torch.ones(40)}, [0.0, 1.0])
     assert "y={'a': <float32 of shape (2, 40)>}" in repr(tuples)
+    assert brief(torch.zeros(2, device="meta")) == "<float32 of shape (2,)>"
+    within = []
+    torch.func.vmap(lambda y: within.append(brief(y)) or y)(torch.zeros(3, 2))
+    assert within == ["<float32 of shape (2,)>"]
 
 
 def test_help_says_what_the_arguments_are():

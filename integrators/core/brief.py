@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import fields
 from typing import Any
@@ -22,9 +23,10 @@ def brief(value: Any) -> str:
     """`value` in one short line; collections of arrays entry by entry."""
     shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and kind is not None:
-        if math.prod(shape) > MOST:
-            return f"<{str(kind).removeprefix('torch.')} of shape {tuple(shape)}>"
-        return f"{value.tolist()}"
+        if math.prod(shape) <= MOST:
+            with contextlib.suppress(RuntimeError):  # tensors without values: on device "meta", or within torch.func
+                return f"{value.tolist()}"
+        return f"<{str(kind).removeprefix('torch.')} of shape {tuple(shape)}>"
     if type(value) is dict:
         return "{" + ", ".join(f"{name!r}: {brief(part)}" for name, part in value.items()) + "}"
     if type(value) in (tuple, list):

@@ -100,7 +100,8 @@ def _without_charge(table: Table, row: str) -> list[str]:
         found = [records.uncharged(table.records[p, row, s]) for s in table.seeds]
         ratios = sorted(math.inf if math.isnan(f[0]) else f[0] for f in found)
         lost, by_law = (max(f[k] for f in found) for k in (1, 2))
-        cells.append(f"{_number(ratios[(len(ratios) - 1) // 2])} ({lost}, {by_law})")
+        middle = ratios[(len(ratios) - 1) // 2]
+        cells.append(f"{_number(middle) if math.isfinite(middle) else 'none left'} ({lost}, {by_law})")
     return cells
 
 

@@ -11,6 +11,7 @@ kept and which command goes on.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -77,9 +78,14 @@ def leave(code: int) -> NoReturn:
     """End the program with `code`.  A signal that comes while Python ends its modules and threads ends it at once, with
     the same code.
     """
-    with contextlib.suppress(ValueError):  # not the main thread
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os._exit(code))
+
+    def let(handler: Any) -> None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, handler)
+
+    let(lambda *_: os._exit(code))
+    atexit.register(let, signal.SIG_IGN)  # by then all threads have ended, and the rest takes a moment
     # Python kills itself by SIGINT, whatever the code, where an interruption once fell into exec or eval of a text, as
     # dataclasses make one, and forgets that at the next text
     exec("")

@@ -19,10 +19,11 @@ def make_sb3(env_id: str, num_envs: int = 1, seed: int | None = None, **kwargs: 
     try:
         from .sb3 import make_sb3 as make
     except ModuleNotFoundError as error:
-        if error.name not in ("stable_baselines3", "torch"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("stable_baselines3", "torch"):
             raise
         raise ModuleNotFoundError(
-            f"make_sb3 needs {error.name}, which is not installed: pip install 'stepsmith[train]'", name=error.name
+            f"make_sb3 needs {missing}, which is not installed: pip install 'stepsmith[train]'", name=missing
         ) from None
 
     return make(env_id, num_envs, seed, **kwargs)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,12 +92,39 @@ def other_solvers() -> None:
             raise SystemExit(f"a missing extra is not named: {error}") from error
 
 
+def command_line() -> None:
+    """The program that the wheel installs, in a process of its own: it answers, lists, shows a file, names an extra."""
+    import stepsmith
+
+    script = Path(sys.executable).with_name("stepsmith.exe" if os.name == "nt" else "stepsmith")
+    if not script.is_file():
+        raise SystemExit(f"the wheel installed no program {script}")
+    expected = {
+        ("--version",): (0, f"stepsmith {stepsmith.__version__}\n"),
+        ("--help",): (0, "compare"),
+        ("bench", "--help"): (0, "evaluate"),
+        ("list", "methods"): (0, "tsit5"),
+        ("inspect", "three-body"): (0, "three_body"),
+        ("kernel", "lorenz"): (0, "def "),
+        ("list", "nosuch"): (2, "stepsmith: unknown kind 'nosuch'"),
+        ("tune", "lorenz"): (1, "pip install 'stepsmith[train]'"),
+    }
+    for program in ((str(script),), (sys.executable, "-m", "stepsmith")):
+        for args, (code, said) in expected.items():
+            done = subprocess.run([*program, *args], capture_output=True, text=True, timeout=300)
+            out = done.stdout if code == 0 else done.stderr
+            if done.returncode != code or said not in out or "Traceback" in done.stderr:
+                told = f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+                raise SystemExit(f"{' '.join([*program, *args])}: {told}")
+
+
 def main() -> None:
     check_origin()
     imported, skipped = import_all()
     print(f"{imported} modules imported; {len(skipped)} need an extra: {', '.join(skipped) or 'none'}")
     solve_one()
     other_solvers()
+    command_line()
     present = sorted(name for name in OPTIONAL if name in sys.modules)
     if present:
         raise SystemExit(f"a core install imported {present}")

@@ -62,6 +62,25 @@ def test_what_is_near_and_not_among_the_options_is_not_offered():
     assert elsewhere.hint("family", "RK45", ["dopri5"]) == ""
 
 
+def test_a_solve_in_torch_lists_the_methods_on_a_grid_too():
+    torch = pytest.importorskip("torch")
+    from stepsmith.neural import torchdiffeq
+
+    y0, t, net = torch.ones(2, 1), torch.tensor([0.0, 1.0]), torch.nn.Linear(1, 1)
+
+    class Field(torch.nn.Module):
+        def forward(self, t, y):
+            return net(y)
+
+    for call in (ss.neural.odeint, torchdiffeq.odeint, lambda f, y0, t, method: ss.neural.NeuralODE(f, method=method)):
+        with pytest.raises(ValueError, match="unknown .*'foo': known: .*adaptive_heun,.* euler,.* rk4, .*tsit5"):
+            call(Field(), y0, t, method="foo")
+        with pytest.raises(ValueError, match=r"'RK4': did you mean 'rk4'\? known"):
+            call(Field(), y0, t, method="RK4")
+        with pytest.raises(ValueError, match=r"did you mean 'dopri5'\? SciPy's RK45 is 'dopri5' here"):
+            call(Field(), y0, t, method="RK45")
+
+
 def test_in_python_and_on_the_command_line(capsys):
     problem = ss.problems.make("lotka_volterra")
     with pytest.raises(ValueError, match=r"did you mean 'dopri5'\? SciPy's RK45 is 'dopri5' here"):

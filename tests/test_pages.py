@@ -21,6 +21,7 @@ from figures import cells, report, save, store, views
 from figures.cells import Number
 from figures.wrap import wrapped
 
+import stepsmith
 from stepsmith.controllers.laws.table import LAWS
 from stepsmith.integrators import problems
 from stepsmith.train.cli.program import app
@@ -232,6 +233,7 @@ def test_printed_tables_are_stored(results, monkeypatch):
     assert table["rows"] == [{"law": "a", "work": ["0.8", "0.7", "0.9"]}]
     assert table["command"] == "python benchmarks/hosts.py scipy --n 8" and table["other_jobs"] is True
     assert table["title"] == "a table" and "ratio" in table["figures"]
+    assert table["stepsmith"]["version"] == stepsmith.__version__
     table["columns"][0] |= {"printed": Number("1"), "labels": {"c": "see"}}
     table["columns"][1]["printed"] = Number("0")
     store.write("mine", table)

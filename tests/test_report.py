@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -113,6 +114,26 @@ def test_a_narrow_comparison_fits_a_terminal(whole):
     for column in ("one tol., mean err", "slope (ideal)"):
         assert column in wide and column not in narrow
     assert "--wide" in narrow and "clock, lanes" in narrow
+
+
+def test_a_reader_is_told_what_is_charged_and_what_is_not():
+    rows = synthetic()
+    rows[3].err[:5] = np.inf  # the constant step never arrives there
+    charged, plain = comparison(rows), comparison([row for row in rows if row.name not in ("constant", "oracle")])
+    assert not any(r.work["work"].lost or r.work["work"].lost_by_denominator for r in plain.rows)
+    w = charged.row("constant").work["work"]
+    assert len(w.lost) == 5 and w.figure.ratio > w.uncharged.ratio
+    for wide in (False, True):
+        said = report.as_text(report.render(charged, wide), 100_000)
+        line = next(line for line in said.splitlines() if line.strip().startswith("constant"))
+        assert "an instance that one side loses counts at least 10 to 1 in work and clocks" in said
+        assert "not charged: work over the instances that nobody lost" in said
+        assert line.index(report.interval_text(w.figure)) < line.index(report.interval_text(w.uncharged))
+        assert "not charged" not in report.as_text(report.render(plain, wide), 100_000)
+    timed = dataclasses.replace(charged, clocks={"wall": "tuned", "single": "tuned"})
+    said = report.as_text(report.render(timed, False), 100_000)
+    assert "not charged (--wide, and the notes): work over" in said
+    assert f"{report.interval_text(w.uncharged)} without a charge" in said
 
 
 def test_headline_says_gain_or_none_plainly(whole):

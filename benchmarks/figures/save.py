@@ -161,8 +161,8 @@ def command(argv: list[str]) -> str:
 
 def version() -> dict[str, str]:
     """Stepsmith's version and commit."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    text = (ROOT / "stepsmith" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     asked = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     return {"version": found[1] if found else "unknown", "commit": asked.stdout.strip() or "unknown"}
 

@@ -35,6 +35,9 @@ def unknown(kind: str, name: object, options: Iterable[str], called: str | None 
     """
     known = sorted(options)
     hint = elsewhere.hint(kind, name, known) if isinstance(name, str) else ""
+    here = next((option for option in known if _fold(option) == _fold(str(name))), None)
+    if here is not None and f"did you mean {here!r}" not in hint:
+        hint = ""  # a name of ours but for its case
     close = nearest(name, known) if isinstance(name, str) and not hint else ""
     hint = f"did you mean {close!r}? " if close else hint
     given = repr(name)

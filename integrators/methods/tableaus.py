@@ -7,6 +7,7 @@ Radau), `IMPLICIT` lists those.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,11 @@ __path__: list[str] = []
 __all__ = ["IMPLICIT", "NAMES", "ExplicitTableau", "get", "implicit"]
 
 
-def get(name: str | ExplicitTableau) -> ExplicitTableau:
+def get(name: str | ExplicitTableau, others: Iterable[str] = ()) -> ExplicitTableau:
     """The tableau called `name`, one of `NAMES` (lower case) or of their aliases, the same object on every call; or the
     one given, if it can be solved with.
+
+    others: methods that the caller takes besides, which an error lists too.
 
     Raises ValueError for an unknown name, listing the nearest, for what is neither, and for a tableau without an error
     estimate.
@@ -52,8 +55,9 @@ def get(name: str | ExplicitTableau) -> ExplicitTableau:
         if own is not None and own.tableau is not None:
             return own.tableau
     if not isinstance(name, str):
-        raise refuse("method", f"a method's name ({', '.join(NAMES)}) or an ExplicitTableau", name)
-    return import_module(f"..explicit.{_known(name, NAMES, 'explicit Runge-Kutta')}", __name__).TABLEAU
+        known = ", ".join((*NAMES, *others))
+        raise refuse("method", f"a method's name ({known}) or an ExplicitTableau", name)
+    return import_module(f"..explicit.{_known(name, NAMES, 'explicit Runge-Kutta', others)}", __name__).TABLEAU
 
 
 def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
@@ -65,7 +69,7 @@ def implicit(name: str) -> RosenbrockTableau | EsdirkTableau | RadauTableau:
     return import_module(f"..{PLACES[found]}.{found}", __name__).TABLEAU
 
 
-def _known(name: str, names: tuple[str, ...], kind: str) -> str:
+def _known(name: str, names: tuple[str, ...], kind: str, others: Iterable[str] = ()) -> str:
     if not isinstance(name, str) or name not in names:
-        raise unknown("method", name, names, f"{kind} method")
+        raise unknown("method", name, (*names, *others), f"{kind} method")
     return name

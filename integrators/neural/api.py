@@ -168,7 +168,7 @@ def odeint(
         return on_grid.solve(func, form, t, method, given, began)
     refuse_step_size(step_size)
     times = checks.times(t, len(form.y0) if form.per_sample else None)
-    tableau = get_tableau(method)
+    tableau = get_tableau(method, fixed.RULES)
     controller = checks.controller(controller, resolve, tableau, "odeint")
     trained_method.warn_once(controller, tableau.name)
     scale = tolerance_scale.of(controller)

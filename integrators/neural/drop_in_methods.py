@@ -33,4 +33,4 @@ def method_of(method: Any) -> ExplicitTableau | str:
         if hasattr(method, "book"):
             raise ValueError("method was made by for_torchdiffeq, for torchdiffeq itself: here pass the method's name, "
                              'and options={"controller": ...}')
-    return get_tableau(method)
+    return get_tableau(method, (*GRID, SCIPY))

@@ -67,7 +67,7 @@ def _of_grid(given: Mapping[str, Any], regulariser: Regulariser | None) -> dict[
 def _adaptive(given: Mapping[str, Any], regulariser: Regulariser | None) -> dict[str, Any]:
     """The keywords of a method that chooses its steps."""
     refuse_step_size(given["step_size"])
-    tableau = get_tableau(given["method"])
+    tableau = get_tableau(given["method"], fixed.RULES)
     rtol, atol = _tolerance("rtol", given["rtol"]), _tolerance("atol", given["atol"])
     plain = {
         name: given[name]

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +20,7 @@ from ..evaluate.headline import Comparison
 from ..evaluate.metric import Row
 from ..evaluate.report import as_text, by_ratio, headline_sentence, interval_text, render
 from ..run.runfiles import read_log
-from .show import UNBOUND
+from .show import console_of
 
 BEST = 3
 TABLE_WIDTH = 200
@@ -122,10 +121,7 @@ class Teller:
     """Tells the story on standard output, or on standard error where standard output is for the JSON object."""
 
     def __init__(self, json: bool) -> None:
-        stream = sys.stderr if json else sys.stdout
-        # a pipe has no width of its own: tables stay whole
-        plain: dict[str, Any] = {"file": stream, "markup": False, "emoji": False}
-        self.console = Console(**plain) if stream.isatty() else Console(width=UNBOUND, **plain)
+        self.console = console_of(sys.stderr if json else sys.stdout)
 
     def say(self, *what: Any) -> None:
         """Print anything that rich can print, a line each."""

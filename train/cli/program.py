@@ -46,7 +46,10 @@ def main(args: list[str] | None = None) -> None:
     """Run the program with `args` (default: sys.argv) and exit."""
     given = sys.argv[1:] if args is None else args
     extra = next((EXTRAS[word] for word in given[:1] if word in EXTRAS), "train")
-    sys.exit(ending.code_of(lambda: _run(given), lambda kept: _again(given, kept), extra))
+    code = ending.code_of(lambda: _run(given), lambda kept: _again(given, kept), extra)
+    if args is None:  # the process is this program's own
+        ending.leave(code)
+    sys.exit(code)
 
 
 def _run(args: list[str]) -> Any:

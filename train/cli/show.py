@@ -18,11 +18,22 @@ INDENT = " " * 17  # of what is wrapped of a line "name         text"
 
 
 def console(wide: bool = False) -> Any:
-    """Rich's console for tables and sentences: nothing in them is markup."""
+    """Rich's console for tables and sentences on standard output: nothing in them is markup."""
+    return console_of(sys.stdout, wide)
+
+
+def console_of(stream: Any, wide: bool = False) -> Any:
+    """The same for another stream."""
     from rich.console import Console
 
-    plain: dict[str, Any] = {"markup": False, "emoji": False}
-    return Console(**plain) if sys.stdout.isatty() and not wide else Console(width=UNBOUND, **plain)
+    class Piped(Console):
+        """A console that lets the command say how it ends where the reader of its stream is gone."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError that it is called for; rich would exit with code 1
+
+    plain: dict[str, Any] = {"file": stream, "markup": False, "emoji": False}
+    return Piped(**plain) if stream.isatty() and not wide else Piped(width=UNBOUND, **plain)
 
 
 def table(

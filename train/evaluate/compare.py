@@ -29,7 +29,9 @@ from ...integrators.methods import tableaus
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..run.progress import Progress
+from ..tune import pycma
 from ..tune.budget import of_provenance, shortfalls
+from ..tune.search import published, tune
 from . import contestants
 from .compare_report import Report
 from .contestants import Contestant, Guest
@@ -85,7 +87,8 @@ def compare(
                    (`docs/many_machines.md`)
 
     A family without a tuned law is tuned first (`EVALUATIONS` candidates), and the law is kept in the user's folder.
-    Raises ValueError for unknown names, impossible sizes, and where no law can drive the method.
+    Raises ValueError for unknown names, impossible sizes, and where no law can drive the method; ModuleNotFoundError
+    without pycma where a law is to be tuned.
     """
     executor = checked(executor)
     if isinstance(controllers, Iterable) and not isinstance(controllers, (str, os.PathLike, Mapping)):
@@ -98,6 +101,8 @@ def compare(
     family = fam.name
     controllers, from_zoo = contestants.invited(controllers, family, method)
     _check_guests(controllers, fam, method)  # before references are computed
+    if published(method) and tuned_files.find(family, method) is None:
+        pycma.require()
     test = draw(family, method, "test", n, seed)
     laws, guests = _invited(test, controllers, headline)
     valid = draw(family, test.method, "validation", n_validation, validation_seed)
@@ -206,8 +211,6 @@ def _tuned(
 ) -> tuple[Any, dict[str, Any], list[str]]:
     path, said = tuned_files.find(family, method), []
     if path is None:
-        from ..tune.search import tune
-
         path = tune(family, method, evaluations=EVALUATIONS, progress=progress, executor=executor).save()
         said = [f"no tuned law was there: tuned first with {EVALUATIONS} candidates, kept in {path.name}"]
     law, facts = tuned_files.read(path)

@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from .curves import LOST_RATIO
 from .headline import Comparison
 from .metric import MEASURES, Figure, Row, WorkRatio
 
@@ -21,6 +22,9 @@ NAMES = {"nfev": "f-evaluations", "work": "weighted work", "wall": "clock, lanes
 #: columns of one tolerance for the whole family, and what is said of them
 TOLERANCES = ("one tol., mean err", "one tol., 90 % err")
 ONE = "one tol.: one tolerance for the family"
+#: the column that stands beside charged ones, and what is said of them
+WITHOUT, LEFT_OUT = "not charged", "not charged (--wide, and the notes)"
+CHARGED = f"charged: an instance that one side loses counts at least {LOST_RATIO:g} to 1 in work and clocks"
 #: how a clock is called in a sentence
 SPOKEN = {"wall": "time in lanes", "single": "time of single solves"}
 
@@ -141,8 +145,6 @@ def _ratios(c: Comparison, wide: bool) -> list[Any]:
     """The table of ratios between what stands above and below it."""
     title = f"{c.family}, {c.method}: work at equal error ({c.error}), ratio to {c.against}, "
     below = "mean ratio [95 % interval]; below 1 is cheaper"
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column("controller", no_wrap=True)
     measures = [m for m in MEASURES if m not in SPOKEN or m in c.clocks]
     if wide:
         below += f"; {ONE}"
@@ -150,23 +152,30 @@ def _ratios(c: Comparison, wide: bool) -> list[Any]:
         drop = "work" if measured_in(c) == NAMES["nfev"] else "nfev"
         measures = [m for m in measures if m != drop]
         below += f"; left out, --wide shows them: {NAMES[drop]}, {ONE}"
-    for name in (*(NAMES[m] for m in measures), *(TOLERANCES if wide else ())):
+    charged = any(w.lost or w.lost_by_denominator for w in (_work(row) for row in c.rows))
+    below += f"\n{CHARGED}" if charged else ""
+    beside = charged and (wide or len(c.clocks) < 2)  # there is room for it
+    below += f"; {WITHOUT if beside else LEFT_OUT}: work over the instances that nobody lost" if charged else ""
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("controller", no_wrap=True)
+    for name in (*(NAMES[m] for m in measures), *([WITHOUT] if beside else []), *(TOLERANCES if wide else ())):
         table.add_column(name, justify="right")
     table.add_column("loses on", justify="right")
     for row in by_ratio(c):
-        table.add_row(_name(row, c), *_ratio_cells(row, measures, wide))
+        table.add_row(_name(row, c), *_ratio_cells(row, measures, wide, beside))
         if row.here is not None:
             same = Text(f"  {row.here.name} on the same {len(_work(row).instances)} instances", style="italic")
-            table.add_row(same, *_ratio_cells(row.here, measures, wide))
+            table.add_row(same, *_ratio_cells(row.here, measures, wide, beside))
     return [Text(f"{title}{c.instances} instances, seed {c.seed}", "italic"), table, Text(below + _to(c), "dim italic")]
 
 
-def _ratio_cells(row: Row, measures: Sequence[str], wide: bool) -> list[Text]:
-    """A row's figures in the table of ratios; "-" where a measure is missing."""
+def _ratio_cells(row: Row, measures: Sequence[str], wide: bool, beside: bool) -> list[Text]:
+    """A row's figures in the table of ratios; "-" where a measure is missing.  beside: the one without charges too."""
     first = _work(row)
     cells = [_cell(w.figure) if w is not None else Text("-") for w in (row.work.get(m) for m in measures)]
     matched = [_cell(first.matched[s]) for s in ("gmean", "q90")] if wide else []
-    return [*cells, *matched, Text(f"{100 * first.share_lost:.1f} %")]
+    without = [_cell(first.uncharged)] if beside else []
+    return [*cells, *without, *matched, Text(f"{100 * first.share_lost:.1f} %")]
 
 
 def _to(c: Comparison) -> str:
@@ -176,7 +185,8 @@ def _to(c: Comparison) -> str:
 
 
 def _tails(c: Comparison, wide: bool) -> list[Any]:
-    below = "not reached: instances with less than 80 % of the error levels that the other reaches (charged)"
+    below = "not reached: instances with less than 80 % of the error levels that the other reaches; "
+    below += "charged, in the worst ratios too"
     below += "" if wide else "; left out, --wide shows it: slope"
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("controller", no_wrap=True)

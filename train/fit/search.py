@@ -14,7 +14,6 @@ Steps, each only where time is left, every step kept in the folder so that a fit
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -38,6 +37,7 @@ from ..config import settings
 from ..evaluate.curves import Array
 from ..evaluate.splits import Split, draw
 from ..run.interrupted import in_folder, keeping
+from ..tune import pycma
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import candidates as tries
@@ -255,8 +255,8 @@ class _Search:
         """The law tuned on training instances, in half of the time that is left."""
         method, path = best.method, self.notes.folder / f"tuned-{best.method}.json"
         if not path.is_file():
-            if importlib.util.find_spec("cma") is None:
-                self.say("  no tuned law: that search needs pycma, pip install 'stepsmith[train]'")
+            if not pycma.there():
+                self.say(f"  no tuned law: {pycma.NEEDED}")
                 return []
             train = self.split(method, "train", TRAIN)
             start = time.monotonic()

@@ -24,7 +24,10 @@ PROGRAM = ("python", "-m", "stepsmith.train.flows")
 def main(args: list[str] | None = None) -> None:
     """Run the command and exit, with the codes of `run.ending`."""
     given = sys.argv[1:] if args is None else args
-    sys.exit(ending.code_of(lambda: _run(given), lambda kept: _again(given, kept)))
+    code = ending.code_of(lambda: _run(given), lambda kept: _again(given, kept))
+    if args is None:  # the process is this program's own
+        ending.leave(code)
+    sys.exit(code)
 
 
 def _again(args: list[str], kept: tuple[Kept, ...]) -> str:

@@ -11,6 +11,7 @@ kept and which command goes on.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -21,7 +22,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from ...integrators.core.errors import shown
 from ...integrators.engine.spread import PartLost
@@ -45,7 +46,7 @@ def code_of(work: Callable[[], Any], again: Callable[[tuple[Kept, ...]], str], e
     extra: of the package, which a missing library is looked for in where the error does not say so.
     """
     try:
-        with _terminable(), _lines():
+        with _terminable(), _streams(), _lines():
             code = work()
     except BrokenPipeError:
         # Python would try to flush standard output once more when it ends, and say that it could not
@@ -53,7 +54,8 @@ def code_of(work: Callable[[], Any], again: Callable[[tuple[Kept, ...]], str], e
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except KeyboardInterrupt as error:
-        return interrupted(kept_by(error), again)
+        with _deaf():
+            return interrupted(kept_by(error), again)
     except OSError as error:
         named = f"{shown(error.filename, 200)}: {error.strerror}" if error.filename and error.strerror else str(error)
         usage = isinstance(error, _NAMED) or error.errno == errno.ENAMETOOLONG
@@ -70,6 +72,24 @@ def code_of(work: Callable[[], Any], again: Callable[[tuple[Kept, ...]], str], e
         hint = f"{error}: install what brings it, pip install 'stepsmith[{extra}]'"
         return fail(str(error) if known else hint, FAILED)
     return code if isinstance(code, int) else 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the program with `code`.  A signal that comes while Python ends its modules and threads ends it at once, with
+    the same code.
+    """
+
+    def let(handler: Any) -> None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, handler)
+
+    let(lambda *_: os._exit(code))
+    atexit.register(let, signal.SIG_IGN)  # by then all threads have ended, and the rest takes a moment
+    # Python kills itself by SIGINT, whatever the code, where an interruption once fell into exec or eval of a text, as
+    # dataclasses make one, and forgets that at the next text
+    exec("")
+    sys.exit(code)
 
 
 def fail(message: str, code: int = USAGE) -> int:
@@ -93,11 +113,41 @@ def interrupted(kept: tuple[Kept, ...], again: Callable[[tuple[Kept, ...]], str]
 def command(program: Sequence[str], args: Sequence[str], more: Sequence[str] = ()) -> str:
     """The command of these arguments as a shell takes it, with `more` of them where they are not there yet."""
     added = [] if set(more) <= set(args) else list(more)
-    return shlex.join([*program, *args, *added])
+    end = args.index("--") if "--" in args else len(args)  # behind it nothing is an option
+    return shlex.join([*program, *args[:end], *added, *args[end:]])
 
 
 def _say(text: str) -> None:
-    print(f"stepsmith: {text}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(f"stepsmith: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let no signal interrupt the block: a second ctrl-C must not cut off the words on what the first one left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """Give the block streams where the caller closed its own (`>&-`), which Python has as None."""
+    with open(os.devnull, "w") as nowhere:
+        closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+        for name in closed:
+            setattr(sys, name, nowhere)
+        try:
+            yield
+        finally:
+            for name in closed:
+                setattr(sys, name, None)
 
 
 @contextlib.contextmanager
@@ -106,7 +156,7 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner = os.getpid()
+    owner, timers = os.getpid(), list[threading.Timer]()
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a forked worker, which has nothing to tell
@@ -118,9 +168,9 @@ def _terminable() -> Iterator[None]:
     def swallowed(lost: Any) -> None:
         """Interrupt once more where the interruption fell into a callback of C code, as LLVM's, which cannot raise."""
         if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
-            timer = threading.Timer(AGAIN, os.kill, (owner, signal.SIGTERM))
-            timer.daemon = True
-            timer.start()
+            timers.append(threading.Timer(AGAIN, os.kill, (owner, signal.SIGTERM)))
+            timers[-1].daemon = True
+            timers[-1].start()
         else:
             hook(lost)
 
@@ -129,6 +179,8 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in timers:  # it must not fall behind the block, where it would end the process
+            timer.cancel()
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
         if sys.unraisablehook is swallowed:
             sys.unraisablehook = hook

@@ -39,14 +39,27 @@ class Kept:
 
 
 def kept_by(error: BaseException) -> tuple[Kept, ...]:
-    """What stands on an interruption, the innermost first."""
-    return tuple(getattr(error, "kept", ()))
+    """What stands on an interruption, the innermost first; where that fell into the cleaning up after an earlier one,
+    which it then replaces, what stands on the earlier one as well.
+    """
+    found: tuple[Kept, ...] = ()
+    for one in chain(error):
+        found = (*getattr(one, "kept", ()), *found)
+    return found
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, the one that was being handled as it was raised, and so on."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__context__
 
 
 def keep(error: BaseException, kept: Kept) -> None:
     """Note on an interruption what was kept."""
     noted: Any = error
-    noted.kept = (*kept_by(error), kept)
+    noted.kept = (*getattr(error, "kept", ()), kept)
     error.add_note(f"kept in {kept.place}: {kept.what}")
 
 

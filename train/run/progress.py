@@ -19,11 +19,12 @@ class Progress:
 
     def __init__(self, title: str, total: int, unit: str, enabled: bool = True) -> None:
         self.done = 0.0
+        self._shown: Any = None
+        if not enabled or sys.stderr is None:  # a program without a console has none
+            return
         console = Console(file=sys.stderr, markup=False, emoji=False)
         drawn = console.is_jupyter or (sys.stderr.isatty() and not console.is_dumb_terminal)
-        self._shown: Any = None
-        if enabled:
-            self._shown = _Bar(title, total, unit, console) if drawn else _Lines(title, total, unit)
+        self._shown = _Bar(title, total, unit, console) if drawn else _Lines(title, total, unit)
 
     def update(self, done: float, note: str = "", **figures: float) -> None:
         """Set how many units are done so far, and what is shown beside them: a note in words, and figures."""

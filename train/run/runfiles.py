@@ -28,7 +28,8 @@ class RunFailed(ValueError):
 
 def say(text: str) -> None:
     """A line on standard error about something that did not go the usual way."""
-    print(f"stepsmith: {text}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(f"stepsmith: {text}", file=sys.stderr, flush=True)
 
 
 def put(path: Path, write: Callable[[BinaryIO], Any], keep: Path | None = None) -> None:

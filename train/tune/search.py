@@ -34,6 +34,7 @@ from ..config import settings
 from ..evaluate.splits import Sweepable, check_size, draw
 from ..run.progress import Progress
 from ..run.provenance import provenance
+from . import pycma
 from .budget import Training, training_of
 from .candidates import candidates
 from .objective import Objective, grid_of, grids_of
@@ -114,7 +115,7 @@ def tune(
     executor       its workers share the candidates of a generation, to the same result (`docs/many_machines.md`)
 
     Raises ValueError for unknown names, methods without an error estimate, budgets too small for the published laws,
-    and a `start` that the method cannot drive.
+    and a `start` that the method cannot drive; ModuleNotFoundError, with the command that installs it, without pycma.
     """
     family = suites.called(family)
     options.text("method", method, none=True)
@@ -241,7 +242,9 @@ def _sizes(splits: Sequence[Sweepable]) -> dict[str, int]:
 
 
 def check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: Any, progress: Any) -> None:
-    """OptionError for settings of a search that have the wrong type or are out of range."""
+    """OptionError for settings of a search that have the wrong type or are out of range; ModuleNotFoundError without
+    pycma.
+    """
     options.count("evaluations", evaluations)
     settings.seed("seed", seed)
     options.count("restarts", restarts, 1, MOST_RESTARTS)
@@ -249,6 +252,7 @@ def check_search(evaluations: Any, seed: Any, restarts: Any, sigma: Any, start: 
     options.flag("progress", progress)
     if start is not None and not isinstance(start, Law):
         raise options.refuse("start", "a linear law or None", start)
+    pycma.require()
 
 
 def check_laws(method: str, evaluations: int, start: Law | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...controllers.laws import tuned as files
 from ...controllers.laws.law import Law
-from ..run.interrupted import Kept, keep
+from ..run.interrupted import Kept, chain, keep
 from ..run.provenance import provenance
 
 
@@ -46,7 +46,7 @@ def saving(place: Callable[[Lowest], Path]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        lowest: Lowest | None = getattr(error, "lowest", None)
+        lowest: Lowest | None = next((one.lowest for one in chain(error) if hasattr(one, "lowest")), None)
         if lowest is not None and lowest.law is not None:
             path = place(lowest)
             facts = {

@@ -31,8 +31,9 @@ def fixed_pass(plan: Plan, y0: Tensor, noises: int) -> Taken:
     paths, bad, steps = [at], False, 0
     moves: list[tuple[Step, Tensor] | None] = []  # a step and its end, and None where an output is
     for a, b, count in zip(plan.t[:-1], plan.t[1:], counts, strict=True):
-        times = a + (b - a) * np.arange(count + 1) / count
-        times[-1] = b
+        most = int(min(count, plan.max_steps - steps + 1))  # no more than are taken
+        times = a + (b - a) * np.arange(most + 1) / count
+        times[-1] = b if most == count else times[-1]
         for t, end in zip(times[:-1], times[1:], strict=True):
             bad = steps >= plan.max_steps
             if bad:

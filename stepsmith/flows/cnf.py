@@ -71,7 +71,7 @@ class _Augmented(torch.nn.Module):
             v = self.velocity(x, t.reshape(-1).expand(len(packed)))
             if not isinstance(v, Tensor) or v.shape != x.shape:
                 got = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
-                raise ValueError(f"velocity must return a tensor of x's shape {tuple(x.shape)}, got {got}")
+                raise ValueError(f"velocity must return x's shape {tuple(x.shape)}, got {got}")
             trace = self._divergence(x, v, kept)
             if trace is None:
                 self._check_flat(x, v, t)

@@ -199,6 +199,8 @@ def check_sdeint(rng: random.Random) -> Report:
         # linear in the start
         wanted = (sol.y[-1] / y0 if noise != "additive" else torch.full_like(y0, 2.0**-0.5)).detach()
         error = float((slope - wanted).abs().max() / wanted.abs().max())
-        if not error <= (1e-6 if dtype == F64 and noise != "additive" else 0.1):
+        # exact for the numbers where the solution is the start times a factor; else that of a few rough steps
+        bound = NEAR if noise == "additive" else 1e-6 if dtype == F64 else 1e-2
+        if not error <= bound:
             report.findings.append(f"gradient {error:.3g} off\n{what}")
     return report

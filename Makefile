@@ -1,4 +1,4 @@
-# make demo | test | quick | test-cudasim | fuzz | lint | docs | bench | pages | pages-check | clean
+# make demo | test | quick | test-cudasim | fuzz | fuzz-torch | lint | docs | bench | pages | pages-check | clean
 #
 # Needs python3 (3.11 to 3.13, with venv) and make; everything else is installed into .venv, once.
 #   make test PYTEST_ARGS="-k lorenz"      one part of the tests
@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test quick test-cudasim fuzz lint docs docs-serve bench pages pages-check clean
+.PHONY: help demo test quick test-cudasim fuzz fuzz-torch lint docs docs-serve bench pages pages-check clean
 help:
 	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
@@ -50,6 +50,10 @@ test-cudasim: $(VENV)/.test
 # Random right-hand sides against SciPy, 10,000 cases; about half an hour on two cores.
 fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzz.py $(FUZZ_ARGS)
+
+# Random solves in torch, stochastic equations, samplers and bad input; --minutes 20 unless FUZZ_ARGS says otherwise.
+fuzz-torch: $(VENV)/.test
+	$(BIN)/python tests/fuzz_torch.py $(FUZZ_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

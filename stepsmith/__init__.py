@@ -282,7 +282,7 @@ def solve_sde(
     """
     from .integrators.engine import sde
 
-    if (controller is None and step_size is None) or controller == "auto":
+    if (controller is None and step_size is None) or (isinstance(controller, str) and controller == "auto"):
         controller = "pi34"
     if isinstance(controller, (str, os.PathLike)):
         if controller == "tuned":

@@ -138,6 +138,16 @@ def checked_step(first_step: Any, longest: float | None = None, *, cut: bool = F
     return size
 
 
+def checked_size(step_size: Any, t0: float, t1: float) -> float:
+    """The option step_size, that of all steps from t0 to t1; OptionError for what is no positive number, and for a size
+    that the times there cannot tell apart."""
+    size = options.positive("step_size", step_size)
+    least = max(10.0 * EPS * max(abs(t0), abs(t1)), 1e-300)
+    if size < least:
+        raise OptionError(f"step_size must be at least {least:.2g}, what times up to {t1:g} resolve, got {size:g}")
+    return size
+
+
 def checked_limit(max_steps: Any) -> int:
     """The number of attempts that a trajectory may make, as an int of at least 1."""
     quick = type(max_steps) is int and 0 < max_steps <= 1_000_000  # what nearly everyone passes

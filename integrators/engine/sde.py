@@ -17,7 +17,7 @@ from ..compile.cache import Recent, compiled, discard_damaged
 from ..compile.prepared import prepared
 from ..core import contract, options, tolerance_scale
 from ..core.errors import OptionError
-from ..core.solver_options import checked_limit, checked_step, output_times, tolerances, unmet
+from ..core.solver_options import checked_limit, checked_size, checked_step, output_times, tolerances, unmet
 from ..methods import sde as sde_methods
 from ..noise.normal import keys as path_keys
 from ..problems.foreign import reraise
@@ -125,7 +125,9 @@ def solve_sde(
     options.count("threads", threads, none=True)
     t0, t1 = problem.t_span
     span = t1 - t0
-    size = checked_step(step_size if first_step is None else first_step, span)
+    size = checked_step(first_step, span) if adaptive else checked_size(step_size, t0, t1)
+    if not adaptive and size > span > 0.0:
+        raise OptionError(f"step_size must not exceed the span, {span:g} long, got {size:g}")
     if not adaptive:
         other = None if estimate == "published" else estimate
         given = {"controller": controller, "first_step": first_step, "estimate": other}

@@ -71,6 +71,8 @@ def state(y0: Any, name: str = "y0") -> None:
         raise ValueError(f"{name} must be a tensor, got {type(y0).__name__}")
     if y0.is_meta:
         raise ValueError(f"{name} is on the device meta, which holds no values")
+    if y0.layout is not torch.strided:
+        raise ValueError(f"{name} is of layout {y0.layout}: pass {name}.to_dense()")
     if y0.is_complex():
         raise ValueError(
             f"{name} is {y0.dtype}, and error norms and gradients are those of real states: solve for "
@@ -173,9 +175,11 @@ def solver_options(
     that do not go together.
     """
     rtol, atol = one_tolerance_each(rtol, atol)
+    graph = _graph(heuristics, tableau)
     adjoint_params = parameters(adjoint_params)
     backwards = {"adjoint_params": adjoint_params, "adjoint_rtol": adjoint_rtol, "adjoint_atol": adjoint_atol}
     belong(adjoint, backwards, {"checkpoint_every": checkpoint_every, "checkpoint": checkpoint})
+    bold = isinstance(first_step, str) and first_step == "bold"  # else it may be an array
     back_rtol, back_atol = rtol, atol
     if adjoint in CONTINUOUS:
         back_rtol, back_atol = one_tolerance_each(
@@ -188,12 +192,12 @@ def solver_options(
         adjoint_params,
         back_rtol,
         back_atol,
-        None if first_step == "bold" else _first_step(first_step, span),
-        BOLD if first_step == "bold" else 1.0,
+        None if bold else _first_step(first_step, span),
+        BOLD if bold else 1.0,
         checked_limit(max_steps),
         *scheme.checked(checkpoint_every, checkpoint, checkpoint_mb),
         bool(heuristics),
-        _graph(heuristics, tableau),
+        graph,
         _compact(compact, per_sample),
         options.flag("even_steps", even_steps),
     )
@@ -223,7 +227,7 @@ def belong(adjoint: Any, backwards: dict[str, Any], checkpoints: dict[str, Any])
 def parameters(params: Any) -> tuple[Any, ...] | None:
     """`adjoint_params` as a tuple, since a generator would serve one solve; OptionError for no collection of
     tensors."""
-    if isinstance(params, (Tensor, str)) or not (params is None or isinstance(params, Iterable)):
+    if isinstance(params, (Tensor, str, np.ndarray)) or not (params is None or isinstance(params, Iterable)):
         raise options.refuse("adjoint_params", "a list or tuple of tensors", params)
     return None if params is None else tuple(params)
 

@@ -6,6 +6,8 @@ since scripts switch methods; those that neither kind has are an OptionError.
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -158,7 +160,7 @@ def adaptive(
 
 def largest(value: Any, low: float) -> float | None:
     """The option max_step, at least `low`; None for no limit."""
-    if value is None or value == float("inf"):
+    if value is None or (isinstance(value, numbers.Real) and value == math.inf):
         return None
     high = options.number("max_step", value, 0.0, above=0.0)
     if high < low:

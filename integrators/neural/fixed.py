@@ -29,6 +29,8 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 INTERPOLATIONS = ("linear", "cubic")
 #: steps that a solve takes before it gives up looking for its event
 LONGEST = 20_000
+#: steps of a grid that a step size may make
+MOST_STEPS = 1e9
 
 
 class Steps(Protocol):
@@ -109,7 +111,13 @@ class Grid:
         if self.step_size is None:
             return t
         sign = 1.0 if t[-1] > t[0] else -1.0
-        count = math.ceil(float(abs(t[-1].detach() - t[0].detach()) / self.step_size + 1))
+        steps_taken = float(abs(t[-1].detach() - t[0].detach()) / self.step_size)
+        if steps_taken > MOST_STEPS:
+            raise options.OptionError(
+                f"step_size must make at most {MOST_STEPS:g} steps, got {float(self.step_size):g} for a span of "
+                f"{steps_taken:g} times that size"
+            )
+        count = math.ceil(steps_taken + 1)
         steps = sign * (torch.arange(0, count, dtype=t.dtype, device=t.device) * self.step_size)
         return torch.cat([(steps + t[0])[:-1], t[-1:]])
 

@@ -46,7 +46,7 @@ class Remembering(torch.nn.Module):
         name = "warm_start" if self.warm_start else 'steps="auto"'
         if per_sample is not False:
             raise ValueError(f"{name} needs per_sample=False: the samples of a new batch are not those of the last one")
-        if first_step is not None and first_step != "bold":
+        if first_step is not None and not (isinstance(first_step, str) and first_step == "bold"):
             raise ValueError(f"{name} chooses the first step, and first_step was given too")
         for buffer, value in self._blank().items():
             self.register_buffer(buffer, value)

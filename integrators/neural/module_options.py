@@ -120,7 +120,12 @@ def _tolerance(name: str, value: Any) -> Any:
     def part(x: Any) -> Any:
         if getattr(x, "ndim", 0) == 0:
             return options.number(name, x, 0.0, most)
-        found = numbers(name, x.detach().cpu() if isinstance(x, Tensor) else x)
+        try:
+            found = numbers(name, x.detach().cpu() if isinstance(x, Tensor) else x)
+        except NotImplementedError:  # a tensor that holds no values
+            found = np.zeros(0)
+        if found.size == 0:
+            raise options.refuse(name, "a number or numbers", x)
         if not (np.isfinite(found) & (found >= 0.0) & (found <= most)).all():
             raise options.refuse(name, f"finite, at least 0{' and at most 1' if name == 'rtol' else ''}", x)
         return torch.from_numpy(found)

@@ -112,7 +112,7 @@ def first_sizes(form: Form, value: Any, times: np.ndarray) -> np.ndarray | None:
         return None
     try:
         found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # what is no array, or a tensor that holds no values
         found = np.zeros(1)
     if not form.per_sample or found.shape != (len(form.y0),) or not (np.isfinite(found) & (found > 0.0)).all():
         raise options.refuse("first_step", "a positive number, or with steps per sample (B,) of them", value)

@@ -75,7 +75,7 @@ def stop_times(name: str, value: Any) -> tuple[float, ...]:
         return ()
     try:
         found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # what is no array, or a tensor that holds no values
         found = np.array(np.nan)
     if found.ndim != 1 or not np.isfinite(found).all():
         raise options.refuse(name, "a 1-D tensor, array or list of finite times", value)

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from . import mass as masses
 from . import radius, sparsity
 from .forms import Portable, brought_in, parameters
-from .states import State, state_of
+from .states import State, array_of, state_of
 
 Rhs = Callable[..., None]
 Invariant = Callable[..., float]
@@ -33,7 +33,7 @@ Invariant = Callable[..., float]
 
 def _vector(value: Any, name: str, ndim: int = 1) -> np.ndarray:
     """`value` as a fresh float64 array with `ndim` axes; ValueError naming the field otherwise."""
-    raw = np.asarray(value)
+    raw = array_of(name, value)
     if raw.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
     if raw.ndim != ndim:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import shown
+
 
 @dataclass(frozen=True)
 class State:
@@ -47,9 +49,18 @@ class State:
         return (flat.view(np.complex128) if self.is_complex else flat).reshape((*lead, *self.shape))
 
 
+def array_of(name: str, value: Any) -> np.ndarray:
+    """`value` as an array; ValueError, with `name`, for what is none: ragged, or a tensor that holds no values or has a
+    graph."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must hold numbers as NumPy takes them, got {shown(value)}") from None
+
+
 def state_of(y0: Any, lead: int = 0) -> State | None:
     """The shape of a state, or of states along the first `lead` axes; None for a plain real vector."""
-    array = np.asarray(y0)
+    array = array_of("y0", y0)
     if array.dtype.kind not in "fiubc" or array.ndim < lead:
         return None  # refused elsewhere
     shape = array.shape[lead:]

@@ -20,7 +20,7 @@ import torch
 
 from .. import neural
 from ..integrators.core import options
-from .model import Model, check_state
+from .model import Model, check_values
 
 Tensor = torch.Tensor
 TRACES = ("exact", "hutchinson")
@@ -69,8 +69,9 @@ class _Augmented(torch.nn.Module):
             x = packed[:, :-1].reshape(len(packed), *self.shape)
             x = x if x.requires_grad else x.detach().requires_grad_()
             v = self.velocity(x, t.reshape(-1).expand(len(packed)))
-            if v.shape != x.shape:
-                raise ValueError(f"velocity must return x's shape {tuple(x.shape)}, got {tuple(v.shape)}")
+            if not isinstance(v, Tensor) or v.shape != x.shape:
+                got = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
+                raise ValueError(f"velocity must return x's shape {tuple(x.shape)}, got {got}")
             trace = self._divergence(x, v, kept)
             if trace is None:
                 self._check_flat(x, v, t)
@@ -134,9 +135,9 @@ def _ends(model: Model | None, t: Any) -> tuple[float, float]:
     """(data's time, base's time), checked."""
     if t is None:
         ends = (1.0, 0.0) if model is None else (model.process.t_data, model.process.t_noise)
-    elif isinstance(t, (tuple, list)) and len(t) == 2 and t[0] != t[1]:
-        ends = (options.number("t", t[0]), options.number("t", t[1]))
     else:
+        ends = tuple(options.number("t", end) for end in t) if isinstance(t, (tuple, list)) else ()
+    if len(ends) != 2 or ends[0] == ends[1]:
         raise options.refuse("t", "two different times, the data's and the base's", t)
     for end in ends if model is not None else ():
         assert model is not None
@@ -189,6 +190,8 @@ class CNF(torch.nn.Module):
         if not callable(velocity) and not isinstance(velocity, Model):
             raise options.refuse("velocity", "a function velocity(x, t) or a flows.Model", velocity)
         model = velocity if isinstance(velocity, Model) else None
+        if base is not None and not callable(base):
+            raise options.refuse("base", "a function base(z) or None", base)
         self.ends, self.deviation, self.base = _ends(model, t), 1.0, base
         if model is not None:
             velocity = _OfModel(model)
@@ -206,7 +209,7 @@ class CNF(torch.nn.Module):
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> LogDensity:
         """The log density of x (B, *features), float32 or float64.  generator: draws Hutchinson's probes; None:
         torch's own.  RuntimeError where a solve fails, unless `on_failure` says otherwise."""
-        check_state(x)
+        check_values(x)
         slope = self._slope
         slope.shape = tuple(x.shape[1:])
         if self.trace == "hutchinson":
@@ -229,7 +232,7 @@ class CNF(torch.nn.Module):
 
     def sample(self, z: Tensor) -> Tensor:
         """Data from draws z (B, *features) of the base's law, without gradient."""
-        check_state(z)
+        check_values(z)
         velocity, given = self.velocity, self.ode.options
 
         def slope(t: Tensor, x: Tensor) -> Tensor:
@@ -259,9 +262,9 @@ class CNF(torch.nn.Module):
         """The base's log density (B,)."""
         if self.base is not None:
             found = self.base(z)
-            if found.shape != z.shape[:1]:
-                want = tuple(z.shape[:1])
-                raise ValueError(f"base must return a log density a sample {want}, got {tuple(found.shape)}")
+            if not isinstance(found, Tensor) or found.shape != z.shape[:1]:
+                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise ValueError(f"base must return a log density a sample {tuple(z.shape[:1])}, got {got}")
             return found.to(z.dtype)
         flat = z.flatten(1) / self.deviation
         each = -0.5 * flat.square() - 0.5 * math.log(2.0 * math.pi) - math.log(self.deviation)

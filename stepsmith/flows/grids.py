@@ -104,7 +104,7 @@ def given(grid: Any, process: Process) -> Tensor:
     if not isinstance(grid, Tensor):
         if not isinstance(grid, Sequence) and not hasattr(grid, "__array__"):
             raise options.refuse("grid", f"one of {', '.join(GRIDS)} or a sequence of times", grid)
-        grid = as_time(grid)
+        grid = as_time(grid, "grid")
     found = grid.to(torch.float64)
     if found.ndim != 1 or len(found) < 2:
         raise options.refuse("grid", "at least two times (n,)", grid)

@@ -205,6 +205,14 @@ def broadcast(number: Tensor, state: Tensor) -> Tensor:
     return number if number.ndim == 0 else number.reshape(-1, *[1] * (state.ndim - 1))
 
 
+def check_values(x: Any) -> None:
+    """ValueError where x is no state that holds numbers: as `check_state`, and where it is empty, sparse or meta."""
+    check_state(x)
+    if x.numel() == 0 or x.is_meta or x.layout is not torch.strided:
+        what = "empty" if x.numel() == 0 else "on the device meta" if x.is_meta else f"of layout {x.layout}"
+        raise ValueError(f"x must hold numbers (B, *features), and is {what}, shape {tuple(x.shape)}")
+
+
 def check_state(x: Any) -> None:
     """ValueError where x is no state (B, *features) of float32 or float64."""
     if not isinstance(x, Tensor) or x.ndim < 2 or x.dtype not in (torch.float32, torch.float64):

@@ -26,14 +26,15 @@ from ..integrators.core import options
 Tensor = torch.Tensor
 
 
-def as_time(t: Any) -> Tensor:
-    """`t`, a number or a tensor, in float64; a tensor keeps its graph.  OptionError for what is no number."""
+def as_time(t: Any, name: str = "t") -> Tensor:
+    """`t`, a number or a tensor, in float64; a tensor keeps its graph.  OptionError, with `name`, for what is no
+    number."""
     if isinstance(t, Tensor):
         return t.to(torch.float64)
     try:
         return torch.tensor(t, dtype=torch.float64)
     except (TypeError, ValueError):
-        raise options.refuse("t", "a number, or a tensor of numbers", t) from None
+        raise options.refuse(name, "a number, or a tensor of numbers", t) from None
 
 
 @dataclass(frozen=True)

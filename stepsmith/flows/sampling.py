@@ -12,7 +12,7 @@ from ..integrators.core import options
 from ..integrators.methods import sde, tableaus
 from ..integrators.methods.places import ALIASES
 from . import adaptive, fixed, grids, stochastic
-from .model import Model
+from .model import Model, check_values
 from .samples import Counter, Samples
 
 Tensor = torch.Tensor
@@ -205,6 +205,7 @@ def _noise(model: Any, x: Any) -> Tensor:
     if not isinstance(x, Tensor) or x.ndim < 2 or x.dtype not in (torch.float32, torch.float64) or 0 in x.shape:
         got = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
         raise options.OptionError(f"x must be noise (B, *features) of float32 or float64, got {got}")
+    check_values(x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite noise, got NaN or infinite numbers")
     return x

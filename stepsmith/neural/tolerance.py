@@ -57,11 +57,13 @@ def as_in(host: str | None, controller: Any, method: Any, eased: bool | None) ->
 
 def easing(even_steps: Any, first_step: Any, warm_start: Any = False, steps: str = "plain") -> bool | None:
     """Whether a solve has even steps and a bold start: True for both, False for neither; None where it has one of
-    them, or a warm start, which were not measured alone, or where steps="auto" decides."""
+    them, or a warm start, which were not measured alone, or where steps="auto" decides.  OptionError for what is no
+    truth value."""
     bold = isinstance(first_step, str) and first_step == "bold"  # else it may be an array
+    even_steps, warm_start = options.flag("even_steps", even_steps), options.flag("warm_start", warm_start)
     if even_steps and bold and not warm_start:
         return True
-    return None if even_steps or bold or warm_start or steps != "plain" else False
+    return None if even_steps or bold or warm_start or (isinstance(steps, str) and steps != "plain") else False
 
 
 def known(controller: Any, method: str, eased: bool | None) -> float | None:

@@ -42,9 +42,11 @@ def check(method: SDEMethod, noise: Any, interpretation: Any, adaptive: bool) ->
     """OptionError where a method does not go with the kind of noise, with the meaning of g dW that the caller expects
     (`interpretation`, None: the method's own), or with adaptive steps."""
     for option, value, known in (("noise", noise, NOISES), ("interpretation", interpretation, INTERPRETATIONS)):
-        if value not in known and not (option == "interpretation" and value is None):
-            if not isinstance(value, str):
-                raise refuse(option, f"one of {', '.join(repr(k) for k in known)}", value)
+        if option == "interpretation" and value is None:
+            continue
+        if not isinstance(value, str):
+            raise refuse(option, f"one of {', '.join(repr(k) for k in known)}", value)
+        if value not in known:
             raise OptionError(str(unknown(option, value, known)))
     if noise not in method.noises:
         others = ", ".join(name for name in NAMES if noise in get(name).noises)

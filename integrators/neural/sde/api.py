@@ -13,7 +13,7 @@ import torch
 from ...core import options, tolerance_scale
 from ...core import record as rec
 from ...core.runner import check
-from ...core.solver_options import checked_limit, checked_step, one_tolerance_each, unmet
+from ...core.solver_options import checked_limit, checked_size, checked_step, one_tolerance_each, unmet
 from ...engine import trained_method
 from ...methods import sde
 from .. import checks
@@ -164,7 +164,7 @@ def sdeint(
         first_step=checked_step(first_step, span, cut=True),
         min_step=least,
         max_step=most,
-        step_size=options.positive("step_size", step_size, none=True),
+        step_size=None if adaptive else checked_size(step_size, float(times[0]), float(times[-1])),
         max_steps=checked_limit(max_steps),
         revisit=options.flag("revisit", revisit),
         heuristics=bool(heuristics) and adaptive,
@@ -271,7 +271,10 @@ def _ids(sample_ids: Any, rows: int) -> np.ndarray:
     """Numbers (rows,) of the samples."""
     if sample_ids is None:
         return np.arange(rows)
-    raw = np.asarray(sample_ids.detach().cpu() if isinstance(sample_ids, Tensor) else sample_ids)
+    try:
+        raw = np.asarray(sample_ids.detach().cpu() if isinstance(sample_ids, Tensor) else sample_ids)
+    except (TypeError, ValueError, RuntimeError):  # what is no array, or a tensor that holds no values
+        raw = np.zeros(0)
     if raw.dtype.kind not in "iu" or raw.shape != (rows,):
         raise options.refuse("sample_ids", f"{rows} whole numbers, one a sample", sample_ids)
     return raw.astype(np.int64)

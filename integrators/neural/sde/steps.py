@@ -35,8 +35,9 @@ def fixed_pass(plan: Plan, again: Plan, y0: Tensor, noises: int) -> Taken:
     moves: list[tuple[Step, Tensor] | None] = []  # a step with a gradient and its end, and None where an output is
     began, before = y0, 1  # the state that the first of them begins at, and the outputs before it
     for a, b, count in zip(plan.t[:-1], plan.t[1:], counts, strict=True):
-        times = a + (b - a) * np.arange(count + 1) / count
-        times[-1] = b
+        most = int(min(count, plan.max_steps - steps + 1))  # no more than are taken
+        times = a + (b - a) * np.arange(most + 1) / count
+        times[-1] = b if most == count else times[-1]
         for t, end in zip(times[:-1], times[1:], strict=True):
             bad = steps >= plan.max_steps
             if bad:

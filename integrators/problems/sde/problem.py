@@ -12,6 +12,7 @@ from ...core.errors import OptionError, refuse
 from ...core.options import choice
 from ...methods.sde import INTERPRETATIONS, NOISES
 from ..problem import Problem
+from ..states import array_of
 
 Exact = Callable[..., np.ndarray]
 
@@ -56,10 +57,10 @@ class SDEProblem:
             choice("interpretation", self.interpretation, INTERPRETATIONS)
         if self.exact is not None and not callable(self.exact):
             raise refuse("exact", "a function exact(t, w, h, y0, p) or None", self.exact)
-        if np.ndim(self.y0) > 1 or np.iscomplexobj(self.y0):
-            raise ValueError(f"y0 must be one-dimensional and real, got shape {np.shape(self.y0)}")
+        y0 = np.atleast_1d(array_of("y0", self.y0))
+        if y0.ndim > 1 or np.iscomplexobj(y0):
+            raise ValueError(f"y0 must be one-dimensional and real, got shape {y0.shape}")
         parts = {}
-        y0 = np.atleast_1d(np.asarray(self.y0))
         for role in ("drift", "diffusion"):
             fn = getattr(self, role)
             if not callable(fn):

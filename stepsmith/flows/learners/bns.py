@@ -39,6 +39,7 @@ def fit(
 
     loss: "path", that of `solver_search`, or "end", the logarithm of the mean square error of the samples.
     """
+    fit_last = options.flag("fit_last", fit_last)
     measure = solver_search.path_error if options.choice("loss", loss, ("path", "end")) == "path" else None
     times, n = task.times(), task.steps
     logits = logits_of(times)

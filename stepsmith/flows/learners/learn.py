@@ -78,8 +78,13 @@ def learn(
         options.count(name, given[name])
     if "rate" in given:
         options.positive("rate", given["rate"])
-    if dtype not in (torch.float32, torch.float64):
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
         raise options.refuse("dtype", "torch.float32 or torch.float64", dtype)
+    if device is not None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, TypeError, ValueError):
+            raise options.refuse("device", "a device of torch's that is here, such as 'cpu', or None", device) from None
     minutes = options.positive("minutes", minutes, none=True)
     seed, n_train = options.count("seed", seed, 0), options.count("n_train", n_train)
     n_validate, batch = options.count("n_validate", n_validate), options.count("batch", batch)

@@ -17,6 +17,9 @@ def shape_of(model: Model, shape: Any) -> tuple[int, ...]:
         raise options.OptionError("shape must be given, that of one sample such as (64,): this model does not know it")
     sizes = [shape] if isinstance(shape, int) else shape
     try:
-        return tuple(options.count("shape", n) for n in sizes)
+        found = tuple(options.count("shape", n) for n in sizes)
     except TypeError:
-        raise options.refuse("shape", "whole numbers of at least 1, such as (64,)", shape) from None
+        found = ()
+    if not found:
+        raise options.refuse("shape", "whole numbers of at least 1, such as (64,)", shape)
+    return found

@@ -134,8 +134,12 @@ def solve(
     """
     if getattr(problem, "state", None) is not None:
         atol = problem.state.scales(atol)
-    given = (problem, method, _controller(controller, problem, method), rtol, atol, t_eval, first_step, max_steps, log)
-    if events is None and not dense and max_step is min_step is tstops is None and save_every == 1:
+    law = _controller(controller, problem, method)
+    given = (problem, method, law, rtol, atol, t_eval, first_step, max_steps, log)
+    if hasattr(law, "portfolio"):
+        follow = _follow(events, dense, max_step, min_step, tstops, save_every)
+        sol = _portfolio(law, follow).solve_portfolio(problem, law, *given[3:])
+    elif events is None and not dense and max_step is min_step is tstops is None and save_every == 1:
         sol = _solver()(*given)
     else:
         sol = _followed(*given, _follow(events, dense, max_step, min_step, tstops, save_every))
@@ -224,6 +228,9 @@ def solve_ensemble(
     if device == "cuda":
         from .integrators.engine import cuda
 
+        if hasattr(law, "portfolio"):
+            raise OptionError(f"a portfolio of methods runs on device 'cpu', got {law.portfolio.name!r} on 'cuda'")
+
         if follow.asked:
             raise OptionError("events, dense, max_step, min_step and tstops are for device 'cpu'")
         if threads is not None:
@@ -237,7 +244,9 @@ def solve_ensemble(
         if block is not None:
             raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
         run, own = ensemble.solve_ensemble, threads
-        if executor is not None:
+        if hasattr(law, "portfolio"):
+            run = _portfolio_ensemble(law, follow, executor)
+        elif executor is not None:
             run = _spread(follow, executor)
         elif follow.asked:
             from .integrators.engine.follow_ensemble import solve_followed_ensemble
@@ -252,7 +261,8 @@ def solve_ensemble(
             sol = run(*given, report=report)
     else:
         sol = run(*given, report=None)
-    _said_if_stiff(batch, method, sol)
+    if not hasattr(law, "portfolio"):
+        _said_if_stiff(batch, method, sol)
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
 
 
@@ -332,7 +342,41 @@ def _method() -> Any:
     return get
 
 
+def _portfolio(law: Any, follow: Any) -> Any:
+    """The engine of portfolios; OptionError for options that they do not take."""
+    from .integrators.engine import portfolio
+
+    if follow.asked:
+        raise OptionError(
+            f"events, dense, max_step, min_step, tstops and save_every are for one method, not for the portfolio "
+            f"{law.portfolio.name!r}"
+        )
+    return portfolio
+
+
+def _portfolio_ensemble(law: Any, follow: Any, executor: Any) -> Any:
+    """`solve_ensemble` of a portfolio, whose controller brings the methods along."""
+    from .integrators.engine.portfolio_ensemble import solve_portfolio_ensemble
+
+    _portfolio(law, follow)
+    if executor is not None:
+        raise OptionError(f"executor is for one method, not for the portfolio {law.portfolio.name!r}")
+
+    def run(batch: Any, method: Any, *more: Any, report: Any = None) -> Any:
+        return solve_portfolio_ensemble(batch, *more, report=report)
+
+    return run
+
+
 def _controller(value: Any, source: Any, method: Any) -> Any:
+    if not (isinstance(method, str) and "+" not in method):
+        from .integrators.methods.portfolio import given_portfolio, is_portfolio
+
+        if is_portfolio(method):
+            from .controllers.switching.registry import switching
+
+            family = getattr(source, "family", None)
+            return switching(given_portfolio(method), value, lambda one, name: controller(one, family, name))
     if value is None:
         value = _method()(method).own_law()
     if not isinstance(value, (str, os.PathLike)):

@@ -31,7 +31,7 @@ N_HEAD = 6
 # answer
 ACCEPT = 0  # 1.0 to accept the attempt, 0.0 to reject it
 LOG_FACTOR = 1  # natural logarithm of the next size over this one
-FLAGS = 2  # sum of the three below
+FLAGS = 2  # sum of the four below
 FALLBACK = 3  # 1.0 where the base law answered in the place of a learned decision
 ANSWER = ("accept", "log_factor", "flags", "fallback")
 N_OUT = len(ANSWER)
@@ -41,6 +41,9 @@ N_OUT = len(ANSWER)
 KEEP_JACOBIAN = 1.0
 REFRESH_JACOBIAN = 2.0
 KEEP_LU = 4.0
+# in a portfolio of methods (`methods.portfolio`): `METHOD*(k + 1)` asks that the next step be taken with method k;
+# nothing of it: the method stays
+METHOD = 8.0
 
 
 @dataclass(frozen=True)

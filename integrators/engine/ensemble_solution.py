@@ -18,7 +18,8 @@ from .ragged import Ragged
 @dataclass(frozen=True)
 class EnsembleStats:
     """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
-    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.
+    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.  nswitch:
+    changes of the method, in a portfolio; else None.
     """
 
     nfev: np.ndarray
@@ -30,6 +31,7 @@ class EnsembleStats:
     nlu: np.ndarray
     nsolve: np.ndarray
     naccept_over: np.ndarray
+    nswitch: np.ndarray | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +41,8 @@ class EnsembleSolution:
     the trajectories, or None. h_next (B,): the step size that would have come next, or None. tolerance_scale: what the
     controller multiplied the tolerances asked for by. t_events, y_events: for every function in `events`, the times
     (`t_events[e][i]`, (k,)) and states (k, n) of trajectory i, or None without. dense: with dense=True, `dense[i](t)`,
-    a `DenseOutput`, and `sol(t)` of all of them. Printed, it is a summary of some lines.
+    a `DenseOutput`, and `sol(t)` of all of them. method (B,): of a portfolio, the index of the method that was at work
+    in the end, or None. Printed, it is a summary of some lines.
     """
 
     t: np.ndarray
@@ -54,6 +57,7 @@ class EnsembleSolution:
     t_events: tuple[Ragged, ...] | None = None
     y_events: tuple[Ragged, ...] | None = None
     dense: EnsembleDense | None = None
+    method: np.ndarray | None = None
 
     def __call__(self, t: Any) -> np.ndarray:
         """The states of all trajectories at t (k,), (B, k, n), by dense output; OptionError where that was not kept."""
@@ -124,6 +128,9 @@ def _summary(sol: EnsembleSolution) -> Iterator[str]:
             f"  evaluations of the right-hand side: {nfev.mean():.1f} on average, {nfev.max()} at most; "
             f"{sol.stats.wall_s / count:.2g} s a trajectory"
         )
+    if sol.stats.nswitch is not None and count:
+        switches = sol.stats.nswitch
+        yield f"  changes of the method: {switches.mean():.1f} on average, {switches.max()} at most"
     over = np.flatnonzero(sol.stats.naccept_over)
     if over.size:
         yield (

@@ -104,7 +104,7 @@ def in_chunks(part: Part, count: int, size: int, what: Kept, t_eval: np.ndarray 
         if reducer is not None:
             whole["output"] = _row(whole.get("output"), reducer, sol, lo, count)
         del sol  # before the next chunk's outputs are made
-    counts: dict[str, Any] = {name: whole.pop(name) for name in _COUNTS}
+    counts: dict[str, Any] = {name: whole.pop(name, None) for name in _COUNTS}
     stats = EnsembleStats(wall_s=wall, **counts)
     return EnsembleSolution(stats=stats, t_eval=t_eval, tolerance_scale=scale, **whole)  # type: ignore[arg-type]
 
@@ -114,10 +114,12 @@ _COUNTS = tuple(f.name for f in dataclasses.fields(EnsembleStats) if f.name != "
 
 def _columns(sol: EnsembleSolution, evaluated: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of a chunk whose first axis is its trajectories, by name."""
-    for name in ("t", "y", "status", "h_next", *(("y_eval",) if evaluated and sol.y_eval is not None else ())):
+    more = (("y_eval",) if evaluated and sol.y_eval is not None else ()) + (("method",) if sol.method is not None else ())
+    for name in ("t", "y", "status", "h_next", *more):
         yield name, getattr(sol, name)
     for name in _COUNTS:
-        yield name, getattr(sol.stats, name)
+        if getattr(sol.stats, name) is not None:
+            yield name, getattr(sol.stats, name)
 
 
 def _put(whole: np.ndarray | None, value: np.ndarray, lo: int, count: int) -> np.ndarray:

@@ -21,6 +21,7 @@ class Stats:
     attempts, Jacobians, LU factorisations, back-substitutions, answers of the controller that were replaced by its base
     law, and seconds inside the compiled solve, the controller's own evaluation included and compilation not.
     naccept_over: accepted attempts whose scaled error estimate exceeded 1, the tolerance: the controller let them pass.
+    nswitch: changes of the method, in a portfolio.
     """
 
     nfev: int
@@ -32,6 +33,7 @@ class Stats:
     nfallback: int
     naccept_over: int
     wall_s: float
+    nswitch: int = 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -41,7 +43,8 @@ class Solution:
     `record_names`, or None.  `method`, `controller`: the names of what solved it, or "".  `tolerance_scale`: what the
     controller multiplied the tolerances asked for by.  `t_events`, `y_events`: times (k,) and states (k, n) of the
     events of every function in `events`, or None without.  `sol`: with dense=True the solution as a function of time,
-    else None; `sol(t)` calls it.  Printed, it is five lines.
+    else None; `sol(t)` calls it.  `switches`: of a portfolio, the times from which on each method was at work, with its
+    name; else None.  Printed, it is five lines.
     """
 
     t: np.ndarray
@@ -57,6 +60,7 @@ class Solution:
     t_events: list[np.ndarray] | None = None
     y_events: list[np.ndarray] | None = None
     sol: DenseOutput | None = None
+    switches: list[tuple[float, str]] | None = None
 
     record_names = RECORD_NAMES  # a plain class attribute, not a field
 
@@ -75,6 +79,6 @@ class Solution:
     def __setstate__(self, state: Any) -> None:
         """Fields of a pickle; one of an earlier version has fewer."""
         since = {"record": None, "method": "", "controller": "", "tolerance_scale": 1.0}
-        since |= {"t_events": None, "y_events": None, "sol": None}
+        since |= {"t_events": None, "y_events": None, "sol": None, "switches": None}
         for name, value in {**since, **state[1]}.items():
             setattr(self, name, value)

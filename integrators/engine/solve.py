@@ -137,8 +137,10 @@ _HEAD = _N_PACK + layout.N_STATS
 # places in a pack, and of a count or a status among the statistics in it
 _MOST, _STEPS, _RECORDS, _T = (layout.AT[name] for name in ("most", "steps", "records", "t"))
 _STATUS = layout.STATS.index("status")
-# all fields of `Stats` but the last, wall_s
-_counts = operator.itemgetter(*(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name != "wall_s"))
+# all fields of `Stats` but the last two, wall_s and nswitch
+_counts = operator.itemgetter(
+    *(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name not in ("wall_s", "nswitch"))
+)
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)

@@ -23,6 +23,8 @@ NON_FINITE = -3
 BAD_START = -4
 # of trajectories that are followed (`followed`)
 EVENT = 3
+# of a method of a portfolio (`member`): the trajectory goes on with another method
+SWITCH = 4
 BAD_EVENT = -5
 ENDLESS = -6
 SMALLEST = -7
@@ -45,6 +47,7 @@ MESSAGES = {
     "the last good state is returned",
     BAD_START: "right-hand side is not finite at the initial state",
     EVENT: "a terminal event ended the solve",
+    SWITCH: "goes on with another method of the portfolio",
     BAD_EVENT: "an event's value or the state after its reset is NaN; the last good state is returned",
     ENDLESS: "an event with a reset recurs without end: its repetitions came closer together than the state resolves; "
     "the last good state is returned (make the event terminal, or let the reset hold the state)",

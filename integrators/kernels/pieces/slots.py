@@ -138,3 +138,15 @@ SUBSTEPS: tuple = (0,)
 COST: tuple = (0.0,)
 COEF: tuple = (0.0,)
 HJ = LIVE = COL = ERRS = NEW = ROUGH = FIRST_ROUGH = PA = PB = TAB = FS = DC = 0
+
+# one method of a portfolio (`member`): its place among the methods, how many there are; whether its record holds the
+# spectral estimate of its Jacobian, and that; places in `carry`, and rows of the controller's state that belong to all
+# methods, from RULE_AT on; a status; whether a lane comes from another method, the method that is asked for plus 1 (0:
+# none), the norm of the Jacobian
+HERE = METHODS = 1
+SPECTRAL = False
+jacobian_norm = _compiled
+CARRY_NEXT = CARRY_METHOD = CARRY = 0
+RULE_AT = RULE_ROWS = 0
+SWITCH = 0
+BACK = WANT = JNORM = 0

@@ -143,8 +143,8 @@ def _error(src: Source, tableau: ExplicitTableau, n: int, names: list[str], slot
         post += f"A[R + {record.YNORM}*W + l] = sqrt(@{sums}*{1.0 / n!r})\n"
         sums += 1
     src.loop(n, sums, body, post)
-    if record.HS in slots and tableau.stiffness is not None:
-        _stiffness(src, tableau, tableau.stiffness, n)
+    if record.HS in slots and tableau.last_pair is not None:
+        _stiffness(src, tableau, tableau.last_pair, n)
     if record.CURV in slots and tableau.fsal:
         curvature(src, n, f"K{tableau.stages - 1}")
 
@@ -153,12 +153,19 @@ def _stiffness(src: Source, tableau: ExplicitTableau, pair: tuple[int, int], n: 
     """h*S, S = |k_j - k_i|/|g_j - g_i| for two stages with the same c (Shampine; Hairer & Wanner II, IV.2)."""
     i, j = pair
     s = tableau.stages
-    if not (tableau.fsal and j == s - 1 and i == s - 2):
+    if not (j == s - 1 and i == s - 2):
         raise ValueError(f"{tableau.name}: the stiffness pair must be the last two stages, the only ones that are kept")
+    apart = "A[YN + j] - A[G + j]"
+    if not tableau.fsal:  # the states of the stages are gone, but not the slopes that they were made of
+        rows, _ = rounded(tableau)
+        other = [*rows[i], *[0.0] * (len(rows[j]) - len(rows[i]))]
+        moved = weighted_sum([float(a) - float(b) for a, b in zip(rows[j], other, strict=True)],
+                             [f"K{k}" for k in range(s)])
+        apart = f"A[HS + l]*({moved})"
     src.loop(
         n,
         2,
-        f"dk = A[K{j} + j] - A[K{i} + j]\ndg = A[YN + j] - A[G + j]\n@0 += dk*dk\n@1 += dg*dg\n",
+        f"dk = A[K{j} + j] - A[K{i} + j]\ndg = {apart}\n@0 += dk*dk\n@1 += dg*dg\n",
         f"A[R + {record.HS}*W + l] = where(@1 > 0.0, fabs(A[HS + l])*sqrt(@0/@1), 0.0)\n",
     )
 

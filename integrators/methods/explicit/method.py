@@ -25,7 +25,7 @@ def explicit(tableau: ExplicitTableau, doc: str = "", source: str = "", own: boo
     fills = COMMON | {record.ERR, record.ORDER, record.YNORM, record.ENORM}
     if tableau.fsal:
         fills |= {record.CURV}  # others do not know the slope at the step's end yet
-    if tableau.stiffness is not None:
+    if tableau.last_pair is not None:
         fills |= {record.HS}
     return Method(
         tableau.name,

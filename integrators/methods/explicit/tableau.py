@@ -263,6 +263,17 @@ class ExplicitTableau:
         return row
 
     @cached_property
+    def last_pair(self) -> tuple[int, int] | None:
+        """`stiffness`; of a method that is not FSAL, and says none, its last two stages where both are at c = 1 with
+        different stage values.  The engine's kernels estimate stiffness from it.
+        """
+        i, j = self.stages - 2, self.stages - 1
+        if self.stiffness is not None or self.fsal or i < 1:
+            return self.stiffness
+        same = self.c[i] == self.c[j] == 1 and (*self.a[i], *[0] * (len(self.a[j]) - len(self.a[i]))) != self.a[j]
+        return (i, j) if same else None
+
+    @cached_property
     def stability_polynomial(self) -> tuple[Number, ...]:
         """R(z) = 1 + z b^T (I - zA)^-1 1, ascending; y_new = R(h lambda) y for y' = lambda y."""
         coefficients: list[Number] = [Fraction(1)]

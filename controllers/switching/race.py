@@ -116,4 +116,8 @@ def race_rule(portfolio: Portfolio, **values: float) -> Rule:
             raise OptionError(f"{name} of rule 'race' must be from {low:g} to {high:g}, got {value!r}")
     chosen: Mapping[str, float] = {name: float(values.get(name, default)) for name, default in DEFAULTS.items()}
     doc = "the method that gets furthest for what it costs; the others have short trials, more and more rarely"
-    return Rule("race", race, tuple(chosen.items()), lambda v, here: list(v.values()), lambda count: ROWS + count, doc=doc)
+    return Rule("race", race, tuple(chosen.items()), _numbers, ROWS + len(portfolio), doc=doc)
+
+
+def _numbers(values: dict[str, float], here: int) -> list[float]:
+    return list(values.values())

@@ -58,7 +58,7 @@ class Rule:
     decide: Callable[..., None]
     values: tuple[tuple[str, float], ...]
     numbers: Callable[[dict[str, float], int], list[float]]
-    rows: Callable[[int], int]
+    rows: int
     reads: frozenset[int] = frozenset()
     doc: str = ""
     source: str = ""

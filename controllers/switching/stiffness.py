@@ -17,6 +17,7 @@ In OrdinaryDiffEq.jl a switch may follow a rejected attempt; here it waits for t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -80,17 +81,18 @@ RANGES = {
 def auto_switch_rule(portfolio: Portfolio, **values: float) -> Rule:
     """AutoSwitch with its published constants, or others by their names there."""
     size = stability_size(portfolio, "auto_switch")
-
-    def numbers(v: dict[str, float], here: int) -> list[float]:
-        factor = math.log(v["dtfac"])
-        if here == 0:
-            return [size, v["nonstifftol"], factor, v["maxstiffstep"]]
-        return [size, v["stifftol"], -factor, v["maxnonstiffstep"]]
-
     doc = "OrdinaryDiffEq.jl's AutoSwitch: attempts in a row whose h rho exceeds .9 of the stability interval"
     source = "SciML, OrdinaryDiffEq.jl, AutoSwitch"
     chosen = _chosen("auto_switch", AUTO_SWITCH, values)
-    return Rule("auto_switch", auto_switch, chosen, numbers, lambda count: 1, frozenset({record.HS}), doc, source)
+    numbers = functools.partial(_of_auto_switch, size)
+    return Rule("auto_switch", auto_switch, chosen, numbers, 1, frozenset({record.HS}), doc, source)
+
+
+def _of_auto_switch(size: float, v: dict[str, float], here: int) -> list[float]:
+    factor = math.log(v["dtfac"])
+    if here == 0:
+        return [size, v["nonstifftol"], factor, v["maxstiffstep"]]
+    return [size, v["stifftol"], -factor, v["maxnonstiffstep"]]
 
 
 def hairer_rule(portfolio: Portfolio, **values: float) -> Rule:
@@ -99,15 +101,16 @@ def hairer_rule(portfolio: Portfolio, **values: float) -> Rule:
     (1, the change of the size).
     """
     size = stability_size(portfolio, "hairer")
-
-    def numbers(v: dict[str, float], here: int) -> list[float]:
-        factor = math.log(v["dtfac"])
-        return [size - v["margin"], 0.0, factor if here == 0 else -factor, v["stiff"], v["calm"]]
-
     doc = "dopri5's stiffness test: 15 steps at the end of the stability interval, unless 6 in a row are not"
     source = "Hairer, Norsett and Wanner I, dopri5.f; Hairer and Wanner II, IV.2"
     chosen = _chosen("hairer", HAIRER, values)
-    return Rule("hairer", hairer, chosen, numbers, lambda count: 2, frozenset({record.HS}), doc, source)
+    numbers = functools.partial(_of_hairer, size)
+    return Rule("hairer", hairer, chosen, numbers, 2, frozenset({record.HS}), doc, source)
+
+
+def _of_hairer(size: float, v: dict[str, float], here: int) -> list[float]:
+    factor = math.log(v["dtfac"])
+    return [size - v["margin"], 0.0, factor if here == 0 else -factor, v["stiff"], v["calm"]]
 
 
 def stability_size(portfolio: Portfolio, rule: str) -> float:

@@ -24,7 +24,7 @@ class Face:
     def __init__(self, law: Any, rule: Rule, here: int, count: int) -> None:
         self.law, self.rule, self.here, self.count = law, rule, here, count
         self.name = f"{law.name} with {rule.name}"
-        self.rule_at, self.rule_rows = int(law.n_state), rule.rows(count)
+        self.rule_at, self.rule_rows = int(law.n_state), rule.rows
         self.n_state = self.rule_at + self.rule_rows
         own = np.ascontiguousarray(law.params, dtype=np.float64)
         place = Place(here, count, self.rule_at, len(own))

@@ -106,6 +106,13 @@ def is_portfolio(method: Any) -> bool:
     return isinstance(method, Portfolio) or (isinstance(method, str) and AND in method)
 
 
+def asked(method: Any) -> str:
+    """The name of a method or a portfolio, for what is written down under it: comparisons, fits."""
+    from . import registered
+
+    return given_portfolio(method).name if is_portfolio(method) else registered(method)
+
+
 def given_portfolio(method: Any) -> Portfolio:
     """The portfolio that `method` names or is."""
     return method if isinstance(method, Portfolio) else Portfolio(options.text("method", method))

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...integrators import methods, problems
 from ...integrators.engine.costs import NONE, Costs, of_family
-from ...integrators.engine.ensemble import solve_ensemble
+from ...integrators.engine.either import ensemble_either, solve_either
 from ...integrators.engine.measure import errors
-from ...integrators.engine.solve import Solution, solve
+from ...integrators.engine.solve import Solution
 from ...integrators.problems.families import Family
 from ...integrators.problems.problem import Batch
 from ..config import settings
@@ -156,11 +156,11 @@ class Split:
         """A call that solves instance i alone, as `ss.solve` does, outputs at the family's times included."""
         times, atol = self.batch.times(self.family.fractions)[i], rtol * self.family.atol_factor
         problem = self.batch[i]
-        return lambda: solve(problem, self.method, controller, rtol, atol, times, None, max_steps)
+        return lambda: solve_either(problem, self.method, controller, rtol, atol, times, None, max_steps)
 
     def _solve(self, batch: Batch, controller: Any, rtol: Array, max_steps: int, **options: Any) -> Any:
         times, atol = batch.times(self.family.fractions), (rtol * self.family.atol_factor)[:, None]
-        return solve_ensemble(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
+        return ensemble_either(batch, self.method, controller, rtol, atol, t_eval=times, max_steps=max_steps, **options)
 
 
 def bytes_each(family: Family) -> int:

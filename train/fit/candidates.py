@@ -30,8 +30,9 @@ from ..evaluate.splits import Split, Sweep
 
 SHARE = 0.9  # of the instances that must have the wanted error
 SURE = 0.9  # probability that a settled tolerance gives the wanted error on that share of all instances
+MAX_STEPS = 50_000  # attempts of a solve in a sweep
 FINER = 5  # tolerances between two of the coarse grid
-KINDS = ("published", "tuned", "learned", "given")
+KINDS = ("published", "tuned", "learned", "given", "portfolio")
 #: published laws that are tried under every method; under the best methods all of them are
 FIRST = ("i", "universal_law", "pi34", "pi42", "h211b", "predictive")
 

@@ -14,6 +14,7 @@ from ...controllers.file import save
 from ...controllers.laws import tuned
 from ...controllers.laws.law import Law
 from ...controllers.learned import Learned
+from ...controllers.switching.switching import Switching
 from ...integrators.problems.families import Family
 from ..evaluate.splits import Split
 from ..run.provenance import provenance
@@ -167,6 +168,8 @@ class Fit:
         controller = self.chosen.controller
         if isinstance(controller, Learned):
             return save(controller, folder / "controller.safetensors").name
+        if isinstance(controller, Switching):
+            return controller.rule.name  # over the law that each method has by itself
         assert isinstance(controller, Law)
         facts = {
             "family": self.family.name, "method": self.chosen.method, "base": self.chosen.name,

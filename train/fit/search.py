@@ -6,8 +6,8 @@ Steps, each only where time is left, every step kept in the folder so that a fit
    instances); their tolerances are then set on training instances too
 2. by the clock, the best law of the cheapest methods
 3. a tuned law for the fastest method, and learned controllers that ship for it or are given
-4. a choice, simplest first: a tuned law replaces the published one, and a learned controller replaces a law, where the
-   interval of the ratio of times lies below 1
+4. a choice, simplest first: a tuned law replaces the published one, a learned controller a law, and a portfolio of an
+   explicit and an implicit method (`portfolios`) these, where the interval of the ratio of times lies below 1
 5. on test instances that nothing has been chosen on: the recommended solver against the solver that runs where nothing
    is asked for, and against the baseline
 """
@@ -32,6 +32,7 @@ from ...integrators.core.errors import OptionError
 from ...integrators.core.solver_options import LARGEST_RTOL
 from ...integrators.engine.costs import NONE
 from ...integrators.engine.spread import checked
+from ...integrators.methods.portfolio import is_portfolio
 from ...integrators.problems.families import Family
 from ..config import settings
 from ..evaluate.curves import Array
@@ -41,14 +42,13 @@ from ..tune import pycma
 from ..tune.search import published as published_names
 from ..tune.search import tune_splits
 from . import candidates as tries
-from . import clock
+from . import clock, portfolios
 from .against import against_default, against_row, against_scipy
-from .candidates import FIRST, Candidate, cheapest, method_names, published, settle, sweep
+from .candidates import FIRST, MAX_STEPS, Candidate, cheapest, method_names, published, settle, sweep
 from .notes import Notes
 from .report import Fit, Row
 
 TRAIN, VALIDATION, TEST, TOLERANCES = 48, 32, 48, 24
-MAX_STEPS = 50_000  # attempts of a solve in a sweep
 DEFAULT = ("tsit5", "universal_law")
 NEAR = 1.5  # methods within this factor of the least work are clocked
 
@@ -117,6 +117,8 @@ class _Search:
     def split(self, method: str, name: str = "validation", n: int = VALIDATION) -> Split:
         """A split under a method; instances and references are drawn once."""
         key = f"{name} {method}"
+        if is_portfolio(method):
+            return portfolios.split_of(method, lambda member: self.split(member, name, n))
         if key not in self.splits:
             known = next((s for k, s in self.splits.items() if k.startswith(f"{name} ")), None)
             if known is None or methods.get(method).implicit:
@@ -203,10 +205,9 @@ class _Search:
             self.tried |= zip([tries.label_of(name, only) for name in open_], found, strict=True)
 
     def candidate(self, method: str, law: str) -> Candidate:
-        split = self.split(method)
         made = registry.get(law)
         made = made.general() if methods.get(method).implicit else made
-        return sweep(split, law, "published", made, self.rtols, MAX_STEPS)
+        return sweep(self.split(method), law, "published", made, self.rtols, MAX_STEPS)
 
     def work(self, c: Candidate) -> float:
         point = c.at(self.error)
@@ -232,12 +233,11 @@ class _Search:
         if plain is not None and plain[0] is not chosen:
             r = clock.ratio(timed[0][1], plain[1], self.seed)
             pays = r.high < 1.0
-            name = f"{chosen.method} {chosen.name}"
-            self.notes.steps.append(
-                {"controller": name, "kind": chosen.kind, "against": "default", **r.to_json(), "taken": pays}
-            )
+            what = {"controller": f"{chosen.method} {chosen.name}", "kind": chosen.kind, "against": "default"}
+            self.notes.steps.append({**what, **r.to_json(), "taken": pays})
             chosen = chosen if pays else plain[0]
-        for c in [*self.tuned(chosen), *self.learned(chosen.method)]:
+        portfolio = portfolios.proposals(self, [c for c, _ in timed])
+        for c in [*self.tuned(chosen), *self.learned(chosen.method), *portfolio]:
             times = clock.seconds({"new": self.calls(c), "old": self.calls(chosen)}, limit=20.0)
             r = clock.ratio(times["new"], times["old"], self.seed)
             pays = r.high < 1.0
@@ -245,9 +245,8 @@ class _Search:
                 f"  {c.kind} {c.name}: {r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}] of {chosen.name}'s time, "
                 + ("taken" if pays else "which does not pay beyond doubt: the simpler one stays")
             )
-            self.notes.steps.append(
-                {"controller": c.name, "kind": c.kind, "against": chosen.name, **r.to_json(), "taken": pays}
-            )
+            what = {"controller": c.name, "kind": c.kind, "against": chosen.name}
+            self.notes.steps.append({**what, **r.to_json(), "taken": pays})
             chosen = c if pays else chosen
         return chosen
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...integrators import methods
 from ...integrators.core import options
 from ...integrators.core.errors import OptionError
+from ...integrators.methods import portfolio
 from ..config import reading
 
 KEYS = ("method", "controller", "rtol", "atol")
@@ -25,7 +25,7 @@ def settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise OptionError(f"{path}: {', '.join(missing)} missing")
-    methods.named(found["method"])
+    portfolio.asked(found["method"])
     beside = Path(path).parent / options.text("controller", found["controller"])
     if beside.is_file():
         found["controller"] = str(beside)

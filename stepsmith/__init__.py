@@ -36,6 +36,8 @@ _LAZY = {
     "Batch": (".integrators.problems.problem", "Batch"),
     "Family": (".integrators.problems.families", "Family"),
     "Solution": (".integrators.engine.solve", "Solution"),
+    "Portfolio": (".integrators.methods.portfolio", "Portfolio"),
+    "portfolio": (".controllers.switching.made", "portfolio"),
     "SDEProblem": (".integrators.problems.sde.problem", "SDEProblem"),
     "sdes": (".integrators.problems.sde", None),
     "load_controller": (".controllers.file", "load_controller"),
@@ -77,6 +79,13 @@ def _solver() -> Any:
     from .integrators.engine.solve import solve
 
     return solve
+
+
+@functools.cache
+def _chosen() -> Any:
+    from .integrators.engine import chosen
+
+    return chosen
 
 
 @functools.cache
@@ -124,7 +133,8 @@ def solve(
     save_every: int = 1,
 ) -> Solution:
     """Integrate one problem; `controller` may be a name, a path or an object; None or "auto" is the method's own law
-    ("universal_law" of explicit methods, see `docs/methods.md`).
+    ("universal_law" of explicit methods, see `docs/methods.md`).  method: a name, or several with "+" between them, a
+    portfolio, between which a rule switches ("tsit5+rodas5p", see `docs/portfolios.md`).
 
     events: a function g(t, y, p) or a list of them, whose zeros are found; attributes `terminal`, `direction` and
     `reset` (see `docs/events.md`).  dense: whether the solution can be called, `sol(t)`.  max_step, min_step: bounds on
@@ -136,13 +146,14 @@ def solve(
         atol = problem.state.scales(atol)
     law = _controller(controller, problem, method)
     given = (problem, method, law, rtol, atol, t_eval, first_step, max_steps, log)
+    plain = events is None and not dense and max_step is min_step is tstops is None and save_every == 1
+    follow = None if plain else _chosen().follow(events, dense, max_step, min_step, tstops, save_every)
     if hasattr(law, "portfolio"):
-        follow = _follow(events, dense, max_step, min_step, tstops, save_every)
-        sol = _portfolio(law, follow).solve_portfolio(problem, law, *given[3:])
-    elif events is None and not dense and max_step is min_step is tstops is None and save_every == 1:
+        sol = _chosen().with_portfolio(problem, law, follow, *given[3:])
+    elif plain:
         sol = _solver()(*given)
     else:
-        sol = _followed(*given, _follow(events, dense, max_step, min_step, tstops, save_every))
+        sol = _chosen().followed(*given, follow)
     if problem.state is not None:
         sol.y = problem.state.shaped(sol.y)
     return sol
@@ -219,7 +230,7 @@ def solve_ensemble(
     See `stepsmith.integrators.engine.ensemble.solve_ensemble` and `stepsmith.integrators.engine.cuda.solve_ensemble`.
     """
     choice("device", device, ("cpu", "cuda"))
-    follow = _follow(events, dense, max_step, min_step, tstops, 1)
+    follow = _chosen().follow(events, dense, max_step, min_step, tstops, 1)
     batch = _batches()(batch)
     law = _controller(controller, batch, method)
     atol = atol if batch.state is None else batch.state.scales(atol)
@@ -239,19 +250,9 @@ def solve_ensemble(
             raise OptionError("executor is for device 'cpu': a GPU is used by this process")
         run, own = cuda.solve_ensemble, 64 if block is None else block
     else:
-        from .integrators.engine import ensemble
-
         if block is not None:
             raise OptionError(f"block belongs to device 'cuda', not to 'cpu' (use threads), got {block!r}")
-        run, own = ensemble.solve_ensemble, threads
-        if hasattr(law, "portfolio"):
-            run = _portfolio_ensemble(law, follow, executor)
-        elif executor is not None:
-            run = _spread(follow, executor)
-        elif follow.asked:
-            from .integrators.engine.follow_ensemble import solve_followed_ensemble
-
-            run = functools.partial(solve_followed_ensemble, follow=follow)
+        run, own = _chosen().ensemble(law, follow, executor), threads
     kept = output if batch.state is None or not callable(output) else lambda sol: output(sol.shaped(batch.state))
     given = (batch, method, law, rtol, atol, t_eval, first_step, max_steps, own, kept, chunk)
     if flag("progress", progress):
@@ -261,8 +262,7 @@ def solve_ensemble(
             sol = run(*given, report=report)
     else:
         sol = run(*given, report=None)
-    if not hasattr(law, "portfolio"):
-        _said_if_stiff(batch, method, sol)
+    _chosen().said_if_stiff(batch, method, law, sol)
     return sol if batch.state is None else sol.shaped(batch.state, output in ("max", "min"))
 
 
@@ -304,37 +304,6 @@ def solve_sde(
     )  # fmt: skip
 
 
-def _follow(events: Any, *more: Any) -> Any:
-    """The options of a solve that follows its trajectory, checked."""
-    from .integrators.core.follow_options import checked
-    from .integrators.problems.events import given_events
-
-    return checked(given_events(events), *more)
-
-
-def _followed(problem: Any, *more: Any) -> Solution:
-    """`solve` with events, dense output, stops or bounds on the step."""
-    from .integrators.engine.follow_single import solve_followed
-    from .integrators.engine.solve import problem_of
-
-    return solve_followed(problem_of(problem), *more)
-
-
-def _spread(follow: Any, executor: Any) -> Any:
-    """`solve_ensemble` by an executor."""
-    from .integrators.engine import spread, spread_ensemble
-
-    chosen: Any = spread.checked(executor)
-    return functools.partial(spread_ensemble.solve_spread_ensemble, follow=follow, executor=chosen)
-
-
-def _said_if_stiff(batch: Any, method: Any, answer: EnsembleSolution) -> None:
-    """A `StiffnessWarning` where an explicit method was held by stability."""
-    from .integrators.engine import stiff
-
-    stiff.warn_of_ensemble(batch, method, answer)
-
-
 @functools.cache
 def _method() -> Any:
     from .integrators.methods import get
@@ -342,41 +311,13 @@ def _method() -> Any:
     return get
 
 
-def _portfolio(law: Any, follow: Any) -> Any:
-    """The engine of portfolios; OptionError for options that they do not take."""
-    from .integrators.engine import portfolio
-
-    if follow.asked:
-        raise OptionError(
-            f"events, dense, max_step, min_step, tstops and save_every are for one method, not for the portfolio "
-            f"{law.portfolio.name!r}"
-        )
-    return portfolio
-
-
-def _portfolio_ensemble(law: Any, follow: Any, executor: Any) -> Any:
-    """`solve_ensemble` of a portfolio, whose controller brings the methods along."""
-    from .integrators.engine.portfolio_ensemble import solve_portfolio_ensemble
-
-    _portfolio(law, follow)
-    if executor is not None:
-        raise OptionError(f"executor is for one method, not for the portfolio {law.portfolio.name!r}")
-
-    def run(batch: Any, method: Any, *more: Any, report: Any = None) -> Any:
-        return solve_portfolio_ensemble(batch, *more, report=report)
-
-    return run
-
-
 def _controller(value: Any, source: Any, method: Any) -> Any:
-    if not (isinstance(method, str) and "+" not in method):
-        from .integrators.methods.portfolio import given_portfolio, is_portfolio
+    if type(method) is not str or "+" in method:
+        from .controllers.switching.made import of_method
 
-        if is_portfolio(method):
-            from .controllers.switching.registry import switching
-
-            family = getattr(source, "family", None)
-            return switching(given_portfolio(method), value, lambda one, name: controller(one, family, name))
+        found = of_method(method, value, getattr(source, "family", None))
+        if found is not None:
+            return found
     if value is None:
         value = _method()(method).own_law()
     if not isinstance(value, (str, os.PathLike)):

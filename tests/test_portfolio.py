@@ -137,7 +137,7 @@ def test_backwards_and_a_span_of_no_length():
     assert still.success and still.stats.naccept == 0
 
 
-# -- rules that misbehave ------------------------------------------------------------------------------------------------
+# -- rules that misbehave ------------------------------------------------------------------------------------------
 
 
 HERE = FROM = 0
@@ -203,7 +203,7 @@ def test_what_no_method_can_do_fails_once_with_its_last_state():
     assert sol.stats.nswitch <= 4
 
 
-# -- input -----------------------------------------------------------------------------------------------------------------
+# -- input ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

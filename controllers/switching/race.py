@@ -33,8 +33,8 @@ HERE = COUNT = AT = FROM = 0
 TRIAL, WAIT, LONGEST, MARGIN, HOPELESS, SMOOTH, JACOBIAN, LU, SOLVE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 NUMBERS = 9
 # rows of the state: cost since the last accepted step, accepted steps with the method at work, the method at home, its
-# rate, which trial comes next (0, 1, ...), the wait before the next trial; then for each method the log of the size that
-# it asked for last, plus SHIFT (0: it has not been at work)
+# rate, which trial comes next (0, 1, ...), the wait before the next trial; then for each method the log of the size
+# that it asked for last, plus SHIFT (0: it has not been at work)
 COST, STEPS, HOME, RATE, TURN, GAP = 0, 1, 2, 3, 4, 5
 ROWS = 6
 SHIFT = 4000.0

@@ -34,8 +34,8 @@ from ..problems.foreign import reraise
 from ..problems.problem import Problem
 from .explained import explained
 from .pace import FIRST, Pace
-from .solve import problem_of
 from .solution import Solution, Stats
+from .solve import problem_of
 
 _KERNELS = Recent()
 _NONE = np.empty((1, 0))
@@ -207,7 +207,8 @@ class _Run:
             grid, last = self.tgrid[0], pack[_T]
             reached = grid <= last if t1 >= t0 else grid >= last
             t, y = grid[reached], self.yout[0, reached]
-        stats = Stats(*(int(pack[layout.AT[name]]) for name in _COUNTS), wall, len(self.switches) - 1)
+        counts = {name: int(pack[layout.AT[name]]) for name in _COUNTS}
+        stats = Stats(**counts, wall_s=wall, nswitch=len(self.switches) - 1)
         status = int(pack[_STATUS])
         if status in (layout.INCONSISTENT, layout.HIGH_INDEX):
             raise OptionError(f"problem {shown(self.problem.name)}: {layout.MESSAGES[status]}")

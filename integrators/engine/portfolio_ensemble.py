@@ -52,8 +52,8 @@ def solve_portfolio_ensemble(
     threads: int | None = None,
     output: str | Reducer | None = None,
     chunk: int | None = None,
-    report: Callable[[int], None] | None = None,
     *,
+    report: Callable[[int], None] | None = None,
     span: float | None = None,
 ) -> EnsembleSolution:
     """Integrate every instance of `batch` with a portfolio.

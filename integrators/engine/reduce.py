@@ -114,9 +114,10 @@ _COUNTS = tuple(f.name for f in dataclasses.fields(EnsembleStats) if f.name != "
 
 def _columns(sol: EnsembleSolution, evaluated: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of a chunk whose first axis is its trajectories, by name."""
-    more = (("y_eval",) if evaluated and sol.y_eval is not None else ()) + (("method",) if sol.method is not None else ())
-    for name in ("t", "y", "status", "h_next", *more):
+    for name in ("t", "y", "status", "h_next", *(("y_eval",) if evaluated and sol.y_eval is not None else ())):
         yield name, getattr(sol, name)
+    if sol.method is not None:
+        yield "method", sol.method
     for name in _COUNTS:
         if getattr(sol.stats, name) is not None:
             yield name, getattr(sol.stats, name)

@@ -163,6 +163,11 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
              "show_last"),
     "MORE": ("in series: what is observed beside the features (`series_rows`)", "-",
              "set_first, begin_decided, note_end", "write_more, write_obs"),
+    # of a portfolio of methods
+    "BACK": ("1 where the lane comes from another method of the portfolio", "-", "take, resume", "restore"),
+    "WANT": ("method of the portfolio that the decision asks for, plus 1; 0: none, or this one", "-", "choose_lane",
+             "leave_lane, hand_over"),
+    "JNORM": ("maximum norm of the Jacobian, in a portfolio whose rule reads it", "1/t", "spectral", "spectral"),
     # the three-body paper's environment; of its working block: TAU, GO, BUSY
     "MU": ("accuracy parameter of the decision", "-", "env_step, take", "size_lane, pay"),
     "MARK": ("time at which the decision ends", "t", "env_step, take", "step_lane"),

@@ -18,6 +18,13 @@ def _laws() -> list[tuple[str, str]]:
     return out
 
 
+def _rules() -> list[tuple[str, str]]:
+    from ...controllers.switching.registry import RULES
+    from ...integrators.methods.portfolio import Portfolio
+
+    return [(name, make(Portfolio("tsit5+rodas5p")).doc) for name, make in RULES.items()]
+
+
 def _methods() -> list[tuple[str, str]]:
     from ...integrators import methods
 
@@ -125,6 +132,6 @@ def _purpose(tables: dict[str, Any]) -> str:
 
 LISTS: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "laws": _laws, "methods": _methods, "families": _families, "envs": _envs, "zoo": _zoo, "tuned": _tuned,
-    "rewards": _rewards, "features": _features, "actions": _actions, "configs": _configs,
+    "rewards": _rewards, "features": _features, "actions": _actions, "configs": _configs, "rules": _rules,
     "sde-methods": _sde_methods, "sde-families": _sde_families,
 }  # fmt: skip

@@ -15,8 +15,8 @@ from .arguments import Json, Method, Seed, Wide, app
 from .show import lines, table
 
 KINDS = (
-    "laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs", "sde-methods",
-    "sde-families",
+    "laws", "methods", "families", "envs", "zoo", "tuned", "rewards", "features", "actions", "configs", "rules",
+    "sde-methods", "sde-families",
 )  # fmt: skip
 
 

@@ -264,9 +264,7 @@ class ExplicitTableau:
 
     @cached_property
     def last_pair(self) -> tuple[int, int] | None:
-        """`stiffness`; of a method that is not FSAL, and says none, its last two stages where both are at c = 1 with
-        different stage values.  The engine's kernels estimate stiffness from it.
-        """
+        """`stiffness`; of a method that is not FSAL its last two stages, where both are at c = 1 and differ."""
         i, j = self.stages - 2, self.stages - 1
         if self.stiffness is not None or self.fsal or i < 1:
             return self.stiffness

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ...integrators.core import options
@@ -44,4 +45,12 @@ def of_method(method: Any, controller: Any, family: str | None) -> Switching | N
         return method
     if not is_portfolio(method):
         return None
+    if isinstance(method, str) and (controller is None or (isinstance(controller, str) and controller in RULES)):
+        return _usual(method, controller)
     return switching(given_portfolio(method), controller, lambda name, one: resolve.controller(name, family, one))
+
+
+@functools.lru_cache(maxsize=64)
+def _usual(method: str, rule: str | None) -> Switching:
+    """A portfolio by name under each method's own law: a short solve should not pay for making it."""
+    return switching(given_portfolio(method), rule, _law)

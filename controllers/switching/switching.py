@@ -100,7 +100,7 @@ class Switching:
         rule.check(portfolio)
         self.portfolio, self.laws, self.rule = portfolio, laws, rule
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The rule and its laws, in words."""
         names = list(dict.fromkeys(str(law.name) for law in self.laws))
@@ -111,7 +111,7 @@ class Switching:
         """One for each method."""
         return tuple(Face(law, self.rule, k, len(self.laws)) for k, law in enumerate(self.laws))
 
-    @property
+    @functools.cached_property
     def scales(self) -> tuple[float, ...]:
         """By how much each law multiplies the tolerances asked for."""
         return tuple(tolerance_scale.of(law) for law in self.laws)

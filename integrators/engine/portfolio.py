@@ -12,6 +12,7 @@ not exist, or for NaN, cannot make an endless loop.
 from __future__ import annotations
 
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..compile.cache import Recent, compiled
 from ..compile.discard import discard_damaged
 from ..compile.prepared import prepared
 from ..compile.progress import whose
+from ..compile.watch import Watch
 from ..core import contract, options, record
 from ..core.errors import OptionError, shown
 from ..core.solver_options import checked_limit, checked_step, output_times, tolerances
@@ -30,6 +32,7 @@ from ..kernels import layout
 from ..kernels.build import Kernel
 from ..kernels.member import CARRY
 from ..methods import OPTIONAL
+from ..problems import mass, sparsity
 from ..problems.foreign import reraise
 from ..problems.problem import Problem
 from .explained import explained
@@ -92,6 +95,31 @@ def _kernel(source: Any, controller: Any, k: int, width: int, log: bool) -> Kern
     return _KERNELS.made((*key, own), make)
 
 
+_RESOLVED: dict[tuple, tuple[Any, Any, Watch]] = {}
+
+
+def resolved(problem: Problem, controller: Any, log: bool) -> tuple[list[Kernel], list[np.ndarray]]:
+    """Kernels and parameters for single solves, checks included; for short solves the last answer for the same objects
+    is remembered, as long as nothing has changed that the problem's functions name.
+    """
+    heavy = None if problem.mass is None else mass.key(problem.mass)
+    own = problem.rhs, problem.jac, problem.spectral_radius
+    key = (id(controller), log, *own, sparsity.key(problem.sparsity), heavy, problem.n, problem.m)
+    known = _RESOLVED.get(key)
+    if known is not None and known[0]() is controller and known[2].same():
+        return known[1]
+    check(problem, controller)
+    watch = Watch()
+    for fn in (*own, *(fn for face in controller.faces for fn in face.functions)):
+        if callable(fn):
+            watch.extend(digest.watched(fn)[1])
+    made = kernels(problem, controller, 1, log), [face.params for face in controller.faces]
+    if len(_RESOLVED) > 256:
+        _RESOLVED.clear()
+    _RESOLVED[key] = (weakref.ref(controller), made, watch)
+    return made
+
+
 @dataclass
 class Route:
     """Which method a trajectory is in, and which have failed since its last accepted step."""
@@ -135,9 +163,8 @@ class _Run:
         n = problem.n
         self.ts, self.ys = (np.empty(128), np.empty((128, n))) if keep else (np.empty(0), np.empty((0, n)))
         self.rows = np.empty((256 if log else 0, record.N_RECORD + contract.N_OUT))
-        self.kernels = kernels(problem, controller, 1, log)
-        self.blocks = [np.zeros(kernel.layout.size) for kernel in self.kernels]
-        self.params = [face.params for face in controller.faces]
+        self.kernels, self.params = resolved(problem, controller, log)
+        self.blocks: dict[int, np.ndarray] = {}
         self.carry = np.full((1, len(CARRY) + max(face.rule_rows for face in controller.faces)), -1.0)
         self.switches: list[tuple[float, str]] = []
         self.pace: Pace | None = None
@@ -166,7 +193,10 @@ class _Run:
 
     def stretch(self, k: int) -> float:
         """Run in method k until it ends there, and the seconds it took."""
-        pack, block, n = self.pack, self.blocks[k], self.problem.n
+        pack, n = self.pack, self.problem.n
+        if k not in self.blocks:
+            self.blocks[k] = np.zeros(self.kernels[k].layout.size)
+        block = self.blocks[k]
         run = self.kernels[k].module.run_single
         (rtol,), (atol,) = self.bounds[k]
         pack[layout.AT["rtol"]], pack[_HEAD + n : _HEAD + 2 * n] = rtol, atol
@@ -250,7 +280,6 @@ def solve_portfolio(
     size = np.nan if first_step is None else checked_step(first_step, abs(t1 - t0))
     limit, log = checked_limit(max_steps), options.flag("log", log)
     bounds = [tolerances(rtol, atol, (1, n), problem.y0, scale) for scale in controller.scales]
-    check(problem, controller)
     pack = np.empty(_HEAD + 3 * n + m)
     pack[:_N_PACK] = t0, t1, np.nan, size, limit, 0.0, 0.0, 0.0, FIRST
     pack[_HEAD : _HEAD + n] = problem.y0

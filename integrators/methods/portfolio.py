@@ -35,8 +35,9 @@ class Portfolio:
     second-order systems.
     """
 
-    __slots__ = ("methods", "names")
+    __slots__ = ("methods", "name", "names")
 
+    name: str
     names: tuple[str, ...]
     methods: tuple[Method, ...]
 
@@ -64,6 +65,7 @@ class Portfolio:
                     f"method {shown(method.name)} has no error estimate to choose steps by: it cannot be a part of a "
                     "portfolio"
                 )
+        object.__setattr__(self, "name", AND.join(names))
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "methods", found)
 
@@ -72,11 +74,6 @@ class Portfolio:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Portfolio, (self.names,)
-
-    @property
-    def name(self) -> str:
-        """The names with "+" between them."""
-        return AND.join(self.names)
 
     def __len__(self) -> int:
         return len(self.names)

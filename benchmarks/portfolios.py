@@ -32,9 +32,9 @@ from stepsmith.train.fit import clock
 from stepsmith.train.fit.candidates import Candidate, sweep
 from stepsmith.train.fit.portfolios import split_of
 
-EXPLICIT, IMPLICIT = ("tsit5", "vern7"), ("rodas5p", "ros34pw2", "esdirk43", "radau5", "bdf")
+EXPLICIT, IMPLICIT = ("tsit5", "vern7"), ("rodas5p", "esdirk43", "radau5")
 LAWS = {False: ("universal_law", "pi34"), True: ("rodas", "h211b", "radau5")}
-PORTFOLIOS = ("tsit5+rodas5p", "tsit5+rosenbrock23", "vern7+rodas5p", "tsit5+esdirk43")
+PORTFOLIOS = ("tsit5+rodas5p", "vern7+rodas5p", "tsit5+esdirk43")
 RULES = ("auto_switch", "hairer", "race")
 FAMILIES = ("vdpol_stiff", "orego", "ignition", "hodgkin_huxley", "brusselator_1d", "gray_scott_1d", "friction", "chua")
 
@@ -73,7 +73,7 @@ class Sides:
     def __init__(self, family: Any, error: float, instances: int, seed: int = 0) -> None:
         self.family = problems.family(problems.named(family))
         self.error, self.instances, self.seed = error, instances, seed
-        self.rtols = np.geomspace(1e-1, 1e-10, 28)
+        self.rtols = np.geomspace(1e-2, 1e-9, 22)
         self.kept: dict[tuple[str, str], Split] = {}
 
     def split(self, method: str, name: str = "validation") -> Split:

@@ -107,11 +107,15 @@ def rtol_of(c: Candidate, error: float) -> float:
     return point.rtol
 
 
-def lanes(split: Split, c: Candidate, error: float, rounds: int = 3) -> float:
-    """Seconds an ensemble takes in lanes, one thread: the least of some rounds."""
-    rtol = rtol_of(c, error)
-    split.seconds(c.controller, rtol)
-    return min(split.seconds(c.controller, rtol) for _ in range(rounds))
+def lanes(sides: Sides, found: list[Candidate], name: str, rounds: int = 5) -> list[float]:
+    """Seconds that an ensemble of the split takes in lanes, one thread: the least of some rounds, candidates taking
+    turns.
+    """
+    asked = [(sides.split(c.method, name), c.controller, rtol_of(c, sides.error)) for c in found]
+    for split, controller, rtol in asked:  # compiles
+        split.seconds(controller, rtol, rows=[0])
+    times = [[split.seconds(controller, rtol) for split, controller, rtol in asked] for _ in range(rounds)]
+    return np.min(times, axis=0).tolist()
 
 
 def table_mixed(args: argparse.Namespace) -> None:
@@ -120,7 +124,7 @@ def table_mixed(args: argparse.Namespace) -> None:
     for name, family in mixed().items():
         sides = Sides(family, 1e-4, args.n)
         found = sides.candidates()
-        spent = {id(c): lanes(sides.split(c.method), c, sides.error) for c in found}
+        spent = dict(zip((id(c) for c in found), lanes(sides, found, "validation"), strict=True))
 
         def best(keep: Callable[[Candidate], bool], found=found, spent=spent) -> Candidate | None:
             able = [c for c in found if keep(c)]
@@ -131,9 +135,9 @@ def table_mixed(args: argparse.Namespace) -> None:
             "single": best(lambda c: c.kind == "published"),
             **{rule: best(lambda c, rule=rule: c.kind == "portfolio" and c.name == rule) for rule in RULES},
         }  # fmt: skip
-        seconds = {
-            k: None if c is None else lanes(sides.split(c.method, "test"), c, sides.error) for k, c in chosen.items()
-        }
+        able = [c for c in {id(c): c for c in chosen.values() if c is not None}.values()]
+        took = dict(zip((id(c) for c in able), lanes(sides, able, "test", 15), strict=True))
+        seconds = {k: np.inf if c is None else took[id(c)] for k, c in chosen.items()}
         base = seconds["single"]
         cells = [
             "-" if c is None else f"{seconds[k] / base:.2f} ({c.method}, {c.name})" for k, c in chosen.items()

@@ -186,7 +186,8 @@ def no_jacobian(t, y, p, J):
 def test_a_method_that_fails_where_it_takes_over_hands_back():
     """Its Jacobian is NaN: the explicit method goes on, the failures are counted, and nothing loops."""
     bad = ss.Problem(vdp, [2.0, 0.0], (0.0, 20.0), [2.0], jac=no_jacobian)
-    sol = ss.solve(bad, PAIR, own(SECOND), **TOL)
+    with pytest.warns(UserWarning, match="jac"):
+        sol = ss.solve(bad, PAIR, own(SECOND), **TOL)
     assert sol.success and sol.stats.nfallback > 0
     np.testing.assert_allclose(sol.y[-1], reference(2.0, [20.0])[-1], rtol=1e-4)
     ens = ss.solve_ensemble(bad.batch(p=np.full((2, 1), 2.0)), PAIR, own(SECOND), **TOL)
@@ -232,6 +233,11 @@ def test_controllers_that_do_not_fit(controller, says):
 
 
 def test_options_that_a_portfolio_does_not_take():
+    with pytest.raises(OptionError, match="is a portfolio, which"):
+        ss.envs.make_sb3("stepsmith/ODE-v0", num_envs=2, family="vdpol_stiff", method=PAIR)
+    heavy = ss.Problem(vdp, [2.0, 0.0], (0.0, 1.0), [1.0], mass=np.diag([1.0, 0.0]))
+    with pytest.raises(ValueError, match="mass"):
+        ss.solve(heavy, PAIR)
     for options in ({"dense": True}, {"tstops": [1.0]}, {"max_step": 0.1}, {"events": lambda t, y, p: y[0]}):
         with pytest.raises(OptionError, match="are for one method"):
             ss.solve(problem(), PAIR, **options)

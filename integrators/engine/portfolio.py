@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import mass_check, rhs_check
+from ..checks import jacobian_check, mass_check, rhs_check
 from ..compile import digest
 from ..compile.cache import Recent, compiled
 from ..compile.discard import discard_damaged
@@ -35,6 +35,7 @@ from ..methods import OPTIONAL
 from ..problems import mass, sparsity
 from ..problems.foreign import reraise
 from ..problems.problem import Problem
+from . import trained_method
 from .explained import explained
 from .pace import FIRST, Pace
 from .solution import Solution, Stats
@@ -64,6 +65,9 @@ def check(source: Any, controller: Any) -> None:
     for method, face in zip(controller.portfolio.methods, controller.faces, strict=True):
         mass_check.check_method(source, method)
         rhs_check.check(source, method)
+        if jacobian_check.concerns(source, method):
+            jacobian_check.warn_once(source)
+        trained_method.warn_once(face.law, method.name, implicit=method.implicit)
         if face.needs & record_scales():
             raise OptionError(f"a criterion of N-body problems cannot drive a method of a portfolio, got {face.name!r}")
     mass_check.check_index(source)
@@ -229,7 +233,7 @@ class _Run:
 
     def solution(self, wall: float, t_eval: Any) -> Solution:
         """What a finished run found."""
-        pack, (t0, t1) = self.pack, self.problem.t_span
+        pack, (t0, t1), n = self.pack, self.problem.t_span, self.problem.n
         if t_eval is None:
             steps = int(pack[_STEPS])
             t, y = self.ts[:steps], self.ys[:steps]
@@ -244,6 +248,9 @@ class _Run:
             raise OptionError(f"problem {shown(self.problem.name)}: {layout.MESSAGES[status]}")
         scale = max(self.controller.scales)
         message = layout.message(status, stats.naccept_over, scale)
+        if status < 0 and any(jacobian_check.concerns(self.problem, m) for m in self.controller.portfolio.methods):
+            last = pack[_HEAD + 2 * n : _HEAD + 3 * n].copy()
+            message += jacobian_check.suspicion(self.problem, float(pack[_T]), last)
         rows = self.rows[: int(pack[_RECORDS])] if len(self.rows) else None
         sol = Solution(t, y, status == layout.SUCCESS, status, message, stats, rows, tolerance_scale=scale)
         sol.method, sol.controller = self.controller.portfolio.name, self.controller.name

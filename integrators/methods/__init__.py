@@ -107,6 +107,11 @@ def named(method: Any) -> str | ExplicitTableau:
     if method not in PLACES and method not in _REGISTERED:
         from . import sde
 
+        if "+" in method:
+            raise OptionError(
+                f"method {method!r} is a portfolio, which stepsmith.solve, solve_ensemble and fit take: one method here"
+            )
+
         if method in sde.NAMES:
             raise ValueError(
                 f"method {method!r} is for stochastic differential equations: stepsmith.solve_sde takes it, "

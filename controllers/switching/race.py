@@ -6,22 +6,27 @@ with the cost in right-hand sides, those of Jacobians, factorisations and back-s
 method at work is smoothed over its accepted steps.  Now and then another method has a trial of some accepted steps; if
 its rate at the end is better than that of the method at home by a margin, it is at home from then on, else the
 trajectory goes back, and the next trial comes after twice as many steps.  A trial that becomes dear, an explicit method
-where the problem is stiff, is ended at its first accepted step at which its rate is hopeless.
+where the problem is stiff, is ended at its first accepted step at which its rate is hopeless.  It does not begin where
+stability forbids that it wins: with rho an estimate of the largest eigenvalue, an explicit method of s stages whose
+interval of stability is x long gets no further than x/(s rho) for an evaluation.
 
-It reads nothing but sizes and counts, and so takes any methods: explicit ones of several orders as well as explicit
+It needs nothing but sizes and counts, and so takes any methods: explicit ones of several orders as well as explicit
 and implicit ones.  Source: none, it is the plain form of what LSODA and codes of variable order do with estimates.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 
 from ...integrators.core import options
 from ...integrators.core.contract import ACCEPT, FLAGS, LOG_FACTOR, METHOD
 from ...integrators.core.errors import OptionError
-from ...integrators.core.formulas import log, maximum, minimum, where
+from ...integrators.core.formulas import fabs, log, maximum, minimum, where
 from ...integrators.core.names import unknown
-from ...integrators.core.record import NF, NJAC, NLU, NSOLVE, H
+from ...integrators.core.record import HS, NF, NJAC, NLU, NSOLVE, H
+from ...integrators.methods.method import Method
 from ...integrators.methods.portfolio import Portfolio
 from .rule import Rule
 
@@ -31,7 +36,9 @@ HERE = COUNT = AT = FROM = 0
 # numbers: accepted steps of a trial, steps before the first one, the longest wait, the margin (log), what is hopeless
 # (log), smoothing; what a Jacobian, a factorisation and a back-substitution cost
 TRIAL, WAIT, LONGEST, MARGIN, HOPELESS, SMOOTH, JACOBIAN, LU, SOLVE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-NUMBERS = 9
+# for each method the log of x/s, FREE where stability sets no bound
+BOUNDS = 9
+FREE = 1e3
 # rows of the state: cost since the last accepted step, accepted steps with the method at work, the method at home, its
 # rate, which trial comes next (0, 1, ...), the wait before the next trial; then for each method the log of the size
 # that it asked for last, plus SHIFT (0: it has not been at work)
@@ -67,6 +74,15 @@ def race(params, state, record, out):
     aim = here + other
     aim = where(aim >= COUNT, aim - COUNT, aim)
 
+    # one that stability holds below the rate at home has no trial
+    bound = FREE
+    for k in range(COUNT):
+        bound = where(aim == float(k), params[FROM + BOUNDS + k], bound)
+    rho = fabs(record[HS])
+    bound = where(rho > 0.0, bound + log(maximum(record[H], 1e-300)) - log(where(rho > 0.0, rho, 1.0)), FREE)
+    held = leaves & (bound < rate)
+    leaves = leaves & ~held
+
     # on trial: at its end, or where it is hopeless before
     over = (steps >= params[FROM + TRIAL]) | (now < rate - params[FROM + HOPELESS])
     ends = accepted & ~settled & over
@@ -84,13 +100,13 @@ def race(params, state, record, out):
     out[LOG_FACTOR] = out[LOG_FACTOR] + where(again, known - SHIFT - size, 0.0)
     state[AT + ROWS + HERE] = where(accepted, size + SHIFT, state[AT + ROWS + HERE])
     state[AT + COST] = where(accepted, 0.0, cost)
-    state[AT + STEPS] = where(accepted, where(goes | wins, 0.0, steps), state[AT + STEPS])
+    state[AT + STEPS] = where(accepted, where(goes | wins | held, 0.0, steps), state[AT + STEPS])
     state[AT + HOME] = where(wins, here, home)
     state[AT + RATE] = where(accepted, where(settled, smooth, where(wins, now, rate)), rate)
     after = where(turn + 1.0 >= COUNT - 1.0, 0.0, turn + 1.0)
-    state[AT + TURN] = where(leaves, after, where(wins, 0.0, turn))
+    state[AT + TURN] = where(leaves | held, after, where(wins, 0.0, turn))
     longer = minimum(gap + gap, params[FROM + LONGEST])
-    state[AT + GAP] = where(wins, params[FROM + WAIT], where(loses, longer, gap))
+    state[AT + GAP] = where(wins, params[FROM + WAIT], where(loses | held, longer, gap))
 
 
 DEFAULTS = {
@@ -116,8 +132,15 @@ def race_rule(portfolio: Portfolio, **values: float) -> Rule:
             raise OptionError(f"{name} of rule 'race' must be from {low:g} to {high:g}, got {value!r}")
     chosen: Mapping[str, float] = {name: float(values.get(name, default)) for name, default in DEFAULTS.items()}
     doc = "the method that gets furthest for what it costs; the others have short trials, more and more rarely"
-    return Rule("race", race, tuple(chosen.items()), _numbers, ROWS + len(portfolio), doc=doc)
+    numbers = functools.partial(_numbers, tuple(_bound(method) for method in portfolio.methods))
+    return Rule("race", race, tuple(chosen.items()), numbers, ROWS + len(portfolio), sees=frozenset({HS}), doc=doc)
 
 
-def _numbers(values: dict[str, float], here: int) -> list[float]:
-    return list(values.values())
+def _numbers(bounds: tuple[float, ...], values: dict[str, float], here: int) -> list[float]:
+    return [*values.values(), *bounds]
+
+
+def _bound(method: Method) -> float:
+    """The log of what an evaluation of an explicit pair gets at most, times rho; FREE of other methods."""
+    pair = method.tableau
+    return FREE if pair is None else math.log(pair.stability_radius / (pair.stages - pair.fsal))

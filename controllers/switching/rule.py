@@ -51,6 +51,7 @@ class Rule:
     numbers  `numbers(values, here)`: what the formula reads in the controller of method `here`, floats
     rows     rows of the state that it keeps
     reads    record slots without which it cannot decide
+    sees     slots that it looks at where a method reports them
     doc, source   what it is, and where it was published
     """
 
@@ -60,6 +61,7 @@ class Rule:
     numbers: Callable[[dict[str, float], int], list[float]]
     rows: int
     reads: frozenset[int] = frozenset()
+    sees: frozenset[int] = frozenset()
     doc: str = ""
     source: str = ""
 

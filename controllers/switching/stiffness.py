@@ -85,7 +85,7 @@ def auto_switch_rule(portfolio: Portfolio, **values: float) -> Rule:
     source = "SciML, OrdinaryDiffEq.jl, AutoSwitch"
     chosen = _chosen("auto_switch", AUTO_SWITCH, values)
     numbers = functools.partial(_of_auto_switch, size)
-    return Rule("auto_switch", auto_switch, chosen, numbers, 1, frozenset({record.HS}), doc, source)
+    return Rule("auto_switch", auto_switch, chosen, numbers, 1, frozenset({record.HS}), doc=doc, source=source)
 
 
 def _of_auto_switch(size: float, v: dict[str, float], here: int) -> list[float]:
@@ -105,7 +105,7 @@ def hairer_rule(portfolio: Portfolio, **values: float) -> Rule:
     source = "Hairer, Norsett and Wanner I, dopri5.f; Hairer and Wanner II, IV.2"
     chosen = _chosen("hairer", HAIRER, values)
     numbers = functools.partial(_of_hairer, size)
-    return Rule("hairer", hairer, chosen, numbers, 2, frozenset({record.HS}), doc, source)
+    return Rule("hairer", hairer, chosen, numbers, 2, frozenset({record.HS}), doc=doc, source=source)
 
 
 def _of_hairer(size: float, v: dict[str, float], here: int) -> list[float]:

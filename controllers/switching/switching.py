@@ -33,7 +33,7 @@ class Face:
         # parameters and rows that the law's structure fixes stand where they stood
         self.known = getattr(law, "known", ((), ()))
         self.needs = frozenset(getattr(law, "needs", {record.ERR})) | rule.reads
-        self.slots = frozenset(getattr(law, "slots", ()))
+        self.slots = frozenset(getattr(law, "slots", ())) | rule.sees
         self.first = getattr(law, "first", None)
         self.functions = tuple(getattr(law, "functions", ()))
         self.key = ("face", law.key, rule.key, here, count, place.state, place.params)

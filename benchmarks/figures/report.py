@@ -27,7 +27,8 @@ def stored(name: str, file: Path, command: str, other_jobs: bool | None) -> Path
     first = table["columns"][0]["key"]
     shown = [store.shown(row[first]) for row in table["rows"] if not row.get("hidden")]
     hidden = {store.shown(row[first]) for row in table["rows"] if row.get("hidden")}
-    rows = [{c["key"]: cell(row, c["from"]) for c in table["columns"]} for row in report["rows"]]
+    best_first = sorted(report["rows"], key=lambda row: row["nfev"]["ratio"])
+    rows = [{c["key"]: cell(row, c["from"]) for c in table["columns"]} for row in best_first]
     kept = rows[: len(shown)] + [{**row, "hidden": True} for row in rows[len(shown) :] if row[first] in hidden]
     table |= {
         "command": command, "measured": datetime.date.today().isoformat(), "machine": save.machine(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from . import store
@@ -13,14 +15,14 @@ def hosts_short() -> str:
     """Evaluations and time in every host, without intervals: the table of README.md."""
     head = ["host", "family", "the host's default", "best published law", "tuned", "learned"]
     lines = [head, ["---"] * len(head)]
-    for family in ("species", "kuramoto"):
-        table = store.load(f"hosts_{family}")
+    for name in SOURCES["hosts_short"]:
+        table, family = store.load(name), name.removeprefix("hosts_")
         rows = [row for row in table["rows"] if row["controller"] != "universal_law"]
         for host in dict.fromkeys(row["host"] for row in rows):
             mine = [row for row in rows if row["host"] == host]
             pairs = [", ".join(shown(row[k], part="value") for k in ("work", "time")) for row in mine]
-            name = {"scipy": "SciPy"}.get(host, host)
-            lines.append([name, family, "1, 1", *pairs[1:]])
+            label = {"scipy": "SciPy"}.get(host, host)
+            lines.append([label, family, "1, 1", *pairs[1:]])
     return _joined(lines)
 
 
@@ -47,7 +49,26 @@ def trainings_short() -> str:
 
 DEFAULT, OWN, UNIVERSAL = "default", "its own law, options", "universal, options"
 
-VIEWS: dict[str, Callable[[], str]] = {"hosts_short": hosts_short, "trainings_short": trainings_short}
+
+def readme_sources() -> str:
+    """When, at which commit and in what company every stored table behind README.md was measured, newest first."""
+    head = ["file", "measured", "commit", "other jobs ran beside it"]
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    marked = [found.partition(".")[0] for found in re.findall(r"<!-- (?:table|figure) (\S+) -->", text)]
+    tables = {name: store.load(name) for found in dict.fromkeys(marked) for name in SOURCES.get(found, (found,))}
+    company = {True: "yes", False: "no", None: "not written down"}
+    lines = [
+        [f"`{name}`", t["measured"], t["stepsmith"]["commit"], company[t["other_jobs"]]]
+        for name, t in sorted(tables.items(), key=lambda item: item[1]["measured"].startswith("transcribed"))
+    ]
+    return _joined([head, ["---"] * len(head), *lines])
+
+
+VIEWS: dict[str, Callable[[], str]] = {
+    "hosts_short": hosts_short, "trainings_short": trainings_short, "readme_sources": readme_sources,
+}  # fmt: skip
+SOURCES = {"hosts_short": ("hosts_species", "hosts_kuramoto"), "trainings_short": ("foreign_training",)}
+"""The stored tables of the views that are short forms of some."""
 
 
 def _joined(lines: list[Any]) -> str:

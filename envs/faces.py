@@ -2,8 +2,8 @@
 
 A core has `obs, final_obs, reward, terminated, truncated, stats` (one row a lane), `columns`, `same_step`, `seed(keys,
 mask)`, `reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`, `get_state(indices)`,
-`set_state(state, indices)`. The single environment is a core with one lane of the same kernel, so that both give the
-same numbers to the last bit.
+`set_state(state, indices)`, and, where a decision covers time, `durations` (lanes,): a share of the episode's span. The
+single environment is a core with one lane of the same kernel, so that both give the same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ class Single(_Options, gym.Env):
     """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes`
     lanes.
 
+    Where a decision covers time, `info["duration"]` of every step says how much: a share of the episode's span, 0 where
+    the attempt was rejected.
+
     Can be copied (`copy.deepcopy`) and pickled with its state.
     """
 
@@ -122,7 +125,9 @@ class Single(_Options, gym.Env):
             raise ValueError(f"actions must have shape {self.action_space.shape}, got {action.shape}")
         core.step(action[None])
         self._note()
-        info = {}
+        info: dict[str, Any] = {}
+        if hasattr(core, "durations"):
+            info["duration"] = float(core.durations[0])
         if core.terminated[0] or core.truncated[0]:
             info["stepsmith"] = told(core, 0)
         return core.obs[0].copy(), float(core.reward[0]), bool(core.terminated[0]), bool(core.truncated[0]), info
@@ -231,6 +236,12 @@ class Native(_Options, VectorEnv):
                     final[i] = core.final_obs[i].copy()
                 info = {"final_obs": final, "_final_obs": done.copy(), "final_info": info, "_final_info": done.copy()}
         return core.obs.copy(), core.reward.astype(np.float64), core.terminated.copy(), core.truncated.copy(), info
+
+    @property
+    def durations(self) -> np.ndarray:
+        """(num_envs,) float64: time that every lane's last decision covers, as a share of its episode's span; 0 where
+        the attempt was rejected.  AttributeError where decisions cover no time."""
+        return self.core.durations.copy()
 
     def get_state(self, indices: Any = None) -> saved.State:
         """As that of a single environment, one row a lane; indices: of some lanes only (whole numbers)."""

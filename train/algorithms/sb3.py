@@ -38,8 +38,11 @@ from .sb3_checks import check_of
 from .sb3_noise import Gaussian
 from .sb3_state import between_rollouts, restore
 from .sb3_validate import Validate
+from .time_aware_ppo import TimeAwarePPO
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO, "time_aware_ppo": TimeAwarePPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN,
+}  # fmt: skip
 
 
 def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:

@@ -22,8 +22,7 @@ class EnvSpec:
 
     id: "namespace/Name-v0".  module: where it is, `make_core` and the classes `<prefix>Env` and `<prefix>VectorEnv`;
     with a dot in front, in this room.  doc: one line.  fixed: arguments that the id fixes.  steps: a
-    controller of step sizes comes out of its training.  discrete: it has a number of actions to choose from.  timed: a
-    decision covers time, so that its core has `durations`.
+    controller of step sizes comes out of its training.  discrete: it has a number of actions to choose from.
     """
 
     id: str
@@ -33,7 +32,6 @@ class EnvSpec:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     steps: bool = True
     discrete: bool = False
-    timed: bool = False
 
     def load(self) -> ModuleType:
         """The module (imports the engine)."""
@@ -56,17 +54,17 @@ class EnvSpec:
 #: the one that a config without an id trains in
 DEFAULT_ID = "stepsmith/ODE-v0"
 SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
-    EnvSpec("stepsmith/ODE-v0", ".ode", "ODE", "step size of any method on any family", timed=True),
-    EnvSpec("stepsmith/ThreeBody-v0", ".ode", "ODE", "step size on three bodies", {"family": "three_body"}, timed=True),
+    EnvSpec("stepsmith/ODE-v0", ".ode", "ODE", "step size of any method on any family"),
+    EnvSpec("stepsmith/ThreeBody-v0", ".ode", "ODE", "step size on three bodies", {"family": "three_body"}),
     EnvSpec(
         "stepsmith/Stiff-v0", ".ode", "ODE",
         "step size, threshold, dead band and Jacobian of an implicit method on stiff van der Pol",
-        {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4}, timed=True,
+        {"family": "vdpol_stiff", "method": "esdirk43", "law": "predictive", "n_act": 4},
     ),
     EnvSpec(
         "stepsmith/ThreeBodyPaper-v0", ".three_body_paper", "ThreeBodyPaper",
         "accuracy parameter of Hermite's method, arXiv:2502.12809",
-        steps=False, discrete=True, timed=True,
+        steps=False, discrete=True,
     ),
     EnvSpec(
         "stepsmith/Regularization-v0", ".regularization", "Regularization",
@@ -76,17 +74,14 @@ SPECS: dict[str, EnvSpec] = {spec.id: spec for spec in (
     EnvSpec(
         "stepsmith/NeuralODE-v0", ".neural_ode", "NeuralODE",
         "step size, first step and even steps on fields that drift as their training goes on",
-        steps=False, timed=True,
+        steps=False,
     ),
     EnvSpec(
         "stepsmith/SteadyState-v0", ".steady_state", "SteadyState",
         "step size on the way to a steady state, where only its end counts",
         steps=False,
     ),
-    EnvSpec(
-        "stepsmith/SDE-v0", ".sde", "SDE", "step size on paths of stochastic differential equations",
-        steps=False, timed=True,
-    ),
+    EnvSpec("stepsmith/SDE-v0", ".sde", "SDE", "step size on paths of stochastic differential equations", steps=False),
     EnvSpec(
         "stepsmith/Sampler-v0", "stepsmith.flows.sampler_env", "Sampler",
         "times at which a flow or diffusion model is evaluated on the way from noise to data",

@@ -9,7 +9,6 @@ pytest.importorskip("stable_baselines3")
 
 from stepsmith.envs import make_sb3
 from stepsmith.envs.ode import ODEEnv, ODEVectorEnv
-from stepsmith.envs.specs import SPECS
 from toy_runs import ENV
 
 GIVEN = {**ENV, "features": tuple(ENV["features"])}
@@ -68,10 +67,7 @@ def test_the_faces_agree(mode):
     assert ends >= 2
 
 
-def test_those_whose_decisions_cover_time_say_so():
-    assert {name for name, spec in SPECS.items() if spec.timed} == {
-        f"stepsmith/{name}-v0" for name in ("ODE", "ThreeBody", "Stiff", "NeuralODE", "SDE", "ThreeBodyPaper")
-    }
+def test_where_decisions_cover_no_time_there_are_none():
     venv = make_sb3("stepsmith/SteadyState-v0", 2, seed=0)
     assert not hasattr(venv, "durations")
     with pytest.raises(AttributeError):

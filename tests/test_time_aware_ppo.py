@@ -24,7 +24,11 @@ from stepsmith.policies.export import from_sb3
 from stepsmith.train import TimeAwarePPO
 from stepsmith.train.algorithms import time_aware_ppo as module
 from stepsmith.train.algorithms.time_aware_ppo import TimedRolloutBuffer
-from toy_runs import ENV
+from stepsmith.train.config import config as configs
+from stepsmith.train.config import overrides
+from stepsmith.train.config.resolved import resolved
+from stepsmith.train.run import run as runs
+from toy_runs import ENV, TRAIN
 
 SMALL = {"n_steps": 32, "batch_size": 64, "n_epochs": 2, "seed": 3, "device": "cpu"}
 BOX = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -212,3 +216,35 @@ def test_its_name_loads_no_torch_before_it_is_used():
     code += "from stepsmith.train import TimeAwarePPO; print(TimeAwarePPO.__mro__[1].__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "PPO"]
+
+
+def refused(**changes):
+    """What a training config is refused with."""
+    given = {"name": "toy", "algorithm": "time_aware_ppo", "env": ENV, "train": TRAIN["time_aware_ppo"]}
+    with pytest.raises(ValueError) as error:
+        runs.train(configs.from_dict({**given, **changes}), progress=False)
+    return str(error.value)
+
+
+def test_a_config_is_refused_by_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "beta is the rate: gamma = e^(-beta h)" in refused(train={"gamma": 0.9})
+    assert "kappa is its rate" in refused(train={"gae_lambda": 0.9})
+    assert "'rate'" in refused(train={"reward": "propagated"})
+    assert "beta" in refused(train={"beta": -0.1})
+    assert "divisor of n_steps times num_envs" in refused(train={"n_steps": 10, "num_envs": 10, "batch_size": 33})
+    assert "time_discount" in refused(env={**ENV, "time_discount": 0.5})
+    told = refused(env={"id": "stepsmith/SteadyState-v0"})
+    assert "time_aware_ppo needs decisions that cover time, and those of stepsmith/SteadyState-v0 do not" in told
+    said = refused(algorithm="ppo", train={"reward": "propagated"})
+    assert "a setting of time_aware_ppo, not of ppo; [env] has one of this name" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_algorithms_config_is_taken_over():
+    found = overrides.with_algorithm(configs.read("three_body_ppo"), "time_aware_ppo")
+    shown = resolved(configs.from_dict(found))["train"]
+    assert (shown["beta"], shown["kappa"], shown["reward"]) == (1.0, 5.0, "count")
+    assert "gamma" not in shown and shown["n_steps"] == 512
+    ppos = resolved(configs.load("three_body_ppo"))["train"]
+    assert {k: v for k, v in shown.items() if k in ppos} == {k: v for k, v in ppos.items() if k in shown}

@@ -96,6 +96,9 @@ def _environment(config: Config, run: RunDir, num_envs: int, table: Any) -> tupl
         (env["costs"],) = known.values()  # what the run was begun with
     inner = make_sb3(env.pop("id", DEFAULT_ID), num_envs, seed=config.seed, **env)
     core = inner.core
+    if config.algorithm == "time_aware_ppo" and not hasattr(core, "durations"):
+        name = config.env.get("id", DEFAULT_ID)
+        raise ValueError(f"time_aware_ppo needs decisions that cover time, and those of {name} do not: take ppo")
     if SPECS[config.env.get("id", DEFAULT_ID)].steps and core.pool.costs is not NONE:
         run.write("costs.json", {core.pool.family.name: core.pool.costs.as_dict()})
     venv: Any = inner if table is None else Discrete(inner, table)

@@ -198,15 +198,8 @@ def _apart(config: Config, env: Mapping[str, Any]) -> None:
 
 
 def _timed(config: Config, env: Mapping[str, Any]) -> None:
-    """ValueError where time_aware_ppo is given an environment whose decisions cover no time, or one that discounts by
-    time itself."""
-    if config.algorithm != "time_aware_ppo":
-        return
-    name = ident(config)
-    if not SPECS[name].timed:
-        timed = ", ".join(key for key, spec in SPECS.items() if spec.timed)
-        raise ValueError(f"time_aware_ppo needs decisions that cover time, as those of {timed}; of {name} they do not")
-    if env.get("time_discount", 1.0) != 1.0:
+    """OptionError where time_aware_ppo is given an environment that discounts by time itself."""
+    if config.algorithm == "time_aware_ppo" and env.get("time_discount", 1.0) != 1.0:
         raise options.refuse(
             "[env] time_discount", "1 with time_aware_ppo, which discounts by time by its beta", env["time_discount"]
         )

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 
-from ..slots import IDLE, RTOL, STATUS, T, W, begin, commit, decide, entry, load, wide_vectors
-from .episodes import look, pay_block, restart, set_out, settle, write_ends, write_lane
+from ..slots import IDLE, RTOL, STATUS, W, begin, commit, decide, entry, load, wide_vectors
+from .episodes import begin_time, end_time, look, pay_block, restart, set_out, settle, write_ends, write_lane
 from .pay import see_attempt
 from .places import CONST_SAME_STEP
 from .propagated import propagate
@@ -78,8 +78,7 @@ def env_step(
             read_actions(A, base, W, actions)
         else:
             read_actions(A, base, count, actions)
-        for l in range(count):
-            durations[base + l] = A[T + l]
+        begin_time(A, base, count, durations)
         if SERIES:
             note_attempt(A)
         if DECIDES:
@@ -97,8 +96,7 @@ def env_step(
         begin(A)  # finds sizes that the time variable cannot resolve: the action that asked for one ends the episode
         if SERIES:
             divide(A)
-        for l in range(count):
-            durations[base + l] = abs(A[T + l] - durations[base + l])/A[SPAN + l]
+        end_time(A, base, count, durations)
         pay_block(A, consts)
         ended, cut, late = 0, 0, 0
         for l in range(W):

@@ -163,6 +163,20 @@ def pay_block(A, consts):
         pay_lane(A, consts, l)
 
 
+@inline
+def begin_time(A, base, count, durations):
+    """When the lanes of a block are decided on."""
+    for l in range(count):
+        durations[base + l] = A[T + l]
+
+
+@inline
+def end_time(A, base, count, durations):
+    """What share of the span the decisions cover, from what `begin_time` has noted."""
+    for l in range(count):
+        durations[base + l] = abs(A[T + l] - durations[base + l])/A[SPAN + l]
+
+
 @piece
 def settle(A, l, k, table, grid_meta, consts, stats):
     """The end of an episode: what it pays, and its statistics."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 
 from ..slots import IDLE, RTOL, STATUS, W, begin, commit, decide, entry, load, wide_vectors
-from .episodes import begin_time, end_time, look, pay_block, restart, set_out, settle, write_ends, write_lane
+from .episodes import begin_time, look, pay_block, restart, set_out, settle, write_ends, write_lane
 from .pay import see_attempt
 from .places import CONST_SAME_STEP
 from .propagated import propagate
@@ -96,8 +96,7 @@ def env_step(
         begin(A)  # finds sizes that the time variable cannot resolve: the action that asked for one ends the episode
         if SERIES:
             divide(A)
-        end_time(A, base, count, durations)
-        pay_block(A, consts)
+        pay_block(A, base, count, consts, durations)
         ended, cut, late = 0, 0, 0
         for l in range(W):
             ended += 1 if A[OVER + l] != 0.0 else 0

@@ -24,6 +24,7 @@ import numpy as np
 from figures.save import parsed
 
 import stepsmith as ss
+from stepsmith.controllers import resolve
 from stepsmith.envs.ode import make_core
 from stepsmith.train.config import config as configs
 from stepsmith.train.run import run as runs
@@ -34,14 +35,20 @@ TRAIN = {
     "num_envs": 256, "n_steps": 128, "batch_size": 4096, "n_epochs": 5, "learning_rate": 3e-3,
     "final_learning_rate": 1e-4, "log_std_init": -2.0,
 }  # fmt: skip
-METHODS = {"lorenz": "dopri5", "three_body": "tsit5", "lotka_volterra": "tsit5"}
+FAMILIES = "lorenz,three_body,lotka_volterra"
 
 
 def environment(family: str) -> dict[str, Any]:
     """[env] of a family's config."""
-    reward = "propagated" if ss.problems.family(family).error == "final" else "matched"
-    return {"family": family, "method": METHODS[family], "law": "tuned", "baseline": "tuned", "band": True,
-            "reward": reward, "features": FEATURES, "pool_size": 512}  # fmt: skip
+    found = ss.problems.family(family)
+    try:
+        resolve.base_law("tuned", family, found.method)
+        law = "tuned"
+    except ValueError:  # none has been tuned
+        law = "pi34"
+    return {"family": family, "method": found.method, "law": law, "baseline": law, "band": True,
+            "reward": "propagated" if found.error == "final" else "matched", "features": FEATURES,
+            "pool_size": 512}  # fmt: skip
 
 
 def decisions(env: dict[str, Any]) -> float:
@@ -66,7 +73,7 @@ def trained(
     config = configs.from_dict({
         "name": folder.name, "algorithm": algorithm, "seed": seed, "env": env,
         "policy": {"hidden": [12], "activation": "relu"}, "train": {**TRAIN, "total_steps": steps, **own},
-        "evaluate": {"every": max(steps // 8, 1), "instances": 50, "against": "tuned"},
+        "evaluate": {"every": max(steps // 8, 1), "instances": 50, "against": env["law"]},
     })  # fmt: skip
     clock = folder / "seconds.json"
     if not clock.exists():
@@ -78,7 +85,7 @@ def trained(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", default=",".join(METHODS))
+    parser.add_argument("--families", default=FAMILIES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--n", type=int, default=100, help="instances of the test split")
@@ -96,7 +103,7 @@ def main() -> None:
                 found.setdefault(algorithm, []).append(str(path))
                 seconds.setdefault(algorithm, []).append(took)
                 print(path, f"{took:.0f} s", file=sys.stderr, flush=True)
-        report = ss.compare(family, METHODS[family], found, n=args.n, wall=False, single=False, progress=False)
+        report = ss.compare(family, env["method"], found, n=args.n, wall=False, single=False, progress=False)
         for algorithm, took in seconds.items():
             (row,) = (r for r in report.rows if r.name == algorithm)
             measured = row.work["nfev"]

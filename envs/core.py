@@ -181,6 +181,8 @@ class Core(Stateful):
 
     obs, final_obs           (lanes, n_obs) float32.
     reward                   (lanes,) float32.
+    durations                (lanes,) float64: time that the last decision covers, as a share of the episode's span; 0
+                             where the attempt was rejected or failed.  Not a part of a state: it decides nothing.
     terminated, truncated    (lanes,) bool.
     stats                    (lanes, k) float64, with the columns `kernels.environment.env.EPISODE`; valid where an
                              episode has just ended.
@@ -230,6 +232,7 @@ class Core(Stateful):
         self.obs = np.zeros((lanes, self.n_obs), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
+        self.durations = np.zeros(lanes)
         self.terminated = np.zeros(lanes, np.bool_)
         self.truncated = np.zeros(lanes, np.bool_)
         self.stats = np.zeros((lanes, len(kernel_env.EPISODE)))
@@ -306,8 +309,8 @@ class Core(Stateful):
 
     def _step_arguments(self, actions: np.ndarray) -> tuple[Any, ...]:
         return (
-            self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.terminated,
-            self.truncated, self.final_obs, self.stats, self.ended,
+            self._blocks, self.lanes, self._params, actions, *self._pool, self.obs, self.reward, self.durations,
+            self.terminated, self.truncated, self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

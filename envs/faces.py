@@ -2,8 +2,8 @@
 
 A core has `obs, final_obs, reward, terminated, truncated, stats` (one row a lane), `columns`, `same_step`, `seed(keys,
 mask)`, `reset(mask)`, `step(actions)`, `waiting(lane)`, `episode(lane)`, `snapshot(lane)`, `get_state(indices)`,
-`set_state(state, indices)`. The single environment is a core with one lane of the same kernel, so that both give the
-same numbers to the last bit.
+`set_state(state, indices)`, and, where a decision covers time, `durations` (lanes,): a share of the episode's span. The
+single environment is a core with one lane of the same kernel, so that both give the same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ class Single(_Options, gym.Env):
     """One lane of a batch core as a Gymnasium environment; `make(**kwargs)` of a subclass builds the core of `lanes`
     lanes.
 
+    Where a decision covers time, `info["duration"]` of every step says how much: a share of the episode's span, 0 where
+    the attempt was rejected.
+
     Can be copied (`copy.deepcopy`) and pickled with its state.
     """
 
@@ -122,7 +125,9 @@ class Single(_Options, gym.Env):
             raise ValueError(f"actions must have shape {self.action_space.shape}, got {action.shape}")
         core.step(action[None])
         self._note()
-        info = {}
+        info: dict[str, Any] = {}
+        if hasattr(core, "durations"):
+            info["duration"] = float(core.durations[0])
         if core.terminated[0] or core.truncated[0]:
             info["stepsmith"] = told(core, 0)
         return core.obs[0].copy(), float(core.reward[0]), bool(core.terminated[0]), bool(core.truncated[0]), info
@@ -167,8 +172,8 @@ class Native(_Options, VectorEnv):
 
     autoreset_mode: "next_step" (Gymnasium's default) or "same_step" (the last observation is then in
     `info["final_obs"]`, the episode's statistics in `info["final_info"]`).  `info["stepsmith"]` holds the statistics of
-    episodes that have just ended, masked by `info["_stepsmith"]`.  Can be copied (`copy.deepcopy`) and pickled with its
-    state.
+    episodes that have just ended, masked by `info["_stepsmith"]`; `info["duration"]`, masked by `info["_duration"]`, is
+    as of single environments.  Can be copied (`copy.deepcopy`) and pickled with its state.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -186,6 +191,7 @@ class Native(_Options, VectorEnv):
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self._keyed = False
+        self._over = np.zeros(num_envs, np.bool_)  # lanes whose next episode begins in the next call
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict | None = None
@@ -210,27 +216,44 @@ class Native(_Options, VectorEnv):
         if fresh.any():
             self.core.seed(np.array([key_from(seeding.np_random(s)[0]) for s in seeds], np.uint64), fresh)
         self._keyed = True
+        self._over[mask] = False
         return self.core.reset(mask).copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         core = self.core
         ended = core.step(actions)
-        info: dict[str, Any] = {}
+        done = core.terminated | core.truncated
+        info = self._told(~self._over & ~done if core.same_step else ~self._over)
+        if not core.same_step:
+            self._over = done
         if ended:
-            done = core.terminated | core.truncated
             stats: dict[str, Any] = {}
             for k, name in enumerate(core.columns):
                 values = core.stats[:, k]
                 values = np.where(np.isfinite(values), values, UNREACHED) if name == "error" else values
                 stats[name] = np.where(done, values, 0.0)
                 stats["_" + name] = done.copy()
-            info = {"stepsmith": stats, "_stepsmith": done.copy()}
+            last = {"stepsmith": stats, "_stepsmith": done.copy()}
             if core.same_step:
+                last |= self._told(done)
                 final = np.full(self.num_envs, None, dtype=object)
                 for i in np.flatnonzero(done):
                     final[i] = core.final_obs[i].copy()
-                info = {"final_obs": final, "_final_obs": done.copy(), "final_info": info, "_final_info": done.copy()}
+                last = {"final_obs": final, "_final_obs": done.copy(), "final_info": last, "_final_info": done.copy()}
+            info |= last
         return core.obs.copy(), core.reward.astype(np.float64), core.terminated.copy(), core.truncated.copy(), info
+
+    def _told(self, lanes: np.ndarray) -> dict[str, Any]:
+        """The durations of some lanes' decisions as infos hold them; nothing where none has one."""
+        if not hasattr(self.core, "durations") or not lanes.any():
+            return {}
+        return {"duration": np.where(lanes, self.core.durations, 0.0), "_duration": lanes.copy()}
+
+    @property
+    def durations(self) -> np.ndarray:
+        """(num_envs,) float64: time that every lane's last decision covers, as a share of its episode's span; 0 where
+        the attempt was rejected.  AttributeError where decisions cover no time."""
+        return self.core.durations.copy()
 
     def get_state(self, indices: Any = None) -> saved.State:
         """As that of a single environment, one row a lane; indices: of some lanes only (whole numbers)."""
@@ -242,6 +265,10 @@ class Native(_Options, VectorEnv):
         lane.  ValueError where the state is damaged or of an environment with other arguments; nothing has changed
         then."""
         saved.set_face(self, state, indices)
+        core = self.core
+        self._over = core.terminated | core.truncated  # of their last calls; lanes may have been reset since then
+        for lane in np.flatnonzero(self._over).tolist():
+            self._over[lane] = core.waiting(lane)
 
 
 def _mode(mode: str | AutoresetMode) -> AutoresetMode:

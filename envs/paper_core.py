@@ -109,6 +109,7 @@ class PaperCore(Stateful):
         self.obs = np.zeros((lanes, self.n_obs), np.float32)
         self.final_obs = np.zeros_like(self.obs)
         self.reward = np.zeros(lanes, np.float32)
+        self.durations = np.zeros(lanes)
         self.terminated = np.zeros(lanes, np.bool_)
         self.truncated = np.zeros(lanes, np.bool_)
         self.stats = np.zeros((lanes, len(self.columns)))
@@ -166,6 +167,7 @@ class PaperCore(Stateful):
             *self._args,
             self.obs,
             self.reward,
+            self.durations,
             self.terminated,
             self.truncated,
             self.final_obs,

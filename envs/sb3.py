@@ -27,6 +27,8 @@ class StepsmithVecEnv(VecEnv):
     dictionary.  Observations (num_envs, n_obs) float32 are copies: SB3 keeps references to them.  Seeds as
     `VecEnv.seed`; equal seeds give the episodes of the Gymnasium environments. Can be copied and pickled with its
     state.
+
+    Where a decision covers time, `durations` says how much; `stepsmith.train.TimeAwarePPO` reads it.
     """
 
     def __init__(self, core: Any, observation_space: Any, action_space: Any) -> None:
@@ -72,6 +74,12 @@ class StepsmithVecEnv(VecEnv):
                 infos[i] = {"terminal_observation": final, "TimeLimit.truncated": cut, "episode": episode}
         return core.obs.copy(), core.reward.copy(), dones, infos
 
+    @property
+    def durations(self) -> np.ndarray:
+        """(num_envs,) float64: time that every lane's last decision covers, as a share of its episode's span; 0 where
+        the attempt was rejected.  AttributeError where decisions cover no time."""
+        return self.core.durations.copy()
+
     def get_state(self, indices: Any = None) -> saved.State:
         """Everything that decides what follows, as NumPy arrays by name, one row a lane (see `envs.state`); indices: of
         some lanes."""
@@ -107,8 +115,10 @@ class StepsmithVecEnv(VecEnv):
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """`render_mode`, `lagrange`, or a public attribute of the core; the same for every lane.  AttributeError where
-        there is none."""
+        """`durations`, a number a lane; `render_mode`, `lagrange`, or a public attribute of the core, the same for
+        every lane.  AttributeError where there is none."""
+        if attr_name == "durations":
+            return [float(self.core.durations[i]) for i in self._get_indices(indices)]
         if attr_name == "render_mode":
             value: Any = None
         elif attr_name == "lagrange" and hasattr(self.core, "consts"):

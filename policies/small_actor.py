@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 #: widths of the critic's hidden layers where none are named
 CRITIC = (64, 64)
 #: what `net_arch` calls the critic; algorithms that are not here have none beside the policy (DQN)
-CRITICS = {"ppo": "vf", "a2c": "vf", "sac": "qf", "td3": "qf", "ddpg": "qf", "tqc": "qf", "crossq": "qf"}
+CRITICS = {
+    "ppo": "vf", "time_aware_ppo": "vf", "a2c": "vf", "sac": "qf", "td3": "qf", "ddpg": "qf", "tqc": "qf",
+    "crossq": "qf",
+}  # fmt: skip
 #: torch's activations by their names in controller files
 ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
     "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU, "gelu": torch.nn.GELU,
@@ -37,7 +40,7 @@ def policy_kwargs(
 ) -> dict[str, Any]:
     """`policy_kwargs` of an MlpPolicy.
 
-    algorithm     "ppo", "a2c", "sac", "td3", "ddpg", "dqn", "tqc" or "crossq"
+    algorithm     "ppo", "time_aware_ppo", "a2c", "sac", "td3", "ddpg", "dqn", "tqc" or "crossq"
     hidden        widths of the actor's hidden layers; none of them: linear in the features
     critic        widths of the critic's hidden layers
     activation    of both, one of `ACTIVATIONS`

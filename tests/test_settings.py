@@ -79,7 +79,8 @@ def test_every_argument_of_an_algorithm_has_a_rule_that_takes_its_default(algori
     from stepsmith.train.config import algorithms, settings
     from stepsmith.train.config.resolved import train_defaults
 
-    base = {"ppo": PPO, "dqn": DQN, "es": ES, "closed_form": ES}.get(algorithm, SAC)
+    bases = {"ppo": PPO, "time_aware_ppo": {**PPO, "train": {}}, "dqn": DQN, "es": ES, "closed_form": ES}
+    base = bases.get(algorithm, SAC)
     defaults = train_defaults(configs.from_dict({**copy.deepcopy(base), "algorithm": algorithm}))
     assert set(defaults) == set(algorithms.TRAIN[algorithm])
     given = {k: v for k, v in defaults.items() if v is not None}

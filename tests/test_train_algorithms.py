@@ -99,14 +99,14 @@ def test_td3_has_defaults_for_many_environments():
 
 def test_another_algorithm_is_trained_by_its_shipped_settings(tmp_path):
     data = {"name": "toy", "algorithm": "ppo", "env": {**ENV, "reward": "matched"}, "policy": {"hidden": [4]},
-            "train": {"n_steps": 512}}  # fmt: skip
+            "train": {"n_steps": 384}}  # fmt: skip
     for algorithm in configs.ALGORITHMS:
         cfg = configs.from_dict(overrides.with_algorithm(data, algorithm))
         hidden = () if algorithm == "closed_form" else (4,)  # a closed form has no hidden layer
         assert resolved(cfg)["algorithm"] == algorithm and cfg.policy.hidden == hidden
         if algorithm != "ppo":
             assert cfg.evaluate.every == configs.load(overrides.SHIPPED[algorithm]).evaluate.every
-            assert cfg.train and cfg.train.get("n_steps") != 512  # of TD3 it means something else
+            assert cfg.train and cfg.train.get("n_steps") != 384  # of TD3 it means something else
     assert overrides.with_algorithm(data, "ppo") == data
     assert overrides.with_algorithm(data, "dqn")["train"]["actions"][0] == [-1.0, 0.0]
     critic = {**data, "policy": {"critic": [8]}, "train": {}}
@@ -141,7 +141,7 @@ def test_settings_are_changed_one_by_one():
         ({"train": {"hidden": [4]}}, r"it stands in \[policy\]"),
         ({"train": {"against": "pi34"}}, r"it stands in \[evaluate\]"),
         ({"train": {"total_timesteps": 5}}, r"its place is \[train\] total_steps"),
-        ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, sac, not of td3"),
+        ({"train": {"ent_coef": 0.1}}, r"'ent_coef': a setting of ppo, time_aware_ppo, sac, not of td3"),
         ({"train": {"generations": 3}}, r"a setting of es, closed_form, not of td3"),
         ({"train": {"seed": 3}}, "at the top of the config"),
         ({"train": {"device": "cuda"}}, "cannot be set, for training runs on the CPU"),

@@ -76,7 +76,7 @@ class SDECore(Stateful):
         )  # fmt: skip
         self.obs = np.zeros((lanes, self.n_obs), np.float32)
         self.final_obs = np.zeros_like(self.obs)
-        self.reward = np.zeros(lanes, np.float32)
+        self.reward, self.durations = np.zeros(lanes, np.float32), np.zeros(lanes)
         self.terminated, self.truncated = np.zeros(lanes, np.bool_), np.zeros(lanes, np.bool_)
         self.stats, self.ended = np.zeros((lanes, len(places.EPISODE))), np.zeros(lanes, np.int64)
         self._started = False
@@ -133,8 +133,8 @@ class SDECore(Stateful):
             with np.errstate(over="ignore"):  # beyond float32 is beyond 1
                 actions = actions.astype(np.float32)
         return self._module.env_step(
-            self._blocks, actions, *self._pool, self.obs, self.reward, self.terminated, self.truncated, self.final_obs,
-            self.stats, self.ended,
+            self._blocks, actions, *self._pool, self.obs, self.reward, self.durations, self.terminated, self.truncated,
+            self.final_obs, self.stats, self.ended,
         )  # fmt: skip
 
     def rows(self, name: str, count: int = 1) -> np.ndarray:

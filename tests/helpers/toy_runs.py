@@ -29,6 +29,14 @@ OFF = {
 TRAIN = {
     "es": {"generations": 30, "population": 4, "instances": 4, "sigma": 0.3},
     "ppo": {"total_steps": 2048, "num_envs": 16, "n_steps": 16, "batch_size": 128, "n_epochs": 1},
+    "time_aware_ppo": {
+        "total_steps": 2048,
+        "num_envs": 16,
+        "n_steps": 16,
+        "batch_size": 128,
+        "n_epochs": 1,
+        "beta": 0.5,
+    },
     "sac": OFF,
     "td3": {**OFF, "gradient_steps": 1, "value_hidden": [16]},
     "dqn": {**OFF, "actions": [[-0.5, 0.0], [0.0, 0.0], [0.5, 0.0]], "target_update_interval": 100},

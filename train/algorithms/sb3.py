@@ -38,8 +38,11 @@ from .sb3_checks import check_of
 from .sb3_noise import Gaussian
 from .sb3_state import between_rollouts, restore
 from .sb3_validate import Validate
+from .time_aware_ppo import TimeAwarePPO
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO, "time_aware_ppo": TimeAwarePPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN,
+}  # fmt: skip
 
 
 def train(config: Config, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
@@ -93,6 +96,9 @@ def _environment(config: Config, run: RunDir, num_envs: int, table: Any) -> tupl
         (env["costs"],) = known.values()  # what the run was begun with
     inner = make_sb3(env.pop("id", DEFAULT_ID), num_envs, seed=config.seed, **env)
     core = inner.core
+    if config.algorithm == "time_aware_ppo" and not hasattr(core, "durations"):
+        name = config.env.get("id", DEFAULT_ID)
+        raise ValueError(f"time_aware_ppo needs decisions that cover time, and those of {name} do not: take ppo")
     if SPECS[config.env.get("id", DEFAULT_ID)].steps and core.pool.costs is not NONE:
         run.write("costs.json", {core.pool.family.name: core.pool.costs.as_dict()})
     venv: Any = inner if table is None else Discrete(inner, table)

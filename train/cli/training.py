@@ -14,8 +14,8 @@ from .arguments import Cluster, Json, Seed, Wide, app
 from .show import table
 
 ALGO = (
-    "Algorithm, in the place of the config's: ppo, sac, td3, ddpg, dqn, es or closed_form. [train] is then that of "
-    "the algorithm's shipped config."
+    "Algorithm, in the place of the config's: ppo, time_aware_ppo, sac, td3, ddpg, dqn, es or closed_form. [train] is "
+    "then that of the algorithm's shipped config."
 )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...integrators.core import options
-from .settings import MOST_ENVS, Rules, count, flag, hidden, instances, left_out, many, number, table
+from .settings import MOST_ENVS, Rules, choice, count, flag, hidden, instances, left_out, many, number, table
 
 #: [train] of the evolution strategy, `evolution.Settings`
 ES: Rules = {
@@ -98,6 +98,11 @@ PPO: Rules = {
     "rollout_buffer_class": left_out, "rollout_buffer_kwargs": left_out,
     "actions": lambda name, value: _table(name, value),
 }  # fmt: skip
+#: discounts by time in the place of those by decision
+TIME_AWARE_PPO: Rules = {
+    **{name: rule for name, rule in PPO.items() if name not in ("gamma", "gae_lambda") and rule is not left_out},
+    "beta": number(0.0), "kappa": number(0.0), "reward": choice("count", "rate"),
+}  # fmt: skip
 SAC: Rules = {
     **_OFF_POLICY, **_GAUSSIAN, "ent_coef": _entropy, "target_entropy": _target_entropy, "use_sde_at_warmup": flag,
     "action_noise": left_out, "target_update_interval": count(),
@@ -115,9 +120,12 @@ DQN: Rules = {
     "max_grad_norm": number(above=0.0), "target_update_interval": count(),
 }  # fmt: skip
 TRAIN: Mapping[str, Rules] = {
-    "ppo": PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN, "es": ES,
+    "ppo": PPO, "time_aware_ppo": TIME_AWARE_PPO, "sac": SAC, "td3": TD3, "ddpg": DDPG, "dqn": DQN, "es": ES,
     "closed_form": CLOSED,
 }  # fmt: skip
+
+#: those that learn from one rollout at a time
+ON_POLICY = ("ppo", "time_aware_ppo")
 
 #: what td3 and ddpg take where [train] leaves a setting out, in the place of Stable-Baselines3's own defaults: those
 #: are for one environment, and would make one gradient step for the steps of all of these
@@ -168,7 +176,7 @@ def together(algorithm: str, train: Mapping[str, Any], defaults: Mapping[str, An
     if last is not None:
         rate = whole["learning_rate"]
         must(last <= rate, "final_learning_rate", f"a positive number of at most learning_rate ({rate:g})")
-    if algorithm == "ppo":
+    if algorithm in ON_POLICY:
         discrete = whole.get("actions") is not None
         must(not (discrete and whole["use_sde"]), "use_sde", "false with actions, which are discrete")
         steps, envs = whole["n_steps"], whole["num_envs"]

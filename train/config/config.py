@@ -1,7 +1,7 @@
 """A training run's configuration: a TOML file, read into dataclasses that refuse what they do not know.
 
 name = "three-body"
-algorithm = "ppo"            # ppo, sac, td3, ddpg, dqn, es or closed_form
+algorithm = "ppo"            # ppo, time_aware_ppo, sac, td3, ddpg, dqn, es or closed_form
 seed = 0
 
 [env]                        # arguments of the environment: family, method, law, features, n_act, rtol, reward, ...
@@ -32,7 +32,7 @@ from ...integrators.core import options
 from ...integrators.core.names import unknown
 from . import algorithms, misplaced, reading, settings
 
-ALGORITHMS = ("ppo", "sac", "td3", "ddpg", "dqn", "es", "closed_form")
+ALGORITHMS = ("ppo", "time_aware_ppo", "sac", "td3", "ddpg", "dqn", "es", "closed_form")
 #: those that solve whole trajectories in the place of an environment's steps
 WHOLE = ("es", "closed_form")
 

@@ -28,6 +28,11 @@ FIXED = {
     "tensorboard_log": "events are written into the run folder", "env": "the environment is described in [env]",
     "policy": "the network is described in [policy]",
 }  # fmt: skip
+#: discounts by decision, and what time_aware_ppo has in their place
+TIMES = {
+    "gamma": "time_aware_ppo discounts by time, and beta is the rate: gamma = e^(-beta h) for the share h of the span",
+    "gae_lambda": "of time_aware_ppo kappa is its rate: lambda = e^(-kappa h) for the share h of the span",
+}
 
 
 def check(where: str, given: Any, known: Iterable[str], algorithm: str) -> None:
@@ -45,8 +50,11 @@ def check(where: str, given: Any, known: Iterable[str], algorithm: str) -> None:
 def _place(where: str, key: str, algorithm: str) -> str:
     if key in FIXED and where == "train":
         return f"it cannot be set, for {FIXED[key]}"
+    if where == "train" and algorithm == "time_aware_ppo" and key in TIMES:
+        return TIMES[key]
     if where == "train" and (others := [name for name, rules in algorithms.TRAIN.items() if key in rules]):
-        return f"a setting of {', '.join(others)}, not of {algorithm}"
+        too = "; [env] has one of this name" if key in settings.ODE else ""
+        return f"a setting of {', '.join(others)}, not of {algorithm}{too}"
     if key in NAMES:
         return f"its place is {NAMES[key]}"
     tables = {"policy": settings.POLICY, "env": settings.ODE, "evaluate": settings.EVALUATE,

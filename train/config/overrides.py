@@ -11,13 +11,14 @@ from typing import Any
 from ...envs.specs import SPECS
 from ...integrators.core import options
 from . import config as configs
-from .algorithms import TRAIN
+from .algorithms import ON_POLICY, TRAIN
 from .resolved import ES_KEYS
 from .settings import ENVIRONMENTS, STRENGTH_ID
 
 #: the shipped config whose [train], and whose steps between validations, an algorithm is given
 SHIPPED = {
-    "ppo": "three_body_ppo", "sac": "three_body_sac", "td3": "three_body_td3", "ddpg": "three_body_td3",
+    "ppo": "three_body_ppo", "time_aware_ppo": "three_body_ppo", "sac": "three_body_sac", "td3": "three_body_td3",
+    "ddpg": "three_body_td3",
     "es": "three_body_es", "closed_form": "three_body_closed_form", "dqn": "three_body_paper_dqn",
 }  # fmt: skip
 #: keys of [env] that the evolution strategy uses for strengths of a regulariser
@@ -80,7 +81,7 @@ def with_algorithm(tables: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
 def _budget(data: dict[str, Any], train: Mapping[str, Any]) -> None:
     """Keep the budget and the discount of [train]: those of the shipped config are for solves of many steps."""
     rules, own = TRAIN[data["algorithm"]], data["train"]
-    kept = ("total_steps", "gamma") if data["algorithm"] == "ppo" else ("total_steps", "gamma", "num_envs")
+    kept = ("total_steps", "gamma") if data["algorithm"] in ON_POLICY else ("total_steps", "gamma", "num_envs")
     own |= {name: train[name] for name in kept if name in train and name in rules}
     if "learning_starts" in own:
         own["learning_starts"] = min(own["learning_starts"], own["total_steps"] // 10)

@@ -66,6 +66,7 @@ def resolved(config: Config) -> dict[str, Any]:
     _policy(config)
     decision = _names(config, env) if ordinary else None
     _apart(config, env)
+    _timed(config, env)
     if ident(config) == settings.STRENGTH_ID:
         _strength(config, env)
     elif config.algorithm in WHOLE:
@@ -196,6 +197,14 @@ def _apart(config: Config, env: Mapping[str, Any]) -> None:
         checked_sde(**{key: value for key, value in env.items() if key != "id"})
 
 
+def _timed(config: Config, env: Mapping[str, Any]) -> None:
+    """OptionError where time_aware_ppo is given an environment that discounts by time itself."""
+    if config.algorithm == "time_aware_ppo" and env.get("time_discount", 1.0) != 1.0:
+        raise options.refuse(
+            "[env] time_discount", "1 with time_aware_ppo, which discounts by time by its beta", env["time_discount"]
+        )
+
+
 def _strength(config: Config, env: Mapping[str, Any]) -> None:
     """ValueError for settings of a strength's training that its evolution strategy would not use, and for a pool that
     is larger than the split."""
@@ -265,10 +274,9 @@ def _memory(config: Config, env: dict[str, Any], train: dict[str, Any], decision
         check_size("[env] pool_size", env["pool_size"], family)
         check_size("[evaluate] instances", config.evaluate.instances, family)
     n_obs, n_act = (OTHER_OBS, OTHER_ACTIONS) if decision is None else (decision.n_obs, decision.n_act)
-    if config.algorithm == "ppo":
-        settings.fits(
-            "[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * (n_obs + n_act + 6), "a rollout"
-        )
+    if config.algorithm in algorithms.ON_POLICY:
+        columns = n_obs + n_act + (6 if config.algorithm == "ppo" else 8)  # durations and bootstraps
+        settings.fits("[train] n_steps num_envs", train["n_steps"] * train["num_envs"], 4 * columns, "a rollout")
     elif config.algorithm not in WHOLE:
         settings.fits("[train] buffer_size", train["buffer_size"], 4 * (2 * n_obs + n_act + 3), "a replay buffer")
 

@@ -7,7 +7,8 @@ instances, whose places `places` names (consts, grid_meta too); what `load` asks
 (lanes,) of the generators; knots, their first a trajectory, arrive and price of the reward "propagated" (`propagated`),
 else empty; following (I,) the next instance of the same training, -1 behind the last, and firsts (T,) the first ones
 (`series`), else empty. Then what they fill: obs, final_obs (lanes, n_obs), reward, terminated, truncated (lanes,),
-stats (lanes, EPISODE), which (lanes,) the lanes whose episode has ended.
+durations (lanes,) the time that the decision covers as a share of the span, 0 where the attempt was rejected, stats
+(lanes, EPISODE), which (lanes,) the lanes whose episode has ended.
 """
 
 # ruff: noqa: I001  (imports of a template stand in rows)
@@ -16,7 +17,7 @@ from __future__ import annotations
 import math
 
 from ..slots import IDLE, RTOL, STATUS, W, begin, commit, decide, entry, load, wide_vectors
-from .episodes import look, pay_block, restart, set_out, settle, write_ends, write_lane
+from .episodes import begin_time, look, pay_block, restart, set_out, settle, write_ends, write_lane
 from .pay import see_attempt
 from .places import CONST_SAME_STEP
 from .propagated import propagate
@@ -62,8 +63,8 @@ def env_reset(
 @entry
 def env_step(
     blocks, lanes, params, actions, y0, p, t0, t1, ones, tol_ones, none, tgrid, ref, scratch, table, at_tol, grid_meta,
-    span, consts, keys, episodes, knot_first, knots, arrive, price, following, firsts, obs, reward, terminated,
-    truncated, final_obs, stats, which,
+    span, consts, keys, episodes, knot_first, knots, arrive, price, following, firsts, obs, reward, durations,
+    terminated, truncated, final_obs, stats, which,
 ):  # fmt: skip
     """Carry out actions (lanes, n_act), make the next attempts; returns how many episodes ended, first in `which`."""
     wide_vectors()
@@ -77,6 +78,7 @@ def env_step(
             read_actions(A, base, W, actions)
         else:
             read_actions(A, base, count, actions)
+        begin_time(A, base, count, durations)
         if SERIES:
             note_attempt(A)
         if DECIDES:
@@ -94,7 +96,7 @@ def env_step(
         begin(A)  # finds sizes that the time variable cannot resolve: the action that asked for one ends the episode
         if SERIES:
             divide(A)
-        pay_block(A, consts)
+        pay_block(A, base, count, consts, durations)
         ended, cut, late = 0, 0, 0
         for l in range(W):
             ended += 1 if A[OVER + l] != 0.0 else 0

@@ -151,8 +151,23 @@ def pay_lane(A, params, l):
 
 
 @inline
-def pay_block(A, consts):
-    """The rewards of a block's attempts, and which episodes they end."""
+def begin_time(A, base, count, durations):
+    """When the lanes of a block are decided on."""
+    for l in range(count):
+        durations[base + l] = A[T + l]
+
+
+@inline
+def end_time(A, base, count, durations):
+    """What share of the span the decisions cover, from what `begin_time` has noted."""
+    for l in range(count):
+        durations[base + l] = abs(A[T + l] - durations[base + l])/A[SPAN + l]
+
+
+@inline
+def pay_block(A, base, count, consts, durations):
+    """The rewards of a block's attempts, the time that they cover, and which episodes they end."""
+    end_time(A, base, count, durations)
     if consts[CONST_LOG_DISCOUNT] != 0.0:
         for l in range(W):
             discount_lane(A, consts, l)

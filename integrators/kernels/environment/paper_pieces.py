@@ -3,7 +3,8 @@ time.
 
 `paper_env` says what it does.  Arguments of what Python calls: blocks (b, rows*W) float64, lanes how many of them are
 played, y0 (I, n), p (I, m) of the instances, mus (10,), consts (`paper_places`), keys, episodes (lanes,) of the
-generators; then what is filled: obs, final_obs (lanes, n_obs), reward, terminated, truncated (lanes,), stats (lanes,
+generators; then what is filled: obs, final_obs (lanes, n_obs), reward, terminated, truncated (lanes,),
+durations (lanes,) the time that the decision covers as a share of that of all decisions of an episode, stats (lanes,
 EPISODE), which (lanes,) the lanes whose episode has ended.
 """
 
@@ -251,8 +252,8 @@ def env_reset(blocks, lanes, mask, y0, p, mus, consts, keys, episodes, obs):
 
 @entry
 def env_step(
-    blocks, work, lanes, actions, y0, p, mus, consts, keys, episodes, obs, reward, terminated, truncated, final_obs,
-    stats, which,
+    blocks, work, lanes, actions, y0, p, mus, consts, keys, episodes, obs, reward, durations, terminated, truncated,
+    final_obs, stats, which,
 ):  # fmt: skip
     """Carry out actions (lanes,), numbers in `mus`, in the working block `work`; returns how many episodes ended, the
     first of `which`."""
@@ -264,6 +265,7 @@ def env_step(
         count = min(W, lanes - base)
         for l in range(count):
             A[MU + l] = mus[actions[base + l]]
+            durations[base + l] = A[T + l]
             # marks are multiples of the interval, whatever the steps before ran over
             A[MARK + l] = (A[LENGTH + l] + 1.0)*consts[CONST_INTERVAL]
     advance(work, blocks, lanes)
@@ -273,6 +275,7 @@ def env_step(
         count = min(W, lanes - base)
         for l in range(count):
             k = base + l
+            durations[k] = (A[T + l] - durations[k])/(consts[CONST_STEPS]*consts[CONST_INTERVAL])
             if A[PAID + l] == 1.0:
                 restart(A, l, k, lanes, y0, p, consts, keys, episodes)
                 reward[k] = 0.0

@@ -28,7 +28,7 @@ from .loop import begin, commit, measure
 from .paths import load
 from .slots import (
     ACT_AT, BASEE, BASEI, CONSTRAINT, DEPTH, ENDED, ENTRY, LENGTH, LOGW, MATCHED, MOTIONS, N_ACT, N_OBS, OBS_AT, O_RTOL,
-    PAST_BLOCK, PAST_NODES, PAST_NUMBERS, PAST_PILE, RETURN, SPENT_F, SPENT_G, WPAID, step,
+    O_T0, O_T1, PAST_BLOCK, PAST_NODES, PAST_NUMBERS, PAST_PILE, RETURN, SPENT_F, SPENT_G, WPAID, step,
 )  # fmt: skip
 
 
@@ -179,17 +179,23 @@ def env_reset(
 @entry
 def env_step(
     rows, actions, rule, params, y0, p, q, path_keys, ref, size, table, at_tol, grid_meta, span, consts, atol, opts,
-    tgrid, kgrid, out, keys, episodes, obs, reward, terminated, truncated, final_obs, stats, ended,
+    tgrid, kgrid, out, keys, episodes, obs, reward, durations, terminated, truncated, final_obs,
+    stats, ended,
 ):  # fmt: skip
-    """Carry out actions (lanes, n_act), make the next attempts; returns how many episodes ended, first in `ended`."""
+    """Carry out actions (lanes, n_act), make the next attempts; returns how many episodes ended, first in `ended`.
+
+    durations (lanes,): the time that the decision covers as a share of the span, 0 where the attempt was rejected.
+    """
     count = 0
     for lane in range(len(rows)):
         row = rows[lane]
-        reward[lane] = 0.0
+        reward[lane] = durations[lane] = 0.0
         terminated[lane] = truncated[lane] = False
         again = row[ENDED] != 0.0
         if not again:
+            before = row[T]
             carry_out(row, actions[lane], params, tgrid, kgrid, opts, out)
+            durations[lane] = (row[T] - before)/(opts[O_T1] - opts[O_T0])
             reward[lane] = pay(row, rule, ref, size, table, grid_meta, consts, stats[lane])
             # where an episode has terminated the last observation stands: there is nothing left to decide
             look(row, params, tgrid, kgrid, opts)

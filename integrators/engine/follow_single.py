@@ -25,7 +25,7 @@ from . import followed as following
 from . import stiff
 from .explained import explained
 from .followed import Logs, made_ready
-from .solution import Solution, Stats
+from .solution import COUNTS, Solution, Stats
 from .solve import check_controller, slots_of
 
 
@@ -111,8 +111,7 @@ def _solution(
         grid = tgrid[0]
         reached = grid <= t_last if given.t_span[1] >= given.t_span[0] else grid >= t_last
         t, y = grid[reached], yout[reached]
-    names = [name for name in Stats.__dataclass_fields__ if name != "wall_s"]
-    counts = [int(stat[layout.STATS.index(name)]) for name in names]
+    counts = [int(stat[layout.STATS.index(name)]) for name in COUNTS]
     stats = Stats(*counts, wall)  # type: ignore[call-arg]
     if status in (layout.INCONSISTENT, layout.HIGH_INDEX) and stats.naccept == 0:
         raise OptionError(f"problem {shown(given.name)}: {layout.MESSAGES[status]}")

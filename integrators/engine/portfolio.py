@@ -38,7 +38,7 @@ from ..problems.problem import Problem
 from . import trained_method
 from .explained import explained
 from .pace import FIRST, Pace
-from .solution import Solution, Stats
+from .solution import COUNTS, Solution, Stats
 from .solve import problem_of
 
 _KERNELS = Recent()
@@ -49,7 +49,6 @@ _MOST, _STEPS, _RECORDS, _STARTED, _T = (layout.AT[name] for name in ("most", "s
 _STATUS, _ACCEPTED, _FALLBACKS, _NEXT = (
     layout.AT[name] for name in ("status", "naccept", "nfallback", "h_next")
 )  # fmt: skip
-_COUNTS = tuple(name for name in Stats.__dataclass_fields__ if name not in ("wall_s", "nswitch"))
 #: what another method may do better with
 CURABLE = (layout.UNDERFLOW, layout.NON_FINITE, layout.BAD_RADIUS)
 _NEXT_OUT, _METHOD = (CARRY.index(name) for name in ("next", "method"))
@@ -241,7 +240,7 @@ class _Run:
             grid, last = self.tgrid[0], pack[_T]
             reached = grid <= last if t1 >= t0 else grid >= last
             t, y = grid[reached], self.yout[0, reached]
-        counts = {name: int(pack[layout.AT[name]]) for name in _COUNTS}
+        counts = {name: int(pack[layout.AT[name]]) for name in COUNTS}
         stats = Stats(**counts, wall_s=wall, nswitch=len(self.switches) - 1)
         status = int(pack[_STATUS])
         if status in (layout.INCONSISTENT, layout.HIGH_INDEX):

@@ -36,6 +36,10 @@ class Stats:
     nswitch: int = 0
 
 
+#: the fields that kernels count, in their order; each is a column of `layout.STATS`
+COUNTS = tuple(name for name in Stats.__dataclass_fields__ if name not in ("wall_s", "nswitch"))
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Solution:
     """t (k,), y (k, n): accepted steps, or the outputs at `t_eval` that were reached.  `success`, `status` (see

@@ -29,6 +29,7 @@ from ..problems.problem import Batch, Problem
 from . import stiff, trained_method
 from .explained import explained
 from .pace import FIRST, Pace
+from .solution import COUNTS
 from .solution import RECORD_NAMES as RECORD_NAMES
 from .solution import Solution as Solution
 from .solution import Stats as Stats
@@ -137,10 +138,7 @@ _HEAD = _N_PACK + layout.N_STATS
 # places in a pack, and of a count or a status among the statistics in it
 _MOST, _STEPS, _RECORDS, _T = (layout.AT[name] for name in ("most", "steps", "records", "t"))
 _STATUS = layout.STATS.index("status")
-# all fields of `Stats` but the last two, wall_s and nswitch
-_counts = operator.itemgetter(
-    *(layout.STATS.index(name) for name in Stats.__dataclass_fields__ if name not in ("wall_s", "nswitch"))
-)
+_counts = operator.itemgetter(*(layout.STATS.index(name) for name in COUNTS))
 
 _NO_ROWS = np.empty((0, record.N_RECORD + 4))
 _NO_TIMES = np.empty(0)

@@ -57,7 +57,7 @@ CONFIGS = [
     (ES, "policy.hidden", 12, "hidden"),
     (ES, "policy.hidden", [8.0], "hidden"),
     (ES, "policy.hidden", {}, "hidden"),
-    (ES, "policy.critic", [8], "es has no critic: ppo, sac, td3, ddpg have one"),
+    (ES, "policy.critic", [8], "es has no critic: ppo, time_aware_ppo, sac, td3, ddpg have one"),
     (PPO, "policy.critic", [0], "critic"),
     (ES, "policy.activation", ["tanh"], "activation"),
     (ES, "policy.activation", "tahn", "did you mean 'tanh'"),

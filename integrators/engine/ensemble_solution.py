@@ -18,8 +18,8 @@ from .ragged import Ragged
 @dataclass(frozen=True)
 class EnsembleStats:
     """Per trajectory, int64 (B,): nfev, naccept, nreject, nfallback, njev, nlu, nsolve; naccept_over, accepted attempts
-    whose scaled error estimate exceeded 1.  wall_s: seconds for the whole ensemble, without compilation.  nswitch:
-    changes of the method, in a portfolio; else None.
+    whose scaled error estimate exceeded 1; nswitch, changes of the method in a portfolio.  wall_s: seconds for the
+    whole ensemble, without compilation.
     """
 
     nfev: np.ndarray
@@ -31,7 +31,7 @@ class EnsembleStats:
     nlu: np.ndarray
     nsolve: np.ndarray
     naccept_over: np.ndarray
-    nswitch: np.ndarray | None = None
+    nswitch: np.ndarray
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +88,7 @@ class EnsembleSolution:
 def counted(stat: np.ndarray, wall: float) -> EnsembleStats:
     """Statistics of an ensemble from the kernel's columns `layout.STATS` (B, N_STATS)."""
     by = {name: stat[:, i].astype(np.int64) for i, name in enumerate(layout.STATS) if name.startswith("n")}
-    return EnsembleStats(wall_s=wall, **by)
+    return EnsembleStats(wall_s=wall, nswitch=np.zeros(len(stat), dtype=np.int64), **by)
 
 
 def from_kernel(
@@ -128,7 +128,7 @@ def _summary(sol: EnsembleSolution) -> Iterator[str]:
             f"  evaluations of the right-hand side: {nfev.mean():.1f} on average, {nfev.max()} at most; "
             f"{sol.stats.wall_s / count:.2g} s a trajectory"
         )
-    if sol.stats.nswitch is not None and count:
+    if sol.method is not None and count:
         switches = sol.stats.nswitch
         yield f"  changes of the method: {switches.mean():.1f} on average, {switches.max()} at most"
     over = np.flatnonzero(sol.stats.naccept_over)

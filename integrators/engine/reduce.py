@@ -104,7 +104,7 @@ def in_chunks(part: Part, count: int, size: int, what: Kept, t_eval: np.ndarray 
         if reducer is not None:
             whole["output"] = _row(whole.get("output"), reducer, sol, lo, count)
         del sol  # before the next chunk's outputs are made
-    counts: dict[str, Any] = {name: whole.pop(name, None) for name in _COUNTS}
+    counts: dict[str, Any] = {name: whole.pop(name) for name in _COUNTS}
     stats = EnsembleStats(wall_s=wall, **counts)
     return EnsembleSolution(stats=stats, t_eval=t_eval, tolerance_scale=scale, **whole)  # type: ignore[arg-type]
 
@@ -119,8 +119,7 @@ def _columns(sol: EnsembleSolution, evaluated: bool) -> Iterator[tuple[str, np.n
     if sol.method is not None:
         yield "method", sol.method
     for name in _COUNTS:
-        if getattr(sol.stats, name) is not None:
-            yield name, getattr(sol.stats, name)
+        yield name, getattr(sol.stats, name)
 
 
 def _put(whole: np.ndarray | None, value: np.ndarray, lo: int, count: int) -> np.ndarray:

@@ -8,9 +8,11 @@ is the maximum norm of the Jacobian.
 auto_switch   AutoSwitch of OrdinaryDiffEq.jl, which AutoTsit5(Rosenbrock23()) and its like are made of: an attempt is
               stiff where h rho/x > .9, with the size h that comes next.  More than 10 stiff attempts in a row change to
               the implicit method and double the size; more than 3 that are not, in a row, change back and halve it.
-hairer        the test of dopri5.f and dop853.f: a step is stiff where h rho > x - .05 (3.25 of dopri5's 3.3), 15 of
-              which, unless 6 in a row between them are not, mean a stiff problem.  The codes stop or go on there; here
-              the implicit method takes over, and the same test the other way round changes back.
+hairer        the test of dopri5.f and dop853.f: a step is stiff where h rho > x - .05, 15 of which, unless 6 in a row
+              between them are not, mean a stiff problem.  The codes have 3.25 for dopri5, whose x is 3.31, and 6.1 for
+              dop853, whose x is 6.39; they begin to count at each thousandth step, and stop where the problem is
+              stiff.  Here every step counts, the implicit method takes over, and the same test the other way round
+              changes back.
 
 In OrdinaryDiffEq.jl a switch may follow a rejected attempt; here it waits for the next accepted one.
 """

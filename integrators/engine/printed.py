@@ -19,6 +19,8 @@ def lines(sol: Solution) -> list[str]:
     steps = f"{s.naccept} accepted steps, {s.nreject} rejected; {s.nfev} evaluations of the right-hand side"
     if s.nlu or s.njev:
         steps += f", {s.njev} Jacobians, {s.nlu} factorisations"
+    if sol.switches is not None:
+        steps += f"; {s.nswitch} change{'' if s.nswitch == 1 else 's'} of the method"
     return [
         f"{'success' if sol.success else f'failure (status {sol.status})'}: {sol.message}",
         f"{_by(sol)}{_times(sol)}",
